@@ -1,0 +1,3 @@
+//! memctl.
+
+fn main() {}
