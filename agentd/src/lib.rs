@@ -1,1 +1,7 @@
-//! agentd.
+//! agentd reads every VM's memory each tick, decides who gives and who gets, moves it with the
+//! virtio balloon, and tells what it did and why.
+//!
+//! A tick runs `sample -> decide -> apply -> record -> publish` on its own thread.
+
+pub mod clock;
+pub mod hypervisor;

@@ -1,1 +1,21 @@
-//! The pure decisions of agentd.
+//! The pure decisions of agentd: samples in, plans and verdicts out.
+//!
+//! This crate does no I/O, reads no clock, uses no floats and iterates no hash map. Nothing in it
+//! fails on any sample, and the same inputs give the same outputs on every machine.
+//!
+//! ```text
+//! Reading --Tracks::observe--> Sample --decide(&Policy, &State)--> Decision { verdicts, plan }
+//!                                                                      |            |
+//!                                            check (independent judge) +            v
+//!                                            State <--State::after-- Applied <-- apply (agentd)
+//! ```
+
+pub mod bytes;
+pub mod plan;
+pub mod policy;
+pub mod sample;
+pub mod state;
+pub mod track;
+pub mod two_pointer;
+pub mod verdict;
+pub mod vm;

@@ -1,0 +1,71 @@
+//! [`Plan`]: what is to be ordered in one tick, and the [`Transfer`]s that it carries out.
+//!
+//! A plan leaves nothing to choose: `apply` only follows it, and grants a growing VM what has
+//! arrived from its givers.
+
+use crate::{bytes::ByteCount, vm::VmId};
+
+/// Somebody who gives or gets memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// The host.
+    Host,
+    /// A VM.
+    Vm(VmId),
+}
+
+/// Accounting: memory that was decided to go from one party to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who gives.
+    pub from: Party,
+    /// Who gets.
+    pub to: Party,
+    /// How much.
+    pub amount: ByteCount,
+}
+
+/// One order to the hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// Which VM.
+    pub vm: VmId,
+    /// What it may hold already: its actual, or a larger target still in force.
+    pub from: ByteCount,
+    /// What it is to hold.
+    pub to: ByteCount,
+}
+
+impl Resize {
+    /// How much the VM is to get; zero when it shrinks.
+    #[must_use]
+    pub const fn growth(&self) -> ByteCount {
+        self.to.saturating_sub(self.from)
+    }
+
+    /// How much the VM is to give; zero when it grows.
+    #[must_use]
+    pub const fn shrinkage(&self) -> ByteCount {
+        self.from.saturating_sub(self.to)
+    }
+}
+
+/// The orders of one tick. Each VM has at most one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Ordered first, all at once.
+    pub shrinks: Vec<Resize>,
+    /// Ordered as their memory arrives, never for more than that.
+    pub grows: Vec<Resize>,
+    /// What the grows are made of: for every grow, transfers that sum up to it. Those of earlier
+    /// ticks whose memory is still awaited come first.
+    pub funding: Vec<Transfer>,
+}
+
+impl Plan {
+    /// True when there is nothing to order.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.shrinks.is_empty() && self.grows.is_empty()
+    }
+}

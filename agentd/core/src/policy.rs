@@ -1,0 +1,365 @@
+//! [`Policy`]: what the operator wants of memory. Changed while agentd runs, unlike its config.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+
+use crate::{
+    bytes::ByteCount,
+    vm::{Limits, VmId},
+};
+
+/// Everything wanted of memory on one host.
+///
+/// Any value decides something sane; [`Policy::validate`] is what refuses nonsense, and every
+/// policy from outside passes it first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Who decides.
+    pub algorithm: Algorithm,
+    /// The host gives a VM nothing that would leave the host this or less.
+    pub host_reserve: ByteCount,
+    /// Upper bound of the sum of all actuals; `None` for no bound but the host's memory.
+    pub pool_limit: Option<ByteCount>,
+    /// Least memory that any VM is left with.
+    pub floor: ByteCount,
+    /// Most memory that one VM gives in one tick, unless 5 % of its maximum is more.
+    pub shrink_step: ByteCount,
+    /// Constants of [`Algorithm::TwoPointer`].
+    pub two_pointer: TwoPointer,
+    /// Exceptions for single VMs, at most [`Policy::MAX_VMS`].
+    pub vms: BTreeMap<VmKey, VmPolicy>,
+}
+
+/// The algorithms that can decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// [`crate::two_pointer`].
+    #[default]
+    TwoPointer,
+}
+
+/// The constants of the algorithm `two-pointer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwoPointer {
+    /// A VM with less than this unused whose use grows needs memory.
+    pub need_below: ByteCount,
+    /// A VM with more than this unused whose use does not grow has the difference to spare.
+    pub spare_above: ByteCount,
+    /// Least need, most spare, and what the host grants at a time.
+    pub step: ByteCount,
+}
+
+/// What a [`VmPolicy`] is for. A VM that is meant both by UUID and by name follows its UUID.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VmKey {
+    /// The VM with this UUID.
+    Id(VmId),
+    /// Any VM with this name.
+    Name(String),
+}
+
+/// An exception for one VM. `None` leaves the general rule in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmPolicy {
+    /// The VM is never shrunk below this.
+    pub min: Option<ByteCount>,
+    /// The VM never grows above this.
+    pub max: Option<ByteCount>,
+    /// True: the VM is left alone and counted in full.
+    pub pinned: Option<bool>,
+}
+
+/// One value that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} = {value}: {problem}")]
+pub struct Fault {
+    /// Path of the field, as in a field mask ("two_pointer.step").
+    pub path: String,
+    /// The value, in words.
+    pub value: String,
+    /// What is wrong with it and what would be right.
+    pub problem: String,
+}
+
+impl Policy {
+    /// Most exceptions that a policy may hold.
+    pub const MAX_VMS: usize = 4096;
+
+    /// The limits in force for a VM whose hypervisor allows it `hypervisor_max`.
+    #[must_use]
+    pub fn limits(&self, id: VmId, name: &str, hypervisor_max: ByteCount) -> Limits {
+        let own = self.vm(id, name);
+        let max = own
+            .max
+            .map_or(hypervisor_max, |max| max.min(hypervisor_max));
+        let min = own.min.map_or(self.floor, |min| min.max(self.floor));
+        Limits {
+            min: min.min(max),
+            max,
+        }
+    }
+
+    /// The exception for a VM; one that excepts nothing where there is none.
+    #[must_use]
+    pub fn vm(&self, id: VmId, name: &str) -> VmPolicy {
+        let by_id = self.vms.get(&VmKey::Id(id));
+        let own = by_id.or_else(|| self.vms.get(&VmKey::Name(name.to_owned())));
+        own.copied().unwrap_or_default()
+    }
+
+    /// Most memory that a VM with this maximum may give in one tick: S5 of the safety rules.
+    #[must_use]
+    pub fn shrink_limit(&self, max: ByteCount) -> ByteCount {
+        self.shrink_step.max(max.fraction(SHRINK_PERCENT, 100))
+    }
+
+    /// Every value that makes no sense; empty when all do.
+    #[must_use]
+    pub fn validate(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut amount = |path: &str, value: ByteCount, least: ByteCount, most: ByteCount| {
+            if value < least {
+                faults.push(fault(path, &value, format!("must be at least {least}")));
+            } else if value > most {
+                faults.push(fault(path, &value, format!("must be at most {most}")));
+            }
+        };
+        amount("host_reserve", self.host_reserve, ByteCount::ZERO, MOST);
+        if let Some(limit) = self.pool_limit {
+            amount("pool_limit", limit, HARD_FLOOR, MOST);
+        }
+        amount("floor", self.floor, HARD_FLOOR, MOST);
+        amount("shrink_step", self.shrink_step, LEAST_STEP, MOST);
+        let two = &self.two_pointer;
+        amount("two_pointer.step", two.step, LEAST_STEP, MOST);
+        amount(
+            "two_pointer.spare_above",
+            two.spare_above,
+            ByteCount::ZERO,
+            MOST,
+        );
+        amount("two_pointer.need_below", two.need_below, LEAST_STEP, MOST);
+        if two.spare_above > two.need_below {
+            let most = two.need_below;
+            let why = format!("must be at most two_pointer.need_below, which is {most}");
+            faults.push(fault("two_pointer.spare_above", &two.spare_above, why));
+        }
+        self.validate_vms(&mut faults);
+        faults
+    }
+
+    fn validate_vms(&self, faults: &mut Vec<Fault>) {
+        let count = self.vms.len();
+        if count > Self::MAX_VMS {
+            let why = format!("must hold at most {} exceptions", Self::MAX_VMS);
+            faults.push(fault("vms", &format_args!("{count} exceptions"), why));
+        }
+        for (key, vm) in &self.vms {
+            let mut bad = |field: &str, value: ByteCount, why: String| {
+                faults.push(fault(&format!("vms.{key}.{field}"), &value, why));
+            };
+            let floor = self.floor;
+            if let Some(min) = vm.min.filter(|min| *min < floor || *min > MOST) {
+                bad(
+                    "min",
+                    min,
+                    format!("must be from the floor, {floor}, to {MOST}"),
+                );
+            }
+            if let Some(max) = vm.max.filter(|max| *max < floor || *max > MOST) {
+                bad(
+                    "max",
+                    max,
+                    format!("must be from the floor, {floor}, to {MOST}"),
+                );
+            }
+            if let (Some(min), Some(max)) = (vm.min, vm.max)
+                && min > max
+            {
+                bad(
+                    "min",
+                    min,
+                    format!("must be at most the VM's max, which is {max}"),
+                );
+            }
+        }
+        let keys = self.vms.keys().filter(|key| !key.is_sane());
+        faults.extend(keys.map(|key| {
+            let why = format!("a name has 1 to {MAX_NAME} bytes and no control characters");
+            fault("vms", &key, why)
+        }));
+    }
+}
+
+/// The built-in policy: the constants that the algorithm was published with.
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::TwoPointer,
+            host_reserve: ByteCount::mib(200),
+            pool_limit: None,
+            floor: ByteCount::mib(64),
+            shrink_step: ByteCount::mib(64),
+            two_pointer: TwoPointer {
+                need_below: ByteCount::mib(200),
+                spare_above: ByteCount::mib(100),
+                step: ByteCount::mib(50),
+            },
+            vms: BTreeMap::new(),
+        }
+    }
+}
+
+impl VmKey {
+    fn is_sane(&self) -> bool {
+        match self {
+            Self::Id(_) => true,
+            Self::Name(name) => {
+                (1..=MAX_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
+            }
+        }
+    }
+}
+
+/// A UUID where it reads as one, else a name.
+impl From<&str> for VmKey {
+    fn from(text: &str) -> Self {
+        text.parse()
+            .map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
+    }
+}
+
+impl fmt::Display for VmKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 1] = [Self::TwoPointer];
+
+    /// Its name in files, on the wire and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TwoPointer => "two-pointer",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no algorithm has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{name}\" is no algorithm: there is {}", Algorithm::ALL.map(Algorithm::name).join(", "))]
+pub struct UnknownAlgorithm {
+    name: String,
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+        let found = Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name);
+        found.ok_or_else(|| UnknownAlgorithm {
+            name: name.to_owned(),
+        })
+    }
+}
+
+fn fault(path: &str, value: &dyn fmt::Display, problem: impl Into<Cow<'static, str>>) -> Fault {
+    Fault {
+        path: path.to_owned(),
+        value: value.to_string(),
+        problem: problem.into().into_owned(),
+    }
+}
+
+/// Below this a Linux kernel panics instead of running: nobody may set a floor under it.
+const HARD_FLOOR: ByteCount = ByteCount::mib(16);
+/// Smaller steps than this would cost more orders than they move memory.
+const LEAST_STEP: ByteCount = ByteCount::mib(1);
+/// Far more than any host has, and far from overflow.
+const MOST: ByteCount = ByteCount::bytes(1 << 50);
+/// Share of its maximum that a VM may always give in one tick.
+const SHRINK_PERCENT: u64 = 5;
+/// Longest name that libvirt's own tools are known to handle.
+const MAX_NAME: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Policy::default().validate(), []);
+    }
+
+    #[test]
+    fn every_fault_names_field_value_and_remedy() {
+        let mut policy = Policy {
+            floor: ByteCount::mib(8),
+            ..Policy::default()
+        };
+        policy.two_pointer.step = ByteCount::ZERO;
+        policy.two_pointer.spare_above = ByteCount::gib(1);
+        policy.pool_limit = Some(ByteCount::MAX);
+        let (min, max) = (Some(ByteCount::gib(2)), Some(ByteCount::gib(1)));
+        policy.vms.insert(
+            "db1".into(),
+            VmPolicy {
+                min,
+                max,
+                pinned: None,
+            },
+        );
+        policy.vms.insert("a\nb".into(), VmPolicy::default());
+        let faults: Vec<_> = policy.validate().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "pool_limit = 16777215.9 TiB: must be at most 1024 TiB",
+                "floor = 8 MiB: must be at least 16 MiB",
+                "two_pointer.step = 0 B: must be at least 1 MiB",
+                "two_pointer.spare_above = 1 GiB: must be at most two_pointer.need_below, \
+                 which is 200 MiB",
+                "vms.db1.min = 2 GiB: must be at most the VM's max, which is 1 GiB",
+                "vms = a\nb: a name has 1 to 256 bytes and no control characters",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_uuid_wins_over_the_name_and_limits_stay_in_order() {
+        let id = VmId::from_bytes([7; 16]);
+        let mut policy = Policy::default();
+        let max = |mib| VmPolicy {
+            max: Some(ByteCount::mib(mib)),
+            ..VmPolicy::default()
+        };
+        policy.vms.insert(VmKey::Name("web1".to_owned()), max(512));
+        assert_eq!(
+            policy.limits(id, "web1", ByteCount::gib(1)).max,
+            ByteCount::mib(512)
+        );
+        policy.vms.insert(VmKey::Id(id), max(256));
+        assert_eq!(
+            policy.limits(id, "web1", ByteCount::gib(1)).max,
+            ByteCount::mib(256)
+        );
+        let tiny = policy.limits(id, "web1", ByteCount::mib(32));
+        assert_eq!(
+            (tiny.min, tiny.max),
+            (ByteCount::mib(32), ByteCount::mib(32))
+        );
+    }
+}

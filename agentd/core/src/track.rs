@@ -1,0 +1,257 @@
+//! [`Tracks`]: what is remembered of each VM to tell how far its figures can be trusted.
+//!
+//! Turns a [`Reading`] into a [`Sample`]. Judges age by the monotonic clock alone: a stamp is only
+//! asked whether it changed, because it is wall-clock time, in whole seconds.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    bytes::ByteCount,
+    sample::{Freshness, Reading, Reported, Sample, VmReading, VmSample},
+    vm::VmId,
+};
+
+/// The memory of past readings, a track for every VM of the last one.
+#[derive(Clone, Debug, Default)]
+pub struct Tracks {
+    vms: BTreeMap<VmId, Track>,
+}
+
+/// When a reading was taken, and what counts as stale then.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Number of the tick.
+    pub tick: u64,
+    /// Monotonic time since the start of the agent.
+    pub now: Duration,
+    /// Figures not seen to change for longer than this are stale.
+    pub stale_after: Duration,
+}
+
+impl Tracks {
+    /// Turns a reading into a sample and remembers what the next one needs. VMs that are gone are
+    /// forgotten.
+    pub fn observe(&mut self, reading: Reading, moment: Moment) -> Sample {
+        let mut tracks = BTreeMap::new();
+        let mut vms = BTreeMap::new();
+        for vm in reading.vms {
+            let mut track = self.vms.remove(&vm.id).unwrap_or_else(|| Track::new(&vm));
+            track.follow(&vm, moment.now);
+            vms.insert(vm.id, track.judge(&vm, moment));
+            tracks.insert(vm.id, track);
+        }
+        self.vms = tracks;
+        let (tick, now, host) = (moment.tick, moment.now, reading.host);
+        Sample {
+            tick,
+            now,
+            host,
+            granule: reading.granule,
+            vms,
+        }
+    }
+
+    /// Notes a VM's live actual, read between two samples, with the stamp of its figures then.
+    pub fn note_actual(&mut self, vm: VmId, actual: ByteCount, reported: Reported) {
+        if let Some(track) = self.vms.get_mut(&vm) {
+            track.follow_actual(actual, reported);
+        }
+    }
+
+    /// Forgets what was proven: after a gap in time or a new connection nothing counts as fresh
+    /// until it is seen to change again.
+    pub fn distrust(&mut self) {
+        self.vms.clear();
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Track {
+    actual: ByteCount,
+    reported: Reported,
+    /// When `reported` was last seen to change.
+    changed_at: Option<Duration>,
+    /// The stamp that was current when `actual` was last seen to move: figures with it are of
+    /// before the move's end.
+    moved_under: Option<Reported>,
+}
+
+impl Track {
+    fn new(vm: &VmReading) -> Self {
+        Self {
+            actual: vm.actual,
+            reported: vm.reported,
+            changed_at: None,
+            moved_under: None,
+        }
+    }
+
+    fn follow(&mut self, vm: &VmReading, now: Duration) {
+        self.follow_actual(vm.actual, vm.reported);
+        if vm.reported != self.reported {
+            self.reported = vm.reported;
+            self.changed_at = Some(now);
+        }
+    }
+
+    fn follow_actual(&mut self, actual: ByteCount, reported: Reported) {
+        if actual != self.actual {
+            self.actual = actual;
+            self.moved_under = Some(reported);
+        } else if self.moved_under.is_some_and(|stamp| stamp != reported) {
+            self.moved_under = None;
+        }
+    }
+
+    fn judge(&self, vm: &VmReading, moment: Moment) -> VmSample {
+        let age = match vm.reported {
+            Reported::Now => Some(Duration::ZERO),
+            Reported::At(_) | Reported::Never => {
+                self.changed_at.map(|at| moment.now.saturating_sub(at))
+            }
+        };
+        VmSample {
+            name: vm.name.clone(),
+            run: vm.run,
+            actual: vm.actual,
+            max: vm.max,
+            guest: vm.guest,
+            freshness: self.freshness(vm, age, moment.stale_after),
+            figures_age: age,
+            host_rss: vm.host_rss,
+        }
+    }
+
+    fn freshness(&self, vm: &VmReading, age: Option<Duration>, stale_after: Duration) -> Freshness {
+        match (vm.reported, age) {
+            (Reported::Never, _) => Freshness::Absent,
+            _ if vm.guest.unused.is_none() => Freshness::Absent,
+            (Reported::Now, _) => Freshness::Fresh,
+            (Reported::At(_), None) => Freshness::Unproven,
+            (Reported::At(_), Some(age)) if age > stale_after => Freshness::Stale,
+            (Reported::At(_), Some(_)) if self.moved_under.is_some() => Freshness::Unsettled,
+            (Reported::At(_), Some(_)) => Freshness::Fresh,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{GuestFigures, HostMemory, RunState};
+
+    const VM: VmId = VmId::from_bytes([1; 16]);
+
+    fn reading(actual: u32, reported: Reported) -> Reading {
+        let guest = GuestFigures {
+            unused: Some(ByteCount::mib(100)),
+            ..GuestFigures::default()
+        };
+        let vm = VmReading {
+            id: VM,
+            name: "web1".into(),
+            run: RunState::Running,
+            actual: ByteCount::mib(actual),
+            max: ByteCount::gib(2),
+            guest,
+            reported,
+            host_rss: None,
+        };
+        Reading {
+            host: HostMemory::default(),
+            granule: ByteCount::kib(4),
+            vms: vec![vm],
+        }
+    }
+
+    fn freshness(tracks: &mut Tracks, second: u64, reading: Reading) -> Freshness {
+        let now = Duration::from_secs(second);
+        let stale_after = Duration::from_secs(5);
+        let sample = tracks.observe(
+            reading,
+            Moment {
+                tick: second,
+                now,
+                stale_after,
+            },
+        );
+        sample.vms[&VM].freshness
+    }
+
+    #[test]
+    fn figures_are_proven_by_a_change_and_go_stale_without_one() {
+        let mut tracks = Tracks::default();
+        assert_eq!(
+            freshness(&mut tracks, 0, reading(512, Reported::Never)),
+            Freshness::Absent
+        );
+        let mut tracks = Tracks::default();
+        assert_eq!(
+            freshness(&mut tracks, 0, reading(512, Reported::At(7))),
+            Freshness::Unproven
+        );
+        assert_eq!(
+            freshness(&mut tracks, 1, reading(512, Reported::At(8))),
+            Freshness::Fresh
+        );
+        assert_eq!(
+            freshness(&mut tracks, 6, reading(512, Reported::At(8))),
+            Freshness::Fresh
+        );
+        assert_eq!(
+            freshness(&mut tracks, 7, reading(512, Reported::At(8))),
+            Freshness::Stale
+        );
+        assert_eq!(
+            freshness(&mut tracks, 8, reading(512, Reported::At(3))),
+            Freshness::Fresh
+        );
+        tracks.distrust();
+        assert_eq!(
+            freshness(&mut tracks, 9, reading(512, Reported::At(4))),
+            Freshness::Unproven
+        );
+    }
+
+    #[test]
+    fn figures_of_a_moving_vm_are_unsettled_until_a_report_from_after_the_move() {
+        let mut tracks = Tracks::default();
+        freshness(&mut tracks, 0, reading(512, Reported::At(0)));
+        assert_eq!(
+            freshness(&mut tracks, 1, reading(512, Reported::At(1))),
+            Freshness::Fresh
+        );
+        // The report may be of before the move's end even though it is new.
+        assert_eq!(
+            freshness(&mut tracks, 2, reading(462, Reported::At(2))),
+            Freshness::Unsettled
+        );
+        assert_eq!(
+            freshness(&mut tracks, 3, reading(462, Reported::At(2))),
+            Freshness::Unsettled
+        );
+        assert_eq!(
+            freshness(&mut tracks, 4, reading(462, Reported::At(4))),
+            Freshness::Fresh
+        );
+        // Seen live between two samples, the move costs no tick.
+        tracks.note_actual(VM, ByteCount::mib(412), Reported::At(5));
+        assert_eq!(
+            freshness(&mut tracks, 6, reading(412, Reported::At(6))),
+            Freshness::Fresh
+        );
+    }
+
+    #[test]
+    fn figures_of_the_moment_need_no_proof() {
+        let mut tracks = Tracks::default();
+        assert_eq!(
+            freshness(&mut tracks, 0, reading(512, Reported::Now)),
+            Freshness::Fresh
+        );
+        assert_eq!(
+            freshness(&mut tracks, 1, reading(99, Reported::Now)),
+            Freshness::Fresh
+        );
+    }
+}

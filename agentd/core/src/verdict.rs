@@ -1,0 +1,152 @@
+//! [`Verdict`]: what a tick decided for one VM, and why. Every VM gets one in every tick.
+
+use std::fmt;
+
+use crate::bytes::ByteCount;
+
+/// What was decided for one VM, with the figures that led to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was decided.
+    pub kind: VerdictKind,
+    /// Why.
+    pub reason: Reason,
+    /// Use at the tick before; `None` where the algorithm did not look.
+    pub previous_used: Option<ByteCount>,
+    /// What it was found to need; `None` where the algorithm did not ask.
+    pub need: Option<ByteCount>,
+    /// What it was found to have to spare; `None` where the algorithm did not ask.
+    pub spare: Option<ByteCount>,
+    /// What it gets or gives in this tick.
+    pub amount: ByteCount,
+}
+
+/// What was decided for a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerdictKind {
+    /// It keeps what it has.
+    Hold,
+    /// It is to get memory.
+    Grow,
+    /// It is to give memory.
+    Shrink,
+}
+
+/// Why a VM grows, shrinks or holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Grow: its use grew and too little of its memory is unused.
+    NeedsMemory,
+    /// Grow: memory that it was given at an earlier tick is awaited or has arrived.
+    Awaiting,
+    /// Shrink: a VM needs what this one has to spare.
+    GivesToVm,
+    /// Shrink: no VM needs what this one has to spare.
+    GivesToHost,
+    /// Hold: it neither needs memory nor has any to spare.
+    Content,
+    /// Hold: it has memory to spare, but others gave what was needed.
+    SpareNotNeeded,
+    /// Hold: it needs memory and is at its maximum.
+    AtMaximum,
+    /// Hold: it has memory unused and is at its minimum.
+    AtMinimum,
+    /// Hold: it needs memory, no VM has any to spare, and the host is at its reserve.
+    PoolEmpty,
+    /// Hold: its memory is still moving, or its figures are of before the move's end.
+    Settling,
+    /// Hold: it has unused memory, but did not follow its last order to shrink.
+    NotFollowing,
+    /// Hold: it reports no figures.
+    FiguresAbsent,
+    /// Hold: its figures were not yet seen to change.
+    FiguresUnproven,
+    /// Hold: its figures have not changed for too long.
+    FiguresStale,
+    /// Hold: it does not execute.
+    Suspended,
+    /// Hold: the hypervisor did not answer for it in time.
+    Unresponsive,
+    /// Hold: the policy says to leave it alone.
+    Pinned,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 17] = [
+        Self::NeedsMemory,
+        Self::Awaiting,
+        Self::GivesToVm,
+        Self::GivesToHost,
+        Self::Content,
+        Self::SpareNotNeeded,
+        Self::AtMaximum,
+        Self::AtMinimum,
+        Self::PoolEmpty,
+        Self::Settling,
+        Self::NotFollowing,
+        Self::FiguresAbsent,
+        Self::FiguresUnproven,
+        Self::FiguresStale,
+        Self::Suspended,
+        Self::Unresponsive,
+        Self::Pinned,
+    ];
+
+    /// Its machine-readable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NeedsMemory => "NEEDS_MEMORY",
+            Self::Awaiting => "AWAITING",
+            Self::GivesToVm => "GIVES_TO_VM",
+            Self::GivesToHost => "GIVES_TO_HOST",
+            Self::Content => "CONTENT",
+            Self::SpareNotNeeded => "SPARE_NOT_NEEDED",
+            Self::AtMaximum => "AT_MAXIMUM",
+            Self::AtMinimum => "AT_MINIMUM",
+            Self::PoolEmpty => "POOL_EMPTY",
+            Self::Settling => "SETTLING",
+            Self::NotFollowing => "NOT_FOLLOWING",
+            Self::FiguresAbsent => "FIGURES_ABSENT",
+            Self::FiguresUnproven => "FIGURES_UNPROVEN",
+            Self::FiguresStale => "FIGURES_STALE",
+            Self::Suspended => "SUSPENDED",
+            Self::Unresponsive => "UNRESPONSIVE",
+            Self::Pinned => "PINNED",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl VerdictKind {
+    /// Its name in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Grow => "grow",
+            Self::Shrink => "shrink",
+        }
+    }
+}
+
+impl Verdict {
+    /// Keeps the VM as it is.
+    #[must_use]
+    pub const fn hold(reason: Reason) -> Self {
+        Self {
+            kind: VerdictKind::Hold,
+            reason,
+            previous_used: None,
+            need: None,
+            spare: None,
+            amount: ByteCount::ZERO,
+        }
+    }
+}

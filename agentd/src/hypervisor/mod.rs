@@ -1,0 +1,123 @@
+//! The hypervisor port: all that a tick asks of whoever runs the VMs.
+//!
+//! Two adapters stand behind it, `libvirt` and `sim`; `contract` holds both to what is promised
+//! here. Only the tick, through `apply`, orders anything.
+
+use std::{collections::BTreeSet, fmt::Debug, time::Duration};
+
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{Reading, Reported},
+    vm::VmId,
+};
+
+/// Whoever runs the VMs.
+///
+/// Calls block, but never for much longer than their `timeout`: what has not answered by then is
+/// reported as unresponsive or in doubt, and one VM that hangs delays no other. An adapter
+/// reconnects by itself; while it has no connection every call fails at once.
+pub trait Hypervisor: Debug + Send {
+    /// What is served, as a URI, for people.
+    fn uri(&self) -> &str;
+
+    /// Reads the host and every VM that is not shut off.
+    ///
+    /// The actual of a VM in `live` is as of now; others' may be up to a second old. A VM that
+    /// does not answer in time is in the reading as [`Unresponsive`] with its last known figures.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nothing at all could be read.
+    ///
+    /// [`Unresponsive`]: agentd_core::sample::RunState::Unresponsive
+    fn read(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError>;
+
+    /// Reads the actual of these VMs as of now. A VM that is gone, or does not answer in time, is
+    /// left out.
+    fn read_actuals(&mut self, vms: &[VmId], timeout: Duration) -> Vec<LiveActual>;
+
+    /// Tells each VM how much memory to hold. The answers come in the order of the orders.
+    ///
+    /// `Accepted` means that the order was taken, not that the VM follows: only its actual shows
+    /// that. A target is a multiple of the reading's granule. A VM never has two orders in flight:
+    /// while an earlier one is without answer, a new one is `InDoubt` at once and not passed on.
+    fn set_targets(&mut self, orders: &[Target], timeout: Duration) -> Vec<Answer>;
+
+    /// True once after VMs' figures may no longer be continued from earlier readings: after a new
+    /// connection, for example.
+    fn take_reconnected(&mut self) -> bool;
+}
+
+/// A live actual with the stamp of the figures that came along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveActual {
+    /// Which VM.
+    pub vm: VmId,
+    /// Memory that it holds now.
+    pub actual: ByteCount,
+    /// When its kernel last reported.
+    pub reported: Reported,
+}
+
+/// An order: how much memory a VM is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which VM.
+    pub vm: VmId,
+    /// What it is to hold.
+    pub target: ByteCount,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The hypervisor took it.
+    Accepted,
+    /// The hypervisor refused it, with these words.
+    Refused(String),
+    /// There is no such VM, or it is shut off.
+    VmGone,
+    /// No answer in time: it may have been taken, or be taken later.
+    InDoubt,
+}
+
+/// Why nothing at all could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no connection.
+    #[error("cannot reach {uri}: {problem}; {remedy}; trying again in {retry:?}")]
+    Unreachable {
+        /// What was tried.
+        uri: String,
+        /// What went wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+        /// When the next attempt is due.
+        retry: Duration,
+    },
+    /// There is a connection, but it does not answer.
+    #[error("{uri} does not answer within {timeout:?}")]
+    Silent {
+        /// What was asked.
+        uri: String,
+        /// How long it was waited for.
+        timeout: Duration,
+    },
+    /// It answered with an error.
+    #[error("{uri}: {problem}")]
+    Failed {
+        /// What was asked.
+        uri: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// The host's own memory could not be read.
+    #[error("cannot read the host's memory from {path}: {problem}")]
+    Host {
+        /// Where it should be.
+        path: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
