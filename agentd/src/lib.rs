@@ -4,4 +4,6 @@
 //! A tick runs `sample -> decide -> apply -> record -> publish` on its own thread.
 
 pub mod clock;
+pub mod control;
+pub mod event;
 pub mod hypervisor;

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod bytes;
+pub mod decision;
 pub mod plan;
 pub mod policy;
 pub mod sample;

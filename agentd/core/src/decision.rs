@@ -1,0 +1,46 @@
+//! [`Decision`]: everything that one tick decided, as a value.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    bytes::ByteCount,
+    plan::{Plan, Transfer},
+    policy::Algorithm,
+    verdict::Verdict,
+    vm::VmId,
+};
+
+/// Everything that one tick decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Number of the tick.
+    pub tick: u64,
+    /// Who decided.
+    pub algorithm: Algorithm,
+    /// Where the rotation of `two-pointer` stood; `None` for other algorithms.
+    pub offset: Option<u64>,
+    /// A verdict for every VM of the sample.
+    pub verdicts: BTreeMap<VmId, Verdict>,
+    /// Who gives how much to whom, in the order in which it was decided.
+    pub transfers: Vec<Transfer>,
+    /// The orders that follow.
+    pub plan: Plan,
+    /// The pool that this was decided on.
+    pub pool: Pool,
+}
+
+/// The host memory that VMs may share, as one tick saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Upper bound of the sum of all actuals; `None` for none.
+    pub limit: Option<ByteCount>,
+    /// Sum of all actuals.
+    pub actual: ByteCount,
+    /// What VMs may still take without another order, as far as the host does not show it taken.
+    pub promised: ByteCount,
+    /// What the host keeps: the lesser of its usable memory less `promised`, and what the limit
+    /// leaves beside all that VMs may hold.
+    pub kept: ByteCount,
+    /// What the host must keep more than.
+    pub reserve: ByteCount,
+}

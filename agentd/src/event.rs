@@ -1,0 +1,121 @@
+//! What happens in agentd, as it is recorded and published: one [`Event`] for every tick and for
+//! every change between ticks.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agentd_core::{
+    bytes::ByteCount,
+    decision::Decision,
+    sample::{Freshness, RunState, Sample, VmSample},
+    state::Applied,
+    vm::VmId,
+};
+
+use crate::control::{Actor, FieldChange, Mode, Revision};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A tick finished.
+    Tick(Arc<TickRecord>),
+    /// A VM came, went or changed its state.
+    Vm(VmChange),
+    /// The policy changed.
+    Policy(PolicyChange),
+    /// The mode changed.
+    Mode(ModeChange),
+}
+
+/// One turn of the loop: what was seen, decided and done.
+#[derive(Clone, Debug)]
+pub struct TickRecord {
+    /// Counts ticks since the start of agentd, from 0.
+    pub tick: u64,
+    /// When it began, by the wall clock.
+    pub began: SystemTime,
+    /// When it began, monotonic since the start of agentd.
+    pub now: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// Mode of this turn.
+    pub mode: Mode,
+    /// Policy of this turn.
+    pub policy: Arc<Revision>,
+    /// What was observed; `None` where the hypervisor could not be read.
+    pub sample: Option<Sample>,
+    /// What was decided; `None` while paused and where nothing was observed.
+    pub decision: Option<Decision>,
+    /// What was done.
+    pub applied: Applied,
+    /// Target last ordered for each VM, after this turn.
+    pub targets: BTreeMap<VmId, ByteCount>,
+    /// Why the hypervisor could not be read, or the plan was thrown away.
+    pub error: Option<String>,
+}
+
+/// A VM that came, went or changed its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmChange {
+    /// Which VM.
+    pub vm: VmId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// State before; `None` when it has just come.
+    pub before: Option<VmState>,
+    /// State now; `None` when it is gone.
+    pub after: Option<VmState>,
+}
+
+/// Where a VM is in its life, as far as its memory is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmState {
+    /// Running with figures that count.
+    Running,
+    /// Running, with figures absent, unproven or stale.
+    Unreported,
+    /// Not executing.
+    Suspended,
+    /// The hypervisor does not answer for it.
+    Unresponsive,
+}
+
+impl VmState {
+    /// The state of a VM as sampled.
+    #[must_use]
+    pub const fn of(vm: &VmSample) -> Self {
+        match (vm.run, vm.freshness) {
+            (RunState::Suspended, _) => Self::Suspended,
+            (RunState::Unresponsive, _) => Self::Unresponsive,
+            (RunState::Running, Freshness::Fresh | Freshness::Unsettled) => Self::Running,
+            (RunState::Running, Freshness::Unproven | Freshness::Stale | Freshness::Absent) => {
+                Self::Unreported
+            }
+        }
+    }
+}
+
+/// A change of the policy.
+#[derive(Clone, Debug)]
+pub struct PolicyChange {
+    /// The policy after it, with who made it, why, and when it reverts.
+    pub revision: Arc<Revision>,
+    /// What changed.
+    pub changes: Vec<FieldChange>,
+}
+
+/// A change of the mode.
+#[derive(Clone, Debug)]
+pub struct ModeChange {
+    /// Who made it.
+    pub actor: Actor,
+    /// Mode before.
+    pub before: Mode,
+    /// Mode now.
+    pub after: Mode,
+    /// Why, as its maker said.
+    pub reason: String,
+}
