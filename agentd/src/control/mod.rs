@@ -1,8 +1,12 @@
 //! The operator's will: the policy and the mode in force, and how they are changed.
 
+mod gate;
+
 use std::{sync::Arc, time::SystemTime};
 
 use agentd_core::policy::Policy;
+
+pub use gate::{Gate, Pass};
 
 /// What agentd does with its decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
