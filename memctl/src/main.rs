@@ -1,3 +1,77 @@
-//! memctl.
+//! memctl: asks, watches and steers agentd on many hosts. Knows the wire and nothing of agentd's
+//! insides. A run reads: `args → session → commands → client → dto → render → output`.
 
-fn main() {}
+mod address;
+mod args;
+mod client;
+mod commands;
+mod config;
+mod dto;
+mod exit;
+mod failure;
+mod fleet;
+mod hosts;
+mod output;
+mod quantity;
+mod render;
+mod session;
+mod suggest;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::commands::Stop;
+use crate::exit::Exit;
+use crate::failure::{Code, Failure};
+use crate::output::Output;
+use crate::session::Session;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::refused(&error).into(),
+    };
+    run(cli).into()
+}
+
+fn run(cli: Cli) -> Exit {
+    let mut session = match Session::open(cli.global) {
+        Ok(session) => session,
+        Err((output, failure)) => return ended_early(&output, Stop::Failed(failure)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(commands::run(cli.command, &mut session));
+            // A name that is still being looked up must not hold the exit.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => {
+            let what = format!("cannot start: {error}");
+            Err(Stop::Failed(Failure::new(Code::Internal, "RUNTIME", what)))
+        }
+    };
+    ended.unwrap_or_else(|stop| ended_early(&session.output, stop))
+}
+
+fn ended_early(output: &Output, stop: Stop) -> Exit {
+    let failure = match stop {
+        Stop::Output(error) if error.kind() == ErrorKind::BrokenPipe => return Exit::BrokenPipe,
+        Stop::Output(error) => Failure::new(
+            Code::Unknown,
+            "OUTPUT",
+            format!("cannot write to stdout: {error}"),
+        ),
+        Stop::Failed(failure) => failure,
+    };
+    match output.refuse(&failure) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::BrokenPipe,
+        _ => failure.code.exit(),
+    }
+}

@@ -1,0 +1,147 @@
+//! The command line as typed. The help text here is the manual.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::exit::{Exit, HELP};
+use crate::failure::Failure;
+use crate::output::{ColorChoice, Format, Output};
+use crate::quantity::{Units, parse_positive_duration};
+
+/// Asks, watches and steers agentd, the memory coordinator, on many hosts.
+#[derive(Debug, Parser)]
+#[command(name = "memctl", version, after_help = HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Host to ask: a configured name, a glob over names, @GROUP, or a URI (unix:///path,
+    /// tcp://host:port). May be repeated; commas separate several.
+    #[arg(
+        short = 'H',
+        long = "host",
+        global = true,
+        env = "MEMCTL_HOST",
+        hide_env = true
+    )]
+    #[arg(value_name = "NAME|URI")]
+    pub(crate) hosts: Vec<String>,
+    /// Ask every configured host.
+    #[arg(short = 'A', long, global = true, conflicts_with = "hosts")]
+    pub(crate) all_hosts: bool,
+    /// Configuration file.
+    #[arg(
+        long,
+        global = true,
+        env = "MEMCTL_CONFIG",
+        hide_env = true,
+        value_name = "FILE"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Form of the output.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "MEMCTL_OUTPUT",
+        hide_env = true,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: Option<Format>,
+    /// Leave out the column heads.
+    #[arg(long, global = true)]
+    pub(crate) no_headers: bool,
+    /// Colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+    /// Units of memory.
+    #[arg(long, global = true, value_name = "UNITS", default_value = "iec")]
+    pub(crate) units: Units,
+    /// Show times in UTC, not in the local time zone.
+    #[arg(long, global = true)]
+    pub(crate) utc: bool,
+    /// Time for one host, connecting included; for watch, until the stream stands.
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s")]
+    #[arg(value_parser = parse_positive_duration)]
+    pub(crate) timeout: Duration,
+    /// Hosts asked at the same time.
+    #[arg(long, global = true, value_name = "N", default_value = "16")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) max_parallel: u16,
+    /// Accept TCP without encryption to another machine.
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+    /// Only data and errors.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Tell more.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Do not ask before changing several hosts.
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the state of hosts and their agents
+    Status(commands::status::StatusArgs),
+}
+
+/// Tells what clap found: help and version to stdout, an error in the format asked for.
+pub(crate) fn refused(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        let broken = error
+            .print()
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+        return if broken { Exit::BrokenPipe } else { Exit::Done };
+    }
+    match format_as_typed() {
+        Some(format) if matches!(format, Format::Json | Format::Jsonl | Format::Yaml) => {
+            let text = error.render().to_string();
+            let message = text.lines().next().unwrap_or_default();
+            let message = message.strip_prefix("error: ").unwrap_or(message);
+            let failure = Failure::usage(message).hint("memctl --help tells what can be said");
+            let output = Output::plain(format);
+            let broken = output.refuse(&failure).is_err();
+            if broken {
+                Exit::BrokenPipe
+            } else {
+                Exit::Usage
+            }
+        }
+        _ => {
+            // Without a stderr there is nobody to tell.
+            let _ = error.print();
+            Exit::Usage
+        }
+    }
+}
+
+/// The format that the command line asks for, found without understanding the rest of it.
+fn format_as_typed() -> Option<Format> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut typed = None;
+    for (at, word) in words.iter().enumerate() {
+        let value = match word.as_str() {
+            "-o" | "--output" => words.get(at + 1).map(String::as_str),
+            _ => word
+                .strip_prefix("--output=")
+                .or_else(|| word.strip_prefix("-o").map(|v| v.trim_start_matches('='))),
+        };
+        typed = value.map(str::to_owned).or(typed);
+    }
+    let name = typed.or_else(|| std::env::var("MEMCTL_OUTPUT").ok())?;
+    <Format as clap::ValueEnum>::from_str(&name, false).ok()
+}

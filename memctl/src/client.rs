@@ -1,0 +1,157 @@
+//! Connections to agents: dial, deadlines, and what a failed dial means. Knows nothing of rendering.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use agentd_proto::v1::event_service_client::EventServiceClient;
+use agentd_proto::v1::host_service_client::HostServiceClient;
+use agentd_proto::v1::policy_service_client::PolicyServiceClient;
+use agentd_proto::v1::vm_service_client::VmServiceClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::address::Address;
+use crate::failure::{Code, Failure};
+use crate::hosts::Host;
+
+/// A live connection to one agent. Keep it for as long as a stream over it is read: HTTP/2
+/// keepalive pings stop when the last handle goes, and a dead link is then never noticed.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    channel: Channel,
+}
+
+impl Connection {
+    /// Connects to `host`. The caller bounds the time.
+    pub(crate) async fn open(host: &Host) -> Result<Self, Failure> {
+        let endpoint = Endpoint::from_shared(host.address.to_endpoint_uri()).map_err(|error| {
+            Failure::new(
+                Code::Usage,
+                "ADDRESS_INVALID",
+                format!("{}: {error}", host.address),
+            )
+        })?;
+        let channel = endpoint
+            .user_agent(concat!("memctl/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| Failure::new(Code::Internal, "USER_AGENT", error.to_string()))?
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .connect()
+            .await
+            .map_err(|error| dial_failure(host, &error))?;
+        Ok(Self { channel })
+    }
+
+    /// Client of the host's state and mode.
+    pub(crate) fn hosts(&self) -> HostServiceClient<Channel> {
+        HostServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of the VMs.
+    pub(crate) fn vms(&self) -> VmServiceClient<Channel> {
+        VmServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of the policy.
+    pub(crate) fn policies(&self) -> PolicyServiceClient<Channel> {
+        PolicyServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of the event stream.
+    pub(crate) fn events(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+}
+
+/// What to say when an agent did not answer within `timeout`.
+pub(crate) fn timed_out(host: &Host, timeout: Duration) -> Failure {
+    Failure::new(
+        Code::DeadlineExceeded,
+        "TIMEOUT",
+        format!(
+            "{} did not answer within {}s",
+            host.address,
+            timeout.as_secs_f64()
+        ),
+    )
+    .hint("is the host up and the agent running? A longer --timeout waits longer")
+}
+
+fn dial_failure(host: &Host, error: &tonic::transport::Error) -> Failure {
+    let chain = causes(error);
+    let kind = chain
+        .iter()
+        .find_map(|e| e.downcast_ref::<std::io::Error>())
+        .map(std::io::Error::kind);
+    let words: Vec<String> = chain.iter().map(ToString::to_string).collect();
+    match &host.address {
+        Address::Unix(path) => unix_failure(&path.display().to_string(), kind, &words),
+        Address::Tcp { .. } => tcp_failure(&host.address, kind, &words),
+    }
+}
+
+fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failure {
+    match kind {
+        Some(ErrorKind::NotFound) => {
+            unreachable("SOCKET_MISSING", format!("there is no socket {path}"))
+                .hint("start the agent: systemctl start agentd, or agentd run --listen unix://PATH")
+        }
+        Some(ErrorKind::ConnectionRefused) => {
+            unreachable("CONNECTION_REFUSED", format!("nobody listens on {path}"))
+                .hint("the agent stopped and left its socket: systemctl restart agentd")
+        }
+        Some(ErrorKind::PermissionDenied) => Failure::new(
+            Code::PermissionDenied,
+            "SOCKET_PERMISSION",
+            format!("you may not open {path}"),
+        )
+        .hint("become root, or a member of the socket's group: ls -l shows it, usermod -aG adds"),
+        _ => unreachable(
+            "CONNECT_FAILED",
+            format!("cannot connect to {path}: {}", last(words)),
+        ),
+    }
+}
+
+fn tcp_failure(address: &Address, kind: Option<ErrorKind>, words: &[String]) -> Failure {
+    let dns = words.iter().any(|w| w.contains("dns error"));
+    match kind {
+        Some(ErrorKind::ConnectionRefused) => {
+            unreachable("CONNECTION_REFUSED", format!("nobody listens on {address}"))
+                .hint("is agentd running there, with --listen and this port?")
+        }
+        _ if dns => unreachable("NAME_UNKNOWN", format!("{address}: the name is not known"))
+            .hint("check the spelling, or use the IP address"),
+        _ => unreachable(
+            "CONNECT_FAILED",
+            format!("cannot connect to {address}: {}", last(words)),
+        )
+        .hint("is the host up, and is the port open on the way there?"),
+    }
+}
+
+fn unreachable(reason: &str, message: String) -> Failure {
+    Failure::new(Code::Unavailable, reason, message)
+}
+
+fn last(words: &[String]) -> &str {
+    words.last().map_or("no reason given", String::as_str)
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Vec<&'a (dyn std::error::Error + 'static)> {
+    // A chain of causes is short; the bound only guards against one that loops.
+    std::iter::successors(Some(error), |e| e.source())
+        .take(16)
+        .collect()
+}
+
+/// A ping every so often, and this long for its answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Small, so that an agent learns within seconds, not hours, that we do not read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Agents keep messages below 1 MiB; this leaves room for a very large host.
+const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;

@@ -1,0 +1,64 @@
+//! `memctl status`: one row for each host.
+
+use agentd_proto::v1;
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{Ended, exit_of};
+use crate::client::Connection;
+use crate::dto::{Item, Status};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet::ask_all;
+use crate::render::status::StatusBody;
+use crate::session::Session;
+
+/// Options of `memctl status`.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// End with 1 unless every host is healthy.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Asks every host for its state.
+pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let answers = ask_all(&hosts, session.bounds(), ask).await;
+    let items = Item::of_answers(answers, |status| vec![StatusBody { status }]);
+    session.output.show(&items)?;
+    tell_conditions(&items, session)?;
+    let exit = exit_of(&items);
+    let unhealthy = items
+        .iter()
+        .filter_map(|i| i.body.as_ref())
+        .any(|b| b.status.health != "healthy");
+    Ok(if args.check && unhealthy && exit == Exit::Done {
+        Exit::No
+    } else {
+        exit
+    })
+}
+
+/// Asks one host.
+pub(crate) async fn ask(connection: Connection) -> Result<Status, Failure> {
+    let answer = connection.hosts().get_status(v1::GetStatusRequest {}).await;
+    let wire = answer
+        .map_err(|status| Failure::from_status(&status))?
+        .into_inner();
+    Ok(Status::new(wire, Timestamp::now()))
+}
+
+/// The table has no room for what is wrong: it is told beside it.
+fn tell_conditions(items: &[Item<StatusBody>], session: &Session) -> std::io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    for item in items {
+        for condition in item.body.iter().flat_map(|b| &b.status.conditions) {
+            let text = format!("{}: {}: {}", item.host, condition.reason, condition.message);
+            session.output.notice(&text)?;
+        }
+    }
+    Ok(())
+}

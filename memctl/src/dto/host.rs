@@ -1,0 +1,161 @@
+//! DTOs of the host's state.
+
+use agentd_proto::v1;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Time, lower, seconds, time};
+
+/// The state of a host and its agent.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    /// "healthy", "degraded" (there are conditions) or "starting" (no tick yet).
+    pub(crate) health: &'static str,
+    /// The host's own name.
+    pub(crate) name: String,
+    pub(crate) mode: ModeName,
+    pub(crate) algorithm: String,
+    pub(crate) managed_vms: u32,
+    pub(crate) total_vms: u32,
+    pub(crate) memory: Option<HostMemory>,
+    pub(crate) pool: Option<Pool>,
+    pub(crate) tick: Option<u64>,
+    pub(crate) last_tick_age_seconds: Option<f64>,
+    pub(crate) tick_interval_seconds: Option<f64>,
+    pub(crate) agent_version: String,
+    pub(crate) hypervisor: String,
+    pub(crate) start_time: Option<Time>,
+    pub(crate) host_time: Option<Time>,
+    /// How far the host's clock is ahead of ours.
+    pub(crate) clock_skew_seconds: Option<f64>,
+    pub(crate) watchers: u32,
+    pub(crate) position: Option<Position>,
+    pub(crate) policy_etag: String,
+    pub(crate) caller: Option<String>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// "active", "observe", "paused".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct ModeName(pub(crate) String);
+
+/// The host's memory.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct HostMemory {
+    pub(crate) total_bytes: u64,
+    pub(crate) usable_bytes: u64,
+}
+
+/// The memory that VMs may share.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Pool {
+    pub(crate) limit_bytes: Option<u64>,
+    pub(crate) actual_bytes: u64,
+    pub(crate) promised_bytes: u64,
+    pub(crate) kept_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+}
+
+/// Something wrong or unusual.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Condition {
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) since: Option<Time>,
+}
+
+/// A place in an agent's event log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Position {
+    pub(crate) epoch: String,
+    pub(crate) seq: u64,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.seq)
+    }
+}
+
+impl Status {
+    /// From the wire; `now` is our clock.
+    pub(crate) fn new(wire: v1::GetStatusResponse, now: Timestamp) -> Self {
+        let host_time = time(wire.host_time);
+        let health = match (wire.conditions.is_empty(), wire.tick) {
+            (false, _) => "degraded",
+            (true, None) => "starting",
+            (true, Some(_)) => "healthy",
+        };
+        Self {
+            health,
+            mode: ModeName::new(wire.mode()),
+            name: wire.host,
+            algorithm: wire.algorithm,
+            managed_vms: wire.managed_vms,
+            total_vms: wire.total_vms,
+            memory: wire.memory.map(Into::into),
+            pool: wire.pool.map(Into::into),
+            tick: wire.tick,
+            last_tick_age_seconds: seconds(wire.last_tick_age),
+            tick_interval_seconds: seconds(wire.tick_interval),
+            agent_version: wire.agent_version,
+            hypervisor: wire.hypervisor,
+            start_time: time(wire.start_time),
+            clock_skew_seconds: host_time.map(|t| t.0.duration_since(now).as_secs_f64()),
+            host_time,
+            watchers: wire.watchers,
+            position: wire.position.map(Into::into),
+            policy_etag: wire.policy_etag,
+            caller: wire.caller.map(|c| c.name).filter(|name| !name.is_empty()),
+            conditions: wire.conditions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl ModeName {
+    /// From the wire.
+    pub(crate) fn new(mode: v1::Mode) -> Self {
+        Self(lower(mode.as_str_name(), "MODE_"))
+    }
+}
+
+impl From<v1::HostMemory> for HostMemory {
+    fn from(wire: v1::HostMemory) -> Self {
+        Self {
+            total_bytes: wire.total_bytes,
+            usable_bytes: wire.usable_bytes,
+        }
+    }
+}
+
+impl From<v1::Pool> for Pool {
+    fn from(wire: v1::Pool) -> Self {
+        Self {
+            limit_bytes: wire.limit_bytes,
+            actual_bytes: wire.actual_bytes,
+            promised_bytes: wire.promised_bytes,
+            kept_bytes: wire.kept_bytes,
+            reserve_bytes: wire.reserve_bytes,
+        }
+    }
+}
+
+impl From<v1::Condition> for Condition {
+    fn from(wire: v1::Condition) -> Self {
+        Self {
+            reason: wire.reason,
+            message: wire.message,
+            since: time(wire.since),
+        }
+    }
+}
+
+impl From<v1::Position> for Position {
+    fn from(wire: v1::Position) -> Self {
+        Self {
+            epoch: wire.epoch,
+            seq: wire.seq,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What memctl writes as JSON and YAML, schema "memctl/v1": names in snake_case, bytes and seconds
+//! as numbers, times in RFC 3339. Made from the wire here and nowhere else; renderers read these.
+
+mod host;
+mod vm;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
+pub(crate) use vm::{Resize, Transfer, Verdict, Vm, VmMemory, VmName};
+
+use crate::failure::Failure;
+use crate::fleet::Answer;
+
+/// Name of this form of output. A new one comes only with an incompatible change.
+pub(crate) const SCHEMA: &str = "memctl/v1";
+
+/// A whole answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a, T> {
+    /// "memctl/v1".
+    pub(crate) schema: &'static str,
+    /// "StatusList" and the like.
+    pub(crate) kind: String,
+    /// One or more for each host.
+    pub(crate) items: &'a [Item<T>],
+}
+
+/// One line of `-o jsonl`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line<'a, T> {
+    /// "memctl/v1".
+    pub(crate) schema: &'static str,
+    /// "Status" and the like.
+    pub(crate) kind: &'static str,
+    /// The item.
+    #[serde(flatten)]
+    pub(crate) item: &'a Item<T>,
+}
+
+/// A command that failed before any host was asked.
+#[derive(Debug, Serialize)]
+pub(crate) struct Refusal<'a> {
+    /// "memctl/v1".
+    pub(crate) schema: &'static str,
+    /// "Error".
+    pub(crate) kind: &'static str,
+    /// What is wrong.
+    pub(crate) error: &'a Failure,
+}
+
+/// What one host answered, or why it did not.
+#[derive(Debug, Serialize)]
+pub(crate) struct Item<T> {
+    /// Name of the host, as memctl knows it.
+    pub(crate) host: String,
+    /// Whether it answered.
+    pub(crate) ok: bool,
+    /// The answer.
+    #[serde(flatten)]
+    pub(crate) body: Option<T>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Failure>,
+}
+
+impl<T> Item<T> {
+    /// An answer.
+    pub(crate) fn answered(host: &str, body: T) -> Self {
+        Self {
+            host: host.to_owned(),
+            ok: true,
+            body: Some(body),
+            error: None,
+        }
+    }
+
+    /// No answer.
+    pub(crate) fn failed(host: &str, error: Failure) -> Self {
+        Self {
+            host: host.to_owned(),
+            ok: false,
+            body: None,
+            error: Some(error),
+        }
+    }
+
+    /// The items of many answers, of which each may hold several bodies.
+    pub(crate) fn of_answers<A>(
+        answers: Vec<Answer<A>>,
+        bodies: impl Fn(A) -> Vec<T>,
+    ) -> Vec<Self> {
+        let mut items = Vec::with_capacity(answers.len());
+        for Answer { host, result } in answers {
+            match result {
+                Ok(answer) => {
+                    items.extend(bodies(answer).into_iter().map(|b| Self::answered(&host, b)));
+                }
+                Err(error) => items.push(Self::failed(&host, error)),
+            }
+        }
+        items
+    }
+}
+
+/// A point in time; RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A time of the wire; none where it lies outside of what a calendar holds.
+pub(crate) fn time(wire: Option<prost_types::Timestamp>) -> Option<Time> {
+    let wire = wire?;
+    Timestamp::new(wire.seconds, wire.nanos).ok().map(Time)
+}
+
+/// A duration of the wire in seconds, to the millisecond.
+pub(crate) fn seconds(wire: Option<prost_types::Duration>) -> Option<f64> {
+    let wire = wire?;
+    let exact = jiff::SignedDuration::new(wire.seconds, wire.nanos % 1_000_000_000);
+    let millis = jiff::SignedDuration::try_from_millis_i128(exact.as_millis())?;
+    Some(millis.as_secs_f64())
+}
+
+/// The name of a value of a wire enum without its prefix, in lower case.
+pub(crate) fn lower(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix)
+        .unwrap_or(name)
+        .to_ascii_lowercase()
+}

@@ -1,0 +1,294 @@
+//! Amounts of memory and times, as a person types and reads them. Pure. Nothing else in memctl
+//! reads or writes a size or a duration.
+
+use std::time::Duration;
+
+/// How to print amounts of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Units {
+    /// KiB, MiB, GiB: powers of 1024.
+    Iec,
+    /// kB, MB, GB: powers of 1000.
+    Si,
+    /// Exact bytes.
+    Bytes,
+}
+
+/// Reads an amount of memory: "512MiB", "2G", "1.5GiB", "500MB". A bare number is refused.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let factor: u128 = match unit {
+        "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        "T" | "TiB" => 1 << 40,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "" if !number.is_empty() => {
+            return Err(format!(
+                "\"{text}\" has no unit: write {number}MiB or {number}GiB (or {number}B for bytes)"
+            ));
+        }
+        _ => return Err(format!("\"{text}\" is not a size: {SIZE_FORM}")),
+    };
+    scaled(number, factor).ok_or_else(|| {
+        format!("\"{text}\" is not a whole number of bytes below 16 EiB: {SIZE_FORM}")
+    })
+}
+
+/// Reads a duration: "500ms", "30s", "10m", "1h30m", "2d". A bare number is refused.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let mut rest = text;
+    let mut total: u128 = 0;
+    let refused =
+        || format!("\"{text}\" is not a duration: write it like 500ms, 30s, 10m or 1h30m");
+    while !rest.is_empty() {
+        let (number, tail) = split_unit(rest);
+        let end = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(end);
+        let factor: u128 = match unit {
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" | "min" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            "d" => 86_400_000_000_000,
+            "" => {
+                return Err(format!(
+                    "\"{text}\" has no unit: write {number}s or {number}m"
+                ));
+            }
+            _ => return Err(refused()),
+        };
+        let part = scaled(number, factor).ok_or_else(refused)?;
+        total = total.saturating_add(u128::from(part));
+        rest = next;
+    }
+    let nanos = u64::try_from(total)
+        .ok()
+        .filter(|_| !text.is_empty())
+        .ok_or_else(refused)?;
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// Reads a duration that is not 0.
+pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(format!("\"{text}\" is no time at all")),
+        duration => Ok(duration),
+    }
+}
+
+/// One amount on its own: exact where it divides ("2 GiB"), else with one decimal.
+pub(crate) fn format_size(bytes: u64, units: Units) -> String {
+    Scale::of(units, &[bytes]).format(bytes)
+}
+
+/// The unit that a column of amounts is printed in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    unit: &'static str,
+    factor: u64,
+    decimal: bool,
+}
+
+impl Scale {
+    /// The largest unit in which the least of `values` is at least 1, so that no row reads 0.0.
+    pub(crate) fn of(units: Units, values: &[u64]) -> Self {
+        let ladder: &[(&'static str, u64)] = match units {
+            Units::Iec => &[
+                ("TiB", 1 << 40),
+                ("GiB", 1 << 30),
+                ("MiB", 1 << 20),
+                ("KiB", 1 << 10),
+            ],
+            Units::Si => &[
+                ("TB", 1_000_000_000_000),
+                ("GB", 1_000_000_000),
+                ("MB", 1_000_000),
+                ("kB", 1_000),
+            ],
+            Units::Bytes => &[],
+        };
+        let least = values.iter().copied().filter(|&v| v > 0).min().unwrap_or(0);
+        let fits = ladder.iter().find(|(_, factor)| least >= *factor);
+        let bytes = ("B", 1);
+        let (unit, factor) = fits.copied().unwrap_or(bytes);
+        Self {
+            unit,
+            factor,
+            decimal: values.iter().any(|v| v % factor != 0),
+        }
+    }
+
+    /// One amount in this unit; a decimal where any value of the column needs one.
+    pub(crate) fn format(self, bytes: u64) -> String {
+        if !self.decimal {
+            return format!("{} {}", bytes / self.factor, self.unit);
+        }
+        let tenths =
+            (u128::from(bytes) * 10 + u128::from(self.factor) / 2) / u128::from(self.factor);
+        format!("{}.{} {}", tenths / 10, tenths % 10, self.unit)
+    }
+}
+
+/// A duration in its two largest units, for tables and messages: "0.4s", "3m12s", "2d4h".
+pub(crate) fn format_seconds(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "-".to_owned();
+    }
+    if seconds < 10.0 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = Duration::from_secs_f64(seconds.min(1e12)).as_secs();
+    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
+    match (days, hours, minutes, whole % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m{s}s"),
+        (0, h, m, _) => format!("{h}h{m}m"),
+        (d, h, _, _) => format!("{d}d{h}h"),
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start_matches(' '))
+}
+
+/// `number` times `factor`, where that is whole and fits.
+fn scaled(number: &str, factor: u128) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || fraction.len() > 9 || (number.contains('.') && fraction.is_empty()) {
+        return None;
+    }
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let divisor = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let product = digits.checked_mul(factor)?;
+    (product % divisor == 0).then(|| u64::try_from(product / divisor).ok())?
+}
+
+const SIZE_FORM: &str = "write it like 512MiB, 2GiB or 500MB";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn sizes_with_units_are_read() {
+        for (text, bytes) in [
+            ("512MiB", 512 * MIB),
+            ("512M", 512 * MIB),
+            ("1.5GiB", 1536 * MIB),
+            ("2G", 2048 * MIB),
+            ("64KiB", 65_536),
+            ("64K", 65_536),
+            ("500MB", 500_000_000),
+            ("1kB", 1_000),
+            ("1KB", 1_000),
+            ("2 GiB", 2048 * MIB),
+            ("0B", 0),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_is_refused_with_what_to_write() {
+        let error = parse_size("512").unwrap_err();
+        assert_eq!(
+            error,
+            "\"512\" has no unit: write 512MiB or 512GiB (or 512B for bytes)"
+        );
+        assert!(
+            parse_duration("30")
+                .unwrap_err()
+                .contains("write 30s or 30m")
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            "MiB",
+            "-1MiB",
+            "1..5GiB",
+            "1.GiB",
+            "0.1B",
+            "17179869184GiB",
+            "1mib",
+            "1 M B",
+        ] {
+            assert!(parse_size(text).is_err(), "{text} was taken");
+        }
+        for text in ["", "s", "1x", "1.5.5s", "-1s", "1h-3m", "999999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text} was taken");
+        }
+        assert!(parse_positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("1.5s", 1_500),
+            ("10m", 600_000),
+            ("1h30m", 5_400_000),
+            ("2d", 172_800_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_printed_exactly_can_be_read_back() {
+        for bytes in [0, 1, 1023, 1024, 50 * MIB, 2048 * MIB, 1 << 40] {
+            assert_eq!(parse_size(&format_size(bytes, Units::Iec)), Ok(bytes));
+        }
+        assert_eq!(format_size(50 * MIB, Units::Iec), "50 MiB");
+        assert_eq!(format_size(1536 * MIB, Units::Iec), "1.5 GiB");
+        assert_eq!(format_size(1_500_000, Units::Si), "1.5 MB");
+        assert_eq!(format_size(1_500_000, Units::Bytes), "1500000 B");
+    }
+
+    #[test]
+    fn a_column_has_one_unit_and_no_row_reads_zero() {
+        let values = [50 * MIB, 8192 * MIB, 0];
+        let scale = Scale::of(Units::Iec, &values);
+        assert_eq!(
+            values.map(|v| scale.format(v)),
+            ["50 MiB", "8192 MiB", "0 MiB"]
+        );
+        let scale = Scale::of(Units::Iec, &[1536 * MIB, 2048 * MIB]);
+        assert_eq!(scale.format(2048 * MIB), "2.0 GiB");
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, text) in [
+            (0.44, "0.4s"),
+            (42.0, "42s"),
+            (192.0, "3m12s"),
+            (7_260.0, "2h1m"),
+            (187_200.0, "2d4h"),
+        ] {
+            assert_eq!(format_seconds(seconds), text);
+        }
+        assert_eq!(format_seconds(f64::NAN), "-");
+    }
+}

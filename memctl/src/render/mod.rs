@@ -1,0 +1,43 @@
+//! What a person sees: pure functions from what the hosts answered to text. One file for each
+//! command, on `table`, `text` and `yaml`. Nothing here writes, asks or knows a clock.
+
+pub(crate) mod json;
+pub(crate) mod status;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod yaml;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::dto::Item;
+use crate::quantity::Units;
+
+/// How a person wants to see it.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// More columns.
+    pub(crate) wide: bool,
+    /// Column heads.
+    pub(crate) headers: bool,
+    /// Colours.
+    pub(crate) color: bool,
+    /// Units of memory.
+    pub(crate) units: Units,
+    /// Time zone.
+    pub(crate) zone: TimeZone,
+    /// Whether more than one host was asked: then everything names its host.
+    pub(crate) many_hosts: bool,
+}
+
+/// What a command shows: one body for each item of its list.
+pub(crate) trait Show: Serialize + Sized {
+    /// Kind of the list document, and without "List" of one item.
+    const KIND: &'static str;
+
+    /// The table, or whatever a person reads best.
+    fn text(items: &[Item<Self>], view: &View) -> String;
+
+    /// The one word that `-o name` prints.
+    fn name(&self) -> String;
+}

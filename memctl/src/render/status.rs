@@ -1,0 +1,121 @@
+//! Text of `memctl status`.
+
+use serde::Serialize;
+
+use super::table::{Cell, Paint, Table};
+use super::{Show, View};
+use crate::dto::{Item, Status};
+use crate::quantity::format_seconds;
+
+/// Body of an item of `memctl status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusBody {
+    /// The state.
+    pub(crate) status: Status,
+}
+
+impl Show for StatusBody {
+    const KIND: &'static str = "Status";
+
+    fn text(items: &[Item<Self>], view: &View) -> String {
+        let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        for item in items {
+            match &item.body {
+                Some(body) => table.row(&item.host, row(&body.status, view)),
+                None => table.failed(item, "STATE"),
+            }
+        }
+        table.render(view)
+    }
+
+    fn name(&self) -> String {
+        String::new()
+    }
+}
+
+fn row(status: &Status, view: &View) -> Vec<Cell> {
+    let (memory, pool) = (status.memory.as_ref(), status.pool.as_ref());
+    let mut cells = vec![
+        health(status),
+        Cell::text(&*status.mode.0),
+        Cell::number(format!("{}/{}", status.managed_vms, status.total_vms)),
+        Cell::bytes(pool.map(|p| p.actual_bytes)),
+        Cell::bytes(pool.map(|p| p.kept_bytes)),
+        Cell::bytes(pool.map(|p| p.reserve_bytes)),
+        Cell::bytes(memory.map(|m| m.usable_bytes)),
+        Cell::bytes(memory.map(|m| m.total_bytes)),
+        last_tick(status),
+        Cell::text(&*status.agent_version),
+    ];
+    if view.wide {
+        cells.extend([
+            Cell::text(&*status.algorithm),
+            Cell::bytes(pool.and_then(|p| p.limit_bytes)),
+            Cell::bytes(pool.map(|p| p.promised_bytes)),
+            Cell::number_or_absent(status.tick),
+            Cell::number(status.watchers),
+            Cell::number_or_absent(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
+            status
+                .caller
+                .as_ref()
+                .map_or(Cell::Absent, |c| Cell::text(&**c)),
+            Cell::text(&*status.hypervisor),
+            status
+                .position
+                .as_ref()
+                .map_or(Cell::Absent, |p| Cell::text(p.to_string())),
+        ]);
+    }
+    cells
+}
+
+fn health(status: &Status) -> Cell {
+    let paint = if status.health == "healthy" {
+        Paint::Good
+    } else {
+        Paint::Warn
+    };
+    Cell::Painted(status.health.to_ascii_uppercase(), paint)
+}
+
+/// Late is more than three intervals: one tick may take half of its interval and more.
+fn last_tick(status: &Status) -> Cell {
+    let Some(age) = status.last_tick_age_seconds else {
+        return Cell::Absent;
+    };
+    Cell::number(format_seconds(age))
+}
+
+const HEADS: &[&str] = &[
+    "STATE",
+    "MODE",
+    "VMS",
+    "HELD BY VMS",
+    "HOST KEEPS",
+    "RESERVE",
+    "HOST USABLE",
+    "HOST TOTAL",
+    "LAST TICK",
+    "VERSION",
+];
+const WIDE_HEADS: &[&str] = &[
+    "STATE",
+    "MODE",
+    "VMS",
+    "HELD BY VMS",
+    "HOST KEEPS",
+    "RESERVE",
+    "HOST USABLE",
+    "HOST TOTAL",
+    "LAST TICK",
+    "VERSION",
+    "ALGORITHM",
+    "POOL LIMIT",
+    "PROMISED",
+    "TICK",
+    "WATCHERS",
+    "SKEW",
+    "CALLER",
+    "HYPERVISOR",
+    "POSITION",
+];

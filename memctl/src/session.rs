@@ -1,0 +1,116 @@
+//! One run of memctl: the command line joined with the configuration file. Commands ask it for the
+//! hosts and the bounds; it does no I/O beyond reading the file.
+
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use crate::args::Global;
+use crate::config::{self, Config};
+use crate::failure::{Code, Failure};
+use crate::fleet::Bounds;
+use crate::hosts::{Host, Selection, select};
+use crate::output::{Format, Output, wants_color};
+use crate::render::View;
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The options as typed.
+    pub(crate) global: Global,
+    /// The configuration file.
+    pub(crate) config: Config,
+    /// Where that file is, or would be.
+    pub(crate) config_path: Option<PathBuf>,
+    /// Where to write.
+    pub(crate) output: Output,
+}
+
+impl Session {
+    /// Reads the configuration file and settles how to write.
+    pub(crate) fn open(global: Global) -> Result<Self, (Output, Failure)> {
+        let config_path = config::path(global.config.as_deref());
+        let loaded = match &config_path {
+            Some(path) => Config::load(path, global.config.is_some()),
+            None => Ok(Config::default()),
+        };
+        let mut output = output_of(&global, Format::Table);
+        let config = match loaded {
+            Ok(config) => config,
+            Err(failure) => return Err((output, failure)),
+        };
+        if let (None, Some(name)) = (global.output, config.output.as_deref()) {
+            match <Format as clap::ValueEnum>::from_str(name, false) {
+                Ok(format) => output = output_of(&global, format),
+                Err(_) => return Err((output, unknown_format(name))),
+            }
+        }
+        Ok(Self {
+            global,
+            config,
+            config_path,
+            output,
+        })
+    }
+
+    /// The hosts to ask. From here on, output names the host where there are several.
+    pub(crate) fn hosts(&mut self) -> Result<Vec<Host>, Failure> {
+        let socket = std::env::var_os("MEMCTL_SOCKET").map(PathBuf::from);
+        let selection = Selection {
+            typed: &self.global.hosts,
+            all: self.global.all_hosts,
+            insecure: self.global.insecure,
+            socket: socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
+        };
+        let hosts = select(&selection, &self.config)?;
+        for host in hosts.iter().filter(|h| h.address.is_exposed()) {
+            let warning = format!("warning: {}: {} is not encrypted", host.name, host.address);
+            // A notice that cannot be written is lost, as every notice.
+            let _ = self.output.notice(&warning);
+        }
+        self.output.view.many_hosts = hosts.len() > 1;
+        Ok(hosts)
+    }
+
+    /// How long and how many at once.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            timeout: self.global.timeout,
+            max_parallel: usize::from(self.global.max_parallel),
+        }
+    }
+}
+
+/// How to write as far as the command line says.
+pub(crate) fn output_of(global: &Global, default: Format) -> Output {
+    let format = global.output.unwrap_or(default);
+    let zone = if global.utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    };
+    let view = View {
+        wide: format == Format::Wide,
+        headers: !global.no_headers,
+        color: wants_color(global.color),
+        units: global.units,
+        zone,
+        many_hosts: false,
+    };
+    Output {
+        format,
+        view,
+        quiet: global.quiet,
+    }
+}
+
+fn unknown_format(name: &str) -> Failure {
+    Failure::new(
+        Code::InvalidArgument,
+        "CONFIG_INVALID",
+        format!("defaults.output = \"{name}\" in the configuration is not a format"),
+    )
+    .hint("formats: table, wide, json, jsonl, yaml, name")
+}
+
+const DEFAULT_SOCKET: &str = "/run/agentd/agentd.sock";
