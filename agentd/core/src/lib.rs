@@ -10,8 +10,12 @@
 //!                                            State <--State::after-- Applied <-- apply (agentd)
 //! ```
 
+pub mod assess;
 pub mod bytes;
+pub mod check;
+pub mod decide;
 pub mod decision;
+pub mod explain;
 pub mod plan;
 pub mod policy;
 pub mod sample;

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     bytes::ByteCount,
-    plan::{Party, Transfer},
-    sample::{Sample, VmSample},
+    plan::{Party, Plan, Transfer},
+    policy::Policy,
+    sample::{RunState, Sample, VmSample},
     two_pointer,
     vm::VmId,
 };
@@ -24,12 +25,14 @@ pub struct State {
 /// An order that the hypervisor took, or may have taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// What the VM is to hold. While `in_doubt`, the largest target that may be in force.
+    /// What the VM was last told to hold.
     pub target: ByteCount,
+    /// The largest target that may be in force: more than `target` while the hypervisor has not
+    /// said that it took the order, which may then have been taken or not, or be taken later.
+    pub most: ByteCount,
     /// When it was given.
     pub since: Duration,
-    /// The hypervisor did not answer in time: the order may have been taken or not, or be taken
-    /// later.
+    /// The hypervisor has not said whether it took the order.
     pub in_doubt: bool,
 }
 
@@ -73,43 +76,129 @@ pub struct Applied {
 }
 
 impl State {
-    /// The state after the orders of a plan: what was accepted or is in doubt is in force from
-    /// `now` on, and `owed` is what the givers still have to deliver.
+    /// The state that the next decision starts from: VMs that are gone are forgotten, and so is
+    /// what will never be delivered.
     #[must_use]
-    pub fn after(mut self, applied: &Applied, owed: Vec<Transfer>, now: Duration) -> Self {
-        for resized in &applied.resized {
-            let Some(target) = resized.ordered else {
-                continue;
-            };
-            let before = self.orders.get(&resized.vm).map(|order| order.target);
-            match resized.outcome {
-                Outcome::Accepted => {
-                    let order = Order {
-                        target,
-                        since: now,
-                        in_doubt: false,
-                    };
-                    self.orders.insert(resized.vm, order);
-                }
-                Outcome::InDoubt => {
-                    let target = before.map_or(target, |before| before.max(target));
-                    self.orders.insert(
-                        resized.vm,
-                        Order {
-                            target,
-                            since: now,
-                            in_doubt: true,
-                        },
-                    );
-                }
-                Outcome::VmGone => {
-                    self.orders.remove(&resized.vm);
-                }
-                Outcome::Refused(_) | Outcome::Held | Outcome::Skipped => {}
+    pub fn continued(mut self, policy: &Policy, sample: &Sample) -> Self {
+        self.orders.retain(|id, _| sample.vms.contains_key(id));
+        for (id, order) in &mut self.orders {
+            let arrived = |vm: &VmSample| vm.actual.abs_diff(order.target) <= sample.granule;
+            if sample.vms.get(id).is_some_and(arrived) {
+                order.most = order.target;
+                order.in_doubt = false;
             }
         }
-        self.owed = owed;
+        let mut delivered: BTreeMap<VmId, ByteCount> = BTreeMap::new();
+        for transfer in &self.owed {
+            let Party::Vm(giver) = transfer.from else {
+                continue;
+            };
+            let owed = delivered.entry(giver).or_default();
+            *owed = owed.saturating_add(transfer.amount);
+        }
+        for (giver, owed) in &mut delivered {
+            *owed = owed.saturating_sub(self.never_delivered(*giver, sample));
+        }
+        self.owed.retain_mut(|transfer| {
+            let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
+                return false;
+            };
+            let Some(left) = delivered.get_mut(&giver) else {
+                return false;
+            };
+            transfer.amount = transfer.amount.min(*left);
+            *left = left.saturating_sub(transfer.amount);
+            !transfer.amount.is_zero() && can_take(policy, sample, taker)
+        });
         self
+    }
+
+    /// What a giver can no longer be expected to deliver of what it owes.
+    fn never_delivered(&self, giver: VmId, sample: &Sample) -> ByteCount {
+        let Some(vm) = sample.vms.get(&giver) else {
+            return ByteCount::MAX;
+        };
+        match self.progress(giver, vm, sample) {
+            Progress::Moving => ByteCount::ZERO,
+            Progress::Stuck | Progress::Arrived => self.undelivered(giver, vm.actual),
+        }
+    }
+
+    /// The state after the orders of a plan: what was accepted or is in doubt is in force from
+    /// `now` on, and what givers still have to deliver is owed.
+    #[must_use]
+    pub fn after(mut self, plan: &Plan, applied: &Applied, now: Duration) -> Self {
+        for resized in &applied.resized {
+            self.note(resized, now);
+        }
+        let lost = |vm: VmId| {
+            let own = applied.resized.iter().find(|resized| resized.vm == vm);
+            own.is_some_and(|resized| match resized.outcome {
+                Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped => true,
+                Outcome::Accepted | Outcome::InDoubt | Outcome::Held => false,
+            })
+        };
+        let open = plan
+            .funding
+            .iter()
+            .zip(&applied.granted)
+            .filter_map(|(transfer, granted)| {
+                let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
+                    return None;
+                };
+                let amount = transfer.amount.saturating_sub(*granted);
+                let gone = amount.is_zero() || lost(giver) || lost(taker);
+                (!gone).then_some(Transfer {
+                    amount,
+                    ..*transfer
+                })
+            });
+        self.owed = open.collect();
+        self
+    }
+
+    /// Books what became of one resize.
+    fn note(&mut self, resized: &Resized, now: Duration) {
+        let Some(target) = resized.ordered else {
+            return;
+        };
+        let since = now;
+        match resized.outcome {
+            Outcome::Accepted => {
+                let order = Order {
+                    target,
+                    most: target,
+                    since,
+                    in_doubt: false,
+                };
+                self.orders.insert(resized.vm, order);
+            }
+            Outcome::InDoubt => {
+                let before = self.orders.get(&resized.vm).map(|order| order.most);
+                let most = before.map_or(target, |before| before.max(target));
+                self.orders.insert(
+                    resized.vm,
+                    Order {
+                        target,
+                        most,
+                        since,
+                        in_doubt: true,
+                    },
+                );
+            }
+            Outcome::VmGone => {
+                self.orders.remove(&resized.vm);
+            }
+            Outcome::Refused(_) | Outcome::Held | Outcome::Skipped => {}
+        }
+    }
+
+    /// What a VM may hold already: its actual, or a larger target in force.
+    #[must_use]
+    pub fn holds(&self, id: VmId, vm: &VmSample) -> ByteCount {
+        self.orders
+            .get(&id)
+            .map_or(vm.actual, |order| order.most.max(vm.actual))
     }
 
     /// The most memory that a VM may come to hold without another order: S1 counts this.
@@ -133,7 +222,7 @@ impl State {
             return Progress::Arrived;
         };
         let missing = vm.actual.abs_diff(order.target);
-        if missing <= sample.granule && !order.in_doubt {
+        if missing <= sample.granule {
             return Progress::Arrived;
         }
         let age = sample.now.saturating_sub(order.since);
@@ -174,6 +263,13 @@ pub enum Progress {
     Moving,
     /// It should have shrunk long ago: it is asked for nothing for a while.
     Stuck,
+}
+
+/// True while a VM may be told to take what is owed to it.
+fn can_take(policy: &Policy, sample: &Sample, id: VmId) -> bool {
+    sample.vms.get(&id).is_some_and(|vm| {
+        vm.run == RunState::Running && policy.vm(id, &vm.name).pinned != Some(true)
+    })
 }
 
 /// A VM that has not reached its target by then is stuck. Xen's squeezed calls a VM inactive after

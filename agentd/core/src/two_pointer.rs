@@ -1,8 +1,24 @@
-//! The algorithm `two-pointer`.
+//! The algorithm `two-pointer`: who needs memory gets it from who has some to spare, and one
+//! pointer each walks over the takers and the givers.
+//!
+//! A VM whose use grows and that has little unused needs memory; one whose use does not grow and
+//! that has much unused can spare some. Givers are drained in turn, from a place that moves on by
+//! one VM each tick so that nobody is always first. When no VM can spare anything the host pays, in
+//! small steps and down to its reserve. When no VM needs anything, the spare memory goes to the
+//! host.
 
 use std::collections::BTreeMap;
 
-use crate::{bytes::ByteCount, vm::VmId};
+use crate::{
+    assess::View,
+    bytes::ByteCount,
+    decision::Pool,
+    plan::{Party, Transfer},
+    policy::TwoPointer,
+    sample::Freshness,
+    verdict::{Reason, Verdict, VerdictKind},
+    vm::VmId,
+};
 
 /// What the algorithm remembers from tick to tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,4 +27,330 @@ pub struct Memory {
     pub offset: u64,
     /// Use of each VM at the last tick at which its figures counted.
     pub previous: BTreeMap<VmId, ByteCount>,
+}
+
+/// What the algorithm decided.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    /// Where the rotation stood.
+    pub offset: u64,
+    /// A verdict for each VM, in the order of the views.
+    pub verdicts: Vec<Verdict>,
+    /// Who gives how much to whom.
+    pub transfers: Vec<Transfer>,
+    /// What to remember.
+    pub memory: Memory,
+}
+
+/// Decides for VMs in the order of their ids.
+#[must_use]
+pub fn rule(
+    constants: &TwoPointer,
+    memory: &Memory,
+    vms: &[View<'_>],
+    pool: &Pool,
+    granule: ByteCount,
+) -> Ruling {
+    let count = u64::try_from(vms.len()).unwrap_or(u64::MAX);
+    let offset = memory.offset.checked_rem(count).unwrap_or(0);
+    let asks: Vec<Ask> = vms
+        .iter()
+        .map(|vm| ask(constants, memory, vm, granule))
+        .collect();
+    let mut round = Round::new(vms, &asks, offset, granule);
+
+    if asks.iter().any(|ask| ask.needs) {
+        round.transfer_between_vms();
+        if round.nothing_to_spare() {
+            round.grant_from_host(constants.step, pool);
+        }
+    } else {
+        round.give_to_host();
+    }
+
+    let verdicts = asks
+        .iter()
+        .zip(&round.moved)
+        .map(|(ask, moved)| ask.verdict(moved))
+        .collect();
+    let offset_next = offset.saturating_add(1).checked_rem(count).unwrap_or(0);
+    let memory = Memory {
+        offset: offset_next,
+        previous: remember(memory, vms),
+    };
+    Ruling {
+        offset,
+        verdicts,
+        transfers: round.transfers,
+        memory,
+    }
+}
+
+/// What one VM needs or can spare. Never both.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    previous: Option<ByteCount>,
+    need: Option<ByteCount>,
+    spare: Option<ByteCount>,
+    /// It needs memory, even if all of that is owed to it already.
+    needs: bool,
+    /// Why it holds if nothing moves.
+    hold: Reason,
+}
+
+fn ask(constants: &TwoPointer, memory: &Memory, view: &View<'_>, granule: ByteCount) -> Ask {
+    let silent = |hold| Ask {
+        previous: None,
+        need: None,
+        spare: None,
+        needs: false,
+        hold,
+    };
+    if let Some(bar) = view.bar {
+        return silent(bar);
+    }
+    let (Some(unused), Some(used)) = (view.vm.guest.unused, view.vm.used()) else {
+        return silent(Reason::FiguresAbsent);
+    };
+    let previous = memory
+        .previous
+        .get(&view.id)
+        .copied()
+        .unwrap_or(ByteCount::ZERO);
+    let content = Ask {
+        previous: Some(previous),
+        ..silent(Reason::Content)
+    };
+
+    if used > previous && unused < constants.need_below {
+        let wanted = constants
+            .step
+            .max(constants.need_below.saturating_sub(unused));
+        let room = view.limits.max.saturating_sub(view.holds);
+        let need = wanted.min(room).align_down(granule);
+        let open = need.saturating_sub(view.owed);
+        let hold = match (need.is_zero(), open.is_zero()) {
+            (true, _) => Reason::AtMaximum,
+            (false, true) => Reason::Awaiting,
+            (false, false) => Reason::PoolEmpty,
+        };
+        return Ask {
+            need: Some(open),
+            needs: !need.is_zero(),
+            hold,
+            ..content
+        };
+    }
+    if used <= previous && unused > constants.spare_above {
+        if let Some(bar) = view.give_bar {
+            return Ask {
+                hold: bar,
+                ..content
+            };
+        }
+        let wanted = constants
+            .step
+            .min(unused.saturating_sub(constants.spare_above));
+        let spare = wanted.min(view.give_limit).align_down(granule);
+        let hold = match (spare.is_zero(), view.give_limit.is_zero()) {
+            (true, true) => Reason::AtMinimum,
+            (true, false) => Reason::Content,
+            (false, _) => Reason::SpareNotNeeded,
+        };
+        return Ask {
+            spare: Some(spare),
+            hold,
+            ..content
+        };
+    }
+    content
+}
+
+impl Ask {
+    fn verdict(&self, moved: &Moved) -> Verdict {
+        let (kind, reason, amount) = if !moved.got.is_zero() {
+            (VerdictKind::Grow, Reason::NeedsMemory, moved.got)
+        } else if !moved.gave_to_vms.is_zero() {
+            (VerdictKind::Shrink, Reason::GivesToVm, moved.gave_to_vms)
+        } else if !moved.gave_to_host.is_zero() {
+            (VerdictKind::Shrink, Reason::GivesToHost, moved.gave_to_host)
+        } else {
+            (VerdictKind::Hold, self.hold, ByteCount::ZERO)
+        };
+        let (previous_used, need, spare) = (self.previous, self.need, self.spare);
+        Verdict {
+            kind,
+            reason,
+            previous_used,
+            need,
+            spare,
+            amount,
+        }
+    }
+}
+
+/// What one VM got and gave so far.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    id: VmId,
+    /// What it still needs.
+    need: ByteCount,
+    /// What it can still spare.
+    spare: ByteCount,
+    /// What it can still get before it is at its maximum.
+    room: ByteCount,
+    got: ByteCount,
+    gave_to_vms: ByteCount,
+    gave_to_host: ByteCount,
+}
+
+/// The transfers of one tick in the making.
+#[derive(Debug)]
+struct Round {
+    /// In the order of the views.
+    moved: Vec<Moved>,
+    offset: u64,
+    granule: ByteCount,
+    transfers: Vec<Transfer>,
+}
+
+impl Round {
+    fn new(vms: &[View<'_>], asks: &[Ask], offset: u64, granule: ByteCount) -> Self {
+        let start = |(view, ask): (&View<'_>, &Ask)| Moved {
+            id: view.id,
+            need: ask.need.unwrap_or_default(),
+            spare: ask.spare.unwrap_or_default(),
+            room: view
+                .limits
+                .max
+                .saturating_sub(view.holds.saturating_add(view.owed)),
+            got: ByteCount::ZERO,
+            gave_to_vms: ByteCount::ZERO,
+            gave_to_host: ByteCount::ZERO,
+        };
+        let moved = vms.iter().zip(asks).map(start).collect();
+        Self {
+            moved,
+            offset,
+            granule,
+            transfers: Vec::new(),
+        }
+    }
+
+    /// Indexes of all VMs, from the offset on and round.
+    fn rotation(&self) -> impl Iterator<Item = usize> + use<> {
+        let count = self.moved.len();
+        let offset = usize::try_from(self.offset).unwrap_or(0);
+        (offset..count).chain(0..offset.min(count))
+    }
+
+    /// The two pointers: each taker draws on the givers from where the taker before it stopped.
+    fn transfer_between_vms(&mut self) {
+        let mut givers = self.rotation().peekable();
+        for taker in self.rotation() {
+            while self.need(taker) > ByteCount::ZERO
+                && let Some(giver) = givers.peek().copied()
+            {
+                self.transfer(giver, taker);
+                if self.spare(giver).is_zero() {
+                    givers.next();
+                }
+            }
+        }
+    }
+
+    fn transfer(&mut self, giver: usize, taker: usize) {
+        let amount = self.need(taker).min(self.spare(giver));
+        if amount.is_zero() {
+            return;
+        }
+        let (Some(from), Some(to)) = (self.give(giver, amount), self.receive(taker, amount)) else {
+            return;
+        };
+        self.transfers.push(Transfer {
+            from: Party::Vm(from),
+            to: Party::Vm(to),
+            amount,
+        });
+    }
+
+    /// Gives one step to each VM that still needs memory, while the host keeps more than its
+    /// reserve.
+    fn grant_from_host(&mut self, step: ByteCount, pool: &Pool) {
+        let mut kept = pool.kept;
+        for taker in self.rotation() {
+            let Some(moved) = self.moved.get(taker).copied() else {
+                continue;
+            };
+            let amount = step.min(moved.room).align_down(self.granule);
+            let left = kept.saturating_sub(amount);
+            if moved.need.is_zero() || amount.is_zero() || left <= pool.reserve {
+                continue;
+            }
+            kept = left;
+            self.receive(taker, amount);
+            self.transfers.push(Transfer {
+                from: Party::Host,
+                to: Party::Vm(moved.id),
+                amount,
+            });
+        }
+    }
+
+    fn give_to_host(&mut self) {
+        for moved in &mut self.moved {
+            let amount = std::mem::take(&mut moved.spare);
+            if amount.is_zero() {
+                continue;
+            }
+            moved.gave_to_host = amount;
+            self.transfers.push(Transfer {
+                from: Party::Vm(moved.id),
+                to: Party::Host,
+                amount,
+            });
+        }
+    }
+
+    fn nothing_to_spare(&self) -> bool {
+        self.moved.iter().all(|moved| moved.spare.is_zero())
+    }
+
+    fn need(&self, vm: usize) -> ByteCount {
+        self.moved
+            .get(vm)
+            .map_or(ByteCount::ZERO, |moved| moved.need)
+    }
+
+    fn spare(&self, vm: usize) -> ByteCount {
+        self.moved
+            .get(vm)
+            .map_or(ByteCount::ZERO, |moved| moved.spare)
+    }
+
+    fn give(&mut self, vm: usize, amount: ByteCount) -> Option<VmId> {
+        let moved = self.moved.get_mut(vm)?;
+        moved.spare = moved.spare.saturating_sub(amount);
+        moved.gave_to_vms = moved.gave_to_vms.saturating_add(amount);
+        Some(moved.id)
+    }
+
+    fn receive(&mut self, vm: usize, amount: ByteCount) -> Option<VmId> {
+        let moved = self.moved.get_mut(vm)?;
+        moved.need = moved.need.saturating_sub(amount);
+        moved.room = moved.room.saturating_sub(amount);
+        moved.got = moved.got.saturating_add(amount);
+        Some(moved.id)
+    }
+}
+
+/// Use as of this tick; as of an earlier one for VMs whose figures do not count now.
+fn remember(memory: &Memory, vms: &[View<'_>]) -> BTreeMap<VmId, ByteCount> {
+    let used = |view: &View<'_>| {
+        let counts = view.vm.freshness == Freshness::Fresh && view.bar != Some(Reason::Settling);
+        let now = view.vm.used().filter(|_| counts);
+        let used = now.or_else(|| memory.previous.get(&view.id).copied())?;
+        Some((view.id, used))
+    };
+    vms.iter().filter_map(used).collect()
 }

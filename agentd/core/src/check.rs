@@ -1,0 +1,295 @@
+//! [`check`]: the independent judge of a plan.
+//!
+//! Judges every decision from the sample alone, without the code that made it: in tests, in the
+//! simulator, and in the daemon before a plan is carried out. A plan with a [`Finding`] is thrown
+//! away whole.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    bytes::ByteCount,
+    decision::Decision,
+    plan::{Party, Resize, Transfer},
+    policy::Policy,
+    sample::{Freshness, RunState, Sample, VmSample},
+    state::State,
+    verdict::VerdictKind,
+    vm::VmId,
+};
+
+/// Something about a decision that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule.
+    pub rule: Rule,
+    /// Which VM; `None` when it is about the whole plan.
+    pub vm: Option<VmId>,
+    /// What is wrong, with the values.
+    pub problem: String,
+}
+
+/// The rules that every decision keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Every VM of the sample has a verdict, and nobody else; the plan agrees with it.
+    Verdicts,
+    /// A VM has at most one order, from what it holds, in whole granules.
+    Orders,
+    /// No VM is shrunk below its minimum or grown above its maximum.
+    Limits,
+    /// No VM gives more in a tick than its step.
+    Step,
+    /// No VM is shrunk on figures that are not fresh.
+    Freshness,
+    /// A VM that is pinned or does not run is left alone.
+    HandsOff,
+    /// What VMs get is what givers give, are about to deliver, or the host grants.
+    Conservation,
+    /// The host keeps more than its reserve after what it grants.
+    Reserve,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.vm {
+            Some(vm) => write!(f, "{:?}: VM {vm}: {}", self.rule, self.problem),
+            None => write!(f, "{:?}: {}", self.rule, self.problem),
+        }
+    }
+}
+
+/// Every way in which a decision breaks a rule; empty when it keeps them all.
+///
+/// `state` is the one that [`decide`](crate::decide::decide) returned with the decision.
+#[must_use]
+pub fn check(policy: &Policy, state: &State, sample: &Sample, decision: &Decision) -> Vec<Finding> {
+    let mut court = Court {
+        policy,
+        state,
+        sample,
+        decision,
+        findings: Vec::new(),
+    };
+    court.verdicts();
+    court.orders();
+    for resize in &decision.plan.shrinks {
+        court.shrink(resize);
+    }
+    for resize in &decision.plan.grows {
+        court.grow(resize);
+    }
+    court.givers();
+    court.reserve();
+    court.findings
+}
+
+struct Court<'a> {
+    policy: &'a Policy,
+    state: &'a State,
+    sample: &'a Sample,
+    decision: &'a Decision,
+    findings: Vec<Finding>,
+}
+
+impl Court<'_> {
+    fn object(&mut self, rule: Rule, vm: impl Into<Option<VmId>>, problem: String) {
+        self.findings.push(Finding {
+            rule,
+            vm: vm.into(),
+            problem,
+        });
+    }
+
+    fn verdicts(&mut self) {
+        let seen: BTreeSet<VmId> = self.sample.vms.keys().copied().collect();
+        let judged: BTreeSet<VmId> = self.decision.verdicts.keys().copied().collect();
+        for vm in seen.symmetric_difference(&judged) {
+            self.object(
+                Rule::Verdicts,
+                *vm,
+                "has no verdict, or has one and is gone".to_owned(),
+            );
+        }
+        let (shrinks, grows) = (&self.decision.plan.shrinks, &self.decision.plan.grows);
+        let shrinks = shrinks.iter().map(|resize| (resize, VerdictKind::Shrink));
+        let grows = grows.iter().map(|resize| (resize, VerdictKind::Grow));
+        for (resize, kind) in shrinks.chain(grows) {
+            let verdict = self.decision.verdicts.get(&resize.vm);
+            if verdict.is_none_or(|verdict| verdict.kind != kind) {
+                let problem = format!("is to {} against its verdict", kind.name());
+                self.object(Rule::Verdicts, resize.vm, problem);
+            }
+        }
+    }
+
+    fn orders(&mut self) {
+        let mut seen = BTreeSet::new();
+        let plan = &self.decision.plan;
+        for resize in plan.shrinks.iter().chain(&plan.grows) {
+            if !seen.insert(resize.vm) {
+                self.object(Rule::Orders, resize.vm, "has two orders".to_owned());
+            }
+            let change = resize.from.abs_diff(resize.to);
+            if change.is_zero() || change.align_down(self.sample.granule) != change {
+                let granule = self.sample.granule;
+                let problem = format!("changes by {change}, no multiple of {granule}");
+                self.object(Rule::Orders, resize.vm, problem);
+            }
+        }
+    }
+
+    fn shrink(&mut self, resize: &Resize) {
+        let Some(vm) = self.touched(resize) else {
+            return;
+        };
+        let min = self.policy.limits(resize.vm, &vm.name, vm.max).min;
+        let step = self.policy.shrink_limit(vm.max);
+        let (to, amount) = (resize.to, resize.shrinkage());
+        if resize.from != vm.actual || amount.is_zero() {
+            let problem = format!(
+                "shrinks from {} to {to}, but holds {}",
+                resize.from, vm.actual
+            );
+            self.object(Rule::Orders, resize.vm, problem);
+        }
+        if to < min {
+            self.object(
+                Rule::Limits,
+                resize.vm,
+                format!("shrinks to {to}, below {min}"),
+            );
+        }
+        if amount > step {
+            self.object(
+                Rule::Step,
+                resize.vm,
+                format!("gives {amount}, more than {step}"),
+            );
+        }
+        if vm.freshness != Freshness::Fresh {
+            let problem = format!("shrinks on figures that are {:?}", vm.freshness);
+            self.object(Rule::Freshness, resize.vm, problem);
+        }
+    }
+
+    fn grow(&mut self, resize: &Resize) {
+        let Some(vm) = self.touched(resize) else {
+            return;
+        };
+        let max = self.policy.limits(resize.vm, &vm.name, vm.max).max;
+        let order = self.state.orders.get(&resize.vm);
+        let most = order.map_or(vm.actual, |order| order.most.max(vm.actual));
+        let least = order.map_or(vm.actual, |order| order.target.max(vm.actual));
+        let (from, to, amount) = (resize.from, resize.to, resize.growth());
+        if from < least || from > most || amount.is_zero() {
+            self.object(
+                Rule::Orders,
+                resize.vm,
+                format!("grows from {from} to {to}"),
+            );
+        }
+        if to > max {
+            self.object(
+                Rule::Limits,
+                resize.vm,
+                format!("grows to {to}, above {max}"),
+            );
+        }
+        let funded = self.sum(&self.decision.plan.funding, |t| {
+            t.to == Party::Vm(resize.vm)
+        });
+        if amount > funded {
+            let problem = format!("gets {amount}, but only {funded} is there for it");
+            self.object(Rule::Conservation, resize.vm, problem);
+        }
+    }
+
+    /// The VM of a resize, if it may be touched at all.
+    fn touched(&mut self, resize: &Resize) -> Option<VmSample> {
+        let Some(vm) = self.sample.vms.get(&resize.vm).cloned() else {
+            self.object(Rule::HandsOff, resize.vm, "is not there".to_owned());
+            return None;
+        };
+        if self.policy.vm(resize.vm, &vm.name).pinned == Some(true) {
+            self.object(Rule::HandsOff, resize.vm, "is pinned".to_owned());
+        }
+        if vm.run != RunState::Running {
+            self.object(Rule::HandsOff, resize.vm, format!("is {:?}", vm.run));
+        }
+        Some(vm)
+    }
+
+    /// Whoever gives: his shrink is what his transfers say, and what others get of him is no more
+    /// than that and what he owed before.
+    fn givers(&mut self) {
+        let shrinks: BTreeMap<VmId, ByteCount> = self
+            .decision
+            .plan
+            .shrinks
+            .iter()
+            .map(|r| (r.vm, r.shrinkage()))
+            .collect();
+        for vm in self.sample.vms.keys().copied() {
+            let from_vm = |transfer: &Transfer| transfer.from == Party::Vm(vm);
+            let shrinks = shrinks.get(&vm).copied().unwrap_or_default();
+            let gives = self.sum(&self.decision.transfers, from_vm);
+            let owed = self.sum(&self.state.owed, from_vm);
+            let funds = self.sum(&self.decision.plan.funding, from_vm);
+            if gives != shrinks {
+                let problem = format!("gives {gives}, but shrinks by {shrinks}");
+                self.object(Rule::Conservation, vm, problem);
+            }
+            if funds > shrinks.saturating_add(owed) {
+                let problem = format!("others get {funds} of its {shrinks} and {owed} owed");
+                self.object(Rule::Conservation, vm, problem);
+            }
+        }
+    }
+
+    fn reserve(&mut self) {
+        let granted = self.sum(&self.decision.plan.funding, |t| t.from == Party::Host);
+        let (kept, reserve) = (self.kept(), self.policy.host_reserve);
+        if !granted.is_zero() && kept.saturating_sub(granted) <= reserve {
+            let problem =
+                format!("the host grants {granted} of {kept}: not more than {reserve} is left");
+            self.object(Rule::Reserve, None, problem);
+        }
+    }
+
+    /// What the host keeps before it grants anything, reckoned anew.
+    fn kept(&self) -> ByteCount {
+        let (mut exposed, mut not_taken) = (ByteCount::ZERO, ByteCount::ZERO);
+        for (id, vm) in &self.sample.vms {
+            let order = self
+                .state
+                .orders
+                .get(id)
+                .map_or(ByteCount::ZERO, |order| order.most);
+            let visible = matches!(vm.freshness, Freshness::Fresh | Freshness::Unsettled);
+            let unseen = vm.run != RunState::Running || !visible;
+            let may_hold = vm
+                .actual
+                .max(order)
+                .max(if unseen { vm.max } else { ByteCount::ZERO });
+            exposed = exposed.saturating_add(may_hold);
+            let taken = vm.host_rss.unwrap_or_default();
+            not_taken = not_taken.saturating_add(may_hold.saturating_sub(taken));
+        }
+        let free = self.sample.host.usable.saturating_sub(not_taken);
+        match self.policy.pool_limit {
+            Some(limit) => free.min(limit.saturating_sub(exposed)),
+            None => free,
+        }
+    }
+
+    fn sum(&self, transfers: &[Transfer], which: impl Fn(&Transfer) -> bool) -> ByteCount {
+        transfers
+            .iter()
+            .filter(|t| which(t))
+            .map(|t| t.amount)
+            .sum()
+    }
+}

@@ -1,0 +1,193 @@
+//! Verdicts in words, with the figures that led to them.
+
+use crate::{
+    bytes::ByteCount,
+    decision::Decision,
+    plan::{Party, Transfer},
+    policy::Policy,
+    sample::{Sample, VmSample},
+    state::{Applied, Outcome},
+    verdict::{Reason, Verdict},
+    vm::VmId,
+};
+
+/// One sentence: what was decided for a VM and why.
+#[must_use]
+pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    let amount = verdict.amount;
+    let need = verdict.need.unwrap_or_default();
+    let spare = verdict.spare.unwrap_or_default();
+    let reserve = policy.host_reserve;
+    let wants = || wants(verdict, vm, policy);
+    let spares = || spares(verdict, vm, policy);
+    match verdict.reason {
+        Reason::NeedsMemory => format!("gets {amount}: {}; it needs {need}", wants()),
+        Reason::Awaiting if amount.is_zero() => {
+            format!("holds: {}, and it is owed what it needs", wants())
+        }
+        Reason::Awaiting => format!("gets up to {amount} that it was given at an earlier tick"),
+        Reason::GivesToVm => format!("gives {amount} to VMs in need: {}", spares()),
+        Reason::GivesToHost => format!("gives {amount} to the host: {}; no VM needs it", spares()),
+        Reason::Content => content(verdict, vm, policy),
+        Reason::SpareNotNeeded => {
+            format!("holds: it could spare {spare}, but others gave what was needed")
+        }
+        Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
+        Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
+        Reason::PoolEmpty => format!(
+            "holds: {}; it needs {need}, but no VM has memory to spare and the host has no more \
+             above its reserve of {reserve}",
+            wants()
+        ),
+        Reason::NotFollowing => {
+            format!(
+                "holds: {}, but it did not follow its last order to shrink",
+                spares()
+            )
+        }
+        Reason::FiguresStale => {
+            let age = vm.figures_age.unwrap_or_default().as_secs();
+            format!("holds: its figures have not changed for {age} s")
+        }
+        Reason::Settling => "holds: its memory is still moving".to_owned(),
+        Reason::FiguresAbsent => {
+            "holds: it reports no figures (is its balloon driver loaded?)".to_owned()
+        }
+        Reason::FiguresUnproven => "holds: its figures were not yet seen to change".to_owned(),
+        Reason::Suspended => "holds: it does not execute".to_owned(),
+        Reason::Unresponsive => "holds: the hypervisor did not answer for it in time".to_owned(),
+        Reason::Pinned => "holds: the policy pins it".to_owned(),
+    }
+}
+
+/// Why a VM was found to need memory.
+fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    let unused = vm.guest.unused.unwrap_or_default();
+    let below = policy.two_pointer.need_below;
+    format!(
+        "{} and {unused} is unused, below {below}",
+        use_of(verdict, vm)
+    )
+}
+
+/// Why a VM was found to have memory to spare.
+fn spares(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    let unused = vm.guest.unused.unwrap_or_default();
+    let above = policy.two_pointer.spare_above;
+    format!(
+        "{} and {unused} is unused, above {above}",
+        use_of(verdict, vm)
+    )
+}
+
+fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
+    let used = vm.used().unwrap_or_default();
+    match verdict.previous_used {
+        Some(previous) if previous < used => format!("its use grew from {previous} to {used}"),
+        Some(previous) if previous > used => format!("its use fell from {previous} to {used}"),
+        Some(_) => format!("its use stays at {used}"),
+        None => format!("it uses {used}"),
+    }
+}
+
+/// Why a VM that neither needs nor spares is content.
+fn content(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    let constants = &policy.two_pointer;
+    let unused = vm.guest.unused.unwrap_or_default();
+    let grew = match (verdict.previous_used, vm.used()) {
+        (Some(previous), Some(used)) => used > previous,
+        _ => return "holds".to_owned(),
+    };
+    if grew {
+        let enough = constants.need_below;
+        format!("holds: its use grew, but {unused} is unused, which is at least {enough}")
+    } else {
+        let little = constants.spare_above;
+        format!("holds: its use does not grow, and of {unused} unused none is above {little}")
+    }
+}
+
+/// The whole story of one VM in one tick, a sentence each; empty when the VM was not there.
+#[must_use]
+pub fn sentences(
+    policy: &Policy,
+    sample: &Sample,
+    decision: &Decision,
+    applied: &Applied,
+    id: VmId,
+) -> Vec<String> {
+    let (Some(vm), Some(verdict)) = (sample.vms.get(&id), decision.verdicts.get(&id)) else {
+        return Vec::new();
+    };
+    let limits = policy.limits(id, &vm.name, vm.max);
+    let mut story = vec![measured(vm)];
+    story.push(format!(
+        "It may hold from {} to {}.",
+        limits.min, limits.max
+    ));
+    story.push(format!("It {}.", message(verdict, vm, policy)));
+    let own = |transfer: &&Transfer| [transfer.from, transfer.to].contains(&Party::Vm(id));
+    story.extend(
+        decision
+            .transfers
+            .iter()
+            .filter(own)
+            .map(|transfer| told(sample, transfer)),
+    );
+    if verdict.reason == Reason::PoolEmpty {
+        let pool = &decision.pool;
+        let (kept, promised) = (pool.kept, pool.promised);
+        story.push(format!(
+            "The host keeps {kept} beside {promised} promised to VMs."
+        ));
+    }
+    story.extend(outcome(applied, id));
+    story
+}
+
+fn measured(vm: &VmSample) -> String {
+    let mut text = format!("It holds {}", vm.actual);
+    if let (Some(used), Some(unused)) = (vm.used(), vm.guest.unused) {
+        text.push_str(&format!(" and uses {used} of it; {unused} is unused"));
+    }
+    if let Some(usable) = vm.guest.usable {
+        text.push_str(&format!(", {usable} usable"));
+    }
+    if let Some(age) = vm.figures_age {
+        let (seconds, tenths) = (age.as_secs(), age.subsec_millis() / 100);
+        text.push_str(&format!(" (figures {seconds}.{tenths} s old)"));
+    }
+    text.push('.');
+    text
+}
+
+fn told(sample: &Sample, transfer: &Transfer) -> String {
+    let name = |party: Party| match party {
+        Party::Host => "the host".to_owned(),
+        Party::Vm(id) => sample
+            .vms
+            .get(&id)
+            .map_or_else(|| id.to_string(), |vm| vm.name.to_string()),
+    };
+    let (from, to) = (name(transfer.from), name(transfer.to));
+    format!("{} goes from {from} to {to}.", transfer.amount)
+}
+
+fn outcome(applied: &Applied, id: VmId) -> Option<String> {
+    let resized = applied.resized.iter().find(|resized| resized.vm == id)?;
+    let planned = resized.planned;
+    let ordered = resized.ordered.unwrap_or(ByteCount::ZERO);
+    Some(match &resized.outcome {
+        Outcome::Accepted if ordered < planned => {
+            format!("It was told to hold {ordered}; the rest of {planned} has not arrived yet.")
+        }
+        Outcome::Accepted => format!("It was told to hold {ordered}."),
+        Outcome::Refused(why) => format!("The hypervisor refused to let it hold {ordered}: {why}."),
+        Outcome::VmGone => "It was gone before it could be told.".to_owned(),
+        Outcome::InDoubt => {
+            format!("It was told to hold {ordered}, but the hypervisor did not answer in time.")
+        }
+        Outcome::Held => format!("Nothing for its {planned} has arrived yet: it waits."),
+        Outcome::Skipped => "It was not told, because of the mode.".to_owned(),
+    })
+}

@@ -1,0 +1,124 @@
+//! An ideal host for tests: memory arrives within the tick and every figure is exact.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use agentd_core::{
+    bytes::ByteCount,
+    check::check,
+    decide::decide,
+    decision::Decision,
+    plan::{Party, Plan, Resize, Transfer},
+    policy::Policy,
+    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
+    state::{Applied, Outcome, Resized, State},
+    vm::VmId,
+};
+
+/// One VM of the world.
+#[derive(Clone, Debug)]
+pub(crate) struct Vm {
+    pub(crate) name: String,
+    pub(crate) actual: ByteCount,
+    pub(crate) max: ByteCount,
+    /// What it wants to use at each tick; the last value goes on for ever.
+    pub(crate) demand: Vec<ByteCount>,
+    /// Ticks during which it is there.
+    pub(crate) life: std::ops::Range<u64>,
+}
+
+/// An ideal host with its policy.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) total: ByteCount,
+    pub(crate) other: ByteCount,
+    pub(crate) policy: Policy,
+    pub(crate) vms: BTreeMap<VmId, Vm>,
+    pub(crate) state: State,
+    pub(crate) tick: u64,
+}
+
+impl World {
+    /// What a perfect look at the world shows now.
+    pub(crate) fn sample(&self) -> Sample {
+        let there = self
+            .vms
+            .iter()
+            .filter(|(_, vm)| vm.life.contains(&self.tick));
+        let vms: BTreeMap<_, _> = there.map(|(id, vm)| (*id, self.vm_sample(vm))).collect();
+        let held = vms.values().map(|vm| vm.actual).sum::<ByteCount>();
+        let usable = self.total.saturating_sub(self.other).saturating_sub(held);
+        Sample {
+            tick: self.tick,
+            now: Duration::from_secs(self.tick),
+            host: HostMemory {
+                total: self.total,
+                usable,
+            },
+            granule: ByteCount::bytes(1),
+            vms,
+        }
+    }
+
+    fn vm_sample(&self, vm: &Vm) -> VmSample {
+        let tick = usize::try_from(self.tick).unwrap();
+        let wanted = *vm.demand.get(tick).or(vm.demand.last()).unwrap();
+        let unused = vm.actual.saturating_sub(wanted);
+        VmSample {
+            name: vm.name.as_str().into(),
+            run: RunState::Running,
+            actual: vm.actual,
+            max: vm.max,
+            guest: GuestFigures {
+                unused: Some(unused),
+                usable: Some(unused),
+                ..GuestFigures::default()
+            },
+            freshness: Freshness::Fresh,
+            figures_age: Some(Duration::ZERO),
+            host_rss: Some(vm.actual),
+        }
+    }
+
+    /// One tick: decides, has the judge look at it, and carries it out whole.
+    pub(crate) fn turn(&mut self) -> (Sample, Decision) {
+        let sample = self.sample();
+        let (decision, state) = decide(&self.policy, &self.state, &sample);
+        assert_eq!(check(&self.policy, &state, &sample, &decision), []);
+        for resize in decision.plan.shrinks.iter().chain(&decision.plan.grows) {
+            self.vms.get_mut(&resize.vm).unwrap().actual = resize.to;
+        }
+        self.state = state.after(&decision.plan, &carried_out(&decision.plan), sample.now);
+        self.tick += 1;
+        (sample, decision)
+    }
+
+    pub(crate) fn name(&self, party: Party) -> &str {
+        match party {
+            Party::Host => "host",
+            Party::Vm(id) => &self.vms[&id].name,
+        }
+    }
+}
+
+/// Everything accepted, everything granted.
+pub(crate) fn carried_out(plan: &Plan) -> Applied {
+    let accepted = |resize: &Resize| Resized {
+        vm: resize.vm,
+        planned: resize.to,
+        ordered: Some(resize.to),
+        outcome: Outcome::Accepted,
+    };
+    Applied {
+        resized: plan
+            .shrinks
+            .iter()
+            .chain(&plan.grows)
+            .map(accepted)
+            .collect(),
+        granted: plan
+            .funding
+            .iter()
+            .map(|transfer: &Transfer| transfer.amount)
+            .collect(),
+    }
+}
