@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs what this project needs on a fresh Debian 12 or 13 beside a Rust toolchain, and only what is
+# missing: `install.sh build` for building agentd, `install.sh` for the tests and the lab too.
+# The lab starts a libvirtd of its own, so the packages that would start one on this machine are not among them.
+set -eu
+
+build="gcc libc6-dev libvirt-dev make pkg-config"
+lab="busybox-static iproute2 libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mount
+    qemu-system-x86 util-linux xz-utils"
+
+case "${1-all}" in
+build) wanted=$build ;;
+all) wanted="$build $lab" ;;
+*)
+    echo "install.sh: unknown part '$1': build, or nothing for all" >&2
+    exit 2
+    ;;
+esac
+
+missing=
+for package in $wanted; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "install.sh: this is no Debian; install what is in these packages by hand:$missing" >&2
+    exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "install.sh: not root, so it cannot install; run as root: apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086 # a list of words
+if ! { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing; } >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "install.sh: apt-get could not install:$missing" >&2
+    exit 1
+fi

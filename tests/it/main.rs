@@ -1,0 +1,36 @@
+//! End-to-end tests on real VMs. Where the lab cannot run, each says on stderr that it was skipped and why.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first surprise"
+)]
+
+use std::io::Write;
+
+use agentd_tests::lab::{self, Lab};
+
+/// The lab itself: what every other test here stands on.
+mod lab_boots;
+/// What the lab does to VMs and to libvirtd.
+mod lab_faults;
+/// Several hosts on a network.
+mod lab_fleet;
+/// What is left when a lab has ended.
+mod lab_leaves_nothing;
+
+/// A lab, or nothing where this machine cannot run one.
+///
+/// With `LAB_REQUIRED=1`, as in `make test` by root, that is a failure.
+fn open_lab(test: &str) -> Option<Lab> {
+    if let Some(missing) = lab::missing() {
+        let required = std::env::var_os("LAB_REQUIRED").is_some_and(|value| value == "1");
+        assert!(!required, "{test} needs the lab: {missing}");
+        // Straight to stderr: what a passing test prints by macro is not shown.
+        std::io::stderr()
+            .write_all(format!("skipped {test}: {missing}\n").as_bytes())
+            .unwrap();
+        return None;
+    }
+    Some(Lab::open().expect("the lab opens"))
+}

@@ -1,0 +1,230 @@
+//! What lab VMs boot: Debian's cloud kernel and a busybox initramfs with the virtio drivers.
+//!
+//! The kernel is fetched once, through apt, into the cache folder (`target/lab`, or where `LAB_CACHE`
+//! says); nothing is installed. Several tests may ask at once: one builds, the others wait.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::cpio::Archive;
+use super::shell;
+use super::slot::Slot;
+
+/// A kernel and the initramfs that goes with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    /// The kernel, as QEMU's `-kernel` takes it.
+    pub(crate) kernel: PathBuf,
+    /// The archive with busybox, the drivers and `guest-init.sh`.
+    pub(crate) initramfs: PathBuf,
+}
+
+impl Image {
+    /// The image in the cache, built now if it is not there.
+    pub(crate) fn ready() -> Result<Self> {
+        let cache = cache();
+        fs::create_dir_all(&cache)
+            .with_context(|| format!("cannot make the cache folder {}", cache.display()))?;
+        let _alone = Slot::alone(&format!("image-{}", cache.display()))?;
+        let kernel = match kernel_in(&cache)? {
+            Some(found) => found,
+            None => fetch_kernel(&cache)?,
+        };
+        let initramfs = initramfs_of(&kernel)?;
+        Ok(Self {
+            kernel: kernel.join("vmlinuz"),
+            initramfs,
+        })
+    }
+}
+
+/// Where kernels and initramfs files are kept between runs.
+fn cache() -> PathBuf {
+    std::env::var_os(CACHE_VARIABLE).map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab"),
+        PathBuf::from,
+    )
+}
+
+/// The newest kernel folder that was finished.
+fn kernel_in(cache: &Path) -> Result<Option<PathBuf>> {
+    let mut kernels = Vec::new();
+    for entry in fs::read_dir(cache)? {
+        let path = entry?.path();
+        let named = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(KERNEL_PREFIX));
+        if named && path.join("vmlinuz").is_file() {
+            kernels.push(path);
+        }
+    }
+    kernels.sort();
+    Ok(kernels.pop())
+}
+
+/// Fetches the package that Debian's cloud kernel is in and takes the kernel and the drivers out of it.
+fn fetch_kernel(cache: &Path) -> Result<PathBuf> {
+    let package = kernel_package().or_else(|_| {
+        // A fresh machine has no package lists yet.
+        shell::run("apt-get", &["-qq", "update"], FETCH_LIMIT)?;
+        kernel_package()
+    })?;
+    let folder = tempfile::Builder::new()
+        .prefix("fetch-")
+        .tempdir_in(cache)?;
+    download(&package, folder.path()).or_else(|_| {
+        // Lists older than the archive name a version that is gone.
+        shell::run("apt-get", &["-qq", "update"], FETCH_LIMIT)?;
+        download(&package, folder.path())
+    })?;
+    let unpacked = folder.path().join("unpacked");
+    unpack(folder.path(), &unpacked)?;
+    let kernel = gather(&unpacked, &folder.path().join("kernel"))?;
+    let home = cache.join(format!(
+        "{KERNEL_PREFIX}{}",
+        package.trim_start_matches("linux-image-")
+    ));
+    fs::rename(&kernel, &home)
+        .with_context(|| format!("cannot put the kernel at {}", home.display()))?;
+    Ok(home)
+}
+
+/// The package that the meta package stands for today.
+fn kernel_package() -> Result<String> {
+    let printed = shell::run("apt-cache", &["depends", KERNEL_META], ASK_LIMIT)?;
+    let name = printed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with("linux-image-"));
+    name.map(str::to_owned)
+        .with_context(|| format!("apt knows no kernel behind {KERNEL_META}: run apt-get update"))
+}
+
+fn download(package: &str, folder: &Path) -> Result<()> {
+    let script = r#"cd "$1" && exec apt-get -qq -o APT::Sandbox::User=root download "$2""#;
+    let place = folder.to_string_lossy();
+    shell::run("sh", &["-c", script, "sh", &place, package], FETCH_LIMIT)?;
+    Ok(())
+}
+
+/// Unpacks the kernel and two folders of drivers, not the hundred others.
+fn unpack(folder: &Path, unpacked: &Path) -> Result<()> {
+    let script = r#"mkdir -p "$2" && dpkg-deb --fsys-tarfile "$1"/*.deb |
+        tar -x -C "$2" --wildcards '*/vmlinuz-*' '*/drivers/virtio/*' '*/virtio_blk.ko*'"#;
+    let (from, to) = (folder.to_string_lossy(), unpacked.to_string_lossy());
+    shell::run("sh", &["-c", script, "sh", &from, &to], FETCH_LIMIT)?;
+    Ok(())
+}
+
+/// Collects `vmlinuz` and the plain `.ko` files of [`MODULES`] from the unpacked package into `home`.
+fn gather(unpacked: &Path, home: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(home)?;
+    let unpacked = unpacked.to_string_lossy();
+    let printed = shell::run("find", &[&unpacked, "-type", "f"], ASK_LIMIT)?;
+    for path in printed.lines().map(Path::new) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("vmlinuz-") {
+            fs::copy(path, home.join("vmlinuz"))?;
+        }
+        let Some((module, packing)) = name.split_once(".ko") else {
+            continue;
+        };
+        if MODULES.contains(&module) {
+            fs::write(home.join(format!("{module}.ko")), plain(path, packing)?)?;
+        }
+    }
+    if !home.join("vmlinuz").is_file() {
+        bail!("the package of {KERNEL_META} holds no vmlinuz");
+    }
+    Ok(home.to_path_buf())
+}
+
+/// Debian 13 packs modules, Debian 12 does not; busybox' insmod takes plain ones.
+fn plain(path: &Path, packing: &str) -> Result<Vec<u8>> {
+    let unpacker = match packing {
+        "" => return Ok(fs::read(path)?),
+        ".xz" => "xz",
+        ".zst" => "zstd",
+        ".gz" => "gzip",
+        other => bail!(
+            "{} is packed as {other:?}: expected .xz, .zst or .gz",
+            path.display()
+        ),
+    };
+    let output = std::process::Command::new(unpacker)
+        .arg("-dc")
+        .arg(path)
+        .output();
+    let output = output.with_context(|| format!("cannot run {unpacker}: is it installed?"))?;
+    if !output.status.success() {
+        bail!("{unpacker} cannot unpack {}", path.display());
+    }
+    Ok(output.stdout)
+}
+
+/// The initramfs for a kernel, named by its content so that another init script is another file.
+fn initramfs_of(kernel: &Path) -> Result<PathBuf> {
+    let archive = archive_of(kernel)?;
+    let mut hasher = DefaultHasher::new();
+    archive.hash(&mut hasher);
+    let path = kernel.join(format!("initramfs-{:016x}.cpio", hasher.finish()));
+    if !path.is_file() {
+        let unfinished = kernel.join("initramfs.new");
+        fs::write(&unfinished, &archive)?;
+        fs::rename(&unfinished, &path)?;
+    }
+    Ok(path)
+}
+
+fn archive_of(kernel: &Path) -> Result<Vec<u8>> {
+    let busybox = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}"))?;
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "modules", "proc", "run", "sys"] {
+        archive.folder(folder);
+    }
+    archive.device("dev/console", (5, 1));
+    archive.file("bin/busybox", &busybox);
+    archive.link("bin/sh", "busybox");
+    archive.file("init", include_bytes!("guest-init.sh"));
+    archive.file("modules/order", MODULES.join("\n").as_bytes());
+    for module in MODULES {
+        let path = kernel.join(format!("{module}.ko"));
+        if path.is_file() {
+            archive.file(&format!("modules/{module}.ko"), &fs::read(path)?);
+        }
+    }
+    Ok(archive.finish())
+}
+
+/// In the order in which they must be loaded; what a kernel has built in is skipped.
+const MODULES: [&str; 7] = [
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_balloon",
+    "virtio_blk",
+];
+
+/// Depends on whatever cloud kernel is current: small, with serial console and virtio.
+const KERNEL_META: &str = "linux-image-cloud-amd64";
+
+/// What folders of kernels in the cache begin with.
+const KERNEL_PREFIX: &str = "kernel-";
+
+/// Where Debian's `busybox-static` puts it.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
+/// Sets another cache folder.
+const CACHE_VARIABLE: &str = "LAB_CACHE";
+
+/// For questions that need no network.
+const ASK_LIMIT: Duration = Duration::from_secs(60);
+
+/// The package is 27 MB to 40 MB.
+const FETCH_LIMIT: Duration = Duration::from_secs(300);
