@@ -97,6 +97,28 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Show the state of hosts and their agents
     Status(commands::status::StatusArgs),
+    /// Show the VMs of hosts with their memory
+    Vms(commands::vms::VmsArgs),
+    /// Tell why a VM got what it got
+    Explain(commands::explain::ExplainArgs),
+    /// Show and change the policy: what is wanted of memory
+    Policy {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: commands::policy::PolicyCommand,
+    },
+    /// Show or set the mode: active, observe or paused
+    Mode(commands::mode::ModeArgs),
+    /// Show and change the configured hosts
+    Host {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: commands::host::HostCommand,
+    },
+    /// Show the versions of memctl and of the agents
+    Version(commands::version::VersionArgs),
+    /// Print a completion script for a shell
+    Completion(commands::completion::CompletionArgs),
 }
 
 /// Tells what clap found: help and version to stdout, an error in the format asked for.

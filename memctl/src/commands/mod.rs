@@ -1,8 +1,17 @@
 //! The commands, one file each: what to ask the hosts, and what to make of the answers.
 
+pub(crate) mod completion;
+pub(crate) mod explain;
+pub(crate) mod host;
+pub(crate) mod mode;
+pub(crate) mod policy;
 pub(crate) mod status;
+pub(crate) mod version;
+pub(crate) mod vms;
 
 use std::io;
+
+use agentd_proto::v1;
 
 use crate::args::Command;
 use crate::dto::Item;
@@ -26,7 +35,29 @@ pub(crate) type Ended = Result<Exit, Stop>;
 pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
     match command {
         Command::Status(args) => status::run(&args, session).await,
+        Command::Vms(args) => vms::run(&args, session).await,
+        Command::Explain(args) => explain::run(&args, session).await,
+        Command::Policy { command } => policy::run(&command, session).await,
+        Command::Mode(args) => mode::run(&args, session).await,
+        Command::Host { command } => host::run(&command, session),
+        Command::Version(args) => version::run(&args, session).await,
+        Command::Completion(args) => completion::run(&args, session),
     }
+}
+
+/// Reads EPOCH:SEQ.
+pub(crate) fn parse_position(text: &str) -> Result<v1::Position, String> {
+    let refused =
+        || format!("\"{text}\" is not a position: write EPOCH:SEQ, as `-o name` prints it");
+    let (epoch, seq) = text.split_once(':').ok_or_else(refused)?;
+    if epoch.is_empty() || !epoch.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Err(refused());
+    }
+    let seq = seq.parse().map_err(|_| refused())?;
+    Ok(v1::Position {
+        epoch: epoch.to_ascii_lowercase(),
+        seq,
+    })
 }
 
 /// The exit code that follows from how the hosts answered.

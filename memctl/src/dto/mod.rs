@@ -1,13 +1,17 @@
 //! What memctl writes as JSON and YAML, schema "memctl/v1": names in snake_case, bytes and seconds
 //! as numbers, times in RFC 3339. Made from the wire here and nowhere else; renderers read these.
 
+mod explain;
 mod host;
+mod policy;
 mod vm;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub(crate) use explain::Explanation;
 pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
+pub(crate) use policy::{Actor, Policy, PolicyChange, Revision};
 pub(crate) use vm::{Resize, Transfer, Verdict, Vm, VmMemory, VmName};
 
 use crate::failure::Failure;

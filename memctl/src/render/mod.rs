@@ -1,10 +1,16 @@
 //! What a person sees: pure functions from what the hosts answered to text. One file for each
 //! command, on `table`, `text` and `yaml`. Nothing here writes, asks or knows a clock.
 
+pub(crate) mod explain;
+pub(crate) mod host;
 pub(crate) mod json;
+pub(crate) mod mode;
+pub(crate) mod policy;
 pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod version;
+pub(crate) mod vms;
 pub(crate) mod yaml;
 
 use jiff::tz::TimeZone;

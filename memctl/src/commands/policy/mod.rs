@@ -1,0 +1,121 @@
+//! `memctl policy`: shows the policy, changes it, confirms or takes back a change.
+
+pub(crate) mod diff;
+pub(crate) mod get;
+pub(crate) mod revise;
+pub(crate) mod set;
+
+use agentd_proto::v1;
+use clap::Subcommand;
+
+use super::Ended;
+use crate::client::Connection;
+use crate::dto::Item;
+use crate::failure::Failure;
+use crate::policy_keys::Key;
+use crate::render::policy::ChangeBody;
+use crate::session::Session;
+
+/// What to do with the policy.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Show every value, and whether it is the default
+    Get,
+    /// Change values: KEY=VALUE, with "unset" for the default
+    Set(set::SetArgs),
+    /// Show what a change would change; ends with 1 if anything
+    Diff(diff::DiffArgs),
+    /// Keep a change that was made with --revert-after
+    Confirm(revise::ConfirmArgs),
+    /// Go back to an earlier revision
+    Revert(revise::RevertArgs),
+    /// Show earlier revisions
+    History(revise::HistoryArgs),
+}
+
+/// Runs the command.
+pub(crate) async fn run(command: &PolicyCommand, session: &mut Session) -> Ended {
+    match command {
+        PolicyCommand::Get => get::run(session).await,
+        PolicyCommand::Set(args) => set::run(args, session).await,
+        PolicyCommand::Diff(args) => diff::run(args, session).await,
+        PolicyCommand::Confirm(args) => revise::confirm(args, session).await,
+        PolicyCommand::Revert(args) => revise::revert(args, session).await,
+        PolicyCommand::History(args) => revise::history(args, session).await,
+    }
+}
+
+/// The policy and the mask that assignments as typed make.
+fn assignments(typed: &[String]) -> Result<(v1::Policy, prost_types::FieldMask), Failure> {
+    let mut policy = v1::Policy::default();
+    let mut paths: Vec<String> = Vec::with_capacity(typed.len());
+    for word in typed {
+        let (key, value) = word.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("\"{word}\" is not KEY=VALUE"))
+                .hint("for example host-reserve=1GiB, or pool-limit=unset")
+        })?;
+        let key = Key::parse(key).map_err(Failure::usage)?;
+        let path = key.path();
+        if paths.contains(&path) {
+            return Err(Failure::usage(format!("{key} is given twice")));
+        }
+        key.assign(&mut policy, value)
+            .map_err(|what| Failure::usage(format!("{key}: {what}")))?;
+        paths.push(path);
+    }
+    Ok((policy, prost_types::FieldMask { paths }))
+}
+
+async fn update(
+    connection: Connection,
+    request: v1::UpdatePolicyRequest,
+) -> Result<ChangeBody, Failure> {
+    let applied = !request.validate_only;
+    let answer = connection.policies().update_policy(request).await;
+    let wire = answer
+        .map_err(|status| Failure::from_status(&status))?
+        .into_inner();
+    let current = wire.current.unwrap_or_default();
+    Ok(ChangeBody {
+        applied: applied && !wire.changes.is_empty(),
+        revision: current.revision,
+        etag: current.etag,
+        revert_time: crate::dto::time(current.revert_time),
+        changes: wire.changes.into_iter().map(Into::into).collect(),
+        warnings: wire.warnings,
+    })
+}
+
+/// Tells a person what the table of changes does not show.
+fn tell_changes(items: &[Item<ChangeBody>], session: &Session) -> std::io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    let told = items
+        .iter()
+        .filter_map(|item| Some((&item.host, item.body.as_ref()?)));
+    for (host, body) in told {
+        for warning in &body.warnings {
+            session
+                .output
+                .notice(&format!("warning: {host}: {warning}"))?;
+        }
+        if body.changes.is_empty() {
+            session.output.notice(&format!(
+                "{host}: nothing changes, the policy is so already"
+            ))?;
+        } else if body.applied {
+            let etag = &body.etag;
+            session.output.notice(&format!(
+                "{host}: changed, revision {}, etag {etag}",
+                body.revision
+            ))?;
+        }
+        if let (true, Some(time)) = (body.applied, body.revert_time) {
+            let time = crate::render::text::date_time(time.0, &session.output.view.zone);
+            let text = format!("{host}: goes back at {time} unless you run: memctl policy confirm");
+            session.output.notice(&text)?;
+        }
+    }
+    Ok(())
+}

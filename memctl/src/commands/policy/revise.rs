@@ -1,0 +1,146 @@
+//! `memctl policy confirm`, `revert` and `history`: the revisions of the policy.
+
+use agentd_proto::v1;
+use clap::Args;
+
+use super::{get, tell_changes};
+use crate::client::Connection;
+use crate::commands::{Ended, exit_of};
+use crate::dto::{Item, Revision, time};
+use crate::failure::Failure;
+use crate::fleet::ask_all;
+use crate::render::policy::{ChangeBody, RevisionBody};
+use crate::session::Session;
+
+/// Options of `memctl policy confirm`.
+#[derive(Args, Debug)]
+pub(crate) struct ConfirmArgs {
+    /// Etag that `policy set` returned; the one in force if not given.
+    etag: Option<String>,
+}
+
+/// Options of `memctl policy revert`.
+#[derive(Args, Debug)]
+pub(crate) struct RevertArgs {
+    /// Revision to go back to; the one before the policy in force if not given.
+    revision: Option<u64>,
+    /// Why, for the log and for other operators.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Only if this is the etag of the policy in force.
+    #[arg(long, value_name = "ETAG", default_value = "")]
+    if_match: String,
+}
+
+/// Options of `memctl policy history`.
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// At most this many revisions of each host, newest first.
+    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+}
+
+/// Confirms the change of every host.
+pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let etag = args.etag.clone();
+    let answers = ask_all(&hosts, session.bounds(), move |c| {
+        confirm_one(c, etag.clone())
+    })
+    .await;
+    let items = Item::of_answers(answers, |revision| vec![RevisionBody { revision }]);
+    session.output.show(&items)?;
+    Ok(exit_of(&items))
+}
+
+/// Takes back the change of every host.
+pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let request = v1::RevertPolicyRequest {
+        revision: args.revision.unwrap_or_default(),
+        etag: args.if_match.clone(),
+        reason: args.reason.clone(),
+    };
+    let answers = ask_all(&hosts, session.bounds(), move |c| {
+        revert_one(c, request.clone())
+    })
+    .await;
+    let items = Item::of_answers(answers, |body| vec![body]);
+    session.output.show(&items)?;
+    tell_changes(&items, session)?;
+    Ok(exit_of(&items))
+}
+
+/// Shows the revisions of every host.
+pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let limit = usize::from(args.limit);
+    let answers = ask_all(&hosts, session.bounds(), move |c| revisions(c, limit)).await;
+    let items = Item::of_answers(answers, |revisions| {
+        revisions
+            .into_iter()
+            .map(|revision| RevisionBody { revision })
+            .collect()
+    });
+    session.output.show(&items)?;
+    Ok(exit_of(&items))
+}
+
+async fn confirm_one(connection: Connection, etag: Option<String>) -> Result<Revision, Failure> {
+    let etag = match etag {
+        Some(etag) => etag,
+        None => get::ask(connection.clone()).await?.current.etag,
+    };
+    let answer = connection
+        .policies()
+        .confirm_policy(v1::ConfirmPolicyRequest { etag })
+        .await;
+    let wire = answer
+        .map_err(|status| Failure::from_status(&status))?
+        .into_inner();
+    Ok(wire.current.unwrap_or_default().into())
+}
+
+async fn revert_one(
+    connection: Connection,
+    request: v1::RevertPolicyRequest,
+) -> Result<ChangeBody, Failure> {
+    let answer = connection.policies().revert_policy(request).await;
+    let wire = answer
+        .map_err(|status| Failure::from_status(&status))?
+        .into_inner();
+    let current = wire.current.unwrap_or_default();
+    Ok(ChangeBody {
+        applied: !wire.changes.is_empty(),
+        revision: current.revision,
+        etag: current.etag,
+        revert_time: time(current.revert_time),
+        changes: wire.changes.into_iter().map(Into::into).collect(),
+        warnings: Vec::new(),
+    })
+}
+
+async fn revisions(connection: Connection, limit: usize) -> Result<Vec<Revision>, Failure> {
+    let mut revisions: Vec<Revision> = Vec::new();
+    let mut page_token = String::new();
+    // Each page brings at least one, so this many pages are enough.
+    for _ in 0..limit {
+        let wanted = i32::try_from(limit - revisions.len()).unwrap_or(i32::MAX);
+        let request = v1::ListPolicyRevisionsRequest {
+            page_size: wanted.min(100),
+            page_token,
+        };
+        let answer = connection.policies().list_policy_revisions(request).await;
+        let page = answer
+            .map_err(|status| Failure::from_status(&status))?
+            .into_inner();
+        revisions.extend(page.revisions.into_iter().map(Revision::from));
+        page_token = page.next_page_token;
+        if page_token.is_empty() || revisions.len() >= limit {
+            break;
+        }
+    }
+    revisions.truncate(limit);
+    Ok(revisions)
+}

@@ -1,0 +1,43 @@
+//! `memctl version`: ours and the agents'.
+
+use clap::Args;
+
+use super::{Ended, exit_of, status};
+use crate::dto::Item;
+use crate::exit::Exit;
+use crate::fleet::ask_all;
+use crate::render::version::VersionBody;
+use crate::session::Session;
+
+/// Options of `memctl version`.
+#[derive(Args, Debug)]
+pub(crate) struct VersionArgs {
+    /// Only this memctl; ask no agent.
+    #[arg(long)]
+    client: bool,
+}
+
+/// Shows the versions.
+pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
+    let body = VersionBody {
+        component: "memctl",
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut items = vec![Item::answered("-", body)];
+    if args.client {
+        session.output.show(&items)?;
+        return Ok(Exit::Done);
+    }
+    let hosts = session.hosts()?;
+    let answers = ask_all(&hosts, session.bounds(), status::ask).await;
+    let agents = Item::of_answers(answers, |status| {
+        vec![VersionBody {
+            component: "agentd",
+            version: status.agent_version,
+        }]
+    });
+    let exit = exit_of(&agents);
+    items.extend(agents);
+    session.output.show(&items)?;
+    Ok(exit)
+}

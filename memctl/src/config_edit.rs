@@ -1,0 +1,212 @@
+//! Changes the configuration file: adds and removes hosts. Comments and order stay; the new file
+//! takes the place of the old one at once, or not at all.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use toml_edit::{Array, DocumentMut, Item, Table, value};
+
+use crate::config::{Config, HostEntry};
+use crate::failure::{Code, Failure};
+
+/// A host to add.
+#[derive(Debug)]
+pub(crate) struct NewHost<'a> {
+    /// The host itself.
+    pub(crate) entry: &'a HostEntry,
+    /// Groups to put it in.
+    pub(crate) groups: &'a [String],
+    /// Whether it is to be asked when no host is named.
+    pub(crate) current: bool,
+}
+
+/// The text of the file with a host more.
+pub(crate) fn added(text: &str, host: &NewHost<'_>) -> Result<String, Failure> {
+    let mut document = document(text)?;
+    if !document.contains_key("schema") {
+        document.insert("schema", value(1));
+    }
+    if host.current {
+        push(
+            document.entry("current").or_insert(value(Array::new())),
+            &host.entry.name,
+        )?;
+    }
+    for group in host.groups {
+        let groups = table(document.entry("groups"))?;
+        push(
+            groups.entry(group).or_insert(value(Array::new())),
+            &host.entry.name,
+        )?;
+    }
+    let hosts = table(document.entry("hosts"))?;
+    let mut entry = Table::new();
+    entry.insert("uri", value(host.entry.address.to_string()));
+    if host.entry.insecure {
+        entry.insert("insecure", value(true));
+    }
+    hosts.insert(&host.entry.name, Item::Table(entry));
+    checked(document.to_string())
+}
+
+/// The text of the file without a host, also in its groups and among the current ones.
+pub(crate) fn removed(text: &str, name: &str) -> Result<String, Failure> {
+    let mut document = document(text)?;
+    if let Some(hosts) = document.get_mut("hosts").and_then(Item::as_table_like_mut) {
+        hosts.remove(name);
+    }
+    if let Some(current) = document.get_mut("current").and_then(Item::as_array_mut) {
+        current.retain(|member| member.as_str() != Some(name));
+    }
+    if let Some(groups) = document.get_mut("groups").and_then(Item::as_table_like_mut) {
+        for (_, group) in groups.iter_mut() {
+            if let Some(members) = group.as_array_mut() {
+                members.retain(|member| member.as_str() != Some(name));
+            }
+        }
+    }
+    checked(document.to_string())
+}
+
+/// Puts `text` in the place of the file.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    write(path, text).map_err(|error| {
+        let what = format!("cannot write the configuration {}: {error}", path.display());
+        Failure::new(Code::Unknown, "CONFIG_UNWRITABLE", what)
+    })
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link stays a link: what it points to is replaced.
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    if let Ok(old) = std::fs::metadata(&path) {
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn document(text: &str) -> Result<DocumentMut, Failure> {
+    text.parse::<DocumentMut>()
+        .map_err(|error| unfit(&error.to_string()))
+}
+
+fn table(entry: toml_edit::Entry<'_>) -> Result<&mut dyn toml_edit::TableLike, Failure> {
+    let item = entry.or_insert_with(|| {
+        let mut table = Table::new();
+        table.set_implicit(true);
+        Item::Table(table)
+    });
+    item.as_table_like_mut()
+        .ok_or_else(|| unfit("groups and hosts must be tables"))
+}
+
+fn push(item: &mut Item, name: &str) -> Result<(), Failure> {
+    let members = item
+        .as_array_mut()
+        .ok_or_else(|| unfit("current and groups must be lists"))?;
+    if !members.iter().any(|member| member.as_str() == Some(name)) {
+        members.push(name);
+    }
+    Ok(())
+}
+
+/// What we write must be what we can read.
+fn checked(text: String) -> Result<String, Failure> {
+    Config::parse(&text, "the changed configuration").map(|_| text)
+}
+
+fn unfit(what: &str) -> Failure {
+    Failure::new(Code::InvalidArgument, "CONFIG_INVALID", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    fn entry(name: &str, uri: &str) -> HostEntry {
+        let address = Address::parse(uri).unwrap();
+        HostEntry {
+            name: name.to_owned(),
+            address,
+            insecure: false,
+        }
+    }
+
+    #[test]
+    fn the_first_host_makes_a_whole_file() {
+        let entry = entry("node1", "tcp://[::1]:7433");
+        let groups = ["rack1".to_owned()];
+        let text = added(
+            "",
+            &NewHost {
+                entry: &entry,
+                groups: &groups,
+                current: true,
+            },
+        )
+        .unwrap();
+        let want = "schema = 1\ncurrent = [\"node1\"]\n\n[groups]\nrack1 = [\"node1\"]\n\n\
+                    [hosts.node1]\nuri = \"tcp://[::1]:7433\"\n";
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn comments_and_order_survive_adding_and_removing() {
+        let old = "# mine\nschema = 1 # keep\ncurrent = [\"b\"]\n\n# the far one\n[hosts.b]\n\
+                   uri = \"unix:///b\" # here\n";
+        let entry = entry("a", "unix:///a");
+        let new = added(
+            old,
+            &NewHost {
+                entry: &entry,
+                groups: &[],
+                current: false,
+            },
+        )
+        .unwrap();
+        assert_eq!(new, format!("{old}\n[hosts.a]\nuri = \"unix:///a\"\n"));
+        assert_eq!(removed(&new, "a").unwrap(), old);
+    }
+
+    #[test]
+    fn a_removed_host_leaves_groups_and_current_too() {
+        let old = "schema = 1\ncurrent = [\"a\", \"b\"]\ngroups.g = [\"a\"]\nhosts.a.uri = \
+                   \"unix:///a\"\nhosts.b.uri = \"unix:///b\"\n";
+        let new = removed(old, "a").unwrap();
+        let config = Config::parse(&new, "c").unwrap();
+        assert_eq!(config.current, ["b"]);
+        assert!(config.groups["g"].is_empty() && config.host("a").is_none());
+    }
+
+    #[test]
+    fn the_file_is_replaced_whole_and_keeps_its_permissions() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memctl/config.toml");
+        replace(&path, "schema = 1\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        replace(&path, "schema = 1\n# two\n").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "schema = 1\n# two\n"
+        );
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! DTO of an explanation.
+
+use agentd_proto::v1;
+use serde::Serialize;
+
+use super::{ModeName, Pool, Position, Resize, Time, Transfer, Verdict, VmMemory, VmName, time};
+
+/// Why a VM got what it got at one tick.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Explanation {
+    pub(crate) vm: VmName,
+    pub(crate) tick: u64,
+    pub(crate) position: Option<Position>,
+    pub(crate) time: Option<Time>,
+    pub(crate) mode: ModeName,
+    pub(crate) algorithm: String,
+    pub(crate) verdict: Option<Verdict>,
+    /// The whole story, a sentence each.
+    pub(crate) sentences: Vec<String>,
+    pub(crate) memory: Option<VmMemory>,
+    pub(crate) resize: Option<Resize>,
+    pub(crate) transfers: Vec<Transfer>,
+    pub(crate) pool: Option<Pool>,
+}
+
+impl From<v1::ExplainVmResponse> for Explanation {
+    fn from(wire: v1::ExplainVmResponse) -> Self {
+        Self {
+            mode: ModeName::new(wire.mode()),
+            vm: wire.vm.unwrap_or_default().into(),
+            tick: wire.tick,
+            position: wire.position.map(Into::into),
+            time: time(wire.time),
+            algorithm: wire.algorithm,
+            verdict: wire.verdict.map(Into::into),
+            sentences: wire.sentences,
+            memory: wire.memory.map(Into::into),
+            resize: wire.resize.map(Into::into),
+            transfers: wire.transfers.into_iter().map(Into::into).collect(),
+            pool: wire.pool.map(Into::into),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! DTOs of the policy, its revisions and its changes.
+
+use std::collections::BTreeMap;
+
+use agentd_proto::v1;
+use serde::Serialize;
+
+use super::{Time, time};
+use crate::policy_keys::Key;
+
+/// The policy.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Policy {
+    pub(crate) algorithm: String,
+    pub(crate) host_reserve_bytes: u64,
+    pub(crate) pool_limit_bytes: Option<u64>,
+    pub(crate) floor_bytes: u64,
+    pub(crate) shrink_step_bytes: u64,
+    pub(crate) two_pointer: TwoPointer,
+    pub(crate) vms: BTreeMap<String, VmPolicy>,
+}
+
+/// Constants of "two-pointer".
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct TwoPointer {
+    pub(crate) need_below_bytes: u64,
+    pub(crate) spare_above_bytes: u64,
+    pub(crate) step_bytes: u64,
+}
+
+/// An exception for one VM.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct VmPolicy {
+    pub(crate) min_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) pinned: Option<bool>,
+}
+
+/// A policy with its place in history.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Revision {
+    pub(crate) revision: u64,
+    pub(crate) etag: String,
+    pub(crate) actor: Option<Actor>,
+    pub(crate) reason: String,
+    pub(crate) revert_time: Option<Time>,
+    pub(crate) policy: Policy,
+}
+
+/// Who caused a change.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Actor {
+    pub(crate) id: String,
+    pub(crate) peer: String,
+    pub(crate) time: Option<Time>,
+}
+
+/// One field that changed, or would.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PolicyChange {
+    /// As typed in `memctl policy set`.
+    pub(crate) key: String,
+    /// As in a field mask.
+    pub(crate) path: String,
+    pub(crate) old_value: String,
+    pub(crate) new_value: String,
+}
+
+impl From<v1::Policy> for Policy {
+    fn from(wire: v1::Policy) -> Self {
+        Self {
+            algorithm: wire.algorithm,
+            host_reserve_bytes: wire.host_reserve_bytes,
+            pool_limit_bytes: wire.pool_limit_bytes,
+            floor_bytes: wire.floor_bytes,
+            shrink_step_bytes: wire.shrink_step_bytes,
+            two_pointer: wire.two_pointer.map(Into::into).unwrap_or_default(),
+            vms: wire
+                .vms
+                .into_iter()
+                .map(|(name, vm)| (name, vm.into()))
+                .collect(),
+        }
+    }
+}
+
+impl From<v1::TwoPointer> for TwoPointer {
+    fn from(wire: v1::TwoPointer) -> Self {
+        Self {
+            need_below_bytes: wire.need_below_bytes,
+            spare_above_bytes: wire.spare_above_bytes,
+            step_bytes: wire.step_bytes,
+        }
+    }
+}
+
+impl From<v1::VmPolicy> for VmPolicy {
+    fn from(wire: v1::VmPolicy) -> Self {
+        Self {
+            min_bytes: wire.min_bytes,
+            max_bytes: wire.max_bytes,
+            pinned: wire.pinned,
+        }
+    }
+}
+
+impl From<v1::PolicyRevision> for Revision {
+    fn from(wire: v1::PolicyRevision) -> Self {
+        Self {
+            revision: wire.revision,
+            etag: wire.etag,
+            actor: wire.actor.map(Into::into),
+            reason: wire.reason,
+            revert_time: time(wire.revert_time),
+            policy: wire.policy.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<v1::Actor> for Actor {
+    fn from(wire: v1::Actor) -> Self {
+        Self {
+            id: wire.id,
+            peer: wire.peer,
+            time: time(wire.time),
+        }
+    }
+}
+
+impl From<v1::PolicyChange> for PolicyChange {
+    fn from(wire: v1::PolicyChange) -> Self {
+        Self {
+            key: Key::of_path(&wire.path).map_or_else(|| wire.path.clone(), |k| k.to_string()),
+            path: wire.path,
+            old_value: wire.old_value,
+            new_value: wire.new_value,
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The names that a person types for the fields of the policy ("host-reserve", "vm.web1.max"), and
+//! their way into a field mask and back. Pure. What a value must be beyond its form, the agent says.
+
+use std::fmt;
+
+use agentd_proto::v1;
+
+use crate::dto::Policy;
+use crate::quantity::{Units, format_size, parse_size};
+use crate::suggest::did_you_mean;
+
+/// One field of the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// A field of the general rule.
+    General(General),
+    /// A field of an exception.
+    Vm(String, VmField),
+    /// A whole exception.
+    WholeVm(String),
+}
+
+/// Fields of the general rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum General {
+    Algorithm,
+    HostReserve,
+    PoolLimit,
+    Floor,
+    ShrinkStep,
+    NeedBelow,
+    SpareAbove,
+    Step,
+}
+
+/// Fields of an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VmField {
+    Min,
+    Max,
+    Pinned,
+}
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Size(u64),
+    Word(String),
+    Flag(bool),
+    Unset,
+}
+
+impl Value {
+    /// In words.
+    pub(crate) fn text(&self, units: Units) -> String {
+        match self {
+            Self::Size(bytes) => format_size(*bytes, units),
+            Self::Word(word) => word.clone(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Unset => "unset".to_owned(),
+        }
+    }
+}
+
+impl Key {
+    /// Reads a key as typed.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(general) = GENERAL.iter().find(|(_, key, _)| *key == text) {
+            return Ok(Self::General(general.0));
+        }
+        if let Some(rest) = text.strip_prefix("vm.").filter(|rest| !rest.is_empty()) {
+            return Ok(Self::parse_vm(rest));
+        }
+        let mut known: Vec<&str> = GENERAL.iter().map(|(_, key, _)| *key).collect();
+        let close = did_you_mean(text, &known).map(|k| format!("; did you mean {k}?"));
+        known.push("vm.NAME.min|max|pinned");
+        let all = || format!("; keys are {}", known.join(", "));
+        Err(format!(
+            "\"{text}\" is not a key of the policy{}",
+            close.unwrap_or_else(all)
+        ))
+    }
+
+    /// The path in a field mask.
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::General(general) => general.row().2.to_owned(),
+            Self::Vm(name, field) => format!("vms.{}.{}", quoted(name), field.path()),
+            Self::WholeVm(name) => format!("vms.{}", quoted(name)),
+        }
+    }
+
+    /// The key of a path of a field mask.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        if let Some(general) = GENERAL.iter().find(|(_, _, known)| *known == path) {
+            return Some(Self::General(general.0));
+        }
+        let rest = path.strip_prefix("vms.")?;
+        let (name, field) = match rest.strip_prefix('`') {
+            Some(quoted) => quoted.split_once('`')?,
+            None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
+        };
+        if field.is_empty() {
+            return Some(Self::WholeVm(name.to_owned()));
+        }
+        let field = field.strip_prefix('.')?;
+        let known = VM_FIELDS.into_iter().find(|f| f.path() == field)?;
+        Some(Self::Vm(name.to_owned(), known))
+    }
+
+    /// Writes a value as typed into `policy`.
+    pub(crate) fn assign(&self, policy: &mut v1::Policy, text: &str) -> Result<(), String> {
+        let text = text.trim();
+        let unset = matches!(text, "unset" | "default");
+        match self {
+            Self::General(general) => general.assign(policy, text, unset),
+            Self::WholeVm(_) if unset => Ok(()),
+            Self::WholeVm(name) => Err(format!(
+                "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max or vm.{name}.pinned"
+            )),
+            Self::Vm(name, _) if name.contains('`') => Err(format!(
+                "the VM name \"{name}\" has a backtick: use the UUID"
+            )),
+            Self::Vm(name, field) => {
+                let vm = policy.vms.entry(name.clone()).or_default();
+                let size = || {
+                    if unset {
+                        Ok(None)
+                    } else {
+                        parse_size(text).map(Some)
+                    }
+                };
+                match field {
+                    VmField::Min => vm.min_bytes = size()?,
+                    VmField::Max => vm.max_bytes = size()?,
+                    VmField::Pinned if unset => vm.pinned = None,
+                    VmField::Pinned => vm.pinned = Some(parse_flag(text)?),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The last dot divides: names of VMs may have dots themselves.
+    fn parse_vm(rest: &str) -> Self {
+        let divided = rest.rsplit_once('.').filter(|(name, _)| !name.is_empty());
+        let field = divided.and_then(|(name, field)| {
+            let known = VM_FIELDS.into_iter().find(|f| f.word() == field)?;
+            Some((name, known))
+        });
+        match field {
+            Some((name, field)) => Self::Vm(name.to_owned(), field),
+            None => Self::WholeVm(rest.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::General(general) => f.write_str(general.row().1),
+            Self::Vm(name, field) => write!(f, "vm.{name}.{}", field.word()),
+            Self::WholeVm(name) => write!(f, "vm.{name}"),
+        }
+    }
+}
+
+/// Every field of a policy with its value, exceptions last.
+pub(crate) fn values(policy: &Policy) -> Vec<(Key, Value)> {
+    let mut values: Vec<(Key, Value)> = GENERAL
+        .iter()
+        .map(|row| (Key::General(row.0), row.0.value(policy)))
+        .collect();
+    for (name, vm) in &policy.vms {
+        for (field, value) in [
+            (VmField::Min, vm.min_bytes.map(Value::Size)),
+            (VmField::Max, vm.max_bytes.map(Value::Size)),
+            (VmField::Pinned, vm.pinned.map(Value::Flag)),
+        ] {
+            values.extend(value.map(|value| (Key::Vm(name.clone(), field), value)));
+        }
+    }
+    values
+}
+
+impl General {
+    fn row(self) -> (Self, &'static str, &'static str) {
+        let row = GENERAL.iter().find(|row| row.0 == self);
+        row.copied().unwrap_or((self, "", ""))
+    }
+
+    fn value(self, policy: &Policy) -> Value {
+        let two_pointer = &policy.two_pointer;
+        match self {
+            Self::Algorithm => Value::Word(policy.algorithm.clone()),
+            Self::HostReserve => Value::Size(policy.host_reserve_bytes),
+            Self::PoolLimit => policy.pool_limit_bytes.map_or(Value::Unset, Value::Size),
+            Self::Floor => Value::Size(policy.floor_bytes),
+            Self::ShrinkStep => Value::Size(policy.shrink_step_bytes),
+            Self::NeedBelow => Value::Size(two_pointer.need_below_bytes),
+            Self::SpareAbove => Value::Size(two_pointer.spare_above_bytes),
+            Self::Step => Value::Size(two_pointer.step_bytes),
+        }
+    }
+
+    fn assign(self, policy: &mut v1::Policy, text: &str, unset: bool) -> Result<(), String> {
+        let size = || if unset { Ok(0) } else { parse_set_size(text) };
+        let mut two_pointer = policy.two_pointer.unwrap_or_default();
+        match self {
+            Self::Algorithm if unset => policy.algorithm.clear(),
+            Self::Algorithm if text.is_empty() => return Err("no algorithm is given".to_owned()),
+            Self::Algorithm => text.clone_into(&mut policy.algorithm),
+            Self::PoolLimit if unset => policy.pool_limit_bytes = None,
+            Self::PoolLimit => policy.pool_limit_bytes = Some(parse_size(text)?),
+            Self::HostReserve => policy.host_reserve_bytes = size()?,
+            Self::Floor => policy.floor_bytes = size()?,
+            Self::ShrinkStep => policy.shrink_step_bytes = size()?,
+            Self::NeedBelow => two_pointer.need_below_bytes = size()?,
+            Self::SpareAbove => two_pointer.spare_above_bytes = size()?,
+            Self::Step => two_pointer.step_bytes = size()?,
+        }
+        if matches!(self, Self::NeedBelow | Self::SpareAbove | Self::Step) {
+            policy.two_pointer = Some(two_pointer);
+        }
+        Ok(())
+    }
+}
+
+impl VmField {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Pinned => "pinned",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Min => "min_bytes",
+            Self::Max => "max_bytes",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
+/// On the wire 0 means the default, so nobody may write 0 and get something else.
+fn parse_set_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err(format!(
+            "\"{text}\" would mean the default: write unset for that, or at least 1MiB"
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "yes" => Ok(true),
+        "false" | "no" => Ok(false),
+        _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        format!("`{name}`")
+    }
+}
+
+/// Key as typed, and path in a field mask.
+const GENERAL: [(General, &str, &str); 8] = [
+    (General::Algorithm, "algorithm", "algorithm"),
+    (General::HostReserve, "host-reserve", "host_reserve_bytes"),
+    (General::PoolLimit, "pool-limit", "pool_limit_bytes"),
+    (General::Floor, "floor", "floor_bytes"),
+    (General::ShrinkStep, "shrink-step", "shrink_step_bytes"),
+    (
+        General::NeedBelow,
+        "two-pointer.need-below",
+        "two_pointer.need_below_bytes",
+    ),
+    (
+        General::SpareAbove,
+        "two-pointer.spare-above",
+        "two_pointer.spare_above_bytes",
+    ),
+    (General::Step, "two-pointer.step", "two_pointer.step_bytes"),
+];
+const VM_FIELDS: [VmField; 3] = [VmField::Min, VmField::Max, VmField::Pinned];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(pairs: &[(&str, &str)]) -> v1::Policy {
+        let mut policy = v1::Policy::default();
+        for (key, value) in pairs {
+            Key::parse(key).unwrap().assign(&mut policy, value).unwrap();
+        }
+        policy
+    }
+
+    #[test]
+    fn keys_go_to_paths_and_back() {
+        for (key, path) in [
+            ("host-reserve", "host_reserve_bytes"),
+            ("two-pointer.step", "two_pointer.step_bytes"),
+            ("vm.web1.max", "vms.web1.max_bytes"),
+            ("vm.db.example.org.min", "vms.`db.example.org`.min_bytes"),
+            ("vm.a b.pinned", "vms.`a b`.pinned"),
+            ("vm.web1", "vms.web1"),
+            ("vm.x.y", "vms.`x.y`"),
+        ] {
+            let parsed = Key::parse(key).unwrap();
+            assert_eq!(parsed.path(), path);
+            assert_eq!(Key::of_path(path), Some(parsed.clone()));
+            assert_eq!(parsed.to_string(), key);
+        }
+        assert_eq!(Key::of_path("vms.web1.colour"), None);
+        assert_eq!(Key::of_path("*"), None);
+    }
+
+    #[test]
+    fn an_unknown_key_gets_a_suggestion_or_the_list() {
+        let error = Key::parse("host-reserv").unwrap_err();
+        assert_eq!(
+            error,
+            "\"host-reserv\" is not a key of the policy; did you mean host-reserve?"
+        );
+        assert!(
+            Key::parse("colour")
+                .unwrap_err()
+                .contains("keys are algorithm, host-reserve")
+        );
+    }
+
+    #[test]
+    fn values_are_written_where_they_belong() {
+        let policy = assigned(&[
+            ("host-reserve", "1GiB"),
+            ("two-pointer.step", "50MiB"),
+            ("two-pointer.need-below", "unset"),
+            ("pool-limit", "unset"),
+            ("vm.web1.max", "2GiB"),
+            ("vm.web1.pinned", "true"),
+            ("vm.db1.min", "unset"),
+        ]);
+        assert_eq!(policy.host_reserve_bytes, 1 << 30);
+        assert_eq!(policy.two_pointer.unwrap().step_bytes, 50 << 20);
+        assert_eq!(policy.two_pointer.unwrap().need_below_bytes, 0);
+        assert_eq!(policy.pool_limit_bytes, None);
+        let web1 = v1::VmPolicy {
+            min_bytes: None,
+            max_bytes: Some(2 << 30),
+            pinned: Some(true),
+        };
+        assert_eq!(policy.vms["web1"], web1);
+        assert_eq!(policy.vms["db1"], v1::VmPolicy::default());
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        for (key, value) in [
+            ("host-reserve", "1"),
+            ("host-reserve", "0MiB"),
+            ("algorithm", ""),
+            ("vm.web1", "2GiB"),
+            ("vm.web1.pinned", "maybe"),
+            ("vm.a`b.max", "1GiB"),
+        ] {
+            let key = Key::parse(key).unwrap();
+            assert!(
+                key.assign(&mut v1::Policy::default(), value).is_err(),
+                "{key}={value}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_field_has_a_value() {
+        let policy = assigned(&[("floor", "64MiB"), ("vm.a.pinned", "no")]);
+        let values = values(&policy.into());
+        assert_eq!(values.len(), GENERAL.len() + 1);
+        let floor = values
+            .iter()
+            .find(|(key, _)| *key == Key::General(General::Floor))
+            .unwrap();
+        assert_eq!(floor.1.text(Units::Iec), "64 MiB");
+        assert_eq!(
+            values[8],
+            (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false))
+        );
+    }
+}

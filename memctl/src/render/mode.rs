@@ -1,0 +1,50 @@
+//! Text of `memctl mode`.
+
+use serde::Serialize;
+
+use super::table::{Cell, Table};
+use super::{Show, View};
+use crate::dto::{Item, ModeName};
+
+/// Body of an item of `memctl mode`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModeBody {
+    /// In force.
+    pub(crate) mode: ModeName,
+    /// In force before. None where it was only asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) previous_mode: Option<ModeName>,
+    /// Whether a restart keeps it. None where it was only asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) durable: Option<bool>,
+}
+
+impl Show for ModeBody {
+    const KIND: &'static str = "Mode";
+
+    fn text(items: &[Item<Self>], view: &View) -> String {
+        let set = items
+            .iter()
+            .filter_map(|i| i.body.as_ref())
+            .any(|b| b.previous_mode.is_some());
+        let heads: &[&str] = if set { &["MODE", "BEFORE"] } else { &["MODE"] };
+        let mut table = Table::new(view, heads);
+        for item in items {
+            let Some(body) = &item.body else {
+                table.failed(item, "MODE");
+                continue;
+            };
+            let mut cells = vec![Cell::text(&*body.mode.0)];
+            if set {
+                let before = body.previous_mode.as_ref();
+                cells.push(before.map_or(Cell::Absent, |m| Cell::text(&*m.0)));
+            }
+            table.row(&item.host, cells);
+        }
+        table.render(view)
+    }
+
+    fn name(&self) -> String {
+        self.mode.0.clone()
+    }
+}

@@ -1,0 +1,208 @@
+//! Text of the policy commands: what is in force, what changes, what was.
+
+use serde::Serialize;
+
+use super::table::{Cell, Paint, Table};
+use super::text::{date_time, safe};
+use super::{Show, View};
+use crate::dto::{Item, Policy, PolicyChange, Revision, Time};
+use crate::policy_keys::values;
+
+/// Body of an item of `memctl policy get`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyBody {
+    /// The policy in force.
+    #[serde(flatten)]
+    pub(crate) current: Revision,
+    /// The built-in one.
+    pub(crate) defaults: Policy,
+    /// Keys whose value is not the default.
+    pub(crate) changed: Vec<String>,
+}
+
+/// Body of an item of `memctl policy set`, `diff` and `revert`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChangeBody {
+    /// Whether it is in force, or only would be.
+    pub(crate) applied: bool,
+    pub(crate) revision: u64,
+    pub(crate) etag: String,
+    /// When it is taken back unless it is confirmed.
+    pub(crate) revert_time: Option<Time>,
+    pub(crate) changes: Vec<PolicyChange>,
+    /// Accepted but questionable.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Body of an item of `memctl policy history` and `confirm`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RevisionBody {
+    /// The revision.
+    #[serde(flatten)]
+    pub(crate) revision: Revision,
+}
+
+impl PolicyBody {
+    /// A policy beside the defaults.
+    pub(crate) fn new(current: Revision, defaults: Policy) -> Self {
+        let theirs = values(&defaults);
+        let changed = values(&current.policy)
+            .into_iter()
+            .filter(|value| !theirs.contains(value))
+            .map(|(key, _)| key.to_string())
+            .collect();
+        Self {
+            current,
+            defaults,
+            changed,
+        }
+    }
+}
+
+impl Show for PolicyBody {
+    const KIND: &'static str = "Policy";
+
+    fn text(items: &[Item<Self>], view: &View) -> String {
+        let mut table = Table::new(view, &["KEY", "VALUE", "ORIGIN", "DEFAULT"]);
+        for item in items {
+            match &item.body {
+                Some(body) => body.rows(&item.host, view, &mut table),
+                None => table.failed(item, "VALUE"),
+            }
+        }
+        let mut text = table.render(view);
+        if view.headers {
+            for item in items {
+                text.extend(
+                    item.body
+                        .iter()
+                        .map(|b| footer(&item.host, &b.current, view)),
+                );
+            }
+        }
+        text
+    }
+
+    fn name(&self) -> String {
+        self.current.revision.to_string()
+    }
+}
+
+impl PolicyBody {
+    fn rows(&self, host: &str, view: &View, table: &mut Table) {
+        let defaults = values(&self.defaults);
+        for (key, value) in values(&self.current.policy) {
+            let default = defaults.iter().find(|(k, _)| *k == key).map(|(_, v)| v);
+            let key = key.to_string();
+            let origin = match self.changed.contains(&key) {
+                true => Cell::Painted("changed".to_owned(), Paint::Warn),
+                false => Cell::text("default"),
+            };
+            let text = default.map_or_else(|| "unset".to_owned(), |v| v.text(view.units));
+            let cells = vec![
+                Cell::text(key),
+                Cell::text(value.text(view.units)),
+                origin,
+                Cell::text(text),
+            ];
+            table.row(host, cells);
+        }
+    }
+}
+
+impl Show for ChangeBody {
+    const KIND: &'static str = "PolicyChange";
+
+    fn text(items: &[Item<Self>], view: &View) -> String {
+        let mut table = Table::new(view, &["KEY", "OLD", "NEW"]);
+        for item in items {
+            let Some(body) = &item.body else {
+                table.failed(item, "NEW");
+                continue;
+            };
+            for change in &body.changes {
+                let new = Cell::Painted(change.new_value.clone(), Paint::Good);
+                let old = Cell::text(&*change.old_value);
+                table.row(&item.host, vec![Cell::text(&*change.key), old, new]);
+            }
+        }
+        table.render(view)
+    }
+
+    fn name(&self) -> String {
+        self.revision.to_string()
+    }
+}
+
+impl Show for RevisionBody {
+    const KIND: &'static str = "PolicyRevision";
+
+    fn text(items: &[Item<Self>], view: &View) -> String {
+        let mut heads = vec!["REVISION", "TIME", "BY", "REVERTS", "REASON"];
+        if view.wide {
+            heads.push("ETAG");
+        }
+        let mut table = Table::new(view, &heads);
+        for item in items {
+            match &item.body {
+                Some(body) => table.row(&item.host, body.cells(view)),
+                None => table.failed(item, "REASON"),
+            }
+        }
+        table.render(view)
+    }
+
+    fn name(&self) -> String {
+        self.revision.revision.to_string()
+    }
+}
+
+impl RevisionBody {
+    fn cells(&self, view: &View) -> Vec<Cell> {
+        let revision = &self.revision;
+        let when = |time: Option<Time>| {
+            time.map_or(Cell::Absent, |t| Cell::text(date_time(t.0, &view.zone)))
+        };
+        let actor = revision.actor.as_ref();
+        let mut cells = vec![
+            Cell::number(revision.revision),
+            when(actor.and_then(|a| a.time)),
+            actor.map_or(Cell::Absent, |a| Cell::text(&*a.id)),
+            when(revision.revert_time),
+            if revision.reason.is_empty() {
+                Cell::Absent
+            } else {
+                Cell::text(&*revision.reason)
+            },
+        ];
+        if view.wide {
+            cells.push(Cell::text(&*revision.etag));
+        }
+        cells
+    }
+}
+
+/// Where the policy in force comes from, in one line.
+fn footer(host: &str, current: &Revision, view: &View) -> String {
+    let mut text = match view.many_hosts {
+        true => format!("{}: revision {}", safe(host), current.revision),
+        false => format!("revision {}", current.revision),
+    };
+    text.push_str(&format!(", etag {}", safe(&current.etag)));
+    if let Some(actor) = &current.actor {
+        text.push_str(&format!(", by {}", safe(&actor.id)));
+        text.extend(
+            actor
+                .time
+                .map(|t| format!(" at {}", date_time(t.0, &view.zone))),
+        );
+    }
+    if !current.reason.is_empty() {
+        text.push_str(&format!(": {}", safe(&current.reason)));
+    }
+    if let Some(revert) = current.revert_time {
+        let time = date_time(revert.0, &view.zone);
+        text.push_str(&format!("; goes back at {time} unless confirmed"));
+    }
+    format!("{text}\n")
+}

@@ -1,0 +1,88 @@
+//! Text of `memctl vms`.
+
+use serde::Serialize;
+
+use super::table::{Cell, Paint, Table};
+use super::{Show, View};
+use crate::dto::{Item, Vm};
+use crate::quantity::format_seconds;
+
+/// Body of an item of `memctl vms`.
+#[derive(Debug, Serialize)]
+pub(crate) struct VmBody {
+    /// The VM.
+    pub(crate) vm: Vm,
+}
+
+impl Show for VmBody {
+    const KIND: &'static str = "Vm";
+
+    fn text(items: &[Item<Self>], view: &View) -> String {
+        let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        for item in items {
+            match &item.body {
+                Some(body) => table.row(&item.host, row(&body.vm, view)),
+                None => table.failed(item, "STATE"),
+            }
+        }
+        table.render(view)
+    }
+
+    fn name(&self) -> String {
+        self.vm.vm.label().to_owned()
+    }
+}
+
+fn row(vm: &Vm, view: &View) -> Vec<Cell> {
+    let memory = vm.memory.as_ref();
+    let figure =
+        |read: fn(&crate::dto::VmMemory) -> Option<u64>| Cell::bytes(memory.and_then(read));
+    let age = memory
+        .and_then(|m| m.figures_age_seconds)
+        .map(format_seconds);
+    let verdict = vm.verdict.as_ref();
+    let mut cells = vec![
+        Cell::text(vm.vm.label()),
+        state(&vm.state),
+        figure(|m| Some(m.actual_bytes)),
+        figure(|m| m.target_bytes),
+        figure(|m| m.used_bytes),
+        figure(|m| m.guest_unused_bytes),
+        figure(|m| Some(m.min_bytes)),
+        figure(|m| Some(m.max_bytes)),
+        Cell::number_or_absent(age),
+        verdict.map_or(Cell::Absent, |v| Cell::text(&*v.kind)),
+        verdict.map_or(Cell::Absent, |v| Cell::text(&*v.reason)),
+    ];
+    if view.wide {
+        cells.extend([
+            figure(|m| m.guest_usable_bytes),
+            figure(|m| m.host_rss_bytes),
+            Cell::bytes(verdict.and_then(|v| v.need_bytes)),
+            Cell::bytes(verdict.and_then(|v| v.spare_bytes)),
+            Cell::text(&*vm.vm.uuid),
+        ]);
+    }
+    cells
+}
+
+fn state(state: &str) -> Cell {
+    let paint = if state == "running" {
+        Paint::Good
+    } else {
+        Paint::Warn
+    };
+    if state.is_empty() {
+        Cell::Absent
+    } else {
+        Cell::Painted(state.to_ascii_uppercase(), paint)
+    }
+}
+
+const HEADS: &[&str] = &[
+    "VM", "STATE", "ACTUAL", "TARGET", "USED", "UNUSED", "MIN", "MAX", "AGE", "VERDICT", "REASON",
+];
+const WIDE_HEADS: &[&str] = &[
+    "VM", "STATE", "ACTUAL", "TARGET", "USED", "UNUSED", "MIN", "MAX", "AGE", "VERDICT", "REASON",
+    "USABLE", "RSS", "NEED", "SPARE", "UUID",
+];
