@@ -3,7 +3,9 @@
 //!
 //! A tick runs `sample -> decide -> apply -> record -> publish` on its own thread.
 
+pub mod apply;
 pub mod clock;
 pub mod control;
 pub mod event;
 pub mod hypervisor;
+pub mod tick;

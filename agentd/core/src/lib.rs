@@ -16,6 +16,7 @@ pub mod check;
 pub mod decide;
 pub mod decision;
 pub mod explain;
+pub mod grant;
 pub mod plan;
 pub mod policy;
 pub mod sample;

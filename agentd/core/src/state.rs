@@ -235,6 +235,15 @@ impl State {
         }
     }
 
+    /// VMs that were given an order lately: their actual has to be read live.
+    pub fn fresh_orders(&self, now: Duration) -> impl Iterator<Item = VmId> {
+        let fresh = move |order: &Order| now.saturating_sub(order.since) < PATIENCE;
+        self.orders
+            .iter()
+            .filter(move |(_, order)| fresh(order))
+            .map(|(id, _)| *id)
+    }
+
     /// What a giver has not yet delivered of its order; all of `owed` when it has none.
     #[must_use]
     pub fn undelivered(&self, id: VmId, actual: ByteCount) -> ByteCount {

@@ -58,6 +58,15 @@ impl Tracks {
         }
     }
 
+    /// VMs whose memory was last seen to move: their actual has to be read live.
+    pub fn moving(&self) -> impl Iterator<Item = VmId> {
+        let moving = self
+            .vms
+            .iter()
+            .filter(|(_, track)| track.moved_under.is_some());
+        moving.map(|(id, _)| *id)
+    }
+
     /// Forgets what was proven: after a gap in time or a new connection nothing counts as fresh
     /// until it is seen to change again.
     pub fn distrust(&mut self) {

@@ -10,8 +10,8 @@ pub struct Gate {
     mode: RwLock<Mode>,
 }
 
-/// Leave to start orders. While it is held the gate cannot be closed, so hold it only to hand
-/// orders over, never to wait for their answers.
+/// Leave to start orders. While it is held the gate cannot be closed: hold it for one call of the
+/// hypervisor, which is bounded, and not longer.
 #[derive(Debug)]
 pub struct Pass<'a> {
     _mode: RwLockReadGuard<'a, Mode>,

@@ -61,7 +61,7 @@ impl World {
 
     fn vm_sample(&self, vm: &Vm) -> VmSample {
         let tick = usize::try_from(self.tick).unwrap();
-        let wanted = *vm.demand.get(tick).or(vm.demand.last()).unwrap();
+        let wanted = *vm.demand.get(tick).or_else(|| vm.demand.last()).unwrap();
         let unused = vm.actual.saturating_sub(wanted);
         VmSample {
             name: vm.name.as_str().into(),

@@ -1,0 +1,277 @@
+//! `apply`: carries out a plan. Shrinks first, all at once; then each grow as its memory is seen to
+//! arrive, for the settle time at most. What has not arrived by then is held, and goes on with the
+//! next tick.
+//!
+//! Decides nothing: the plan says what, [`Ledger`] says how much of it is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use agentd_core::{
+    bytes::ByteCount,
+    grant::Ledger,
+    plan::{Party, Plan, Resize},
+    state::{Applied, Outcome, Resized, State},
+    vm::VmId,
+};
+
+use crate::{
+    clock::Clock,
+    control::Gate,
+    hypervisor::{Answer, Hypervisor, LiveActual, Target},
+};
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For memory to arrive, over the whole plan.
+    pub settle: Duration,
+    /// For the answer to a call.
+    pub call: Duration,
+}
+
+/// What was done, and what the VMs concerned were last seen to hold.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What became of the plan.
+    pub applied: Applied,
+    /// The last live actual of each VM that was looked at.
+    pub seen: BTreeMap<VmId, LiveActual>,
+}
+
+/// Whom to order through, and when to stop.
+#[derive(Debug)]
+pub struct Hands<'a> {
+    /// Who carries out orders.
+    pub hypervisor: &'a mut dyn Hypervisor,
+    /// Passes the time.
+    pub clock: &'a dyn Clock,
+    /// What every order has to pass.
+    pub gate: &'a Gate,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// Carries out a plan that was made in `state`.
+pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State) -> Done {
+    let mut work = Work::new(plan, state);
+    let end = hands.clock.now().saturating_add(hands.patience.settle);
+    work.shrink(hands);
+    loop {
+        work.look(hands);
+        work.grow(hands, |ledger, resize| ledger.is_settled(resize));
+        if work.is_settled() || hands.clock.now() >= end {
+            break;
+        }
+        hands.clock.sleep(POLL);
+    }
+    work.grow(hands, |_, _| true);
+    work.done()
+}
+
+/// What becomes of a plan when nothing may be ordered.
+#[must_use]
+pub fn skip(plan: &Plan) -> Applied {
+    let all = plan.shrinks.iter().chain(&plan.grows);
+    Applied {
+        resized: all
+            .map(|resize| resized(resize, None, Outcome::Skipped))
+            .collect(),
+        granted: plan.funding.iter().map(|_| Default::default()).collect(),
+    }
+}
+
+struct Work<'a> {
+    plan: &'a Plan,
+    ledger: Ledger<'a>,
+    /// What became of each resize so far.
+    resized: BTreeMap<VmId, Resized>,
+    /// VMs that are on their way to a target.
+    moving: BTreeMap<VmId, Target>,
+    /// VMs that did not answer when looked at.
+    silent: BTreeSet<VmId>,
+    seen: BTreeMap<VmId, LiveActual>,
+}
+
+impl<'a> Work<'a> {
+    fn new(plan: &'a Plan, state: &State) -> Self {
+        let ledger = Ledger::new(plan, state);
+        let (resized, moving, seen) = Default::default();
+        Self {
+            plan,
+            ledger,
+            resized,
+            moving,
+            seen,
+        }
+    }
+
+    fn shrink(&mut self, hands: &mut Hands<'_>) {
+        let orders: Vec<(Resize, Target)> = self
+            .plan
+            .shrinks
+            .iter()
+            .map(|resize| {
+                (
+                    *resize,
+                    Target {
+                        vm: resize.vm,
+                        target: resize.to,
+                    },
+                )
+            })
+            .collect();
+        self.order(hands, &orders);
+        for (resize, _) in &orders {
+            if !self.moving.contains_key(&resize.vm) {
+                self.ledger.lose(resize.vm);
+            }
+        }
+    }
+
+    /// Orders every grow that is `due` and was not ordered yet, as far as its memory is there.
+    fn grow(&mut self, hands: &mut Hands<'_>, due: impl Fn(&Ledger<'_>, &Resize) -> bool) {
+        let open = self
+            .plan
+            .grows
+            .iter()
+            .filter(|resize| !self.resized.contains_key(&resize.vm));
+        let ready = open
+            .filter(|resize| due(&self.ledger, resize))
+            .filter_map(|resize| {
+                let target = self.ledger.target(resize)?;
+                Some((
+                    *resize,
+                    Target {
+                        vm: resize.vm,
+                        target,
+                    },
+                ))
+            });
+        let orders: Vec<_> = ready.collect();
+        self.order(hands, &orders);
+    }
+
+    fn order(&mut self, hands: &mut Hands<'_>, orders: &[(Resize, Target)]) {
+        if orders.is_empty() {
+            return;
+        }
+        let Some(pass) = hands.gate.pass() else {
+            for (resize, _) in orders {
+                self.resized
+                    .insert(resize.vm, resized(resize, None, Outcome::Skipped));
+            }
+            return;
+        };
+        let targets: Vec<Target> = orders.iter().map(|(_, target)| *target).collect();
+        let answers = hands.hypervisor.set_targets(&targets, hands.patience.call);
+        drop(pass);
+        for ((resize, target), answer) in orders.iter().zip(answers) {
+            let outcome = match answer {
+                Answer::Accepted => Outcome::Accepted,
+                Answer::Refused(why) => Outcome::Refused(why),
+                Answer::VmGone => Outcome::VmGone,
+                Answer::InDoubt => Outcome::InDoubt,
+            };
+            if matches!(outcome, Outcome::Accepted | Outcome::InDoubt) {
+                self.moving.insert(resize.vm, *target);
+            }
+            self.resized
+                .insert(resize.vm, resized(resize, Some(target), outcome));
+        }
+    }
+
+    /// Reads what the VMs that move, or are to deliver, hold now.
+    fn look(&mut self, hands: &mut Hands<'_>) {
+        let mut vms = self.ledger.awaited();
+        vms.extend(
+            self.moving
+                .keys()
+                .filter(|vm| !vms.contains(vm))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
+        if vms.is_empty() {
+            return;
+        }
+        for live in hands.hypervisor.read_actuals(&vms, hands.patience.call) {
+            self.ledger.see(live.vm, live.actual);
+            if self
+                .moving
+                .get(&live.vm)
+                .is_some_and(|target| target.target == live.actual)
+            {
+                self.moving.remove(&live.vm);
+            }
+            self.seen.insert(live.vm, live);
+        }
+    }
+
+    /// True when every VM holds what it was told to and every grow was ordered.
+    fn is_settled(&self) -> bool {
+        let open = |resize: &&Resize| !self.resized.contains_key(&resize.vm);
+        self.moving.is_empty()
+            && self.ledger.awaited().is_empty()
+            && !self
+                .plan
+                .grows
+                .iter()
+                .any(|resize| open(&resize) && self.ledger.target(resize).is_some())
+    }
+
+    fn done(mut self) -> Done {
+        let all = self.plan.shrinks.iter().chain(&self.plan.grows);
+        let became = |resize: &Resize| {
+            let known = self.resized.remove(&resize.vm);
+            known.unwrap_or_else(|| resized(resize, None, Outcome::Held))
+        };
+        let resized: Vec<Resized> = all.map(became).collect();
+        let applied = Applied {
+            granted: granted(self.plan, &self.ledger, &resized),
+            resized,
+        };
+        Done {
+            applied,
+            seen: self.seen,
+        }
+    }
+}
+
+/// What of each transfer was really granted: nothing where the taker was not told to take it.
+fn granted(plan: &Plan, ledger: &Ledger<'_>, resized: &[Resized]) -> Vec<ByteCount> {
+    let mut taken: BTreeMap<VmId, ByteCount> = BTreeMap::new();
+    for grow in &plan.grows {
+        let own = resized.iter().find(|resized| resized.vm == grow.vm);
+        let ordered = own.filter(|own| matches!(own.outcome, Outcome::Accepted | Outcome::InDoubt));
+        let amount = ordered.and_then(|own| own.ordered).unwrap_or(grow.from);
+        taken.insert(grow.vm, amount.saturating_sub(grow.from));
+    }
+    let pairs = plan.funding.iter().zip(ledger.granted());
+    let grant = pairs.map(|(transfer, there)| match transfer.to {
+        Party::Host => ByteCount::ZERO,
+        Party::Vm(vm) => {
+            let left = taken.entry(vm).or_default();
+            let amount = there.min(*left);
+            *left = left.saturating_sub(amount);
+            amount
+        }
+    });
+    grant.collect()
+}
+
+fn resized(resize: &Resize, ordered: Option<&Target>, outcome: Outcome) -> Resized {
+    let ordered = ordered.map(|target| target.target);
+    Resized {
+        vm: resize.vm,
+        planned: resize.to,
+        ordered,
+        outcome,
+    }
+}
+
+/// A live reading costs about 1.5 ms per VM; memory arrives at about 100 MiB/s and more.
+const POLL: Duration = Duration::from_millis(20);
+/// Longest wait for the live readings of one look.
+const LOOK: Duration = Duration::from_millis(250);

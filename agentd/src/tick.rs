@@ -1,0 +1,275 @@
+//! The tick: `sample -> decide -> apply`, and what came of it, to be recorded and published.
+//!
+//! Synchronous, on a thread of its own; owns the state and is the only one who orders the
+//! hypervisor.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use agentd_core::{
+    check::{Finding, check},
+    decide::decide,
+    decision::Decision,
+    sample::Sample,
+    state::{Applied, State},
+    track::{Moment, Tracks},
+    vm::VmId,
+};
+
+use crate::{
+    apply::{Hands, Patience, apply, skip},
+    clock::Clock,
+    control::{Gate, InForce, Mode},
+    event::{TickRecord, VmChange, VmState},
+    hypervisor::{Hypervisor, ReadError},
+};
+
+/// How the loop runs.
+#[derive(Clone, Copy, Debug)]
+pub struct TickConfig {
+    /// Time from tick to tick.
+    pub interval: Duration,
+    /// Longest wait for memory to arrive within a tick; half the interval at most.
+    pub settle: Duration,
+    /// Longest wait for an answer of the hypervisor.
+    pub call_timeout: Duration,
+    /// Figures not seen to change for longer than this are stale.
+    pub stale_after: Duration,
+}
+
+/// The loop's own state.
+#[derive(Debug)]
+pub struct Ticker {
+    hypervisor: Box<dyn Hypervisor>,
+    clock: Arc<dyn Clock>,
+    config: TickConfig,
+    tracks: Tracks,
+    state: State,
+    tick: u64,
+    last_began: Option<Duration>,
+    known: BTreeMap<VmId, (Arc<str>, VmState)>,
+}
+
+/// What one turn brought.
+#[derive(Debug)]
+pub struct Turn {
+    /// VMs that came, went or changed their state.
+    pub changes: Vec<VmChange>,
+    /// What was seen, decided and done.
+    pub record: Arc<TickRecord>,
+}
+
+impl Ticker {
+    /// A loop at its beginning: it knows nothing of any VM.
+    #[must_use]
+    pub fn new(hypervisor: Box<dyn Hypervisor>, clock: Arc<dyn Clock>, config: TickConfig) -> Self {
+        let (tracks, state, known) = Default::default();
+        Self {
+            hypervisor,
+            clock,
+            config,
+            tracks,
+            state,
+            tick: 0,
+            last_began: None,
+            known,
+        }
+    }
+
+    /// What is served, as a URI.
+    #[must_use]
+    pub fn hypervisor_uri(&self) -> &str {
+        self.hypervisor.uri()
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, in_force: &InForce, gate: &Gate) -> Turn {
+        let (began, now) = (self.clock.wall(), self.clock.now());
+        self.distrust_after_gap(now);
+
+        let mut record = TickRecord {
+            tick: self.tick,
+            began,
+            now,
+            took: Duration::ZERO,
+            mode: in_force.mode,
+            policy: in_force.policy.clone(),
+            sample: None,
+            decision: None,
+            applied: Applied::default(),
+            targets: BTreeMap::new(),
+            error: None,
+        };
+        let changes = match self.sample(now) {
+            Ok(sample) => {
+                let changes = self.changes(&sample);
+                if in_force.mode == Mode::Paused {
+                    self.state.owed.clear();
+                } else {
+                    self.act(&sample, in_force, gate, &mut record);
+                }
+                record.sample = Some(sample);
+                changes
+            }
+            Err(error) => {
+                record.error = Some(error.to_string());
+                Vec::new()
+            }
+        };
+        record.targets = self
+            .state
+            .orders
+            .iter()
+            .map(|(id, order)| (*id, order.target))
+            .collect();
+        record.took = self.clock.now().saturating_sub(now);
+        self.tick = self.tick.saturating_add(1);
+        Turn {
+            changes,
+            record: Arc::new(record),
+        }
+    }
+
+    /// Figures of before a pause of the whole machine say nothing about now.
+    fn distrust_after_gap(&mut self, now: Duration) {
+        let gap = self.last_began.map(|began| now.saturating_sub(began));
+        if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP_TICKS)) {
+            self.tracks.distrust();
+        }
+        self.last_began = Some(now);
+    }
+
+    fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
+        let mut live: BTreeSet<VmId> = self.state.fresh_orders(now).collect();
+        live.extend(self.tracks.moving());
+        let reading = self.hypervisor.read(&live, self.config.call_timeout)?;
+        if self.hypervisor.take_reconnected() {
+            self.tracks.distrust();
+        }
+        let stale_after = self.config.stale_after;
+        Ok(self.tracks.observe(
+            reading,
+            Moment {
+                tick: self.tick,
+                now,
+                stale_after,
+            },
+        ))
+    }
+
+    fn act(&mut self, sample: &Sample, in_force: &InForce, gate: &Gate, record: &mut TickRecord) {
+        let policy = &in_force.policy.policy;
+        let (decision, state) = decide(policy, &self.state, sample);
+        let findings = check(policy, &state, sample, &decision);
+        let plan = &decision.plan;
+        if !findings.is_empty() {
+            record.error = Some(objection(&findings));
+            record.applied = skip(plan);
+        } else if in_force.mode == Mode::Active {
+            record.applied = self.carry_out(&decision, &state, gate);
+        } else {
+            record.applied = skip(plan);
+        }
+        self.state = state.after(plan, &record.applied, self.clock.now());
+        record.decision = Some(decision);
+    }
+
+    fn carry_out(&mut self, decision: &Decision, state: &State, gate: &Gate) -> Applied {
+        if decision.plan.is_empty() {
+            return Applied::default();
+        }
+        let patience = Patience {
+            settle: self.config.settle,
+            call: self.config.call_timeout,
+        };
+        let mut hands = Hands {
+            hypervisor: self.hypervisor.as_mut(),
+            clock: self.clock.as_ref(),
+            gate,
+            patience,
+        };
+        let done = apply(&mut hands, &decision.plan, state);
+        for (vm, live) in done.seen {
+            self.tracks.note_actual(vm, live.actual, live.reported);
+        }
+        done.applied
+    }
+
+    fn changes(&mut self, sample: &Sample) -> Vec<VmChange> {
+        let state = |(id, vm): (&VmId, &_)| (*id, VmState::of(vm));
+        let now: BTreeMap<VmId, VmState> = sample.vms.iter().map(state).collect();
+        let gone = self.known.iter().filter(|(id, _)| !now.contains_key(id));
+        let mut changes: Vec<VmChange> = gone
+            .map(|(id, (name, before))| VmChange {
+                vm: *id,
+                name: name.clone(),
+                before: Some(*before),
+                after: None,
+            })
+            .collect();
+        for (id, after) in now {
+            let Some(name) = sample.vms.get(&id).map(|vm| vm.name.clone()) else {
+                continue;
+            };
+            let before = self.known.get(&id).map(|(_, state)| *state);
+            if before != Some(after) {
+                changes.push(VmChange {
+                    vm: id,
+                    name,
+                    before,
+                    after: Some(after),
+                });
+            }
+        }
+        self.known = sample
+            .vms
+            .iter()
+            .map(|(id, vm)| (*id, (vm.name.clone(), VmState::of(vm))))
+            .collect();
+        changes
+    }
+}
+
+/// Turns until `stop` says so or hangs up, at its own pace: a turn that takes too long costs the
+/// ticks that it runs over, and nothing is caught up.
+pub fn run(
+    ticker: &mut Ticker,
+    in_force: impl Fn() -> Arc<InForce>,
+    gate: &Gate,
+    stop: &Receiver<()>,
+    mut publish: impl FnMut(Turn),
+) {
+    let interval = ticker.config.interval.max(LEAST_INTERVAL);
+    let mut due = ticker.clock.now();
+    loop {
+        publish(ticker.turn(&in_force(), gate));
+        let now = ticker.clock.now();
+        due = due.saturating_add(interval);
+        if due <= now {
+            due = now.saturating_add(LEAST_INTERVAL);
+        }
+        match stop.recv_timeout(due.saturating_sub(now)) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn objection(findings: &[Finding]) -> String {
+    let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    format!(
+        "the plan breaks a rule of safety and was thrown away: {}",
+        all.join("; ")
+    )
+}
+
+/// After more than so many intervals without a tick nothing is as it was.
+const GAP_TICKS: u32 = 3;
+/// Even a loop that is late leaves the machine some air.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
