@@ -14,7 +14,7 @@ fn after_a_drop() {
         return;
     };
     let host = lab.host("node1").unwrap();
-    host.vm(VmSpec::new("vm1", 256)).unwrap();
+    let vm = host.vm(VmSpec::new("vm1", 256)).unwrap();
     let inside = pid_space_of(host.space().keeper());
     assert!(
         count_in(&inside) >= 3,
@@ -24,6 +24,11 @@ fn after_a_drop() {
     drop(host);
 
     assert_gone(&inside);
+    assert!(
+        vm.actual_kib().is_err(),
+        "a VM of a host that is gone is gone, whoever holds it"
+    );
+    assert!(vm.kill().is_err());
 }
 
 #[test]
@@ -100,12 +105,13 @@ fn assert_gone(inside: &PathBuf) {
     );
 }
 
-/// The keeper that the lab program names on its second line.
+/// The keeper that the lab program names once its VMs are up.
 fn keeper_of(holder: &mut Child) -> u32 {
-    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "ready");
-    let line = lines.next().unwrap().unwrap();
-    line.trim()
+    let lines = BufReader::new(holder.stdout.as_mut().unwrap()).lines();
+    let said: Vec<String> = lines.take(3).map(Result::unwrap).collect();
+    assert_eq!(said[0], "ready");
+    said[1]
+        .trim()
         .strip_prefix("keeper ")
         .unwrap()
         .parse()

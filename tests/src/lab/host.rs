@@ -136,6 +136,14 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Whoever still has a VM or a program of this host has a name of something that is gone.
+        // If they do not end now, the drop of the space ends them by force.
+        let _ = self.space.end();
+    }
+}
+
 /// Runs one virsh command from outside the space: another client library than agentd's, and one that can be
 /// ended when libvirtd hangs.
 pub(crate) fn virsh(space: &Space, args: &[&str]) -> Result<String> {

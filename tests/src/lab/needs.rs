@@ -21,12 +21,24 @@ pub fn missing() -> Option<String> {
         .into_iter()
         .filter(|program| !is_installed(program))
         .collect();
-    if absent.is_empty() {
-        return None;
+    if !absent.is_empty() {
+        return Some(format!(
+            "not installed: {} (see tests/install.sh)",
+            absent.join(", ")
+        ));
     }
+    let spaces = [
+        "--mount",
+        "--pid",
+        "--net",
+        "--uts",
+        "--fork",
+        "--mount-proc",
+        "true",
+    ];
+    let refusal = shell::run("unshare", &spaces, SPACES_LIMIT).err()?;
     Some(format!(
-        "not installed: {} (tests/install.sh installs them)",
-        absent.join(", ")
+        "root may make no namespaces here (a container?): {refusal:#}"
     ))
 }
 
@@ -83,6 +95,9 @@ const PROGRAMS: [&str; 9] = [
     "nsenter",
     "apt-get",
 ];
+
+/// Making and leaving namespaces takes milliseconds.
+const SPACES_LIMIT: Duration = Duration::from_secs(10);
 
 /// QEMU says no within milliseconds.
 const KVM_LIMIT: Duration = Duration::from_secs(10);

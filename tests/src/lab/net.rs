@@ -87,6 +87,13 @@ impl Fleet {
     }
 }
 
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // If it does not end now, the drop of the space ends it by force.
+        let _ = self.workstation.end();
+    }
+}
+
 /// A pair of interfaces: one on the workstation's bridge, one in the host.
 fn connect(workstation: &Space, host: &Host, place: usize) -> Result<()> {
     let (port, address) = (port(place), format!("{}/24", address(place)));

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,8 +19,10 @@ use super::{clock, shell};
 #[derive(Debug)]
 pub struct Space {
     name: String,
+    /// The process whose namespaces these are. It is not waited for before the drop: until then its number
+    /// belongs to nobody else, and what is asked of an ended space fails and reaches no stranger.
     keeper: Child,
-    lifeline: Option<ChildStdin>,
+    lifeline: Mutex<Option<ChildStdin>>,
 }
 
 impl Space {
@@ -51,7 +54,7 @@ impl Space {
             .process_group(0)
             .spawn()
             .context("cannot start unshare: util-linux is missing")?;
-        let lifeline = keeper.stdin.take();
+        let lifeline = Mutex::new(keeper.stdin.take());
         let said = keeper.stdout.take();
         let mut space = Self {
             name: name.to_owned(),
@@ -69,6 +72,12 @@ impl Space {
             );
         }
         Ok(space)
+    }
+
+    /// Ends every process inside and waits until they are gone.
+    pub fn end(&self) -> Result<()> {
+        self.cut_lifeline();
+        clock::wait_until("the namespaces to end", END_LIMIT, || Ok(self.has_ended()))
     }
 
     /// The name that programs inside see as the host's.
@@ -101,11 +110,7 @@ impl Space {
     }
 
     /// Starts `program` inside with a log file, to be signalled and waited for.
-    pub fn start(
-        self: &std::sync::Arc<Self>,
-        name: &str,
-        program: &Command,
-    ) -> Result<super::Process> {
+    pub fn start(self: &Arc<Self>, name: &str, program: &Command) -> Result<super::Process> {
         super::Process::start(self, name, program)
     }
 
@@ -144,8 +149,25 @@ impl Space {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    fn cut_lifeline(&self) {
+        self.lifeline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    /// Process 1 of a pid space is gone only when all others are, and the keeper waits for it.
+    fn has_ended(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.keeper()));
+        stat.is_ok_and(|stat| {
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('Z'))
+        })
+    }
+
     fn last_words(&mut self) -> String {
-        self.lifeline = None;
+        self.cut_lifeline();
         let mut words = String::new();
         if let Some(mut stderr) = self.keeper.stderr.take() {
             let _ = stderr.read_to_string(&mut words);
@@ -156,15 +178,11 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        self.lifeline = None;
-        let gone = clock::wait_until("the namespaces to end", END_LIMIT, || {
-            Ok(self.keeper.try_wait()?.is_some())
-        });
-        if gone.is_err() {
+        if self.end().is_err() {
             // --kill-child takes process 1 of the space along.
             let _ = self.keeper.kill();
-            let _ = self.keeper.wait();
         }
+        let _ = self.keeper.wait();
     }
 }
 
