@@ -98,12 +98,13 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(plan: &'a Plan, state: &State) -> Self {
         let ledger = Ledger::new(plan, state);
-        let (resized, moving, seen) = Default::default();
+        let (resized, moving, silent, seen) = Default::default();
         Self {
             plan,
             ledger,
             resized,
             moving,
+            silent,
             seen,
         }
     }
