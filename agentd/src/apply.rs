@@ -76,9 +76,7 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State) -> Done {
 pub fn skip(plan: &Plan) -> Applied {
     let all = plan.shrinks.iter().chain(&plan.grows);
     Applied {
-        resized: all
-            .map(|resize| resized(resize, None, Outcome::Skipped))
-            .collect(),
+        resized: all.map(|resize| resized(resize, None, Outcome::Skipped)).collect(),
         granted: plan.funding.iter().map(|_| Default::default()).collect(),
     }
 }
@@ -99,14 +97,7 @@ impl<'a> Work<'a> {
     fn new(plan: &'a Plan, state: &State) -> Self {
         let ledger = Ledger::new(plan, state);
         let (resized, moving, silent, seen) = Default::default();
-        Self {
-            plan,
-            ledger,
-            resized,
-            moving,
-            silent,
-            seen,
-        }
+        Self { plan, ledger, resized, moving, silent, seen }
     }
 
     fn shrink(&mut self, hands: &mut Hands<'_>) {
@@ -114,15 +105,7 @@ impl<'a> Work<'a> {
             .plan
             .shrinks
             .iter()
-            .map(|resize| {
-                (
-                    *resize,
-                    Target {
-                        vm: resize.vm,
-                        target: resize.to,
-                    },
-                )
-            })
+            .map(|resize| (*resize, Target { vm: resize.vm, target: resize.to }))
             .collect();
         self.order(hands, &orders);
         for (resize, _) in &orders {
@@ -134,23 +117,11 @@ impl<'a> Work<'a> {
 
     /// Orders every grow that is `due` and was not ordered yet, as far as its memory is there.
     fn grow(&mut self, hands: &mut Hands<'_>, due: impl Fn(&Ledger<'_>, &Resize) -> bool) {
-        let open = self
-            .plan
-            .grows
-            .iter()
-            .filter(|resize| !self.resized.contains_key(&resize.vm));
-        let ready = open
-            .filter(|resize| due(&self.ledger, resize))
-            .filter_map(|resize| {
-                let target = self.ledger.target(resize)?;
-                Some((
-                    *resize,
-                    Target {
-                        vm: resize.vm,
-                        target,
-                    },
-                ))
-            });
+        let open = self.plan.grows.iter().filter(|resize| !self.resized.contains_key(&resize.vm));
+        let ready = open.filter(|resize| due(&self.ledger, resize)).filter_map(|resize| {
+            let target = self.ledger.target(resize)?;
+            Some((*resize, Target { vm: resize.vm, target }))
+        });
         let orders: Vec<_> = ready.collect();
         self.order(hands, &orders);
     }
@@ -161,8 +132,7 @@ impl<'a> Work<'a> {
         }
         let Some(pass) = hands.gate.pass() else {
             for (resize, _) in orders {
-                self.resized
-                    .insert(resize.vm, resized(resize, None, Outcome::Skipped));
+                self.resized.insert(resize.vm, resized(resize, None, Outcome::Skipped));
             }
             return;
         };
@@ -179,47 +149,37 @@ impl<'a> Work<'a> {
             if matches!(outcome, Outcome::Accepted | Outcome::InDoubt) {
                 self.moving.insert(resize.vm, *target);
             }
-            self.resized
-                .insert(resize.vm, resized(resize, Some(target), outcome));
+            self.resized.insert(resize.vm, resized(resize, Some(target), outcome));
         }
     }
 
-    /// Reads what the VMs that move, or are to deliver, hold now.
+    /// Reads what the VMs that move, or are to deliver, hold now. Who does not answer is not asked
+    /// again in this tick: it must not delay the others.
     fn look(&mut self, hands: &mut Hands<'_>) {
-        let mut vms = self.ledger.awaited();
-        vms.extend(
-            self.moving
-                .keys()
-                .filter(|vm| !vms.contains(vm))
-                .copied()
-                .collect::<Vec<_>>(),
-        );
+        let mut vms: BTreeSet<VmId> = self.moving.keys().copied().collect();
+        vms.extend(self.ledger.awaited());
+        let vms: Vec<VmId> = vms.difference(&self.silent).copied().collect();
         if vms.is_empty() {
             return;
         }
-        for live in hands.hypervisor.read_actuals(&vms, hands.patience.call) {
+        self.silent.extend(&vms);
+        for live in hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK)) {
+            self.silent.remove(&live.vm);
             self.ledger.see(live.vm, live.actual);
-            if self
-                .moving
-                .get(&live.vm)
-                .is_some_and(|target| target.target == live.actual)
-            {
+            if self.moving.get(&live.vm).is_some_and(|target| target.target == live.actual) {
                 self.moving.remove(&live.vm);
             }
             self.seen.insert(live.vm, live);
         }
     }
 
-    /// True when every VM holds what it was told to and every grow was ordered.
+    /// True when there is nobody left to wait for and every grow that can be was ordered.
     fn is_settled(&self) -> bool {
-        let open = |resize: &&Resize| !self.resized.contains_key(&resize.vm);
-        self.moving.is_empty()
-            && self.ledger.awaited().is_empty()
-            && !self
-                .plan
-                .grows
-                .iter()
-                .any(|resize| open(&resize) && self.ledger.target(resize).is_some())
+        let awaited = self.ledger.awaited();
+        let mut waited_for = self.moving.keys().chain(&awaited);
+        let mut open = self.plan.grows.iter().filter(|grow| !self.resized.contains_key(&grow.vm));
+        waited_for.all(|vm| self.silent.contains(vm))
+            && !open.any(|grow| self.ledger.is_settled(grow) && self.ledger.target(grow).is_some())
     }
 
     fn done(mut self) -> Done {
@@ -229,14 +189,8 @@ impl<'a> Work<'a> {
             known.unwrap_or_else(|| resized(resize, None, Outcome::Held))
         };
         let resized: Vec<Resized> = all.map(became).collect();
-        let applied = Applied {
-            granted: granted(self.plan, &self.ledger, &resized),
-            resized,
-        };
-        Done {
-            applied,
-            seen: self.seen,
-        }
+        let applied = Applied { granted: granted(self.plan, &self.ledger, &resized), resized };
+        Done { applied, seen: self.seen }
     }
 }
 
@@ -264,12 +218,7 @@ fn granted(plan: &Plan, ledger: &Ledger<'_>, resized: &[Resized]) -> Vec<ByteCou
 
 fn resized(resize: &Resize, ordered: Option<&Target>, outcome: Outcome) -> Resized {
     let ordered = ordered.map(|target| target.target);
-    Resized {
-        vm: resize.vm,
-        planned: resize.to,
-        ordered,
-        outcome,
-    }
+    Resized { vm: resize.vm, planned: resize.to, ordered, outcome }
 }
 
 /// A live reading costs about 1.5 ms per VM; memory arrives at about 100 MiB/s and more.

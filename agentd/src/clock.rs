@@ -32,21 +32,13 @@ pub struct RealClock {
 impl RealClock {
     /// A clock that starts at zero now.
     #[must_use]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clock"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     pub fn start() -> Arc<Self> {
-        Arc::new(Self {
-            start: Instant::now(),
-        })
+        Arc::new(Self { start: Instant::now() })
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the one place that reads the clock"
-)]
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 impl Clock for RealClock {
     fn now(&self) -> Duration {
         self.start.elapsed()

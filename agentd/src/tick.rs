@@ -70,16 +70,7 @@ impl Ticker {
     #[must_use]
     pub fn new(hypervisor: Box<dyn Hypervisor>, clock: Arc<dyn Clock>, config: TickConfig) -> Self {
         let (tracks, state, known) = Default::default();
-        Self {
-            hypervisor,
-            clock,
-            config,
-            tracks,
-            state,
-            tick: 0,
-            last_began: None,
-            known,
-        }
+        Self { hypervisor, clock, config, tracks, state, tick: 0, last_began: None, known }
     }
 
     /// What is served, as a URI.
@@ -122,18 +113,10 @@ impl Ticker {
                 Vec::new()
             }
         };
-        record.targets = self
-            .state
-            .orders
-            .iter()
-            .map(|(id, order)| (*id, order.target))
-            .collect();
+        record.targets = self.state.orders.iter().map(|(id, order)| (*id, order.target)).collect();
         record.took = self.clock.now().saturating_sub(now);
         self.tick = self.tick.saturating_add(1);
-        Turn {
-            changes,
-            record: Arc::new(record),
-        }
+        Turn { changes, record: Arc::new(record) }
     }
 
     /// Figures of before a pause of the whole machine say nothing about now.
@@ -153,14 +136,7 @@ impl Ticker {
             self.tracks.distrust();
         }
         let stale_after = self.config.stale_after;
-        Ok(self.tracks.observe(
-            reading,
-            Moment {
-                tick: self.tick,
-                now,
-                stale_after,
-            },
-        ))
+        Ok(self.tracks.observe(reading, Moment { tick: self.tick, now, stale_after }))
     }
 
     fn act(&mut self, sample: &Sample, in_force: &InForce, gate: &Gate, record: &mut TickRecord) {
@@ -184,10 +160,7 @@ impl Ticker {
         if decision.plan.is_empty() {
             return Applied::default();
         }
-        let patience = Patience {
-            settle: self.config.settle,
-            call: self.config.call_timeout,
-        };
+        let patience = Patience { settle: self.config.settle, call: self.config.call_timeout };
         let mut hands = Hands {
             hypervisor: self.hypervisor.as_mut(),
             clock: self.clock.as_ref(),
@@ -219,19 +192,11 @@ impl Ticker {
             };
             let before = self.known.get(&id).map(|(_, state)| *state);
             if before != Some(after) {
-                changes.push(VmChange {
-                    vm: id,
-                    name,
-                    before,
-                    after: Some(after),
-                });
+                changes.push(VmChange { vm: id, name, before, after: Some(after) });
             }
         }
-        self.known = sample
-            .vms
-            .iter()
-            .map(|(id, vm)| (*id, (vm.name.clone(), VmState::of(vm))))
-            .collect();
+        self.known =
+            sample.vms.iter().map(|(id, vm)| (*id, (vm.name.clone(), VmState::of(vm)))).collect();
         changes
     }
 }
@@ -263,10 +228,7 @@ pub fn run(
 
 fn objection(findings: &[Finding]) -> String {
     let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    format!(
-        "the plan breaks a rule of safety and was thrown away: {}",
-        all.join("; ")
-    )
+    format!("the plan breaks a rule of safety and was thrown away: {}", all.join("; "))
 }
 
 /// After more than so many intervals without a tick nothing is as it was.

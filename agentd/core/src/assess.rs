@@ -46,14 +46,8 @@ pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<Vie
             limits,
             holds: state.holds(*id, vm),
             owed,
-            give_limit: policy
-                .shrink_limit(vm.max)
-                .min(vm.actual.saturating_sub(limits.min)),
-            bar: if pinned {
-                Some(Reason::Pinned)
-            } else {
-                bar(vm, progress)
-            },
+            give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),
+            bar: if pinned { Some(Reason::Pinned) } else { bar(vm, progress) },
             give_bar: give_bar(progress, owed),
         }
     };
@@ -63,12 +57,7 @@ pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<Vie
 /// The pool of this sample.
 #[must_use]
 pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
-    let exposures = || {
-        sample
-            .vms
-            .iter()
-            .map(|(id, vm)| (state.exposure(*id, vm), vm))
-    };
+    let exposures = || sample.vms.iter().map(|(id, vm)| (state.exposure(*id, vm), vm));
     let exposed: ByteCount = exposures().map(|(exposure, _)| exposure).sum();
     let not_taken = |(exposure, vm): (ByteCount, &VmSample)| match vm.host_rss {
         Some(taken) => exposure.saturating_sub(taken),
@@ -76,9 +65,7 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
     };
     let promised: ByteCount = exposures().map(not_taken).sum();
     let by_host = sample.host.usable.saturating_sub(promised);
-    let by_limit = policy
-        .pool_limit
-        .map_or(by_host, |limit| limit.saturating_sub(exposed));
+    let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
     Pool {
         limit: policy.pool_limit,
         actual: sample.vms.values().map(|vm| vm.actual).sum(),

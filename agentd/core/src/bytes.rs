@@ -124,11 +124,7 @@ impl ByteCount {
     #[must_use]
     pub const fn align_up(self, granule: Self) -> Self {
         let down = self.align_down(granule);
-        if down.0 == self.0 {
-            self
-        } else {
-            down.saturating_add(granule)
-        }
+        if down.0 == self.0 { self } else { down.saturating_add(granule) }
     }
 }
 
@@ -180,9 +176,7 @@ impl FromStr for ByteCount {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
-        let split = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         let unit = match unit.trim() {
             _ if number.is_empty() => return Err(ParseError::BadNumber(text.to_owned())),
@@ -199,9 +193,7 @@ impl FromStr for ByteCount {
             return Err(ParseError::BadNumber(text.to_owned()));
         }
         let bytes = scale(whole, decimals, unit);
-        bytes
-            .map(Self)
-            .ok_or_else(|| ParseError::TooMuch(text.to_owned()))
+        bytes.map(Self).ok_or_else(|| ParseError::TooMuch(text.to_owned()))
     }
 }
 
@@ -227,10 +219,7 @@ mod tests {
     #[test]
     fn reads_what_it_writes() {
         for text in ["0 B", "1023 B", "64 MiB", "2 GiB", "1 TiB", "512 KiB"] {
-            assert_eq!(
-                text.parse::<ByteCount>().map(|b| b.to_string()),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<ByteCount>().map(|b| b.to_string()), Ok(text.to_owned()));
         }
         assert_eq!("1.5GiB".parse(), Ok(ByteCount::mib(1536)));
         assert_eq!(ByteCount::mib(1434).to_string(), "1.4 GiB");
@@ -239,14 +228,8 @@ mod tests {
     #[test]
     fn refuses_what_could_be_mistaken() {
         let error = |text: &str| text.parse::<ByteCount>().unwrap_err().to_string();
-        assert_eq!(
-            error("512"),
-            "\"512\" has no unit: write for example \"512MiB\""
-        );
-        assert_eq!(
-            error("512MB"),
-            "\"MB\" is no unit: use B, KiB, MiB, GiB or TiB"
-        );
+        assert_eq!(error("512"), "\"512\" has no unit: write for example \"512MiB\"");
+        assert_eq!(error("512MB"), "\"MB\" is no unit: use B, KiB, MiB, GiB or TiB");
         assert!(error("MiB").contains("is no amount of memory"));
         assert!(error("1.2.3MiB").contains("is no amount of memory"));
         assert!(error("-1MiB").contains("is no amount of memory"));
@@ -259,13 +242,7 @@ mod tests {
         assert_eq!(ByteCount::bytes(4097).align_down(page), page);
         assert_eq!(ByteCount::bytes(4097).align_up(page), ByteCount::kib(8));
         assert_eq!(ByteCount::MAX.align_up(page), ByteCount::MAX);
-        assert_eq!(
-            ByteCount::bytes(5).align_down(ByteCount::ZERO),
-            ByteCount::bytes(5)
-        );
-        assert_eq!(
-            ByteCount::MAX.fraction(5, 100),
-            ByteCount::bytes(u64::MAX / 20)
-        );
+        assert_eq!(ByteCount::bytes(5).align_down(ByteCount::ZERO), ByteCount::bytes(5));
+        assert_eq!(ByteCount::MAX.fraction(5, 100), ByteCount::bytes(u64::MAX / 20));
     }
 }

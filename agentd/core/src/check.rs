@@ -66,13 +66,7 @@ impl fmt::Display for Finding {
 /// `state` is the one that [`decide`](crate::decide::decide) returned with the decision.
 #[must_use]
 pub fn check(policy: &Policy, state: &State, sample: &Sample, decision: &Decision) -> Vec<Finding> {
-    let mut court = Court {
-        policy,
-        state,
-        sample,
-        decision,
-        findings: Vec::new(),
-    };
+    let mut court = Court { policy, state, sample, decision, findings: Vec::new() };
     court.verdicts();
     court.orders();
     for resize in &decision.plan.shrinks {
@@ -96,22 +90,14 @@ struct Court<'a> {
 
 impl Court<'_> {
     fn object(&mut self, rule: Rule, vm: impl Into<Option<VmId>>, problem: String) {
-        self.findings.push(Finding {
-            rule,
-            vm: vm.into(),
-            problem,
-        });
+        self.findings.push(Finding { rule, vm: vm.into(), problem });
     }
 
     fn verdicts(&mut self) {
         let seen: BTreeSet<VmId> = self.sample.vms.keys().copied().collect();
         let judged: BTreeSet<VmId> = self.decision.verdicts.keys().copied().collect();
         for vm in seen.symmetric_difference(&judged) {
-            self.object(
-                Rule::Verdicts,
-                *vm,
-                "has no verdict, or has one and is gone".to_owned(),
-            );
+            self.object(Rule::Verdicts, *vm, "has no verdict, or has one and is gone".to_owned());
         }
         let (shrinks, grows) = (&self.decision.plan.shrinks, &self.decision.plan.grows);
         let shrinks = shrinks.iter().map(|resize| (resize, VerdictKind::Shrink));
@@ -149,25 +135,14 @@ impl Court<'_> {
         let step = self.policy.shrink_limit(vm.max);
         let (to, amount) = (resize.to, resize.shrinkage());
         if resize.from != vm.actual || amount.is_zero() {
-            let problem = format!(
-                "shrinks from {} to {to}, but holds {}",
-                resize.from, vm.actual
-            );
+            let problem = format!("shrinks from {} to {to}, but holds {}", resize.from, vm.actual);
             self.object(Rule::Orders, resize.vm, problem);
         }
         if to < min {
-            self.object(
-                Rule::Limits,
-                resize.vm,
-                format!("shrinks to {to}, below {min}"),
-            );
+            self.object(Rule::Limits, resize.vm, format!("shrinks to {to}, below {min}"));
         }
         if amount > step {
-            self.object(
-                Rule::Step,
-                resize.vm,
-                format!("gives {amount}, more than {step}"),
-            );
+            self.object(Rule::Step, resize.vm, format!("gives {amount}, more than {step}"));
         }
         if vm.freshness != Freshness::Fresh {
             let problem = format!("shrinks on figures that are {:?}", vm.freshness);
@@ -185,22 +160,12 @@ impl Court<'_> {
         let least = order.map_or(vm.actual, |order| order.target.max(vm.actual));
         let (from, to, amount) = (resize.from, resize.to, resize.growth());
         if from < least || from > most || amount.is_zero() {
-            self.object(
-                Rule::Orders,
-                resize.vm,
-                format!("grows from {from} to {to}"),
-            );
+            self.object(Rule::Orders, resize.vm, format!("grows from {from} to {to}"));
         }
         if to > max {
-            self.object(
-                Rule::Limits,
-                resize.vm,
-                format!("grows to {to}, above {max}"),
-            );
+            self.object(Rule::Limits, resize.vm, format!("grows to {to}, above {max}"));
         }
-        let funded = self.sum(&self.decision.plan.funding, |t| {
-            t.to == Party::Vm(resize.vm)
-        });
+        let funded = self.sum(&self.decision.plan.funding, |t| t.to == Party::Vm(resize.vm));
         if amount > funded {
             let problem = format!("gets {amount}, but only {funded} is there for it");
             self.object(Rule::Conservation, resize.vm, problem);
@@ -225,13 +190,8 @@ impl Court<'_> {
     /// Whoever gives: his shrink is what his transfers say, and what others get of him is no more
     /// than that and what he owed before.
     fn givers(&mut self) {
-        let shrinks: BTreeMap<VmId, ByteCount> = self
-            .decision
-            .plan
-            .shrinks
-            .iter()
-            .map(|r| (r.vm, r.shrinkage()))
-            .collect();
+        let shrinks: BTreeMap<VmId, ByteCount> =
+            self.decision.plan.shrinks.iter().map(|r| (r.vm, r.shrinkage())).collect();
         for vm in self.sample.vms.keys().copied() {
             let from_vm = |transfer: &Transfer| transfer.from == Party::Vm(vm);
             let shrinks = shrinks.get(&vm).copied().unwrap_or_default();
@@ -263,17 +223,10 @@ impl Court<'_> {
     fn kept(&self) -> ByteCount {
         let (mut exposed, mut not_taken) = (ByteCount::ZERO, ByteCount::ZERO);
         for (id, vm) in &self.sample.vms {
-            let order = self
-                .state
-                .orders
-                .get(id)
-                .map_or(ByteCount::ZERO, |order| order.most);
+            let order = self.state.orders.get(id).map_or(ByteCount::ZERO, |order| order.most);
             let visible = matches!(vm.freshness, Freshness::Fresh | Freshness::Unsettled);
             let unseen = vm.run != RunState::Running || !visible;
-            let may_hold = vm
-                .actual
-                .max(order)
-                .max(if unseen { vm.max } else { ByteCount::ZERO });
+            let may_hold = vm.actual.max(order).max(if unseen { vm.max } else { ByteCount::ZERO });
             exposed = exposed.saturating_add(may_hold);
             let taken = vm.host_rss.unwrap_or_default();
             not_taken = not_taken.saturating_add(may_hold.saturating_sub(taken));
@@ -286,10 +239,6 @@ impl Court<'_> {
     }
 
     fn sum(&self, transfers: &[Transfer], which: impl Fn(&Transfer) -> bool) -> ByteCount {
-        transfers
-            .iter()
-            .filter(|t| which(t))
-            .map(|t| t.amount)
-            .sum()
+        transfers.iter().filter(|t| which(t)).map(|t| t.amount).sum()
     }
 }

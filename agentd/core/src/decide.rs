@@ -37,14 +37,7 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
 
     let plan = plan(&views, &state.owed, &ruling.transfers, sample.granule);
     let verdicts = views.iter().zip(ruling.verdicts).map(|(view, verdict)| {
-        (
-            view.id,
-            if view.owed.is_zero() {
-                verdict
-            } else {
-                awaiting(view, verdict)
-            },
-        )
+        (view.id, if view.owed.is_zero() { verdict } else { awaiting(view, verdict) })
     });
     let decision = Decision {
         tick: sample.tick,
@@ -65,12 +58,7 @@ fn awaiting(view: &View<'_>, verdict: Verdict) -> Verdict {
         VerdictKind::Hold | VerdictKind::Shrink => Reason::Awaiting,
     };
     let amount = verdict.amount.saturating_add(view.owed);
-    Verdict {
-        kind: VerdictKind::Grow,
-        reason,
-        amount,
-        ..verdict
-    }
+    Verdict { kind: VerdictKind::Grow, reason, amount, ..verdict }
 }
 
 /// The orders that carry out what is owed from earlier ticks and what was decided in this one.
@@ -87,11 +75,7 @@ fn plan(views: &[View<'_>], owed: &[Transfer], transfers: &[Transfer], granule: 
     let shrink = |view: &View<'_>| {
         let amount = given.get(&view.id)?;
         let (vm, from) = (view.id, view.vm.actual);
-        Some(Resize {
-            vm,
-            from,
-            to: from.saturating_sub(*amount),
-        })
+        Some(Resize { vm, from, to: from.saturating_sub(*amount) })
     };
     let grow = |view: &View<'_>| {
         let amount = funded.get(&view.id)?;

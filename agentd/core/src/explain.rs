@@ -40,10 +40,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
             wants()
         ),
         Reason::NotFollowing => {
-            format!(
-                "holds: {}, but it did not follow its last order to shrink",
-                spares()
-            )
+            format!("holds: {}, but it did not follow its last order to shrink", spares())
         }
         Reason::FiguresStale => {
             let age = vm.figures_age.unwrap_or_default().as_secs();
@@ -64,20 +61,14 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
 fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     let unused = vm.guest.unused.unwrap_or_default();
     let below = policy.two_pointer.need_below;
-    format!(
-        "{} and {unused} is unused, below {below}",
-        use_of(verdict, vm)
-    )
+    format!("{} and {unused} is unused, below {below}", use_of(verdict, vm))
 }
 
 /// Why a VM was found to have memory to spare.
 fn spares(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     let unused = vm.guest.unused.unwrap_or_default();
     let above = policy.two_pointer.spare_above;
-    format!(
-        "{} and {unused} is unused, above {above}",
-        use_of(verdict, vm)
-    )
+    format!("{} and {unused} is unused, above {above}", use_of(verdict, vm))
 }
 
 fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
@@ -121,25 +112,14 @@ pub fn sentences(
     };
     let limits = policy.limits(id, &vm.name, vm.max);
     let mut story = vec![measured(vm)];
-    story.push(format!(
-        "It may hold from {} to {}.",
-        limits.min, limits.max
-    ));
+    story.push(format!("It may hold from {} to {}.", limits.min, limits.max));
     story.push(format!("It {}.", message(verdict, vm, policy)));
     let own = |transfer: &&Transfer| [transfer.from, transfer.to].contains(&Party::Vm(id));
-    story.extend(
-        decision
-            .transfers
-            .iter()
-            .filter(own)
-            .map(|transfer| told(sample, transfer)),
-    );
+    story.extend(decision.transfers.iter().filter(own).map(|transfer| told(sample, transfer)));
     if verdict.reason == Reason::PoolEmpty {
         let pool = &decision.pool;
         let (kept, promised) = (pool.kept, pool.promised);
-        story.push(format!(
-            "The host keeps {kept} beside {promised} promised to VMs."
-        ));
+        story.push(format!("The host keeps {kept} beside {promised} promised to VMs."));
     }
     story.extend(outcome(applied, id));
     story
@@ -164,10 +144,9 @@ fn measured(vm: &VmSample) -> String {
 fn told(sample: &Sample, transfer: &Transfer) -> String {
     let name = |party: Party| match party {
         Party::Host => "the host".to_owned(),
-        Party::Vm(id) => sample
-            .vms
-            .get(&id)
-            .map_or_else(|| id.to_string(), |vm| vm.name.to_string()),
+        Party::Vm(id) => {
+            sample.vms.get(&id).map_or_else(|| id.to_string(), |vm| vm.name.to_string())
+        }
     };
     let (from, to) = (name(transfer.from), name(transfer.to));
     format!("{} goes from {from} to {to}.", transfer.amount)

@@ -42,11 +42,7 @@ impl<'a> Ledger<'a> {
                 let shrink = plan.shrinks.iter().find(|resize| resize.vm == id);
                 let ordered = || state.orders.get(&id).map(|order| order.target);
                 let target = shrink.map(|resize| resize.to).or_else(ordered);
-                Giver {
-                    target,
-                    funds: ByteCount::ZERO,
-                    delivered: ByteCount::ZERO,
-                }
+                Giver { target, funds: ByteCount::ZERO, delivered: ByteCount::ZERO }
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
@@ -74,22 +70,15 @@ impl<'a> Ledger<'a> {
     #[must_use]
     pub fn awaited(&self) -> Vec<VmId> {
         let late = |giver: &Giver| giver.target.is_some() && giver.delivered < giver.funds;
-        self.givers
-            .iter()
-            .filter(|(_, giver)| late(giver))
-            .map(|(id, _)| *id)
-            .collect()
+        self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id).collect()
     }
 
     /// For each transfer of the funding, in its order: what of it is there. Who stands first at a
     /// giver is served first.
     #[must_use]
     pub fn granted(&self) -> Vec<ByteCount> {
-        let mut left: BTreeMap<VmId, ByteCount> = self
-            .givers
-            .iter()
-            .map(|(id, giver)| (*id, giver.delivered))
-            .collect();
+        let mut left: BTreeMap<VmId, ByteCount> =
+            self.givers.iter().map(|(id, giver)| (*id, giver.delivered)).collect();
         let grant = |transfer: &Transfer| match transfer.from {
             Party::Host => transfer.amount,
             Party::Vm(id) => {
@@ -123,10 +112,7 @@ impl<'a> Ledger<'a> {
 
     fn arrived(&self, vm: VmId) -> ByteCount {
         let pairs = self.plan.funding.iter().zip(self.granted());
-        pairs
-            .filter(|(t, _)| t.to == Party::Vm(vm))
-            .map(|(_, granted)| granted)
-            .sum()
+        pairs.filter(|(t, _)| t.to == Party::Vm(vm)).map(|(_, granted)| granted).sum()
     }
 }
 
@@ -143,32 +129,16 @@ mod tests {
     }
 
     fn transfer(from: Party, to: VmId, amount: u32) -> Transfer {
-        Transfer {
-            from,
-            to: Party::Vm(to),
-            amount: mib(amount),
-        }
+        Transfer { from, to: Party::Vm(to), amount: mib(amount) }
     }
 
     /// A gives 30 MiB to B and 20 MiB to C; the host gives C 50 MiB.
     fn plan() -> Plan {
         Plan {
-            shrinks: vec![Resize {
-                vm: A,
-                from: mib(500),
-                to: mib(450),
-            }],
+            shrinks: vec![Resize { vm: A, from: mib(500), to: mib(450) }],
             grows: vec![
-                Resize {
-                    vm: B,
-                    from: mib(100),
-                    to: mib(130),
-                },
-                Resize {
-                    vm: C,
-                    from: mib(100),
-                    to: mib(170),
-                },
+                Resize { vm: B, from: mib(100), to: mib(130) },
+                Resize { vm: C, from: mib(100), to: mib(170) },
             ],
             funding: vec![
                 transfer(Party::Vm(A), B, 30),
@@ -191,11 +161,7 @@ mod tests {
         assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)]);
         assert!(ledger.is_settled(&plan.grows[0]) && !ledger.is_settled(&plan.grows[1]));
         ledger.see(A, mib(470));
-        assert_eq!(
-            ledger.granted(),
-            [mib(30), mib(5), mib(50)],
-            "nothing is taken back"
-        );
+        assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)], "nothing is taken back");
         ledger.see(A, mib(440));
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         assert!(ledger.awaited().is_empty() && ledger.is_settled(&plan.grows[1]));

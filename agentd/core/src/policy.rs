@@ -88,14 +88,9 @@ impl Policy {
     #[must_use]
     pub fn limits(&self, id: VmId, name: &str, hypervisor_max: ByteCount) -> Limits {
         let own = self.vm(id, name);
-        let max = own
-            .max
-            .map_or(hypervisor_max, |max| max.min(hypervisor_max));
+        let max = own.max.map_or(hypervisor_max, |max| max.min(hypervisor_max));
         let min = own.min.map_or(self.floor, |min| min.max(self.floor));
-        Limits {
-            min: min.min(max),
-            max,
-        }
+        Limits { min: min.min(max), max }
     }
 
     /// The exception for a VM; one that excepts nothing where there is none.
@@ -131,12 +126,7 @@ impl Policy {
         amount("shrink_step", self.shrink_step, LEAST_STEP, MOST);
         let two = &self.two_pointer;
         amount("two_pointer.step", two.step, LEAST_STEP, MOST);
-        amount(
-            "two_pointer.spare_above",
-            two.spare_above,
-            ByteCount::ZERO,
-            MOST,
-        );
+        amount("two_pointer.spare_above", two.spare_above, ByteCount::ZERO, MOST);
         amount("two_pointer.need_below", two.need_below, LEAST_STEP, MOST);
         if two.spare_above > two.need_below {
             let most = two.need_below;
@@ -159,27 +149,15 @@ impl Policy {
             };
             let floor = self.floor;
             if let Some(min) = vm.min.filter(|min| *min < floor || *min > MOST) {
-                bad(
-                    "min",
-                    min,
-                    format!("must be from the floor, {floor}, to {MOST}"),
-                );
+                bad("min", min, format!("must be from the floor, {floor}, to {MOST}"));
             }
             if let Some(max) = vm.max.filter(|max| *max < floor || *max > MOST) {
-                bad(
-                    "max",
-                    max,
-                    format!("must be from the floor, {floor}, to {MOST}"),
-                );
+                bad("max", max, format!("must be from the floor, {floor}, to {MOST}"));
             }
             if let (Some(min), Some(max)) = (vm.min, vm.max)
                 && min > max
             {
-                bad(
-                    "min",
-                    min,
-                    format!("must be at most the VM's max, which is {max}"),
-                );
+                bad("min", min, format!("must be at most the VM's max, which is {max}"));
             }
         }
         let keys = self.vms.keys().filter(|key| !key.is_sane());
@@ -223,8 +201,7 @@ impl VmKey {
 /// A UUID where it reads as one, else a name.
 impl From<&str> for VmKey {
     fn from(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
     }
 }
 
@@ -267,21 +244,13 @@ impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name);
-        found.ok_or_else(|| UnknownAlgorithm {
-            name: name.to_owned(),
-        })
+        let found = Self::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+        found.ok_or_else(|| UnknownAlgorithm { name: name.to_owned() })
     }
 }
 
 fn fault(path: &str, value: &dyn fmt::Display, problem: impl Into<Cow<'static, str>>) -> Fault {
-    Fault {
-        path: path.to_owned(),
-        value: value.to_string(),
-        problem: problem.into().into_owned(),
-    }
+    Fault { path: path.to_owned(), value: value.to_string(), problem: problem.into().into_owned() }
 }
 
 /// Below this a Linux kernel panics instead of running: nobody may set a floor under it.
@@ -306,22 +275,12 @@ mod tests {
 
     #[test]
     fn every_fault_names_field_value_and_remedy() {
-        let mut policy = Policy {
-            floor: ByteCount::mib(8),
-            ..Policy::default()
-        };
+        let mut policy = Policy { floor: ByteCount::mib(8), ..Policy::default() };
         policy.two_pointer.step = ByteCount::ZERO;
         policy.two_pointer.spare_above = ByteCount::gib(1);
         policy.pool_limit = Some(ByteCount::MAX);
         let (min, max) = (Some(ByteCount::gib(2)), Some(ByteCount::gib(1)));
-        policy.vms.insert(
-            "db1".into(),
-            VmPolicy {
-                min,
-                max,
-                pinned: None,
-            },
-        );
+        policy.vms.insert("db1".into(), VmPolicy { min, max, pinned: None });
         policy.vms.insert("a\nb".into(), VmPolicy::default());
         let faults: Vec<_> = policy.validate().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -342,24 +301,12 @@ mod tests {
     fn the_uuid_wins_over_the_name_and_limits_stay_in_order() {
         let id = VmId::from_bytes([7; 16]);
         let mut policy = Policy::default();
-        let max = |mib| VmPolicy {
-            max: Some(ByteCount::mib(mib)),
-            ..VmPolicy::default()
-        };
+        let max = |mib| VmPolicy { max: Some(ByteCount::mib(mib)), ..VmPolicy::default() };
         policy.vms.insert(VmKey::Name("web1".to_owned()), max(512));
-        assert_eq!(
-            policy.limits(id, "web1", ByteCount::gib(1)).max,
-            ByteCount::mib(512)
-        );
+        assert_eq!(policy.limits(id, "web1", ByteCount::gib(1)).max, ByteCount::mib(512));
         policy.vms.insert(VmKey::Id(id), max(256));
-        assert_eq!(
-            policy.limits(id, "web1", ByteCount::gib(1)).max,
-            ByteCount::mib(256)
-        );
+        assert_eq!(policy.limits(id, "web1", ByteCount::gib(1)).max, ByteCount::mib(256));
         let tiny = policy.limits(id, "web1", ByteCount::mib(32));
-        assert_eq!(
-            (tiny.min, tiny.max),
-            (ByteCount::mib(32), ByteCount::mib(32))
-        );
+        assert_eq!((tiny.min, tiny.max), (ByteCount::mib(32), ByteCount::mib(32)));
     }
 }

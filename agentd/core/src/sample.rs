@@ -126,9 +126,7 @@ impl VmSample {
     /// `actual − guest_unused`, where the VM said how much is unused.
     #[must_use]
     pub fn used(&self) -> Option<ByteCount> {
-        self.guest
-            .unused
-            .map(|unused| self.actual.saturating_sub(unused))
+        self.guest.unused.map(|unused| self.actual.saturating_sub(unused))
     }
 
     /// True when the VM runs and shows what it does with its memory. Otherwise it may take up to

@@ -138,21 +138,14 @@ impl State {
                 Outcome::Accepted | Outcome::InDoubt | Outcome::Held => false,
             })
         };
-        let open = plan
-            .funding
-            .iter()
-            .zip(&applied.granted)
-            .filter_map(|(transfer, granted)| {
-                let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
-                    return None;
-                };
-                let amount = transfer.amount.saturating_sub(*granted);
-                let gone = amount.is_zero() || lost(giver) || lost(taker);
-                (!gone).then_some(Transfer {
-                    amount,
-                    ..*transfer
-                })
-            });
+        let open = plan.funding.iter().zip(&applied.granted).filter_map(|(transfer, granted)| {
+            let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
+                return None;
+            };
+            let amount = transfer.amount.saturating_sub(*granted);
+            let gone = amount.is_zero() || lost(giver) || lost(taker);
+            (!gone).then_some(Transfer { amount, ..*transfer })
+        });
         self.owed = open.collect();
         self
     }
@@ -165,26 +158,13 @@ impl State {
         let since = now;
         match resized.outcome {
             Outcome::Accepted => {
-                let order = Order {
-                    target,
-                    most: target,
-                    since,
-                    in_doubt: false,
-                };
+                let order = Order { target, most: target, since, in_doubt: false };
                 self.orders.insert(resized.vm, order);
             }
             Outcome::InDoubt => {
                 let before = self.orders.get(&resized.vm).map(|order| order.most);
                 let most = before.map_or(target, |before| before.max(target));
-                self.orders.insert(
-                    resized.vm,
-                    Order {
-                        target,
-                        most,
-                        since,
-                        in_doubt: true,
-                    },
-                );
+                self.orders.insert(resized.vm, Order { target, most, since, in_doubt: true });
             }
             Outcome::VmGone => {
                 self.orders.remove(&resized.vm);
@@ -196,23 +176,14 @@ impl State {
     /// What a VM may hold already: its actual, or a larger target in force.
     #[must_use]
     pub fn holds(&self, id: VmId, vm: &VmSample) -> ByteCount {
-        self.orders
-            .get(&id)
-            .map_or(vm.actual, |order| order.most.max(vm.actual))
+        self.orders.get(&id).map_or(vm.actual, |order| order.most.max(vm.actual))
     }
 
     /// The most memory that a VM may come to hold without another order: S1 counts this.
     #[must_use]
     pub fn exposure(&self, id: VmId, vm: &VmSample) -> ByteCount {
-        let held = self
-            .orders
-            .get(&id)
-            .map_or(vm.actual, |order| order.target.max(vm.actual));
-        if vm.is_accounted_for() {
-            held
-        } else {
-            held.max(vm.max)
-        }
+        let held = self.orders.get(&id).map_or(vm.actual, |order| order.target.max(vm.actual));
+        if vm.is_accounted_for() { held } else { held.max(vm.max) }
     }
 
     /// Where the order for a VM stands.
@@ -238,27 +209,19 @@ impl State {
     /// VMs that were given an order lately: their actual has to be read live.
     pub fn fresh_orders(&self, now: Duration) -> impl Iterator<Item = VmId> {
         let fresh = move |order: &Order| now.saturating_sub(order.since) < PATIENCE;
-        self.orders
-            .iter()
-            .filter(move |(_, order)| fresh(order))
-            .map(|(id, _)| *id)
+        self.orders.iter().filter(move |(_, order)| fresh(order)).map(|(id, _)| *id)
     }
 
     /// What a giver has not yet delivered of its order; all of `owed` when it has none.
     #[must_use]
     pub fn undelivered(&self, id: VmId, actual: ByteCount) -> ByteCount {
-        self.orders
-            .get(&id)
-            .map_or(ByteCount::MAX, |order| actual.saturating_sub(order.target))
+        self.orders.get(&id).map_or(ByteCount::MAX, |order| actual.saturating_sub(order.target))
     }
 
     /// What is owed to a VM.
     #[must_use]
     pub fn owed_to(&self, id: VmId) -> ByteCount {
-        let own = self
-            .owed
-            .iter()
-            .filter(|transfer| transfer.to == Party::Vm(id));
+        let own = self.owed.iter().filter(|transfer| transfer.to == Party::Vm(id));
         own.map(|transfer| transfer.amount).sum()
     }
 }

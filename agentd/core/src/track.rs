@@ -42,13 +42,7 @@ impl Tracks {
         }
         self.vms = tracks;
         let (tick, now, host) = (moment.tick, moment.now, reading.host);
-        Sample {
-            tick,
-            now,
-            host,
-            granule: reading.granule,
-            vms,
-        }
+        Sample { tick, now, host, granule: reading.granule, vms }
     }
 
     /// Notes a VM's live actual, read between two samples, with the stamp of its figures then.
@@ -60,10 +54,7 @@ impl Tracks {
 
     /// VMs whose memory was last seen to move: their actual has to be read live.
     pub fn moving(&self) -> impl Iterator<Item = VmId> {
-        let moving = self
-            .vms
-            .iter()
-            .filter(|(_, track)| track.moved_under.is_some());
+        let moving = self.vms.iter().filter(|(_, track)| track.moved_under.is_some());
         moving.map(|(id, _)| *id)
     }
 
@@ -87,12 +78,7 @@ struct Track {
 
 impl Track {
     fn new(vm: &VmReading) -> Self {
-        Self {
-            actual: vm.actual,
-            reported: vm.reported,
-            changed_at: None,
-            moved_under: None,
-        }
+        Self { actual: vm.actual, reported: vm.reported, changed_at: None, moved_under: None }
     }
 
     fn follow(&mut self, vm: &VmReading, now: Duration) {
@@ -152,10 +138,7 @@ mod tests {
     const VM: VmId = VmId::from_bytes([1; 16]);
 
     fn reading(actual: u32, reported: Reported) -> Reading {
-        let guest = GuestFigures {
-            unused: Some(ByteCount::mib(100)),
-            ..GuestFigures::default()
-        };
+        let guest = GuestFigures { unused: Some(ByteCount::mib(100)), ..GuestFigures::default() };
         let vm = VmReading {
             id: VM,
             name: "web1".into(),
@@ -166,101 +149,48 @@ mod tests {
             reported,
             host_rss: None,
         };
-        Reading {
-            host: HostMemory::default(),
-            granule: ByteCount::kib(4),
-            vms: vec![vm],
-        }
+        Reading { host: HostMemory::default(), granule: ByteCount::kib(4), vms: vec![vm] }
     }
 
     fn freshness(tracks: &mut Tracks, second: u64, reading: Reading) -> Freshness {
         let now = Duration::from_secs(second);
         let stale_after = Duration::from_secs(5);
-        let sample = tracks.observe(
-            reading,
-            Moment {
-                tick: second,
-                now,
-                stale_after,
-            },
-        );
+        let sample = tracks.observe(reading, Moment { tick: second, now, stale_after });
         sample.vms[&VM].freshness
     }
 
     #[test]
     fn figures_are_proven_by_a_change_and_go_stale_without_one() {
         let mut tracks = Tracks::default();
-        assert_eq!(
-            freshness(&mut tracks, 0, reading(512, Reported::Never)),
-            Freshness::Absent
-        );
+        assert_eq!(freshness(&mut tracks, 0, reading(512, Reported::Never)), Freshness::Absent);
         let mut tracks = Tracks::default();
-        assert_eq!(
-            freshness(&mut tracks, 0, reading(512, Reported::At(7))),
-            Freshness::Unproven
-        );
-        assert_eq!(
-            freshness(&mut tracks, 1, reading(512, Reported::At(8))),
-            Freshness::Fresh
-        );
-        assert_eq!(
-            freshness(&mut tracks, 6, reading(512, Reported::At(8))),
-            Freshness::Fresh
-        );
-        assert_eq!(
-            freshness(&mut tracks, 7, reading(512, Reported::At(8))),
-            Freshness::Stale
-        );
-        assert_eq!(
-            freshness(&mut tracks, 8, reading(512, Reported::At(3))),
-            Freshness::Fresh
-        );
+        assert_eq!(freshness(&mut tracks, 0, reading(512, Reported::At(7))), Freshness::Unproven);
+        assert_eq!(freshness(&mut tracks, 1, reading(512, Reported::At(8))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 6, reading(512, Reported::At(8))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 7, reading(512, Reported::At(8))), Freshness::Stale);
+        assert_eq!(freshness(&mut tracks, 8, reading(512, Reported::At(3))), Freshness::Fresh);
         tracks.distrust();
-        assert_eq!(
-            freshness(&mut tracks, 9, reading(512, Reported::At(4))),
-            Freshness::Unproven
-        );
+        assert_eq!(freshness(&mut tracks, 9, reading(512, Reported::At(4))), Freshness::Unproven);
     }
 
     #[test]
     fn figures_of_a_moving_vm_are_unsettled_until_a_report_from_after_the_move() {
         let mut tracks = Tracks::default();
         freshness(&mut tracks, 0, reading(512, Reported::At(0)));
-        assert_eq!(
-            freshness(&mut tracks, 1, reading(512, Reported::At(1))),
-            Freshness::Fresh
-        );
+        assert_eq!(freshness(&mut tracks, 1, reading(512, Reported::At(1))), Freshness::Fresh);
         // The report may be of before the move's end even though it is new.
-        assert_eq!(
-            freshness(&mut tracks, 2, reading(462, Reported::At(2))),
-            Freshness::Unsettled
-        );
-        assert_eq!(
-            freshness(&mut tracks, 3, reading(462, Reported::At(2))),
-            Freshness::Unsettled
-        );
-        assert_eq!(
-            freshness(&mut tracks, 4, reading(462, Reported::At(4))),
-            Freshness::Fresh
-        );
+        assert_eq!(freshness(&mut tracks, 2, reading(462, Reported::At(2))), Freshness::Unsettled);
+        assert_eq!(freshness(&mut tracks, 3, reading(462, Reported::At(2))), Freshness::Unsettled);
+        assert_eq!(freshness(&mut tracks, 4, reading(462, Reported::At(4))), Freshness::Fresh);
         // Seen live between two samples, the move costs no tick.
         tracks.note_actual(VM, ByteCount::mib(412), Reported::At(5));
-        assert_eq!(
-            freshness(&mut tracks, 6, reading(412, Reported::At(6))),
-            Freshness::Fresh
-        );
+        assert_eq!(freshness(&mut tracks, 6, reading(412, Reported::At(6))), Freshness::Fresh);
     }
 
     #[test]
     fn figures_of_the_moment_need_no_proof() {
         let mut tracks = Tracks::default();
-        assert_eq!(
-            freshness(&mut tracks, 0, reading(512, Reported::Now)),
-            Freshness::Fresh
-        );
-        assert_eq!(
-            freshness(&mut tracks, 1, reading(99, Reported::Now)),
-            Freshness::Fresh
-        );
+        assert_eq!(freshness(&mut tracks, 0, reading(512, Reported::Now)), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 1, reading(99, Reported::Now)), Freshness::Fresh);
     }
 }

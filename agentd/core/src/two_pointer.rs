@@ -53,10 +53,7 @@ pub fn rule(
 ) -> Ruling {
     let count = u64::try_from(vms.len()).unwrap_or(u64::MAX);
     let offset = memory.offset.checked_rem(count).unwrap_or(0);
-    let asks: Vec<Ask> = vms
-        .iter()
-        .map(|vm| ask(constants, memory, vm, granule))
-        .collect();
+    let asks: Vec<Ask> = vms.iter().map(|vm| ask(constants, memory, vm, granule)).collect();
     let mut round = Round::new(vms, &asks, offset, granule);
 
     if asks.iter().any(|ask| ask.needs) {
@@ -68,22 +65,10 @@ pub fn rule(
         round.give_to_host();
     }
 
-    let verdicts = asks
-        .iter()
-        .zip(&round.moved)
-        .map(|(ask, moved)| ask.verdict(moved))
-        .collect();
+    let verdicts = asks.iter().zip(&round.moved).map(|(ask, moved)| ask.verdict(moved)).collect();
     let offset_next = offset.saturating_add(1).checked_rem(count).unwrap_or(0);
-    let memory = Memory {
-        offset: offset_next,
-        previous: remember(memory, vms),
-    };
-    Ruling {
-        offset,
-        verdicts,
-        transfers: round.transfers,
-        memory,
-    }
+    let memory = Memory { offset: offset_next, previous: remember(memory, vms) };
+    Ruling { offset, verdicts, transfers: round.transfers, memory }
 }
 
 /// What one VM needs or can spare. Never both.
@@ -99,33 +84,18 @@ struct Ask {
 }
 
 fn ask(constants: &TwoPointer, memory: &Memory, view: &View<'_>, granule: ByteCount) -> Ask {
-    let silent = |hold| Ask {
-        previous: None,
-        need: None,
-        spare: None,
-        needs: false,
-        hold,
-    };
+    let silent = |hold| Ask { previous: None, need: None, spare: None, needs: false, hold };
     if let Some(bar) = view.bar {
         return silent(bar);
     }
     let (Some(unused), Some(used)) = (view.vm.guest.unused, view.vm.used()) else {
         return silent(Reason::FiguresAbsent);
     };
-    let previous = memory
-        .previous
-        .get(&view.id)
-        .copied()
-        .unwrap_or(ByteCount::ZERO);
-    let content = Ask {
-        previous: Some(previous),
-        ..silent(Reason::Content)
-    };
+    let previous = memory.previous.get(&view.id).copied().unwrap_or(ByteCount::ZERO);
+    let content = Ask { previous: Some(previous), ..silent(Reason::Content) };
 
     if used > previous && unused < constants.need_below {
-        let wanted = constants
-            .step
-            .max(constants.need_below.saturating_sub(unused));
+        let wanted = constants.step.max(constants.need_below.saturating_sub(unused));
         let room = view.limits.max.saturating_sub(view.holds);
         let need = wanted.min(room).align_down(granule);
         let open = need.saturating_sub(view.owed);
@@ -134,34 +104,20 @@ fn ask(constants: &TwoPointer, memory: &Memory, view: &View<'_>, granule: ByteCo
             (false, true) => Reason::Awaiting,
             (false, false) => Reason::PoolEmpty,
         };
-        return Ask {
-            need: Some(open),
-            needs: !need.is_zero(),
-            hold,
-            ..content
-        };
+        return Ask { need: Some(open), needs: !need.is_zero(), hold, ..content };
     }
     if used <= previous && unused > constants.spare_above {
         if let Some(bar) = view.give_bar {
-            return Ask {
-                hold: bar,
-                ..content
-            };
+            return Ask { hold: bar, ..content };
         }
-        let wanted = constants
-            .step
-            .min(unused.saturating_sub(constants.spare_above));
+        let wanted = constants.step.min(unused.saturating_sub(constants.spare_above));
         let spare = wanted.min(view.give_limit).align_down(granule);
         let hold = match (spare.is_zero(), view.give_limit.is_zero()) {
             (true, true) => Reason::AtMinimum,
             (true, false) => Reason::Content,
             (false, _) => Reason::SpareNotNeeded,
         };
-        return Ask {
-            spare: Some(spare),
-            hold,
-            ..content
-        };
+        return Ask { spare: Some(spare), hold, ..content };
     }
     content
 }
@@ -178,14 +134,7 @@ impl Ask {
             (VerdictKind::Hold, self.hold, ByteCount::ZERO)
         };
         let (previous_used, need, spare) = (self.previous, self.need, self.spare);
-        Verdict {
-            kind,
-            reason,
-            previous_used,
-            need,
-            spare,
-            amount,
-        }
+        Verdict { kind, reason, previous_used, need, spare, amount }
     }
 }
 
@@ -220,21 +169,13 @@ impl Round {
             id: view.id,
             need: ask.need.unwrap_or_default(),
             spare: ask.spare.unwrap_or_default(),
-            room: view
-                .limits
-                .max
-                .saturating_sub(view.holds.saturating_add(view.owed)),
+            room: view.limits.max.saturating_sub(view.holds.saturating_add(view.owed)),
             got: ByteCount::ZERO,
             gave_to_vms: ByteCount::ZERO,
             gave_to_host: ByteCount::ZERO,
         };
         let moved = vms.iter().zip(asks).map(start).collect();
-        Self {
-            moved,
-            offset,
-            granule,
-            transfers: Vec::new(),
-        }
+        Self { moved, offset, granule, transfers: Vec::new() }
     }
 
     /// Indexes of all VMs, from the offset on and round.
@@ -267,11 +208,7 @@ impl Round {
         let (Some(from), Some(to)) = (self.give(giver, amount), self.receive(taker, amount)) else {
             return;
         };
-        self.transfers.push(Transfer {
-            from: Party::Vm(from),
-            to: Party::Vm(to),
-            amount,
-        });
+        self.transfers.push(Transfer { from: Party::Vm(from), to: Party::Vm(to), amount });
     }
 
     /// Gives one step to each VM that still needs memory, while the host keeps more than its
@@ -289,11 +226,7 @@ impl Round {
             }
             kept = left;
             self.receive(taker, amount);
-            self.transfers.push(Transfer {
-                from: Party::Host,
-                to: Party::Vm(moved.id),
-                amount,
-            });
+            self.transfers.push(Transfer { from: Party::Host, to: Party::Vm(moved.id), amount });
         }
     }
 
@@ -304,11 +237,7 @@ impl Round {
                 continue;
             }
             moved.gave_to_host = amount;
-            self.transfers.push(Transfer {
-                from: Party::Vm(moved.id),
-                to: Party::Host,
-                amount,
-            });
+            self.transfers.push(Transfer { from: Party::Vm(moved.id), to: Party::Host, amount });
         }
     }
 
@@ -317,15 +246,11 @@ impl Round {
     }
 
     fn need(&self, vm: usize) -> ByteCount {
-        self.moved
-            .get(vm)
-            .map_or(ByteCount::ZERO, |moved| moved.need)
+        self.moved.get(vm).map_or(ByteCount::ZERO, |moved| moved.need)
     }
 
     fn spare(&self, vm: usize) -> ByteCount {
-        self.moved
-            .get(vm)
-            .map_or(ByteCount::ZERO, |moved| moved.spare)
+        self.moved.get(vm).map_or(ByteCount::ZERO, |moved| moved.spare)
     }
 
     fn give(&mut self, vm: usize, amount: ByteCount) -> Option<VmId> {

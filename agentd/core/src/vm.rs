@@ -57,9 +57,7 @@ impl FromStr for VmId {
         if hex.len() != 32 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(bad());
         }
-        u128::from_str_radix(&hex, 16)
-            .map(|id| Self(id.to_be_bytes()))
-            .map_err(|_| bad())
+        u128::from_str_radix(&hex, 16).map(|id| Self(id.to_be_bytes())).map_err(|_| bad())
     }
 }
 
@@ -79,14 +77,8 @@ mod tests {
     #[test]
     fn reads_and_writes_the_canonical_form() {
         let text = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
-        assert_eq!(
-            text.parse::<VmId>().map(|id| id.to_string()),
-            Ok(text.to_owned())
-        );
-        assert_eq!(
-            "1B4E28BA2FA111D2883F0016D3CCA427".parse::<VmId>(),
-            text.parse()
-        );
+        assert_eq!(text.parse::<VmId>().map(|id| id.to_string()), Ok(text.to_owned()));
+        assert_eq!("1B4E28BA2FA111D2883F0016D3CCA427".parse::<VmId>(), text.parse());
         assert!("web1".parse::<VmId>().is_err());
         assert!("+b4e28ba2fa111d2883f0016d3cca427".parse::<VmId>().is_err());
     }

@@ -21,9 +21,7 @@ impl Gate {
     /// A gate for this mode.
     #[must_use]
     pub const fn new(mode: Mode) -> Self {
-        Self {
-            mode: RwLock::new(mode),
-        }
+        Self { mode: RwLock::new(mode) }
     }
 
     /// Leave to start orders; `None` unless the mode is active.

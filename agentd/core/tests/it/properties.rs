@@ -27,11 +27,7 @@ type Moves = Vec<(Option<usize>, Option<usize>, u64)>;
 
 impl Oracle {
     fn tick(&mut self, policy: &Policy, sample: &Sample) -> Moves {
-        let TwoPointer {
-            need_below,
-            spare_above,
-            step,
-        } = policy.two_pointer;
+        let TwoPointer { need_below, spare_above, step } = policy.two_pointer;
         let (low, high, step) = (need_below.as_u64(), spare_above.as_u64(), step.as_u64());
         let vms: Vec<_> = sample.vms.iter().collect();
         let n = vms.len();
@@ -49,10 +45,7 @@ impl Oracle {
             }
         }
         let moves = self.moves(policy, sample, (&mut need, &mut spare));
-        self.previous = vms
-            .iter()
-            .map(|(id, vm)| (**id, vm.used().unwrap().as_u64()))
-            .collect();
+        self.previous = vms.iter().map(|(id, vm)| (**id, vm.used().unwrap().as_u64())).collect();
         self.offset = if n == 0 { 0 } else { (self.offset % n + 1) % n };
         moves
     }

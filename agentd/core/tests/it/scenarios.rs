@@ -21,10 +21,7 @@ use agentd_core::{
 #[test]
 fn scenarios_give_their_transcripts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 12, "the scenarios are gone: {files:?}");
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
@@ -58,12 +55,7 @@ fn tell(out: &mut String, world: &World, sample: &Sample, decision: &Decision) {
     for (id, verdict) in &decision.verdicts {
         let vm = &sample.vms[id];
         let why = explain::message(verdict, vm, &world.policy);
-        writeln!(
-            out,
-            "  {} at {}, {}: {why}",
-            vm.name, vm.actual, verdict.reason
-        )
-        .unwrap();
+        writeln!(out, "  {} at {}, {}: {why}", vm.name, vm.actual, verdict.reason).unwrap();
     }
     for transfer in &decision.transfers {
         let (from, to) = (world.name(transfer.from), world.name(transfer.to));
@@ -81,10 +73,7 @@ fn parse(input: &str) -> (World, u64) {
         tick: 0,
     };
     let mut ticks = 0;
-    for line in input
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-    {
+    for line in input.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["policy", field, value] => set(&mut world.policy, field, size(value)),
@@ -92,10 +81,9 @@ fn parse(input: &str) -> (World, u64) {
             ["vm", name, actual, max, rest @ ..] => {
                 let number = u8::try_from(world.vms.len() + 1).unwrap();
                 let (life, demand) = match rest.first().and_then(|word| word.split_once("..")) {
-                    Some((from, to)) => (
-                        from.parse().unwrap()..to.parse().unwrap_or(u64::MAX),
-                        &rest[1..],
-                    ),
+                    Some((from, to)) => {
+                        (from.parse().unwrap()..to.parse().unwrap_or(u64::MAX), &rest[1..])
+                    }
                     None => (0..u64::MAX, rest),
                 };
                 let vm = Vm {

@@ -40,20 +40,14 @@ pub(crate) struct World {
 impl World {
     /// What a perfect look at the world shows now.
     pub(crate) fn sample(&self) -> Sample {
-        let there = self
-            .vms
-            .iter()
-            .filter(|(_, vm)| vm.life.contains(&self.tick));
+        let there = self.vms.iter().filter(|(_, vm)| vm.life.contains(&self.tick));
         let vms: BTreeMap<_, _> = there.map(|(id, vm)| (*id, self.vm_sample(vm))).collect();
         let held = vms.values().map(|vm| vm.actual).sum::<ByteCount>();
         let usable = self.total.saturating_sub(self.other).saturating_sub(held);
         Sample {
             tick: self.tick,
             now: Duration::from_secs(self.tick),
-            host: HostMemory {
-                total: self.total,
-                usable,
-            },
+            host: HostMemory { total: self.total, usable },
             granule: ByteCount::bytes(1),
             vms,
         }
@@ -109,16 +103,7 @@ pub(crate) fn carried_out(plan: &Plan) -> Applied {
         outcome: Outcome::Accepted,
     };
     Applied {
-        resized: plan
-            .shrinks
-            .iter()
-            .chain(&plan.grows)
-            .map(accepted)
-            .collect(),
-        granted: plan
-            .funding
-            .iter()
-            .map(|transfer: &Transfer| transfer.amount)
-            .collect(),
+        resized: plan.shrinks.iter().chain(&plan.grows).map(accepted).collect(),
+        granted: plan.funding.iter().map(|transfer: &Transfer| transfer.amount).collect(),
     }
 }
