@@ -4,7 +4,8 @@
 use crate::{
     bytes::ByteCount,
     decision::Pool,
-    policy::Policy,
+    plan::sums,
+    policy::{Policy, Rules},
     sample::{Freshness, RunState, Sample, VmSample},
     state::{Progress, State},
     verdict::Reason,
@@ -35,11 +36,11 @@ pub struct View<'a> {
 /// Every VM of the sample, in the order of their ids.
 #[must_use]
 pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<View<'a>> {
+    let owed_to = sums(&state.owed, |transfer| transfer.to);
     let view = |(id, vm): (&VmId, &'a VmSample)| {
         let progress = state.progress(*id, vm, sample);
-        let limits = policy.limits(*id, &vm.name, vm.max);
-        let owed = state.owed_to(*id);
-        let pinned = policy.vm(*id, &vm.name).pinned == Some(true);
+        let Rules { limits, pinned } = policy.rules(*id, &vm.name, vm.max);
+        let owed = owed_to.get(id).copied().unwrap_or_default();
         View {
             id: *id,
             vm,

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     bytes::ByteCount,
     decision::Decision,
-    plan::{Party, Resize, Transfer},
+    plan::{Party, Resize, sums},
     policy::Policy,
     sample::{Freshness, RunState, Sample, VmSample},
     state::State,
@@ -66,7 +66,17 @@ impl fmt::Display for Finding {
 /// `state` is the one that [`decide`](crate::decide::decide) returned with the decision.
 #[must_use]
 pub fn check(policy: &Policy, state: &State, sample: &Sample, decision: &Decision) -> Vec<Finding> {
-    let mut court = Court { policy, state, sample, decision, findings: Vec::new() };
+    let mut court = Court {
+        policy,
+        state,
+        sample,
+        decision,
+        gives: sums(&decision.transfers, |transfer| transfer.from),
+        funds: sums(&decision.plan.funding, |transfer| transfer.from),
+        funded: sums(&decision.plan.funding, |transfer| transfer.to),
+        owes: sums(&state.owed, |transfer| transfer.from),
+        findings: Vec::new(),
+    };
     court.verdicts();
     court.orders();
     for resize in &decision.plan.shrinks {
@@ -85,6 +95,14 @@ struct Court<'a> {
     state: &'a State,
     sample: &'a Sample,
     decision: &'a Decision,
+    /// What each VM gives by the transfers of this tick.
+    gives: BTreeMap<VmId, ByteCount>,
+    /// What others are to get from each VM.
+    funds: BTreeMap<VmId, ByteCount>,
+    /// What is there, or to come, for each VM.
+    funded: BTreeMap<VmId, ByteCount>,
+    /// What each VM owes from earlier ticks.
+    owes: BTreeMap<VmId, ByteCount>,
     findings: Vec<Finding>,
 }
 
@@ -131,7 +149,7 @@ impl Court<'_> {
         let Some(vm) = self.touched(resize) else {
             return;
         };
-        let min = self.policy.limits(resize.vm, &vm.name, vm.max).min;
+        let min = self.policy.rules(resize.vm, &vm.name, vm.max).limits.min;
         let step = self.policy.shrink_limit(vm.max);
         let (to, amount) = (resize.to, resize.shrinkage());
         if resize.from != vm.actual || amount.is_zero() {
@@ -154,7 +172,7 @@ impl Court<'_> {
         let Some(vm) = self.touched(resize) else {
             return;
         };
-        let max = self.policy.limits(resize.vm, &vm.name, vm.max).max;
+        let max = self.policy.rules(resize.vm, &vm.name, vm.max).limits.max;
         let order = self.state.orders.get(&resize.vm);
         let most = order.map_or(vm.actual, |order| order.most.max(vm.actual));
         let least = order.map_or(vm.actual, |order| order.target.max(vm.actual));
@@ -165,7 +183,7 @@ impl Court<'_> {
         if to > max {
             self.object(Rule::Limits, resize.vm, format!("grows to {to}, above {max}"));
         }
-        let funded = self.sum(&self.decision.plan.funding, |t| t.to == Party::Vm(resize.vm));
+        let funded = self.funded.get(&resize.vm).copied().unwrap_or_default();
         if amount > funded {
             let problem = format!("gets {amount}, but only {funded} is there for it");
             self.object(Rule::Conservation, resize.vm, problem);
@@ -178,7 +196,7 @@ impl Court<'_> {
             self.object(Rule::HandsOff, resize.vm, "is not there".to_owned());
             return None;
         };
-        if self.policy.vm(resize.vm, &vm.name).pinned == Some(true) {
+        if self.policy.rules(resize.vm, &vm.name, vm.max).pinned {
             self.object(Rule::HandsOff, resize.vm, "is pinned".to_owned());
         }
         if vm.run != RunState::Running {
@@ -193,11 +211,9 @@ impl Court<'_> {
         let shrinks: BTreeMap<VmId, ByteCount> =
             self.decision.plan.shrinks.iter().map(|r| (r.vm, r.shrinkage())).collect();
         for vm in self.sample.vms.keys().copied() {
-            let from_vm = |transfer: &Transfer| transfer.from == Party::Vm(vm);
-            let shrinks = shrinks.get(&vm).copied().unwrap_or_default();
-            let gives = self.sum(&self.decision.transfers, from_vm);
-            let owed = self.sum(&self.state.owed, from_vm);
-            let funds = self.sum(&self.decision.plan.funding, from_vm);
+            let of = |sums: &BTreeMap<VmId, ByteCount>| sums.get(&vm).copied().unwrap_or_default();
+            let (shrinks, gives) = (of(&shrinks), of(&self.gives));
+            let (funds, owed) = (of(&self.funds), of(&self.owes));
             if gives != shrinks {
                 let problem = format!("gives {gives}, but shrinks by {shrinks}");
                 self.object(Rule::Conservation, vm, problem);
@@ -210,7 +226,9 @@ impl Court<'_> {
     }
 
     fn reserve(&mut self) {
-        let granted = self.sum(&self.decision.plan.funding, |t| t.from == Party::Host);
+        let funding = self.decision.plan.funding.iter();
+        let by_host = funding.filter(|transfer| transfer.from == Party::Host);
+        let granted = by_host.map(|transfer| transfer.amount).sum::<ByteCount>();
         let (kept, reserve) = (self.kept(), self.policy.host_reserve);
         if !granted.is_zero() && kept.saturating_sub(granted) <= reserve {
             let problem =
@@ -236,9 +254,5 @@ impl Court<'_> {
             Some(limit) => free.min(limit.saturating_sub(exposed)),
             None => free,
         }
-    }
-
-    fn sum(&self, transfers: &[Transfer], which: impl Fn(&Transfer) -> bool) -> ByteCount {
-        transfers.iter().filter(|t| which(t)).map(|t| t.amount).sum()
     }
 }

@@ -1,18 +1,15 @@
 //! [`decide`]: the one entry from a sample to a decision.
 
-use std::collections::BTreeMap;
-
 use crate::{
     assess::{View, assess, measure},
     bytes::ByteCount,
     decision::Decision,
-    plan::{Party, Plan, Resize, Transfer},
+    plan::{Party, Plan, Resize, Transfer, sums},
     policy::{Algorithm, Policy},
     sample::Sample,
     state::State,
     two_pointer,
     verdict::{Reason, Verdict, VerdictKind},
-    vm::VmId,
 };
 
 /// Decides what every VM is to hold, and says why.
@@ -21,13 +18,14 @@ use crate::{
 /// of it.
 #[must_use]
 pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, State) {
-    let mut state = state.clone().continued(policy, sample);
+    let memory = &state.two_pointer;
+    let mut state = state.continued(policy, sample);
     let views = assess(policy, &state, sample);
     let pool = measure(policy, &state, sample);
 
     let (ruling, offset) = match policy.algorithm {
         Algorithm::TwoPointer => {
-            let (constants, memory) = (&policy.two_pointer, &state.two_pointer);
+            let constants = &policy.two_pointer;
             let ruling = two_pointer::rule(constants, memory, &views, &pool, sample.granule);
             let offset = ruling.offset;
             (ruling, Some(offset))
@@ -89,16 +87,4 @@ fn plan(views: &[View<'_>], owed: &[Transfer], transfers: &[Transfer], granule: 
         grows: views.iter().filter_map(grow).collect(),
         funding,
     }
-}
-
-/// The sum of the transfers of each VM that `party` picks.
-fn sums(transfers: &[Transfer], party: fn(&Transfer) -> Party) -> BTreeMap<VmId, ByteCount> {
-    let mut sums: BTreeMap<VmId, ByteCount> = BTreeMap::new();
-    for transfer in transfers {
-        if let Party::Vm(id) = party(transfer) {
-            let sum = sums.entry(id).or_default();
-            *sum = sum.saturating_add(transfer.amount);
-        }
-    }
-    sums
 }

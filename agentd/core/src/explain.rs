@@ -110,7 +110,7 @@ pub fn sentences(
     let (Some(vm), Some(verdict)) = (sample.vms.get(&id), decision.verdicts.get(&id)) else {
         return Vec::new();
     };
-    let limits = policy.limits(id, &vm.name, vm.max);
+    let limits = policy.rules(id, &vm.name, vm.max).limits;
     let mut story = vec![measured(vm)];
     story.push(format!("It may hold from {} to {}.", limits.min, limits.max));
     story.push(format!("It {}.", message(verdict, vm, policy)));

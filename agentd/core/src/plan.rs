@@ -3,6 +3,8 @@
 //! A plan leaves nothing to choose: `apply` only follows it, and grants a growing VM what has
 //! arrived from its givers.
 
+use std::collections::BTreeMap;
+
 use crate::{bytes::ByteCount, vm::VmId};
 
 /// Somebody who gives or gets memory.
@@ -68,4 +70,20 @@ impl Plan {
     pub const fn is_empty(&self) -> bool {
         self.shrinks.is_empty() && self.grows.is_empty()
     }
+}
+
+/// The sum of the transfers of each VM that `party` picks.
+#[must_use]
+pub fn sums<'a>(
+    transfers: impl IntoIterator<Item = &'a Transfer>,
+    party: fn(&Transfer) -> Party,
+) -> BTreeMap<VmId, ByteCount> {
+    let mut sums: BTreeMap<VmId, ByteCount> = BTreeMap::new();
+    for transfer in transfers {
+        if let Party::Vm(id) = party(transfer) {
+            let sum = sums.entry(id).or_default();
+            *sum = sum.saturating_add(transfer.amount);
+        }
+    }
+    sums
 }

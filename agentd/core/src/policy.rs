@@ -68,6 +68,15 @@ pub struct VmPolicy {
     pub pinned: Option<bool>,
 }
 
+/// What a policy says of one VM, exceptions applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How little and how much it may hold.
+    pub limits: Limits,
+    /// It is left alone and counted in full.
+    pub pinned: bool,
+}
+
 /// One value that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} = {value}: {problem}")]
@@ -84,18 +93,20 @@ impl Policy {
     /// Most exceptions that a policy may hold.
     pub const MAX_VMS: usize = 4096;
 
-    /// The limits in force for a VM whose hypervisor allows it `hypervisor_max`.
+    /// The rules in force for a VM whose hypervisor allows it `hypervisor_max`.
     #[must_use]
-    pub fn limits(&self, id: VmId, name: &str, hypervisor_max: ByteCount) -> Limits {
+    pub fn rules(&self, id: VmId, name: &str, hypervisor_max: ByteCount) -> Rules {
         let own = self.vm(id, name);
         let max = own.max.map_or(hypervisor_max, |max| max.min(hypervisor_max));
         let min = own.min.map_or(self.floor, |min| min.max(self.floor));
-        Limits { min: min.min(max), max }
+        Rules { limits: Limits { min: min.min(max), max }, pinned: own.pinned == Some(true) }
     }
 
     /// The exception for a VM; one that excepts nothing where there is none.
-    #[must_use]
-    pub fn vm(&self, id: VmId, name: &str) -> VmPolicy {
+    fn vm(&self, id: VmId, name: &str) -> VmPolicy {
+        if self.vms.is_empty() {
+            return VmPolicy::default();
+        }
         let by_id = self.vms.get(&VmKey::Id(id));
         let own = by_id.or_else(|| self.vms.get(&VmKey::Name(name.to_owned())));
         own.copied().unwrap_or_default()
@@ -303,10 +314,10 @@ mod tests {
         let mut policy = Policy::default();
         let max = |mib| VmPolicy { max: Some(ByteCount::mib(mib)), ..VmPolicy::default() };
         policy.vms.insert(VmKey::Name("web1".to_owned()), max(512));
-        assert_eq!(policy.limits(id, "web1", ByteCount::gib(1)).max, ByteCount::mib(512));
+        assert_eq!(policy.rules(id, "web1", ByteCount::gib(1)).limits.max, ByteCount::mib(512));
         policy.vms.insert(VmKey::Id(id), max(256));
-        assert_eq!(policy.limits(id, "web1", ByteCount::gib(1)).max, ByteCount::mib(256));
-        let tiny = policy.limits(id, "web1", ByteCount::mib(32));
+        assert_eq!(policy.rules(id, "web1", ByteCount::gib(1)).limits.max, ByteCount::mib(256));
+        let tiny = policy.rules(id, "web1", ByteCount::mib(32)).limits;
         assert_eq!((tiny.min, tiny.max), (ByteCount::mib(32), ByteCount::mib(32)));
     }
 }

@@ -1,10 +1,13 @@
 //! [`State`]: what is remembered from tick to tick.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     bytes::ByteCount,
-    plan::{Party, Plan, Transfer},
+    plan::{Party, Plan, Transfer, sums},
     policy::Policy,
     sample::{RunState, Sample, VmSample},
     two_pointer,
@@ -77,40 +80,35 @@ pub struct Applied {
 
 impl State {
     /// The state that the next decision starts from: VMs that are gone are forgotten, and so is
-    /// what will never be delivered.
+    /// what will never be delivered. What an algorithm remembers is left to it.
     #[must_use]
-    pub fn continued(mut self, policy: &Policy, sample: &Sample) -> Self {
-        self.orders.retain(|id, _| sample.vms.contains_key(id));
-        for (id, order) in &mut self.orders {
-            let arrived = |vm: &VmSample| vm.actual.abs_diff(order.target) <= sample.granule;
-            if sample.vms.get(id).is_some_and(arrived) {
-                order.most = order.target;
-                order.in_doubt = false;
-            }
-        }
-        let mut delivered: BTreeMap<VmId, ByteCount> = BTreeMap::new();
-        for transfer in &self.owed {
-            let Party::Vm(giver) = transfer.from else {
-                continue;
-            };
-            let owed = delivered.entry(giver).or_default();
-            *owed = owed.saturating_add(transfer.amount);
-        }
+    pub fn continued(&self, policy: &Policy, sample: &Sample) -> Self {
+        let mut state = Self { owed: self.owed.clone(), ..Self::default() };
+        state.orders = self
+            .orders
+            .iter()
+            .filter_map(|(id, order)| {
+                let vm = sample.vms.get(id)?;
+                let arrived = vm.actual.abs_diff(order.target) <= sample.granule;
+                let settled = Order { most: order.target, in_doubt: false, ..*order };
+                Some((*id, if arrived { settled } else { *order }))
+            })
+            .collect();
+
+        let mut delivered = sums(&state.owed, |transfer| transfer.from);
         for (giver, owed) in &mut delivered {
-            *owed = owed.saturating_sub(self.never_delivered(*giver, sample));
+            *owed = owed.saturating_sub(state.never_delivered(*giver, sample));
         }
-        self.owed.retain_mut(|transfer| {
+        state.owed.retain_mut(|transfer| {
             let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
                 return false;
             };
-            let Some(left) = delivered.get_mut(&giver) else {
-                return false;
-            };
+            let Some(left) = delivered.get_mut(&giver) else { return false };
             transfer.amount = transfer.amount.min(*left);
             *left = left.saturating_sub(transfer.amount);
             !transfer.amount.is_zero() && can_take(policy, sample, taker)
         });
-        self
+        state
     }
 
     /// What a giver can no longer be expected to deliver of what it owes.
@@ -131,19 +129,20 @@ impl State {
         for resized in &applied.resized {
             self.note(resized, now);
         }
-        let lost = |vm: VmId| {
-            let own = applied.resized.iter().find(|resized| resized.vm == vm);
-            own.is_some_and(|resized| match resized.outcome {
-                Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped => true,
-                Outcome::Accepted | Outcome::InDoubt | Outcome::Held => false,
+        let lost: BTreeSet<VmId> = applied
+            .resized
+            .iter()
+            .filter(|resized| {
+                matches!(resized.outcome, Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped)
             })
-        };
+            .map(|resized| resized.vm)
+            .collect();
         let open = plan.funding.iter().zip(&applied.granted).filter_map(|(transfer, granted)| {
             let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
                 return None;
             };
             let amount = transfer.amount.saturating_sub(*granted);
-            let gone = amount.is_zero() || lost(giver) || lost(taker);
+            let gone = amount.is_zero() || lost.contains(&giver) || lost.contains(&taker);
             (!gone).then_some(Transfer { amount, ..*transfer })
         });
         self.owed = open.collect();
@@ -182,7 +181,7 @@ impl State {
     /// The most memory that a VM may come to hold without another order: S1 counts this.
     #[must_use]
     pub fn exposure(&self, id: VmId, vm: &VmSample) -> ByteCount {
-        let held = self.orders.get(&id).map_or(vm.actual, |order| order.target.max(vm.actual));
+        let held = self.holds(id, vm);
         if vm.is_accounted_for() { held } else { held.max(vm.max) }
     }
 
@@ -217,13 +216,6 @@ impl State {
     pub fn undelivered(&self, id: VmId, actual: ByteCount) -> ByteCount {
         self.orders.get(&id).map_or(ByteCount::MAX, |order| actual.saturating_sub(order.target))
     }
-
-    /// What is owed to a VM.
-    #[must_use]
-    pub fn owed_to(&self, id: VmId) -> ByteCount {
-        let own = self.owed.iter().filter(|transfer| transfer.to == Party::Vm(id));
-        own.map(|transfer| transfer.amount).sum()
-    }
 }
 
 /// Where an order stands.
@@ -239,9 +231,10 @@ pub enum Progress {
 
 /// True while a VM may be told to take what is owed to it.
 fn can_take(policy: &Policy, sample: &Sample, id: VmId) -> bool {
-    sample.vms.get(&id).is_some_and(|vm| {
-        vm.run == RunState::Running && policy.vm(id, &vm.name).pinned != Some(true)
-    })
+    sample
+        .vms
+        .get(&id)
+        .is_some_and(|vm| vm.run == RunState::Running && !policy.rules(id, &vm.name, vm.max).pinned)
 }
 
 /// A VM that has not reached its target by then is stuck. Xen's squeezed calls a VM inactive after

@@ -227,7 +227,7 @@ proptest! {
         let (decision, _) = decide(&policy, &state, &sample);
         for resize in decision.plan.shrinks.iter().chain(&decision.plan.grows) {
             let vm = &sample.vms[&resize.vm];
-            let limits = policy.limits(resize.vm, &vm.name, vm.max);
+            let limits = policy.rules(resize.vm, &vm.name, vm.max).limits;
             prop_assert!(resize.to <= limits.max || resize.to < resize.from);
             prop_assert!(resize.to >= limits.min || resize.to > resize.from);
         }

@@ -1,0 +1,88 @@
+//! What one decision costs, by the number of VMs: a third need memory, a third spare some.
+//!
+//! `cargo bench -p agentd-core` prints the median and the 99th percentile of many decisions.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark measures time and prints it"
+)]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use agentd_core::{
+    bytes::ByteCount,
+    check::check,
+    decide::decide,
+    policy::Policy,
+    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
+    state::State,
+    vm::VmId,
+};
+
+fn main() {
+    println!(
+        "{:>6}  {:>12}  {:>12}  {:>10}  {:>12}",
+        "VMs", "decide p50", "p99", "per VM", "check p50"
+    );
+    for count in [10, 100, 1_000, 10_000] {
+        let (state, sample) = world(count);
+        let policy = Policy::default();
+        let runs = (2_000_000 / count).clamp(100, 20_000);
+        let mut times: Vec<Duration> =
+            (0..runs).map(|_| time(|| decide(&policy, &state, black_box(&sample)))).collect();
+        let (decision, after) = decide(&policy, &state, &sample);
+        assert!(!decision.transfers.is_empty() && !decision.plan.shrinks.is_empty());
+        let mut checks: Vec<Duration> = (0..runs / 10)
+            .map(|_| time(|| check(&policy, &after, &sample, black_box(&decision))))
+            .collect();
+        times.sort();
+        checks.sort();
+        let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        let per_vm = p50 / u32::try_from(count).unwrap();
+        println!(
+            "{count:>6}  {p50:>12.2?}  {p99:>12.2?}  {per_vm:>10.1?}  {:>12.2?}",
+            checks[checks.len() / 2]
+        );
+    }
+}
+
+fn time<T>(work: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    black_box(work());
+    start.elapsed()
+}
+
+/// VMs in turn: one that grows, one that idles, one that is content.
+fn world(count: usize) -> (State, Sample) {
+    let mut state = State::default();
+    let vms = (0..count).map(|i| {
+        let id = VmId::from_bytes((i as u128 * 7_919).to_be_bytes());
+        let unused = ByteCount::mib([50, 300, 150][i % 3]);
+        let vm = VmSample {
+            name: format!("vm{i}").as_str().into(),
+            run: RunState::Running,
+            actual: ByteCount::mib(512),
+            max: ByteCount::gib(2),
+            guest: GuestFigures { unused: Some(unused), ..GuestFigures::default() },
+            freshness: Freshness::Fresh,
+            figures_age: Some(Duration::ZERO),
+            host_rss: Some(ByteCount::mib(512)),
+        };
+        let before = vm.used().unwrap();
+        let grown = if i % 3 == 0 { ByteCount::mib(10) } else { ByteCount::ZERO };
+        state.two_pointer.previous.insert(id, before.saturating_sub(grown));
+        (id, vm)
+    });
+    let vms = vms.collect();
+    let host = HostMemory { total: ByteCount::gib(64), usable: ByteCount::gib(8) };
+    let sample =
+        Sample { tick: 1, now: Duration::from_secs(2), host, granule: ByteCount::kib(4), vms };
+    (state, sample)
+}
