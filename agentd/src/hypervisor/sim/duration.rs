@@ -1,0 +1,80 @@
+//! Reads durations as people write them: "10s", "1m30s", "500ms". A bare number is refused.
+
+use std::time::Duration;
+
+/// Why a text is no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotADuration {
+    #[error("a duration is a number with a unit, for example \"10s\", \"1m30s\" or \"500ms\"")]
+    Malformed,
+    #[error("\"{0}\" has no unit: write for example \"{0}s\"")]
+    NoUnit(String),
+    #[error("\"{0}\" is no unit of time: use ms, s, m or h, the larger ones first")]
+    BadUnit(String),
+    #[error("must be at most 366 days")]
+    TooLong,
+}
+
+/// Numbers with units, larger units first, each at most once.
+pub(super) fn parse(text: &str) -> Result<Duration, NotADuration> {
+    let mut rest = text.trim();
+    let mut units = UNITS.as_slice();
+    let mut millis = 0_u64;
+    while !rest.is_empty() || units.len() == UNITS.len() {
+        let (number, after) = split(rest, |c| c.is_ascii_digit());
+        let (unit, after) = split(after, |c| !c.is_ascii_digit());
+        if number.is_empty() {
+            return Err(NotADuration::Malformed);
+        }
+        if unit.is_empty() {
+            return Err(NotADuration::NoUnit(number.to_owned()));
+        }
+        let bad = || NotADuration::BadUnit(unit.to_owned());
+        let at = units.iter().position(|(name, _)| *name == unit);
+        let (head, tail) = units.split_at(at.ok_or_else(bad)?.saturating_add(1));
+        let scale = head.last().map_or(0, |(_, millis)| *millis);
+        let part = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale));
+        let sum = part.and_then(|part| millis.checked_add(part));
+        millis = sum.filter(|sum| *sum <= LONGEST).ok_or(NotADuration::TooLong)?;
+        (rest, units) = (after, tail);
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+fn split(text: &str, within: impl Fn(char) -> bool) -> (&str, &str) {
+    let end = text.find(|c| !within(c)).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// 366 days. Far from overflow when multiplied with any amount of memory in 128 bits.
+const LONGEST: u64 = 366 * 24 * 3_600_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        let millis = |text| parse(text).map(|time| time.as_millis());
+        assert_eq!(millis("0s"), Ok(0));
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("1m30s"), Ok(90_000));
+        assert_eq!(millis(" 2h1ms "), Ok(7_200_001));
+        assert_eq!(millis("8784h"), Ok(u128::from(LONGEST)));
+    }
+
+    #[test]
+    fn refuses_what_could_be_mistaken() {
+        let error = |text| parse(text).unwrap_err().to_string();
+        assert_eq!(error("10"), "\"10\" has no unit: write for example \"10s\"");
+        assert!(error("1.5s").contains("\".\" is no unit of time"));
+        assert!(error("10s5m").contains("\"m\" is no unit of time"));
+        assert!(error("1s1s").contains("larger ones first"));
+        assert!(error("10sec").contains("\"sec\" is no unit of time"));
+        assert!(error("").contains("a number with a unit"));
+        assert!(error("-5s").contains("a number with a unit"));
+        assert_eq!(error("8785h"), "must be at most 366 days");
+        assert_eq!(error("99999999999999999999s"), "must be at most 366 days");
+    }
+}

@@ -1,0 +1,244 @@
+//! What a scenario may say, and what it is told when it says something else.
+
+use std::time::Duration;
+
+use agentd_core::bytes::ByteCount;
+
+use super::{Kind, Numbers, Scenario, Window, derived_id};
+
+const GOOD: &str = r#"tick_interval = "1s"
+seed = 1
+[sim]
+ideal = true
+[host]
+total = "8GiB"
+other = "1GiB"
+[[vm]]
+name = "web1"
+uuid = "00000000-0000-0000-0000-000000000001"
+max = "2GiB"
+actual = "512MiB"
+demand = [{ at = "0s", used = "150MiB" }, { at = "10s", used = "900MiB" }]
+"#;
+
+fn parse(text: &str) -> Scenario {
+    Scenario::parse("demo.toml", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The error of the good scenario with `from` replaced by `to`.
+fn error(from: &str, to: &str) -> String {
+    let text = GOOD.replacen(from, to, 1);
+    assert_ne!(text, GOOD, "{from} does not occur");
+    Scenario::parse("demo.toml", &text).unwrap_err().to_string()
+}
+
+#[test]
+fn reads_the_documented_form() {
+    let scenario = parse(GOOD);
+    assert_eq!(scenario.tick_interval, Duration::from_secs(1));
+    assert!(scenario.sim.ideal);
+    assert_eq!(scenario.host.total, ByteCount::gib(8));
+    assert_eq!(scenario.host.other.at(Duration::ZERO), ByteCount::gib(1));
+    let [vm] = &scenario.vms[..] else { panic!("one VM") };
+    assert_eq!(vm.id.to_string(), "00000000-0000-0000-0000-000000000001");
+    assert_eq!(vm.demand.at(Duration::from_secs(5)), ByteCount::mib(525));
+    assert_eq!((vm.life, scenario.policy), (Window::ALWAYS, None));
+}
+
+#[test]
+fn reads_everything_that_is_optional() {
+    let scenario = parse(
+        r#"
+        policy = { host_reserve = "100MiB" }
+        host = { total = "8GiB", other = [{ at = "0s", used = "1GiB" }, { at = "5s", used = "2GiB" }] }
+        [sim]
+        shrink_rate = "1GiB"
+        silent = [{ from = "5s", until = "7s" }, { from = "20s" }]
+        [[vm]]
+        name = "db"
+        max = "2GiB"
+        actual = "1GiB"
+        demand = "300MiB"
+        start = "5s"
+        stop = "1m"
+        watermark = "20MiB"
+        behaviour = ["stuck", { kind = "reboots", from = "20s", every = "30s" }]
+        "#,
+    );
+    assert_eq!((scenario.tick_interval.as_secs(), scenario.seed), (1, 1));
+    assert_eq!(scenario.host.other.at(Duration::from_secs(5)), ByteCount::gib(2));
+    assert_eq!(scenario.sim.silent.len(), 2);
+    assert!(scenario.policy.is_some_and(|policy| policy.contains_key("host_reserve")));
+    let vm = &scenario.vms[0];
+    let numbers = Numbers {
+        shrink_rate: ByteCount::gib(1),
+        watermark: ByteCount::mib(20),
+        ..Numbers::default()
+    };
+    assert_eq!((vm.id, vm.numbers), (derived_id("db"), numbers));
+    let kinds: Vec<_> = vm.behaviours.iter().map(|behaviour| behaviour.kind).collect();
+    assert_eq!(kinds, [Kind::Stuck, Kind::Reboots]);
+    assert!(!vm.life.holds_at(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_derived_uuid_never_changes() {
+    assert_eq!(derived_id("web1").to_string(), "69db22b4-2c75-8277-b806-e997b9879538");
+    assert_ne!(derived_id("web1"), derived_id("web2"));
+}
+
+#[test]
+fn every_error_names_file_line_key_value_and_what_would_be_right() {
+    for (from, to, expected) in ERRORS {
+        assert_eq!(error(from, to), *expected);
+    }
+}
+
+#[test]
+fn no_two_vms_share_a_name_or_a_uuid() {
+    let with = |name: &str, uuid: &str| {
+        let vm = format!(
+            "[[vm]]\nname = \"{name}\"\n{uuid}max = \"1GiB\"\nactual = \"1GiB\"\ndemand = \"1GiB\"\n"
+        );
+        Scenario::parse("demo.toml", &format!("{GOOD}{vm}")).unwrap_err().to_string()
+    };
+    assert_eq!(
+        with("web1", ""),
+        "demo.toml:15: vm[1].name = \"web1\": vm[0] has this name: each VM needs its own"
+    );
+    assert_eq!(
+        with("web2", "uuid = \"00000000000000000000000000000001\"\n"),
+        "demo.toml:16: vm[1].uuid = \"00000000000000000000000000000001\": vm[0] has the UUID \
+         00000000-0000-0000-0000-000000000001: each VM needs its own"
+    );
+}
+
+#[test]
+fn behaviours_say_which_kinds_and_keys_there_are() {
+    let error = |behaviour: &str| {
+        let text = GOOD.replace("ideal = true", "ideal = false");
+        let text = format!("{text}behaviour = {behaviour}\n");
+        Scenario::parse("demo.toml", &text).unwrap_err().to_string()
+    };
+    for (behaviour, expected) in [
+        ("\"stukc\"", "vm[0].behaviour = \"stukc\": did you mean \"stuck\"?"),
+        ("[\"lying\", 3]", "vm[0].behaviour[1] = 3: must be a table: { ... }"),
+        (
+            "[{ from = \"1s\" }]",
+            "vm[0].behaviour[0].kind is missing: write for example kind = \"stuck\"",
+        ),
+        (
+            "{ kind = \"stuck\", rate = \"1MiB\" }",
+            "vm[0].behaviour.rate is no key of a scenario: there is kind, from, until",
+        ),
+        (
+            "{ kind = \"lying\", claims = \"much\" }",
+            "vm[0].behaviour.claims = \"much\": must be one of nothing-unused, all-unused, sawtooth, absurd",
+        ),
+        (
+            "{ kind = \"reboots\", every = \"1ms\" }",
+            "vm[0].behaviour.every = \"1ms\": must be at least 100ms",
+        ),
+        (
+            "{ kind = \"partial\", percent = 101 }",
+            "vm[0].behaviour.percent = 101: must be a whole number from 0 to 100",
+        ),
+        (
+            "{ kind = \"foreign-order\" }",
+            "vm[0].behaviour.amount is missing: write for example amount = \"1GiB\"",
+        ),
+    ] {
+        assert_eq!(error(behaviour), format!("demo.toml:14: {expected}"));
+    }
+    assert!(error("\"fast\"").contains("must be one of stuck, slow, partial, intermittent"));
+    assert!(error("{ kind = \"foreign-order\", amount = \"9GiB\" }").contains("at most max"));
+}
+
+/// What is replaced in the good scenario, by what, and what is said of it.
+const ERRORS: &[(&str, &str, &str)] = &[
+    (
+        "actual",
+        "actaul",
+        "demo.toml:12: vm[0].actaul is no key of a scenario: did you mean \"actual\"?",
+    ),
+    ("seed", "sim.seed", "demo.toml:3: duplicate key"),
+    (
+        "\"8GiB\"",
+        "\"8GB\"",
+        "demo.toml:6: host.total = \"8GB\": \"GB\" is no unit: use B, KiB, MiB, GiB or TiB",
+    ),
+    (
+        "\"8GiB\"",
+        "8",
+        "demo.toml:6: host.total = 8: must be an amount of memory in quotes, for example \"512MiB\"",
+    ),
+    (
+        "\"8GiB\"",
+        "\"1.4GiB\"",
+        "demo.toml:6: host.total = \"1.4GiB\": must be at least other, 1 GiB, and every actual, 512 MiB in all",
+    ),
+    (
+        "\"1s\"",
+        "\"1\"",
+        "demo.toml:1: tick_interval = \"1\": \"1\" has no unit: write for example \"1s\"",
+    ),
+    ("\"1s\"", "\"2h\"", "demo.toml:1: tick_interval = \"2h\": must be from 10ms to 1h"),
+    (
+        "seed = 1",
+        "seed = -1",
+        "demo.toml:2: seed = -1: must be a whole number from 0 to 18446744073709551615",
+    ),
+    ("ideal = true", "ideal = 1", "demo.toml:4: sim.ideal = 1: must be true or false"),
+    (
+        "ideal = true",
+        "idael = true",
+        "demo.toml:4: sim.idael is no key of a scenario: did you mean \"ideal\"?",
+    ),
+    (
+        "name = \"web1\"",
+        "name = \"host\"",
+        "demo.toml:9: vm[0].name = \"host\": means the host itself in transfers: choose another name",
+    ),
+    (
+        "name = \"web1\"\n",
+        "",
+        "demo.toml:8: vm[0].name is missing: write for example name = \"web1\"",
+    ),
+    (
+        "\"00000000-0000-0000-0000-000000000001\"",
+        "\"1\"",
+        "demo.toml:10: vm[0].uuid = \"1\": \"1\" is no UUID: it takes 32 hex digits, for example 00000000-0000-0000-0000-000000000001",
+    ),
+    (
+        "\"512MiB\"",
+        "\"3GiB\"",
+        "demo.toml:12: vm[0].actual = \"3GiB\": must be at most max, which is 2 GiB",
+    ),
+    ("\"512MiB\"", "\"8MiB\"", "demo.toml:12: vm[0].actual = \"8MiB\": must be at least 16 MiB"),
+    (
+        "\"10s\"",
+        "\"soon\"",
+        "demo.toml:13: vm[0].demand[1].at = \"soon\": a duration is a number with a unit, for example \"10s\", \"1m30s\" or \"500ms\"",
+    ),
+    (
+        "\"0s\"",
+        "\"20s\"",
+        "demo.toml:13: vm[0].demand[1].at = \"10s\": must not be before the last point, at 20s",
+    ),
+    (
+        "demand = [",
+        "behaviour = \"stuck\"\ndemand = [",
+        "demo.toml:13: vm[0].behaviour = \"stuck\": has no effect with sim.ideal = true: leave out one of the two",
+    ),
+    (
+        "demand = [",
+        "start = \"9s\"\nstop = \"9s\"\ndemand = [",
+        "demo.toml:14: vm[0].stop = \"9s\": must be after start, which is 9s",
+    ),
+    (
+        "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n",
+        "",
+        "demo.toml:1: host is missing: write for example host = { total = \"8GiB\", other = \"1GiB\" }",
+    ),
+    ("[host]", "[host", "demo.toml:5: unclosed table, expected `]`"),
+];
