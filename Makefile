@@ -1,0 +1,35 @@
+# Each target is a line or two; what they need and a new machine lacks is installed first.
+.PHONY: run lab test bench install lint deny
+
+run:            ## agentd on a simulated host, with memctl watching it, for half a minute
+	sh tests/install.sh build
+	sh packaging/demo.sh
+
+lab:            ## agentd on real VMs under a private libvirtd, with memctl watching it
+	sh tests/install.sh
+	cargo run --release --package agentd-tests --bin lab
+
+test: lint deny ## everything that is checked
+	LAB_REQUIRED=$$([ "$$(id -u)" = 0 ] && echo 1 || true) cargo test --workspace --locked
+
+lint:
+	sh tests/install.sh
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny:           ## licences, sources and duplicates of every dependency; advisories where they can be had
+	sh tests/deny.sh
+
+bench:          ## what a decision and a tick cost, beside what they are compared with
+	cargo bench --package agentd-core --bench decide
+	cargo bench --package agentd --bench tick
+	sh tests/install.sh
+	cargo run --release --package agentd-tests --bin lab-bench
+
+install:        ## DESTDIR and PREFIX are honoured
+	cargo build --release --locked --package agentd --package memctl
+	install -D -m 755 target/release/agentd $(DESTDIR)$(PREFIX)/sbin/agentd
+	install -D -m 755 target/release/memctl $(DESTDIR)$(PREFIX)/bin/memctl
+	install -D -m 644 packaging/agentd.toml $(DESTDIR)/etc/agentd/agentd.toml
+
+PREFIX ?= /usr/local
