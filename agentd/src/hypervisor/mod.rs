@@ -3,6 +3,7 @@
 //! Two adapters stand behind it, `libvirt` and `sim`; `contract` holds both to what is promised
 //! here. Only the tick, through `apply`, orders anything.
 
+pub mod libvirt;
 pub mod sim;
 
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};

@@ -1,0 +1,181 @@
+//! A [`Line`]: one connection to libvirt with the four threads that may call on it.
+//!
+//! libvirt's calls block and cannot be cancelled. A call that hangs parks its thread and takes one
+//! of the line's four places until it returns; whoever asked for it does not wait for that.
+//! libvirtd serves five calls of a connection at once, so a fifth would stall the whole line.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use agentd_core::vm::VmId;
+use virt::error::Error;
+
+use super::ffi::{Connection, Domain};
+
+/// A connection and its threads.
+#[derive(Debug)]
+pub(super) struct Line {
+    wire: Arc<Wire>,
+    jobs: Option<SyncSender<Job>>,
+    /// Threads without a call.
+    idle: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+type Job = Box<dyn FnOnce(&Wire) + Send>;
+
+impl Line {
+    /// Puts threads on an open connection.
+    pub(super) fn new(connection: Connection) -> Result<Self, String> {
+        let wire = Arc::new(Wire { domains: Mutex::default(), connection });
+        let (jobs, receiver) = sync_channel(CALLS);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let idle = Arc::new(AtomicUsize::new(CALLS));
+        let mut threads = Vec::with_capacity(CALLS);
+        for _ in 0..CALLS {
+            let (wire, receiver, idle) = (wire.clone(), receiver.clone(), idle.clone());
+            let thread = thread::Builder::new()
+                .name("libvirt-call".to_owned())
+                .spawn(move || work(&wire, &receiver, &idle))
+                .map_err(|e| format!("cannot start a thread for libvirt's calls: {e}"))?;
+            threads.push(thread);
+        }
+        Ok(Self { wire, jobs: Some(jobs), idle, threads })
+    }
+
+    /// Hands `job` to a thread, if more than `keep` of them have nothing to do.
+    pub(super) fn start(&self, keep: usize, job: impl FnOnce(&Wire) + Send + 'static) -> bool {
+        // Only the thread that owns the line starts jobs, so nobody else takes the place seen here.
+        if self.idle.load(Ordering::SeqCst) <= keep {
+            return false;
+        }
+        self.idle.fetch_sub(1, Ordering::SeqCst);
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Box::new(job)).is_ok());
+        if !sent {
+            self.idle.fetch_add(1, Ordering::SeqCst);
+        }
+        sent
+    }
+
+    /// Calls that have not returned.
+    pub(super) fn calls(&self) -> usize {
+        CALLS.saturating_sub(self.idle.load(Ordering::SeqCst))
+    }
+
+    /// Frees the handles on all other VMs.
+    pub(super) fn forget_all_but(&self, vms: &BTreeSet<VmId>) {
+        lock(&self.wire.domains).retain(|vm, _| vms.contains(vm));
+    }
+}
+
+/// Closes the connection, unless a call hangs on it: then its thread does so when it returns.
+impl Drop for Line {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if self.calls() == 0 {
+            for thread in self.threads.drain(..) {
+                // A thread that panicked has nothing left to say.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn work(wire: &Arc<Wire>, jobs: &Mutex<Receiver<Job>>, idle: &AtomicUsize) {
+    loop {
+        let job = lock(jobs).recv();
+        let Ok(job) = job else { return };
+        job(wire);
+        idle.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What a call has at hand: the connection, and the handles on VMs that it gave out.
+#[derive(Debug)]
+pub(super) struct Wire {
+    // Handles hold on to the connection: they go first.
+    domains: Mutex<BTreeMap<VmId, Arc<Domain>>>,
+    /// The connection.
+    pub(super) connection: Connection,
+}
+
+impl Wire {
+    /// The handle on one VM, looked up once.
+    pub(super) fn domain(&self, vm: VmId) -> Result<Arc<Domain>, Error> {
+        if let Some(domain) = lock(&self.domains).get(&vm) {
+            return Ok(domain.clone());
+        }
+        let domain = Arc::new(self.connection.domain(vm)?);
+        lock(&self.domains).insert(vm, domain.clone());
+        Ok(domain)
+    }
+}
+
+/// Locks. A panic of another thread changes nothing about what is inside here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls in flight on one line: one less than libvirtd serves at once.
+pub(super) const CALLS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::libvirt::ffi::start_event_loop;
+
+    fn line() -> Line {
+        start_event_loop().expect("the event loop");
+        Line::new(Connection::open("test:///default").expect("a connection")).expect("threads")
+    }
+
+    #[test]
+    fn hung_calls_take_their_places_and_no_more() {
+        let line = line();
+        let (release, gate) = sync_channel::<()>(0);
+        let gate = Arc::new(Mutex::new(gate));
+        let hang = || {
+            let gate = gate.clone();
+            move |_: &Wire| {
+                let _ = lock(&gate).recv();
+            }
+        };
+        assert!(line.start(0, hang()) && line.start(0, hang()) && line.start(0, hang()));
+        assert!(!line.start(1, |_| ()), "the last place is kept");
+        assert!(line.start(0, hang()));
+        assert!(!line.start(0, |_| ()));
+        assert_eq!(line.calls(), CALLS);
+        drop(release);
+        let (done, wait) = sync_channel(1);
+        while !line.start(0, {
+            let done = done.clone();
+            move |_| {
+                let _ = done.send(());
+            }
+        }) {
+            thread::yield_now();
+        }
+        assert_eq!(wait.recv(), Ok(()));
+    }
+
+    #[test]
+    fn dropping_a_line_with_a_hung_call_does_not_wait_for_it() {
+        let line = line();
+        let (release, gate) = sync_channel::<()>(0);
+        let (closed, wait) = sync_channel(1);
+        assert!(line.start(0, move |_| {
+            let _ = gate.recv();
+            let _ = closed.send(());
+        }));
+        drop(line);
+        drop(release);
+        assert_eq!(wait.recv(), Ok(()));
+    }
+}

@@ -1,0 +1,223 @@
+//! A [`Link`]: the three lines to one libvirt, and the one bulk call of a reading.
+//!
+//! One line reads, one orders, one is spare. A VM that hangs parks the first bulk call that comes
+//! to it for as long as it hangs; the next one, on another line, skips it at once.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use agentd_core::vm::VmId;
+use virt::error::{Error, ErrorNumber};
+
+use super::{
+    events::{self, Event, Signals},
+    ffi::{Connection, is, start_event_loop},
+    line::{Line, Wire},
+    record::Record,
+    scatter::Desk,
+};
+use crate::clock::Clock;
+
+/// Three connections to one libvirt.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// For the bulk call and for single VMs.
+    reading: Line,
+    /// For orders, and for what can wait.
+    ordering: Line,
+    /// For what gets stuck on the others.
+    spare: Line,
+    signals: Arc<Signals>,
+    events: Receiver<Event>,
+}
+
+/// Why there is no link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OpenError {
+    /// What went wrong.
+    pub(super) problem: String,
+    /// What to do.
+    pub(super) remedy: &'static str,
+}
+
+/// What the bulk call showed.
+#[derive(Debug)]
+pub(super) struct Bulk {
+    /// A record for each VM.
+    pub(super) records: Vec<Record>,
+    /// True when a first call got stuck, so that a VM hangs.
+    pub(super) retried: bool,
+}
+
+/// Why the bulk call brought nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BulkError {
+    /// There was no answer in time.
+    Silent,
+    /// libvirt answered with an error.
+    Failed(String),
+    /// The connection broke.
+    Lost(String),
+}
+
+impl Link {
+    /// Opens the three connections. Blocks as long as libvirt does.
+    pub(super) fn open(uri: &str) -> Result<Self, OpenError> {
+        let internal = |problem| OpenError { problem, remedy: REPORT };
+        start_event_loop().map_err(internal)?;
+        let (signals, events) = events::channel();
+        let signals = Arc::new(signals);
+        let connect = || Connection::open(uri).map_err(|e| OpenError::of(&e));
+        let [reading, ordering, spare] = [connect()?, connect()?, connect()?];
+        // The end of any of them is the end of the link; an event is needed only once.
+        reading
+            .watch(&signals)
+            .and_then(|()| ordering.watch_close(&signals))
+            .and_then(|()| spare.watch_close(&signals))
+            .map_err(|e| OpenError::of(&e))?;
+        let line = |connection| Line::new(connection).map_err(internal);
+        let [reading, ordering, spare] = [line(reading)?, line(ordering)?, line(spare)?];
+        Ok(Self { reading, ordering, spare, signals, events })
+    }
+
+    /// True once any of the connections is lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.signals.is_closed()
+    }
+
+    /// What happened to VMs since the last time; `None` when something was missed.
+    pub(super) fn take_events(&self) -> Option<Vec<Event>> {
+        let events = self.events.try_iter().collect();
+        (!self.signals.take_missed()).then_some(events)
+    }
+
+    /// Where to read single VMs. A place is kept for the bulk call.
+    pub(super) fn reading_desks(&self) -> Vec<Desk<'_>> {
+        vec![(&self.reading, 1), (&self.spare, 1)]
+    }
+
+    /// Where to order. On the spare line places are kept for the readings that it is there for.
+    pub(super) fn ordering_desks(&self) -> Vec<Desk<'_>> {
+        vec![(&self.ordering, 0), (&self.spare, 2)]
+    }
+
+    /// The line for what can wait. Places are kept for orders.
+    pub(super) fn chores_desk(&self) -> Desk<'_> {
+        (&self.ordering, 2)
+    }
+
+    /// Calls that have not returned.
+    pub(super) fn calls(&self) -> usize {
+        self.lines().into_iter().map(Line::calls).sum()
+    }
+
+    /// Frees the handles on all other VMs.
+    pub(super) fn forget_all_but(&self, vms: &BTreeSet<VmId>) {
+        self.lines().iter().for_each(|line| line.forget_all_but(vms));
+    }
+
+    /// The statistics of all VMs: asked once, and again on another line when that gets stuck.
+    pub(super) fn bulk(
+        &self,
+        clock: &Arc<dyn Clock>,
+        timeout: Duration,
+    ) -> Result<Bulk, BulkError> {
+        let (reading, spare) = (&self.reading, &self.spare);
+        let (answers, receiver) = sync_channel(ATTEMPTS.len());
+        let begin = clock.now();
+        let mut asked = false;
+        for (attempt, eighths) in ATTEMPTS.into_iter().enumerate() {
+            let lines = if attempt % 2 == 0 { [reading, spare] } else { [spare, reading] };
+            asked |= lines.iter().any(|line| ask_all(line, attempt > 0, &answers));
+            if !asked {
+                break;
+            }
+            let until = begin.saturating_add(timeout.saturating_mul(eighths) / 8);
+            match receiver.recv_timeout(until.saturating_sub(clock.now())) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        Err(BulkError::Silent)
+    }
+
+    fn lines(&self) -> [&Line; 3] {
+        [&self.reading, &self.ordering, &self.spare]
+    }
+
+    /// Closes the connections on a thread of their own, and waits for it only shortly: a libvirt
+    /// that does not answer must hold up neither a reconnect nor a stop.
+    pub(super) fn close(self) {
+        let (done, closed) = sync_channel(1);
+        let close = move || {
+            drop(self);
+            let _ = done.try_send(());
+        };
+        // Without a thread the link is closed here, with the closure that was to do it.
+        let _ = thread::Builder::new().name("libvirt-close".to_owned()).spawn(close);
+        let _ = closed.recv_timeout(CLOSING);
+    }
+}
+
+type Answers = SyncSender<Result<Bulk, BulkError>>;
+
+fn ask_all(line: &Line, retried: bool, answers: &Answers) -> bool {
+    let answers = answers.clone();
+    line.start(0, move |wire| {
+        let bulk = match all_records(wire, retried) {
+            Ok(records) => Ok(Bulk { records, retried }),
+            Err(e) if wire.connection.is_alive() => Err(BulkError::Failed(e.message().to_owned())),
+            Err(e) => Err(BulkError::Lost(e.message().to_owned())),
+        };
+        // Has room for the answer of every attempt, and nobody may be waiting any more.
+        let _ = answers.try_send(bulk);
+    })
+}
+
+/// The records; where a VM hangs, with a bare one for each VM that libvirt left out for that.
+fn all_records(wire: &Wire, some_vm_hangs: bool) -> Result<Vec<Record>, Error> {
+    let mut records = wire.connection.all_stats()?;
+    if some_vm_hangs {
+        let there: BTreeSet<VmId> = records.iter().map(|record| record.id).collect();
+        let listed = wire.connection.list()?;
+        let left_out = listed.into_iter().filter(|(vm, _)| !there.contains(vm));
+        records.extend(left_out.map(|(vm, name)| Record::new(vm, &name)));
+    }
+    Ok(records)
+}
+
+impl OpenError {
+    fn of(error: &Error) -> Self {
+        let problem = error.message().to_owned();
+        let denied = [
+            ErrorNumber::AuthFailed,
+            ErrorNumber::AuthCancelled,
+            ErrorNumber::AuthUnavailable,
+            ErrorNumber::AccessDenied,
+        ];
+        let remedy = if denied.iter().any(|number| is(error, *number))
+            || problem.contains("Permission denied")
+        {
+            "run agentd as root or as a member of the group libvirt"
+        } else if problem.contains("Failed to connect socket") {
+            "is libvirtd or virtqemud running? see: systemctl status libvirtd virtqemud.socket"
+        } else if is(error, ErrorNumber::NoConnect) || is(error, ErrorNumber::InvalidArg) {
+            "is the URI right? a usual one is qemu:///system"
+        } else {
+            "see: journalctl -u libvirtd -u virtqemud"
+        };
+        Self { problem, remedy }
+    }
+}
+
+/// By when to ask again, in eighths of the time there is. The last eighth is for single VMs.
+const ATTEMPTS: [u32; 4] = [4, 5, 6, 7];
+const CLOSING: Duration = Duration::from_secs(1);
+const REPORT: &str = "agentd cannot work like this: see its log and the limits of its process";

@@ -1,0 +1,193 @@
+//! Makes a reading of one bulk call, and of the VMs that had to be asked alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agentd_core::{
+    sample::{RunState, VmReading},
+    vm::VmId,
+};
+
+use super::{
+    link::Bulk,
+    question::{AskError, Want},
+    record::{Completeness, Figures, Record},
+    scatter::Fate,
+};
+
+/// The VMs of the last reading.
+pub(super) type Known = BTreeMap<VmId, VmReading>;
+
+/// What became of asking one VM.
+pub(super) type Asked = Fate<Result<Figures, AskError>>;
+
+/// Which VMs to ask alone, and for how much.
+///
+/// A VM that libvirt was busy with is asked, because that passes in milliseconds, unless it is the
+/// one that hangs: then the question would hang as well.
+pub(super) fn questions(bulk: &Bulk, live: &BTreeSet<VmId>, known: &Known) -> Vec<(VmId, Want)> {
+    let hung = |vm: &VmId| {
+        bulk.retried || known.get(vm).is_some_and(|last| last.run == RunState::Unresponsive)
+    };
+    let want = |record: &Record| match record.completeness() {
+        Completeness::Whole => live.contains(&record.id).then_some(Want::Live),
+        Completeness::Remembered => {
+            let ask = record.run() == RunState::Running && !hung(&record.id);
+            ask.then_some(Want::Live)
+        }
+        Completeness::Bare => Some(Want::Everything),
+    };
+    let asked = |record: &Record| Some((record.id, want(record)?));
+    bulk.records.iter().filter_map(asked).collect()
+}
+
+/// One VM of the reading; `None` when it is gone, or nothing at all is known of it.
+pub(super) fn settle(
+    record: &Record,
+    asked: Option<Asked>,
+    last: Option<&VmReading>,
+) -> Option<VmReading> {
+    match asked {
+        None if record.completeness() == Completeness::Whole => {
+            reading(record, record.figures, record.run())
+        }
+        None => remembered(record, last),
+        Some(Fate::Answered(Ok(figures))) => {
+            let actual = figures.actual.or(record.figures.actual);
+            let max = figures.max.or(record.figures.max);
+            reading(record, Figures { actual, max, ..figures }, record.run())
+        }
+        Some(Fate::Answered(Err(AskError::Gone))) => None,
+        Some(Fate::Answered(Err(AskError::Failed(words)))) => {
+            tracing::debug!("VM {} does not tell its memory: {words}", record.id);
+            remembered(record, last)
+        }
+        Some(Fate::Unanswered | Fate::Taken | Fate::NotAsked) => remembered(record, last),
+    }
+}
+
+/// A VM that did not answer, with what is known of it. One that does not execute need not answer.
+fn remembered(record: &Record, last: Option<&VmReading>) -> Option<VmReading> {
+    let run = match record.run() {
+        RunState::Running | RunState::Unresponsive => RunState::Unresponsive,
+        RunState::Suspended => RunState::Suspended,
+    };
+    match last {
+        Some(last) => Some(VmReading { name: record.name.clone(), run, ..last.clone() }),
+        None => reading(record, record.figures, run),
+    }
+}
+
+fn reading(record: &Record, figures: Figures, run: RunState) -> Option<VmReading> {
+    let (Some(actual), Some(max)) = (figures.actual, figures.max) else {
+        tracing::warn!("nothing is known of the memory of VM {} ({})", record.name, record.id);
+        return None;
+    };
+    Some(VmReading {
+        id: record.id,
+        name: record.name.clone(),
+        run,
+        actual,
+        max,
+        guest: figures.guest,
+        reported: figures.reported(),
+        host_rss: figures.host_rss,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use agentd_core::{bytes::ByteCount, sample::Reported};
+
+    use super::*;
+
+    const VM: VmId = VmId::from_bytes([1; 16]);
+    const REMEMBERED: [(&str, u64); 3] =
+        [("state.state", 1), ("balloon.current", 512 << 10), ("balloon.maximum", 1 << 20)];
+
+    fn record(more: &[(&str, u64)]) -> Record {
+        let mut record = Record::new(VM, "web1");
+        for (key, value) in REMEMBERED.iter().chain(more) {
+            record.note(key, *value);
+        }
+        record
+    }
+
+    fn whole() -> Record {
+        record(&[("balloon.rss", 1000), ("balloon.unused", 2048), ("balloon.last-update", 7)])
+    }
+
+    fn bulk(record: Record, retried: bool) -> Bulk {
+        Bulk { records: vec![record], retried }
+    }
+
+    fn known(run: RunState) -> Known {
+        let mut last = settle(&whole(), None, None).expect("a whole record");
+        last.run = run;
+        last.actual = ByteCount::mib(300);
+        Known::from([(VM, last)])
+    }
+
+    #[test]
+    fn a_whole_record_is_a_reading() {
+        let vm = settle(&whole(), None, None).expect("a whole record");
+        assert_eq!(vm.run, RunState::Running);
+        assert_eq!((vm.actual, vm.max), (ByteCount::mib(512), ByteCount::gib(1)));
+        assert_eq!(vm.guest.unused, Some(ByteCount::mib(2)));
+        assert_eq!(vm.guest.usable, None);
+        assert_eq!(vm.reported, Reported::At(7));
+        assert_eq!(vm.host_rss, Some(ByteCount::kib(1000)));
+    }
+
+    #[test]
+    fn only_live_vms_are_asked_where_the_bulk_call_told_all() {
+        let none = questions(&bulk(whole(), false), &BTreeSet::new(), &Known::new());
+        assert!(none.is_empty());
+        let live = questions(&bulk(whole(), false), &BTreeSet::from([VM]), &Known::new());
+        assert_eq!(live, [(VM, Want::Live)]);
+    }
+
+    #[test]
+    fn a_busy_vm_is_asked_unless_it_is_the_one_that_hangs() {
+        let live = BTreeSet::from([VM]);
+        let ask = |retried, run| questions(&bulk(record(&[]), retried), &live, &known(run));
+        assert_eq!(ask(false, RunState::Running), [(VM, Want::Live)]);
+        assert_eq!(ask(true, RunState::Running), []);
+        assert_eq!(ask(false, RunState::Unresponsive), []);
+        let paused = record(&[("state.state", 3)]);
+        assert_eq!(questions(&bulk(paused, false), &live, &Known::new()), []);
+    }
+
+    #[test]
+    fn a_vm_that_hangs_keeps_its_last_known_figures() {
+        let known = known(RunState::Running);
+        let last = known.get(&VM);
+        for fate in [None, Some(Fate::Unanswered), Some(Fate::Taken), Some(Fate::NotAsked)] {
+            let vm = settle(&record(&[]), fate, last).expect("it is known");
+            assert_eq!((vm.run, vm.actual), (RunState::Unresponsive, ByteCount::mib(300)));
+            assert_eq!(vm.guest.unused, Some(ByteCount::mib(2)));
+        }
+        let vm = settle(&record(&[]), None, None).expect("libvirt remembers");
+        assert_eq!((vm.run, vm.actual), (RunState::Unresponsive, ByteCount::mib(512)));
+        assert_eq!((vm.guest.unused, vm.reported), (None, Reported::Never));
+        let paused = settle(&record(&[("state.state", 3)]), None, last).expect("it is known");
+        assert_eq!((paused.run, paused.actual), (RunState::Suspended, ByteCount::mib(300)));
+    }
+
+    #[test]
+    fn a_live_answer_replaces_the_figures_and_a_gone_vm_is_left_out() {
+        let figures = Figures { actual: Some(ByteCount::mib(256)), ..Figures::default() };
+        let vm = settle(&whole(), Some(Fate::Answered(Ok(figures))), None).expect("it answered");
+        assert_eq!((vm.actual, vm.max), (ByteCount::mib(256), ByteCount::gib(1)));
+        assert_eq!(vm.guest.unused, None, "figures of two moments are not mixed");
+        let gone = Fate::Answered(Err(AskError::Gone));
+        assert_eq!(settle(&whole(), Some(gone), known(RunState::Running).get(&VM)), None);
+    }
+
+    #[test]
+    fn a_bare_record_has_to_be_asked_and_is_left_out_when_nothing_is_known() {
+        let bare = Record::new(VM, "web1");
+        let asked = questions(&bulk(bare.clone(), true), &BTreeSet::new(), &Known::new());
+        assert_eq!(asked, [(VM, Want::Everything)]);
+        assert_eq!(settle(&bare, Some(Fate::Unanswered), None), None);
+    }
+}
