@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Status(commands::status::StatusArgs),
     /// Show the VMs of hosts with their memory
     Vms(commands::vms::VmsArgs),
+    /// Follow the decisions: who gives memory to whom, how much, and why
+    Watch(commands::watch::WatchArgs),
     /// Tell why a VM got what it got
     Explain(commands::explain::ExplainArgs),
     /// Show and change the policy: what is wanted of memory

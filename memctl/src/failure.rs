@@ -217,9 +217,13 @@ fn default_reason(code: Code) -> String {
 }
 
 fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> {
-    let etag = info.and_then(|i| i.metadata.iter().find(|(key, _)| key.contains("etag")));
+    let etag = info.and_then(|i| {
+        i.metadata
+            .get("etag")
+            .or_else(|| i.metadata.get("current_etag"))
+    });
     match (code, etag) {
-        (Code::Aborted, Some((_, etag))) => Some(format!(
+        (Code::Aborted, Some(etag)) => Some(format!(
             "look at the change with `memctl policy history`, then give --if-match {etag}"
         )),
         (Code::Aborted, None) => Some("look at what is in force: memctl policy get".to_owned()),

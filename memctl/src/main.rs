@@ -3,6 +3,7 @@
 
 mod address;
 mod args;
+mod backoff;
 mod client;
 mod commands;
 mod config;
@@ -11,6 +12,7 @@ mod dto;
 mod exit;
 mod failure;
 mod fleet;
+mod follow;
 mod hosts;
 mod output;
 mod policy_keys;
@@ -42,7 +44,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Exit {
     let mut session = match Session::open(cli.global) {
         Ok(session) => session,
-        Err((output, failure)) => return ended_early(&output, Stop::Failed(failure)),
+        Err(refused) => {
+            let (output, failure) = *refused;
+            return ended_early(&output, Stop::Failed(failure));
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -28,7 +28,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Reads the configuration file and settles how to write.
-    pub(crate) fn open(global: Global) -> Result<Self, (Output, Failure)> {
+    pub(crate) fn open(global: Global) -> Result<Self, Box<(Output, Failure)>> {
         let config_path = config::path(global.config.as_deref());
         let loaded = match &config_path {
             Some(path) => Config::load(path, global.config.is_some()),
@@ -37,12 +37,12 @@ impl Session {
         let mut output = output_of(&global, Format::Table);
         let config = match loaded {
             Ok(config) => config,
-            Err(failure) => return Err((output, failure)),
+            Err(failure) => return Err(Box::new((output, failure))),
         };
         if let (None, Some(name)) = (global.output, config.output.as_deref()) {
             match <Format as clap::ValueEnum>::from_str(name, false) {
                 Ok(format) => output = output_of(&global, format),
-                Err(_) => return Err((output, unknown_format(name))),
+                Err(_) => return Err(Box::new((output, unknown_format(name)))),
             }
         }
         Ok(Self {
@@ -60,7 +60,9 @@ impl Session {
             typed: &self.global.hosts,
             all: self.global.all_hosts,
             insecure: self.global.insecure,
-            socket: socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET)),
+            socket: socket
+                .as_deref()
+                .unwrap_or_else(|| Path::new(DEFAULT_SOCKET)),
         };
         let hosts = select(&selection, &self.config)?;
         for host in hosts.iter().filter(|h| h.address.is_exposed()) {

@@ -8,6 +8,7 @@ pub(crate) mod policy;
 pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod vms;
+pub(crate) mod watch;
 
 use std::io;
 
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
     match command {
         Command::Status(args) => status::run(&args, session).await,
         Command::Vms(args) => vms::run(&args, session).await,
+        Command::Watch(args) => watch::run(&args, session).await,
         Command::Explain(args) => explain::run(&args, session).await,
         Command::Policy { command } => policy::run(&command, session).await,
         Command::Mode(args) => mode::run(&args, session).await,

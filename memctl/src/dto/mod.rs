@@ -1,6 +1,7 @@
 //! What memctl writes as JSON and YAML, schema "memctl/v1": names in snake_case, bytes and seconds
 //! as numbers, times in RFC 3339. Made from the wire here and nowhere else; renderers read these.
 
+mod event;
 mod explain;
 mod host;
 mod policy;
@@ -9,8 +10,9 @@ mod vm;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub(crate) use event::{Body, HostNews, ModeEvent, PolicyEvent, Record, Tick, VmChange};
 pub(crate) use explain::Explanation;
-pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
+pub(crate) use host::{HostMemory, ModeName, Pool, Position, Status};
 pub(crate) use policy::{Actor, Policy, PolicyChange, Revision};
 pub(crate) use vm::{Resize, Transfer, Verdict, Vm, VmMemory, VmName};
 

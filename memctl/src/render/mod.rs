@@ -11,6 +11,7 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod version;
 pub(crate) mod vms;
+pub(crate) mod watch;
 pub(crate) mod yaml;
 
 use jiff::tz::TimeZone;

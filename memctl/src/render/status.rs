@@ -38,13 +38,13 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
     let mut cells = vec![
         health(status),
         Cell::text(&*status.mode.0),
-        Cell::number(format!("{}/{}", status.managed_vms, status.total_vms)),
+        Cell::Number(format!("{}/{}", status.managed_vms, status.total_vms)),
         Cell::bytes(pool.map(|p| p.actual_bytes)),
         Cell::bytes(pool.map(|p| p.kept_bytes)),
         Cell::bytes(pool.map(|p| p.reserve_bytes)),
         Cell::bytes(memory.map(|m| m.usable_bytes)),
         Cell::bytes(memory.map(|m| m.total_bytes)),
-        last_tick(status),
+        Cell::figure(status.last_tick_age_seconds.map(format_seconds)),
         Cell::text(&*status.agent_version),
     ];
     if view.wide {
@@ -52,9 +52,9 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
             Cell::text(&*status.algorithm),
             Cell::bytes(pool.and_then(|p| p.limit_bytes)),
             Cell::bytes(pool.map(|p| p.promised_bytes)),
-            Cell::number_or_absent(status.tick),
+            Cell::figure(status.tick.map(|t| t.to_string())),
             Cell::number(status.watchers),
-            Cell::number_or_absent(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
+            Cell::figure(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
             status
                 .caller
                 .as_ref()
@@ -76,14 +76,6 @@ fn health(status: &Status) -> Cell {
         Paint::Warn
     };
     Cell::Painted(status.health.to_ascii_uppercase(), paint)
-}
-
-/// Late is more than three intervals: one tick may take half of its interval and more.
-fn last_tick(status: &Status) -> Cell {
-    let Some(age) = status.last_tick_age_seconds else {
-        return Cell::Absent;
-    };
-    Cell::number(format_seconds(age))
 }
 
 const HEADS: &[&str] = &[

@@ -66,13 +66,13 @@ impl Cell {
     }
 
     /// A number.
-    pub(crate) fn number(number: impl ToString) -> Self {
-        Self::Number(number.to_string())
+    pub(crate) fn number(number: impl Into<u64>) -> Self {
+        Self::Number(number.into().to_string())
     }
 
-    /// A number, where there is one.
-    pub(crate) fn number_or_absent(number: Option<impl ToString>) -> Self {
-        number.map_or(Self::Absent, Self::number)
+    /// A figure already in words ("0.4s"), where there is one.
+    pub(crate) fn figure(figure: Option<String>) -> Self {
+        figure.map_or(Self::Absent, Self::Number)
     }
 
     /// An amount, where there is one.
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn the_host_column_is_there_only_for_several_hosts_and_a_dead_host_is_a_row() {
         let mut table = Table::new(&view(true, false), &["STATE", "VMS"]);
-        table.row("node1", vec![Cell::text("HEALTHY"), Cell::number(3)]);
+        table.row("node1", vec![Cell::text("HEALTHY"), Cell::number(3_u64)]);
         let failure = crate::failure::Failure::new(crate::failure::Code::Unavailable, "R", "m");
         table.failed(&Item::<()>::failed("node2", failure), "STATE");
         let want = "HOST   STATE        VMS\nnode1  HEALTHY        3\nnode2  UNREACHABLE    -\n";

@@ -50,7 +50,7 @@ fn row(vm: &Vm, view: &View) -> Vec<Cell> {
         figure(|m| m.guest_unused_bytes),
         figure(|m| Some(m.min_bytes)),
         figure(|m| Some(m.max_bytes)),
-        Cell::number_or_absent(age),
+        Cell::figure(age),
         verdict.map_or(Cell::Absent, |v| Cell::text(&*v.kind)),
         verdict.map_or(Cell::Absent, |v| Cell::text(&*v.reason)),
     ];

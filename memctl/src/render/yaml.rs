@@ -18,8 +18,8 @@ pub(crate) fn document(value: &impl Serialize) -> Result<String, serde_json::Err
 /// A JSON value whose fields keep their order.
 enum Node {
     Scalar(serde_json::Value),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 fn block(node: &Node, depth: usize, out: &mut String) -> Result<(), serde_json::Error> {
@@ -71,7 +71,7 @@ fn indent(depth: usize, out: &mut String) {
 fn inline(node: &Node) -> Result<String, serde_json::Error> {
     match node {
         Node::Scalar(serde_json::Value::String(text)) => string(text),
-        _ => json::line(node),
+        Node::Scalar(_) | Node::List(_) | Node::Map(_) => json::line(node),
     }
 }
 

@@ -1,0 +1,303 @@
+//! `memctl watch`: follows the decisions of many hosts in one stream, until the end that was asked
+//! for, Ctrl-C, or until no host is left.
+
+use std::future::Future;
+use std::time::Duration;
+
+use agentd_proto::v1;
+use agentd_proto::v1::watch_request::Start;
+use clap::{ArgGroup, Args, ValueEnum};
+use jiff::Timestamp;
+use tokio::io::AsyncWriteExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Ended, Stop, parse_position};
+use crate::dto::{HostNews, Record};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::follow::{News, Plan, follow};
+use crate::hosts::Host;
+use crate::output::{Format, Output};
+use crate::quantity::parse_positive_duration;
+use crate::render::text::safe;
+use crate::render::watch::{Summary, Watch, notice};
+use crate::render::{json, yaml};
+use crate::session::Session;
+
+/// Options of `memctl watch`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("start").multiple(false))]
+pub(crate) struct WatchArgs {
+    /// Only these kinds. May be repeated; commas separate several.
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<Kind>,
+    /// Only what concerns these VMs, by name or UUID. May be repeated; commas separate several.
+    #[arg(long = "vm", value_name = "VM", value_delimiter = ',')]
+    vms: Vec<String>,
+    /// Leave out ticks that decided and ordered nothing.
+    #[arg(long)]
+    only_changes: bool,
+    /// Start with the last so many entries.
+    #[arg(long, value_name = "N", group = "start")]
+    tail: Option<u64>,
+    /// Start with entries that are at most this old.
+    #[arg(long, value_name = "TIME", group = "start", value_parser = parse_positive_duration)]
+    since: Option<Duration>,
+    /// Start behind this entry. One host only.
+    #[arg(long, value_name = "EPOCH:SEQ", group = "start", value_parser = parse_position)]
+    after: Option<v1::Position>,
+    /// Start with the oldest entry that is kept.
+    #[arg(long, group = "start")]
+    oldest: bool,
+    /// End when the past is told; needs one of the options above that say where to start.
+    #[arg(long, requires = "start")]
+    no_follow: bool,
+    /// End after so many entries, quiet ticks included.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after this time.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
+    lasting: Option<Duration>,
+    /// End when the connection is lost.
+    #[arg(long)]
+    no_reconnect: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Ticks: figures, decisions and what became of them.
+    Tick,
+    /// VMs that come, go or change their state.
+    Vm,
+    /// Changes of the policy.
+    Policy,
+    /// Changes of the mode.
+    Mode,
+}
+
+/// Follows every host.
+pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    if args.after.is_some() && hosts.len() > 1 {
+        let what = format!(
+            "--after with {} hosts: each has positions of its own",
+            hosts.len()
+        );
+        return Err(Failure::usage(what)
+            .hint("watch one host, or use --since")
+            .into());
+    }
+    let plan = Plan {
+        request: request(args)?,
+        timeout: session.global.timeout,
+        reconnect: !args.no_reconnect,
+    };
+    let mut tasks = JoinSet::new();
+    let (sender, news) = mpsc::channel(NEWS_IN_FLIGHT);
+    for (number, host) in hosts.iter().enumerate() {
+        tasks.spawn(follow(number, host.clone(), plan.clone(), sender.clone()));
+    }
+    drop(sender);
+    let mut watcher = Watcher::new(session, &hosts, args.count);
+    let ended = until_stopped(watcher.listen(news), args.lasting).await;
+    watcher.summarise();
+    ended
+}
+
+/// Runs `work` until it ends, its time is over or somebody stops us, even while it waits to write.
+async fn until_stopped(work: impl Future<Output = Ended>, lasting: Option<Duration>) -> Ended {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let time_over = async {
+        match lasting {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => Ok(Exit::Interrupted),
+        _ = terminate.recv() => Ok(Exit::Terminated),
+        () = time_over => Ok(Exit::Done),
+        ended = work => ended,
+    }
+}
+
+fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
+    let since = args.since.map(prost_types::Duration::try_from).transpose();
+    let since = since.map_err(|error| Failure::usage(format!("--since: {error}")))?;
+    let start = match (args.tail, since, &args.after, args.oldest) {
+        (Some(tail), ..) => Some(Start::Tail(tail)),
+        (_, Some(since), ..) => Some(Start::Since(since)),
+        (_, _, Some(after), _) => Some(Start::After(after.clone())),
+        (_, _, _, true) => Some(Start::Oldest(true)),
+        (None, None, None, false) => None,
+    };
+    Ok(v1::WatchRequest {
+        start,
+        follow: !args.no_follow,
+        snapshot: !args.no_follow,
+        kinds: args.kinds.iter().map(|kind| kind.wire().into()).collect(),
+        vms: args.vms.clone(),
+        only_changes: args.only_changes,
+        heartbeat_interval: None,
+    })
+}
+
+/// What is known of one host.
+struct Followed {
+    name: String,
+    /// Whether its stream ever stood.
+    was_heard: bool,
+    /// Why it is not, or was last lost.
+    failure: Option<Failure>,
+}
+
+struct Watcher<'a> {
+    output: &'a Output,
+    hosts: Vec<Followed>,
+    lines: Watch,
+    summary: Summary,
+    seen: u64,
+    wanted: Option<u64>,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(session: &'a Session, hosts: &[Host], wanted: Option<u64>) -> Self {
+        let names: Vec<&str> = hosts.iter().map(|h| h.name.as_str()).collect();
+        let followed = names.iter().map(|name| Followed {
+            name: (*name).to_owned(),
+            was_heard: false,
+            failure: None,
+        });
+        Self {
+            output: &session.output,
+            hosts: followed.collect(),
+            lines: Watch::new(session.output.view.clone(), session.global.verbose, &names),
+            summary: Summary::default(),
+            seen: 0,
+            wanted,
+        }
+    }
+
+    /// Takes news until there are enough of them, or no host is left.
+    async fn listen(&mut self, mut news: mpsc::Receiver<(usize, News)>) -> Ended {
+        while let Some((number, news)) = news.recv().await {
+            let Some(record) = self.record(number, news) else {
+                continue;
+            };
+            self.summary.count(&record);
+            self.write(&record).await?;
+            self.seen += u64::from(record.is_entry());
+            if self.wanted.is_some_and(|wanted| self.seen >= wanted) {
+                return Ok(Exit::Done);
+            }
+            // Nobody ever answered: better to say so than to wait for who may never come.
+            if self
+                .hosts
+                .iter()
+                .all(|h| !h.was_heard && h.failure.is_some())
+            {
+                break;
+            }
+        }
+        self.told_failures();
+        let done = self.hosts.iter().filter(|h| h.failure.is_none()).count();
+        Ok(Exit::of_hosts(
+            done,
+            self.hosts.iter().filter_map(|h| h.failure.as_ref()),
+        ))
+    }
+
+    /// Notes what the news say of the host, and makes a record of them.
+    fn record(&mut self, number: usize, news: News) -> Option<Record> {
+        let host = self.hosts.get_mut(number)?;
+        let (state, retry_in, error) = match news {
+            News::Message(message) => {
+                host.was_heard = true;
+                host.failure = None;
+                return Record::new(&host.name, *message);
+            }
+            News::Lost { failure, retry_in } => ("reconnecting", Some(retry_in), Some(failure)),
+            News::Ended(result) => ("ended", None, result.err()),
+        };
+        host.failure.clone_from(&error);
+        let retry_in_seconds = retry_in.map(|d| d.as_secs_f64());
+        let news = HostNews {
+            state,
+            retry_in_seconds,
+            error,
+        };
+        Some(Record::of_host(&host.name, Timestamp::now(), news))
+    }
+
+    async fn write(&mut self, record: &Record) -> Result<(), Stop> {
+        let text = match self.output.format {
+            Format::Json | Format::Jsonl => {
+                format!("{}\n", json::line(record).map_err(std::io::Error::from)?)
+            }
+            Format::Yaml => yaml::document(record).map_err(std::io::Error::from)?,
+            Format::Name => self.position(record),
+            Format::Table | Format::Wide => self.lines.text(record),
+        };
+        if !self.output.is_for_programs()
+            && let Some(text) = notice(record)
+            && self.hosts.iter().any(|h| h.was_heard)
+        {
+            self.output.notice(&text)?;
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        // Not the blocking stdout: whoever does not read must not keep Ctrl-C from working.
+        let mut stdout = tokio::io::stdout();
+        stdout.write_all(text.as_bytes()).await?;
+        stdout.flush().await?;
+        Ok(())
+    }
+
+    fn position(&self, record: &Record) -> String {
+        let Some(position) = record.position.as_ref().filter(|_| record.is_entry()) else {
+            return String::new();
+        };
+        match self.output.view.many_hosts {
+            true => format!("{}/{}\n", safe(&record.host), safe(&position.to_string())),
+            false => format!("{}\n", safe(&position.to_string())),
+        }
+    }
+
+    fn told_failures(&self) {
+        let failed = self
+            .hosts
+            .iter()
+            .filter_map(|h| Some((&h.name, h.failure.as_ref()?)));
+        for (name, failure) in failed.filter(|_| !self.output.is_for_programs()) {
+            // Told in vain is told all the same.
+            let _ = self.output.host_failed(name, failure);
+        }
+    }
+
+    fn summarise(&self) {
+        if self.hosts.iter().any(|h| h.was_heard) {
+            let _ = self.output.notice(&self.summary.text(&self.output.view));
+        }
+    }
+}
+
+impl Kind {
+    fn wire(self) -> v1::EventKind {
+        match self {
+            Self::Tick => v1::EventKind::Tick,
+            Self::Vm => v1::EventKind::Vm,
+            Self::Policy => v1::EventKind::Policy,
+            Self::Mode => v1::EventKind::Mode,
+        }
+    }
+}
+
+/// News that wait to be written, of all hosts together; then the hosts' streams wait.
+const NEWS_IN_FLIGHT: usize = 64;

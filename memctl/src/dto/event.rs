@@ -1,0 +1,286 @@
+//! DTOs of the event stream: one record for each line of `memctl watch`.
+
+use agentd_proto::v1;
+use agentd_proto::v1::watch_response::Body as Wire;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::vm::state_name;
+use super::{
+    Actor, HostMemory, ModeName, PolicyChange, Pool, Position, Resize, Revision, Time, Transfer,
+    Vm, VmName, lower, seconds, time,
+};
+use crate::failure::Failure;
+
+/// One record.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record {
+    /// What it is: "tick", "vm", "policy", "mode" for entries of the log; "hello", "snapshot",
+    /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed.
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) host: String,
+    #[serde(flatten)]
+    pub(crate) position: Option<Position>,
+    pub(crate) time: Option<Time>,
+    /// The host's monotonic clock, since the start of the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) monotonic_seconds: Option<f64>,
+    #[serde(flatten)]
+    pub(crate) body: Body,
+}
+
+/// What a record tells.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Body {
+    Hello(Hello),
+    Snapshot(Box<Snapshot>),
+    Gap(Gap),
+    Heartbeat {},
+    GoingAway {
+        reason: String,
+        reconnect_after_seconds: Option<f64>,
+    },
+    Tick(Box<Tick>),
+    Vm(VmChange),
+    Policy(PolicyEvent),
+    Mode(ModeEvent),
+    Host(HostNews),
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Hello {
+    pub(crate) agent_version: String,
+    pub(crate) name: String,
+    pub(crate) oldest: Option<Position>,
+    pub(crate) newest: Option<Position>,
+    pub(crate) ring_capacity_bytes: u64,
+    pub(crate) heartbeat_interval_seconds: Option<f64>,
+    pub(crate) resume_failed: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    pub(crate) mode: ModeName,
+    pub(crate) memory: Option<HostMemory>,
+    pub(crate) pool: Option<Pool>,
+    pub(crate) policy: Option<Revision>,
+    pub(crate) vms: Vec<Vm>,
+    pub(crate) continued: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Gap {
+    /// "slow_consumer", "expired", "restarted", "dropped".
+    pub(crate) reason: String,
+    pub(crate) first: Option<Position>,
+    pub(crate) last: Option<Position>,
+    pub(crate) missed: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Tick {
+    pub(crate) tick: u64,
+    pub(crate) took_seconds: Option<f64>,
+    pub(crate) mode: ModeName,
+    pub(crate) algorithm: String,
+    pub(crate) policy_revision: u64,
+    pub(crate) offset: Option<u64>,
+    /// Why the hypervisor could not be read; "" when it could.
+    pub(crate) error: String,
+    pub(crate) memory: Option<HostMemory>,
+    pub(crate) pool: Option<Pool>,
+    pub(crate) transfers: Vec<Transfer>,
+    pub(crate) resizes: Vec<Resize>,
+    pub(crate) vms: Vec<Vm>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct VmChange {
+    pub(crate) vm: VmName,
+    /// Null when the VM has just come.
+    pub(crate) previous_state: Option<String>,
+    /// Null when the VM is gone.
+    pub(crate) state: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyEvent {
+    pub(crate) revision: u64,
+    pub(crate) etag: String,
+    pub(crate) actor: Option<Actor>,
+    pub(crate) reason: String,
+    pub(crate) revert_time: Option<Time>,
+    pub(crate) changes: Vec<PolicyChange>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ModeEvent {
+    pub(crate) previous_mode: ModeName,
+    pub(crate) mode: ModeName,
+    pub(crate) actor: Option<Actor>,
+    pub(crate) reason: String,
+}
+
+/// What memctl noticed of a host.
+#[derive(Debug, Serialize)]
+pub(crate) struct HostNews {
+    /// "reconnecting" or "ended".
+    pub(crate) state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_in_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Failure>,
+}
+
+impl Record {
+    /// From the wire. None for a body that this memctl does not know.
+    pub(crate) fn new(host: &str, wire: v1::WatchResponse) -> Option<Self> {
+        let (kind, body) = body(wire.body?);
+        let monotonic = std::time::Duration::from_nanos(wire.monotonic_ns).as_secs_f64();
+        Some(Self {
+            kind,
+            host: host.to_owned(),
+            position: wire.position.map(Into::into),
+            time: time(wire.time),
+            monotonic_seconds: (wire.monotonic_ns > 0).then_some(monotonic),
+            body,
+        })
+    }
+
+    /// Something that memctl itself noticed.
+    pub(crate) fn of_host(host: &str, now: Timestamp, news: HostNews) -> Self {
+        Self {
+            kind: "host",
+            host: host.to_owned(),
+            position: None,
+            time: Some(Time(now)),
+            monotonic_seconds: None,
+            body: Body::Host(news),
+        }
+    }
+
+    /// Whether it is an entry of the agent's log.
+    pub(crate) fn is_entry(&self) -> bool {
+        matches!(
+            self.body,
+            Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_)
+        )
+    }
+}
+
+fn body(wire: Wire) -> (&'static str, Body) {
+    match wire {
+        Wire::Hello(hello) => ("hello", Body::Hello(hello.into())),
+        Wire::Snapshot(snapshot) => ("snapshot", Body::Snapshot(Box::new(snapshot.into()))),
+        Wire::Gap(gap) => ("gap", Body::Gap(gap.into())),
+        Wire::Heartbeat(_) => ("heartbeat", Body::Heartbeat {}),
+        Wire::GoingAway(farewell) => {
+            let reconnect_after_seconds = seconds(farewell.reconnect_after);
+            (
+                "going_away",
+                Body::GoingAway {
+                    reason: farewell.reason,
+                    reconnect_after_seconds,
+                },
+            )
+        }
+        Wire::Tick(tick) => ("tick", Body::Tick(Box::new(tick.into()))),
+        Wire::VmChanged(change) => ("vm", Body::Vm(change.into())),
+        Wire::PolicyChanged(change) => ("policy", Body::Policy(change.into())),
+        Wire::ModeChanged(change) => ("mode", Body::Mode(change.into())),
+    }
+}
+
+impl From<v1::Hello> for Hello {
+    fn from(wire: v1::Hello) -> Self {
+        Self {
+            agent_version: wire.agent_version,
+            name: wire.host,
+            oldest: wire.oldest.map(Into::into),
+            newest: wire.newest.map(Into::into),
+            ring_capacity_bytes: wire.ring_capacity_bytes,
+            heartbeat_interval_seconds: seconds(wire.heartbeat_interval),
+            resume_failed: wire.resume_failed,
+        }
+    }
+}
+
+impl From<v1::Snapshot> for Snapshot {
+    fn from(wire: v1::Snapshot) -> Self {
+        Self {
+            mode: ModeName::new(wire.mode()),
+            memory: wire.memory.map(Into::into),
+            pool: wire.pool.map(Into::into),
+            policy: wire.policy.map(Into::into),
+            vms: wire.vms.into_iter().map(Into::into).collect(),
+            continued: wire.continued,
+        }
+    }
+}
+
+impl From<v1::Gap> for Gap {
+    fn from(wire: v1::Gap) -> Self {
+        Self {
+            reason: lower(wire.reason().as_str_name(), "GAP_REASON_"),
+            first: wire.first.map(Into::into),
+            last: wire.last.map(Into::into),
+            missed: wire.missed,
+        }
+    }
+}
+
+impl From<v1::Tick> for Tick {
+    fn from(wire: v1::Tick) -> Self {
+        Self {
+            mode: ModeName::new(wire.mode()),
+            tick: wire.tick,
+            took_seconds: seconds(wire.took),
+            algorithm: wire.algorithm,
+            policy_revision: wire.policy_revision,
+            offset: wire.offset,
+            error: wire.error,
+            memory: wire.memory.map(Into::into),
+            pool: wire.pool.map(Into::into),
+            transfers: wire.transfers.into_iter().map(Into::into).collect(),
+            resizes: wire.resizes.into_iter().map(Into::into).collect(),
+            vms: wire.vms.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::VmChanged> for VmChange {
+    fn from(wire: v1::VmChanged) -> Self {
+        let known = |state| Some(state_name(state)).filter(|name| !name.is_empty());
+        Self {
+            previous_state: known(wire.previous_state()),
+            state: known(wire.state()),
+            vm: wire.vm.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl From<v1::PolicyChanged> for PolicyEvent {
+    fn from(wire: v1::PolicyChanged) -> Self {
+        Self {
+            revision: wire.revision,
+            etag: wire.etag,
+            actor: wire.actor.map(Into::into),
+            reason: wire.reason,
+            revert_time: time(wire.revert_time),
+            changes: wire.changes.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::ModeChanged> for ModeEvent {
+    fn from(wire: v1::ModeChanged) -> Self {
+        Self {
+            previous_mode: ModeName::new(wire.previous_mode()),
+            mode: ModeName::new(wire.mode()),
+            actor: wire.actor.map(Into::into),
+            reason: wire.reason,
+        }
+    }
+}
