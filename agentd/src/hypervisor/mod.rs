@@ -3,6 +3,8 @@
 //! Two adapters stand behind it, `libvirt` and `sim`; `contract` holds both to what is promised
 //! here. Only the tick, through `apply`, orders anything.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 pub mod libvirt;
 pub mod sim;
 
@@ -88,7 +90,7 @@ pub enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is no connection.
-    #[error("cannot reach {uri}: {problem}; {remedy}; trying again in {retry:?}")]
+    #[error("cannot reach {uri}: {problem}; {remedy}; trying again in {retry:.1?}")]
     Unreachable {
         /// What was tried.
         uri: String,

@@ -207,7 +207,7 @@ impl OpenError {
         {
             "run agentd as root or as a member of the group libvirt"
         } else if problem.contains("Failed to connect socket") {
-            "is libvirtd or virtqemud running? see: systemctl status libvirtd virtqemud.socket"
+            RUNNING
         } else if is(error, ErrorNumber::NoConnect) || is(error, ErrorNumber::InvalidArg) {
             "is the URI right? a usual one is qemu:///system"
         } else {
@@ -219,5 +219,8 @@ impl OpenError {
 
 /// By when to ask again, in eighths of the time there is. The last eighth is for single VMs.
 const ATTEMPTS: [u32; 4] = [4, 5, 6, 7];
+/// What to do where nobody listens.
+pub(super) const RUNNING: &str = "is libvirtd or virtqemud running, and the URI right? see: \
+    systemctl status libvirtd virtqemud.socket";
 const CLOSING: Duration = Duration::from_secs(1);
 const REPORT: &str = "agentd cannot work like this: see its log and the limits of its process";

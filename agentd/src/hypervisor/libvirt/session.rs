@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     backoff::Backoff,
-    link::{Link, OpenError},
+    link::{Link, OpenError, RUNNING},
 };
 use crate::{clock::Clock, hypervisor::ReadError};
 
@@ -164,7 +164,5 @@ fn dice() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-const RUNNING: &str =
-    "is libvirtd or virtqemud running? see: systemctl status libvirtd virtqemud.socket";
 const HUNG: &str = "libvirtd accepts connections but does not answer: restart it";
 const THREADS: &str = "see the limits of its process";

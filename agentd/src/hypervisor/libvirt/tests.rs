@@ -1,13 +1,20 @@
 //! The adapter on `test:///default`, the world that libvirt carries in itself.
 //!
-//! All connections of a process see the same one, so these tests take turns.
+//! All connections of a process see the same one, so the tests that need it take turns.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    fs,
+    os::unix::net::UnixListener,
+    sync::{Mutex, MutexGuard},
+};
 
 use agentd_core::sample::{Reported, RunState};
 
 use super::{line::lock, *};
-use crate::clock::RealClock;
+use crate::{
+    clock::RealClock,
+    hypervisor::contract::{Subject, hold},
+};
 
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -19,13 +26,28 @@ fn adapter(uri: &str) -> Libvirt {
     Libvirt::new(config, RealClock::start())
 }
 
+fn read(libvirt: &mut Libvirt) -> Result<Reading, ReadError> {
+    libvirt.read(&BTreeSet::new(), TIMEOUT)
+}
+
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[test]
+fn keeps_the_contract() {
+    let _turn = turn();
+    hold(&mut Subject {
+        hypervisor: &mut adapter("test:///default"),
+        clock: &*RealClock::start(),
+        timeout: TIMEOUT,
+        settle: Duration::from_secs(60),
+    });
+}
 
 #[test]
 fn reads_what_libvirt_has() {
     let _turn = turn();
     let mut libvirt = adapter("test:///default");
-    let reading = libvirt.read(&BTreeSet::new(), TIMEOUT).expect("a reading");
+    let reading = read(&mut libvirt).expect("a reading");
     let [vm] = &reading.vms[..] else { panic!("{reading:?}") };
     assert_eq!(&*vm.name, "test");
     assert_eq!(vm.id.to_string(), "6695eb01-f6a4-8304-79aa-97f2502e193f");
@@ -35,4 +57,112 @@ fn reads_what_libvirt_has() {
     assert_eq!(vm.reported, Reported::At(627_319_920));
     assert!(reading.host.usable < reading.host.total);
     assert!(!libvirt.take_reconnected());
+}
+
+#[test]
+fn a_paused_vm_is_suspended_and_one_that_is_shut_off_is_gone() {
+    let _turn = turn();
+    let mut libvirt = adapter("test:///default");
+    let vm = read(&mut libvirt).expect("a reading").vms.remove(0).id;
+    let connect = virt::connect::Connect::open(Some("test:///default")).expect("a connection");
+    let domain = connect.lookup_domain_by_name("test").expect("the VM");
+    domain.suspend().expect("it runs");
+    let paused = read(&mut libvirt);
+    domain.resume().expect("it is paused");
+    domain.destroy().expect("it runs");
+    let target = ByteCount::gib(1);
+    let gone = (
+        read(&mut libvirt),
+        libvirt.set_targets(&[Target { vm, target }], TIMEOUT),
+        libvirt.read_actuals(&[vm], TIMEOUT),
+    );
+    domain.create().expect("it is shut off");
+    let paused = paused.expect("a reading");
+    assert_eq!((paused.vms[0].run, paused.vms[0].actual), (RunState::Suspended, ByteCount::gib(2)));
+    assert_eq!(gone.0.expect("a reading").vms, []);
+    assert_eq!((gone.1, gone.2), (vec![Answer::VmGone], vec![]));
+    assert_eq!(read(&mut libvirt).expect("a reading").vms.len(), 1);
+}
+
+#[test]
+fn an_order_in_parts_of_a_kib_is_refused() {
+    let _turn = turn();
+    let mut libvirt = adapter("test:///default");
+    let vm = read(&mut libvirt).expect("a reading").vms[0].id;
+    let target = ByteCount::bytes((1 << 30) + 1);
+    let answers = libvirt.set_targets(&[Target { vm, target }], TIMEOUT);
+    assert_eq!(answers, [Answer::Refused("1073741825 bytes are no whole KiB".to_owned())]);
+}
+
+#[test]
+fn without_a_libvirt_it_says_what_was_tried_and_what_to_do() {
+    let uri = "qemu+unix:///system?socket=/nowhere/libvirt-sock";
+    let mut libvirt = adapter(uri);
+    let error = read(&mut libvirt).expect_err("there is none").to_string();
+    for part in [uri, "/nowhere/libvirt-sock", "systemctl status", "trying again in"] {
+        assert!(error.contains(part), "no {part} in: {error}");
+    }
+    let vm = VmId::from_bytes([1; 16]);
+    let answers = libvirt.set_targets(&[Target { vm, target: ByteCount::gib(1) }], TIMEOUT);
+    assert_eq!(answers, [Answer::Refused(format!("there is no connection to {uri}"))]);
+    assert_eq!(libvirt.read_actuals(&[vm], TIMEOUT), []);
+}
+
+#[test]
+fn a_uri_that_makes_no_sense_is_called_so() {
+    let error = read(&mut adapter("system")).expect_err("no such driver").to_string();
+    assert!(
+        error.contains("cannot reach system:") && error.contains("is the URI right?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_libvirt_that_does_not_answer_holds_up_neither_a_reading_nor_a_stop() {
+    let folder = std::env::temp_dir().join(format!("agentd-mute-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let socket = folder.join("socket");
+    let _mute = UnixListener::bind(&socket).expect("a socket");
+    let mut libvirt = adapter(&format!("qemu+unix:///system?socket={}", socket.display()));
+    for _ in 0..3 {
+        let error = libvirt.read(&BTreeSet::new(), Duration::from_millis(50));
+        let error = error.expect_err("nobody answers").to_string();
+        assert!(error.contains("no answer to the attempt to connect"), "{error}");
+    }
+    drop(libvirt);
+    fs::remove_dir_all(&folder).expect("the folder");
+}
+
+#[test]
+fn an_unreadable_host_is_named() {
+    let meminfo = PathBuf::from("/nowhere/meminfo");
+    let uri = "test:///default".to_owned();
+    let config = LibvirtConfig { uri, meminfo, ..LibvirtConfig::default() };
+    let error = read(&mut Libvirt::new(config, RealClock::start())).expect_err("no such file");
+    assert!(error.to_string().contains("the host's memory from /nowhere/meminfo: "), "{error}");
+}
+
+/// Unfreed records would grow the process by 359 bytes a call and VM: by 7 MiB here.
+#[test]
+fn bulk_statistics_leave_nothing_behind() {
+    let _turn = turn();
+    ffi::start_event_loop().expect("the event loop");
+    let connection = ffi::Connection::open("test:///default").expect("a connection");
+    let ask = |times| {
+        for _ in 0..times {
+            assert_eq!(connection.all_stats().expect("statistics").len(), 1);
+        }
+    };
+    ask(2_000);
+    let before = resident_kib();
+    ask(20_000);
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 3 * 1024, "20000 calls took {grown} KiB");
+}
+
+fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("this process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+    let number = line.split_whitespace().nth(1).expect("a number");
+    number.parse().expect("a number")
 }
