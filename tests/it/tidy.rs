@@ -1,0 +1,200 @@
+//! The rules of the house, held by tests: which layer knows what, how long a file may be, which
+//! words are used, and that the pages in docs/ are true.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+#[test]
+fn the_core_depends_on_nothing() {
+    let manifest = read("agentd/core/Cargo.toml");
+    let dependencies = section(&manifest, "[dependencies]");
+    assert_eq!(dependencies, ["thiserror.workspace = true"]);
+    let manifest = read("memctl/Cargo.toml");
+    let dependencies = section(&manifest, "[dependencies]");
+    assert!(
+        !dependencies
+            .iter()
+            .any(|line| line.starts_with("agentd.") || line.starts_with("agentd-core")),
+        "memctl knows the wire alone"
+    );
+}
+
+#[test]
+fn layers_point_one_way() {
+    let rules: &[(&str, &[&str], &[&str])] = &[
+        // what, where it may stand, and where it is looked for
+        ("unsafe ", &["agentd/src/hypervisor/libvirt/ffi"], &["agentd", "memctl", "proto"]),
+        ("virt::", &["agentd/src/hypervisor/libvirt/"], &["agentd", "memctl"]),
+        ("virt_sys", &["agentd/src/hypervisor/libvirt/"], &["agentd", "memctl"]),
+        ("agentd_proto", &["agentd/src/server/", "agentd/tests/"], &["agentd"]),
+        ("tonic", &["agentd/src/server/", "agentd/tests/"], &["agentd"]),
+        (".set_targets(", &["agentd/src/apply.rs", "agentd/src/hypervisor/"], &["agentd"]),
+        ("Instant::now", &["agentd/src/clock.rs", "benches/"], &["agentd/src", "agentd/core"]),
+        ("SystemTime::now", &["agentd/src/clock.rs", "benches/"], &["agentd/src", "agentd/core"]),
+        ("hypervisor::", &[], &["agentd/src/server"]),
+        (
+            "_kib",
+            &["agentd/core/src/bytes.rs", "agentd/src/hypervisor/libvirt/"],
+            &["agentd/src", "agentd/core/src"],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (what, allowed, places) in rules {
+        for file in sources().iter().filter(|file| places.iter().any(|p| file.starts_with(p))) {
+            if allowed.iter().any(|place| file.contains(place)) {
+                continue;
+            }
+            let code = code_of(&read(file));
+            if code.lines().any(|line| line.contains(what)) {
+                wrong.push(format!("{file} uses {what}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_stay_readable() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .map(|file| (read(&file).lines().count(), file))
+        .filter(|(lines, _)| *lines > 600)
+        .collect();
+    assert!(long.is_empty(), "more than 600 lines: {long:?}");
+    let silent: Vec<_> =
+        sources().into_iter().filter(|file| !read(file).trim_start().starts_with("//!")).collect();
+    assert!(silent.is_empty(), "files that do not say what they are: {silent:?}");
+}
+
+#[test]
+fn one_word_for_one_thing() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        if file == "tests/it/tidy.rs" {
+            continue;
+        }
+        for (number, line) in read(&file).lines().enumerate() {
+            let mut object =
+                |why: &str| wrong.push(format!("{file}:{}: {why}: {line}", number + 1));
+            let lower = line.to_lowercase();
+            if lower.contains("inflate") || lower.contains("deflate") {
+                let libvirt = file.contains("libvirt") || file.starts_with("tests/");
+                if !libvirt {
+                    object("grow and shrink are the words");
+                }
+            }
+            for noun in ["Manager", "Helper", "Util", "Handler"] {
+                let named = |kind: &str| line.contains(&format!("{kind} ")) && line.contains(noun);
+                if ["struct", "enum", "trait"].iter().any(|kind| named(kind)) {
+                    object("says nothing");
+                }
+            }
+            for left in ["todo!(", "unimplemented!(", "FIXME", "dbg!("] {
+                if line.contains(left) {
+                    object("is not finished");
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Every path that the page names is there, and every test that it names as the holder of an
+/// invariant is a test.
+#[test]
+fn the_architecture_page_is_true() {
+    let page = read("docs/ARCHITECTURE.md");
+    let tests: BTreeSet<String> = sources().iter().flat_map(|file| tests_of(&read(file))).collect();
+    let invariants = page.split("## Invariants").nth(1).expect("the page lists the invariants");
+    let invariants = invariants.split("\n## ").next().unwrap_or_default();
+    let named: Vec<&str> = invariants
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains("::"))
+        .filter_map(|name| name.rsplit("::").next())
+        .collect();
+    assert!(named.len() >= 8, "the invariants name their tests: {named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    assert!(missing.is_empty(), "no such test: {missing:?}");
+
+    let table =
+        page.split("## Where things are").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let mut paths = BTreeSet::new();
+    for row in table.unwrap_or_default().lines().filter(|line| line.starts_with("| `")) {
+        let first = row.split('|').nth(1).unwrap_or_default();
+        let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
+        let folder = Path::new(names[0]).parent().unwrap_or(Path::new("")).to_path_buf();
+        paths.insert(PathBuf::from(names[0].replace("*.proto", "event.proto")));
+        paths.extend(names[1..].iter().map(|name| folder.join(name)));
+    }
+    let missing: Vec<_> = paths.iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "no such path: {missing:?}");
+}
+
+/// Every reason that a verdict can have is explained to the operator.
+#[test]
+fn every_reason_is_in_the_operators_book() {
+    let book = read("docs/OPERATING.md");
+    let verdicts = read("agentd/core/src/verdict.rs");
+    let names = verdicts.lines().filter_map(|line| line.split("=> \"").nth(1)?.split('"').next());
+    let names: Vec<&str> =
+        names.filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_')).collect();
+    assert!(names.len() >= 17, "{names:?}");
+    let missing: Vec<_> =
+        names.iter().filter(|name| !book.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/OPERATING.md does not explain {missing:?}");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live in the workspace").into()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust file of the workspace, by its path from the root.
+fn sources() -> Vec<String> {
+    let mut files = Vec::new();
+    let mut folders = ["agentd", "memctl", "proto", "tests"].map(|name| root().join(name)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the workspace").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let short = path.strip_prefix(root()).expect("below the root");
+                files.push(short.to_string_lossy().into_owned());
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The code of a file without its comments and without its inline tests.
+fn code_of(text: &str) -> String {
+    let production = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code = production.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.collect::<Vec<_>>().join("\n")
+}
+
+fn tests_of(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let named = lines.iter().filter_map(|line| {
+        let rest = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))?;
+        Some(rest.split('(').next().unwrap_or_default().to_owned())
+    });
+    named.collect()
+}
+
+/// The lines of one section of a manifest.
+fn section<'a>(manifest: &'a str, head: &str) -> Vec<&'a str> {
+    let body = manifest.split(head).nth(1).unwrap_or_default();
+    let lines = body.lines().skip(1).take_while(|line| !line.starts_with('['));
+    lines.filter(|line| !line.trim().is_empty()).collect()
+}
