@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs what this project needs on a fresh Debian 12 or 13 beside a Rust toolchain, and only what is
 # missing: `install.sh build` for building agentd, `install.sh` for the tests and the lab too.
-# The lab starts a libvirtd of its own, so the packages that would start one on this machine are not among them.
 set -eu
 
 build="gcc libc6-dev libvirt-dev make pkg-config"

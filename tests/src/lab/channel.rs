@@ -1,5 +1,6 @@
-//! The line by which a test tells a VM what to do: the VM's second serial port, a socket on the host.
+//! The line by which a test tells a VM what to do: a virtio serial port in the VM, a socket on the host.
 //!
+//! An emulated UART would lose letters while the VM is short of memory; this waits until the VM takes them.
 //! An order gets a number and, sooner or later, one answer with that number. Orders that take long run in
 //! the VM's background, so answers come in any order; answers nobody has asked for yet are kept.
 
@@ -133,7 +134,7 @@ const ANSWERS_KEPT: usize = 256;
 /// Far over the longest answer, that of `meminfo`.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// A VM that does not read its serial port for so long is stopped.
+/// A VM that does not read its port for so long is frozen.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A read timeout of zero would mean for ever.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first process of a lab VM. Brings the VM up, says READY on the console, then obeys orders from the
-# second serial port: a line `TAG VERB ARGS` gets exactly one line `TAG ok TEXT` or `TAG failed TEXT`.
+# The first process of a lab VM. Brings the VM up, says READY on the console, then obeys orders from its
+# virtio serial port: a line `TAG VERB ARGS` gets exactly one line `TAG ok TEXT` or `TAG failed TEXT`.
 # It decides nothing and gives up nothing by itself: what a VM does is what its test asked for.
 
 export PATH=/bin
@@ -137,9 +137,13 @@ obey() {
     esac
 }
 
-exec 3<>/dev/ttyS1 4</dev/vda
-stty raw -echo <&3
+until [ -e /dev/vport0p1 ]; do usleep 10000; done
+exec 3<>/dev/vport0p1 4</dev/vda
 echo "READY $(cut -d ' ' -f 1 /proc/uptime)"
-while read -r tag verb first second third <&3; do
-    obey "$tag" "$verb" "$first" "$second" "$third"
+while :; do
+    while read -r tag verb first second third <&3; do
+        obey "$tag" "$verb" "$first" "$second" "$third"
+    done
+    # The line ends when nobody listens on the host, and goes on when somebody does.
+    usleep 50000
 done

@@ -34,8 +34,10 @@ namespaces = []
 stdio_handler = "file"
 CONF
 
-# Replaces a file of /etc by stdin, in here only.
+# Replaces a file of /etc by stdin, in here only. A mount needs something to lie on: a minimal system has
+# no hosts file, and gets an empty one.
 replace() {
+    [ -e "/etc/$1" ] || : >"/etc/$1"
     cat >"/run/lab/etc-$1"
     mount --bind "/run/lab/etc-$1" "/etc/$1"
 }

@@ -111,10 +111,10 @@ fn download(package: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks the kernel and two folders of drivers, not the hundred others.
+/// Unpacks the kernel and three folders of drivers, not the hundred others.
 fn unpack(folder: &Path, unpacked: &Path) -> Result<()> {
     let script = r#"mkdir -p "$2" && dpkg-deb --fsys-tarfile "$1"/*.deb |
-        tar -x -C "$2" --wildcards '*/vmlinuz-*' '*/drivers/virtio/*' '*/virtio_blk.ko*'"#;
+        tar -x -C "$2" --wildcards '*/vmlinuz-*' '*/drivers/virtio/*' '*/drivers/block/*' '*/drivers/char/*'"#;
     let (from, to) = (folder.to_string_lossy(), unpacked.to_string_lossy());
     shell::run("sh", &["-c", script, "sh", &from, &to], FETCH_LIMIT)?;
     Ok(())
@@ -201,7 +201,7 @@ fn archive_of(kernel: &Path) -> Result<Vec<u8>> {
 }
 
 /// In the order in which they must be loaded; what a kernel has built in is skipped.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
@@ -209,13 +209,14 @@ const MODULES: [&str; 7] = [
     "virtio_pci",
     "virtio_balloon",
     "virtio_blk",
+    "virtio_console",
 ];
 
 /// Depends on whatever cloud kernel is current: small, with serial console and virtio.
 const KERNEL_META: &str = "linux-image-cloud-amd64";
 
-/// What folders of kernels in the cache begin with.
-const KERNEL_PREFIX: &str = "kernel-";
+/// What folders of kernels in the cache begin with; the number changes with what is taken from a package.
+const KERNEL_PREFIX: &str = "kernel2-";
 
 /// Where Debian's `busybox-static` puts it.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";

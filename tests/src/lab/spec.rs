@@ -145,7 +145,8 @@ impl VmSpec {
   <devices>
     <controller type='usb' model='none'/>
     <serial type='file'><source path='{console}' append='on'/><target port='0'/></serial>
-    <serial type='unix'><source mode='bind' path='{channel}'/><target port='1'/></serial>
+    <channel type='unix'><source mode='bind' path='{channel}'/>
+      <target type='virtio' name='lab'/></channel>
 ",
             name = self.name,
             uuid = self.uuid,
