@@ -8,4 +8,6 @@ pub mod clock;
 pub mod control;
 pub mod event;
 pub mod hypervisor;
+pub mod publish;
+pub mod record;
 pub mod tick;

@@ -1,0 +1,146 @@
+//! What agentd shows of itself: the latest state, the event log's newest entries, and what is
+//! wrong now.
+//!
+//! The last step of a tick. Writers never wait for readers: the state is swapped, the [`Ring`]
+//! overwrites. Nothing here knows the wire or the disk.
+
+mod conditions;
+mod entry;
+mod ring;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+
+pub use conditions::{Condition, Conditions};
+pub use entry::{Entry, Epoch, Kind, Position, Stamp};
+pub use ring::{Missing, Next, Ring, Span, Why};
+
+use crate::{clock::Clock, event::TickRecord};
+
+/// What agentd shows of itself.
+#[derive(Debug)]
+pub struct Publisher {
+    clock: Arc<dyn Clock>,
+    epoch: Epoch,
+    ring: Ring,
+    latest: ArcSwapOption<Latest>,
+    logged: ArcSwapOption<Logged>,
+    conditions: Conditions,
+}
+
+/// The last finished tick.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The tick.
+    pub record: Arc<TickRecord>,
+    /// When it finished, monotonic since the start of agentd.
+    pub finished: Duration,
+    /// The last tick that could read the hypervisor, which is the same one where all is well.
+    pub seen: Option<Arc<TickRecord>>,
+}
+
+/// The last tick that could read the hypervisor and has its place in the log.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// Its place.
+    pub position: Position,
+    /// The tick.
+    pub record: Arc<TickRecord>,
+}
+
+impl Publisher {
+    /// Shows nothing yet; the log's newest entries may take so many bytes.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, ring_bytes: usize) -> Self {
+        Self {
+            clock,
+            epoch: Epoch::random(),
+            ring: Ring::new(ring_bytes),
+            latest: ArcSwapOption::empty(),
+            logged: ArcSwapOption::empty(),
+            conditions: Conditions::default(),
+        }
+    }
+
+    /// Names this run of the log.
+    #[must_use]
+    pub const fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The position with this seq.
+    #[must_use]
+    pub fn position(&self, seq: u64) -> Position {
+        Position { epoch: self.epoch.clone(), seq }
+    }
+
+    /// The newest entries of the log.
+    #[must_use]
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The last finished tick; `None` before the first.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Latest>> {
+        self.latest.load_full()
+    }
+
+    /// The last tick that has its place in the log and could read the hypervisor.
+    #[must_use]
+    pub fn logged(&self) -> Option<Arc<Logged>> {
+        self.logged.load_full()
+    }
+
+    /// What is wrong or unusual now.
+    #[must_use]
+    pub const fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    /// Says that something is wrong; where it was said before, only the message changes.
+    pub fn raise(&self, reason: &'static str, message: String) {
+        self.conditions.raise(reason, message, self.clock.wall());
+    }
+
+    /// Says that something is right again. True where it was wrong.
+    pub fn clear(&self, reason: &'static str) -> bool {
+        self.conditions.clear(reason)
+    }
+
+    /// Time since the last tick finished; `None` before the first.
+    #[must_use]
+    pub fn last_tick_age(&self) -> Option<Duration> {
+        let latest = self.latest()?;
+        Some(self.clock.now().saturating_sub(latest.finished))
+    }
+
+    /// Shows a finished tick as the latest. Called for one tick at a time.
+    pub(crate) fn show(&self, record: Arc<TickRecord>) {
+        let finished = self.clock.now();
+        let seen = if record.sample.is_some() {
+            Some(Arc::clone(&record))
+        } else {
+            self.latest().and_then(|before| before.seen.clone())
+        };
+        self.latest.store(Some(Arc::new(Latest { record, finished, seen })));
+    }
+
+    /// Now, by both clocks.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { wall: self.clock.wall(), monotonic: self.clock.now() }
+    }
+
+    /// Notes the place that a tick got in the log.
+    pub(crate) fn show_logged(&self, position: Position, record: Arc<TickRecord>) {
+        if record.sample.is_some() {
+            let logged = Logged { position, record };
+            self.logged.store(Some(Arc::new(logged)));
+        }
+    }
+}
+
+/// What the ring may hold unless the config says otherwise: about a day of one tick a second on a
+/// host with two VMs.
+pub const DEFAULT_RING_BYTES: usize = 64 << 20;

@@ -1,0 +1,101 @@
+//! [`Queue`]: what waits for the recorder. Bounded; what does not fit leaves a mark in its place.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
+    time::Duration,
+};
+
+use crate::{
+    event::Event,
+    publish::{Position, Stamp},
+};
+
+/// What waits for the recorder.
+#[derive(Debug)]
+pub(super) struct Queue {
+    capacity: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    events: usize,
+    closed: bool,
+}
+
+/// One thing that waits.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// An event, and who wants to know its position.
+    Event(Box<Waiting>),
+    /// So many events found no room here.
+    Dropped(u64),
+}
+
+/// An event that waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) event: Event,
+    pub(super) stamp: Stamp,
+    pub(super) answer: Option<SyncSender<Position>>,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Puts an event in; where there is no room for so long, leaves a mark and says false.
+    pub(super) fn put(&self, waiting: Waiting, patience: Duration) -> bool {
+        let full = |state: &mut State| !state.closed && state.events >= self.capacity;
+        let state = self.lock();
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, patience, full)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return false;
+        }
+        let fits = state.events < self.capacity;
+        if fits {
+            state.events = state.events.saturating_add(1);
+            state.items.push_back(Item::Event(Box::new(waiting)));
+        } else if let Some(Item::Dropped(count)) = state.items.back_mut() {
+            *count = count.saturating_add(1);
+        } else {
+            state.items.push_back(Item::Dropped(1));
+        }
+        drop(state);
+        self.changed.notify_all();
+        fits
+    }
+
+    /// Waits for something and takes all there is, at most `most`; `None` when closed and empty.
+    pub(super) fn take(&self, most: usize) -> Option<Vec<Item>> {
+        let idle = |state: &mut State| !state.closed && state.items.is_empty();
+        let state = self.lock();
+        let mut state =
+            self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let count = state.items.len().min(most);
+        let items: Vec<Item> = state.items.drain(..count).collect();
+        let is_event = |item: &&Item| matches!(item, Item::Event(_));
+        let events = items.iter().filter(is_event).count();
+        state.events = state.events.saturating_sub(events);
+        drop(state);
+        self.changed.notify_all();
+        (!items.is_empty()).then_some(items)
+    }
+
+    /// Takes nothing more in.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
