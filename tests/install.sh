@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what this project needs on a fresh Debian 12 or 13 beside a Rust toolchain, and only what is
-# missing: `install.sh build` for building agentd, `install.sh` for the tests and the lab too.
+# Installs what this project needs on a fresh Debian 12 or 13 beside a Rust toolchain, and only what
+# is missing: `install.sh build` for building agentd, `install.sh` for the tests and the lab too.
 set -eu
 
 build="gcc libc6-dev libvirt-dev make pkg-config"
@@ -28,7 +28,8 @@ if ! command -v apt-get >/dev/null; then
     exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "install.sh: not root, so it cannot install; run as root: apt-get install --no-install-recommends$missing" >&2
+    echo "install.sh: only root can install; as root run this again, or" >&2
+    echo "    apt-get install --no-install-recommends$missing" >&2
     exit 1
 fi
 
@@ -36,8 +37,11 @@ echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# shellcheck disable=SC2086 # a list of words
-if ! { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing; } >"$log" 2>&1; then
+install() {
+    # shellcheck disable=SC2086 # a list of words
+    apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing
+}
+if ! install >"$log" 2>&1; then
     cat "$log" >&2
     echo "install.sh: apt-get could not install:$missing" >&2
     exit 1

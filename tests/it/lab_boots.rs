@@ -17,9 +17,7 @@ fn three_vms_boot_and_are_resized() {
             VmSpec::new("vm3", 768).actual_mib(384),
         ])
         .unwrap();
-    let [vm1, vm2, vm3] = &vms[..] else {
-        panic!("three VMs were asked for")
-    };
+    let [vm1, vm2, vm3] = &vms[..] else { panic!("three VMs were asked for") };
 
     vm2.wait_actual(256, PATIENCE).unwrap();
     vm3.wait_actual(384, PATIENCE).unwrap();
@@ -47,9 +45,7 @@ fn work_beyond_memory_is_killed_and_counted() {
         return;
     };
     let host = lab.host("node1").unwrap();
-    let vms = host
-        .boot([VmSpec::new("vm1", 512).actual_mib(192)])
-        .unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 512).actual_mib(192)]).unwrap();
     let vm = &vms[0];
     vm.wait_actual(192, PATIENCE).unwrap();
 
@@ -80,32 +76,20 @@ fn memory_is_held_cached_and_swapped() {
     let free = vm.meminfo_kib().unwrap()["MemFree"];
     vm.finish(vm.hold("a", 50, 100).unwrap(), PATIENCE).unwrap();
     let held = vm.held_kib("a").unwrap();
-    assert!(
-        held >= 50 * 1024,
-        "50 MiB are held, and the process has {held} KiB"
-    );
+    assert!(held >= 50 * 1024, "50 MiB are held, and the process has {held} KiB");
     let missing = free - vm.meminfo_kib().unwrap()["MemFree"];
-    assert!(
-        missing > 40 * 1024,
-        "50 MiB are held, and {missing} KiB less are free"
-    );
+    assert!(missing > 40 * 1024, "50 MiB are held, and {missing} KiB less are free");
 
     let cached = |name| vm.meminfo_kib().unwrap()[name];
     let buffers = cached("Buffers");
     vm.finish(vm.cache(60).unwrap(), PATIENCE).unwrap();
-    assert!(
-        cached("Buffers") - buffers >= 59 * 1024,
-        "what was read stays in the page cache"
-    );
+    assert!(cached("Buffers") - buffers >= 59 * 1024, "what was read stays in the page cache");
     vm.drop_cache().unwrap();
     assert!(cached("Buffers") < 10 * 1024);
 
     vm.finish(vm.work(200).unwrap(), PATIENCE).unwrap();
     let meminfo = vm.meminfo_kib().unwrap();
-    assert!(
-        meminfo["SwapFree"] < meminfo["SwapTotal"],
-        "the rest went to swap: {meminfo:?}"
-    );
+    assert!(meminfo["SwapFree"] < meminfo["SwapTotal"], "the rest went to swap: {meminfo:?}");
     assert_eq!(vm.oom_kills().unwrap(), 0);
 
     vm.release("a").unwrap();
@@ -130,11 +114,7 @@ fn a_vm_without_driver_or_device_does_not_move() {
     vms[0].set_memory(160).unwrap();
     vms[0].finish(vms[0].work(150).unwrap(), PATIENCE).unwrap();
     assert_eq!(vms[0].meminfo_kib().unwrap()["MemTotal"], total);
-    assert_eq!(
-        vms[0].actual_kib().unwrap(),
-        256 * 1024,
-        "the order was accepted and did nothing"
-    );
+    assert_eq!(vms[0].actual_kib().unwrap(), 256 * 1024, "the order was accepted and did nothing");
     assert!(vms[1].set_memory(160).is_err(), "there is nothing to order");
 }
 

@@ -38,16 +38,9 @@ fn a_vm_freezes_suspends_resets_and_is_saved() {
 
     vm.freeze().unwrap();
     let ticket = vm.order("ping").unwrap();
-    assert!(
-        vm.finish(ticket, Duration::from_secs(1)).is_err(),
-        "a frozen VM does not answer"
-    );
+    assert!(vm.finish(ticket, Duration::from_secs(1)).is_err(), "a frozen VM does not answer");
     vm.thaw().unwrap();
-    assert_eq!(
-        vm.finish(ticket, PATIENCE).unwrap(),
-        "pong",
-        "it does when it goes on"
-    );
+    assert_eq!(vm.finish(ticket, PATIENCE).unwrap(), "pong", "it does when it goes on");
 
     vm.suspend().unwrap();
     assert_eq!(host.virsh(&["domstate", "vm1"]).unwrap().trim(), "paused");

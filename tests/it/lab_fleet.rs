@@ -12,9 +12,7 @@ fn hosts_reach_one_another_by_name_until_a_cable_is_cut() {
         return;
     };
     let fleet = lab.fleet(&["node1", "node2"]).unwrap();
-    let [node1, node2] = fleet.hosts() else {
-        panic!("two hosts were asked for")
-    };
+    let [node1, node2] = fleet.hosts() else { panic!("two hosts were asked for") };
 
     assert!(reaches(fleet.workstation(), "node1"));
     assert!(reaches(fleet.workstation(), "node2"));
@@ -23,32 +21,16 @@ fn hosts_reach_one_another_by_name_until_a_cable_is_cut() {
     assert!(!reaches(fleet.workstation(), "node2"));
     assert!(reaches(fleet.workstation(), "node1"));
     fleet.mend("node2").unwrap();
-    clock::wait_until("the cable to carry", PATIENCE, || {
-        Ok(reaches(fleet.workstation(), "node2"))
-    })
-    .unwrap();
+    clock::wait_until("the cable to carry", PATIENCE, || Ok(reaches(fleet.workstation(), "node2")))
+        .unwrap();
 
     assert_eq!(node1.virsh(&["hostname"]).unwrap().trim(), "node1");
-    assert_eq!(
-        said(
-            node2
-                .command("virsh")
-                .args(["-c", "qemu:///system", "hostname"])
-        ),
-        "node2"
-    );
+    assert_eq!(said(node2.command("virsh").args(["-c", "qemu:///system", "hostname"])), "node2");
     let uuid = |host: &agentd_tests::lab::Host| {
         let printed = host.virsh(&["capabilities"]).unwrap();
-        printed
-            .lines()
-            .find(|line| line.contains("<uuid>"))
-            .map(str::to_owned)
+        printed.lines().find(|line| line.contains("<uuid>")).map(str::to_owned)
     };
-    assert_ne!(
-        uuid(node1),
-        uuid(node2),
-        "each is a machine of its own to libvirt"
-    );
+    assert_ne!(uuid(node1), uuid(node2), "each is a machine of its own to libvirt");
     assert!(fleet.address("node3").is_err());
 }
 
@@ -66,44 +48,24 @@ fn a_program_runs_on_a_host_and_ends_as_told() {
     ]);
     program.env("ROLE", "agent");
     let mut agent = host.start("agent", &program).unwrap();
-    clock::wait_until("its first line", PATIENCE, || {
-        Ok(agent.log()?.contains('\n'))
-    })
-    .unwrap();
+    clock::wait_until("its first line", PATIENCE, || Ok(agent.log()?.contains('\n'))).unwrap();
     assert_eq!(agent.log().unwrap(), "on node1 as agent\n");
     assert!(agent.ended().unwrap().is_none());
     agent.signal("TERM").unwrap();
-    assert_eq!(
-        agent.wait(PATIENCE).unwrap().code(),
-        Some(3),
-        "its own exit code"
-    );
+    assert_eq!(agent.wait(PATIENCE).unwrap().code(), Some(3), "its own exit code");
 
-    let mut again = host
-        .start("agent", Command::new("sleep").arg("1000"))
-        .unwrap();
+    let mut again = host.start("agent", Command::new("sleep").arg("1000")).unwrap();
     again.signal("KILL").unwrap();
-    assert_eq!(
-        again.wait(PATIENCE).unwrap().signal(),
-        Some(9),
-        "its own end"
-    );
+    assert_eq!(again.wait(PATIENCE).unwrap().signal(), Some(9), "its own end");
 }
 
 fn reaches(from: &Space, name: &str) -> bool {
     let mut ping = from.command("busybox");
-    ping.args(["ping", "-c", "1", "-W", "1", name])
-        .output()
-        .unwrap()
-        .status
-        .success()
+    ping.args(["ping", "-c", "1", "-W", "1", name]).output().unwrap().status.success()
 }
 
 fn said(command: &mut Command) -> String {
-    String::from_utf8(command.output().unwrap().stdout)
-        .unwrap()
-        .trim()
-        .to_owned()
+    String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
 }
 
 /// For what takes moments on an idle machine and longer on a busy one.

@@ -16,18 +16,12 @@ fn after_a_drop() {
     let host = lab.host("node1").unwrap();
     let vm = host.vm(VmSpec::new("vm1", 256)).unwrap();
     let inside = pid_space_of(host.space().keeper());
-    assert!(
-        count_in(&inside) >= 3,
-        "its first process, libvirtd and QEMU"
-    );
+    assert!(count_in(&inside) >= 3, "its first process, libvirtd and QEMU");
 
     drop(host);
 
     assert_gone(&inside);
-    assert!(
-        vm.actual_kib().is_err(),
-        "a VM of a host that is gone is gone, whoever holds it"
-    );
+    assert!(vm.actual_kib().is_err(), "a VM of a host that is gone is gone, whoever holds it");
     assert!(vm.kill().is_err());
 }
 
@@ -68,14 +62,9 @@ fn leaves_nothing_after(test: &str, signal: &str) {
         .spawn()
         .unwrap();
     let inside = pid_space_of(keeper_of(&mut holder));
-    assert!(
-        count_in(&inside) >= 5,
-        "its first process, libvirtd and three QEMUs"
-    );
+    assert!(count_in(&inside) >= 5, "its first process, libvirtd and three QEMUs");
 
-    let kill = Command::new("sh")
-        .args(["-c", &format!("kill -{signal} {}", holder.id())])
-        .status();
+    let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", holder.id())]).status();
     assert!(kill.unwrap().success());
     holder.wait().unwrap();
 
@@ -83,26 +72,17 @@ fn leaves_nothing_after(test: &str, signal: &str) {
 }
 
 fn assert_gone(inside: &PathBuf) {
-    clock::wait_until("every process of the lab to be gone", PATIENCE, || {
-        Ok(count_in(inside) == 0)
-    })
+    clock::wait_until(
+        "every process of the lab to be gone",
+        PATIENCE,
+        || Ok(count_in(inside) == 0),
+    )
     .unwrap();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(
-        !mounts.contains("agentd-lab"),
-        "the lab mounts nothing outside: {mounts}"
-    );
-    let links = fs::read_dir("/sys/class/net")
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    let ours: Vec<_> = links
-        .filter(|name| name.to_string_lossy().starts_with("port"))
-        .collect();
-    assert_eq!(
-        ours,
-        Vec::<std::ffi::OsString>::new(),
-        "the lab makes no link outside"
-    );
+    assert!(!mounts.contains("agentd-lab"), "the lab mounts nothing outside: {mounts}");
+    let links = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().file_name());
+    let ours: Vec<_> = links.filter(|name| name.to_string_lossy().starts_with("port")).collect();
+    assert_eq!(ours, Vec::<std::ffi::OsString>::new(), "the lab makes no link outside");
 }
 
 /// The keeper that the lab program names once its VMs are up.
@@ -110,12 +90,7 @@ fn keeper_of(holder: &mut Child) -> u32 {
     let lines = BufReader::new(holder.stdout.as_mut().unwrap()).lines();
     let said: Vec<String> = lines.take(3).map(Result::unwrap).collect();
     assert_eq!(said[0], "ready");
-    said[1]
-        .trim()
-        .strip_prefix("keeper ")
-        .unwrap()
-        .parse()
-        .unwrap()
+    said[1].trim().strip_prefix("keeper ").unwrap().parse().unwrap()
 }
 
 /// What identifies the pid namespace that a keeper made.
@@ -125,9 +100,7 @@ fn pid_space_of(keeper: u32) -> PathBuf {
 
 /// The processes in a pid namespace.
 fn count_in(space: &PathBuf) -> usize {
-    let processes = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| Some(entry.ok()?.path()));
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     processes
         .filter(|path| fs::read_link(path.join("ns/pid")).is_ok_and(|link| link == *space))
         .count()

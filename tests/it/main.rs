@@ -1,10 +1,7 @@
-//! End-to-end tests on real VMs. Where the lab cannot run, each says on stderr that it was skipped and why.
+//! End-to-end tests on real VMs. Where the lab cannot run, each says on stderr that it was skipped
+//! and why.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::io::Write;
 
@@ -27,9 +24,7 @@ fn open_lab(test: &str) -> Option<Lab> {
         let required = std::env::var_os("LAB_REQUIRED").is_some_and(|value| value == "1");
         assert!(!required, "{test} needs the lab: {missing}");
         // Straight to stderr: what a passing test prints by macro is not shown.
-        std::io::stderr()
-            .write_all(format!("skipped {test}: {missing}\n").as_bytes())
-            .unwrap();
+        std::io::stderr().write_all(format!("skipped {test}: {missing}\n").as_bytes()).unwrap();
         return None;
     }
     Some(Lab::open().expect("the lab opens"))

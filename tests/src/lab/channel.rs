@@ -1,8 +1,10 @@
-//! The line by which a test tells a VM what to do: a virtio serial port in the VM, a socket on the host.
+//! The line by which a test tells a VM what to do: a virtio serial port in the VM, a socket on the
+//! host.
 //!
-//! An emulated UART would lose letters while the VM is short of memory; this waits until the VM takes them.
-//! An order gets a number and, sooner or later, one answer with that number. Orders that take long run in
-//! the VM's background, so answers come in any order; answers nobody has asked for yet are kept.
+//! An emulated UART would lose letters while the VM is short of memory; this waits until the VM
+//! takes them. An order gets a number and, sooner or later, one answer with that number. Orders
+//! that take long run in the VM's background, so answers come in any order; answers nobody has
+//! asked for yet are kept.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -31,13 +33,7 @@ pub(crate) struct Channel {
 impl Channel {
     /// A channel over the socket at `socket`, connected when first used.
     pub(crate) fn over(socket: PathBuf) -> Self {
-        Self {
-            socket,
-            stream: None,
-            received: Vec::new(),
-            answers: BTreeMap::new(),
-            last: 0,
-        }
+        Self { socket, stream: None, received: Vec::new(), answers: BTreeMap::new(), last: 0 }
     }
 
     /// Gives an order.
@@ -104,9 +100,8 @@ impl Channel {
         while let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.received.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line).trim().to_owned();
-            let tagged = line
-                .split_once(' ')
-                .and_then(|(tag, rest)| Some((tag.parse().ok()?, rest)));
+            let tagged =
+                line.split_once(' ').and_then(|(tag, rest)| Some((tag.parse().ok()?, rest)));
             if let Some((tag, rest)) = tagged {
                 self.answers.insert(tag, rest.to_owned());
             }

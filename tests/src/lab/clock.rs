@@ -42,10 +42,7 @@ pub struct Deadline(Instant);
 
 impl Deadline {
     /// The moment that is `limit` from now.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the lab watches real machines in real time"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the lab watches real machines in real time")]
     pub fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)
     }
@@ -56,19 +53,13 @@ impl Deadline {
     }
 
     /// The time left, nothing when it has passed.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the lab watches real machines in real time"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the lab watches real machines in real time")]
     pub fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the lab watches real machines in real time"
-)]
+#[allow(clippy::disallowed_methods, reason = "the lab watches real machines in real time")]
 fn pause() {
     std::thread::sleep(POLL_EVERY);
 }

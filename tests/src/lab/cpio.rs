@@ -12,52 +12,27 @@ pub(crate) struct Archive {
 impl Archive {
     /// Adds an empty folder.
     pub(crate) fn folder(&mut self, path: &str) {
-        self.entry(&Entry {
-            path,
-            mode: 0o040_755,
-            device: (0, 0),
-            content: &[],
-        });
+        self.entry(&Entry { path, mode: 0o040_755, device: (0, 0), content: &[] });
     }
 
     /// Adds a file that may be executed.
     pub(crate) fn file(&mut self, path: &str, content: &[u8]) {
-        self.entry(&Entry {
-            path,
-            mode: 0o100_755,
-            device: (0, 0),
-            content,
-        });
+        self.entry(&Entry { path, mode: 0o100_755, device: (0, 0), content });
     }
 
     /// Adds a symbolic link.
     pub(crate) fn link(&mut self, path: &str, to: &str) {
-        self.entry(&Entry {
-            path,
-            mode: 0o120_777,
-            device: (0, 0),
-            content: to.as_bytes(),
-        });
+        self.entry(&Entry { path, mode: 0o120_777, device: (0, 0), content: to.as_bytes() });
     }
 
     /// Adds a character device.
     pub(crate) fn device(&mut self, path: &str, device: (u32, u32)) {
-        self.entry(&Entry {
-            path,
-            mode: 0o020_600,
-            device,
-            content: &[],
-        });
+        self.entry(&Entry { path, mode: 0o020_600, device, content: &[] });
     }
 
     /// The finished archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.entry(&Entry {
-            path: "TRAILER!!!",
-            mode: 0,
-            device: (0, 0),
-            content: &[],
-        });
+        self.entry(&Entry { path: "TRAILER!!!", mode: 0, device: (0, 0), content: &[] });
         self.bytes
     }
 
@@ -80,8 +55,7 @@ impl Archive {
         ];
         self.bytes.extend_from_slice(b"070701");
         for field in header {
-            self.bytes
-                .extend_from_slice(format!("{field:08X}").as_bytes());
+            self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
         }
         self.bytes.extend_from_slice(entry.path.as_bytes());
         self.bytes.push(0);
@@ -119,17 +93,9 @@ mod tests {
 
         assert_eq!(&bytes[..6], b"070701");
         assert_eq!(&bytes[54..62], b"00000005", "the size of the content");
-        assert_eq!(
-            &bytes[94..102],
-            b"00000005",
-            "the size of the name with its zero"
-        );
+        assert_eq!(&bytes[94..102], b"00000005", "the size of the name with its zero");
         assert_eq!(&bytes[110..115], b"init\0");
-        assert_eq!(
-            &bytes[116..124],
-            b"hello\0\0\0",
-            "content starts and ends on multiples of 4"
-        );
+        assert_eq!(&bytes[116..124], b"hello\0\0\0", "content starts and ends on multiples of 4");
         assert_eq!(&bytes[124..130], b"070701", "the trailer follows");
     }
 }

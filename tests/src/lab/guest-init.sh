@@ -1,7 +1,8 @@
 #!/bin/sh
-# The first process of a lab VM. Brings the VM up, says READY on the console, then obeys orders from its
-# virtio serial port: a line `TAG VERB ARGS` gets exactly one line `TAG ok TEXT` or `TAG failed TEXT`.
-# It decides nothing and gives up nothing by itself: what a VM does is what its test asked for.
+# The first process of a lab VM. Brings the VM up, says READY on the console, then obeys orders from
+# its virtio serial port: a line `TAG VERB ARGS` gets exactly one line `TAG ok TEXT` or `TAG failed
+# TEXT`. It decides nothing and gives up nothing by itself: what a VM does is what its test asked
+# for.
 
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -10,7 +11,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs -o size=16m tmpfs /run
 
-# The kernel's guess at what may be promised would refuse work too large for the VM; the lab wants it tried.
+# The kernel's guess at what may be promised would refuse work too large for the VM; the lab wants
+# it tried.
 echo 1 >/proc/sys/vm/overcommit_memory
 
 booted_with() {
@@ -59,8 +61,8 @@ pour() {
     done
 }
 
-# tail keeps the last N bytes of what it reads in its own memory: a process that holds N bytes, and gives
-# them back to the last one when the kernel kills it.
+# tail keeps the last N bytes of what it reads in its own memory: a process that holds N bytes, and
+# gives them back to the last one when the kernel kills it.
 keep() {
     echo 1000 >/proc/self/oom_score_adj
     exec tail -c $(($1 * 1048576))
@@ -93,7 +95,8 @@ release() {
 
 # held TAG NAME: the memory that this hold has in RAM now
 held() {
-    rss=$(awk '/^VmRSS/ { print $2 }' "/proc/$(cat "/run/hold.$2.pid" 2>/dev/null)/status" 2>/dev/null)
+    status=/proc/$(cat "/run/hold.$2.pid" 2>/dev/null)/status
+    rss=$(awk '/^VmRSS/ { print $2 }' "$status" 2>/dev/null)
     say "$1 ok ${rss:-0}"
 }
 

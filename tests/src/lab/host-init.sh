@@ -1,12 +1,14 @@
-# The first process of a lab host's namespaces: sh -c THIS lab NAME UUID HOSTS
-# Makes the host private (its /run, its libvirt folders, its name), says "ready", then reaps orphans until
-# its stdin ends: whoever made the lab holds the other end, so the host goes with him however he ends, and
-# as this is process 1 of its pid namespace, everything that runs here goes too.
+# The first process of a lab host's namespaces: sh -c THIS lab NAME UUID HOSTS CAPABILITIES
+#
+# Makes the host private (its /run, its libvirt folders, its name), says "ready", then reaps orphans
+# until its stdin ends: whoever made the lab holds the other end, so the host goes with him however
+# he ends, and as this is process 1 of its pid namespace, everything that runs here goes too.
 set -eu
 unset LAB_INIT
 name=$1
 uuid=$2
 hosts=$3
+capabilities=$4
 
 private() {
     mkdir -p "$1"
@@ -18,6 +20,10 @@ mkdir -p /run/lab /run/lock
 for folder in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
     private "$folder"
 done
+
+# The one thing that is shared: what libvirtd found out about QEMU, which it checks for being current.
+mkdir -p /var/cache/libvirt/qemu/capabilities
+mount --bind "$capabilities" /var/cache/libvirt/qemu/capabilities
 
 cat >/etc/libvirt/libvirtd.conf <<CONF
 unix_sock_group = "root"
@@ -34,8 +40,8 @@ namespaces = []
 stdio_handler = "file"
 CONF
 
-# Replaces a file of /etc by stdin, in here only. A mount needs something to lie on: a minimal system has
-# no hosts file, and gets an empty one.
+# Replaces a file of /etc by stdin, in here only. A mount needs something to lie on: a minimal
+# system has no hosts file, and gets an empty one.
 replace() {
     [ -e "/etc/$1" ] || : >"/etc/$1"
     cat >"/run/lab/etc-$1"

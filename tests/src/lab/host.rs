@@ -1,4 +1,5 @@
-//! A hypervisor host: namespaces with a libvirtd of their own, on which `qemu:///system` is that libvirtd.
+//! A hypervisor host: namespaces with a libvirtd of their own, on which `qemu:///system` is that
+//! libvirtd.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
@@ -24,12 +25,8 @@ pub struct Host {
 impl Host {
     /// Makes a host called `name`; `hosts` are further lines of its `/etc/hosts`.
     pub(crate) fn make(ground: &Arc<Ground>, name: &str, hosts: &str) -> Result<Self> {
-        let space = Arc::new(Space::make(name, hosts)?);
-        let mut host = Self {
-            libvirtd: None,
-            space,
-            ground: Arc::clone(ground),
-        };
+        let space = Arc::new(Space::make(ground, name, hosts)?);
+        let mut host = Self { libvirtd: None, space, ground: Arc::clone(ground) };
         host.start_libvirtd()?;
         Ok(host)
     }
@@ -66,10 +63,7 @@ impl Host {
 
     /// Starts VMs and waits until all of them are up.
     pub fn boot(&self, specs: impl IntoIterator<Item = VmSpec>) -> Result<Vec<Vm>> {
-        let vms = specs
-            .into_iter()
-            .map(|spec| self.vm(spec))
-            .collect::<Result<Vec<_>>>()?;
+        let vms = specs.into_iter().map(|spec| self.vm(spec)).collect::<Result<Vec<_>>>()?;
         for vm in &vms {
             vm.wait_ready(BOOT_LIMIT)?;
         }
@@ -130,9 +124,7 @@ impl Host {
     }
 
     fn libvirtd(&self) -> Result<&Process> {
-        self.libvirtd
-            .as_ref()
-            .context("libvirtd was killed: start_libvirtd first")
+        self.libvirtd.as_ref().context("libvirtd was killed: start_libvirtd first")
     }
 }
 
@@ -144,8 +136,8 @@ impl Drop for Host {
     }
 }
 
-/// Runs one virsh command from outside the space: another client library than agentd's, and one that can be
-/// ended when libvirtd hangs.
+/// Runs one virsh command from outside the space: another client library than agentd's, and one
+/// that can be ended when libvirtd hangs.
 pub(crate) fn virsh(space: &Space, args: &[&str]) -> Result<String> {
     feed_virsh(space, args, "")
 }
@@ -170,10 +162,7 @@ fn parse_actuals(printed: &str) -> Result<BTreeMap<String, u64>> {
             continue;
         };
         let name = names.rsplit('[').next().unwrap_or_default();
-        let kib = kib
-            .trim()
-            .parse()
-            .with_context(|| format!("{name}: actual {kib:?}"))?;
+        let kib = kib.trim().parse().with_context(|| format!("{name}: actual {kib:?}"))?;
         actuals.insert(name.to_owned(), kib);
     }
     Ok(actuals)
@@ -199,10 +188,7 @@ mod tests {
     fn actuals_are_read_per_vm() {
         let printed = "[a]actual 1024\nrss 5\n[b][c]actual 7\nrss 6\n";
         let actuals = parse_actuals(printed).unwrap();
-        assert_eq!(
-            actuals,
-            [("a".to_owned(), 1024), ("c".to_owned(), 7)].into()
-        );
+        assert_eq!(actuals, [("a".to_owned(), 1024), ("c".to_owned(), 7)].into());
         assert!(parse_actuals("[a]actual many\n").is_err());
     }
 }

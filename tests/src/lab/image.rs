@@ -1,7 +1,8 @@
 //! What lab VMs boot: Debian's cloud kernel and a busybox initramfs with the virtio drivers.
 //!
-//! The kernel is fetched once, through apt, into the cache folder (`target/lab`, or where `LAB_CACHE`
-//! says); nothing is installed. Several tests may ask at once: one builds, the others wait.
+//! The kernel is fetched once, through apt, into the cache folder (`target/lab`, or where
+//! `LAB_CACHE` says); nothing is installed. Several tests may ask at once: one builds, the others
+//! wait.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,33 +22,33 @@ pub(crate) struct Image {
     pub(crate) kernel: PathBuf,
     /// The archive with busybox, the drivers and `guest-init.sh`.
     pub(crate) initramfs: PathBuf,
+    /// Where libvirtd notes what this machine's QEMU can do, which takes it 1.5 s to find out.
+    pub(crate) capabilities: PathBuf,
 }
 
 impl Image {
     /// The image in the cache, built now if it is not there.
     pub(crate) fn ready() -> Result<Self> {
-        let cache = cache();
-        fs::create_dir_all(&cache)
-            .with_context(|| format!("cannot make the cache folder {}", cache.display()))?;
-        let _alone = Slot::alone(&format!("image-{}", cache.display()))?;
+        let cache = cache()?;
+        let _alone = Slot::alone(&format!("image-{:016x}", hash_of(&cache)))?;
         let kernel = match kernel_in(&cache)? {
             Some(found) => found,
             None => fetch_kernel(&cache)?,
         };
         let initramfs = initramfs_of(&kernel)?;
-        Ok(Self {
-            kernel: kernel.join("vmlinuz"),
-            initramfs,
-        })
+        let capabilities = cache.join("capabilities");
+        fs::create_dir_all(&capabilities)?;
+        Ok(Self { kernel: kernel.join("vmlinuz"), initramfs, capabilities })
     }
 }
 
 /// Where kernels and initramfs files are kept between runs.
-fn cache() -> PathBuf {
-    std::env::var_os(CACHE_VARIABLE).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab"),
-        PathBuf::from,
-    )
+fn cache() -> Result<PathBuf> {
+    let path = std::env::var_os(CACHE_VARIABLE)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab"), PathBuf::from);
+    fs::create_dir_all(&path)
+        .and_then(|()| path.canonicalize())
+        .with_context(|| format!("cannot make the cache folder {}", path.display()))
 }
 
 /// The newest kernel folder that was finished.
@@ -55,9 +56,8 @@ fn kernel_in(cache: &Path) -> Result<Option<PathBuf>> {
     let mut kernels = Vec::new();
     for entry in fs::read_dir(cache)? {
         let path = entry?.path();
-        let named = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(KERNEL_PREFIX));
+        let named =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(KERNEL_PREFIX));
         if named && path.join("vmlinuz").is_file() {
             kernels.push(path);
         }
@@ -66,16 +66,15 @@ fn kernel_in(cache: &Path) -> Result<Option<PathBuf>> {
     Ok(kernels.pop())
 }
 
-/// Fetches the package that Debian's cloud kernel is in and takes the kernel and the drivers out of it.
+/// Fetches the package that Debian's cloud kernel is in and takes the kernel and the drivers out of
+/// it.
 fn fetch_kernel(cache: &Path) -> Result<PathBuf> {
     let package = kernel_package().or_else(|_| {
         // A fresh machine has no package lists yet.
         shell::run("apt-get", &["-qq", "update"], FETCH_LIMIT)?;
         kernel_package()
     })?;
-    let folder = tempfile::Builder::new()
-        .prefix("fetch-")
-        .tempdir_in(cache)?;
+    let folder = tempfile::Builder::new().prefix("fetch-").tempdir_in(cache)?;
     download(&package, folder.path()).or_else(|_| {
         // Lists older than the archive name a version that is gone.
         shell::run("apt-get", &["-qq", "update"], FETCH_LIMIT)?;
@@ -84,10 +83,7 @@ fn fetch_kernel(cache: &Path) -> Result<PathBuf> {
     let unpacked = folder.path().join("unpacked");
     unpack(folder.path(), &unpacked)?;
     let kernel = gather(&unpacked, &folder.path().join("kernel"))?;
-    let home = cache.join(format!(
-        "{KERNEL_PREFIX}{}",
-        package.trim_start_matches("linux-image-")
-    ));
+    let home = cache.join(format!("{KERNEL_PREFIX}{}", package.trim_start_matches("linux-image-")));
     fs::rename(&kernel, &home)
         .with_context(|| format!("cannot put the kernel at {}", home.display()))?;
     Ok(home)
@@ -114,13 +110,15 @@ fn download(package: &str, folder: &Path) -> Result<()> {
 /// Unpacks the kernel and three folders of drivers, not the hundred others.
 fn unpack(folder: &Path, unpacked: &Path) -> Result<()> {
     let script = r#"mkdir -p "$2" && dpkg-deb --fsys-tarfile "$1"/*.deb |
-        tar -x -C "$2" --wildcards '*/vmlinuz-*' '*/drivers/virtio/*' '*/drivers/block/*' '*/drivers/char/*'"#;
+        tar -x -C "$2" --wildcards '*/vmlinuz-*' \
+            '*/drivers/virtio/*' '*/drivers/block/*' '*/drivers/char/*'"#;
     let (from, to) = (folder.to_string_lossy(), unpacked.to_string_lossy());
     shell::run("sh", &["-c", script, "sh", &from, &to], FETCH_LIMIT)?;
     Ok(())
 }
 
-/// Collects `vmlinuz` and the plain `.ko` files of [`MODULES`] from the unpacked package into `home`.
+/// Collects `vmlinuz` and the plain `.ko` files of [`MODULES`] from the unpacked package into
+/// `home`.
 fn gather(unpacked: &Path, home: &Path) -> Result<PathBuf> {
     fs::create_dir_all(home)?;
     let unpacked = unpacked.to_string_lossy();
@@ -150,15 +148,9 @@ fn plain(path: &Path, packing: &str) -> Result<Vec<u8>> {
         ".xz" => "xz",
         ".zst" => "zstd",
         ".gz" => "gzip",
-        other => bail!(
-            "{} is packed as {other:?}: expected .xz, .zst or .gz",
-            path.display()
-        ),
+        other => bail!("{} is packed as {other:?}: expected .xz, .zst or .gz", path.display()),
     };
-    let output = std::process::Command::new(unpacker)
-        .arg("-dc")
-        .arg(path)
-        .output();
+    let output = std::process::Command::new(unpacker).arg("-dc").arg(path).output();
     let output = output.with_context(|| format!("cannot run {unpacker}: is it installed?"))?;
     if !output.status.success() {
         bail!("{unpacker} cannot unpack {}", path.display());
@@ -169,15 +161,19 @@ fn plain(path: &Path, packing: &str) -> Result<Vec<u8>> {
 /// The initramfs for a kernel, named by its content so that another init script is another file.
 fn initramfs_of(kernel: &Path) -> Result<PathBuf> {
     let archive = archive_of(kernel)?;
-    let mut hasher = DefaultHasher::new();
-    archive.hash(&mut hasher);
-    let path = kernel.join(format!("initramfs-{:016x}.cpio", hasher.finish()));
+    let path = kernel.join(format!("initramfs-{:016x}.cpio", hash_of(&archive)));
     if !path.is_file() {
         let unfinished = kernel.join("initramfs.new");
         fs::write(&unfinished, &archive)?;
         fs::rename(&unfinished, &path)?;
     }
     Ok(path)
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn archive_of(kernel: &Path) -> Result<Vec<u8>> {
@@ -215,7 +211,8 @@ const MODULES: [&str; 8] = [
 /// Depends on whatever cloud kernel is current: small, with serial console and virtio.
 const KERNEL_META: &str = "linux-image-cloud-amd64";
 
-/// What folders of kernels in the cache begin with; the number changes with what is taken from a package.
+/// What folders of kernels in the cache begin with; the number changes with what is taken from a
+/// package.
 const KERNEL_PREFIX: &str = "kernel2-";
 
 /// Where Debian's `busybox-static` puts it.

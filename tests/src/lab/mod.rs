@@ -1,9 +1,10 @@
 //! The lab: private hypervisor hosts with a real libvirtd and real QEMU VMs, on one machine.
 //!
-//! [`Lab::open`] asks for a place on the machine and prepares what VMs boot. A [`Host`] is a set of namespaces
-//! with a libvirtd; [`Host::boot`] starts VMs on it; [`Lab::fleet`] makes several hosts on a network with a
-//! workstation. Programs under test run on a host by [`Host::start`] and [`Host::command`]. Everything ends
-//! and vanishes when it is dropped, and when the process ends in any way.
+//! [`Lab::open`] asks for a place on the machine and prepares what VMs boot. A [`Host`] is a set of
+//! namespaces with a libvirtd; [`Host::boot`] starts VMs on it; [`Lab::fleet`] makes several hosts
+//! on a network with a workstation. Programs under test run on a host by [`Host::start`] and
+//! [`Host::command`]. Everything ends and vanishes when it is dropped, and when the process ends in
+//! any way.
 //!
 //! The lab knows nothing of agentd: it is what agentd is judged against.
 
@@ -41,7 +42,8 @@ pub struct Lab {
     ground: Arc<Ground>,
 }
 
-/// What everything in a lab stands on; the machine's slot is free again when the last of it is gone.
+/// What everything in a lab stands on; the machine's slot is free again when the last of it is
+/// gone.
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) image: Image,
@@ -56,14 +58,8 @@ impl Lab {
             anyhow::bail!(missing);
         }
         let slot = Slot::take()?;
-        let ground = Ground {
-            image: Image::ready()?,
-            kvm: needs::kvm_works(),
-            _slot: slot,
-        };
-        Ok(Self {
-            ground: Arc::new(ground),
-        })
+        let ground = Ground { image: Image::ready()?, kvm: needs::kvm_works(), _slot: slot };
+        Ok(Self { ground: Arc::new(ground) })
     }
 
     /// Makes one host, alone on its network.

@@ -9,54 +9,27 @@ use super::shell;
 /// Why the lab cannot run here, or nothing when it can.
 pub fn missing() -> Option<String> {
     if std::env::consts::ARCH != "x86_64" {
-        return Some(format!(
-            "lab VMs are x86_64, this machine is {}",
-            std::env::consts::ARCH
-        ));
+        return Some(format!("lab VMs are x86_64, this machine is {}", std::env::consts::ARCH));
     }
     if !is_root() {
         return Some("the lab makes namespaces, for which it must be root".to_owned());
     }
-    let absent: Vec<&str> = PROGRAMS
-        .into_iter()
-        .filter(|program| !is_installed(program))
-        .collect();
+    let absent: Vec<&str> = PROGRAMS.into_iter().filter(|program| !is_installed(program)).collect();
     if !absent.is_empty() {
-        return Some(format!(
-            "not installed: {} (see tests/install.sh)",
-            absent.join(", ")
-        ));
+        return Some(format!("not installed: {} (see tests/install.sh)", absent.join(", ")));
     }
-    let spaces = [
-        "--mount",
-        "--pid",
-        "--net",
-        "--uts",
-        "--fork",
-        "--mount-proc",
-        "true",
-    ];
+    let spaces = ["--mount", "--pid", "--net", "--uts", "--fork", "--mount-proc", "true"];
     let refusal = shell::run("unshare", &spaces, SPACES_LIMIT).err()?;
-    Some(format!(
-        "root may make no namespaces here (a container?): {refusal:#}"
-    ))
+    Some(format!("root may make no namespaces here (a container?): {refusal:#}"))
 }
 
 /// Whether VMs can use the processor's virtualization.
 ///
-/// /dev/kvm proves nothing: on a processor without the feature it may let QEMU make a VM that then never runs
-/// an instruction; and with the feature it may be closed to us. So the processor must say that it can, and
-/// QEMU must be able to.
+/// /dev/kvm proves nothing: on a processor without the feature it may let QEMU make a VM that then
+/// never runs an instruction; and with the feature it may be closed to us. So the processor must
+/// say that it can, and QEMU must be able to.
 pub(crate) fn kvm_works() -> bool {
-    let args = [
-        "-accel",
-        "kvm",
-        "-machine",
-        "none",
-        "-display",
-        "none",
-        "-nodefaults",
-    ];
+    let args = ["-accel", "kvm", "-machine", "none", "-display", "none", "-nodefaults"];
     let args = [&args[..], &["-monitor", "stdio"]].concat();
     processor_virtualizes()
         && Path::new("/dev/kvm").exists()
@@ -65,8 +38,7 @@ pub(crate) fn kvm_works() -> bool {
 
 fn processor_virtualizes() -> bool {
     let said = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    said.split_whitespace()
-        .any(|flag| flag == "vmx" || flag == "svm")
+    said.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")
 }
 
 fn is_root() -> bool {

@@ -1,16 +1,17 @@
 //! A fleet: hosts and a workstation on a network of their own.
 //!
-//! The workstation's network space holds a bridge; each host has one leg of a pair in it. Nothing of this is
-//! visible on, or can reach, the machine's own network.
+//! The workstation's network space holds a bridge; each host has one leg of a pair in it. Nothing
+//! of this is visible on, or can reach, the machine's own network.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Ground;
 use super::host::Host;
 use super::space::Space;
+use super::{Ground, clock};
 
 /// Several hosts and a workstation that reaches them by name.
 #[derive(Debug)]
@@ -22,13 +23,10 @@ pub struct Fleet {
 impl Fleet {
     pub(crate) fn make(ground: &Arc<Ground>, names: &[&str]) -> Result<Self> {
         if names.len() > LARGEST {
-            bail!(
-                "a fleet of {} hosts is too large: at most {LARGEST}",
-                names.len()
-            );
+            bail!("a fleet of {} hosts is too large: at most {LARGEST}", names.len());
         }
         let lines = lines_of_hosts(names);
-        let workstation = Arc::new(Space::make(WORKSTATION, &lines)?);
+        let workstation = Arc::new(Space::make(ground, WORKSTATION, &lines)?);
         workstation.run(&["ip", "link", "add", BRIDGE, "type", "bridge"])?;
         let address = format!("{}/24", address(0));
         workstation.run(&["ip", "address", "add", &address, "dev", BRIDGE])?;
@@ -38,6 +36,11 @@ impl Fleet {
             let host = Host::make(ground, name, &lines)?;
             connect(&workstation, &host, index + 1)?;
             hosts.push(host);
+        }
+        for name in names {
+            clock::wait_until(&format!("the network of {name}"), NETWORK_LIMIT, || {
+                Ok(workstation.run(&["busybox", "ping", "-c", "1", "-W", "1", name]).is_ok())
+            })?;
         }
         Ok(Self { hosts, workstation })
     }
@@ -74,16 +77,12 @@ impl Fleet {
 
     fn cable(&self, host: &str, state: &str) -> Result<()> {
         let port = port(self.place(host)?);
-        self.workstation
-            .run(&["ip", "link", "set", &port, state])
-            .map(drop)
+        self.workstation.run(&["ip", "link", "set", &port, state]).map(drop)
     }
 
     fn place(&self, host: &str) -> Result<usize> {
         let index = self.hosts.iter().position(|known| known.name() == host);
-        index
-            .map(|index| index + 1)
-            .with_context(|| format!("the fleet has no host {host:?}"))
+        index.map(|index| index + 1).with_context(|| format!("the fleet has no host {host:?}"))
     }
 }
 
@@ -104,20 +103,16 @@ fn connect(workstation: &Space, host: &Host, place: usize) -> Result<()> {
         ip link set eth0 up
         ip link set "$1" netns "$3""#;
     let keeper = workstation.keeper().to_string();
-    host.space()
-        .run_in_net(&["sh", "-c", script, "sh", &port, &address, &keeper])?;
-    workstation
-        .run(&["ip", "link", "set", &port, "master", BRIDGE, "up"])
-        .map(drop)
+    host.space().run_in_net(&["sh", "-c", script, "sh", &port, &address, &keeper])?;
+    workstation.run(&["ip", "link", "set", &port, "master", BRIDGE, "up"]).map(drop)
 }
 
 fn lines_of_hosts(names: &[&str]) -> String {
     let all = std::iter::once(&WORKSTATION).chain(names);
-    all.enumerate()
-        .fold(String::new(), |mut lines, (place, name)| {
-            let _ = writeln!(lines, "{} {name}", address(place));
-            lines
-        })
+    all.enumerate().fold(String::new(), |mut lines, (place, name)| {
+        let _ = writeln!(lines, "{} {name}", address(place));
+        lines
+    })
 }
 
 fn address(place: usize) -> String {
@@ -127,6 +122,9 @@ fn address(place: usize) -> String {
 fn port(place: usize) -> String {
     format!("port{place}")
 }
+
+/// The kernel looks at new links once a second.
+const NETWORK_LIMIT: Duration = Duration::from_secs(20);
 
 const BRIDGE: &str = "fleet0";
 
@@ -142,9 +140,6 @@ mod tests {
     #[test]
     fn everyone_is_known_by_name() {
         let lines = lines_of_hosts(&["node1", "node2"]);
-        assert_eq!(
-            lines,
-            "10.213.0.1 workstation\n10.213.0.2 node1\n10.213.0.3 node2\n"
-        );
+        assert_eq!(lines, "10.213.0.1 workstation\n10.213.0.2 node1\n10.213.0.3 node2\n");
     }
 }

@@ -1,6 +1,7 @@
 //! A long-running program in a space: its log, its signals, its end.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,20 +35,13 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // Ctrl-C in a terminal is for the process that made the lab.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name} on {}", space.name()))?;
-        let mut process = Self {
-            name: name.to_owned(),
-            space: Arc::clone(space),
-            waiter,
-            pid: 0,
-        };
+        let mut process = Self { name: name.to_owned(), space: Arc::clone(space), waiter, pid: 0 };
         process.pid = clock::wait_for(&format!("{name} to start"), START_LIMIT, || {
-            Ok(process
-                .space
-                .read(&pid_file)
-                .ok()
-                .and_then(|pid| pid.trim().parse().ok()))
+            Ok(process.space.read(&pid_file).ok().and_then(|pid| pid.trim().parse().ok()))
         })?;
         Ok(process)
     }
@@ -94,12 +88,7 @@ impl Drop for Process {
 fn told_its_pid(space: &Space, pid_file: &str, program: &Command) -> Command {
     let mut command = space.command("sh");
     command
-        .args([
-            "-c",
-            r#"echo $$ >"$1" && shift && exec "$@""#,
-            "sh",
-            pid_file,
-        ])
+        .args(["-c", r#"echo $$ >"$1" && shift && exec "$@""#, "sh", pid_file])
         .arg(program.get_program())
         .args(program.get_args());
     for (key, value) in program.get_envs() {

@@ -29,9 +29,7 @@ pub(crate) fn feed(program: &str, args: &[&str], stdin: &str, limit: Duration) -
         // A program that ended before it read everything says why by itself.
         let _ = pipe.write_all(stdin.as_bytes());
     }
-    let output = child
-        .wait_with_output()
-        .with_context(|| format!("cannot wait for {said}"))?;
+    let output = child.wait_with_output().with_context(|| format!("cannot wait for {said}"))?;
     judge(&said, &output, limit)
 }
 
@@ -44,12 +42,7 @@ fn judge(said: &str, output: &Output, limit: Duration) -> Result<String> {
         bail!("{said} did not end within {limit:?}");
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    bail!(
-        "{said} failed ({}): {}{}",
-        output.status,
-        printed.trim(),
-        complaint.trim()
-    );
+    bail!("{said} failed ({}): {}{}", output.status, printed.trim(), complaint.trim());
 }
 
 /// What `timeout` exits with when it had to end the program.

@@ -1,7 +1,7 @@
 //! How many labs may run on this machine at once, over all processes and all users of it.
 //!
-//! A slot is an abstract socket address that is bound for as long as the lab lives: the kernel gives it
-//! back however the process ends, and no file stays behind.
+//! A slot is an abstract socket address that is bound for as long as the lab lives: the kernel
+//! gives it back however the process ends, and no file stays behind.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};

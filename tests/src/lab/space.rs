@@ -1,8 +1,10 @@
-//! A machine inside the machine: mount, pid, network and name spaces of its own, and programs in them.
+//! A machine inside the machine: mount, pid, network and name spaces of its own, and programs in
+//! them.
 //!
-//! Process 1 of a space is `host-init.sh`, which ends when its stdin does. The lab holds the other end, so a
-//! space is gone, with every process in it, when it is dropped or when the process that made it ends, be
-//! it by SIGKILL. All its files are on its own tmpfs; from outside they are reached through /proc.
+//! Process 1 of a space is `host-init.sh`, which ends when its stdin does. The lab holds the other
+//! end, so a space is gone, with every process in it, when it is dropped or when the process that
+//! made it ends, be it by SIGKILL. All its files are on its own tmpfs; from outside they are
+//! reached through /proc.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -13,40 +15,26 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{clock, shell};
+use super::{Ground, clock, shell};
 
 /// One set of namespaces and the process that keeps them.
 #[derive(Debug)]
 pub struct Space {
     name: String,
-    /// The process whose namespaces these are. It is not waited for before the drop: until then its number
-    /// belongs to nobody else, and what is asked of an ended space fails and reaches no stranger.
+    /// The process whose namespaces these are. It is not waited for before the drop: until then its
+    /// number belongs to nobody else, and what is asked of an ended space fails and reaches no
+    /// stranger.
     keeper: Child,
     lifeline: Mutex<Option<ChildStdin>>,
 }
 
 impl Space {
     /// Makes a space called `name`; `hosts` are further lines of its `/etc/hosts`.
-    pub(crate) fn make(name: &str, hosts: &str) -> Result<Self> {
+    pub(crate) fn make(ground: &Ground, name: &str, hosts: &str) -> Result<Self> {
         let mut keeper = Command::new("unshare")
-            .args([
-                "--mount",
-                "--pid",
-                "--net",
-                "--uts",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
-            .args([
-                "sh",
-                "-c",
-                include_str!("host-init.sh"),
-                "lab",
-                name,
-                &uuid_of(name),
-                hosts,
-            ])
+            .args(["--mount", "--pid", "--net", "--uts", "--fork", "--kill-child", "--mount-proc"])
+            .args(["sh", "-c", include_str!("host-init.sh"), "lab", name, &uuid_of(name), hosts])
+            .arg(&ground.image.capabilities)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -56,20 +44,13 @@ impl Space {
             .context("cannot start unshare: util-linux is missing")?;
         let lifeline = Mutex::new(keeper.stdin.take());
         let said = keeper.stdout.take();
-        let mut space = Self {
-            name: name.to_owned(),
-            keeper,
-            lifeline,
-        };
+        let mut space = Self { name: name.to_owned(), keeper, lifeline };
         let mut line = String::new();
         if let Some(said) = said {
             BufReader::new(said).read_line(&mut line)?;
         }
         if line.trim() != "ready" {
-            bail!(
-                "the namespaces of {name} did not come up: {}",
-                space.last_words()
-            );
+            bail!("the namespaces of {name} did not come up: {}", space.last_words());
         }
         Ok(space)
     }
@@ -123,8 +104,8 @@ impl Space {
         shell::run("nsenter", &args, RUN_LIMIT)
     }
 
-    /// Runs a short program that is inside only as far as the network goes, so that it knows the processes
-    /// of the machine by their numbers.
+    /// Runs a short program that is inside only as far as the network goes, so that it knows the
+    /// processes of the machine by their numbers.
     pub(crate) fn run_in_net(&self, program: &[&str]) -> Result<String> {
         let target = format!("--target={}", self.keeper());
         let mut args = vec![&*target, "--net", "--"];
@@ -150,20 +131,13 @@ impl Space {
     }
 
     fn cut_lifeline(&self) {
-        self.lifeline
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Process 1 of a pid space is gone only when all others are, and the keeper waits for it.
     fn has_ended(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.keeper()));
-        stat.is_ok_and(|stat| {
-            stat.rsplit(") ")
-                .next()
-                .is_some_and(|rest| rest.starts_with('Z'))
-        })
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
     }
 
     fn last_words(&mut self) -> String {
@@ -189,20 +163,11 @@ impl Drop for Space {
 /// A UUID that is always the same for a name, so that a host or VM made again is the same one.
 pub(crate) fn uuid_of(name: &str) -> String {
     // FNV-1a, 128 bits: any spread will do.
-    let hash = name.bytes().fold(
-        0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128,
-        |hash, byte| {
-            (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-        },
-    );
+    let hash = name.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    });
     let hex = format!("{hash:032x}");
-    let [a, b, c, d, e] = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[13..16],
-        &hex[17..20],
-        &hex[20..],
-    ];
+    let [a, b, c, d, e] = [&hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..]];
     // Version 8 and variant 8: made by a rule of one's own.
     format!("{a}-{b}-8{c}-8{d}-{e}")
 }

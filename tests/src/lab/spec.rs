@@ -119,11 +119,7 @@ impl VmSpec {
         let mut xml = String::new();
         let kind = if kvm { "kvm" } else { "qemu" };
         // Without this bound, emulation keeps up to 1 GiB of translated code per VM.
-        let tcg = if kvm {
-            ""
-        } else {
-            "<tcg><tb-cache unit='MiB'>32</tb-cache></tcg>"
-        };
+        let tcg = if kvm { "" } else { "<tcg><tb-cache unit='MiB'>32</tb-cache></tcg>" };
         let _ = write!(
             xml,
             "<domain type='{kind}'>
@@ -173,11 +169,7 @@ impl VmSpec {
     }
 
     fn write_balloon(&self, xml: &mut String) {
-        let autodeflate = if self.autodeflate {
-            " autodeflate='on'"
-        } else {
-            ""
-        };
+        let autodeflate = if self.autodeflate { " autodeflate='on'" } else { "" };
         let _ = match self.balloon {
             Balloon::Working | Balloon::Driverless => {
                 writeln!(xml, "    <memballoon model='virtio'{autodeflate}/>")
@@ -199,26 +191,17 @@ impl VmSpec {
 }
 
 fn write_disk(xml: &mut String, name: &str, file: &str, mib_per_s: Option<u64>) {
-    let _ = writeln!(
-        xml,
-        "    <disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-    );
-    let _ = writeln!(
-        xml,
-        "      <source file='{file}'/><target dev='{name}' bus='virtio'/>"
-    );
+    let _ = writeln!(xml, "    <disk type='file' device='disk'><driver name='qemu' type='raw'/>");
+    let _ = writeln!(xml, "      <source file='{file}'/><target dev='{name}' bus='virtio'/>");
     if let Some(mib) = mib_per_s {
         let bytes = mib * 1024 * 1024;
-        let _ = writeln!(
-            xml,
-            "      <iotune><total_bytes_sec>{bytes}</total_bytes_sec></iotune>"
-        );
+        let _ = writeln!(xml, "      <iotune><total_bytes_sec>{bytes}</total_bytes_sec></iotune>");
     }
     let _ = writeln!(xml, "    </disk>");
 }
 
-/// Warnings on the console (an OOM kill is one), a reboot after a panic as on any server, and nothing that
-/// makes an emulated processor wait.
+/// Warnings on the console (an OOM kill is one), a reboot after a panic as on any server, and
+/// nothing that makes an emulated processor wait.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=1 edd=off no_timer_check \
     mitigations=off nokaslr audit=0 random.trust_cpu=on cryptomgr.notests";
 
@@ -228,10 +211,8 @@ mod tests {
     use crate::lab::image::Image;
 
     fn xml(spec: &VmSpec) -> String {
-        let image = Image {
-            kernel: "/k".into(),
-            initramfs: "/i".into(),
-        };
+        let image =
+            Image { kernel: "/k".into(), initramfs: "/i".into(), capabilities: "/c".into() };
         spec.xml(&image, false)
     }
 

@@ -38,11 +38,7 @@ impl Vm {
             feed_virsh(space, &["create", "/dev/stdin"], &xml)?;
         }
         let channel = Channel::over(space.path(&spec.file("channel")));
-        Ok(Self {
-            spec,
-            space: Arc::clone(space),
-            channel: Mutex::new(channel),
-        })
+        Ok(Self { spec, space: Arc::clone(space), channel: Mutex::new(channel) })
     }
 
     /// Its name.
@@ -60,16 +56,14 @@ impl Vm {
         let what = format!("{} to be up", self.name());
         let ready = clock::wait_until(&what, limit, || {
             let mut channel = self.channel();
-            let pong = channel
-                .send("ping")
-                .and_then(|ticket| channel.answer(ticket, PING_LIMIT));
+            let pong = channel.send("ping").and_then(|ticket| channel.answer(ticket, PING_LIMIT));
             Ok(pong.is_ok())
         });
         self.explained(ready)
     }
 
-    /// Makes a process in the VM hold `mib`, filled at `mib_per_s` (0: as fast as it can), until released.
-    /// The ticket is answered when it holds all of it.
+    /// Makes a process in the VM hold `mib`, filled at `mib_per_s` (0: as fast as it can), until
+    /// released. The ticket is answered when it holds all of it.
     pub fn hold(&self, name: &str, mib: u64, mib_per_s: u64) -> Result<Ticket> {
         self.order(&format!("hold {name} {mib} {mib_per_s}"))
     }
@@ -79,11 +73,11 @@ impl Vm {
         self.ask(&format!("release {name}")).map(drop)
     }
 
-    /// How much of what is held under this name is in the VM's RAM now: not swapped out, not killed.
+    /// How much of what is held under this name is in the VM's RAM now: not swapped out, not
+    /// killed.
     pub fn held_kib(&self, name: &str) -> Result<u64> {
         let said = self.ask(&format!("held {name}"))?;
-        said.parse()
-            .with_context(|| format!("the VM holds {said:?} KiB"))
+        said.parse().with_context(|| format!("the VM holds {said:?} KiB"))
     }
 
     /// Starts work that needs `mib` at once; its answer is `WORK DONE mib checksum`.
@@ -101,21 +95,17 @@ impl Vm {
         self.ask("drop").map(drop)
     }
 
-    /// The VM's own /proc/meminfo: `MemTotal`, `MemFree`, `MemAvailable`, `Cached`, `SwapFree`, … in KiB.
+    /// The VM's own /proc/meminfo: `MemTotal`, `MemFree`, `MemAvailable`, `Cached`, `SwapFree`, …
+    /// in KiB.
     pub fn meminfo_kib(&self) -> Result<BTreeMap<String, u64>> {
         let said = self.ask("meminfo")?;
         let words: Vec<&str> = said.split_whitespace().collect();
-        words
-            .chunks_exact(2)
-            .map(|pair| figure(pair[0].trim_end_matches(':'), pair[1]))
-            .collect()
+        words.chunks_exact(2).map(|pair| figure(pair[0].trim_end_matches(':'), pair[1])).collect()
     }
 
     /// Gives an order of `guest-init.sh`.
     pub fn order(&self, order: &str) -> Result<Ticket> {
-        self.channel()
-            .send(order)
-            .with_context(|| format!("{}: order {order:?}", self.name()))
+        self.channel().send(order).with_context(|| format!("{}: order {order:?}", self.name()))
     }
 
     /// Waits for the answer to an order.
@@ -133,21 +123,14 @@ impl Vm {
     /// The memory that the VM holds now, as QEMU says.
     pub fn actual_kib(&self) -> Result<u64> {
         let stats = self.memory_stats_kib()?;
-        stats
-            .get("actual")
-            .copied()
-            .with_context(|| format!("{} has no actual", self.name()))
+        stats.get("actual").copied().with_context(|| format!("{} has no actual", self.name()))
     }
 
     /// What libvirt says of the VM's memory: `actual`, `unused`, `usable`, `available`, `rss`,
     /// `last_update`, …; what the VM has not told is absent.
     pub fn memory_stats_kib(&self) -> Result<BTreeMap<String, u64>> {
         let printed = self.virsh(&["dommemstat", self.name()])?;
-        printed
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(k, v)| figure(k, v))
-            .collect()
+        printed.lines().filter_map(|line| line.split_once(' ')).map(|(k, v)| figure(k, v)).collect()
     }
 
     /// Host memory in RAM of the VM's process, overhead included.
@@ -160,16 +143,14 @@ impl Vm {
 
     /// Orders the VM to hold `mib`, as an operator at the host would.
     pub fn set_memory(&self, mib: u64) -> Result<()> {
-        self.virsh(&["setmem", self.name(), &format!("{mib}MiB"), "--live"])
-            .map(drop)
+        self.virsh(&["setmem", self.name(), &format!("{mib}MiB"), "--live"]).map(drop)
     }
 
     /// Waits until the VM holds `mib`, give or take 1 MiB.
     pub fn wait_actual(&self, mib: u64, limit: Duration) -> Result<()> {
         let what = format!("{} to hold {mib} MiB", self.name());
-        let reached = clock::wait_until(&what, limit, || {
-            Ok(self.actual_kib()?.abs_diff(mib * 1024) <= 1024)
-        });
+        let reached =
+            clock::wait_until(&what, limit, || Ok(self.actual_kib()?.abs_diff(mib * 1024) <= 1024));
         self.explained(reached)
     }
 
@@ -229,10 +210,7 @@ impl Vm {
     /// How many times its kernel ran out of memory and killed a process, or found none to kill.
     pub fn oom_kills(&self) -> Result<usize> {
         let console = self.console()?;
-        Ok(console
-            .lines()
-            .filter(|line| line.contains("Out of memory"))
-            .count())
+        Ok(console.lines().filter(|line| line.contains("Out of memory")).count())
     }
 
     /// How many times its kernel panicked.
@@ -242,20 +220,14 @@ impl Vm {
 
     /// How many times it has booted to the end.
     pub fn boots(&self) -> Result<usize> {
-        Ok(self
-            .console()?
-            .lines()
-            .filter(|line| line.starts_with("READY "))
-            .count())
+        Ok(self.console()?.lines().filter(|line| line.starts_with("READY ")).count())
     }
 
     /// The number of its process inside the host.
     pub fn pid(&self) -> Result<u32> {
         let file = format!("/run/libvirt/qemu/{}.pid", self.name());
         let text = self.space.read(&file).context("is the VM running?")?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("{file} says {text:?}"))
+        text.trim().parse().with_context(|| format!("{file} says {text:?}"))
     }
 
     fn virsh(&self, args: &[&str]) -> Result<String> {
@@ -272,21 +244,14 @@ impl Vm {
             let console = self.console().unwrap_or_default();
             let lines: Vec<&str> = console.lines().rev().take(CONSOLE_TAIL).collect();
             let tail: Vec<&str> = lines.into_iter().rev().collect();
-            format!(
-                "{}; its console ends with:\n{}",
-                self.name(),
-                tail.join("\n")
-            )
+            format!("{}; its console ends with:\n{}", self.name(), tail.join("\n"))
         })
     }
 }
 
 fn figure(name: &str, value: &str) -> Result<(String, u64)> {
     let parsed = value.trim().parse();
-    Ok((
-        name.to_owned(),
-        parsed.with_context(|| format!("{name} is {value:?}: not a number"))?,
-    ))
+    Ok((name.to_owned(), parsed.with_context(|| format!("{name} is {value:?}: not a number"))?))
 }
 
 /// A disk of zeros that takes no host memory until it is written to.
@@ -295,8 +260,7 @@ fn make_disk(space: &Space, path: &str, mib: u64) -> Result<()> {
         bail!("a disk of {mib} MiB is too large for the lab: at most {LARGEST_DISK_MIB} MiB");
     }
     let file = File::create(space.path(path)).with_context(|| format!("cannot make {path}"))?;
-    file.set_len(mib * 1024 * 1024)
-        .with_context(|| format!("cannot size {path}"))
+    file.set_len(mib * 1024 * 1024).with_context(|| format!("cannot size {path}"))
 }
 
 /// Disks are on the host's tmpfs.
