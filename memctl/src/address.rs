@@ -30,11 +30,9 @@ impl Address {
             "unix" => parse_unix(text, rest),
             "tcp" => parse_tcp(text, rest),
             "ssh" | "https" | "http" => {
-                Err(
-                    invalid(text, &format!("memctl does not speak {scheme}://")).hint(format!(
-                        "{WHAT_WORKS}. For a remote host, forward its socket: {FORWARD}"
-                    )),
-                )
+                Err(invalid(text, &format!("memctl does not speak {scheme}://")).hint(format!(
+                    "{WHAT_WORKS}. For a remote host, forward its socket: {FORWARD}"
+                )))
             }
             other => Err(invalid(text, &format!("unknown scheme \"{other}\"")).hint(WHAT_WORKS)),
         }
@@ -91,16 +89,11 @@ fn parse_tcp(text: &str, rest: &str) -> Result<Address, Failure> {
         .ok()
         .filter(|&p| p != 0)
         .ok_or_else(|| invalid(text, &format!("\"{port}\" is not a port from 1 to 65535")))?;
-    Ok(Address::Tcp {
-        host: host.to_owned(),
-        port,
-    })
+    Ok(Address::Tcp { host: host.to_owned(), port })
 }
 
 fn parse_bracketed<'a>(text: &str, literal: &'a str) -> Result<(&'a str, &'a str), Failure> {
-    let (host, rest) = literal
-        .split_once(']')
-        .ok_or_else(|| invalid(text, "\"]\" is missing"))?;
+    let (host, rest) = literal.split_once(']').ok_or_else(|| invalid(text, "\"]\" is missing"))?;
     if host.contains('%') {
         return Err(invalid(text, "zone ids (\"%eth0\") are not supported")
             .hint("use an address that needs no zone, or a name"));
@@ -137,19 +130,11 @@ fn missing_port(text: &str) -> Failure {
 }
 
 fn invalid(text: &str, what: &str) -> Failure {
-    Failure::new(
-        Code::Usage,
-        "ADDRESS_INVALID",
-        format!("address \"{text}\": {what}"),
-    )
+    Failure::new(Code::Usage, "ADDRESS_INVALID", format!("address \"{text}\": {what}"))
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 const WHAT_WORKS: &str =
@@ -162,10 +147,7 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: u16) -> Address {
-        Address::Tcp {
-            host: host.to_owned(),
-            port,
-        }
+        Address::Tcp { host: host.to_owned(), port }
     }
 
     fn hint(text: &str) -> String {
@@ -175,10 +157,7 @@ mod tests {
     #[test]
     fn reads_what_works_and_prints_it_back() {
         for (text, want) in [
-            (
-                "unix:///run/agentd/agentd.sock",
-                Address::Unix("/run/agentd/agentd.sock".into()),
-            ),
+            ("unix:///run/agentd/agentd.sock", Address::Unix("/run/agentd/agentd.sock".into())),
             ("tcp://127.0.0.1:7433", tcp("127.0.0.1", 7433)),
             ("tcp://node1.lan:7433", tcp("node1.lan", 7433)),
             ("tcp://[::1]:7433", tcp("::1", 7433)),
@@ -194,10 +173,7 @@ mod tests {
     #[test]
     fn an_ipv6_address_without_brackets_gets_the_right_spelling() {
         assert_eq!(hint("tcp://::1:7000"), "write tcp://[::1]:7000");
-        assert_eq!(
-            hint("tcp://fe80::1:2:3:7000"),
-            "write tcp://[fe80::1:2:3]:7000"
-        );
+        assert_eq!(hint("tcp://fe80::1:2:3:7000"), "write tcp://[fe80::1:2:3]:7000");
         assert_eq!(hint("tcp://::1"), "write tcp://[::1]:PORT");
     }
 
@@ -240,11 +216,7 @@ mod tests {
             ("tcp://192.0.2.1:1", true),
             ("tcp://localhost.example.org:1", true),
         ] {
-            assert_eq!(
-                Address::parse(text).unwrap().is_exposed(),
-                exposed,
-                "{text}"
-            );
+            assert_eq!(Address::parse(text).unwrap().is_exposed(), exposed, "{text}");
         }
     }
 }

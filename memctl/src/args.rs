@@ -27,26 +27,13 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// Host to ask: a configured name, a glob over names, @GROUP, or a URI (unix:///path,
     /// tcp://host:port). May be repeated; commas separate several.
-    #[arg(
-        short = 'H',
-        long = "host",
-        global = true,
-        env = "MEMCTL_HOST",
-        hide_env = true
-    )]
-    #[arg(value_name = "NAME|URI")]
+    #[arg(short = 'H', long = "host", global = true, value_name = "NAME|URI")]
     pub(crate) hosts: Vec<String>,
     /// Ask every configured host.
     #[arg(short = 'A', long, global = true, conflicts_with = "hosts")]
     pub(crate) all_hosts: bool,
     /// Configuration file.
-    #[arg(
-        long,
-        global = true,
-        env = "MEMCTL_CONFIG",
-        hide_env = true,
-        value_name = "FILE"
-    )]
+    #[arg(long, global = true, env = "MEMCTL_CONFIG", hide_env = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Form of the output.
     #[arg(
@@ -126,9 +113,7 @@ pub(crate) enum Command {
 /// Tells what clap found: help and version to stdout, an error in the format asked for.
 pub(crate) fn refused(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
-        let broken = error
-            .print()
-            .is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+        let broken = error.print().is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
         return if broken { Exit::BrokenPipe } else { Exit::Done };
     }
     match format_as_typed() {
@@ -139,11 +124,7 @@ pub(crate) fn refused(error: &clap::Error) -> Exit {
             let failure = Failure::usage(message).hint("memctl --help tells what can be said");
             let output = Output::plain(format);
             let broken = output.refuse(&failure).is_err();
-            if broken {
-                Exit::BrokenPipe
-            } else {
-                Exit::Usage
-            }
+            if broken { Exit::BrokenPipe } else { Exit::Usage }
         }
         _ => {
             // Without a stderr there is nobody to tell.

@@ -24,11 +24,7 @@ impl Connection {
     /// Connects to `host`. The caller bounds the time.
     pub(crate) async fn open(host: &Host) -> Result<Self, Failure> {
         let endpoint = Endpoint::from_shared(host.address.to_endpoint_uri()).map_err(|error| {
-            Failure::new(
-                Code::Usage,
-                "ADDRESS_INVALID",
-                format!("{}: {error}", host.address),
-            )
+            Failure::new(Code::Usage, "ADDRESS_INVALID", format!("{}: {error}", host.address))
         })?;
         let channel = endpoint
             .user_agent(concat!("memctl/", env!("CARGO_PKG_VERSION")))
@@ -69,21 +65,15 @@ pub(crate) fn timed_out(host: &Host, timeout: Duration) -> Failure {
     Failure::new(
         Code::DeadlineExceeded,
         "TIMEOUT",
-        format!(
-            "{} did not answer within {}s",
-            host.address,
-            timeout.as_secs_f64()
-        ),
+        format!("{} did not answer within {}s", host.address, timeout.as_secs_f64()),
     )
     .hint("is the host up and the agent running? A longer --timeout waits longer")
 }
 
 fn dial_failure(host: &Host, error: &tonic::transport::Error) -> Failure {
     let chain = causes(error);
-    let kind = chain
-        .iter()
-        .find_map(|e| e.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind);
+    let kind =
+        chain.iter().find_map(|e| e.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
     let words: Vec<String> = chain.iter().map(ToString::to_string).collect();
     match &host.address {
         Address::Unix(path) => unix_failure(&path.display().to_string(), kind, &words),
@@ -94,8 +84,9 @@ fn dial_failure(host: &Host, error: &tonic::transport::Error) -> Failure {
 fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failure {
     match kind {
         Some(ErrorKind::NotFound) => {
-            unreachable("SOCKET_MISSING", format!("there is no socket {path}"))
-                .hint("start the agent: systemctl start agentd, or agentd run --listen unix://PATH")
+            unreachable("SOCKET_MISSING", format!("there is no socket {path}")).hint(format!(
+                "start the agent: systemctl start agentd, or agentd run --listen unix://{path}"
+            ))
         }
         Some(ErrorKind::ConnectionRefused) => {
             unreachable("CONNECTION_REFUSED", format!("nobody listens on {path}"))
@@ -107,10 +98,7 @@ fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failur
             format!("you may not open {path}"),
         )
         .hint("become root, or a member of the socket's group: ls -l shows it, usermod -aG adds"),
-        _ => unreachable(
-            "CONNECT_FAILED",
-            format!("cannot connect to {path}: {}", last(words)),
-        ),
+        _ => unreachable("CONNECT_FAILED", format!("cannot connect to {path}: {}", last(words))),
     }
 }
 
@@ -123,11 +111,8 @@ fn tcp_failure(address: &Address, kind: Option<ErrorKind>, words: &[String]) -> 
         }
         _ if dns => unreachable("NAME_UNKNOWN", format!("{address}: the name is not known"))
             .hint("check the spelling, or use the IP address"),
-        _ => unreachable(
-            "CONNECT_FAILED",
-            format!("cannot connect to {address}: {}", last(words)),
-        )
-        .hint("is the host up, and is the port open on the way there?"),
+        _ => unreachable("CONNECT_FAILED", format!("cannot connect to {address}: {}", last(words)))
+            .hint("is the host up, and is the port open on the way there?"),
     }
 }
 
@@ -143,9 +128,7 @@ fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Vec<&'a (dyn std::error::Error + 'static)> {
     // A chain of causes is short; the bound only guards against one that loops.
-    std::iter::successors(Some(error), |e| e.source())
-        .take(16)
-        .collect()
+    std::iter::successors(Some(error), |e| e.source()).take(16).collect()
 }
 
 /// A ping every so often, and this long for its answer.

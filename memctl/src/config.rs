@@ -67,11 +67,8 @@ pub(crate) fn path(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(path) = given {
         return Some(path.to_owned());
     }
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let base =
         absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|h| h.join(".config")))?;
     Some(base.join("memctl/config.toml"))
@@ -121,9 +118,7 @@ impl Config {
             .iter()
             .flat_map(|(group, names)| names.iter().map(move |name| (group.as_str(), name)));
         for (place, name) in current.chain(groups) {
-            let group = name
-                .strip_prefix('@')
-                .is_some_and(|g| self.groups.contains_key(g));
+            let group = name.strip_prefix('@').is_some_and(|g| self.groups.contains_key(g));
             let known = self.host(name).is_some() || (place == "current" && group);
             if !known {
                 let what = format!("{place} names \"{name}\", and there is no [hosts.{name}]");
@@ -153,16 +148,9 @@ fn hosts_of(file: &File, text: &str, origin: &str) -> Result<Vec<HostEntry>, Fai
         let address = Address::parse(host.uri.get_ref()).map_err(|failure| {
             let what = format!("hosts.{name}.uri: {}", failure.message);
             let refused = invalid(text, origin, Some(span.clone()), &what);
-            Failure {
-                hint: failure.hint,
-                ..refused
-            }
+            Failure { hint: failure.hint, ..refused }
         })?;
-        let entry = HostEntry {
-            name: name.clone(),
-            address,
-            insecure: host.insecure,
-        };
+        let entry = HostEntry { name: name.clone(), address, insecure: host.insecure };
         entries.push((span.start, entry));
     }
     entries.sort_by_key(|(start, _)| *start);
@@ -170,15 +158,10 @@ fn hosts_of(file: &File, text: &str, origin: &str) -> Result<Vec<HostEntry>, Fai
 }
 
 fn invalid(text: &str, origin: &str, span: Option<std::ops::Range<usize>>, what: &str) -> Failure {
-    let line = span
-        .and_then(|s| text.get(..s.start))
-        .map(|before| before.matches('\n').count() + 1);
+    let line =
+        span.and_then(|s| text.get(..s.start)).map(|before| before.matches('\n').count() + 1);
     let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
-    Failure::new(
-        Code::InvalidArgument,
-        "CONFIG_INVALID",
-        format!("{place}: {what}"),
-    )
+    Failure::new(Code::InvalidArgument, "CONFIG_INVALID", format!("{place}: {what}"))
 }
 
 #[cfg(test)]
@@ -222,19 +205,13 @@ uri = "unix:///run/agentd/agentd.sock"
     #[test]
     fn a_wrong_address_is_refused_with_its_line_and_key() {
         let message = refusal("schema = 1\n[hosts.a]\nuri = \"tcp://::1:7\"\n");
-        assert!(
-            message.starts_with("config.toml:3: hosts.a.uri: "),
-            "{message}"
-        );
+        assert!(message.starts_with("config.toml:3: hosts.a.uri: "), "{message}");
     }
 
     #[test]
     fn a_name_without_a_host_is_refused() {
         let message = refusal("schema = 1\ncurrent = [\"b\"]\n");
-        assert_eq!(
-            message,
-            "config.toml: current names \"b\", and there is no [hosts.b]"
-        );
+        assert_eq!(message, "config.toml: current names \"b\", and there is no [hosts.b]");
     }
 
     #[test]

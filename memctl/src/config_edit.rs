@@ -27,17 +27,11 @@ pub(crate) fn added(text: &str, host: &NewHost<'_>) -> Result<String, Failure> {
         document.insert("schema", value(1));
     }
     if host.current {
-        push(
-            document.entry("current").or_insert(value(Array::new())),
-            &host.entry.name,
-        )?;
+        push(document.entry("current").or_insert(value(Array::new())), &host.entry.name)?;
     }
     for group in host.groups {
         let groups = table(document.entry("groups"))?;
-        push(
-            groups.entry(group).or_insert(value(Array::new())),
-            &host.entry.name,
-        )?;
+        push(groups.entry(group).or_insert(value(Array::new())), &host.entry.name)?;
     }
     let hosts = table(document.entry("hosts"))?;
     let mut entry = Table::new();
@@ -79,10 +73,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     // A link stays a link: what it points to is replaced.
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
+    let folder =
+        path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
@@ -95,8 +87,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn document(text: &str) -> Result<DocumentMut, Failure> {
-    text.parse::<DocumentMut>()
-        .map_err(|error| unfit(&error.to_string()))
+    text.parse::<DocumentMut>().map_err(|error| unfit(&error.to_string()))
 }
 
 fn table(entry: toml_edit::Entry<'_>) -> Result<&mut dyn toml_edit::TableLike, Failure> {
@@ -105,14 +96,11 @@ fn table(entry: toml_edit::Entry<'_>) -> Result<&mut dyn toml_edit::TableLike, F
         table.set_implicit(true);
         Item::Table(table)
     });
-    item.as_table_like_mut()
-        .ok_or_else(|| unfit("groups and hosts must be tables"))
+    item.as_table_like_mut().ok_or_else(|| unfit("groups and hosts must be tables"))
 }
 
 fn push(item: &mut Item, name: &str) -> Result<(), Failure> {
-    let members = item
-        .as_array_mut()
-        .ok_or_else(|| unfit("current and groups must be lists"))?;
+    let members = item.as_array_mut().ok_or_else(|| unfit("current and groups must be lists"))?;
     if !members.iter().any(|member| member.as_str() == Some(name)) {
         members.push(name);
     }
@@ -135,26 +123,14 @@ mod tests {
 
     fn entry(name: &str, uri: &str) -> HostEntry {
         let address = Address::parse(uri).unwrap();
-        HostEntry {
-            name: name.to_owned(),
-            address,
-            insecure: false,
-        }
+        HostEntry { name: name.to_owned(), address, insecure: false }
     }
 
     #[test]
     fn the_first_host_makes_a_whole_file() {
         let entry = entry("node1", "tcp://[::1]:7433");
         let groups = ["rack1".to_owned()];
-        let text = added(
-            "",
-            &NewHost {
-                entry: &entry,
-                groups: &groups,
-                current: true,
-            },
-        )
-        .unwrap();
+        let text = added("", &NewHost { entry: &entry, groups: &groups, current: true }).unwrap();
         let want = "schema = 1\ncurrent = [\"node1\"]\n\n[groups]\nrack1 = [\"node1\"]\n\n\
                     [hosts.node1]\nuri = \"tcp://[::1]:7433\"\n";
         assert_eq!(text, want);
@@ -165,15 +141,7 @@ mod tests {
         let old = "# mine\nschema = 1 # keep\ncurrent = [\"b\"]\n\n# the far one\n[hosts.b]\n\
                    uri = \"unix:///b\" # here\n";
         let entry = entry("a", "unix:///a");
-        let new = added(
-            old,
-            &NewHost {
-                entry: &entry,
-                groups: &[],
-                current: false,
-            },
-        )
-        .unwrap();
+        let new = added(old, &NewHost { entry: &entry, groups: &[], current: false }).unwrap();
         assert_eq!(new, format!("{old}\n[hosts.a]\nuri = \"unix:///a\"\n"));
         assert_eq!(removed(&new, "a").unwrap(), old);
     }
@@ -196,17 +164,8 @@ mod tests {
         replace(&path, "schema = 1\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         replace(&path, "schema = 1\n# two\n").unwrap();
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            "schema = 1\n# two\n"
-        );
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o640
-        );
-        assert_eq!(
-            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
-            1
-        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "schema = 1\n# two\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

@@ -102,22 +102,13 @@ mod tests {
 
     #[test]
     fn hosts_that_fail_alike_give_their_own_code() {
-        assert_eq!(
-            exit_of(0, &[Code::Unavailable, Code::DeadlineExceeded]),
-            Exit::Unreachable
-        );
+        assert_eq!(exit_of(0, &[Code::Unavailable, Code::DeadlineExceeded]), Exit::Unreachable);
         assert_eq!(exit_of(0, &[Code::PermissionDenied]), Exit::Denied);
     }
 
     #[test]
     fn hosts_that_fail_differently_give_the_general_code() {
-        assert_eq!(
-            exit_of(0, &[Code::NotFound, Code::Unavailable]),
-            Exit::Failed
-        );
-        assert_eq!(
-            exit_of(0, &[Code::NotFound, Code::Unavailable, Code::NotFound]),
-            Exit::Failed
-        );
+        assert_eq!(exit_of(0, &[Code::NotFound, Code::Unavailable]), Exit::Failed);
+        assert_eq!(exit_of(0, &[Code::NotFound, Code::Unavailable, Code::NotFound]), Exit::Failed);
     }
 }

@@ -101,8 +101,8 @@ impl Code {
             Self::NotFound => "NOT FOUND",
             Self::Aborted | Self::FailedPrecondition | Self::AlreadyExists => "CONFLICT",
             Self::InvalidArgument | Self::Usage => "INVALID",
-            Self::Cancelled
-            | Self::Unknown
+            Self::Cancelled => "NOT DONE",
+            Self::Unknown
             | Self::ResourceExhausted
             | Self::OutOfRange
             | Self::Unimplemented
@@ -132,10 +132,7 @@ impl Failure {
 
     /// The same failure with what to do about it.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// What the agent, or the transport in its place, answered.
@@ -144,24 +141,16 @@ impl Failure {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone());
         let mut failure = Self::new(code, "", message_of(status, code));
-        failure.reason = reason
-            .filter(|r| !r.is_empty())
-            .unwrap_or_else(|| default_reason(code));
+        failure.reason = reason.filter(|r| !r.is_empty()).unwrap_or_else(|| default_reason(code));
         failure.hint = hint_of(code, details.error_info());
-        for violation in details
-            .bad_request()
-            .iter()
-            .flat_map(|b| &b.field_violations)
-        {
+        for violation in details.bad_request().iter().flat_map(|b| &b.field_violations) {
             failure.fields.push(FieldViolation {
                 field: violation.field.clone(),
                 message: violation.description.clone(),
             });
         }
-        failure.retry_after_seconds = details
-            .retry_info()
-            .and_then(|r| r.retry_delay)
-            .map(|delay| delay.as_secs_f64());
+        failure.retry_after_seconds =
+            details.retry_info().and_then(|r| r.retry_delay).map(|delay| delay.as_secs_f64());
         failure
     }
 }
@@ -169,12 +158,7 @@ impl Failure {
 /// Broken connections reach us as Unknown or Cancelled with hyper's words: they are "unreachable".
 fn code_of(status: &tonic::Status) -> Code {
     let text = status.message();
-    let broken = [
-        "h2 protocol error",
-        "transport error",
-        "operation was canceled",
-        "broken pipe",
-    ];
+    let broken = ["h2 protocol error", "transport error", "operation was canceled", "broken pipe"];
     match status.code() {
         tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal
             if broken.iter().any(|words| text.contains(words)) =>
@@ -217,11 +201,7 @@ fn default_reason(code: Code) -> String {
 }
 
 fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> {
-    let etag = info.and_then(|i| {
-        i.metadata
-            .get("etag")
-            .or_else(|| i.metadata.get("current_etag"))
-    });
+    let etag = info.and_then(|i| i.metadata.get("etag").or_else(|| i.metadata.get("current_etag")));
     match (code, etag) {
         (Code::Aborted, Some(etag)) => Some(format!(
             "look at the change with `memctl policy history`, then give --if-match {etag}"
@@ -256,10 +236,7 @@ mod tests {
     #[test]
     fn an_unknown_failure_of_the_agent_stays_unknown() {
         let failure = Failure::from_status(&tonic::Status::unknown("disk on fire"));
-        assert_eq!(
-            (failure.code, failure.code.exit()),
-            (Code::Unknown, Exit::Failed)
-        );
+        assert_eq!((failure.code, failure.code.exit()), (Code::Unknown, Exit::Failed));
         assert_eq!(failure.reason, "UNKNOWN");
     }
 
@@ -276,12 +253,7 @@ mod tests {
             tonic::Status::with_error_details(tonic::Code::Aborted, "changed since", details);
         let failure = Failure::from_status(&status);
         assert_eq!(failure.reason, "ETAG_MISMATCH");
-        assert!(
-            failure
-                .hint
-                .as_deref()
-                .is_some_and(|h| h.contains("--if-match e7"))
-        );
+        assert!(failure.hint.as_deref().is_some_and(|h| h.contains("--if-match e7")));
         assert_eq!(failure.fields[0].field, "two_pointer.step_bytes");
         assert_eq!(failure.code.exit(), Exit::Conflict);
     }

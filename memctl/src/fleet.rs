@@ -85,10 +85,6 @@ where
 }
 
 fn broken_off() -> Failure {
-    Failure::new(
-        Code::Internal,
-        "BROKEN_OFF",
-        "memctl itself broke off asking this host",
-    )
-    .hint("this is a fault of memctl: please report it")
+    Failure::new(Code::Internal, "BROKEN_OFF", "memctl itself broke off asking this host")
+        .hint("this is a fault of memctl: please report it")
 }

@@ -53,20 +53,10 @@ pub(crate) type Sender = mpsc::Sender<(usize, News)>;
 
 /// Follows one host until its stream ends, it fails for good, or nobody listens any more.
 pub(crate) async fn follow(number: usize, host: Host, plan: Plan, news: Sender) {
-    let mut follower = Follower {
-        number,
-        host,
-        plan,
-        news,
-        last: None,
-    };
+    let mut follower = Follower { number, host, plan, news, last: None };
     let mut backoff = Backoff::default();
     loop {
-        let Lost {
-            failure,
-            lasted,
-            wait_at_least,
-        } = match follower.stream().await {
+        let Lost { failure, lasted, wait_at_least } = match follower.stream().await {
             Turn::Lost(lost) => *lost,
             Turn::Ended => {
                 follower.tell(News::Ended(Ok(()))).await;
@@ -130,11 +120,9 @@ impl Follower {
                 Err(_) => silent(&self.host, patience),
                 Ok(Err(status)) => Failure::from_status(&status),
                 Ok(Ok(None)) if !self.plan.request.follow => return Turn::Ended,
-                Ok(Ok(None)) => Failure::new(
-                    Code::Unavailable,
-                    "STREAM_ENDED",
-                    "the agent ended the stream",
-                ),
+                Ok(Ok(None)) => {
+                    Failure::new(Code::Unavailable, "STREAM_ENDED", "the agent ended the stream")
+                }
                 Ok(Ok(Some(message))) => {
                     note(&message, &mut patience, &mut going_away);
                     if !self.pass_on(message).await {
@@ -154,9 +142,7 @@ impl Follower {
             request.start = Some(Start::After(last.clone()));
         }
         let answer = connection.events().watch(request).await;
-        let stream = answer
-            .map_err(|status| Failure::from_status(&status))?
-            .into_inner();
+        let stream = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
         Ok((connection, stream))
     }
 
@@ -181,13 +167,8 @@ fn note(
 ) {
     match &message.body {
         Some(Body::Hello(hello)) => {
-            let interval = hello
-                .heartbeat_interval
-                .and_then(|i| Duration::try_from(i).ok());
-            *patience = interval
-                .filter(|i| !i.is_zero())
-                .unwrap_or(DEFAULT_HEARTBEAT)
-                * 3;
+            let interval = hello.heartbeat_interval.and_then(|i| Duration::try_from(i).ok());
+            *patience = interval.filter(|i| !i.is_zero()).unwrap_or(DEFAULT_HEARTBEAT) * 3;
         }
         Some(Body::GoingAway(farewell)) => *going_away = Some(farewell.clone()),
         Some(
@@ -205,35 +186,22 @@ fn note(
 
 /// An agent that said farewell is not a mystery, and may name the time to come back.
 fn departed(failure: Failure, farewell: Option<v1::GoingAway>, lasted: Duration) -> Turn {
-    let wish = failure
-        .retry_after_seconds
-        .unwrap_or_default()
-        .clamp(0.0, MOST_SECONDS);
+    let wish = failure.retry_after_seconds.unwrap_or_default().clamp(0.0, MOST_SECONDS);
     let Some(farewell) = farewell else {
         return lost(failure, lasted, Duration::from_secs_f64(wish));
     };
-    let wish = farewell
-        .reconnect_after
-        .and_then(|d| Duration::try_from(d).ok());
+    let wish = farewell.reconnect_after.and_then(|d| Duration::try_from(d).ok());
     let what = format!("the agent went away: {}", farewell.reason);
     let failure = Failure::new(Code::Unavailable, "GOING_AWAY", what);
     lost(failure, lasted, wish.unwrap_or_default())
 }
 
 fn lost(failure: Failure, lasted: Duration, wait_at_least: Duration) -> Turn {
-    Turn::Lost(Box::new(Lost {
-        failure,
-        lasted,
-        wait_at_least,
-    }))
+    Turn::Lost(Box::new(Lost { failure, lasted, wait_at_least }))
 }
 
 fn silent(host: &Host, patience: Duration) -> Failure {
-    let what = format!(
-        "{} was silent for {}s",
-        host.address,
-        patience.as_secs_f64()
-    );
+    let what = format!("{} was silent for {}s", host.address, patience.as_secs_f64());
     Failure::new(Code::Unavailable, "STREAM_SILENT", what)
         .hint("the network or the agent hangs: memctl status asks it directly")
 }

@@ -36,10 +36,7 @@ pub(crate) struct Selection<'a> {
 pub(crate) fn select(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, Failure> {
     let mut hosts: Vec<Host> = Vec::new();
     for host in candidates(selection, config)? {
-        let host = Host {
-            insecure: host.insecure || selection.insecure,
-            ..host
-        };
+        let host = Host { insecure: host.insecure || selection.insecure, ..host };
         if !hosts.iter().any(|h| h.name == host.name) {
             hosts.push(host);
         }
@@ -55,10 +52,7 @@ pub(crate) fn exposed(host: &Host) -> Failure {
     Failure::new(
         Code::Usage,
         "INSECURE_ADDRESS",
-        format!(
-            "host {}: {} is not encrypted and leaves this machine",
-            host.name, host.address
-        ),
+        format!("host {}: {} is not encrypted and leaves this machine", host.name, host.address),
     )
     .hint(
         "forward the agent's socket (ssh -N -L /tmp/HOST.sock:/run/agentd/agentd.sock HOST, then \
@@ -70,11 +64,7 @@ pub(crate) fn exposed(host: &Host) -> Failure {
 fn candidates(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, Failure> {
     if selection.all {
         let all: Vec<Host> = config.hosts.iter().map(host_of).collect();
-        return if all.is_empty() {
-            Err(none_configured())
-        } else {
-            Ok(all)
-        };
+        return if all.is_empty() { Err(none_configured()) } else { Ok(all) };
     }
     let words: Vec<&str> = words(selection.typed);
     if !words.is_empty() {
@@ -84,25 +74,13 @@ fn candidates(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, F
         return Err(Failure::usage("--host names nothing").hint("give a name or a URI"));
     }
     if !config.current.is_empty() {
-        return resolve(
-            &config
-                .current
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>(),
-            config,
-        );
+        return resolve(&config.current.iter().map(String::as_str).collect::<Vec<_>>(), config);
     }
     local(selection.socket)
 }
 
 fn words(typed: &[String]) -> Vec<&str> {
-    typed
-        .iter()
-        .flat_map(|t| t.split(','))
-        .map(str::trim)
-        .filter(|w| !w.is_empty())
-        .collect()
+    typed.iter().flat_map(|t| t.split(',')).map(str::trim).filter(|w| !w.is_empty()).collect()
 }
 
 fn resolve(words: &[&str], config: &Config) -> Result<Vec<Host>, Failure> {
@@ -116,27 +94,15 @@ fn resolve(words: &[&str], config: &Config) -> Result<Vec<Host>, Failure> {
 fn resolve_word(word: &str, config: &Config) -> Result<Vec<Host>, Failure> {
     if word.contains("://") {
         let address = Address::parse(word)?;
-        return Ok(vec![Host {
-            name: address.to_string(),
-            address,
-            insecure: false,
-        }]);
+        return Ok(vec![Host { name: address.to_string(), address, insecure: false }]);
     }
     if let Some(group) = word.strip_prefix('@') {
         let members = config.groups.get(group).filter(|names| !names.is_empty());
         let names = members.ok_or_else(|| unknown("group", group, config.groups.keys()))?;
-        return Ok(names
-            .iter()
-            .filter_map(|n| config.host(n))
-            .map(host_of)
-            .collect());
+        return Ok(names.iter().filter_map(|n| config.host(n)).map(host_of).collect());
     }
-    let matching: Vec<Host> = config
-        .hosts
-        .iter()
-        .filter(|h| glob_matches(word, &h.name))
-        .map(host_of)
-        .collect();
+    let matching: Vec<Host> =
+        config.hosts.iter().filter(|h| glob_matches(word, &h.name)).map(host_of).collect();
     if matching.is_empty() {
         return Err(unknown("host", word, config.hosts.iter().map(|h| &h.name)));
     }
@@ -148,10 +114,7 @@ fn local(socket: &Path) -> Result<Vec<Host>, Failure> {
         return Err(Failure::new(
             Code::Unavailable,
             "NO_HOST",
-            format!(
-                "no host was named, none is configured, and {} is not there",
-                socket.display()
-            ),
+            format!("no host was named, none is configured, and {} is not there", socket.display()),
         )
         .hint(
             "start the agent on this machine (systemctl start agentd, or agentd run), or name \
@@ -159,47 +122,24 @@ fn local(socket: &Path) -> Result<Vec<Host>, Failure> {
         ));
     }
     let address = Address::Unix(socket.to_owned());
-    Ok(vec![Host {
-        name: "local".to_owned(),
-        address,
-        insecure: false,
-    }])
+    Ok(vec![Host { name: "local".to_owned(), address, insecure: false }])
 }
 
 fn host_of(entry: &HostEntry) -> Host {
-    let HostEntry {
-        name,
-        address,
-        insecure,
-    } = entry.clone();
-    Host {
-        name,
-        address,
-        insecure,
-    }
+    let HostEntry { name, address, insecure } = entry.clone();
+    Host { name, address, insecure }
 }
 
 fn none_configured() -> Failure {
-    Failure::new(
-        Code::NotFound,
-        "NO_HOST",
-        "--all-hosts, and no host is configured",
-    )
-    .hint("add one: memctl host add NAME unix:///run/agentd/agentd.sock")
+    Failure::new(Code::NotFound, "NO_HOST", "--all-hosts, and no host is configured")
+        .hint("add one: memctl host add NAME unix:///run/agentd/agentd.sock")
 }
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a String>) -> Failure {
     let known: Vec<&str> = known.map(String::as_str).collect();
-    let reason = if what == "host" {
-        "UNKNOWN_HOST"
-    } else {
-        "UNKNOWN_GROUP"
-    };
-    let failure = Failure::new(
-        Code::NotFound,
-        reason,
-        format!("no {what} \"{word}\" is configured"),
-    );
+    let reason = if what == "host" { "UNKNOWN_HOST" } else { "UNKNOWN_GROUP" };
+    let failure =
+        Failure::new(Code::NotFound, reason, format!("no {what} \"{word}\" is configured"));
     if let Some(close) = did_you_mean(word, &known) {
         return failure.hint(format!("did you mean \"{close}\"?"));
     }
@@ -248,31 +188,17 @@ hosts.far = { uri = "tcp://192.0.2.1:7433" }
         let config = Config::parse(CONFIG, "c").unwrap();
         let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
         let socket = Path::new("/nonexistent/agentd.sock");
-        select(
-            &Selection {
-                typed: &typed,
-                all,
-                insecure,
-                socket,
-            },
-            &config,
-        )
-        .map(|hosts| hosts.into_iter().map(|h| h.name).collect())
+        select(&Selection { typed: &typed, all, insecure, socket }, &config)
+            .map(|hosts| hosts.into_iter().map(|h| h.name).collect())
     }
 
     #[test]
     fn names_lists_globs_groups_and_uris_are_resolved_each_host_once() {
-        assert_eq!(
-            pick(&["node2,node1", "node1"], false, false).unwrap(),
-            ["node2", "node1"]
-        );
+        assert_eq!(pick(&["node2,node1", "node1"], false, false).unwrap(), ["node2", "node1"]);
         assert_eq!(pick(&["node*"], false, false).unwrap(), ["node1", "node2"]);
         assert_eq!(pick(&["n?de1"], false, false).unwrap(), ["node1"]);
         assert_eq!(pick(&["@rack1"], false, false).unwrap(), ["node2", "node1"]);
-        assert_eq!(
-            pick(&["unix:///x.sock"], false, false).unwrap(),
-            ["unix:///x.sock"]
-        );
+        assert_eq!(pick(&["unix:///x.sock"], false, false).unwrap(), ["unix:///x.sock"]);
         assert_eq!(pick(&[], false, false).unwrap(), ["node2", "node1"]);
     }
 

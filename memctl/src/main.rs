@@ -49,9 +49,7 @@ fn run(cli: Cli) -> Exit {
             return ended_early(&output, Stop::Failed(failure));
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
             let ended = runtime.block_on(commands::run(cli.command, &mut session));
@@ -70,11 +68,9 @@ fn run(cli: Cli) -> Exit {
 fn ended_early(output: &Output, stop: Stop) -> Exit {
     let failure = match stop {
         Stop::Output(error) if error.kind() == ErrorKind::BrokenPipe => return Exit::BrokenPipe,
-        Stop::Output(error) => Failure::new(
-            Code::Unknown,
-            "OUTPUT",
-            format!("cannot write to stdout: {error}"),
-        ),
+        Stop::Output(error) => {
+            Failure::new(Code::Unknown, "OUTPUT", format!("cannot write to stdout: {error}"))
+        }
         Stop::Failed(failure) => failure,
     };
     match output.refuse(&failure) {

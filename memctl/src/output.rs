@@ -61,11 +61,7 @@ impl Output {
             zone: TimeZone::UTC,
             many_hosts: false,
         };
-        Self {
-            format,
-            view,
-            quiet: false,
-        }
+        Self { format, view, quiet: false }
     }
 
     /// Writes a whole answer: data to stdout; for people, why a host did not answer to stderr.
@@ -77,20 +73,14 @@ impl Output {
             Format::Yaml => self.data(&yaml::document(&document(items))?)?,
             Format::Jsonl => {
                 for item in items {
-                    let line = Line {
-                        schema: SCHEMA,
-                        kind: T::KIND,
-                        item,
-                    };
+                    let line = Line { schema: SCHEMA, kind: T::KIND, item };
                     self.data(&format!("{}\n", json::line(&line)?))?;
                 }
             }
         }
         if !self.is_for_programs() {
             for item in items {
-                item.error
-                    .as_ref()
-                    .map_or(Ok(()), |error| self.host_failed(&item.host, error))?;
+                item.error.as_ref().map_or(Ok(()), |error| self.host_failed(&item.host, error))?;
             }
         }
         Ok(())
@@ -98,11 +88,7 @@ impl Output {
 
     /// Writes why the whole command failed, in the format asked for.
     pub(crate) fn refuse(&self, failure: &Failure) -> io::Result<()> {
-        let refusal = Refusal {
-            schema: SCHEMA,
-            kind: "Error",
-            error: failure,
-        };
+        let refusal = Refusal { schema: SCHEMA, kind: "Error", error: failure };
         match self.format {
             Format::Json => self.data(&format!("{}\n", json::pretty(&refusal)?)),
             Format::Jsonl => self.data(&format!("{}\n", json::line(&refusal)?)),
@@ -120,11 +106,7 @@ impl Output {
 
     /// Tells a person something that is not data, unless they asked for quiet.
     pub(crate) fn notice(&self, text: &str) -> io::Result<()> {
-        if self.quiet {
-            Ok(())
-        } else {
-            message(&format!("{}\n", safe(text)))
-        }
+        if self.quiet { Ok(()) } else { message(&format!("{}\n", safe(text))) }
     }
 
     /// Tells a person why a host did not do it.
@@ -140,24 +122,16 @@ impl Output {
     fn show_text<T: Show>(&self, items: &[Item<T>]) -> io::Result<()> {
         // A sole host that failed is told on stderr; a table of its absence says nothing more.
         let only_failure = !self.view.many_hosts && items.iter().all(|i| !i.ok);
-        if only_failure {
-            Ok(())
-        } else {
-            self.data(&T::text(items, &self.view))
-        }
+        if only_failure { Ok(()) } else { self.data(&T::text(items, &self.view)) }
     }
 
     fn names<T: Show>(&self, items: &[Item<T>]) -> String {
-        let answered = items
-            .iter()
-            .filter_map(|i| Some((&*i.host, i.body.as_ref()?.name())));
-        let lines = answered.map(
-            |(host, name)| match (self.view.many_hosts, name.is_empty()) {
-                (_, true) => format!("{}\n", safe(host)),
-                (true, false) => format!("{}/{}\n", safe(host), safe(&name)),
-                (false, false) => format!("{}\n", safe(&name)),
-            },
-        );
+        let answered = items.iter().filter_map(|i| Some((&*i.host, i.body.as_ref()?.name())));
+        let lines = answered.map(|(host, name)| match (self.view.many_hosts, name.is_empty()) {
+            (_, true) => format!("{}\n", safe(host)),
+            (true, false) => format!("{}/{}\n", safe(host), safe(&name)),
+            (false, false) => format!("{}\n", safe(&name)),
+        });
         lines.collect()
     }
 }
@@ -178,22 +152,14 @@ pub(crate) fn wants_color(choice: ColorChoice) -> bool {
 }
 
 fn document<T: Show>(items: &[Item<T>]) -> Document<'_, T> {
-    Document {
-        schema: SCHEMA,
-        kind: format!("{}List", T::KIND),
-        items,
-    }
+    Document { schema: SCHEMA, kind: format!("{}List", T::KIND), items }
 }
 
 fn told(host: Option<&str>, failure: &Failure) -> String {
     let whose = host.map(|h| format!("{}: ", safe(h))).unwrap_or_default();
     let mut text = format!("memctl: {whose}{}\n", safe(&failure.message));
     for field in &failure.fields {
-        text.push_str(&format!(
-            "  {}: {}\n",
-            safe(&field.field),
-            safe(&field.message)
-        ));
+        text.push_str(&format!("  {}: {}\n", safe(&field.field), safe(&field.message)));
     }
     if let Some(hint) = &failure.hint {
         text.push_str(&format!("  hint: {}\n", safe(hint)));

@@ -75,10 +75,7 @@ impl Key {
         let close = did_you_mean(text, &known).map(|k| format!("; did you mean {k}?"));
         known.push("vm.NAME.min|max|pinned");
         let all = || format!("; keys are {}", known.join(", "));
-        Err(format!(
-            "\"{text}\" is not a key of the policy{}",
-            close.unwrap_or_else(all)
-        ))
+        Err(format!("\"{text}\" is not a key of the policy{}", close.unwrap_or_else(all)))
     }
 
     /// The path in a field mask.
@@ -118,17 +115,13 @@ impl Key {
             Self::WholeVm(name) => Err(format!(
                 "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max or vm.{name}.pinned"
             )),
-            Self::Vm(name, _) if name.contains('`') => Err(format!(
-                "the VM name \"{name}\" has a backtick: use the UUID"
-            )),
+            Self::Vm(name, _) if name.contains('`') => {
+                Err(format!("the VM name \"{name}\" has a backtick: use the UUID"))
+            }
             Self::Vm(name, field) => {
                 let vm = policy.vms.entry(name.clone()).or_default();
                 let size = || {
-                    if unset {
-                        Ok(None)
-                    } else {
-                        parse_size(text).map(Some)
-                    }
+                    if unset { Ok(None) } else { parse_size(text).map(Some) }
                 };
                 match field {
                     VmField::Min => vm.min_bytes = size()?,
@@ -167,10 +160,8 @@ impl fmt::Display for Key {
 
 /// Every field of a policy with its value, exceptions last.
 pub(crate) fn values(policy: &Policy) -> Vec<(Key, Value)> {
-    let mut values: Vec<(Key, Value)> = GENERAL
-        .iter()
-        .map(|row| (Key::General(row.0), row.0.value(policy)))
-        .collect();
+    let mut values: Vec<(Key, Value)> =
+        GENERAL.iter().map(|row| (Key::General(row.0), row.0.value(policy))).collect();
     for (name, vm) in &policy.vms {
         for (field, value) in [
             (VmField::Min, vm.min_bytes.map(Value::Size)),
@@ -264,11 +255,7 @@ fn parse_flag(text: &str) -> Result<bool, String> {
 
 fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if name.chars().all(plain) {
-        name.to_owned()
-    } else {
-        format!("`{name}`")
-    }
+    if name.chars().all(plain) { name.to_owned() } else { format!("`{name}`") }
 }
 
 /// Key as typed, and path in a field mask.
@@ -278,16 +265,8 @@ const GENERAL: [(General, &str, &str); 8] = [
     (General::PoolLimit, "pool-limit", "pool_limit_bytes"),
     (General::Floor, "floor", "floor_bytes"),
     (General::ShrinkStep, "shrink-step", "shrink_step_bytes"),
-    (
-        General::NeedBelow,
-        "two-pointer.need-below",
-        "two_pointer.need_below_bytes",
-    ),
-    (
-        General::SpareAbove,
-        "two-pointer.spare-above",
-        "two_pointer.spare_above_bytes",
-    ),
+    (General::NeedBelow, "two-pointer.need-below", "two_pointer.need_below_bytes"),
+    (General::SpareAbove, "two-pointer.spare-above", "two_pointer.spare_above_bytes"),
     (General::Step, "two-pointer.step", "two_pointer.step_bytes"),
 ];
 const VM_FIELDS: [VmField; 3] = [VmField::Min, VmField::Max, VmField::Pinned];
@@ -327,15 +306,8 @@ mod tests {
     #[test]
     fn an_unknown_key_gets_a_suggestion_or_the_list() {
         let error = Key::parse("host-reserv").unwrap_err();
-        assert_eq!(
-            error,
-            "\"host-reserv\" is not a key of the policy; did you mean host-reserve?"
-        );
-        assert!(
-            Key::parse("colour")
-                .unwrap_err()
-                .contains("keys are algorithm, host-reserve")
-        );
+        assert_eq!(error, "\"host-reserv\" is not a key of the policy; did you mean host-reserve?");
+        assert!(Key::parse("colour").unwrap_err().contains("keys are algorithm, host-reserve"));
     }
 
     #[test]
@@ -353,11 +325,7 @@ mod tests {
         assert_eq!(policy.two_pointer.unwrap().step_bytes, 50 << 20);
         assert_eq!(policy.two_pointer.unwrap().need_below_bytes, 0);
         assert_eq!(policy.pool_limit_bytes, None);
-        let web1 = v1::VmPolicy {
-            min_bytes: None,
-            max_bytes: Some(2 << 30),
-            pinned: Some(true),
-        };
+        let web1 = v1::VmPolicy { min_bytes: None, max_bytes: Some(2 << 30), pinned: Some(true) };
         assert_eq!(policy.vms["web1"], web1);
         assert_eq!(policy.vms["db1"], v1::VmPolicy::default());
     }
@@ -373,10 +341,7 @@ mod tests {
             ("vm.a`b.max", "1GiB"),
         ] {
             let key = Key::parse(key).unwrap();
-            assert!(
-                key.assign(&mut v1::Policy::default(), value).is_err(),
-                "{key}={value}"
-            );
+            assert!(key.assign(&mut v1::Policy::default(), value).is_err(), "{key}={value}");
         }
     }
 
@@ -385,14 +350,8 @@ mod tests {
         let policy = assigned(&[("floor", "64MiB"), ("vm.a.pinned", "no")]);
         let values = values(&policy.into());
         assert_eq!(values.len(), GENERAL.len() + 1);
-        let floor = values
-            .iter()
-            .find(|(key, _)| *key == Key::General(General::Floor))
-            .unwrap();
+        let floor = values.iter().find(|(key, _)| *key == Key::General(General::Floor)).unwrap();
         assert_eq!(floor.1.text(Units::Iec), "64 MiB");
-        assert_eq!(
-            values[8],
-            (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false))
-        );
+        assert_eq!(values[8], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));
     }
 }

@@ -47,9 +47,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         || format!("\"{text}\" is not a duration: write it like 500ms, 30s, 10m or 1h30m");
     while !rest.is_empty() {
         let (number, tail) = split_unit(rest);
-        let end = tail
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, next) = tail.split_at(end);
         let factor: u128 = match unit {
             "ms" => 1_000_000,
@@ -58,9 +56,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             "h" => 3_600_000_000_000,
             "d" => 86_400_000_000_000,
             "" => {
-                return Err(format!(
-                    "\"{text}\" has no unit: write {number}s or {number}m"
-                ));
+                return Err(format!("\"{text}\" has no unit: write {number}s or {number}m"));
             }
             _ => return Err(refused()),
         };
@@ -68,10 +64,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         total = total.saturating_add(u128::from(part));
         rest = next;
     }
-    let nanos = u64::try_from(total)
-        .ok()
-        .filter(|_| !text.is_empty())
-        .ok_or_else(refused)?;
+    let nanos = u64::try_from(total).ok().filter(|_| !text.is_empty()).ok_or_else(refused)?;
     Ok(Duration::from_nanos(nanos))
 }
 
@@ -100,12 +93,7 @@ impl Scale {
     /// The largest unit in which the least of `values` is at least 1, so that no row reads 0.0.
     pub(crate) fn of(units: Units, values: &[u64]) -> Self {
         let ladder: &[(&'static str, u64)] = match units {
-            Units::Iec => &[
-                ("TiB", 1 << 40),
-                ("GiB", 1 << 30),
-                ("MiB", 1 << 20),
-                ("KiB", 1 << 10),
-            ],
+            Units::Iec => &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
             Units::Si => &[
                 ("TB", 1_000_000_000_000),
                 ("GB", 1_000_000_000),
@@ -118,11 +106,7 @@ impl Scale {
         let fits = ladder.iter().find(|(_, factor)| least >= *factor);
         let bytes = ("B", 1);
         let (unit, factor) = fits.copied().unwrap_or(bytes);
-        Self {
-            unit,
-            factor,
-            decimal: values.iter().any(|v| v % factor != 0),
-        }
+        Self { unit, factor, decimal: values.iter().any(|v| v % factor != 0) }
     }
 
     /// One amount in this unit; a decimal where any value of the column needs one.
@@ -155,9 +139,7 @@ pub(crate) fn format_seconds(seconds: f64) -> String {
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start_matches(' '))
 }
@@ -205,30 +187,15 @@ mod tests {
     #[test]
     fn a_bare_number_is_refused_with_what_to_write() {
         let error = parse_size("512").unwrap_err();
-        assert_eq!(
-            error,
-            "\"512\" has no unit: write 512MiB or 512GiB (or 512B for bytes)"
-        );
-        assert!(
-            parse_duration("30")
-                .unwrap_err()
-                .contains("write 30s or 30m")
-        );
+        assert_eq!(error, "\"512\" has no unit: write 512MiB or 512GiB (or 512B for bytes)");
+        assert!(parse_duration("30").unwrap_err().contains("write 30s or 30m"));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "MiB",
-            "-1MiB",
-            "1..5GiB",
-            "1.GiB",
-            "0.1B",
-            "17179869184GiB",
-            "1mib",
-            "1 M B",
-        ] {
+        for text in
+            ["", "MiB", "-1MiB", "1..5GiB", "1.GiB", "0.1B", "17179869184GiB", "1mib", "1 M B"]
+        {
             assert!(parse_size(text).is_err(), "{text} was taken");
         }
         for text in ["", "s", "1x", "1.5.5s", "-1s", "1h-3m", "999999999999d"] {
@@ -247,11 +214,7 @@ mod tests {
             ("1h30m", 5_400_000),
             ("2d", 172_800_000),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(ms)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
     }
 
@@ -270,10 +233,7 @@ mod tests {
     fn a_column_has_one_unit_and_no_row_reads_zero() {
         let values = [50 * MIB, 8192 * MIB, 0];
         let scale = Scale::of(Units::Iec, &values);
-        assert_eq!(
-            values.map(|v| scale.format(v)),
-            ["50 MiB", "8192 MiB", "0 MiB"]
-        );
+        assert_eq!(values.map(|v| scale.format(v)), ["50 MiB", "8192 MiB", "0 MiB"]);
         let scale = Scale::of(Units::Iec, &[1536 * MIB, 2048 * MIB]);
         assert_eq!(scale.format(2048 * MIB), "2.0 GiB");
     }

@@ -45,24 +45,20 @@ impl Session {
                 Err(_) => return Err(Box::new((output, unknown_format(name)))),
             }
         }
-        Ok(Self {
-            global,
-            config,
-            config_path,
-            output,
-        })
+        Ok(Self { global, config, config_path, output })
     }
 
     /// The hosts to ask. From here on, output names the host where there are several.
     pub(crate) fn hosts(&mut self) -> Result<Vec<Host>, Failure> {
         let socket = std::env::var_os("MEMCTL_SOCKET").map(PathBuf::from);
+        if self.global.hosts.is_empty() && !self.global.all_hosts {
+            self.global.hosts.extend(std::env::var("MEMCTL_HOST").ok().filter(|v| !v.is_empty()));
+        }
         let selection = Selection {
             typed: &self.global.hosts,
             all: self.global.all_hosts,
             insecure: self.global.insecure,
-            socket: socket
-                .as_deref()
-                .unwrap_or_else(|| Path::new(DEFAULT_SOCKET)),
+            socket: socket.as_deref().unwrap_or_else(|| Path::new(DEFAULT_SOCKET)),
         };
         let hosts = select(&selection, &self.config)?;
         for host in hosts.iter().filter(|h| h.address.is_exposed()) {
@@ -76,21 +72,14 @@ impl Session {
 
     /// How long and how many at once.
     pub(crate) fn bounds(&self) -> Bounds {
-        Bounds {
-            timeout: self.global.timeout,
-            max_parallel: usize::from(self.global.max_parallel),
-        }
+        Bounds { timeout: self.global.timeout, max_parallel: usize::from(self.global.max_parallel) }
     }
 }
 
 /// How to write as far as the command line says.
 pub(crate) fn output_of(global: &Global, default: Format) -> Output {
     let format = global.output.unwrap_or(default);
-    let zone = if global.utc {
-        TimeZone::UTC
-    } else {
-        TimeZone::system()
-    };
+    let zone = if global.utc { TimeZone::UTC } else { TimeZone::system() };
     let view = View {
         wide: format == Format::Wide,
         headers: !global.no_headers,
@@ -99,11 +88,7 @@ pub(crate) fn output_of(global: &Global, default: Format) -> Output {
         zone,
         many_hosts: false,
     };
-    Output {
-        format,
-        view,
-        quiet: global.quiet,
-    }
+    Output { format, view, quiet: global.quiet }
 }
 
 fn unknown_format(name: &str) -> Failure {

@@ -39,10 +39,7 @@ mod tests {
     fn close_words_are_found_and_others_are_not() {
         let known = ["host-reserve", "pool-limit", "two-pointer.step", "floor"];
         assert_eq!(did_you_mean("host-reserv", &known), Some("host-reserve"));
-        assert_eq!(
-            did_you_mean("two-pointer.setp", &known),
-            Some("two-pointer.step")
-        );
+        assert_eq!(did_you_mean("two-pointer.setp", &known), Some("two-pointer.step"));
         assert_eq!(did_you_mean("flor", &known), Some("floor"));
         assert_eq!(did_you_mean("colour", &known), None);
         assert_eq!(did_you_mean("", &known), None);

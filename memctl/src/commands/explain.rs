@@ -24,10 +24,7 @@ pub(crate) struct ExplainArgs {
 /// Asks for the explanation. Of several hosts, those that do not know the VM are left out.
 pub(crate) async fn run(args: &ExplainArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let request = v1::ExplainVmRequest {
-        vm: args.vm.clone(),
-        at: args.at.clone(),
-    };
+    let request = v1::ExplainVmRequest { vm: args.vm.clone(), at: args.at.clone() };
     let answers = ask_all(&hosts, session.bounds(), move |c| ask(c, request.clone())).await;
     let mut items = Item::of_answers(answers, |explanation| vec![ExplainBody { explanation }]);
     if items.iter().any(|item| item.ok) {
@@ -42,8 +39,5 @@ async fn ask(
     request: v1::ExplainVmRequest,
 ) -> Result<Explanation, Failure> {
     let answer = connection.vms().explain_vm(request).await;
-    Ok(answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner()
-        .into())
+    Ok(answer.map_err(|status| Failure::from_status(&status))?.into_inner().into())
 }

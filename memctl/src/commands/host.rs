@@ -61,56 +61,27 @@ fn add(args: &AddArgs, session: &Session) -> Ended {
     }
     if session.config.host(&args.name).is_some() {
         let what = format!("there is a host \"{}\" already", args.name);
-        let hint = format!(
-            "memctl host remove {} first, or take another name",
-            args.name
-        );
-        return Err(Failure::new(Code::AlreadyExists, "HOST_EXISTS", what)
-            .hint(hint)
-            .into());
+        let hint = format!("memctl host remove {} first, or take another name", args.name);
+        return Err(Failure::new(Code::AlreadyExists, "HOST_EXISTS", what).hint(hint).into());
     }
     let address = Address::parse(&args.uri)?;
-    let entry = HostEntry {
-        name: args.name.clone(),
-        address,
-        insecure: session.global.insecure,
-    };
+    let entry = HostEntry { name: args.name.clone(), address, insecure: session.global.insecure };
     if entry.address.is_exposed() && !entry.insecure {
-        let HostEntry {
-            name,
-            address,
-            insecure,
-        } = entry;
-        return Err(exposed(&Host {
-            name,
-            address,
-            insecure,
-        })
-        .into());
+        let HostEntry { name, address, insecure } = entry;
+        return Err(exposed(&Host { name, address, insecure }).into());
     }
-    let new = NewHost {
-        entry: &entry,
-        groups: &args.groups,
-        current: args.current,
-    };
+    let new = NewHost { entry: &entry, groups: &args.groups, current: args.current };
     let config = change(session, |text| config_edit::added(text, &new))?;
     show(&config, session, |name| name == args.name)
 }
 
 fn remove(name: &str, session: &Session) -> Ended {
     if session.config.host(name).is_none() {
-        let known: Vec<&str> = session
-            .config
-            .hosts
-            .iter()
-            .map(|h| h.name.as_str())
-            .collect();
+        let known: Vec<&str> = session.config.hosts.iter().map(|h| h.name.as_str()).collect();
         let what = format!("no host \"{name}\" is configured");
         let failure = Failure::new(Code::NotFound, "UNKNOWN_HOST", what);
         let close = did_you_mean(name, &known).map(|k| format!("did you mean \"{k}\"?"));
-        return Err(failure
-            .hint(close.unwrap_or_else(|| LISTS.to_owned()))
-            .into());
+        return Err(failure.hint(close.unwrap_or_else(|| LISTS.to_owned())).into());
     }
     change(session, |text| config_edit::removed(text, name))?;
     show(&session.config, session, |known| known == name)
@@ -122,23 +93,15 @@ fn change(
     edit: impl FnOnce(&str) -> Result<String, Failure>,
 ) -> Result<Config, Failure> {
     let path: &PathBuf = session.config_path.as_ref().ok_or_else(|| {
-        Failure::new(
-            Code::NotFound,
-            "NO_HOME",
-            "there is no home to keep a configuration in",
-        )
-        .hint("give --config FILE, or set HOME")
+        Failure::new(Code::NotFound, "NO_HOME", "there is no home to keep a configuration in")
+            .hint("give --config FILE, or set HOME")
     })?;
     let old = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Ok(text) => text,
         Err(error) => {
             let what = format!("cannot read the configuration {}: {error}", path.display());
-            return Err(Failure::new(
-                Code::InvalidArgument,
-                "CONFIG_UNREADABLE",
-                what,
-            ));
+            return Err(Failure::new(Code::InvalidArgument, "CONFIG_UNREADABLE", what));
         }
     };
     let new = edit(&old)?;
@@ -155,18 +118,13 @@ fn show(config: &Config, session: &Session, wanted: impl Fn(&str) -> bool) -> En
         .collect();
     session.output.show(&items)?;
     if items.is_empty() {
-        session
-            .output
-            .notice("no host is configured; memctl host add NAME URI adds one")?;
+        session.output.notice("no host is configured; memctl host add NAME URI adds one")?;
     }
     Ok(Exit::Done)
 }
 
 fn body(host: &HostEntry, config: &Config) -> HostBody {
-    let groups = config
-        .groups
-        .iter()
-        .filter(|(_, names)| names.contains(&host.name));
+    let groups = config.groups.iter().filter(|(_, names)| names.contains(&host.name));
     HostBody {
         uri: host.address.to_string(),
         insecure: host.insecure,

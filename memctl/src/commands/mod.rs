@@ -56,10 +56,7 @@ pub(crate) fn parse_position(text: &str) -> Result<v1::Position, String> {
         return Err(refused());
     }
     let seq = seq.parse().map_err(|_| refused())?;
-    Ok(v1::Position {
-        epoch: epoch.to_ascii_lowercase(),
-        seq,
-    })
+    Ok(v1::Position { epoch: epoch.to_ascii_lowercase(), seq })
 }
 
 /// The exit code that follows from how the hosts answered.

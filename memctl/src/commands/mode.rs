@@ -40,19 +40,13 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
         None => ask_all(&hosts, bounds, show).await,
         Some(mode) => {
             let reason = args.reason.clone().unwrap_or_default();
-            let request = v1::SetModeRequest {
-                mode: mode.wire().into(),
-                reason,
-            };
+            let request = v1::SetModeRequest { mode: mode.wire().into(), reason };
             ask_all(&hosts, bounds, move |c| set(c, request.clone())).await
         }
     };
     let items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&items)?;
-    for item in items
-        .iter()
-        .filter(|i| i.body.as_ref().is_some_and(|b| b.durable == Some(false)))
-    {
+    for item in items.iter().filter(|i| i.body.as_ref().is_some_and(|b| b.durable == Some(false))) {
         let text = format!(
             "warning: {}: the mode is in force but could not be written to disk; a restart of the \
              agent would forget it",
@@ -65,18 +59,12 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
 
 async fn show(connection: Connection) -> Result<ModeBody, Failure> {
     let status = status::ask(connection).await?;
-    Ok(ModeBody {
-        mode: status.mode,
-        previous_mode: None,
-        durable: None,
-    })
+    Ok(ModeBody { mode: status.mode, previous_mode: None, durable: None })
 }
 
 async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<ModeBody, Failure> {
     let answer = connection.hosts().set_mode(request).await;
-    let wire = answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner();
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     Ok(ModeBody {
         mode: ModeName::new(wire.mode()),
         previous_mode: Some(ModeName::new(wire.previous_mode())),

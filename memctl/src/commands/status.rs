@@ -29,23 +29,15 @@ pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
     session.output.show(&items)?;
     tell_conditions(&items, session)?;
     let exit = exit_of(&items);
-    let unhealthy = items
-        .iter()
-        .filter_map(|i| i.body.as_ref())
-        .any(|b| b.status.health != "healthy");
-    Ok(if args.check && unhealthy && exit == Exit::Done {
-        Exit::No
-    } else {
-        exit
-    })
+    let unhealthy =
+        items.iter().filter_map(|i| i.body.as_ref()).any(|b| b.status.health != "healthy");
+    Ok(if args.check && unhealthy && exit == Exit::Done { Exit::No } else { exit })
 }
 
 /// Asks one host.
 pub(crate) async fn ask(connection: Connection) -> Result<Status, Failure> {
     let answer = connection.hosts().get_status(v1::GetStatusRequest {}).await;
-    let wire = answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner();
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     Ok(Status::new(wire, Timestamp::now()))
 }
 

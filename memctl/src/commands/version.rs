@@ -19,22 +19,25 @@ pub(crate) struct VersionArgs {
 
 /// Shows the versions.
 pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
-    let body = VersionBody {
-        component: "memctl",
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let body = VersionBody { component: "memctl", version: env!("CARGO_PKG_VERSION").to_owned() };
     let mut items = vec![Item::answered("-", body)];
     if args.client {
         session.output.show(&items)?;
         return Ok(Exit::Done);
     }
-    let hosts = session.hosts()?;
+    let hosts = match session.hosts() {
+        Ok(hosts) => hosts,
+        Err(failure) if failure.reason == "NO_HOST" => {
+            let exit = failure.code.exit();
+            items.push(Item::failed("local", failure));
+            session.output.show(&items)?;
+            return Ok(exit);
+        }
+        Err(failure) => return Err(failure.into()),
+    };
     let answers = ask_all(&hosts, session.bounds(), status::ask).await;
     let agents = Item::of_answers(answers, |status| {
-        vec![VersionBody {
-            component: "agentd",
-            version: status.agent_version,
-        }]
+        vec![VersionBody { component: "agentd", version: status.agent_version }]
     });
     let exit = exit_of(&agents);
     items.extend(agents);

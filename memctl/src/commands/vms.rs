@@ -23,20 +23,12 @@ pub(crate) struct VmsArgs {
 pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), list).await;
-    let mut items = Item::of_answers(answers, |vms| {
-        vms.into_iter().map(|vm| VmBody { vm }).collect()
-    });
-    items.retain(|item| {
-        item.body
-            .as_ref()
-            .is_none_or(|body| is_wanted(&body.vm, &args.vms))
-    });
+    let mut items =
+        Item::of_answers(answers, |vms| vms.into_iter().map(|vm| VmBody { vm }).collect());
+    items.retain(|item| item.body.as_ref().is_none_or(|body| is_wanted(&body.vm, &args.vms)));
     session.output.show(&items)?;
     let exit = exit_of(&items);
-    let missing = args
-        .vms
-        .iter()
-        .find(|name| !items.iter().any(|item| names(item, name)));
+    let missing = args.vms.iter().find(|name| !items.iter().any(|item| names(item, name)));
     match missing {
         Some(name) if items.iter().all(|i| i.ok) => Err(not_found(name).into()),
         _ => Ok(exit),
@@ -48,25 +40,16 @@ async fn list(connection: Connection) -> Result<Vec<Vm>, Failure> {
     let mut vms = Vec::new();
     let mut page_token = String::new();
     for _ in 0..MOST_PAGES {
-        let request = v1::ListVmsRequest {
-            page_size: PAGE_SIZE,
-            page_token,
-        };
+        let request = v1::ListVmsRequest { page_size: PAGE_SIZE, page_token };
         let answer = connection.vms().list_vms(request).await;
-        let page = answer
-            .map_err(|status| Failure::from_status(&status))?
-            .into_inner();
+        let page = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
         vms.extend(page.vms.into_iter().map(Vm::from));
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(vms);
         }
     }
-    Err(Failure::new(
-        Code::OutOfRange,
-        "TOO_MANY_VMS",
-        "the agent's list of VMs has no end",
-    ))
+    Err(Failure::new(Code::OutOfRange, "TOO_MANY_VMS", "the agent's list of VMs has no end"))
 }
 
 fn is_wanted(vm: &Vm, wanted: &[String]) -> bool {
@@ -74,18 +57,12 @@ fn is_wanted(vm: &Vm, wanted: &[String]) -> bool {
 }
 
 fn names(item: &Item<VmBody>, name: &str) -> bool {
-    item.body
-        .as_ref()
-        .is_some_and(|b| b.vm.vm.name == name || b.vm.vm.uuid == name)
+    item.body.as_ref().is_some_and(|b| b.vm.vm.name == name || b.vm.vm.uuid == name)
 }
 
 fn not_found(name: &str) -> Failure {
-    Failure::new(
-        Code::NotFound,
-        "VM_NOT_FOUND",
-        format!("no running VM is called \"{name}\""),
-    )
-    .hint("memctl vms lists those that there are")
+    Failure::new(Code::NotFound, "VM_NOT_FOUND", format!("no running VM is called \"{name}\""))
+        .hint("memctl vms lists those that there are")
 }
 
 const PAGE_SIZE: i32 = 1000;

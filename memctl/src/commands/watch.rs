@@ -21,8 +21,9 @@ use crate::follow::{News, Plan, follow};
 use crate::hosts::Host;
 use crate::output::{Format, Output};
 use crate::quantity::parse_positive_duration;
+use crate::render::summary::Summary;
 use crate::render::text::safe;
-use crate::render::watch::{Summary, Watch, notice};
+use crate::render::watch::Watch;
 use crate::render::{json, yaml};
 use crate::session::Session;
 
@@ -81,13 +82,8 @@ enum Kind {
 pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     if args.after.is_some() && hosts.len() > 1 {
-        let what = format!(
-            "--after with {} hosts: each has positions of its own",
-            hosts.len()
-        );
-        return Err(Failure::usage(what)
-            .hint("watch one host, or use --since")
-            .into());
+        let what = format!("--after with {} hosts: each has positions of its own", hosts.len());
+        return Err(Failure::usage(what).hint("watch one host, or use --since").into());
     }
     let plan = Plan {
         request: request(args)?,
@@ -108,10 +104,8 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
 
 /// Runs `work` until it ends, its time is over or somebody stops us, even while it waits to write.
 async fn until_stopped(work: impl Future<Output = Ended>, lasting: Option<Duration>) -> Ended {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let time_over = async {
         match lasting {
             Some(time) => tokio::time::sleep(time).await,
@@ -197,20 +191,13 @@ impl<'a> Watcher<'a> {
                 return Ok(Exit::Done);
             }
             // Nobody ever answered: better to say so than to wait for who may never come.
-            if self
-                .hosts
-                .iter()
-                .all(|h| !h.was_heard && h.failure.is_some())
-            {
+            if self.hosts.iter().all(|h| !h.was_heard && h.failure.is_some()) {
                 break;
             }
         }
         self.told_failures();
         let done = self.hosts.iter().filter(|h| h.failure.is_none()).count();
-        Ok(Exit::of_hosts(
-            done,
-            self.hosts.iter().filter_map(|h| h.failure.as_ref()),
-        ))
+        Ok(Exit::of_hosts(done, self.hosts.iter().filter_map(|h| h.failure.as_ref())))
     }
 
     /// Notes what the news say of the host, and makes a record of them.
@@ -227,11 +214,7 @@ impl<'a> Watcher<'a> {
         };
         host.failure.clone_from(&error);
         let retry_in_seconds = retry_in.map(|d| d.as_secs_f64());
-        let news = HostNews {
-            state,
-            retry_in_seconds,
-            error,
-        };
+        let news = HostNews { state, retry_in_seconds, error };
         Some(Record::of_host(&host.name, Timestamp::now(), news))
     }
 
@@ -244,10 +227,9 @@ impl<'a> Watcher<'a> {
             Format::Name => self.position(record),
             Format::Table | Format::Wide => self.lines.text(record),
         };
-        if !self.output.is_for_programs()
-            && let Some(text) = notice(record)
-            && self.hosts.iter().any(|h| h.was_heard)
-        {
+        let notice = self.lines.notice(record);
+        let told = notice.filter(|_| !self.output.is_for_programs() && self.anybody_was_heard());
+        if let Some(text) = told {
             self.output.notice(&text)?;
         }
         if text.is_empty() {
@@ -271,18 +253,20 @@ impl<'a> Watcher<'a> {
     }
 
     fn told_failures(&self) {
-        let failed = self
-            .hosts
-            .iter()
-            .filter_map(|h| Some((&h.name, h.failure.as_ref()?)));
+        let failed = self.hosts.iter().filter_map(|h| Some((&h.name, h.failure.as_ref()?)));
         for (name, failure) in failed.filter(|_| !self.output.is_for_programs()) {
             // Told in vain is told all the same.
             let _ = self.output.host_failed(name, failure);
         }
     }
 
+    /// Before, the failures alone are news, and they are told at the end.
+    fn anybody_was_heard(&self) -> bool {
+        self.hosts.iter().any(|h| h.was_heard)
+    }
+
     fn summarise(&self) {
-        if self.hosts.iter().any(|h| h.was_heard) {
+        if self.anybody_was_heard() {
             let _ = self.output.notice(&self.summary.text(&self.output.view));
         }
     }

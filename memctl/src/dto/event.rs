@@ -38,10 +38,7 @@ pub(crate) enum Body {
     Snapshot(Box<Snapshot>),
     Gap(Gap),
     Heartbeat {},
-    GoingAway {
-        reason: String,
-        reconnect_after_seconds: Option<f64>,
-    },
+    GoingAway { reason: String, reconnect_after_seconds: Option<f64> },
     Tick(Box<Tick>),
     Vm(VmChange),
     Policy(PolicyEvent),
@@ -163,10 +160,7 @@ impl Record {
 
     /// Whether it is an entry of the agent's log.
     pub(crate) fn is_entry(&self) -> bool {
-        matches!(
-            self.body,
-            Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_)
-        )
+        matches!(self.body, Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_))
     }
 }
 
@@ -178,13 +172,7 @@ fn body(wire: Wire) -> (&'static str, Body) {
         Wire::Heartbeat(_) => ("heartbeat", Body::Heartbeat {}),
         Wire::GoingAway(farewell) => {
             let reconnect_after_seconds = seconds(farewell.reconnect_after);
-            (
-                "going_away",
-                Body::GoingAway {
-                    reason: farewell.reason,
-                    reconnect_after_seconds,
-                },
-            )
+            ("going_away", Body::GoingAway { reason: farewell.reason, reconnect_after_seconds })
         }
         Wire::Tick(tick) => ("tick", Body::Tick(Box::new(tick.into()))),
         Wire::VmChanged(change) => ("vm", Body::Vm(change.into())),

@@ -122,10 +122,7 @@ impl ModeName {
 
 impl From<v1::HostMemory> for HostMemory {
     fn from(wire: v1::HostMemory) -> Self {
-        Self {
-            total_bytes: wire.total_bytes,
-            usable_bytes: wire.usable_bytes,
-        }
+        Self { total_bytes: wire.total_bytes, usable_bytes: wire.usable_bytes }
     }
 }
 
@@ -143,19 +140,12 @@ impl From<v1::Pool> for Pool {
 
 impl From<v1::Condition> for Condition {
     fn from(wire: v1::Condition) -> Self {
-        Self {
-            reason: wire.reason,
-            message: wire.message,
-            since: time(wire.since),
-        }
+        Self { reason: wire.reason, message: wire.message, since: time(wire.since) }
     }
 }
 
 impl From<v1::Position> for Position {
     fn from(wire: v1::Position) -> Self {
-        Self {
-            epoch: wire.epoch,
-            seq: wire.seq,
-        }
+        Self { epoch: wire.epoch, seq: wire.seq }
     }
 }

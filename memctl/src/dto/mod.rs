@@ -10,7 +10,9 @@ mod vm;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-pub(crate) use event::{Body, HostNews, ModeEvent, PolicyEvent, Record, Tick, VmChange};
+pub(crate) use event::{
+    Body, Gap, HostNews, ModeEvent, PolicyEvent, Record, Snapshot, Tick, VmChange,
+};
 pub(crate) use explain::Explanation;
 pub(crate) use host::{HostMemory, ModeName, Pool, Position, Status};
 pub(crate) use policy::{Actor, Policy, PolicyChange, Revision};
@@ -74,22 +76,12 @@ pub(crate) struct Item<T> {
 impl<T> Item<T> {
     /// An answer.
     pub(crate) fn answered(host: &str, body: T) -> Self {
-        Self {
-            host: host.to_owned(),
-            ok: true,
-            body: Some(body),
-            error: None,
-        }
+        Self { host: host.to_owned(), ok: true, body: Some(body), error: None }
     }
 
     /// No answer.
     pub(crate) fn failed(host: &str, error: Failure) -> Self {
-        Self {
-            host: host.to_owned(),
-            ok: false,
-            body: None,
-            error: Some(error),
-        }
+        Self { host: host.to_owned(), ok: false, body: None, error: Some(error) }
     }
 
     /// The items of many answers, of which each may hold several bodies.
@@ -136,7 +128,5 @@ pub(crate) fn seconds(wire: Option<prost_types::Duration>) -> Option<f64> {
 
 /// The name of a value of a wire enum without its prefix, in lower case.
 pub(crate) fn lower(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix)
-        .unwrap_or(name)
-        .to_ascii_lowercase()
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }

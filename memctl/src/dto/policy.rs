@@ -75,11 +75,7 @@ impl From<v1::Policy> for Policy {
             floor_bytes: wire.floor_bytes,
             shrink_step_bytes: wire.shrink_step_bytes,
             two_pointer: wire.two_pointer.map(Into::into).unwrap_or_default(),
-            vms: wire
-                .vms
-                .into_iter()
-                .map(|(name, vm)| (name, vm.into()))
-                .collect(),
+            vms: wire.vms.into_iter().map(|(name, vm)| (name, vm.into())).collect(),
         }
     }
 }
@@ -96,11 +92,7 @@ impl From<v1::TwoPointer> for TwoPointer {
 
 impl From<v1::VmPolicy> for VmPolicy {
     fn from(wire: v1::VmPolicy) -> Self {
-        Self {
-            min_bytes: wire.min_bytes,
-            max_bytes: wire.max_bytes,
-            pinned: wire.pinned,
-        }
+        Self { min_bytes: wire.min_bytes, max_bytes: wire.max_bytes, pinned: wire.pinned }
     }
 }
 
@@ -119,11 +111,7 @@ impl From<v1::PolicyRevision> for Revision {
 
 impl From<v1::Actor> for Actor {
     fn from(wire: v1::Actor) -> Self {
-        Self {
-            id: wire.id,
-            peer: wire.peer,
-            time: time(wire.time),
-        }
+        Self { id: wire.id, peer: wire.peer, time: time(wire.time) }
     }
 }
 

@@ -73,21 +73,14 @@ pub(crate) struct Resize {
 
 impl From<v1::VmRef> for VmName {
     fn from(wire: v1::VmRef) -> Self {
-        Self {
-            uuid: wire.uuid,
-            name: wire.name,
-        }
+        Self { uuid: wire.uuid, name: wire.name }
     }
 }
 
 impl VmName {
     /// What to call it: its name, else its UUID.
     pub(crate) fn label(&self) -> &str {
-        if self.name.is_empty() {
-            &self.uuid
-        } else {
-            &self.name
-        }
+        if self.name.is_empty() { &self.uuid } else { &self.name }
     }
 }
 

@@ -19,12 +19,9 @@ impl Show for ExplainBody {
     const KIND: &'static str = "Explanation";
 
     fn text(items: &[Item<Self>], view: &View) -> String {
-        let told = items
-            .iter()
-            .filter_map(|item| Some((&*item.host, item.body.as_ref()?)));
-        let stories: Vec<String> = told
-            .map(|(host, body)| story(host, &body.explanation, view))
-            .collect();
+        let told = items.iter().filter_map(|item| Some((&*item.host, item.body.as_ref()?)));
+        let stories: Vec<String> =
+            told.map(|(host, body)| story(host, &body.explanation, view)).collect();
         stories.join("\n")
     }
 
@@ -48,15 +45,11 @@ fn story(host: &str, explanation: &Explanation, view: &View) -> String {
         let (from, to) = (party(transfer.from.as_ref()), party(transfer.to.as_ref()));
         let amount = format_size(transfer.amount_bytes, view.units);
         let granted = format_size(transfer.granted_bytes, view.units);
-        text.push_str(&format!(
-            "transfer: {from} -> {to}, {amount}, granted {granted}\n"
-        ));
+        text.push_str(&format!("transfer: {from} -> {to}, {amount}, granted {granted}\n"));
     }
     if let Some(resize) = &explanation.resize {
         let size = |bytes| format_size(bytes, view.units);
-        let ordered = resize
-            .ordered_bytes
-            .map(|b| format!(", ordered {}", size(b)));
+        let ordered = resize.ordered_bytes.map(|b| format!(", ordered {}", size(b)));
         let why = if resize.message.is_empty() { "" } else { ": " };
         text.push_str(&format!(
             "resize: {} -> {}{}, {}{why}{}\n",
@@ -76,14 +69,8 @@ fn headline(host: &str, explanation: &Explanation, view: &View) -> String {
         || "nothing was decided".to_owned(),
         |v| format!("{} ({})", safe(&v.kind), safe(&v.reason)),
     );
-    let place = if view.many_hosts {
-        format!(" on {}", safe(host))
-    } else {
-        String::new()
-    };
-    let time = explanation
-        .time
-        .map(|t| format!(" at {}", date_time(t.0, &view.zone)));
+    let place = if view.many_hosts { format!(" on {}", safe(host)) } else { String::new() };
+    let time = explanation.time.map(|t| format!(" at {}", date_time(t.0, &view.zone)));
     format!(
         "{}{place}: {decided}\ntick {}{}, mode {}, {}\n\n",
         safe(explanation.vm.label()),
@@ -114,17 +101,12 @@ fn figures(explanation: &Explanation, view: &View) -> String {
         ("pool: host reserve", pool.map(|p| p.reserve_bytes)),
         ("pool: limit", pool.and_then(|p| p.limit_bytes)),
     ];
-    let alone = View {
-        many_hosts: false,
-        ..view.clone()
-    };
+    let alone = View { many_hosts: false, ..view.clone() };
     let mut table = Table::new(&alone, &["FIGURE", "VALUE"]);
     for (name, amount) in amounts {
         table.row("", vec![Cell::text(name), Cell::bytes(amount)]);
     }
-    let age = memory
-        .and_then(|m| m.figures_age_seconds)
-        .map(format_seconds);
+    let age = memory.and_then(|m| m.figures_age_seconds).map(format_seconds);
     let mut text = table.render(&alone);
     text.extend(age.map(|age| format!("the guest_ figures are {age} old\n")));
     text

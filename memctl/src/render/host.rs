@@ -24,32 +24,16 @@ impl Show for HostBody {
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         // Each row is a host of its own, however many there are.
-        let named = View {
-            many_hosts: true,
-            ..view.clone()
-        };
+        let named = View { many_hosts: true, ..view.clone() };
         let mut table = Table::new(&named, &["URI", "CURRENT", "INSECURE", "GROUPS"]);
         for item in items {
             let Some(body) = &item.body else { continue };
             let yes = |flag: bool| {
-                if flag {
-                    Cell::text("yes")
-                } else {
-                    Cell::Absent
-                }
+                if flag { Cell::text("yes") } else { Cell::Absent }
             };
             let groups = body.groups.join(",");
-            let groups = if groups.is_empty() {
-                Cell::Absent
-            } else {
-                Cell::text(groups)
-            };
-            let cells = vec![
-                Cell::text(&*body.uri),
-                yes(body.current),
-                yes(body.insecure),
-                groups,
-            ];
+            let groups = if groups.is_empty() { Cell::Absent } else { Cell::text(groups) };
+            let cells = vec![Cell::text(&*body.uri), yes(body.current), yes(body.insecure), groups];
             table.row(&item.host, cells);
         }
         table.render(&named)

@@ -23,10 +23,7 @@ impl Show for ModeBody {
     const KIND: &'static str = "Mode";
 
     fn text(items: &[Item<Self>], view: &View) -> String {
-        let set = items
-            .iter()
-            .filter_map(|i| i.body.as_ref())
-            .any(|b| b.previous_mode.is_some());
+        let set = items.iter().filter_map(|i| i.body.as_ref()).any(|b| b.previous_mode.is_some());
         let heads: &[&str] = if set { &["MODE", "BEFORE"] } else { &["MODE"] };
         let mut table = Table::new(view, heads);
         for item in items {

@@ -51,11 +51,7 @@ impl PolicyBody {
             .filter(|value| !theirs.contains(value))
             .map(|(key, _)| key.to_string())
             .collect();
-        Self {
-            current,
-            defaults,
-            changed,
-        }
+        Self { current, defaults, changed }
     }
 }
 
@@ -73,11 +69,7 @@ impl Show for PolicyBody {
         let mut text = table.render(view);
         if view.headers {
             for item in items {
-                text.extend(
-                    item.body
-                        .iter()
-                        .map(|b| footer(&item.host, &b.current, view)),
-                );
+                text.extend(item.body.iter().map(|b| footer(&item.host, &b.current, view)));
             }
         }
         text
@@ -99,12 +91,8 @@ impl PolicyBody {
                 false => Cell::text("default"),
             };
             let text = default.map_or_else(|| "unset".to_owned(), |v| v.text(view.units));
-            let cells = vec![
-                Cell::text(key),
-                Cell::text(value.text(view.units)),
-                origin,
-                Cell::text(text),
-            ];
+            let cells =
+                vec![Cell::text(key), Cell::text(value.text(view.units)), origin, Cell::text(text)];
             table.row(host, cells);
         }
     }
@@ -169,11 +157,7 @@ impl RevisionBody {
             when(actor.and_then(|a| a.time)),
             actor.map_or(Cell::Absent, |a| Cell::text(&*a.id)),
             when(revision.revert_time),
-            if revision.reason.is_empty() {
-                Cell::Absent
-            } else {
-                Cell::text(&*revision.reason)
-            },
+            if revision.reason.is_empty() { Cell::Absent } else { Cell::text(&*revision.reason) },
         ];
         if view.wide {
             cells.push(Cell::text(&*revision.etag));
@@ -191,11 +175,7 @@ fn footer(host: &str, current: &Revision, view: &View) -> String {
     text.push_str(&format!(", etag {}", safe(&current.etag)));
     if let Some(actor) = &current.actor {
         text.push_str(&format!(", by {}", safe(&actor.id)));
-        text.extend(
-            actor
-                .time
-                .map(|t| format!(" at {}", date_time(t.0, &view.zone))),
-        );
+        text.extend(actor.time.map(|t| format!(" at {}", date_time(t.0, &view.zone))));
     }
     if !current.reason.is_empty() {
         text.push_str(&format!(": {}", safe(&current.reason)));

@@ -55,26 +55,16 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
             Cell::figure(status.tick.map(|t| t.to_string())),
             Cell::number(status.watchers),
             Cell::figure(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
-            status
-                .caller
-                .as_ref()
-                .map_or(Cell::Absent, |c| Cell::text(&**c)),
+            status.caller.as_ref().map_or(Cell::Absent, |c| Cell::text(&**c)),
             Cell::text(&*status.hypervisor),
-            status
-                .position
-                .as_ref()
-                .map_or(Cell::Absent, |p| Cell::text(p.to_string())),
+            status.position.as_ref().map_or(Cell::Absent, |p| Cell::text(p.to_string())),
         ]);
     }
     cells
 }
 
 fn health(status: &Status) -> Cell {
-    let paint = if status.health == "healthy" {
-        Paint::Good
-    } else {
-        Paint::Warn
-    };
+    let paint = if status.health == "healthy" { Paint::Good } else { Paint::Warn };
     Cell::Painted(status.health.to_ascii_uppercase(), paint)
 }
 

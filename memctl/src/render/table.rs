@@ -51,11 +51,7 @@ impl Paint {
             Self::Bad => "31",
             Self::Dim => "2",
         };
-        if color {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
@@ -104,11 +100,7 @@ impl Table {
     pub(crate) fn new(view: &View, heads: &[&'static str]) -> Self {
         let host = view.many_hosts.then_some("HOST");
         let heads = host.into_iter().chain(heads.iter().copied()).collect();
-        Self {
-            heads,
-            rows: Vec::new(),
-            named: view.many_hosts,
-        }
+        Self { heads, rows: Vec::new(), named: view.many_hosts }
     }
 
     /// Adds a row of `host`.
@@ -134,17 +126,13 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let columns: Vec<Vec<String>> = (0..self.heads.len())
-            .map(|at| self.column(at, view))
-            .collect();
+        let columns: Vec<Vec<String>> =
+            (0..self.heads.len()).map(|at| self.column(at, view)).collect();
         let lines = columns.first().map_or(0, Vec::len);
         let mut text = String::new();
         for line in 0..lines {
-            let cells: Vec<&str> = columns
-                .iter()
-                .filter_map(|c| c.get(line))
-                .map(String::as_str)
-                .collect();
+            let cells: Vec<&str> =
+                columns.iter().filter_map(|c| c.get(line)).map(String::as_str).collect();
             text.push_str(cells.join("  ").trim_end());
             text.push('\n');
         }
@@ -156,13 +144,7 @@ impl Table {
         let cells: Vec<&Cell> = self.rows.iter().filter_map(|row| row.get(at)).collect();
         let amounts: Vec<u64> = cells
             .iter()
-            .filter_map(|cell| {
-                if let Cell::Bytes(bytes) = cell {
-                    Some(*bytes)
-                } else {
-                    None
-                }
-            })
+            .filter_map(|cell| if let Cell::Bytes(bytes) = cell { Some(*bytes) } else { None })
             .collect();
         let scale = Scale::of(view.units, &amounts);
         let sides: Vec<bool> = cells.iter().filter_map(|cell| cell.is_right()).collect();
@@ -171,11 +153,7 @@ impl Table {
         let mut texts: Vec<(String, Option<Paint>)> = Vec::with_capacity(cells.len() + 1);
         texts.extend(view.headers.then(|| (head.to_owned(), Some(Paint::Dim))));
         texts.extend(cells.iter().map(|cell| (cell.plain(scale), cell.paint())));
-        let width = texts
-            .iter()
-            .map(|(text, _)| text.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = texts.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
         let last = at + 1 == self.heads.len();
         texts
             .into_iter()
@@ -194,11 +172,7 @@ impl Table {
 
 impl Cell {
     fn paint(&self) -> Option<Paint> {
-        if let Self::Painted(_, paint) = self {
-            Some(*paint)
-        } else {
-            None
-        }
+        if let Self::Painted(_, paint) = self { Some(*paint) } else { None }
     }
 }
 
@@ -223,14 +197,8 @@ mod tests {
     #[test]
     fn amounts_of_a_column_share_a_unit_and_stand_at_the_right() {
         let mut table = Table::new(&view(false, false), &["VM", "ACTUAL", "STATE"]);
-        table.row(
-            "h",
-            vec![Cell::text("a"), Cell::Bytes(50 << 20), Cell::text("up")],
-        );
-        table.row(
-            "h",
-            vec![Cell::text("long"), Cell::Bytes(2 << 30), Cell::Absent],
-        );
+        table.row("h", vec![Cell::text("a"), Cell::Bytes(50 << 20), Cell::text("up")]);
+        table.row("h", vec![Cell::text("long"), Cell::Bytes(2 << 30), Cell::Absent]);
         let want = "VM      ACTUAL  STATE\na       50 MiB  up\nlong  2048 MiB  -\n";
         assert_eq!(table.render(&view(false, false)), want);
     }
@@ -248,25 +216,13 @@ mod tests {
     #[test]
     fn colours_do_not_move_the_columns_and_names_cannot_bring_their_own() {
         let mut table = Table::new(&view(false, true), &["A", "B"]);
-        table.row(
-            "h",
-            vec![
-                Cell::Painted("x".into(), Paint::Good),
-                Cell::text("\u{1b}[31m"),
-            ],
-        );
+        table.row("h", vec![Cell::Painted("x".into(), Paint::Good), Cell::text("\u{1b}[31m")]);
         let text = table.render(&view(false, true));
-        assert!(
-            text.contains("\u{1b}[32mx\u{1b}[0m  \\u{1b}[31m"),
-            "{text:?}"
-        );
+        assert!(text.contains("\u{1b}[32mx\u{1b}[0m  \\u{1b}[31m"), "{text:?}");
     }
 
     #[test]
     fn no_rows_are_no_text() {
-        assert_eq!(
-            Table::new(&view(false, false), &["A"]).render(&view(false, false)),
-            ""
-        );
+        assert_eq!(Table::new(&view(false, false), &["A"]).render(&view(false, false)), "");
     }
 }

@@ -42,9 +42,7 @@ pub(crate) fn date_time(time: Timestamp, zone: &TimeZone) -> String {
 
 /// Time of day to the millisecond, in `zone`.
 pub(crate) fn time_of_day(time: Timestamp, zone: &TimeZone) -> String {
-    time.to_zoned(zone.clone())
-        .strftime("%H:%M:%S%.3f")
-        .to_string()
+    time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string()
 }
 
 #[cfg(test)]
@@ -54,10 +52,7 @@ mod tests {
     #[test]
     fn what_steers_a_terminal_is_escaped() {
         assert_eq!(safe("web1"), "web1");
-        assert_eq!(
-            safe("a\u{1b}[31mb\r\n\tc\u{9b}d"),
-            "a\\u{1b}[31mb\\u{d}\\n\\tc\\u{9b}d"
-        );
+        assert_eq!(safe("a\u{1b}[31mb\r\n\tc\u{9b}d"), "a\\u{1b}[31mb\\u{d}\\n\\tc\\u{9b}d");
         assert_eq!(safe("a\u{202e}b\u{7f}"), "a\\u{202e}b\\u{7f}");
         assert_eq!(safe("größe 日本"), "größe 日本");
     }

@@ -37,9 +37,7 @@ fn row(vm: &Vm, view: &View) -> Vec<Cell> {
     let memory = vm.memory.as_ref();
     let figure =
         |read: fn(&crate::dto::VmMemory) -> Option<u64>| Cell::bytes(memory.and_then(read));
-    let age = memory
-        .and_then(|m| m.figures_age_seconds)
-        .map(format_seconds);
+    let age = memory.and_then(|m| m.figures_age_seconds).map(format_seconds);
     let verdict = vm.verdict.as_ref();
     let mut cells = vec![
         Cell::text(vm.vm.label()),
@@ -67,16 +65,8 @@ fn row(vm: &Vm, view: &View) -> Vec<Cell> {
 }
 
 fn state(state: &str) -> Cell {
-    let paint = if state == "running" {
-        Paint::Good
-    } else {
-        Paint::Warn
-    };
-    if state.is_empty() {
-        Cell::Absent
-    } else {
-        Cell::Painted(state.to_ascii_uppercase(), paint)
-    }
+    let paint = if state == "running" { Paint::Good } else { Paint::Warn };
+    if state.is_empty() { Cell::Absent } else { Cell::Painted(state.to_ascii_uppercase(), paint) }
 }
 
 const HEADS: &[&str] = &[

@@ -8,7 +8,7 @@ use super::View;
 use super::explain::party;
 use super::table::Paint;
 use super::text::{date_time, safe, time_of_day};
-use crate::dto::{Actor, Body, Record, Resize, Tick, Transfer, Vm, VmChange};
+use crate::dto::{Actor, Body, Gap, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm, VmChange};
 use crate::dto::{ModeEvent, PolicyEvent};
 use crate::quantity::{format_seconds, format_size};
 
@@ -28,6 +28,10 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct HostState {
     quiet_ticks: u64,
+    /// Whether its state was told once.
+    greeted: bool,
+    /// Whether its stream is lost.
+    lost: bool,
     /// VMs, by UUID, that need memory and got none at the last tick.
     unmet: BTreeSet<String>,
     last_error: String,
@@ -36,24 +40,9 @@ struct HostState {
 impl Watch {
     /// Lines in this view; `verbose` shows quiet ticks too.
     pub(crate) fn new(view: View, verbose: bool, hosts: &[&str]) -> Self {
-        let host_width = hosts
-            .iter()
-            .map(|h| h.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(4);
-        let hosts = hosts
-            .iter()
-            .map(|h| ((*h).to_owned(), HostState::default()))
-            .collect();
-        Self {
-            view,
-            verbose,
-            host_width,
-            name_width: 8,
-            headed: false,
-            hosts,
-        }
+        let host_width = hosts.iter().map(|h| h.chars().count()).max().unwrap_or(0).max(4);
+        let hosts = hosts.iter().map(|h| ((*h).to_owned(), HostState::default())).collect();
+        Self { view, verbose, host_width, name_width: 8, headed: false, hosts }
     }
 
     /// The text of one record; empty where there is nothing to show.
@@ -76,19 +65,50 @@ impl Watch {
         let mut text = self.head();
         let stamp = self.stamp(record);
         text.extend(
-            lines
-                .into_iter()
-                .map(|line| format!("{}\n", format!("{stamp}{line}").trim_end())),
+            lines.into_iter().map(|line| format!("{}\n", format!("{stamp}{line}").trim_end())),
         );
         text
+    }
+
+    /// What the stream itself does, for stderr; None where a person need not know.
+    pub(crate) fn notice(&mut self, record: &Record) -> Option<String> {
+        let host = &record.host;
+        let state = self.hosts.entry(host.clone()).or_default();
+        match &record.body {
+            Body::Hello(_) if std::mem::take(&mut state.lost) => {
+                Some(format!("{host}: connected again"))
+            }
+            Body::Snapshot(snapshot) if !std::mem::replace(&mut state.greeted, true) => {
+                Some(format!("{host}: {}", self.greeting(snapshot)))
+            }
+            Body::Gap(gap) => Some(format!("{host}: {}", gap_text(gap))),
+            Body::GoingAway { reason, .. } => {
+                Some(format!("{host}: the agent is going away: {reason}"))
+            }
+            Body::Host(news) => {
+                state.lost = true;
+                let failure = news.error.as_ref()?;
+                let retry = format_seconds(news.retry_in_seconds?);
+                Some(format!("{host}: {}; next try in {retry}", failure.message))
+            }
+            Body::Hello(_) | Body::Snapshot(_) | Body::Heartbeat {} | Body::Tick(_) => None,
+            Body::Vm(_) | Body::Policy(_) | Body::Mode(_) => None,
+        }
+    }
+
+    /// What a person finds on arrival.
+    fn greeting(&self, snapshot: &Snapshot) -> String {
+        let algorithm = snapshot.policy.as_ref().map(|p| format!(", {}", p.policy.algorithm));
+        let pool = snapshot.pool.as_ref().map(|pool| format!("; {}", self.pool(pool)));
+        let (algorithm, pool) = (algorithm.unwrap_or_default(), pool.unwrap_or_default());
+        format!("watching, mode {}{algorithm}{pool}", snapshot.mode.0)
     }
 
     fn tick(&mut self, record: &Record, tick: &Tick) -> Vec<String> {
         self.learn_widths(&tick.vms);
         let state = self.hosts.entry(record.host.clone()).or_default();
-        let waiting_anew: Vec<&Vm> = unmet(tick)
-            .filter(|vm| !state.unmet.contains(&vm.vm.uuid))
-            .collect();
+        let waiting_anew: Vec<&Vm> =
+            unmet(tick).filter(|vm| !state.unmet.contains(&vm.vm.uuid)).collect();
         let failed_anew = !tick.error.is_empty() && tick.error != state.last_error;
         state.unmet = unmet(tick).map(|vm| vm.vm.uuid.clone()).collect();
         state.last_error.clone_from(&tick.error);
@@ -98,11 +118,15 @@ impl Watch {
             && !failed_anew;
         if quiet {
             state.quiet_ticks += 1;
-            return if self.verbose {
-                vec![self.quiet_line(tick)]
-            } else {
-                Vec::new()
+            let many = state.quiet_ticks.is_multiple_of(SIGN_OF_LIFE_TICKS);
+            let text = match (self.verbose, many) {
+                (true, _) => format!("tick {}: quiet", tick.tick),
+                (false, true) => {
+                    format!("({} quiet ticks)", std::mem::take(&mut state.quiet_ticks))
+                }
+                (false, false) => return Vec::new(),
             };
+            return vec![self.quiet_line(&text, tick)];
         }
         let quiet_ticks = std::mem::take(&mut state.quiet_ticks);
         let mut lines = Vec::new();
@@ -125,11 +149,7 @@ impl Watch {
         for transfer in &tick.transfers {
             let subject = transfer.to.as_ref().or(transfer.from.as_ref());
             let subject = subject.map_or("", |vm| &*vm.uuid);
-            let why = if explained.insert(subject) {
-                why(tick, subject)
-            } else {
-                ""
-            };
+            let why = if explained.insert(subject) { why(tick, subject) } else { "" };
             let (outcome, paint) = outcome(tick, transfer, &self.view);
             let line = format!(
                 "{} -> {} {:>10}  {}  {}",
@@ -152,61 +172,37 @@ impl Watch {
         let text = format!("{outcome}{why}{}", safe(&resize.message));
         let (from, to) = (size(resize.from_bytes), size(reached));
         let name = pad(&safe(resize.vm.label()), self.name_width);
-        format!(
-            "{name} goes from {from} to {to}, {}",
-            paint.apply(&text, self.view.color)
-        )
+        format!("{name} goes from {from} to {to}, {}", paint.apply(&text, self.view.color))
     }
 
     fn unmet_line(&self, vm: &Vm) -> String {
         let verdict = vm.verdict.as_ref();
-        let need = format_size(
-            verdict.and_then(|v| v.need_bytes).unwrap_or(0),
-            self.view.units,
-        );
-        let why = verdict.map_or("", |v| {
-            if v.message.is_empty() {
-                &*v.reason
-            } else {
-                &*v.message
-            }
-        });
+        let need = format_size(verdict.and_then(|v| v.need_bytes).unwrap_or(0), self.view.units);
+        let why =
+            verdict.map_or("", |v| if v.message.is_empty() { &*v.reason } else { &*v.message });
         let text = format!("needs {need} and gets none: {}", safe(why));
         let name = pad(&safe(vm.vm.label()), self.name_width);
         format!("{name} {}", Paint::Warn.apply(&text, self.view.color))
     }
 
-    fn quiet_line(&self, tick: &Tick) -> String {
-        let pool = tick.pool.as_ref().map(|pool| {
-            let size = |bytes| format_size(bytes, self.view.units);
-            format!(
-                "; VMs hold {}, host keeps {}",
-                size(pool.actual_bytes),
-                size(pool.kept_bytes)
-            )
-        });
-        let took = tick
-            .took_seconds
-            .map(|s| format!("; took {:.0} ms", s * 1000.0));
+    fn quiet_line(&self, text: &str, tick: &Tick) -> String {
+        let pool = tick.pool.as_ref().map(|pool| format!("; {}", self.pool(pool)));
+        let took = tick.took_seconds.map(|s| format!("; took {:.0} ms", s * 1000.0));
         let (pool, took) = (pool.unwrap_or_default(), took.unwrap_or_default());
-        Paint::Dim.apply(
-            &format!("tick {}: quiet{pool}{took}", tick.tick),
-            self.view.color,
-        )
+        Paint::Dim.apply(&format!("{text}{pool}{took}"), self.view.color)
+    }
+
+    fn pool(&self, pool: &Pool) -> String {
+        let size = |bytes| format_size(bytes, self.view.units);
+        let (held, kept) = (size(pool.actual_bytes), size(pool.kept_bytes));
+        format!("VMs hold {held}, host keeps {kept}")
     }
 
     fn policy_line(&self, event: &PolicyEvent) -> String {
         let changes: Vec<String> = event
             .changes
             .iter()
-            .map(|c| {
-                format!(
-                    "{} {} -> {}",
-                    safe(&c.key),
-                    safe(&c.old_value),
-                    safe(&c.new_value)
-                )
-            })
+            .map(|c| format!("{} {} -> {}", safe(&c.key), safe(&c.old_value), safe(&c.new_value)))
             .collect();
         let mut text = format!("policy {}: {}", event.revision, changes.join(", "));
         text.push_str(&by(event.actor.as_ref(), &event.reason));
@@ -218,11 +214,7 @@ impl Watch {
     }
 
     fn learn_widths(&mut self, vms: &[Vm]) {
-        let widest = vms
-            .iter()
-            .map(|vm| safe(vm.vm.label()).chars().count())
-            .max()
-            .unwrap_or(0);
+        let widest = vms.iter().map(|vm| safe(vm.vm.label()).chars().count()).max().unwrap_or(0);
         self.name_width = self.name_width.max(widest.min(WIDEST_NAME));
     }
 
@@ -235,11 +227,7 @@ impl Watch {
             true => format!("{}  ", pad("HOST", self.host_width)),
             false => String::new(),
         };
-        let position = if self.view.wide {
-            format!("{:>8}  ", "SEQ")
-        } else {
-            String::new()
-        };
+        let position = if self.view.wide { format!("{:>8}  ", "SEQ") } else { String::new() };
         let text = format!(
             "{}  {position}{host}{}    {} {:>10}  {}  WHY",
             pad("TIME", TIME_WIDTH),
@@ -277,30 +265,14 @@ fn unmet(tick: &Tick) -> impl Iterator<Item = &Vm> {
 /// Orders to VMs that no transfer of this tick names: what an earlier tick left to do.
 fn lone_resizes(tick: &Tick) -> impl Iterator<Item = &Resize> {
     let named = |uuid: &str| {
-        tick.transfers
-            .iter()
-            .flat_map(|t| [&t.from, &t.to])
-            .flatten()
-            .any(|vm| vm.uuid == uuid)
+        tick.transfers.iter().flat_map(|t| [&t.from, &t.to]).flatten().any(|vm| vm.uuid == uuid)
     };
-    tick.resizes
-        .iter()
-        .filter(move |resize| !named(&resize.vm.uuid))
+    tick.resizes.iter().filter(move |resize| !named(&resize.vm.uuid))
 }
 
 fn why<'a>(tick: &'a Tick, uuid: &str) -> &'a str {
-    let verdict = tick
-        .vms
-        .iter()
-        .find(|vm| vm.vm.uuid == uuid)
-        .and_then(|vm| vm.verdict.as_ref());
-    verdict.map_or("", |v| {
-        if v.message.is_empty() {
-            &v.reason
-        } else {
-            &v.message
-        }
-    })
+    let verdict = tick.vms.iter().find(|vm| vm.vm.uuid == uuid).and_then(|vm| vm.verdict.as_ref());
+    verdict.map_or("", |v| if v.message.is_empty() { &v.reason } else { &v.message })
 }
 
 /// What became of a transfer, in words.
@@ -321,10 +293,9 @@ fn outcome(tick: &Tick, transfer: &Transfer, view: &View) -> (String, Paint) {
         }
     }
     match (&transfer.from, transfer.granted_bytes) {
-        (_, granted) if granted > 0 => (
-            format!("{} granted, waits", format_size(granted, view.units)),
-            Paint::Warn,
-        ),
+        (_, granted) if granted > 0 => {
+            (format!("{} granted, waits", format_size(granted, view.units)), Paint::Warn)
+        }
         (Some(giver), _) => (format!("waits for {}", safe(giver.label())), Paint::Warn),
         (None, _) => ("waits".to_owned(), Paint::Warn),
     }
@@ -357,9 +328,7 @@ fn mode_line(event: &ModeEvent, color: bool) -> String {
 }
 
 fn by(actor: Option<&Actor>, reason: &str) -> String {
-    let mut text = actor
-        .map(|a| format!(", by {}", safe(&a.id)))
-        .unwrap_or_default();
+    let mut text = actor.map(|a| format!(", by {}", safe(&a.id))).unwrap_or_default();
     if !reason.is_empty() {
         text.push_str(&format!(" ({})", safe(reason)));
     }
@@ -367,93 +336,114 @@ fn by(actor: Option<&Actor>, reason: &str) -> String {
 }
 
 fn pad(text: &str, width: usize) -> String {
-    format!(
-        "{text}{}",
-        " ".repeat(width.saturating_sub(text.chars().count()))
-    )
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.chars().count())))
 }
 
-/// What the stream itself does, for stderr; None where a person need not know.
-pub(crate) fn notice(record: &Record) -> Option<String> {
-    let host = &record.host;
-    match &record.body {
-        Body::Gap(gap) => {
-            let missed = gap
-                .missed
-                .map_or_else(|| "entries".to_owned(), |n| format!("{n} entries"));
-            let why = match gap.reason.as_str() {
-                "slow_consumer" => "this memctl read too slowly",
-                "expired" => "they are no longer kept",
-                "restarted" => "the agent was restarted",
-                "dropped" => "the agent had to drop them",
-                _ => "no reason given",
-            };
-            Some(format!("{host}: gap: {missed} missing, {why}"))
-        }
-        Body::GoingAway { reason, .. } => {
-            Some(format!("{host}: the agent is going away: {reason}"))
-        }
-        Body::Host(news) => {
-            let failure = news.error.as_ref()?;
-            let retry = format_seconds(news.retry_in_seconds?);
-            Some(format!("{host}: {}; next try in {retry}", failure.message))
-        }
-        Body::Hello(_) | Body::Snapshot(_) | Body::Heartbeat {} | Body::Tick(_) => None,
-        Body::Vm(_) | Body::Policy(_) | Body::Mode(_) => None,
-    }
-}
-
-/// What was seen in all, for the end.
-#[derive(Debug, Default)]
-pub(crate) struct Summary {
-    ticks: u64,
-    quiet: u64,
-    transfers: u64,
-    moved_bytes: u64,
-    gaps: u64,
-    missed: u64,
-}
-
-impl Summary {
-    /// Counts one record.
-    pub(crate) fn count(&mut self, record: &Record) {
-        if let Body::Gap(gap) = &record.body {
-            self.gaps += 1;
-            self.missed = self.missed.saturating_add(gap.missed.unwrap_or(0));
-        }
-        let Body::Tick(tick) = &record.body else {
-            return;
-        };
-        self.ticks += 1;
-        self.quiet += u64::from(tick.transfers.is_empty() && tick.resizes.is_empty());
-        for transfer in &tick.transfers {
-            self.transfers += 1;
-            self.moved_bytes = self.moved_bytes.saturating_add(transfer.granted_bytes);
-        }
-    }
-
-    /// In one line.
-    pub(crate) fn text(&self, view: &View) -> String {
-        let moved = format_size(self.moved_bytes, view.units);
-        let gaps = match (self.gaps, self.missed) {
-            (0, _) => "no gap".to_owned(),
-            (gaps, missed) => format!("{} with {missed} entries missing", plural(gaps, "gap")),
-        };
-        format!(
-            "{} ({} quiet), {} moved {moved}, {gaps}",
-            plural(self.ticks, "tick"),
-            self.quiet,
-            plural(self.transfers, "transfer"),
-        )
-    }
-}
-
-fn plural(count: u64, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+fn gap_text(gap: &Gap) -> String {
+    let missed = gap.missed.map_or_else(|| "entries".to_owned(), |n| format!("{n} entries"));
+    let why = match gap.reason.as_str() {
+        "slow_consumer" => "this memctl read too slowly",
+        "expired" => "they are no longer kept",
+        "restarted" => "the agent was restarted",
+        "dropped" => "the agent had to drop them",
+        _ => "no reason given",
+    };
+    format!("gap: {missed} missing, {why}")
 }
 
 const TIME_WIDTH: usize = 12;
-const OUTCOME_WIDTH: usize = 18;
+const OUTCOME_WIDTH: usize = 21;
 const WIDEST_NAME: usize = 24;
 /// So many quiet ticks are worth a line that tells of them.
 const MANY_QUIET_TICKS: u64 = 5;
+/// So many quiet ticks in a row, and a line tells that all is alive.
+const SIGN_OF_LIFE_TICKS: u64 = 30;
+
+#[cfg(test)]
+mod tests {
+    use agentd_proto::v1;
+    use agentd_proto::v1::watch_response::Body as Wire;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::quantity::Units;
+
+    fn watch(verbose: bool) -> Watch {
+        let view = View {
+            wide: false,
+            headers: false,
+            color: false,
+            units: Units::Iec,
+            zone: TimeZone::UTC,
+            many_hosts: false,
+        };
+        Watch::new(view, verbose, &["node1"])
+    }
+
+    fn record(body: Wire) -> Record {
+        let wire = v1::WatchResponse { body: Some(body), ..Default::default() };
+        Record::new("node1", wire).unwrap()
+    }
+
+    fn quiet() -> Record {
+        record(Wire::Tick(v1::Tick::default()))
+    }
+
+    fn needy(need_bytes: u64) -> Record {
+        let verdict = v1::Verdict { need_bytes: Some(need_bytes), ..Default::default() };
+        let vm = v1::VmRef { uuid: "u1".to_owned(), name: "web1".to_owned() };
+        let vm = v1::Vm { vm: Some(vm), verdict: Some(verdict), ..Default::default() };
+        record(Wire::Tick(v1::Tick { vms: vec![vm], ..Default::default() }))
+    }
+
+    fn unread(error: &str) -> Record {
+        record(Wire::Tick(v1::Tick { error: error.to_owned(), ..Default::default() }))
+    }
+
+    #[test]
+    fn quiet_ticks_are_counted_and_a_sign_of_life_is_given() {
+        let mut watch = watch(false);
+        let texts: Vec<String> = (0..60).map(|_| watch.text(&quiet())).collect();
+        let shown: Vec<&String> = texts.iter().filter(|t| !t.is_empty()).collect();
+        assert_eq!(shown.len(), 2);
+        assert_eq!(shown[0].trim(), "(30 quiet ticks)");
+    }
+
+    #[test]
+    fn what_happens_after_many_quiet_ticks_says_how_many() {
+        let mut watch = watch(false);
+        (0..7).for_each(|_| assert_eq!(watch.text(&quiet()), ""));
+        let text = watch.text(&needy(1 << 20));
+        assert!(text.contains("(7 quiet ticks)") && text.contains("needs 1 MiB and gets none"));
+    }
+
+    #[test]
+    fn a_verbose_watch_shows_every_tick() {
+        assert!(watch(true).text(&quiet()).contains("tick 0: quiet"));
+    }
+
+    #[test]
+    fn what_lasts_is_told_once_until_it_ends() {
+        let mut watch = watch(false);
+        let mut shown = |record: &Record| !watch.text(record).is_empty();
+        assert!(shown(&needy(1)) && !shown(&needy(2)) && !shown(&quiet()) && shown(&needy(3)));
+        assert!(shown(&unread("gone")) && !shown(&unread("gone")) && shown(&unread("denied")));
+        assert!(!shown(&quiet()) && shown(&unread("denied")));
+    }
+
+    #[test]
+    fn a_host_is_greeted_once_and_its_return_is_told() {
+        let mut watch = watch(false);
+        let snapshot = || record(Wire::Snapshot(v1::Snapshot::default()));
+        let hello = || record(Wire::Hello(v1::Hello::default()));
+        assert!(watch.notice(&hello()).is_none());
+        assert!(watch.notice(&snapshot()).is_some_and(|t| t.starts_with("node1: watching, mode ")));
+        assert!(watch.notice(&snapshot()).is_none());
+        let news =
+            crate::dto::HostNews { state: "reconnecting", retry_in_seconds: None, error: None };
+        assert!(
+            watch.notice(&Record::of_host("node1", jiff::Timestamp::UNIX_EPOCH, news)).is_none()
+        );
+        assert_eq!(watch.notice(&hello()).as_deref(), Some("node1: connected again"));
+    }
+}

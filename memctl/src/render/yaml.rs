@@ -77,19 +77,11 @@ fn inline(node: &Node) -> Result<String, serde_json::Error> {
 
 /// Plain where nothing in it could be read as something else, else as in JSON, which YAML takes.
 fn string(text: &str) -> Result<String, serde_json::Error> {
-    let words = [
-        "true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf",
-    ];
+    let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
         && !words.contains(&text.to_ascii_lowercase().as_str());
-    if plain {
-        Ok(text.to_owned())
-    } else {
-        json::line(&text)
-    }
+    if plain { Ok(text.to_owned()) } else { json::line(&text) }
 }
 
 impl Serialize for Node {

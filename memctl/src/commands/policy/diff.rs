@@ -49,31 +49,17 @@ pub(crate) async fn run(args: &DiffArgs, session: &mut Session) -> Ended {
     session.output.show(&items)?;
     tell_changes(&items, session)?;
     let exit = exit_of(&items);
-    let differs = items
-        .iter()
-        .filter_map(|i| i.body.as_ref())
-        .any(|b| !b.changes.is_empty());
-    Ok(if differs && exit == Exit::Done {
-        Exit::No
-    } else {
-        exit
-    })
+    let differs = items.iter().filter_map(|i| i.body.as_ref()).any(|b| !b.changes.is_empty());
+    Ok(if differs && exit == Exit::Done { Exit::No } else { exit })
 }
 
 async fn from_defaults(connection: Connection, units: Units) -> Result<ChangeBody, Failure> {
-    let PolicyBody {
-        current, defaults, ..
-    } = get::ask(connection).await?;
+    let PolicyBody { current, defaults, .. } = get::ask(connection).await?;
     let (old, new) = (values(&defaults), values(&current.policy));
     let find = |all: &[(Key, Value)], key: &Key| {
-        all.iter()
-            .find(|(k, _)| k == key)
-            .map_or(Value::Unset, |(_, v)| v.clone())
+        all.iter().find(|(k, _)| k == key).map_or(Value::Unset, |(_, v)| v.clone())
     };
-    let keys = new.iter().chain(
-        old.iter()
-            .filter(|(key, _)| !new.iter().any(|(k, _)| k == key)),
-    );
+    let keys = new.iter().chain(old.iter().filter(|(key, _)| !new.iter().any(|(k, _)| k == key)));
     let changes = keys
         .map(|(key, _)| (key, find(&old, key), find(&new, key)))
         .filter(|(_, old, new)| old != new)

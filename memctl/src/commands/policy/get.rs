@@ -21,18 +21,11 @@ pub(crate) async fn run(session: &mut Session) -> Ended {
 
 /// Asks one host.
 pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
-    let answer = connection
-        .policies()
-        .get_policy(v1::GetPolicyRequest {})
-        .await;
-    let wire = answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner();
+    let answer = connection.policies().get_policy(v1::GetPolicyRequest {}).await;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     match (wire.current, wire.defaults) {
         (Some(current), Some(defaults)) => Ok(PolicyBody::new(current.into(), defaults.into())),
-        _ => Err(
-            Failure::new(Code::Internal, "NO_POLICY", "the agent sent no policy")
-                .hint("the agent is of another version: compare with `memctl version`"),
-        ),
+        _ => Err(Failure::new(Code::Internal, "NO_POLICY", "the agent sent no policy")
+            .hint("the agent is of another version: compare with `memctl version`")),
     }
 }

@@ -59,8 +59,7 @@ fn assignments(typed: &[String]) -> Result<(v1::Policy, prost_types::FieldMask),
         if paths.contains(&path) {
             return Err(Failure::usage(format!("{key} is given twice")));
         }
-        key.assign(&mut policy, value)
-            .map_err(|what| Failure::usage(format!("{key}: {what}")))?;
+        key.assign(&mut policy, value).map_err(|what| Failure::usage(format!("{key}: {what}")))?;
         paths.push(path);
     }
     Ok((policy, prost_types::FieldMask { paths }))
@@ -72,9 +71,7 @@ async fn update(
 ) -> Result<ChangeBody, Failure> {
     let applied = !request.validate_only;
     let answer = connection.policies().update_policy(request).await;
-    let wire = answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner();
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     let current = wire.current.unwrap_or_default();
     Ok(ChangeBody {
         applied: applied && !wire.changes.is_empty(),
@@ -91,25 +88,18 @@ fn tell_changes(items: &[Item<ChangeBody>], session: &Session) -> std::io::Resul
     if session.output.is_for_programs() {
         return Ok(());
     }
-    let told = items
-        .iter()
-        .filter_map(|item| Some((&item.host, item.body.as_ref()?)));
+    let told = items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?)));
     for (host, body) in told {
         for warning in &body.warnings {
-            session
-                .output
-                .notice(&format!("warning: {host}: {warning}"))?;
+            session.output.notice(&format!("warning: {host}: {warning}"))?;
         }
         if body.changes.is_empty() {
-            session.output.notice(&format!(
-                "{host}: nothing changes, the policy is so already"
-            ))?;
+            session.output.notice(&format!("{host}: nothing changes, the policy is so already"))?;
         } else if body.applied {
             let etag = &body.etag;
-            session.output.notice(&format!(
-                "{host}: changed, revision {}, etag {etag}",
-                body.revision
-            ))?;
+            session
+                .output
+                .notice(&format!("{host}: changed, revision {}, etag {etag}", body.revision))?;
         }
         if let (true, Some(time)) = (body.applied, body.revert_time) {
             let time = crate::render::text::date_time(time.0, &session.output.view.zone);

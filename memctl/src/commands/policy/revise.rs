@@ -45,10 +45,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let etag = args.etag.clone();
-    let answers = ask_all(&hosts, session.bounds(), move |c| {
-        confirm_one(c, etag.clone())
-    })
-    .await;
+    let answers = ask_all(&hosts, session.bounds(), move |c| confirm_one(c, etag.clone())).await;
     let items = Item::of_answers(answers, |revision| vec![RevisionBody { revision }]);
     session.output.show(&items)?;
     Ok(exit_of(&items))
@@ -62,10 +59,7 @@ pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
         etag: args.if_match.clone(),
         reason: args.reason.clone(),
     };
-    let answers = ask_all(&hosts, session.bounds(), move |c| {
-        revert_one(c, request.clone())
-    })
-    .await;
+    let answers = ask_all(&hosts, session.bounds(), move |c| revert_one(c, request.clone())).await;
     let items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&items)?;
     tell_changes(&items, session)?;
@@ -78,10 +72,7 @@ pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended 
     let limit = usize::from(args.limit);
     let answers = ask_all(&hosts, session.bounds(), move |c| revisions(c, limit)).await;
     let items = Item::of_answers(answers, |revisions| {
-        revisions
-            .into_iter()
-            .map(|revision| RevisionBody { revision })
-            .collect()
+        revisions.into_iter().map(|revision| RevisionBody { revision }).collect()
     });
     session.output.show(&items)?;
     Ok(exit_of(&items))
@@ -92,13 +83,8 @@ async fn confirm_one(connection: Connection, etag: Option<String>) -> Result<Rev
         Some(etag) => etag,
         None => get::ask(connection.clone()).await?.current.etag,
     };
-    let answer = connection
-        .policies()
-        .confirm_policy(v1::ConfirmPolicyRequest { etag })
-        .await;
-    let wire = answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner();
+    let answer = connection.policies().confirm_policy(v1::ConfirmPolicyRequest { etag }).await;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     Ok(wire.current.unwrap_or_default().into())
 }
 
@@ -107,9 +93,7 @@ async fn revert_one(
     request: v1::RevertPolicyRequest,
 ) -> Result<ChangeBody, Failure> {
     let answer = connection.policies().revert_policy(request).await;
-    let wire = answer
-        .map_err(|status| Failure::from_status(&status))?
-        .into_inner();
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     let current = wire.current.unwrap_or_default();
     Ok(ChangeBody {
         applied: !wire.changes.is_empty(),
@@ -127,14 +111,9 @@ async fn revisions(connection: Connection, limit: usize) -> Result<Vec<Revision>
     // Each page brings at least one, so this many pages are enough.
     for _ in 0..limit {
         let wanted = i32::try_from(limit - revisions.len()).unwrap_or(i32::MAX);
-        let request = v1::ListPolicyRevisionsRequest {
-            page_size: wanted.min(100),
-            page_token,
-        };
+        let request = v1::ListPolicyRevisionsRequest { page_size: wanted.min(100), page_token };
         let answer = connection.policies().list_policy_revisions(request).await;
-        let page = answer
-            .map_err(|status| Failure::from_status(&status))?
-            .into_inner();
+        let page = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
         revisions.extend(page.revisions.into_iter().map(Revision::from));
         page_token = page.next_page_token;
         if page_token.is_empty() || revisions.len() >= limit {

@@ -44,58 +44,37 @@ pub(crate) async fn run(args: &SetArgs, session: &mut Session) -> Ended {
     let request = request(args)?;
     let hosts = session.hosts()?;
     if args.if_match.is_some() && hosts.len() > 1 {
-        let what = format!(
-            "--if-match with {} hosts: each has its own etag",
-            hosts.len()
-        );
-        return Err(Failure::usage(what)
-            .hint("change one host at a time")
-            .into());
+        let what = format!("--if-match with {} hosts: each has its own etag", hosts.len());
+        return Err(Failure::usage(what).hint("change one host at a time").into());
     }
-    let trial = v1::UpdatePolicyRequest {
-        validate_only: true,
-        ..request.clone()
-    };
+    let trial = v1::UpdatePolicyRequest { validate_only: true, ..request.clone() };
     let answers = ask_all(&hosts, session.bounds(), move |c| update(c, trial.clone())).await;
     let mut items = Item::of_answers(answers, |body| vec![body]);
     let refused = items.iter().any(|item| !item.ok);
     if refused && !args.dry_run {
         let exit = Exit::of_hosts(0, items.iter().filter_map(|i| i.error.as_ref()));
-        withhold(
-            &mut items,
-            "not changed: another host refused or did not answer",
-        );
+        withhold(&mut items, "not changed: another host refused or did not answer");
         session.output.show(&items)?;
         return Ok(exit);
     }
     if !args.dry_run {
         if hosts.len() > 1 && !agreed(&items, session)? {
             return Err(
-                Failure::new(Code::Cancelled, "NOT_CONFIRMED", "nothing was changed").into(),
+                Failure::new(Code::Cancelled, "NOT_CONFIRMED", "nothing was changed").into()
             );
         }
         items = apply(&hosts, &request, session).await;
     }
     session.output.show(&items)?;
     tell_changes(&items, session)?;
-    let tried = items
-        .iter()
-        .filter_map(|i| i.error.as_ref())
-        .filter(|e| e.reason != NOT_TRIED);
+    let tried = items.iter().filter_map(|i| i.error.as_ref()).filter(|e| e.reason != NOT_TRIED);
     let done = items.iter().filter(|i| i.ok).count();
-    Ok(if args.dry_run {
-        exit_of(&items)
-    } else {
-        Exit::of_hosts(done, tried)
-    })
+    Ok(if args.dry_run { exit_of(&items) } else { Exit::of_hosts(done, tried) })
 }
 
 fn request(args: &SetArgs) -> Result<v1::UpdatePolicyRequest, Failure> {
     let (policy, update_mask) = assignments(&args.assignments)?;
-    let revert_after = args
-        .revert_after
-        .map(prost_types::Duration::try_from)
-        .transpose();
+    let revert_after = args.revert_after.map(prost_types::Duration::try_from).transpose();
     Ok(v1::UpdatePolicyRequest {
         policy: Some(policy),
         update_mask: Some(update_mask),
@@ -116,10 +95,7 @@ async fn apply(
     let mut items: Vec<Item<ChangeBody>> = Vec::with_capacity(hosts.len());
     for host in hosts {
         if items.iter().any(|item| !item.ok) {
-            items.push(Item::failed(
-                &host.name,
-                not_tried("not tried: an earlier host failed"),
-            ));
+            items.push(Item::failed(&host.name, not_tried("not tried: an earlier host failed")));
             continue;
         }
         let request = request.clone();
@@ -148,7 +124,7 @@ fn withhold(items: &mut [Item<ChangeBody>], why: &str) {
 }
 
 fn not_tried(why: &str) -> Failure {
-    Failure::new(Code::Aborted, NOT_TRIED, why)
+    Failure::new(Code::Cancelled, NOT_TRIED, why)
 }
 
 /// Shows the change and asks, where somebody is there to answer.
@@ -163,10 +139,7 @@ fn agreed(items: &[Item<ChangeBody>], session: &Session) -> std::io::Result<bool
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(
-        answer.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 const NOT_TRIED: &str = "NOT_TRIED";

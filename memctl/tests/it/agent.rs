@@ -1,0 +1,271 @@
+//! A scripted agent: a gRPC server on a Unix socket that answers what the test wrote down, refuses
+//! what the test wants refused, and notes what it was asked.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use agentd_proto::v1;
+use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
+use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
+use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
+use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status};
+
+use crate::sample;
+
+/// What the agent does.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// Never answers GetStatus.
+    pub(crate) hangs: bool,
+    /// Refuses every call but Watch with this.
+    pub(crate) refuses: Option<Status>,
+    /// Refuses UpdatePolicy that is not validate_only with this.
+    pub(crate) refuses_change: Option<Status>,
+    /// What each Watch gets, one after another; after the last one streams stay silent.
+    pub(crate) streams: VecDeque<Vec<Step>>,
+    /// Notes of what was asked.
+    pub(crate) updates: Vec<v1::UpdatePolicyRequest>,
+    pub(crate) watches: Vec<v1::WatchRequest>,
+    pub(crate) modes: Vec<v1::SetModeRequest>,
+    /// Ticks that were taken in `Step::SendForever`.
+    pub(crate) sent: u64,
+}
+
+/// One thing that a stream does.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Send(Box<v1::WatchResponse>),
+    Fail(Status),
+    /// Sends ticks for as long as somebody takes them.
+    SendForever,
+    /// Sends nothing more and stays open.
+    FallSilent,
+}
+
+/// A running agent. Its server ends with the test's runtime.
+#[derive(Clone)]
+pub(crate) struct Agent {
+    script: Arc<Mutex<Script>>,
+}
+
+impl Agent {
+    /// Starts an agent that listens on this socket when it returns.
+    pub(crate) fn start(socket: &Path, script: Script) -> Self {
+        let agent = Self { script: Arc::new(Mutex::new(script)) };
+        let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
+        let server = tonic::transport::Server::builder()
+            .add_service(HostServiceServer::new(agent.clone()))
+            .add_service(VmServiceServer::new(agent.clone()))
+            .add_service(PolicyServiceServer::new(agent.clone()))
+            .add_service(EventServiceServer::new(agent.clone()))
+            .serve_with_incoming(incoming);
+        tokio::spawn(server);
+        agent
+    }
+
+    /// Looks into the script and its notes.
+    pub(crate) fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    fn check(&self) -> Result<(), Status> {
+        self.script().refuses.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Steps that send these messages.
+pub(crate) fn send(messages: Vec<v1::WatchResponse>) -> Vec<Step> {
+    messages.into_iter().map(Box::new).map(Step::Send).collect()
+}
+
+#[tonic::async_trait]
+impl HostService for Agent {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        self.check()?;
+        if self.script().hangs {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(sample::status()))
+    }
+
+    async fn set_mode(
+        &self,
+        request: Request<v1::SetModeRequest>,
+    ) -> Result<Response<v1::SetModeResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        let answer = v1::SetModeResponse {
+            mode: request.mode,
+            previous_mode: v1::Mode::Active.into(),
+            durable: false,
+            position: sample::position(43),
+        };
+        self.script().modes.push(request);
+        Ok(Response::new(answer))
+    }
+}
+
+#[tonic::async_trait]
+impl VmService for Agent {
+    /// A page holds one VM, so that every list takes several.
+    async fn list_vms(
+        &self,
+        request: Request<v1::ListVmsRequest>,
+    ) -> Result<Response<v1::ListVmsResponse>, Status> {
+        self.check()?;
+        let at: usize = request.into_inner().page_token.parse().unwrap_or(0);
+        let mut vms = sample::vms();
+        let next_page_token = if at + 1 < vms.len() { (at + 1).to_string() } else { String::new() };
+        let page =
+            v1::ListVmsResponse { vms: vec![vms.remove(at)], next_page_token, tick: Some(41) };
+        Ok(Response::new(page))
+    }
+
+    async fn explain_vm(
+        &self,
+        request: Request<v1::ExplainVmRequest>,
+    ) -> Result<Response<v1::ExplainVmResponse>, Status> {
+        self.check()?;
+        let vm = request.into_inner().vm;
+        if vm != "web1" {
+            return Err(Status::not_found(format!("no running VM is called \"{vm}\"")));
+        }
+        Ok(Response::new(sample::explanation()))
+    }
+}
+
+#[tonic::async_trait]
+impl PolicyService for Agent {
+    async fn get_policy(
+        &self,
+        _: Request<v1::GetPolicyRequest>,
+    ) -> Result<Response<v1::GetPolicyResponse>, Status> {
+        self.check()?;
+        Ok(Response::new(v1::GetPolicyResponse {
+            current: Some(sample::revision(3)),
+            defaults: Some(sample::default_policy()),
+        }))
+    }
+
+    async fn update_policy(
+        &self,
+        request: Request<v1::UpdatePolicyRequest>,
+    ) -> Result<Response<v1::UpdatePolicyResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        let mut script = self.script();
+        script.updates.push(request.clone());
+        if let Some(refusal) = script.refuses_change.clone().filter(|_| !request.validate_only) {
+            return Err(refusal);
+        }
+        let revert_time = request.revert_after.and_then(|after| sample::time(after.seconds));
+        Ok(Response::new(v1::UpdatePolicyResponse {
+            current: Some(v1::PolicyRevision { revert_time, ..sample::revision(4) }),
+            changes: sample::changes(),
+            warnings: vec!["the step is above the reserve".to_owned()],
+            position: sample::position(43),
+        }))
+    }
+
+    async fn confirm_policy(
+        &self,
+        request: Request<v1::ConfirmPolicyRequest>,
+    ) -> Result<Response<v1::ConfirmPolicyResponse>, Status> {
+        self.check()?;
+        if request.into_inner().etag != "e3" {
+            return Err(Status::aborted("another policy is in force"));
+        }
+        Ok(Response::new(v1::ConfirmPolicyResponse { current: Some(sample::revision(3)) }))
+    }
+
+    async fn revert_policy(
+        &self,
+        request: Request<v1::RevertPolicyRequest>,
+    ) -> Result<Response<v1::RevertPolicyResponse>, Status> {
+        self.check()?;
+        let revision = request.into_inner().revision;
+        if revision > 3 {
+            return Err(Status::not_found(format!("revision {revision} is not kept")));
+        }
+        Ok(Response::new(v1::RevertPolicyResponse {
+            current: Some(sample::revision(4)),
+            changes: sample::changes(),
+            position: sample::position(43),
+        }))
+    }
+
+    /// A page holds one revision, so that every history takes several.
+    async fn list_policy_revisions(
+        &self,
+        request: Request<v1::ListPolicyRevisionsRequest>,
+    ) -> Result<Response<v1::ListPolicyRevisionsResponse>, Status> {
+        self.check()?;
+        let number: u64 = request.into_inner().page_token.parse().unwrap_or(3);
+        let next_page_token = if number > 1 { (number - 1).to_string() } else { String::new() };
+        let revisions = vec![sample::revision(number)];
+        Ok(Response::new(v1::ListPolicyRevisionsResponse { revisions, next_page_token }))
+    }
+}
+
+type Messages = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl EventService for Agent {
+    type WatchStream = Messages;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Messages>, Status> {
+        let mut script = self.script();
+        script.watches.push(request.into_inner());
+        let steps = script.streams.pop_front().unwrap_or_else(|| vec![Step::FallSilent]);
+        if let [Step::Fail(status)] = steps.as_slice() {
+            return Err(status.clone());
+        }
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(self.clone().play(steps, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+impl Agent {
+    /// Plays the steps until nobody listens any more.
+    async fn play(self, steps: Vec<Step>, sender: mpsc::Sender<Result<v1::WatchResponse, Status>>) {
+        for step in steps {
+            match step {
+                Step::Send(message) => {
+                    if sender.send(Ok(*message)).await.is_err() {
+                        return;
+                    }
+                }
+                Step::Fail(status) => {
+                    // Whether anybody hears it is for the test to say.
+                    let _ = sender.send(Err(status)).await;
+                    return;
+                }
+                Step::SendForever => {
+                    let mut seq = 1;
+                    while sender.send(Ok(sample::busy_tick(seq))).await.is_ok() {
+                        self.script().sent = seq;
+                        seq += 1;
+                    }
+                    return;
+                }
+                Step::FallSilent => {
+                    sender.closed().await;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Every command in every format, with no host, one host, and three of which one is down, compared
+//! with the files of `tests/golden`. MEMCTL_GOLDEN=update writes them anew: read the difference.
+
+use std::path::PathBuf;
+
+use crate::agent::{Agent, Script, send};
+use crate::memctl::{Run, World};
+use crate::sample;
+
+const FORMATS: [&str; 6] = ["table", "wide", "json", "jsonl", "yaml", "name"];
+
+/// Runs a command in every situation and compares each with its file.
+async fn check(name: &str, args: &[&str]) {
+    for (situation, up, configured) in [
+        ("none", &[][..], &[][..]),
+        ("one", &["node1"][..], &["node1"][..]),
+        ("three", &["node1", "node3"][..], &["node1", "node2", "node3"][..]),
+    ] {
+        let world = World::new();
+        if !configured.is_empty() {
+            world.configure(configured);
+        }
+        for host in up {
+            let streams = FORMATS.iter().map(|_| send(sample::story())).collect();
+            let script = Script { streams, ..Default::default() };
+            Agent::start(&world.path(&format!("{host}.sock")), script);
+        }
+        let mut text = String::new();
+        for format in FORMATS {
+            let all: Vec<&str> = [&["-o", format, "--utc"], args].concat();
+            let mut run = world.run(&all).await;
+            if name == "watch" && situation == "three" {
+                run = settled(&run, format);
+            }
+            text.push_str(&format!("$ memctl {}\n{}", all.join(" "), told(&run)));
+        }
+        compare(&format!("{name}.{situation}.txt"), &text);
+    }
+}
+
+fn told(run: &Run) -> String {
+    let mut text = run.stdout.clone();
+    text.extend(run.stderr.lines().map(|line| format!("stderr: {line}\n")));
+    text.push_str(&format!("exit: {}\n\n", run.exit));
+    text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+/// A stream of several hosts comes in any order, and says when it noticed that one is down.
+fn settled(run: &Run, format: &str) -> Run {
+    let divider = if format == "yaml" { "---\n" } else { "\n" };
+    let mut records: Vec<String> = run.stdout.split(divider).map(without_our_clock).collect();
+    records.sort();
+    let stdout = records.join(divider);
+    let stdout = match stdout.strip_prefix('\n') {
+        Some(rest) => format!("{rest}\n"),
+        None => stdout,
+    };
+    let mut messages: Vec<&str> = run.stderr.lines().collect();
+    messages.sort_unstable();
+    Run { stdout, stderr: messages.join("\n"), exit: run.exit }
+}
+
+fn without_our_clock(record: &str) -> String {
+    let host = record.contains("type\":\"host\"") || record.starts_with("type: host");
+    match (host, record.find("20"), record.find('Z')) {
+        (true, Some(start), Some(end)) if start < end => {
+            format!("{}TIME{}", &record[..start], &record[end + 1..])
+        }
+        _ => record.to_owned(),
+    }
+}
+
+fn compare(file: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    if std::env::var_os("MEMCTL_GOLDEN").is_some_and(|v| v == "update") {
+        std::fs::write(&path, text).unwrap();
+    }
+    let want = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(!text.contains('\u{1b}'), "{file}: an escape sequence reached the output");
+    if want != text {
+        let line = want.lines().zip(text.lines()).position(|(w, t)| w != t);
+        let at = line.unwrap_or_else(|| want.lines().count().min(text.lines().count()));
+        panic!(
+            "{file} line {}:\nwant {:?}\ngot  {:?}\nMEMCTL_GOLDEN=update takes the new one",
+            at + 1,
+            want.lines().nth(at),
+            text.lines().nth(at)
+        );
+    }
+}
+
+macro_rules! goldens {
+    ($($name:ident: $($arg:expr),+;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            check(stringify!($name), &[$($arg),+]).await;
+        })*
+    };
+}
+
+goldens! {
+    status: "status";
+    vms: "vms";
+    watch: "watch", "--oldest", "--no-follow", "--no-reconnect";
+    explain: "explain", "web1";
+    policy_get: "policy", "get";
+    policy_set: "policy", "set", "two-pointer.step=60MiB", "--revert-after", "10m";
+    policy_set_dry_run: "policy", "set", "two-pointer.step=60MiB", "--dry-run";
+    policy_diff: "policy", "diff", "two-pointer.step=60MiB";
+    policy_diff_defaults: "policy", "diff", "--defaults";
+    policy_confirm: "policy", "confirm";
+    policy_revert: "policy", "revert", "2";
+    policy_history: "policy", "history";
+    mode: "mode";
+    mode_set: "mode", "paused", "--reason", "maintenance";
+    host_list: "host", "list";
+    version: "version";
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn help() {
+    let world = World::new();
+    let mut text = String::new();
+    for command in [
+        "",
+        "status",
+        "vms",
+        "watch",
+        "explain",
+        "policy",
+        "policy get",
+        "policy set",
+        "policy diff",
+        "policy confirm",
+        "policy revert",
+        "policy history",
+        "mode",
+        "host",
+        "host add",
+        "host list",
+        "host remove",
+        "version",
+        "completion",
+    ] {
+        let args: Vec<&str> =
+            command.split(' ').filter(|w| !w.is_empty()).chain(["--help"]).collect();
+        let run = world.run(&args).await;
+        // The options of every command are shown once.
+        let heading = run.stdout.find("Options of every command").filter(|_| !command.is_empty());
+        let own = &run.stdout[..heading.unwrap_or(run.stdout.len())];
+        text.push_str(&format!("$ memctl {}\n{own}exit: {}\n\n", args.join(" "), run.exit));
+    }
+    compare("help.txt", &text);
+}

@@ -1,0 +1,176 @@
+//! Configured hosts, and hosts that cannot be asked: each kind of trouble with its hint and code.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use tonic::Status;
+
+use crate::agent::{Agent, Script};
+use crate::memctl::{FOLDER, World};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_are_added_listed_and_removed() {
+    let world = World::new();
+    let socket = world.path("a.sock");
+    let uri = format!("unix://{}", socket.display());
+    assert_eq!(world.run(&["host", "add", "a", &uri, "--current", "--group", "g"]).await.exit, 0);
+    assert_eq!(world.run(&["host", "add", "b", "tcp://[::1]:7433"]).await.exit, 0);
+    assert_eq!(world.run(&["host", "add", "a", "tcp://[::1]:1"]).await.exit, 7);
+    let run = world.run(&["host", "list"]).await;
+    let want = format!(
+        "HOST  URI                               CURRENT  INSECURE  GROUPS\n\
+         a     unix://{FOLDER}/a.sock  yes      -         g\n\
+         b     tcp://[::1]:7433                  -        -         -\n"
+    );
+    assert_eq!(run.stdout, want);
+    assert_eq!(world.run(&["host", "remove", "c"]).await.exit, 6);
+    assert_eq!(world.run(&["host", "remove", "b"]).await.exit, 0);
+    assert!(!world.config().contains("[::1]"));
+    Agent::start(&socket, Script::default());
+    assert_eq!(world.run(&["status", "-o", "name"]).await.stdout, "a\n");
+    assert_eq!(world.run(&["status", "-H", "@g", "-o", "name"]).await.stdout, "a\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_do_not_work_are_refused_with_what_does() {
+    let world = World::new();
+    for (uri, said) in [
+        ("ssh://root@node1", "what works: unix:///run/agentd/agentd.sock and tcp://HOST:PORT"),
+        ("https://node1:7433", "ssh -N -L"),
+        ("tcp://::1:7000", "write tcp://[::1]:7000"),
+        ("tcp://192.0.2.1:7433", "is not encrypted and leaves this machine"),
+    ] {
+        for args in [&["host", "add", "far", uri][..], &["status", "-H", uri][..]] {
+            let run = world.run(args).await;
+            assert_eq!(run.exit, 2, "{run:?}");
+            assert!(run.stderr.contains(said), "{run:?}");
+        }
+    }
+    let run = world.run(&["host", "add", "far", "tcp://192.0.2.1:7433", "--insecure"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    assert!(world.config().contains("insecure = true"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_way_of_not_answering_says_what_to_do() {
+    let world = World::new();
+    let stale = world.path("stale.sock");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let hanging = world.path("hanging.sock");
+    Agent::start(&hanging, Script { hangs: true, ..Default::default() });
+    let free_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unix = |path: &std::path::Path| format!("unix://{}", path.display());
+    for (uri, said) in [
+        (unix(&world.path("none.sock")), "start the agent: systemctl start agentd"),
+        (unix(&stale), "the agent stopped and left its socket"),
+        (unix(&hanging), "did not answer within 0.2s"),
+        (format!("tcp://{free_port}"), "is agentd running there"),
+    ] {
+        let run = world.run(&["status", "-H", &uri, "--timeout", "200ms"]).await;
+        assert_eq!((run.exit, run.stdout.as_str()), (4, ""), "{run:?}");
+        assert!(run.stderr.contains(said), "{run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_may_not_be_opened_is_a_denial() {
+    let world = World::new();
+    let folder = world.path("closed");
+    std::fs::create_dir(&folder).unwrap();
+    let socket = folder.join("agentd.sock");
+    Agent::start(&socket, Script::default());
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let reachable = std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    let run = world.run(&["status", "-H", &format!("unix://{}", socket.display())]).await;
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Root may open everything: then the agent must answer.
+    let want = if reachable { (0, true) } else { (5, false) };
+    assert_eq!((run.exit, run.stdout.contains("DEGRADED")), want, "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_fail_differently_are_told_apart() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    let denied = Script { refuses: Some(Status::permission_denied("no")), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), denied);
+    assert_eq!(world.run(&["status"]).await.exit, 3);
+    assert_eq!(world.run(&["status", "-H", "node1"]).await.exit, 5);
+    assert_eq!(world.run(&["status", "-H", "node2"]).await.exit, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_no_ends_with_one() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    assert_eq!(world.run(&["status"]).await.exit, 0);
+    assert_eq!(world.run(&["status", "--check"]).await.exit, 1);
+    assert_eq!(world.run(&["vms", "web1", "-o", "name"]).await.stdout, "web1\n");
+    assert_eq!(world.run(&["vms", "web9"]).await.exit, 6);
+    assert_eq!(world.run(&["explain", "web9"]).await.exit, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_configuration_is_told_with_line_and_key_in_the_format_asked_for() {
+    let world = World::new();
+    world.write_config("schema = 1\n[hosts.a]\nurl = \"unix:///x\"\n");
+    let run = world.run(&["status", "-o", "json"]).await;
+    assert_eq!((run.exit, run.stderr.as_str()), (8, ""));
+    assert!(run.stdout.contains("\"kind\": \"Error\""), "{run:?}");
+    assert!(run.stdout.contains("/memctl/config.toml:3: unknown field `url`"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_line_that_makes_no_sense_is_a_record_where_records_are_asked_for() {
+    let world = World::new();
+    let run = world.run(&["status", "--nonsense", "-o", "jsonl"]).await;
+    assert_eq!((run.exit, run.stderr.as_str()), (2, ""));
+    assert!(run.stdout.starts_with("{\"schema\":\"memctl/v1\",\"kind\":\"Error\""), "{run:?}");
+    let run = world.run(&["status", "--nonsense"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (2, ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn colours_come_only_when_wanted() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    for (args, variables, colored) in [
+        (&["status"][..], &[][..], false),
+        (&["status", "--color", "always"][..], &[("NO_COLOR", "1")][..], true),
+        (&["status"][..], &[("CLICOLOR_FORCE", "1")][..], true),
+        (&["status"][..], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")][..], false),
+        (&["status", "--color", "never"][..], &[("CLICOLOR_FORCE", "1")][..], false),
+    ] {
+        let child = world.command(args).envs(variables.iter().copied()).spawn().unwrap();
+        let run = world.finish(child).await;
+        assert_eq!(run.stdout.contains("\u{1b}[33mDEGRADED\u{1b}[0m"), colored, "{args:?} {run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_environment_names_hosts_only_where_the_command_line_does_not() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    Agent::start(&world.path("node2.sock"), Script::default());
+    for (args, names) in [
+        (&["status", "-o", "name"][..], "node2\n"),
+        (&["status", "-o", "name", "-H", "node1"][..], "node1\n"),
+        (&["status", "-o", "name", "-A"][..], "node1\nnode2\n"),
+    ] {
+        let child = world.command(args).env("MEMCTL_HOST", "node2").spawn().unwrap();
+        assert_eq!(world.finish(child).await.stdout, names);
+    }
+    assert_eq!(world.run(&["status", "-A", "-H", "node1"]).await.exit, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completions_are_printed_for_every_shell() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = world.run(&["completion", shell]).await;
+        assert_eq!(run.exit, 0);
+        assert!(run.stdout.contains("explain"), "{shell}");
+    }
+}

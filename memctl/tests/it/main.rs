@@ -1,0 +1,12 @@
+//! memctl as a user runs it: the real binary against gRPC servers on Unix sockets, scripted where
+//! a real agent could not be made to do what the test needs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop on a surprise")]
+
+mod agent; // a scripted agent on a socket
+mod golden; // every command in every format, compared with files
+mod hosts; // configured hosts, and hosts that cannot be asked
+mod memctl; // runs the binary
+mod policy; // changes of several hosts
+mod sample; // what the scripted agents answer
+mod watch; // streams that break, fall silent, skip and say farewell

@@ -1,0 +1,126 @@
+//! Changes of the policy, of one host and of several: what goes over the wire, and what is said
+//! when only some could be changed.
+
+use tonic::Status;
+
+use crate::agent::{Agent, Script};
+use crate::memctl::World;
+
+fn fleet(scripts: Vec<Script>) -> (World, Vec<Agent>) {
+    let world = World::new();
+    let names: Vec<String> = (1..=scripts.len()).map(|n| format!("node{n}")).collect();
+    world.configure(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let started = names.iter().zip(scripts);
+    let agents = started
+        .map(|(name, script)| Agent::start(&world.path(&format!("{name}.sock")), script))
+        .collect();
+    (world, agents)
+}
+
+fn changes_made(agent: &Agent) -> usize {
+    agent.script().updates.iter().filter(|u| !u.validate_only).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_says_what_was_typed() {
+    let (world, agents) = fleet(vec![Script::default()]);
+    let run = world
+        .run(&[
+            "policy",
+            "set",
+            "host-reserve=1GiB",
+            "pool-limit=unset",
+            "vm.a.b.max=2GiB",
+            "--reason",
+            "more",
+            "--if-match",
+            "e3",
+            "--revert-after",
+            "90s",
+        ])
+        .await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    let script = agents[0].script();
+    let [trial, change] = script.updates.as_slice() else { panic!("{:?}", script.updates) };
+    assert!(trial.validate_only && !change.validate_only);
+    let paths = &change.update_mask.as_ref().unwrap().paths;
+    assert_eq!(paths, &["host_reserve_bytes", "pool_limit_bytes", "vms.`a.b`.max_bytes"]);
+    let policy = change.policy.as_ref().unwrap();
+    assert_eq!((policy.host_reserve_bytes, policy.pool_limit_bytes), (1 << 30, None));
+    assert_eq!(policy.vms["a.b"].max_bytes, Some(2 << 30));
+    assert_eq!((change.etag.as_str(), change.reason.as_str()), ("e3", "more"));
+    assert_eq!(change.revert_after.map(|d| d.seconds), Some(90));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_host_that_refuses_keeps_all_from_being_changed() {
+    let refusing =
+        Script { refuses: Some(Status::invalid_argument("too much")), ..Default::default() };
+    let (world, agents) = fleet(vec![Script::default(), refusing, Script::default()]);
+    let run = world.run(&["policy", "set", "floor=128MiB"]).await;
+    assert_eq!(run.exit, 8, "{run:?}");
+    assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [0, 0, 0]);
+    assert!(run.stderr.contains("memctl: node2: too much"), "{run:?}");
+    assert!(run.stderr.contains("memctl: node1: not changed: another host refused"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_host_that_fails_stops_the_change_and_it_is_said_where() {
+    let failing =
+        Script { refuses_change: Some(Status::aborted("changed since")), ..Default::default() };
+    let (world, agents) = fleet(vec![Script::default(), failing, Script::default()]);
+    let run = world.run(&["policy", "set", "floor=128MiB"]).await;
+    assert_eq!(run.exit, 9, "{run:?}");
+    assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [1, 1, 0]);
+    assert!(run.stderr.contains("node1: changed, revision 4, etag e4"), "{run:?}");
+    assert!(run.stderr.contains("memctl: node2: changed since"), "{run:?}");
+    assert!(run.stderr.contains("memctl: node3: not tried: an earlier host failed"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_changes_nothing() {
+    let (world, agents) = fleet(vec![Script::default()]);
+    let run = world.run(&["policy", "set", "floor=128MiB", "--dry-run"]).await;
+    assert_eq!((run.exit, changes_made(&agents[0])), (0, 0), "{run:?}");
+    let run = world.run(&["policy", "diff", "floor=128MiB"]).await;
+    assert_eq!((run.exit, changes_made(&agents[0])), (1, 0), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn assignments_that_make_no_sense_reach_no_agent() {
+    let (world, agents) = fleet(vec![Script::default(), Script::default()]);
+    for (args, said) in [
+        (&["host-reserv=1GiB"][..], "did you mean host-reserve?"),
+        (&["host-reserve=1"][..], "write 1MiB or 1GiB"),
+        (&["host-reserve"][..], "is not KEY=VALUE"),
+        (&["floor=1GiB", "floor=2GiB"][..], "floor is given twice"),
+        (&["floor=1GiB", "--if-match", "e3"][..], "each has its own etag"),
+        (&[][..], "<KEY=VALUE>"),
+    ] {
+        let run = world.run(&[&["policy", "set"], args].concat()).await;
+        assert_eq!(run.exit, 2, "{run:?}");
+        assert!(run.stderr.contains(said), "{run:?}");
+    }
+    assert!(agents.iter().all(|a| a.script().updates.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmation_of_another_policy_is_a_conflict() {
+    let (world, _agents) = fleet(vec![Script::default()]);
+    assert_eq!(world.run(&["policy", "confirm", "e9"]).await.exit, 7);
+    assert_eq!(world.run(&["policy", "confirm"]).await.exit, 0);
+    assert_eq!(world.run(&["policy", "revert", "9"]).await.exit, 6);
+    let run = world.run(&["policy", "history", "--limit", "2", "-o", "name"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, "3\n2\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mode_is_set_with_its_reason() {
+    let (world, agents) = fleet(vec![Script::default()]);
+    let run = world.run(&["mode", "observe", "--reason", "look first"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, "MODE     BEFORE\nobserve  active\n"));
+    assert!(run.stderr.contains("could not be written to disk"), "{run:?}");
+    let script = agents[0].script();
+    assert_eq!(script.modes[0].mode(), agentd_proto::v1::Mode::Observe);
+    assert_eq!(script.modes[0].reason, "look first");
+}

@@ -1,0 +1,323 @@
+//! What the scripted agents answer: one host with three VMs, of which one has a name that tries to
+//! steer the terminal.
+
+use agentd_proto::v1;
+use agentd_proto::v1::watch_response::Body;
+use prost_types::{Duration, Timestamp};
+
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const EPOCH: &str = "0123456789abcdef0123456789abcdef";
+
+/// 2026-01-02 03:04:05.678 UTC and so many seconds.
+pub(crate) fn time(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds: 1_767_323_045 + seconds, nanos: 678_000_000 })
+}
+
+pub(crate) fn millis(ms: i32) -> Option<Duration> {
+    Some(Duration { seconds: i64::from(ms / 1000), nanos: ms % 1000 * 1_000_000 })
+}
+
+pub(crate) fn position(seq: u64) -> Option<v1::Position> {
+    Some(v1::Position { epoch: EPOCH.to_owned(), seq })
+}
+
+pub(crate) fn vm_ref(number: u8) -> v1::VmRef {
+    let name = match number {
+        1 => "web1",
+        2 => "db1",
+        _ => "evil\u{1b}[31m\u{202e}",
+    };
+    v1::VmRef {
+        uuid: format!("00000000-0000-0000-0000-00000000000{number}"),
+        name: name.to_owned(),
+    }
+}
+
+pub(crate) fn status() -> v1::GetStatusResponse {
+    v1::GetStatusResponse {
+        host: "kvm7".to_owned(),
+        agent_version: "9.8.7".to_owned(),
+        start_time: time(-86_400),
+        host_time: None,
+        hypervisor: "sim:demo.toml".to_owned(),
+        mode: v1::Mode::Active.into(),
+        memory: Some(host_memory()),
+        pool: Some(pool()),
+        position: position(42),
+        managed_vms: 2,
+        total_vms: 3,
+        watchers: 1,
+        tick: Some(41),
+        last_tick_age: millis(400),
+        tick_interval: millis(1000),
+        algorithm: "two-pointer".to_owned(),
+        policy_etag: "e3".to_owned(),
+        conditions: vec![v1::Condition {
+            reason: "VM_UNREPORTED".to_owned(),
+            message: "evil\u{1b}[31m\u{202e} says nothing: load its balloon driver".to_owned(),
+            since: time(-60),
+        }],
+        caller: Some(v1::Identity { name: "uid:0".to_owned() }),
+    }
+}
+
+pub(crate) fn host_memory() -> v1::HostMemory {
+    v1::HostMemory { total_bytes: 8192 * MIB, usable_bytes: 5632 * MIB }
+}
+
+pub(crate) fn pool() -> v1::Pool {
+    v1::Pool {
+        limit_bytes: Some(4096 * MIB),
+        actual_bytes: 1536 * MIB,
+        promised_bytes: 50 * MIB,
+        kept_bytes: 2510 * MIB,
+        reserve_bytes: 200 * MIB,
+    }
+}
+
+pub(crate) fn vms() -> Vec<v1::Vm> {
+    let web1 = verdict(v1::VerdictKind::Grow, "LOW_UNUSED", "120 MiB unused, below 200 MiB", 80, 0);
+    let db1 = verdict(v1::VerdictKind::Shrink, "SPARE", "300 MiB unused, above 100 MiB", 0, 50);
+    let mut evil = vm(3, 256, None, None);
+    evil.state = v1::VmState::Unreported.into();
+    vec![vm(1, 512, Some(120), Some(web1)), vm(2, 768, Some(300), Some(db1)), evil]
+}
+
+fn vm(number: u8, actual: u64, unused: Option<u64>, verdict: Option<v1::Verdict>) -> v1::Vm {
+    let memory = v1::VmMemory {
+        actual_bytes: actual * MIB,
+        target_bytes: unused.map(|_| actual * MIB),
+        min_bytes: 64 * MIB,
+        max_bytes: 2048 * MIB,
+        guest_unused_bytes: unused.map(|u| u * MIB),
+        guest_usable_bytes: unused.map(|u| (u + 40) * MIB),
+        used_bytes: unused.map(|u| (actual - u) * MIB),
+        host_rss_bytes: Some((actual + 30) * MIB),
+        figures_age: unused.and_then(|_| millis(900)),
+    };
+    v1::Vm {
+        vm: Some(vm_ref(number)),
+        memory: Some(memory),
+        verdict,
+        state: v1::VmState::Running.into(),
+    }
+}
+
+fn verdict(
+    kind: v1::VerdictKind,
+    reason: &str,
+    message: &str,
+    need: u64,
+    spare: u64,
+) -> v1::Verdict {
+    v1::Verdict {
+        kind: kind.into(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        need_bytes: Some(need * MIB),
+        spare_bytes: Some(spare * MIB),
+    }
+}
+
+pub(crate) fn explanation() -> v1::ExplainVmResponse {
+    let vm = vms().remove(0);
+    v1::ExplainVmResponse {
+        vm: vm.vm,
+        tick: 41,
+        position: position(42),
+        time: time(0),
+        memory: vm.memory,
+        verdict: vm.verdict,
+        resize: Some(resize(1, 512, 592, Some(562), v1::Outcome::Accepted)),
+        transfers: vec![transfer(Some(2), Some(1), 50, 50)],
+        pool: Some(pool()),
+        sentences: vec![
+            "web1 has 120 MiB unused, below 200 MiB, and uses more than a tick ago.".to_owned(),
+            "It needs 80 MiB; db1 gives 50 MiB of it.".to_owned(),
+        ],
+        mode: v1::Mode::Active.into(),
+        algorithm: "two-pointer".to_owned(),
+    }
+}
+
+pub(crate) fn transfer(from: Option<u8>, to: Option<u8>, mib: u64, granted: u64) -> v1::Transfer {
+    v1::Transfer {
+        from: from.map(vm_ref),
+        to: to.map(vm_ref),
+        amount_bytes: mib * MIB,
+        granted_bytes: granted * MIB,
+    }
+}
+
+pub(crate) fn resize(
+    vm: u8,
+    from: u64,
+    to: u64,
+    ordered: Option<u64>,
+    outcome: v1::Outcome,
+) -> v1::Resize {
+    v1::Resize {
+        vm: Some(vm_ref(vm)),
+        from_bytes: from * MIB,
+        to_bytes: to * MIB,
+        ordered_bytes: ordered.map(|o| o * MIB),
+        outcome: outcome.into(),
+        message: String::new(),
+    }
+}
+
+pub(crate) fn default_policy() -> v1::Policy {
+    v1::Policy {
+        algorithm: "two-pointer".to_owned(),
+        host_reserve_bytes: 200 * MIB,
+        pool_limit_bytes: None,
+        floor_bytes: 64 * MIB,
+        shrink_step_bytes: 64 * MIB,
+        two_pointer: Some(v1::TwoPointer {
+            need_below_bytes: 200 * MIB,
+            spare_above_bytes: 100 * MIB,
+            step_bytes: 50 * MIB,
+        }),
+        vms: std::iter::empty().collect(),
+    }
+}
+
+pub(crate) fn revision(number: u64) -> v1::PolicyRevision {
+    let mut policy = default_policy();
+    policy.pool_limit_bytes = Some(4096 * MIB);
+    let exception = v1::VmPolicy { max_bytes: Some(2048 * MIB), ..Default::default() };
+    policy.vms.insert("db1".to_owned(), exception);
+    v1::PolicyRevision {
+        revision: number,
+        etag: format!("e{number}"),
+        policy: Some(policy),
+        actor: Some(v1::Actor { id: "uid:0".to_owned(), peer: String::new(), time: time(-3600) }),
+        reason: "night \u{1b}[7mbackup".to_owned(),
+        revert_time: None,
+    }
+}
+
+pub(crate) fn changes() -> Vec<v1::PolicyChange> {
+    let change = |path: &str, old: &str, new: &str| v1::PolicyChange {
+        path: path.to_owned(),
+        old_value: old.to_owned(),
+        new_value: new.to_owned(),
+    };
+    vec![
+        change("two_pointer.step_bytes", "50 MiB", "60 MiB"),
+        change("vms.`a.b`.max_bytes", "unset", "2 GiB"),
+    ]
+}
+
+/// A message of the stream with this position.
+pub(crate) fn message(seq: u64, body: Body) -> v1::WatchResponse {
+    v1::WatchResponse {
+        position: position(seq),
+        time: time(i64::try_from(seq).unwrap()),
+        monotonic_ns: seq * 1_000_000_000,
+        body: Some(body),
+    }
+}
+
+/// The opening of a stream whose heartbeats come this often.
+pub(crate) fn hello(seq: u64, heartbeat_ms: i32) -> v1::WatchResponse {
+    let hello = v1::Hello {
+        agent_version: "9.8.7".to_owned(),
+        host: "kvm7".to_owned(),
+        oldest: position(1),
+        newest: position(seq),
+        ring_capacity_bytes: 64 * MIB,
+        heartbeat_interval: millis(heartbeat_ms),
+        resume_failed: false,
+    };
+    message(seq, Body::Hello(hello))
+}
+
+/// A tick in which nothing happened.
+pub(crate) fn quiet_tick(seq: u64) -> v1::WatchResponse {
+    message(seq, Body::Tick(tick(seq)))
+}
+
+/// A tick in which db1 gave web1 memory.
+pub(crate) fn busy_tick(seq: u64) -> v1::WatchResponse {
+    let mut tick = tick(seq);
+    tick.vms = vms();
+    tick.transfers = vec![transfer(Some(2), Some(1), 50, 50)];
+    tick.resizes = vec![
+        resize(2, 768, 718, Some(718), v1::Outcome::Accepted),
+        resize(1, 512, 562, Some(562), v1::Outcome::Accepted),
+    ];
+    message(seq, Body::Tick(tick))
+}
+
+pub(crate) fn tick(number: u64) -> v1::Tick {
+    v1::Tick {
+        tick: number,
+        took: millis(3),
+        memory: Some(host_memory()),
+        pool: Some(pool()),
+        mode: v1::Mode::Active.into(),
+        algorithm: "two-pointer".to_owned(),
+        policy_revision: 3,
+        offset: Some(number % 3),
+        ..Default::default()
+    }
+}
+
+/// A little of everything that a log may hold.
+pub(crate) fn story() -> Vec<v1::WatchResponse> {
+    let mut waiting = tick(3);
+    waiting.vms = vms();
+    waiting.transfers = vec![
+        transfer(Some(2), Some(1), 50, 20),
+        transfer(None, Some(1), 30, 0),
+        transfer(Some(3), None, 50, 0),
+    ];
+    waiting.resizes = vec![
+        resize(3, 256, 206, None, v1::Outcome::Refused),
+        resize(1, 512, 592, Some(532), v1::Outcome::Accepted),
+    ];
+    let mut unmet = tick(4);
+    unmet.vms = vms();
+    unmet.resizes = vec![resize(2, 718, 668, None, v1::Outcome::Held)];
+    let mut unread = tick(5);
+    unread.memory = None;
+    unread.pool = None;
+    unread.error = "qemu:///system: connection refused".to_owned();
+    let came = v1::VmChanged {
+        vm: Some(vm_ref(3)),
+        previous_state: v1::VmState::Unspecified.into(),
+        state: v1::VmState::Running.into(),
+    };
+    let gone = v1::VmChanged {
+        vm: Some(vm_ref(3)),
+        previous_state: v1::VmState::Running.into(),
+        state: v1::VmState::Unspecified.into(),
+    };
+    let policy = v1::PolicyChanged {
+        actor: revision(3).actor,
+        changes: changes(),
+        reason: "more at once".to_owned(),
+        revision: 4,
+        etag: "e4".to_owned(),
+        revert_time: time(600),
+    };
+    let mode = v1::ModeChanged {
+        actor: revision(3).actor,
+        previous_mode: v1::Mode::Active.into(),
+        mode: v1::Mode::Paused.into(),
+        reason: "maintenance".to_owned(),
+    };
+    vec![
+        hello(9, 10_000),
+        quiet_tick(1),
+        busy_tick(2),
+        message(3, Body::Tick(waiting)),
+        message(4, Body::Tick(unmet)),
+        message(5, Body::Tick(unread)),
+        message(6, Body::VmChanged(came)),
+        message(7, Body::VmChanged(gone)),
+        message(8, Body::PolicyChanged(policy)),
+        message(9, Body::ModeChanged(mode)),
+    ]
+}
