@@ -4,9 +4,12 @@
 //! A tick runs `sample -> decide -> apply -> record -> publish` on its own thread.
 
 pub mod apply;
+pub mod args;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod event;
+pub mod fields;
 pub mod hypervisor;
 pub mod publish;
 pub mod record;

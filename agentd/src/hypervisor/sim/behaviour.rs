@@ -7,7 +7,7 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 
 use super::{
-    fields::{Field, Fields, ScenarioError, nearest},
+    fields::{Field, FieldError, Fields, nearest},
     scenario::Window,
 };
 
@@ -85,7 +85,7 @@ pub enum Claims {
 
 impl Behaviour {
     /// Reads one: a name, or a table with `kind` and the keys of that kind.
-    pub(super) fn read(field: &Field<'_>, max: ByteCount) -> Result<Self, ScenarioError> {
+    pub(super) fn read(field: &Field<'_>, max: ByteCount) -> Result<Self, FieldError> {
         if field.value().as_str().is_some() {
             let kind = Kind::read(field)?;
             let during = kind.unset_window();
@@ -168,7 +168,7 @@ impl Kind {
         ("foreign-order", Self::ForeignOrder),
     ];
 
-    fn read(field: &Field<'_>) -> Result<Self, ScenarioError> {
+    fn read(field: &Field<'_>) -> Result<Self, FieldError> {
         choose(field, &Self::NAMES)
     }
 
@@ -224,12 +224,12 @@ impl Claims {
         ("absurd", Self::Absurd),
     ];
 
-    fn read(field: &Field<'_>) -> Result<Self, ScenarioError> {
+    fn read(field: &Field<'_>) -> Result<Self, FieldError> {
         choose(field, &Self::NAMES)
     }
 }
 
-fn read_amount(field: &Field<'_>, max: ByteCount) -> Result<ByteCount, ScenarioError> {
+fn read_amount(field: &Field<'_>, max: ByteCount) -> Result<ByteCount, FieldError> {
     let amount = field.size()?;
     if amount.is_zero() || amount > max {
         return Err(field.error(format!("must be more than nothing and at most max, {max}")));
@@ -237,7 +237,7 @@ fn read_amount(field: &Field<'_>, max: ByteCount) -> Result<ByteCount, ScenarioE
     Ok(amount)
 }
 
-fn read_every(fields: &Fields<'_>) -> Result<Option<Duration>, ScenarioError> {
+fn read_every(fields: &Fields<'_>) -> Result<Option<Duration>, FieldError> {
     let Some(field) = fields.get("every") else {
         return Ok(None);
     };
@@ -248,7 +248,7 @@ fn read_every(fields: &Fields<'_>) -> Result<Option<Duration>, ScenarioError> {
     Ok(Some(every))
 }
 
-fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, ScenarioError> {
+fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldError> {
     let word = field.text()?;
     if let Some((_, found)) = names.iter().find(|(name, _)| *name == word) {
         return Ok(*found);

@@ -11,8 +11,6 @@
 
 mod behaviour;
 mod curve;
-mod duration;
-mod fields;
 mod ideal;
 mod numbers;
 mod scenario;
@@ -27,12 +25,12 @@ use self::ideal::IdealWorld;
 pub use self::{
     behaviour::{Behaviour, Claims, Kind},
     curve::{Curve, Point},
-    fields::ScenarioError,
     numbers::Numbers,
     scenario::{HostScenario, LoadError, Scenario, SimScenario, VmScenario, Window, derived_id},
 };
 use super::{Answer, Hypervisor, LiveActual, ReadError, Target};
-use crate::clock::Clock;
+pub use crate::fields::FieldError;
+use crate::{clock::Clock, fields};
 
 /// A simulated host with its VMs.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentd_core::bytes::ByteCount;
 
-use super::fields::{Fields, ScenarioError};
+use crate::fields::{FieldError, Fields};
 
 /// How fast and how large things are in a simulated VM. Rates are per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Numbers {
     ];
 
     /// These numbers with those of a table in their place.
-    pub(super) fn read(self, fields: &Fields<'_>) -> Result<Self, ScenarioError> {
+    pub(super) fn read(self, fields: &Fields<'_>) -> Result<Self, FieldError> {
         let percent = |key: &str, or| fields.get(key).map_or(Ok(or), |field| field.number(100));
         Ok(Self {
             shrink_rate: fields.size_or("shrink_rate", self.shrink_rate)?,

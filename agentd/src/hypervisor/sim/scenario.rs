@@ -11,14 +11,15 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::{bytes::ByteCount, vm::VmId};
+use agentd_core::{bytes::ByteCount, policy::Policy, vm::VmId};
 
 use super::{
     behaviour::Behaviour,
     curve::{Curve, Point},
-    fields::{Field, Fields, ScenarioError, Source},
+    fields::{Field, FieldError, Fields, Source},
     numbers::Numbers,
 };
+use crate::config;
 
 /// A simulated host and its VMs.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +34,8 @@ pub struct Scenario {
     pub host: HostScenario,
     /// The VMs, in the order of the file.
     pub vms: Vec<VmScenario>,
-    /// The table `[policy]` as it is written, for whoever understands policies.
-    pub policy: Option<toml::Table>,
+    /// The policy that the scenario is meant for; `None` for the built-in one.
+    pub policy: Option<Policy>,
 }
 
 /// How the simulated hypervisor behaves.
@@ -108,7 +109,7 @@ pub enum LoadError {
     },
     /// Something in it makes no sense.
     #[error(transparent)]
-    Senseless(#[from] ScenarioError),
+    Senseless(#[from] FieldError),
 }
 
 impl Scenario {
@@ -139,7 +140,7 @@ impl Scenario {
     ///
     /// Fails when something in it makes no sense: with the line, the key, the value, and what
     /// would be right.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
+    pub fn parse(file: &str, text: &str) -> Result<Self, FieldError> {
         let source = Source { file, text };
         let parsed = source.parse()?;
         let root = Fields::root(source, parsed.get_ref());
@@ -162,7 +163,7 @@ impl Scenario {
             sim,
             host,
             vms,
-            policy: read_policy(&root, text)?,
+            policy: root.get("policy").map(|field| config::policy::read(&field)).transpose()?,
         })
     }
 }
@@ -178,7 +179,7 @@ impl Window {
     }
 
     /// Reads the keys `from` and `until`.
-    pub(super) fn read(fields: &Fields<'_>, unset: Self) -> Result<Self, ScenarioError> {
+    pub(super) fn read(fields: &Fields<'_>, unset: Self) -> Result<Self, FieldError> {
         Self::read_as(fields, ("from", "until"), unset)
     }
 
@@ -186,7 +187,7 @@ impl Window {
         fields: &Fields<'_>,
         (first, last): (&str, &str),
         unset: Self,
-    ) -> Result<Self, ScenarioError> {
+    ) -> Result<Self, FieldError> {
         let from = fields.time_or(first, unset.from)?;
         let Some(field) = fields.get(last) else {
             return Ok(Self { from, ..unset });
@@ -210,7 +211,7 @@ pub fn derived_id(name: &str) -> VmId {
     VmId::from_bytes(marked.to_be_bytes())
 }
 
-fn read_interval(root: &Fields<'_>) -> Result<Duration, ScenarioError> {
+fn read_interval(root: &Fields<'_>) -> Result<Duration, FieldError> {
     let Some(field) = root.get("tick_interval") else {
         return Ok(Duration::from_secs(1));
     };
@@ -221,7 +222,7 @@ fn read_interval(root: &Fields<'_>) -> Result<Duration, ScenarioError> {
     Ok(interval)
 }
 
-fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), ScenarioError> {
+fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), FieldError> {
     let mut sim = SimScenario {
         ideal: false,
         call_latency: Duration::ZERO,
@@ -245,7 +246,7 @@ fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), ScenarioError> 
     Ok((sim, Numbers::default().read(&fields)?))
 }
 
-fn read_host(field: &Field<'_>) -> Result<HostScenario, ScenarioError> {
+fn read_host(field: &Field<'_>) -> Result<HostScenario, FieldError> {
     let fields = field.fields()?;
     fields.only(&["total", "other"])?;
     let total = fields.need("total", "\"8GiB\"")?;
@@ -259,7 +260,7 @@ fn read_host(field: &Field<'_>) -> Result<HostScenario, ScenarioError> {
     Ok(HostScenario { total: total.size()?, other })
 }
 
-fn read_vm(field: &Field<'_>, ideal: bool, general: Numbers) -> Result<VmScenario, ScenarioError> {
+fn read_vm(field: &Field<'_>, ideal: bool, general: Numbers) -> Result<VmScenario, FieldError> {
     let fields = field.fields()?;
     let own = ["name", "uuid", "max", "actual", "demand", "start", "stop", "behaviour"];
     let keys: Vec<_> = own.into_iter().chain(Numbers::KEYS).collect();
@@ -287,7 +288,7 @@ fn read_vm(field: &Field<'_>, ideal: bool, general: Numbers) -> Result<VmScenari
     })
 }
 
-fn read_name<'a>(field: &Field<'a>) -> Result<&'a str, ScenarioError> {
+fn read_name<'a>(field: &Field<'a>) -> Result<&'a str, FieldError> {
     let name = field.text()?;
     if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         let problem = format!("must have 1 to {LONGEST_NAME} bytes and no control characters");
@@ -299,13 +300,13 @@ fn read_name<'a>(field: &Field<'a>) -> Result<&'a str, ScenarioError> {
     Ok(name)
 }
 
-fn read_id(field: &Field<'_>) -> Result<VmId, ScenarioError> {
+fn read_id(field: &Field<'_>) -> Result<VmId, FieldError> {
     let parsed = field.text()?.parse::<VmId>();
     parsed.map_err(|error| field.error(error.to_string()))
 }
 
 /// An amount, or a list of points.
-fn read_curve(field: &Field<'_>) -> Result<Curve, ScenarioError> {
+fn read_curve(field: &Field<'_>) -> Result<Curve, FieldError> {
     if field.value().as_str().is_some() {
         return field.size().map(Curve::constant);
     }
@@ -328,7 +329,7 @@ fn read_curve(field: &Field<'_>) -> Result<Curve, ScenarioError> {
 }
 
 /// One behaviour, or a list of them.
-fn read_behaviours(fields: &Fields<'_>, max: ByteCount) -> Result<Vec<Behaviour>, ScenarioError> {
+fn read_behaviours(fields: &Fields<'_>, max: ByteCount) -> Result<Vec<Behaviour>, FieldError> {
     let Some(field) = fields.get("behaviour") else {
         return Ok(Vec::new());
     };
@@ -339,7 +340,7 @@ fn read_behaviours(fields: &Fields<'_>, max: ByteCount) -> Result<Vec<Behaviour>
 }
 
 /// A list of tables with `from` and `until`.
-fn read_windows(fields: &Fields<'_>, key: &str) -> Result<Vec<Window>, ScenarioError> {
+fn read_windows(fields: &Fields<'_>, key: &str) -> Result<Vec<Window>, FieldError> {
     let Some(field) = fields.get(key) else {
         return Ok(Vec::new());
     };
@@ -352,28 +353,15 @@ fn read_windows(fields: &Fields<'_>, key: &str) -> Result<Vec<Window>, ScenarioE
     field.items(MOST_WINDOWS)?.iter().map(window).collect()
 }
 
-fn read_policy(root: &Fields<'_>, text: &str) -> Result<Option<toml::Table>, ScenarioError> {
-    let Some(field) = root.get("policy") else {
-        return Ok(None);
-    };
-    field.fields()?;
-    let whole = text.parse::<toml::Table>();
-    let mut whole = whole.map_err(|error| field.error(error.message()))?;
-    match whole.remove("policy") {
-        Some(toml::Value::Table(policy)) => Ok(Some(policy)),
-        _ => Ok(None),
-    }
-}
-
 /// An ideal world has no faults and nothing to tune: a number that would do nothing is refused.
-fn refuse_in_ideal(fields: &Fields<'_>, ideal: bool, keys: &[&str]) -> Result<(), ScenarioError> {
+fn refuse_in_ideal(fields: &Fields<'_>, ideal: bool, keys: &[&str]) -> Result<(), FieldError> {
     let odd = keys.iter().filter(|_| ideal).find_map(|key| fields.get(key));
     odd.map_or(Ok(()), |field| {
         Err(field.error("has no effect with sim.ideal = true: leave out one of the two"))
     })
 }
 
-fn refuse_doubles(list: &[Field<'_>], vms: &[VmScenario]) -> Result<(), ScenarioError> {
+fn refuse_doubles(list: &[Field<'_>], vms: &[VmScenario]) -> Result<(), FieldError> {
     let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
     for (index, (field, vm)) in list.iter().zip(vms).enumerate() {
         let fields = field.fields()?;
@@ -395,7 +383,7 @@ fn refuse_overfull(
     root: &Fields<'_>,
     host: &HostScenario,
     vms: &[VmScenario],
-) -> Result<(), ScenarioError> {
+) -> Result<(), FieldError> {
     let first = vms.iter().filter(|vm| vm.life.holds_at(Duration::ZERO));
     let held: ByteCount = first.map(|vm| vm.actual).sum();
     let other = host.other.at(Duration::ZERO);

@@ -68,7 +68,7 @@ fn reads_everything_that_is_optional() {
     assert_eq!((scenario.tick_interval.as_secs(), scenario.seed), (1, 1));
     assert_eq!(scenario.host.other.at(Duration::from_secs(5)), ByteCount::gib(2));
     assert_eq!(scenario.sim.silent.len(), 2);
-    assert!(scenario.policy.is_some_and(|policy| policy.contains_key("host_reserve")));
+    assert_eq!(scenario.policy.map(|policy| policy.host_reserve), Some(ByteCount::mib(100)));
     let vm = &scenario.vms[0];
     let numbers = Numbers {
         shrink_rate: ByteCount::gib(1),
@@ -129,7 +129,7 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
         ),
         (
             "{ kind = \"stuck\", rate = \"1MiB\" }",
-            "vm[0].behaviour.rate is no key of a scenario: there is kind, from, until",
+            "vm[0].behaviour.rate is no key that is known: there is kind, from, until",
         ),
         (
             "{ kind = \"lying\", claims = \"much\" }",
@@ -159,7 +159,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
     (
         "actual",
         "actaul",
-        "demo.toml:12: vm[0].actaul is no key of a scenario: did you mean \"actual\"?",
+        "demo.toml:12: vm[0].actaul is no key that is known: did you mean \"actual\"?",
     ),
     ("seed", "sim.seed", "demo.toml:3: duplicate key"),
     (
@@ -192,7 +192,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
     (
         "ideal = true",
         "idael = true",
-        "demo.toml:4: sim.idael is no key of a scenario: did you mean \"ideal\"?",
+        "demo.toml:4: sim.idael is no key that is known: did you mean \"ideal\"?",
     ),
     (
         "name = \"web1\"",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotADuration {
+pub(crate) enum NotADuration {
     #[error("a duration is a number with a unit, for example \"10s\", \"1m30s\" or \"500ms\"")]
     Malformed,
     #[error("\"{0}\" has no unit: write for example \"{0}s\"")]
@@ -16,7 +16,7 @@ pub(super) enum NotADuration {
 }
 
 /// Numbers with units, larger units first, each at most once.
-pub(super) fn parse(text: &str) -> Result<Duration, NotADuration> {
+pub(crate) fn parse(text: &str) -> Result<Duration, NotADuration> {
     let mut rest = text.trim();
     let mut units = UNITS.as_slice();
     let mut millis = 0_u64;

@@ -1,7 +1,9 @@
 //! [`Fields`] and [`Field`]: a TOML text, read so that every error names file, line, key, value
 //! and what would be right.
 //!
-//! Knows nothing of what the keys mean: that is `scenario`.
+//! Knows nothing of what the keys mean: that is for the config and the scenarios.
+
+mod duration;
 
 use std::{ops::Range, time::Duration};
 
@@ -11,12 +13,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::duration;
-
-/// What is wrong with a scenario.
+/// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {what}{problem}")]
-pub struct ScenarioError {
+pub struct FieldError {
     file: String,
     line: usize,
     /// "key = value: ", or empty where the text is no TOML at all.
@@ -26,23 +26,23 @@ pub struct ScenarioError {
 
 /// The text that is read, for errors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
-    pub(super) file: &'a str,
-    pub(super) text: &'a str,
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
 }
 
 impl<'a> Source<'a> {
     /// Parses the text as TOML.
-    pub(super) fn parse(self) -> Result<Spanned<DeTable<'a>>, ScenarioError> {
+    pub(crate) fn parse(self) -> Result<Spanned<DeTable<'a>>, FieldError> {
         DeTable::parse(self.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             self.error(at, String::new(), error.message().replace('\n', ", "))
         })
     }
 
-    fn error(self, at: usize, what: String, problem: String) -> ScenarioError {
+    fn error(self, at: usize, what: String, problem: String) -> FieldError {
         let before = self.text.get(..at).unwrap_or(self.text);
-        ScenarioError {
+        FieldError {
             file: self.file.to_owned(),
             line: before.matches('\n').count().saturating_add(1),
             what,
@@ -64,7 +64,7 @@ impl<'a> Source<'a> {
 
 /// A table.
 #[derive(Clone, Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     source: Source<'a>,
     path: String,
     at: usize,
@@ -72,13 +72,13 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn root(source: Source<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn root(source: Source<'a>, table: &'a DeTable<'a>) -> Self {
         let path = String::new();
         Self { source, path, at: 0, table }
     }
 
     /// Refuses every key that is not one of these.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), ScenarioError> {
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), FieldError> {
         let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
         let Some((key, _)) = unknown else {
             return Ok(());
@@ -89,32 +89,37 @@ impl<'a> Fields<'a> {
             None => format!("there is {}", known.join(", ")),
         };
         let what = self.path_of(name);
-        let problem = format!(" is no key of a scenario: {advice}");
+        let problem = format!(" is no key that is known: {advice}");
         Err(self.source.error(key.span().start, what, problem))
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Field<'a>> {
+    /// Every key, in no order that matters.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.table.iter().map(|(key, _)| key.get_ref().as_ref())
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Field<'a>> {
         let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
         Some(Field { source: self.source, path: self.path_of(key), value })
     }
 
     /// The field with this key, which may not be left out.
-    pub(super) fn need(&self, key: &str, example: &str) -> Result<Field<'a>, ScenarioError> {
+    pub(crate) fn need(&self, key: &str, example: &str) -> Result<Field<'a>, FieldError> {
         self.get(key).ok_or_else(|| {
             let problem = format!(" is missing: write for example {key} = {example}");
             self.source.error(self.at, self.path_of(key), problem)
         })
     }
 
-    pub(super) fn size_or(&self, key: &str, or: ByteCount) -> Result<ByteCount, ScenarioError> {
+    pub(crate) fn size_or(&self, key: &str, or: ByteCount) -> Result<ByteCount, FieldError> {
         self.get(key).map_or(Ok(or), |field| field.size())
     }
 
-    pub(super) fn time(&self, key: &str) -> Result<Option<Duration>, ScenarioError> {
+    pub(crate) fn time(&self, key: &str) -> Result<Option<Duration>, FieldError> {
         self.get(key).map(|field| field.time()).transpose()
     }
 
-    pub(super) fn time_or(&self, key: &str, or: Duration) -> Result<Duration, ScenarioError> {
+    pub(crate) fn time_or(&self, key: &str, or: Duration) -> Result<Duration, FieldError> {
         Ok(self.time(key)?.unwrap_or(or))
     }
 
@@ -125,7 +130,7 @@ impl<'a> Fields<'a> {
 
 /// A value with its key.
 #[derive(Clone, Debug)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     source: Source<'a>,
     path: String,
     value: &'a Spanned<DeValue<'a>>,
@@ -133,35 +138,35 @@ pub(super) struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The error that this value has this problem.
-    pub(super) fn error(&self, problem: impl Into<String>) -> ScenarioError {
+    pub(crate) fn error(&self, problem: impl Into<String>) -> FieldError {
         let span = self.value.span();
         let what = format!("{} = {}: ", self.path, self.source.excerpt(span.clone()));
         self.source.error(span.start, what, problem.into())
     }
 
-    pub(super) fn value(&self) -> &'a DeValue<'a> {
+    pub(crate) fn value(&self) -> &'a DeValue<'a> {
         self.value.get_ref()
     }
 
-    pub(super) fn text(&self) -> Result<&'a str, ScenarioError> {
+    pub(crate) fn text(&self) -> Result<&'a str, FieldError> {
         let wrong = || self.error("must be a text in quotes");
         self.value().as_str().ok_or_else(wrong)
     }
 
-    pub(super) fn truth(&self) -> Result<bool, ScenarioError> {
+    pub(crate) fn truth(&self) -> Result<bool, FieldError> {
         let wrong = || self.error("must be true or false");
         self.value().as_bool().ok_or_else(wrong)
     }
 
     /// A whole number of at most `most`.
-    pub(super) fn number(&self, most: u64) -> Result<u64, ScenarioError> {
+    pub(crate) fn number(&self, most: u64) -> Result<u64, FieldError> {
         let wrong = || self.error(format!("must be a whole number from 0 to {most}"));
         let digits = self.value().as_integer().ok_or_else(wrong)?;
         let number = u64::from_str_radix(digits.as_str(), digits.radix());
         number.ok().filter(|number| *number <= most).ok_or_else(wrong)
     }
 
-    pub(super) fn size(&self) -> Result<ByteCount, ScenarioError> {
+    pub(crate) fn size(&self) -> Result<ByteCount, FieldError> {
         let Some(text) = self.value().as_str() else {
             let problem = "must be an amount of memory in quotes, for example \"512MiB\"";
             return Err(self.error(problem));
@@ -173,7 +178,7 @@ impl<'a> Field<'a> {
         Ok(size)
     }
 
-    pub(super) fn time(&self) -> Result<Duration, ScenarioError> {
+    pub(crate) fn time(&self) -> Result<Duration, FieldError> {
         let Some(text) = self.value().as_str() else {
             return Err(self.error("must be a duration in quotes, for example \"10s\""));
         };
@@ -181,7 +186,7 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list of at most `most`.
-    pub(super) fn items(&self, most: usize) -> Result<Vec<Self>, ScenarioError> {
+    pub(crate) fn items(&self, most: usize) -> Result<Vec<Self>, FieldError> {
         let Some(list) = self.value().as_array() else {
             return Err(self.error("must be a list: [ ... ]"));
         };
@@ -196,7 +201,7 @@ impl<'a> Field<'a> {
         Ok(list.iter().enumerate().map(item).collect())
     }
 
-    pub(super) fn fields(&self) -> Result<Fields<'a>, ScenarioError> {
+    pub(crate) fn fields(&self) -> Result<Fields<'a>, FieldError> {
         let wrong = || self.error("must be a table: { ... }");
         Ok(Fields {
             source: self.source,
@@ -208,7 +213,7 @@ impl<'a> Field<'a> {
 }
 
 /// The one of `known` that a mistyped word comes nearest to, if it comes near at all.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let near = |candidate: &&&str| distance(word, candidate) <= word.len().min(8).div_ceil(3);
     known.iter().filter(near).min_by_key(|candidate| distance(word, candidate)).copied()
 }

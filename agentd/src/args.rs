@@ -1,0 +1,107 @@
+//! The command line, as typed. The help text is the manual.
+
+use std::{num::NonZeroU64, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::LogFormat;
+
+/// Shares a host's memory among its VMs: reads them through libvirt, decides who gives and who
+/// gets, moves memory with the virtio balloon, and tells what it did and why over gRPC.
+///
+/// Exit codes: 0 done; 1 the config or scenario makes no sense, or something failed; 2 the command
+/// line makes no sense; 70 agentd found itself broken and stopped; 75 another agentd is at work.
+#[derive(Debug, Parser)]
+#[command(name = "agentd", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve this host until stopped. Stopping leaves every VM with the memory that it has.
+    Run(RunArgs),
+    /// Run the same ticks on a simulated host in virtual time and print one JSON line for each.
+    Simulate(SimulateArgs),
+    /// Check a config file and say what is wrong with it.
+    CheckConfig {
+        /// The file; /etc/agentd/agentd.toml by default.
+        file: Option<PathBuf>,
+    },
+    /// Print the config file with every key at its default.
+    PrintDefaultConfig,
+}
+
+/// How to serve. Flags win over the config file.
+#[derive(Args, Debug, Default)]
+pub struct RunArgs {
+    /// Config file; /etc/agentd/agentd.toml by default, if there is one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Local libvirt to serve, as a URI such as qemu:///system.
+    #[arg(long, value_name = "URI", conflicts_with = "hypervisor")]
+    pub connect: Option<String>,
+    /// Hypervisor to serve: sim:FILE for a simulated host, or a libvirt URI.
+    #[arg(long, value_name = "sim:FILE|URI")]
+    pub hypervisor: Option<String>,
+    /// Where clients reach agentd; may be given several times. TCP is plaintext: loopback only,
+    /// unless --insecure.
+    #[arg(long, value_name = "unix:///PATH|tcp://HOST:PORT")]
+    pub listen: Vec<String>,
+    /// Allow plaintext TCP beyond loopback: whoever reaches the port may change the policy.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Where policy, mode and history are kept; /var/lib/agentd by default.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Form of the log on standard error.
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormatArg>,
+    /// Log more; twice for even more.
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormatArg {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormatArg> for LogFormat {
+    fn from(format: LogFormatArg) -> Self {
+        match format {
+            LogFormatArg::Text => Self::Text,
+            LogFormatArg::Json => Self::Json,
+        }
+    }
+}
+
+/// What to simulate.
+#[derive(Args, Debug)]
+pub struct SimulateArgs {
+    /// The scenario; - for standard input. docs/SCENARIOS.md describes the format.
+    pub scenario: PathBuf,
+    /// Algorithm that decides.
+    #[arg(long, default_value = "two-pointer")]
+    pub policy: String,
+    /// How many ticks.
+    #[arg(long, value_name = "N", default_value = "60")]
+    pub ticks: NonZeroU64,
+    /// Form of the output.
+    #[arg(long, short, value_name = "FORMAT", default_value = "jsonl")]
+    pub output: SimulateOutput,
+}
+
+/// Form of what `simulate` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SimulateOutput {
+    /// One JSON object a tick.
+    Jsonl,
+}

@@ -1,0 +1,447 @@
+//! [`Config`]: how the process runs. Changed by a restart, unlike the policy.
+//!
+//! The file is read here, in one pass that refuses what it does not know; the command line is laid
+//! over it by `run`. `packaging/agentd.toml` is the defaults, written out.
+
+pub mod policy;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use agentd_core::{bytes::ByteCount, policy::Policy};
+
+use crate::{
+    control::Mode,
+    fields::{Field, FieldError, Fields, Source},
+};
+
+/// How the process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name of the host; `None` for the kernel's.
+    pub host: Option<String>,
+    /// Mode when none was ever set.
+    pub mode: Mode,
+    /// Where clients reach agentd; empty for the default socket.
+    pub listen: Vec<String>,
+    /// Allow plaintext TCP beyond loopback.
+    pub insecure: bool,
+    /// The hypervisor, as a URI.
+    pub hypervisor: String,
+    /// How often VMs are to report.
+    pub stats_period: Duration,
+    /// How the loop runs.
+    pub tick: Tick,
+    /// Where state is kept; `None` for the default.
+    pub state_dir: Option<PathBuf>,
+    /// How long history is kept.
+    pub history_age: Duration,
+    /// How much history is kept.
+    pub history_size: ByteCount,
+    /// Watch streams at a time.
+    pub max_watchers: usize,
+    /// Bytes of entries kept for watchers that resume.
+    pub ring_size: ByteCount,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The policy to start with.
+    pub policy: Policy,
+}
+
+/// How the loop runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// Time from tick to tick.
+    pub interval: Duration,
+    /// Longest wait for memory to arrive; `None` for half the interval.
+    pub settle: Option<Duration>,
+    /// Longest wait for the hypervisor; `None` for half the interval and at least half a second.
+    pub call_timeout: Option<Duration>,
+    /// Figures that do not change for longer are stale.
+    pub stale_after: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is logged.
+    pub level: tracing::Level,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the config {file}: {error}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file is too long to be a config.
+    #[error("the config {file} is longer than {LONGEST} bytes")]
+    TooLong {
+        /// The file.
+        file: String,
+    },
+    /// Something in it makes no sense.
+    #[error(transparent)]
+    Senseless(#[from] FieldError),
+}
+
+/// The defaults as a file, every key with its comment.
+pub const DEFAULT_FILE: &str = include_str!("../../../packaging/agentd.toml");
+
+impl Config {
+    /// Reads a config from a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be read or makes no sense.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        match fs::read_to_string(path) {
+            Err(error) => Err(ConfigError::Unreadable { file, error }),
+            Ok(text) if text.len() > LONGEST => Err(ConfigError::TooLong { file }),
+            Ok(text) => Ok(Self::parse(&file, &text)?),
+        }
+    }
+
+    /// Reads a config from its text. `file` is only for errors.
+    ///
+    /// # Errors
+    ///
+    /// Fails when something in it makes no sense: with the line, the key, the value, and what
+    /// would be right.
+    pub fn parse(file: &str, text: &str) -> Result<Self, FieldError> {
+        let source = Source { file, text };
+        let parsed = source.parse()?;
+        let root = Fields::root(source, parsed.get_ref());
+        root.only(&[
+            "host",
+            "mode",
+            "listen",
+            "hypervisor",
+            "tick",
+            "state",
+            "api",
+            "log",
+            "policy",
+        ])?;
+        let mut config = Self::default();
+        if let Some(host) = root.get("host") {
+            config.host = read_host(&host)?;
+        }
+        if let Some(mode) = root.get("mode") {
+            config.mode = choose(&mode, &MODES)?;
+        }
+        config.read_listen(&root)?;
+        config.read_hypervisor(&root)?;
+        config.tick.read(&root, config.stats_period)?;
+        config.read_state(&root)?;
+        config.read_api(&root)?;
+        config.read_log(&root)?;
+        if let Some(field) = root.get("policy") {
+            config.policy = policy::read(&field)?;
+        }
+        Ok(config)
+    }
+
+    fn read_listen(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        let Some(fields) = section(root, "listen", &["addresses", "insecure"])? else {
+            return Ok(());
+        };
+        if let Some(list) = fields.get("addresses") {
+            let address = |field: &Field<'_>| field.text().map(str::to_owned);
+            self.listen =
+                list.items(MOST_LISTENERS)?.iter().map(address).collect::<Result<_, _>>()?;
+        }
+        if let Some(insecure) = fields.get("insecure") {
+            self.insecure = insecure.truth()?;
+        }
+        Ok(())
+    }
+
+    fn read_hypervisor(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        let Some(fields) = section(root, "hypervisor", &["uri", "stats_period"])? else {
+            return Ok(());
+        };
+        if let Some(uri) = fields.get("uri") {
+            let text = uri.text()?;
+            if text.is_empty() {
+                return Err(
+                    uri.error("must be a libvirt URI such as \"qemu:///system\", or \"sim:FILE\"")
+                );
+            }
+            text.clone_into(&mut self.hypervisor);
+        }
+        if let Some(period) = fields.get("stats_period") {
+            self.stats_period = bounded(&period, Duration::from_secs(1), Duration::from_secs(60))?;
+            if self.stats_period.subsec_nanos() != 0 {
+                return Err(period.error("must be whole seconds"));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_state(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        let Some(fields) = section(root, "state", &["dir", "history_age", "history_size"])? else {
+            return Ok(());
+        };
+        if let Some(dir) = fields.get("dir") {
+            self.state_dir = Some(dir.text()?).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        }
+        self.history_age = fields.time_or("history_age", self.history_age)?;
+        if let Some(size) = fields.get("history_size") {
+            self.history_size = size.size()?;
+            if self.history_size < LEAST_HISTORY {
+                return Err(size.error(format!("must be at least {LEAST_HISTORY}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_api(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        let Some(fields) = section(root, "api", &["max_watchers", "ring_size"])? else {
+            return Ok(());
+        };
+        if let Some(most) = fields.get("max_watchers") {
+            self.max_watchers = usize::try_from(most.number(MOST_WATCHERS)?).unwrap_or(usize::MAX);
+        }
+        if let Some(size) = fields.get("ring_size") {
+            self.ring_size = size.size()?;
+            if !(LEAST_RING..=MOST_RING).contains(&self.ring_size) {
+                return Err(size.error(format!("must be from {LEAST_RING} to {MOST_RING}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_log(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        let Some(fields) = section(root, "log", &["level", "format"])? else { return Ok(()) };
+        if let Some(level) = fields.get("level") {
+            self.log.level = choose(&level, &LEVELS)?;
+        }
+        if let Some(format) = fields.get("format") {
+            self.log.format =
+                choose(&format, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
+        }
+        Ok(())
+    }
+}
+
+impl Tick {
+    fn read(&mut self, root: &Fields<'_>, stats_period: Duration) -> Result<(), FieldError> {
+        let keys = ["interval", "settle", "call_timeout", "stale_after"];
+        let Some(fields) = section(root, "tick", &keys)? else { return Ok(()) };
+        if let Some(interval) = fields.get("interval") {
+            self.interval = bounded(&interval, LEAST_INTERVAL, MOST_INTERVAL)?;
+        }
+        if let Some(settle) = fields.get("settle").filter(|field| field.text() != Ok("")) {
+            self.settle = Some(bounded(&settle, Duration::ZERO, self.interval / 2)?);
+        }
+        if let Some(timeout) = fields.get("call_timeout").filter(|field| field.text() != Ok("")) {
+            self.call_timeout = Some(bounded(&timeout, LEAST_CALL, MOST_CALL)?);
+        }
+        if let Some(stale) = fields.get("stale_after") {
+            self.stale_after = bounded(&stale, 3 * stats_period, MOST_INTERVAL)?;
+        }
+        Ok(())
+    }
+
+    /// Longest wait for memory to arrive within a tick.
+    #[must_use]
+    pub fn settle(&self) -> Duration {
+        self.settle.unwrap_or(self.interval / 2).min(self.interval / 2)
+    }
+
+    /// Longest wait for an answer of the hypervisor.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.call_timeout.unwrap_or_else(|| (self.interval / 2).max(Duration::from_millis(500)))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: None,
+            mode: Mode::Active,
+            listen: Vec::new(),
+            insecure: false,
+            hypervisor: "qemu:///system".to_owned(),
+            stats_period: Duration::from_secs(1),
+            tick: Tick {
+                interval: Duration::from_secs(2),
+                settle: None,
+                call_timeout: None,
+                stale_after: Duration::from_secs(5),
+            },
+            state_dir: None,
+            history_age: Duration::from_secs(168 * 3600),
+            history_size: ByteCount::mib(500),
+            max_watchers: 64,
+            ring_size: ByteCount::mib(64),
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+            policy: Policy::default(),
+        }
+    }
+}
+
+fn section<'a>(
+    root: &Fields<'a>,
+    key: &str,
+    known: &[&str],
+) -> Result<Option<Fields<'a>>, FieldError> {
+    let Some(field) = root.get(key) else { return Ok(None) };
+    let fields = field.fields()?;
+    fields.only(known)?;
+    Ok(Some(fields))
+}
+
+fn read_host(field: &Field<'_>) -> Result<Option<String>, FieldError> {
+    let name = field.text()?;
+    if name.len() > LONGEST_HOST || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let problem = format!("must have at most {LONGEST_HOST} bytes and no blanks");
+        return Err(field.error(problem));
+    }
+    Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
+}
+
+fn bounded(field: &Field<'_>, least: Duration, most: Duration) -> Result<Duration, FieldError> {
+    let time = field.time()?;
+    if !(least..=most).contains(&time) {
+        return Err(field.error(format!("must be from {least:?} to {most:?}")));
+    }
+    Ok(time)
+}
+
+fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldError> {
+    let text = field.text()?;
+    let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let all: Vec<_> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        field.error(format!("must be one of {}", all.join(", ")))
+    })
+}
+
+const MODES: [(&str, Mode); 3] =
+    [("active", Mode::Active), ("observe", Mode::Observe), ("paused", Mode::Paused)];
+const LEVELS: [(&str, tracing::Level); 5] = [
+    ("error", tracing::Level::ERROR),
+    ("warn", tracing::Level::WARN),
+    ("info", tracing::Level::INFO),
+    ("debug", tracing::Level::DEBUG),
+    ("trace", tracing::Level::TRACE),
+];
+const LONGEST: usize = 1 << 20;
+const LONGEST_HOST: usize = 253;
+const MOST_LISTENERS: usize = 16;
+const MOST_WATCHERS: u64 = 10_000;
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+const MOST_INTERVAL: Duration = Duration::from_secs(3600);
+const LEAST_CALL: Duration = Duration::from_millis(100);
+const MOST_CALL: Duration = Duration::from_secs(60);
+const LEAST_HISTORY: ByteCount = ByteCount::mib(1);
+const LEAST_RING: ByteCount = ByteCount::mib(1);
+const MOST_RING: ByteCount = ByteCount::gib(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_is_the_defaults() {
+        assert_eq!(Config::parse("agentd.toml", DEFAULT_FILE), Ok(Config::default()));
+        assert_eq!(Config::parse("empty.toml", ""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn errors_name_file_line_key_value_and_what_would_be_right() {
+        let table = [
+            (
+                "interval = 1",
+                "a.toml:1: interval is no key that is known: there is host, mode, \
+              listen, hypervisor, tick, state, api, log, policy",
+            ),
+            (
+                "[tick]\nintervall = \"1s\"",
+                "a.toml:2: tick.intervall is no key that is known: did \
+              you mean \"interval\"?",
+            ),
+            (
+                "[tick]\ninterval = 2",
+                "a.toml:2: tick.interval = 2: must be a duration in quotes, \
+              for example \"10s\"",
+            ),
+            (
+                "[tick]\ninterval = \"2d\"",
+                "a.toml:2: tick.interval = \"2d\": \"d\" is no unit of \
+              time: use ms, s, m or h, the larger ones first",
+            ),
+            (
+                "[tick]\ninterval = \"1ms\"",
+                "a.toml:2: tick.interval = \"1ms\": must be from 100ms \
+              to 3600s",
+            ),
+            (
+                "[tick]\nsettle = \"1500ms\"",
+                "a.toml:2: tick.settle = \"1500ms\": must be from 0ns \
+              to 1s",
+            ),
+            (
+                "mode = \"on\"",
+                "a.toml:1: mode = \"on\": must be one of \"active\", \"observe\", \
+              \"paused\"",
+            ),
+            (
+                "[policy]\nfloor = \"8MiB\"",
+                "a.toml:2: policy.floor = \"8MiB\": must be at least \
+              16 MiB",
+            ),
+            (
+                "[policy]\nhost_reserve = \"200MB\"",
+                "a.toml:2: policy.host_reserve = \"200MB\": \
+              \"MB\" is no unit: use B, KiB, MiB, GiB or TiB",
+            ),
+            (
+                "[policy.vms.db1]\nmin = \"2GiB\"\nmax = \"1GiB\"",
+                "a.toml:2: policy.vms.db1.min = \
+              \"2GiB\": must be at most the VM's max, which is 1 GiB",
+            ),
+            (
+                "[policy]\nalgorithm = \"best\"",
+                "a.toml:2: policy.algorithm = \"best\": \"best\" is \
+              no algorithm: there is two-pointer",
+            ),
+            ("[listen", "a.toml:1: unclosed table, expected `]`"),
+        ];
+        for (text, expected) in table {
+            let error = Config::parse("a.toml", text).map_err(|error| error.to_string());
+            assert_eq!(error, Err(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn waits_follow_the_interval() {
+        let config = Config::parse("a.toml", "[tick]\ninterval = \"400ms\"").unwrap();
+        assert_eq!(config.tick.settle(), Duration::from_millis(200));
+        assert_eq!(config.tick.call_timeout(), Duration::from_millis(500));
+    }
+}

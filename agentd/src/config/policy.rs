@@ -1,0 +1,82 @@
+//! The `[policy]` table of a config or a scenario.
+
+use std::collections::BTreeMap;
+
+use agentd_core::policy::{Policy, TwoPointer, VmKey, VmPolicy};
+
+use crate::fields::{Field, FieldError, Fields};
+
+/// Reads a policy; what the table leaves out is as built in.
+///
+/// # Errors
+///
+/// Fails when a value makes no sense by itself or beside the others.
+pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
+    let fields = field.fields()?;
+    let keys =
+        ["algorithm", "host_reserve", "pool_limit", "floor", "shrink_step", "two_pointer", "vms"];
+    fields.only(&keys)?;
+    let mut policy = Policy::default();
+    if let Some(algorithm) = fields.get("algorithm") {
+        let parsed = algorithm.text()?.parse();
+        policy.algorithm = parsed.map_err(|error| algorithm.error(format!("{error}")))?;
+    }
+    policy.host_reserve = fields.size_or("host_reserve", policy.host_reserve)?;
+    policy.pool_limit = match fields.get("pool_limit") {
+        Some(limit) if limit.text() != Ok("") => Some(limit.size()?),
+        Some(_) | None => None,
+    };
+    policy.floor = fields.size_or("floor", policy.floor)?;
+    policy.shrink_step = fields.size_or("shrink_step", policy.shrink_step)?;
+    if let Some(constants) = fields.get("two_pointer") {
+        policy.two_pointer = read_two_pointer(&constants.fields()?, policy.two_pointer)?;
+    }
+    if let Some(vms) = fields.get("vms") {
+        policy.vms = read_vms(&vms.fields()?)?;
+    }
+    match policy.validate().into_iter().next() {
+        None => Ok(policy),
+        Some(fault) => {
+            Err(find(&fields, &fault.path).unwrap_or_else(|| field.clone()).error(fault.problem))
+        }
+    }
+}
+
+fn read_two_pointer(fields: &Fields<'_>, or: TwoPointer) -> Result<TwoPointer, FieldError> {
+    fields.only(&["need_below", "spare_above", "step"])?;
+    Ok(TwoPointer {
+        need_below: fields.size_or("need_below", or.need_below)?,
+        spare_above: fields.size_or("spare_above", or.spare_above)?,
+        step: fields.size_or("step", or.step)?,
+    })
+}
+
+fn read_vms(fields: &Fields<'_>) -> Result<BTreeMap<VmKey, VmPolicy>, FieldError> {
+    let mut vms = BTreeMap::new();
+    for name in fields.keys() {
+        let Some(field) = fields.get(name) else { continue };
+        let own = field.fields()?;
+        own.only(&["min", "max", "pinned"])?;
+        let vm = VmPolicy {
+            min: own.get("min").map(|min| min.size()).transpose()?,
+            max: own.get("max").map(|max| max.size()).transpose()?,
+            pinned: own.get("pinned").map(|pinned| pinned.truth()).transpose()?,
+        };
+        vms.insert(VmKey::from(name), vm);
+    }
+    Ok(vms)
+}
+
+/// The field at a path of the policy, as far as it is in the file.
+fn find<'a>(fields: &Fields<'a>, path: &str) -> Option<Field<'a>> {
+    if let Some(vm) = path.strip_prefix("vms.") {
+        let (name, key) = vm.rsplit_once('.')?;
+        let vms = fields.get("vms")?.fields().ok()?;
+        let own = vms.keys().find(|own| VmKey::from(*own).to_string() == name)?;
+        return vms.get(own)?.fields().ok()?.get(key);
+    }
+    match path.split_once('.') {
+        Some((table, key)) => fields.get(table)?.fields().ok()?.get(key),
+        None => fields.get(path),
+    }
+}
