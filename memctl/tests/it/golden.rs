@@ -29,8 +29,8 @@ async fn check(name: &str, args: &[&str]) {
         for format in FORMATS {
             let all: Vec<&str> = [&["-o", format, "--utc"], args].concat();
             let mut run = world.run(&all).await;
-            if name == "watch" && situation == "three" {
-                run = settled(&run, format);
+            if name == "watch" {
+                run = settled(&run, format, situation == "three");
             }
             text.push_str(&format!("$ memctl {}\n{}", all.join(" "), told(&run)));
         }
@@ -45,19 +45,19 @@ fn told(run: &Run) -> String {
     text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
 
-/// A stream of several hosts comes in any order, and says when it noticed that one is down.
-fn settled(run: &Run, format: &str) -> Run {
+/// A stream says when it noticed that one is down or ended, and of several hosts comes in any order.
+fn settled(run: &Run, format: &str, sorted: bool) -> Run {
     let divider = if format == "yaml" { "---\n" } else { "\n" };
     let mut records: Vec<String> = run.stdout.split(divider).map(without_our_clock).collect();
-    records.sort();
-    let stdout = records.join(divider);
-    let stdout = match stdout.strip_prefix('\n') {
-        Some(rest) => format!("{rest}\n"),
-        None => stdout,
-    };
     let mut messages: Vec<&str> = run.stderr.lines().collect();
-    messages.sort_unstable();
-    Run { stdout, stderr: messages.join("\n"), exit: run.exit }
+    if sorted {
+        // What stands before the first divider of YAML, and behind the last one of lines, is empty
+        // and stays where it is.
+        let lines = if format == "yaml" { 1..records.len() } else { 0..records.len() - 1 };
+        records[lines].sort();
+        messages.sort_unstable();
+    }
+    Run { stdout: records.join(divider), stderr: messages.join("\n"), exit: run.exit }
 }
 
 fn without_our_clock(record: &str) -> String {
