@@ -110,6 +110,13 @@ pub(crate) enum Command {
     Completion(commands::completion::CompletionArgs),
 }
 
+impl Command {
+    /// Whether it writes the configuration file, which then need not be there before.
+    pub(crate) fn makes_config(&self) -> bool {
+        matches!(self, Self::Host { command: commands::host::HostCommand::Add(_) })
+    }
+}
+
 /// Tells what clap found: help and version to stdout, an error in the format asked for.
 pub(crate) fn refused(error: &clap::Error) -> Exit {
     if !error.use_stderr() {

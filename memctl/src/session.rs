@@ -27,11 +27,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Reads the configuration file and settles how to write.
-    pub(crate) fn open(global: Global) -> Result<Self, Box<(Output, Failure)>> {
+    /// Reads the configuration file and settles how to write. A file that was named must be there,
+    /// unless the command is to make it.
+    pub(crate) fn open(global: Global, makes_config: bool) -> Result<Self, Box<(Output, Failure)>> {
         let config_path = config::path(global.config.as_deref());
         let loaded = match &config_path {
-            Some(path) => Config::load(path, global.config.is_some()),
+            Some(path) => Config::load(path, global.config.is_some() && !makes_config),
             None => Ok(Config::default()),
         };
         let mut output = output_of(&global, Format::Table);

@@ -31,6 +31,17 @@ async fn hosts_are_added_listed_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_configuration_is_made_by_adding_a_host_and_must_be_there_otherwise() {
+    let world = World::new();
+    let path = world.path("other.toml").display().to_string();
+    assert_eq!(world.run(&["--config", &path, "host", "list"]).await.exit, 8);
+    let add = ["--config", &path, "host", "add", "a", "tcp://[::1]:1"];
+    assert_eq!(world.run(&add).await.exit, 0);
+    let run = world.run(&["--config", &path, "host", "list", "-o", "name"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, "a\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_that_do_not_work_are_refused_with_what_does() {
     let world = World::new();
     for (uri, said) in [
