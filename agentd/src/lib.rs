@@ -13,4 +13,5 @@ pub mod fields;
 pub mod hypervisor;
 pub mod publish;
 pub mod record;
+pub mod simulate;
 pub mod tick;

@@ -1,6 +1,6 @@
 //! What a scenario may say, and what it is told when it says something else.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use agentd_core::bytes::ByteCount;
 
@@ -152,6 +152,17 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
     }
     assert!(error("\"fast\"").contains("must be one of stuck, slow, partial, intermittent"));
     assert!(error("{ kind = \"foreign-order\", amount = \"9GiB\" }").contains("at most max"));
+}
+
+#[test]
+fn the_bundled_scenarios_make_sense() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/scenarios");
+    for name in ["demo", "one-grows", "all-grow", "two-grow-one-stops"] {
+        let scenario = Scenario::load(&folder.join(name).with_extension("toml"));
+        assert_eq!(scenario.map(|scenario| scenario.vms.len()).ok(), Some(4), "{name}");
+    }
+    let missing = Scenario::load(Path::new("/nowhere.toml")).unwrap_err().to_string();
+    assert!(missing.starts_with("cannot read the scenario /nowhere.toml: "), "{missing}");
 }
 
 /// What is replaced in the good scenario, by what, and what is said of it.

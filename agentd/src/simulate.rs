@@ -1,0 +1,273 @@
+//! `agentd simulate`: the very same tick on a simulated host in virtual time, one JSON line a tick.
+//!
+//! No server, no store, no threads: [`Ticker::turn`] is called once per interval. Figures are those
+//! that the tick saw at its beginning; targets are those in force after it.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agentd_core::{
+    bytes::ByteCount,
+    plan::{Party, Transfer},
+    policy::Policy,
+    sample::{Sample, VmSample},
+    vm::VmId,
+};
+use serde::Serialize;
+
+use crate::{
+    clock::VirtualClock,
+    control::{Actor, Gate, InForce, Mode, Revision},
+    event::TickRecord,
+    hypervisor::sim::{Scenario, Sim},
+    tick::{TickConfig, Ticker},
+};
+
+/// What to simulate.
+#[derive(Debug)]
+pub struct Simulation<'a> {
+    /// How people call the scenario, for example the path of its file.
+    pub name: &'a Path,
+    /// The simulated host and its VMs.
+    pub scenario: &'a Scenario,
+    /// The policy that decides.
+    pub policy: Policy,
+    /// How many ticks.
+    pub ticks: u64,
+}
+
+impl Simulation<'_> {
+    /// Runs it and writes one JSON line for each tick as soon as it is over. Tick k is at k
+    /// intervals, or as soon as an earlier one ends that took too long.
+    ///
+    /// # Errors
+    ///
+    /// Fails when `out` does, unless nobody reads it any more: then it just ends.
+    pub fn run(self, out: &mut impl Write) -> io::Result<()> {
+        let clock = Arc::new(VirtualClock::default());
+        let interval = self.scenario.tick_interval;
+        let sim = Sim::new(self.name, self.scenario, clock.clone());
+        let mut ticker = Ticker::new(Box::new(sim), clock.clone(), timing(interval));
+        let (in_force, gate) = (in_force(self.policy), Gate::new(Mode::Active));
+        let mut due = Duration::ZERO;
+        for _ in 0..self.ticks {
+            clock.advance_to(due);
+            let turn = ticker.turn(&in_force, &gate);
+            match write_line(out, &turn.record) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                written => written?,
+            }
+            due = due.saturating_add(interval);
+        }
+        Ok(())
+    }
+}
+
+/// Waits that leave every tick room to end before the next, also when nothing answers.
+fn timing(interval: Duration) -> TickConfig {
+    TickConfig {
+        interval,
+        settle: interval / 2,
+        call_timeout: (interval / 8).min(CALL_TIMEOUT),
+        stale_after: interval.saturating_mul(3).max(STALE_AFTER),
+    }
+}
+
+fn in_force(policy: Policy) -> InForce {
+    let actor = Actor { id: "agent".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
+    let revision = Revision {
+        number: 1,
+        etag: String::new(),
+        policy,
+        actor,
+        reason: "simulation".to_owned(),
+        revert_at: None,
+    };
+    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+}
+
+fn write_line(out: &mut impl Write, record: &TickRecord) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Line::of(record))?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// One tick.
+#[derive(Serialize)]
+struct Line<'a> {
+    tick: u64,
+    offset: Option<u64>,
+    host: Option<HostLine>,
+    vms: Vec<VmLine<'a>>,
+    transfers: Vec<TransferLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct HostLine {
+    usable_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct VmLine<'a> {
+    name: &'a str,
+    uuid: String,
+    actual_bytes: u64,
+    guest_unused_bytes: Option<u64>,
+    used_bytes: Option<u64>,
+    target_bytes: u64,
+    verdict: Option<&'static str>,
+    reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct TransferLine<'a> {
+    from: &'a str,
+    to: &'a str,
+    amount_bytes: u64,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a TickRecord) -> Self {
+        let sample = record.sample.as_ref();
+        let transfers = record.decision.iter().flat_map(|decision| &decision.transfers);
+        let vms = sample.iter().flat_map(|sample| &sample.vms);
+        Self {
+            tick: record.tick,
+            offset: record.decision.as_ref().and_then(|decision| decision.offset),
+            host: sample.map(|sample| HostLine { usable_bytes: sample.host.usable.as_u64() }),
+            vms: vms.map(|(id, vm)| VmLine::of(*id, vm, record)).collect(),
+            transfers: transfers.map(|transfer| TransferLine::of(transfer, sample)).collect(),
+            error: record.error.as_deref(),
+        }
+    }
+}
+
+impl<'a> VmLine<'a> {
+    fn of(id: VmId, vm: &'a VmSample, record: &TickRecord) -> Self {
+        let verdict = record.decision.as_ref().and_then(|decision| decision.verdicts.get(&id));
+        // A VM that was never given an order is to hold what it holds.
+        let target = record.targets.get(&id).copied().unwrap_or(vm.actual);
+        Self {
+            name: &vm.name,
+            uuid: id.to_string(),
+            actual_bytes: vm.actual.as_u64(),
+            guest_unused_bytes: vm.guest.unused.map(ByteCount::as_u64),
+            used_bytes: vm.used().map(ByteCount::as_u64),
+            target_bytes: target.as_u64(),
+            verdict: verdict.map(|verdict| verdict.kind.name()),
+            reason: verdict.map(|verdict| verdict.reason.name()),
+        }
+    }
+}
+
+impl<'a> TransferLine<'a> {
+    fn of(transfer: &Transfer, sample: Option<&'a Sample>) -> Self {
+        let name = |party| match party {
+            Party::Host => "host",
+            Party::Vm(id) => sample.and_then(|all| all.vms.get(&id)).map_or("", |vm| &vm.name),
+        };
+        Self {
+            from: name(transfer.from),
+            to: name(transfer.to),
+            amount_bytes: transfer.amount.as_u64(),
+        }
+    }
+}
+
+/// What the daemon waits for an answer by default; shorter where ticks are.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Figures come once a second; five of them missing is no accident.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCENARIO: &str = r#"
+        [sim]
+        ideal = true
+        [host]
+        total = "2GiB"
+        other = "1GiB"
+        [[vm]]
+        name = "busy"
+        uuid = "00000000-0000-0000-0000-000000000001"
+        max = "1GiB"
+        actual = "256MiB"
+        demand = [{ at = "0s", used = "150MiB" }, { at = "1s", used = "160MiB" }]
+        [[vm]]
+        name = "idle"
+        uuid = "00000000-0000-0000-0000-000000000002"
+        max = "1GiB"
+        actual = "512MiB"
+        demand = "100MiB"
+    "#;
+
+    fn run(text: &str, ticks: u64) -> Vec<String> {
+        let scenario = Scenario::parse("test.toml", text).unwrap();
+        let name = Path::new("test.toml");
+        let policy = Policy::default();
+        let mut out = Vec::new();
+        Simulation { name, scenario: &scenario, policy, ticks }.run(&mut out).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// At tick 0 nothing is known of use before, so that everybody's counts as growing.
+    #[test]
+    fn writes_one_line_a_tick_in_the_documented_shape() {
+        let lines = run(SCENARIO, 3);
+        assert_eq!(
+            lines[1],
+            "{\"tick\":1,\"offset\":1,\"host\":{\"usable_bytes\":216006656},\"vms\":[\
+             {\"name\":\"busy\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\
+             \"actual_bytes\":320864256,\"guest_unused_bytes\":153092096,\
+             \"used_bytes\":167772160,\"target_bytes\":373293056,\"verdict\":\"grow\",\
+             \"reason\":\"NEEDS_MEMORY\"},\
+             {\"name\":\"idle\",\"uuid\":\"00000000-0000-0000-0000-000000000002\",\
+             \"actual_bytes\":536870912,\"guest_unused_bytes\":432013312,\
+             \"used_bytes\":104857600,\"target_bytes\":484442112,\"verdict\":\"shrink\",\
+             \"reason\":\"GIVES_TO_VM\"}],\
+             \"transfers\":[{\"from\":\"idle\",\"to\":\"busy\",\"amount_bytes\":52428800}]}"
+        );
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn replays_to_the_letter_and_survives_no_vms() {
+        assert_eq!(run(SCENARIO, 20), run(SCENARIO, 20));
+        let none = run("[sim]\nideal = true\n[host]\ntotal = \"1GiB\"\n", 1);
+        assert_eq!(
+            none,
+            ["{\"tick\":0,\"offset\":0,\"host\":{\"usable_bytes\":1073741824},\
+                 \"vms\":[],\"transfers\":[]}"]
+        );
+    }
+
+    #[test]
+    fn ends_quietly_when_nobody_reads() {
+        #[derive(Debug)]
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let scenario = Scenario::parse("test.toml", SCENARIO).unwrap();
+        let simulation = Simulation {
+            name: Path::new("test.toml"),
+            scenario: &scenario,
+            policy: Policy::default(),
+            ticks: u64::MAX,
+        };
+        assert!(simulation.run(&mut Closed).is_ok());
+    }
+}
