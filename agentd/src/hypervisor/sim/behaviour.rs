@@ -262,7 +262,7 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
 
 const HALF: u64 = 50;
 const SPELL: Duration = Duration::from_secs(5);
-/// A step of the world is shorter than this, so that nothing comes up twice in one.
+/// As long as five steps of the world, so that nothing comes up twice in one.
 const LEAST_EVERY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

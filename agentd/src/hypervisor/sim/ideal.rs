@@ -11,7 +11,10 @@ use agentd_core::{
     vm::VmId,
 };
 
-use super::scenario::{HostScenario, Scenario, VmScenario};
+use super::{
+    facts::{Facts, VmFacts},
+    scenario::{HostScenario, Scenario, VmScenario},
+};
 use crate::hypervisor::{Answer, LiveActual, Target};
 
 /// A host whose VMs do at once what they are told.
@@ -49,6 +52,30 @@ impl IdealWorld {
     pub(super) fn actual(&self, vm: VmId, now: Duration) -> Option<LiveActual> {
         let found = self.vms.get(&vm).filter(|vm| vm.scenario.life.holds_at(now))?;
         Some(LiveActual { vm, actual: found.actual, reported: Reported::Now })
+    }
+
+    pub(super) fn facts(&self, now: Duration) -> Facts {
+        let reading = self.read(now);
+        let fact = |vm: &IdealVm| {
+            let (id, actual, demand) = (vm.scenario.id, vm.actual, vm.scenario.demand.at(now));
+            let facts = VmFacts {
+                actual,
+                demand,
+                resident: demand.min(actual),
+                swapped: demand.saturating_sub(actual),
+                rss: actual,
+                ..VmFacts::default()
+            };
+            (id, facts)
+        };
+        let present = self.vms.values().filter(|vm| vm.scenario.life.holds_at(now));
+        let held: ByteCount = reading.vms.iter().map(|vm| vm.actual).sum();
+        Facts {
+            now,
+            host: reading.host,
+            taken: held.saturating_add(self.host.other.at(now)),
+            vms: present.map(fact).collect(),
+        }
     }
 
     pub(super) fn set_target(&mut self, order: Target, now: Duration) -> Answer {

@@ -4,29 +4,48 @@
 //! physics, stale figures and faults that follow from its seed. docs/SCENARIOS.md describes both.
 //!
 //! ```text
-//! scenario (fields, duration) --> Sim --> ideal
+//! scenario (fields, duration, curve, numbers, behaviour)
+//!     \--> Sim --> ideal
+//!             \--> world --> vm --> memory
 //! ```
 //!
 //! The world moves only when it is called: to `clock.now()`, whatever happened since.
 
 mod behaviour;
 mod curve;
+mod facts;
 mod ideal;
+mod memory;
 mod numbers;
+mod rng;
 mod scenario;
+mod vm;
+mod world;
+
 #[cfg(test)]
 mod scenario_tests;
+#[cfg(test)]
+mod world_tests;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use agentd_core::{sample::Reading, vm::VmId};
 
-use self::ideal::IdealWorld;
 pub use self::{
     behaviour::{Behaviour, Claims, Kind},
     curve::{Curve, Point},
+    facts::{Facts, VmFacts},
     numbers::Numbers,
     scenario::{HostScenario, LoadError, Scenario, SimScenario, VmScenario, Window, derived_id},
+};
+use self::{
+    ideal::IdealWorld,
+    world::{Line, World},
 };
 use super::{Answer, Hypervisor, LiveActual, ReadError, Target};
 pub use crate::fields::FieldError;
@@ -36,10 +55,26 @@ use crate::{clock::Clock, fields};
 #[derive(Debug)]
 pub struct Sim {
     uri: String,
+    view: Onlooker,
+    /// How long every call takes.
+    latency: Duration,
+    /// How many VMs were found not to answer: a read waits only for those that are new.
+    hanging: usize,
+}
+
+/// Sees what is really so in a simulated world while a [`Sim`] is in other hands.
+#[derive(Clone, Debug)]
+pub struct Onlooker {
+    world: Arc<Mutex<AnyWorld>>,
     clock: Arc<dyn Clock>,
     /// What the clock said when this world began.
     start: Duration,
-    world: IdealWorld,
+}
+
+#[derive(Debug)]
+enum AnyWorld {
+    Ideal(IdealWorld),
+    Real(World),
 }
 
 impl Sim {
@@ -47,17 +82,80 @@ impl Sim {
     /// the path of the file.
     #[must_use]
     pub fn new(name: &Path, scenario: &Scenario, clock: Arc<dyn Clock>) -> Self {
+        let world = if scenario.sim.ideal {
+            AnyWorld::Ideal(IdealWorld::new(scenario))
+        } else {
+            AnyWorld::Real(World::new(scenario))
+        };
+        let (world, start) = (Arc::new(Mutex::new(world)), clock.now());
         Self {
             uri: format!("sim:{}", name.display()),
-            start: clock.now(),
-            clock,
-            world: IdealWorld::new(scenario),
+            view: Onlooker { world, clock, start },
+            latency: scenario.sim.call_latency,
+            hanging: 0,
         }
     }
 
-    /// Time since the world began.
-    fn now(&self) -> Duration {
-        self.clock.now().saturating_sub(self.start)
+    /// Somebody who sees what is really so.
+    #[must_use]
+    pub fn onlooker(&self) -> Onlooker {
+        self.view.clone()
+    }
+
+    /// Waits as long as a call takes, and then until `timeout` if nothing answers.
+    fn call(&self, timeout: Duration) -> Line {
+        self.pass(self.latency.min(timeout));
+        let line = match &mut *self.view.now().1 {
+            AnyWorld::Ideal(_) => Line::Open,
+            AnyWorld::Real(real) => real.line(),
+        };
+        if line == Line::Silent || self.latency > timeout {
+            self.pass(timeout.saturating_sub(self.latency));
+            return Line::Silent;
+        }
+        line
+    }
+
+    fn pass(&self, time: Duration) {
+        if !time.is_zero() {
+            self.view.clock.sleep(time);
+        }
+    }
+
+    fn unreadable(&self, line: Line, timeout: Duration) -> ReadError {
+        let uri = self.uri.clone();
+        match line {
+            Line::Open | Line::Silent => ReadError::Silent { uri, timeout },
+            Line::Lost => ReadError::Unreachable {
+                uri,
+                problem: "the connection is lost".to_owned(),
+                remedy: "wait: the scenario says when it comes back".to_owned(),
+                retry: Duration::ZERO,
+            },
+        }
+    }
+
+    /// Waits for a VM that newly does not answer, as a reader would that has to find out which.
+    fn find_hanging(&mut self, timeout: Duration) {
+        let hanging = match &*self.view.now().1 {
+            AnyWorld::Ideal(_) => 0,
+            AnyWorld::Real(real) => real.hanging(),
+        };
+        if hanging > self.hanging {
+            self.pass(timeout / 2);
+        }
+        self.hanging = hanging;
+    }
+
+    /// Waits in vain for those of these VMs that do not answer.
+    fn wait_for(&self, mut vms: impl Iterator<Item = VmId>, timeout: Duration) {
+        let silent = match &*self.view.now().1 {
+            AnyWorld::Ideal(_) => false,
+            AnyWorld::Real(real) => vms.any(|vm| real.hangs(vm)),
+        };
+        if silent {
+            self.pass(timeout.saturating_sub(self.latency));
+        }
     }
 }
 
@@ -66,21 +164,75 @@ impl Hypervisor for Sim {
         &self.uri
     }
 
-    fn read(&mut self, _live: &BTreeSet<VmId>, _timeout: Duration) -> Result<Reading, ReadError> {
-        Ok(self.world.read(self.now()))
+    fn read(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
+        match self.call(timeout) {
+            Line::Open => self.find_hanging(timeout),
+            line @ (Line::Silent | Line::Lost) => return Err(self.unreadable(line, timeout)),
+        }
+        let (now, world) = self.view.now();
+        match &*world {
+            AnyWorld::Ideal(ideal) => Ok(ideal.read(now)),
+            AnyWorld::Real(real) => Ok(real.read(|vm| live.contains(&vm))),
+        }
     }
 
-    fn read_actuals(&mut self, vms: &[VmId], _timeout: Duration) -> Vec<LiveActual> {
-        let now = self.now();
-        vms.iter().filter_map(|vm| self.world.actual(*vm, now)).collect()
+    fn read_actuals(&mut self, vms: &[VmId], timeout: Duration) -> Vec<LiveActual> {
+        if self.call(timeout) != Line::Open {
+            return Vec::new();
+        }
+        self.wait_for(vms.iter().copied(), timeout);
+        let (now, world) = self.view.now();
+        let live = |vm: &VmId| match &*world {
+            AnyWorld::Ideal(ideal) => ideal.actual(*vm, now),
+            AnyWorld::Real(real) => real.actual(*vm),
+        };
+        vms.iter().filter_map(live).collect()
     }
 
-    fn set_targets(&mut self, orders: &[Target], _timeout: Duration) -> Vec<Answer> {
-        let now = self.now();
-        orders.iter().map(|order| self.world.set_target(*order, now)).collect()
+    fn set_targets(&mut self, orders: &[Target], timeout: Duration) -> Vec<Answer> {
+        self.pass(self.latency.min(timeout));
+        let (now, mut world) = self.view.now();
+        let mut order = |order: &Target| match &mut *world {
+            AnyWorld::Ideal(ideal) => ideal.set_target(*order, now),
+            AnyWorld::Real(real) => real.order(*order),
+        };
+        let answers: Vec<_> = orders.iter().map(&mut order).collect();
+        drop(world);
+        if self.latency > timeout {
+            return orders.iter().map(|_| Answer::InDoubt).collect();
+        }
+        if answers.contains(&Answer::InDoubt) {
+            self.pass(timeout.saturating_sub(self.latency));
+        }
+        answers
     }
 
     fn take_reconnected(&mut self) -> bool {
-        false
+        match &mut *self.view.now().1 {
+            AnyWorld::Ideal(_) => false,
+            AnyWorld::Real(real) => real.take_reconnected(),
+        }
+    }
+}
+
+impl Onlooker {
+    /// What is really so now.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let (now, world) = self.now();
+        match &*world {
+            AnyWorld::Ideal(ideal) => ideal.facts(now),
+            AnyWorld::Real(real) => real.facts(),
+        }
+    }
+
+    /// Lets the world pass until the clock's now; that as time since its beginning, and the world.
+    fn now(&self) -> (Duration, MutexGuard<'_, AnyWorld>) {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now().saturating_sub(self.start);
+        if let AnyWorld::Real(real) = &mut *world {
+            real.advance(now);
+        }
+        (now, world)
     }
 }
