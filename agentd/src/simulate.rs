@@ -250,6 +250,31 @@ mod tests {
     }
 
     #[test]
+    fn the_bundled_scenarios_run_without_an_error_and_move_memory() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/scenarios");
+        for name in ["demo", "one-grows", "all-grow", "two-grow-one-stops"] {
+            let path = folder.join(name).with_extension("toml");
+            let lines = run(&std::fs::read_to_string(path).unwrap(), 60);
+            assert!(lines.iter().all(|line| !line.contains("\"error\"")), "{name}");
+            assert!(lines.iter().any(|line| line.contains("\"grow\"")), "{name}");
+            assert!(lines.iter().any(|line| line.contains("\"from\":\"host\"")), "{name}");
+        }
+    }
+
+    #[test]
+    fn says_that_nothing_could_be_read_and_goes_on() {
+        let lost = "[sim]\nconnection_lost = [{ from = \"1s\", until = \"2s\" }]\n";
+        let lines = run(&format!("{lost}[host]\ntotal = \"1GiB\"\n"), 3);
+        assert_eq!(
+            lines[1],
+            "{\"tick\":1,\"offset\":null,\"host\":null,\"vms\":[],\"transfers\":[],\
+             \"error\":\"cannot reach sim:test.toml: the connection is lost; wait: the scenario \
+             says when it comes back; trying again in 1.0s\"}"
+        );
+        assert!(lines[2].contains("\"usable_bytes\":1073741824"), "{}", lines[2]);
+    }
+
+    #[test]
     fn ends_quietly_when_nobody_reads() {
         #[derive(Debug)]
         struct Closed;

@@ -130,7 +130,10 @@ impl Sim {
                 uri,
                 problem: "the connection is lost".to_owned(),
                 remedy: "wait: the scenario says when it comes back".to_owned(),
-                retry: Duration::ZERO,
+                retry: match &*self.view.now().1 {
+                    AnyWorld::Ideal(_) => Duration::ZERO,
+                    AnyWorld::Real(real) => real.lost_for(),
+                },
             },
         }
     }

@@ -82,6 +82,13 @@ impl World {
         }
     }
 
+    /// How long the connection stays lost; a second where it stays so for good.
+    pub(super) fn lost_for(&self) -> Duration {
+        let lost = self.sim.connection_lost.iter().filter(|window| window.holds_at(self.now));
+        let end = lost.filter_map(|window| window.until).max();
+        end.map_or(Duration::from_secs(1), |end| end.saturating_sub(self.now))
+    }
+
     pub(super) fn take_reconnected(&mut self) -> bool {
         std::mem::take(&mut self.reconnected)
     }

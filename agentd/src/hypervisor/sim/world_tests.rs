@@ -12,7 +12,10 @@ use agentd_core::{
 use super::{Numbers, Onlooker, Scenario, Sim, VmFacts, rng::Rng};
 use crate::{
     clock::{Clock, VirtualClock},
-    hypervisor::{Answer, Hypervisor, Target},
+    hypervisor::{
+        Answer, Hypervisor, Target,
+        contract::{Subject, hold},
+    },
 };
 
 /// A world under test, with its time.
@@ -81,6 +84,17 @@ fn in_an_ideal_world_memory_arrives_at_once_and_figures_are_exact() {
     let unknown = [Target { vm: VmId::from_bytes([9; 16]), target: odd }];
     assert_eq!(rig.sim.set_targets(&unknown, WAIT), [Answer::VmGone]);
     assert_eq!(rig.live(), Some(odd), "what was refused changes nothing");
+}
+
+#[test]
+fn a_world_with_physics_keeps_the_contract() {
+    let mut rig = Rig::new(&format!("[sim]\ncall_latency = \"5ms\"\n{HOST}{VM}"));
+    hold(&mut Subject {
+        hypervisor: &mut rig.sim,
+        clock: rig.clock.as_ref(),
+        timeout: WAIT,
+        settle: Duration::from_secs(5),
+    });
 }
 
 #[test]
