@@ -4,7 +4,7 @@
 //! physics, stale figures and faults that follow from its seed. docs/SCENARIOS.md describes both.
 //!
 //! ```text
-//! scenario (fields, duration, curve, numbers, behaviour)
+//! scenario (curve, numbers, behaviour)
 //!     \--> Sim --> ideal
 //!             \--> world --> vm --> memory
 //! ```
