@@ -158,7 +158,8 @@ fn document<T: Show>(items: &[Item<T>]) -> Document<'_, T> {
 fn told(host: Option<&str>, failure: &Failure) -> String {
     let whose = host.map(|h| format!("{}: ", safe(h))).unwrap_or_default();
     let mut text = format!("memctl: {whose}{}\n", safe(&failure.message));
-    for field in &failure.fields {
+    // Agents often say the same in the message.
+    for field in failure.fields.iter().filter(|f| !failure.message.contains(&f.message)) {
         text.push_str(&format!("  {}: {}\n", safe(&field.field), safe(&field.message)));
     }
     if let Some(hint) = &failure.hint {

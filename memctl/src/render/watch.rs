@@ -177,10 +177,11 @@ impl Watch {
 
     fn unmet_line(&self, vm: &Vm) -> String {
         let verdict = vm.verdict.as_ref();
-        let need = format_size(verdict.and_then(|v| v.need_bytes).unwrap_or(0), self.view.units);
-        let why =
-            verdict.map_or("", |v| if v.message.is_empty() { &*v.reason } else { &*v.message });
-        let text = format!("needs {need} and gets none: {}", safe(why));
+        let need = verdict.and_then(|v| v.need_bytes).unwrap_or(0);
+        let text = match verdict.filter(|v| !v.message.is_empty()) {
+            Some(verdict) => safe(&verdict.message).into_owned(),
+            None => format!("needs {} and gets none", format_size(need, self.view.units)),
+        };
         let name = pad(&safe(vm.vm.label()), self.name_width);
         format!("{name} {}", Paint::Warn.apply(&text, self.view.color))
     }
