@@ -119,11 +119,11 @@ impl Scenario {
     ///
     /// Fails when the file cannot be read, or makes no sense as a scenario.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let file = path.display().to_string();
-        let from: io::Result<Box<dyn Read>> = if path == Path::new("-") {
-            Ok(Box::new(io::stdin()))
+        let (file, from): (String, io::Result<Box<dyn Read>>) = if path == Path::new("-") {
+            ("standard input".to_owned(), Ok(Box::new(io::stdin())))
         } else {
-            File::open(path).map(|file| Box::new(file) as Box<dyn Read>)
+            let opened = File::open(path).map(|file| Box::new(file) as Box<dyn Read>);
+            (path.display().to_string(), opened)
         };
         let mut text = String::new();
         let read = from.and_then(|from| from.take(LONGEST + 1).read_to_string(&mut text));
