@@ -7,12 +7,13 @@
 //! ```
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentd_proto::v1;
 use agentd_proto::v1::watch_request::Start;
 use agentd_proto::v1::watch_response::Body;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Streaming;
 
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
     /// Whether to connect again when the stream is lost.
     pub(crate) reconnect: bool,
+    /// Hosts that are dialled at the same time take one each.
+    pub(crate) dials: Arc<Semaphore>,
 }
 
 /// What happened at one host.
@@ -102,6 +105,8 @@ struct Lost {
 impl Follower {
     /// One connection, from dialling to its end.
     async fn stream(&mut self) -> Turn {
+        let dial = Arc::clone(&self.plan.dials);
+        let permit = dial.acquire().await;
         let opened = Instant::now();
         let deadline = opened + self.plan.timeout;
         // The connection is held until the stream ends: without it there are no keepalive pings.
@@ -113,6 +118,7 @@ impl Follower {
                 return lost(failure, Duration::ZERO, Duration::ZERO);
             }
         };
+        drop(permit);
         let mut patience = self.plan.timeout;
         let mut going_away: Option<v1::GoingAway> = None;
         loop {

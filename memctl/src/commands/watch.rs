@@ -2,6 +2,7 @@
 //! for, Ctrl-C, or until no host is left.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentd_proto::v1;
@@ -10,7 +11,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Ended, Stop, parse_position};
@@ -89,6 +90,7 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
         request: request(args)?,
         timeout: session.global.timeout,
         reconnect: !args.no_reconnect,
+        dials: Arc::new(Semaphore::new(session.bounds().max_parallel)),
     };
     let mut tasks = JoinSet::new();
     let (sender, news) = mpsc::channel(NEWS_IN_FLIGHT);

@@ -11,9 +11,9 @@ use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
 use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
 use crate::sample;
@@ -57,16 +57,27 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts an agent that listens on this socket when it returns.
     pub(crate) fn start(socket: &Path, script: Script) -> Self {
-        let agent = Self { script: Arc::new(Mutex::new(script)) };
         let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        let server = tonic::transport::Server::builder()
-            .add_service(HostServiceServer::new(agent.clone()))
-            .add_service(VmServiceServer::new(agent.clone()))
-            .add_service(PolicyServiceServer::new(agent.clone()))
-            .add_service(EventServiceServer::new(agent.clone()))
-            .serve_with_incoming(incoming);
-        tokio::spawn(server);
+        let agent = Self { script: Arc::new(Mutex::new(script)) };
+        tokio::spawn(agent.router().serve_with_incoming(incoming));
         agent
+    }
+
+    /// Starts an agent on a free port of this address; returns where it listens.
+    pub(crate) async fn start_tcp(address: &str, script: Script) -> std::net::SocketAddr {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let listens_at = listener.local_addr().unwrap();
+        let agent = Self { script: Arc::new(Mutex::new(script)) };
+        tokio::spawn(agent.router().serve_with_incoming(TcpListenerStream::new(listener)));
+        listens_at
+    }
+
+    fn router(&self) -> tonic::transport::server::Router {
+        tonic::transport::Server::builder()
+            .add_service(HostServiceServer::new(self.clone()))
+            .add_service(VmServiceServer::new(self.clone()))
+            .add_service(PolicyServiceServer::new(self.clone()))
+            .add_service(EventServiceServer::new(self.clone()))
     }
 
     /// Looks into the script and its notes.

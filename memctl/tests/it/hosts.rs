@@ -99,6 +99,16 @@ async fn a_socket_that_may_not_be_opened_is_a_denial() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tcp_works_on_loopback_of_both_families() {
+    let world = World::new();
+    for address in ["127.0.0.1", "::1"] {
+        let uri = format!("tcp://{}", Agent::start_tcp(address, Script::default()).await);
+        let run = world.run(&["status", "-H", &uri, "-o", "name"]).await;
+        assert_eq!((run.exit, run.stdout), (0, format!("{uri}\n")), "{}", run.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_that_fail_differently_are_told_apart() {
     let world = World::new();
     world.configure(&["node1", "node2"]);

@@ -163,16 +163,29 @@ async fn a_dead_host_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn interrupting_ends_at_once_with_a_summary() {
-    let mut stream = send(vec![hello(0, 10_000), busy_tick(1)]);
-    stream.push(Step::FallSilent);
-    let (world, _agent) = world(vec![stream]);
-    let mut child = world.command(&["watch", "--no-headers"]).spawn().unwrap();
-    first_byte(&mut child).await;
-    interrupt(&child).await;
-    let run = world.finish(child).await;
-    assert_eq!(run.exit, 130, "{run:?}");
-    assert!(run.stderr.contains("1 tick (0 quiet), 1 transfer moved 50 MiB, no gap"), "{run:?}");
+async fn a_signal_ends_it_at_once_with_a_summary() {
+    for (name, exit) in [("INT", 130), ("TERM", 143)] {
+        let mut stream = send(vec![hello(0, 10_000), busy_tick(1)]);
+        stream.push(Step::FallSilent);
+        let (world, _agent) = world(vec![stream]);
+        let mut child = world.command(&["watch", "--no-headers"]).spawn().unwrap();
+        first_byte(&mut child).await;
+        signal(&child, name).await;
+        let run = world.finish(child).await;
+        assert_eq!(run.exit, exit, "{run:?}");
+        assert!(
+            run.stderr.contains("1 tick (0 quiet), 1 transfer moved 50 MiB, no gap"),
+            "{run:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_for_a_time_ends_by_itself() {
+    let (world, _agent) = world(vec![vec![Step::Send(hello(0, 10_000).into()), Step::FallSilent]]);
+    let run = world.run(&["watch", "--for", "500ms"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    assert_eq!(run.stdout, "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,7 +195,7 @@ async fn interrupting_works_also_when_nobody_reads_the_output() {
     first_byte(&mut child).await;
     stuck(&agent).await;
     let stdout = child.stdout.take();
-    interrupt(&child).await;
+    signal(&child, "INT").await;
     let status = child.wait().await.unwrap();
     assert_eq!(status.code(), Some(130));
     drop(stdout);
@@ -254,9 +267,9 @@ async fn stuck(agent: &Agent) {
     }
 }
 
-async fn interrupt(child: &Child) {
+async fn signal(child: &Child, name: &str) {
     let pid = child.id().unwrap().to_string();
-    let sent =
-        tokio::process::Command::new("sh").args(["-c", "kill -INT \"$0\"", &pid]).status().await;
+    let script = "kill -s \"$0\" \"$1\"";
+    let sent = tokio::process::Command::new("sh").args(["-c", script, name, &pid]).status().await;
     assert!(sent.unwrap().success());
 }
