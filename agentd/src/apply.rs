@@ -225,3 +225,128 @@ fn resized(resize: &Resize, ordered: Option<&Target>, outcome: Outcome) -> Resiz
 const POLL: Duration = Duration::from_millis(20);
 /// Longest wait for the live readings of one look.
 const LOOK: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use agentd_core::plan::Transfer;
+
+    use super::*;
+    use crate::{
+        clock::VirtualClock,
+        control::Mode,
+        hypervisor::sim::{Scenario, Sim, derived_id},
+    };
+
+    /// Two VMs of 512 MiB; `giver` is what else is said of the one that gives.
+    struct Bench {
+        sim: Sim,
+        clock: Arc<VirtualClock>,
+        gate: Gate,
+    }
+
+    impl Bench {
+        fn new(giver: &str) -> Self {
+            let vm = |name: &str, more: &str| {
+                format!(
+                    "[[vm]]\nname = \"{name}\"\nmax = \"1GiB\"\nactual = \"512MiB\"\n\
+                     demand = \"100MiB\"\n{more}\n"
+                )
+            };
+            let text = format!(
+                "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n{}{}",
+                vm("giver", giver),
+                vm("taker", "")
+            );
+            let scenario = Scenario::parse("bench.toml", &text).unwrap();
+            let clock = Arc::new(VirtualClock::default());
+            let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
+            clock.sleep(Duration::from_secs(30));
+            Self { sim, clock, gate: Gate::new(Mode::Active) }
+        }
+
+        fn apply(&mut self, plan: &Plan) -> Done {
+            let patience =
+                Patience { settle: Duration::from_secs(1), call: Duration::from_millis(500) };
+            let (gate, clock) = (&self.gate, self.clock.as_ref());
+            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, patience };
+            apply(&mut hands, plan, &State::default())
+        }
+
+        fn actual(&mut self, name: &str) -> ByteCount {
+            let live = self.sim.read_actuals(&[derived_id(name)], Duration::from_millis(500));
+            live[0].actual
+        }
+    }
+
+    /// The giver's 48 MiB for the taker.
+    fn plan() -> Plan {
+        let (giver, taker) = (derived_id("giver"), derived_id("taker"));
+        let amount = ByteCount::mib(48);
+        let from = ByteCount::mib(512);
+        Plan {
+            shrinks: vec![Resize { vm: giver, from, to: ByteCount::mib(464) }],
+            grows: vec![Resize { vm: taker, from, to: ByteCount::mib(560) }],
+            funding: vec![Transfer { from: Party::Vm(giver), to: Party::Vm(taker), amount }],
+        }
+    }
+
+    fn outcomes(done: &Done) -> Vec<(Outcome, Option<u64>)> {
+        let tell = |r: &Resized| (r.outcome.clone(), r.ordered.map(ByteCount::mib_floor));
+        done.applied.resized.iter().map(tell).collect()
+    }
+
+    #[test]
+    fn moves_memory_from_the_giver_to_the_taker() {
+        let mut bench = Bench::new("");
+        let done = bench.apply(&plan());
+        let accepted = |mib| (Outcome::Accepted, Some(mib));
+        assert_eq!(outcomes(&done), [accepted(464), accepted(560)]);
+        assert_eq!(done.applied.granted, [ByteCount::mib(48)]);
+        assert_eq!(bench.actual("giver"), ByteCount::mib(464));
+        assert_eq!(done.seen[&derived_id("giver")].actual, ByteCount::mib(464));
+    }
+
+    #[test]
+    fn grants_only_what_was_seen_to_arrive() {
+        let mut bench = Bench::new("shrink_rate = \"16MiB\"");
+        let done = bench.apply(&plan());
+        let granted = done.applied.granted[0];
+        let let_go = ByteCount::mib(512).saturating_sub(bench.actual("giver"));
+        assert!(granted > ByteCount::ZERO && granted <= let_go, "{granted} of {let_go}");
+        assert!(let_go < ByteCount::mib(48), "the giver is too fast for this test: {let_go}");
+        let ordered = ByteCount::mib(512).saturating_add(granted);
+        assert_eq!(done.applied.resized[1].ordered, Some(ordered));
+    }
+
+    #[test]
+    fn holds_what_a_stuck_giver_does_not_deliver() {
+        let mut bench = Bench::new("behaviour = \"stuck\"");
+        let done = bench.apply(&plan());
+        assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(464)), (Outcome::Held, None)]);
+        assert_eq!(done.applied.granted, [ByteCount::ZERO]);
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn orders_nothing_once_the_gate_is_closed() {
+        let mut bench = Bench::new("");
+        bench.gate.set(Mode::Paused);
+        let done = bench.apply(&plan());
+        assert!(outcomes(&done).iter().all(|(outcome, ordered)| {
+            matches!(outcome, Outcome::Skipped | Outcome::Held) && ordered.is_none()
+        }));
+        assert_eq!(bench.actual("giver"), ByteCount::mib(512));
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn grants_nothing_from_a_giver_that_was_refused() {
+        let mut bench = Bench::new("behaviour = \"refuses\"");
+        let done = bench.apply(&plan());
+        assert!(matches!(done.applied.resized[0].outcome, Outcome::Refused(_)));
+        assert_eq!(done.applied.resized[1].outcome, Outcome::Held);
+        assert_eq!(done.applied.granted, [ByteCount::ZERO]);
+    }
+}

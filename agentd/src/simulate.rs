@@ -4,7 +4,7 @@
 //! that the tick saw at its beginning; targets are those in force after it.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, BufWriter, ErrorKind, Write},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -13,19 +13,51 @@ use std::{
 use agentd_core::{
     bytes::ByteCount,
     plan::{Party, Transfer},
-    policy::Policy,
+    policy::{Policy, UnknownAlgorithm},
     sample::{Sample, VmSample},
     vm::VmId,
 };
 use serde::Serialize;
 
 use crate::{
+    args::{SimulateArgs, SimulateOutput},
     clock::VirtualClock,
     control::{Actor, Gate, InForce, Mode, Revision},
     event::TickRecord,
-    hypervisor::sim::{Scenario, Sim},
+    hypervisor::sim::{LoadError, Scenario, Sim},
     tick::{TickConfig, Ticker},
 };
+
+/// Runs what the command line asks for and prints it.
+///
+/// # Errors
+///
+/// Fails when the scenario or the policy makes no sense, or standard output cannot be written.
+pub fn simulate(args: &SimulateArgs) -> Result<(), SimulateError> {
+    let scenario = Scenario::load(&args.scenario)?;
+    let policy =
+        Policy { algorithm: args.policy.parse()?, ..scenario.policy.clone().unwrap_or_default() };
+    let ticks = args.ticks.get();
+    let simulation = Simulation { name: &args.scenario, scenario: &scenario, policy, ticks };
+    let mut out = BufWriter::new(io::stdout().lock());
+    match args.output {
+        SimulateOutput::Jsonl => Ok(simulation.run(&mut out)?),
+    }
+}
+
+/// Why there is no simulation.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulateError {
+    /// The scenario makes no sense.
+    #[error(transparent)]
+    Scenario(#[from] LoadError),
+    /// There is no such algorithm.
+    #[error("--policy {0}")]
+    Algorithm(#[from] UnknownAlgorithm),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
 
 /// What to simulate.
 #[derive(Debug)]

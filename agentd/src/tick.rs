@@ -235,3 +235,160 @@ fn objection(findings: &[Finding]) -> String {
 const GAP_TICKS: u32 = 3;
 /// Even a loop that is late leaves the machine some air.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::SystemTime};
+
+    use agentd_core::{bytes::ByteCount, policy::Policy, verdict::Reason};
+
+    use super::*;
+    use crate::{
+        clock::VirtualClock,
+        control::{Actor, Revision},
+        hypervisor::sim::{Scenario, Sim, derived_id},
+    };
+
+    /// A loop on a simulated host in virtual time.
+    struct Bench {
+        ticker: Ticker,
+        clock: Arc<VirtualClock>,
+        gate: Gate,
+        in_force: InForce,
+    }
+
+    impl Bench {
+        fn new(scenario: &str) -> Self {
+            let scenario = Scenario::parse("bench.toml", scenario).unwrap();
+            let clock = Arc::new(VirtualClock::default());
+            let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
+            let config = TickConfig {
+                interval: INTERVAL,
+                settle: INTERVAL / 2,
+                call_timeout: INTERVAL / 2,
+                stale_after: Duration::from_secs(5),
+            };
+            let ticker = Ticker::new(Box::new(sim), clock.clone(), config);
+            let policy = scenario.policy.unwrap_or_default();
+            let in_force = in_force(Mode::Active, policy);
+            Self { ticker, clock, gate: Gate::new(Mode::Active), in_force }
+        }
+
+        fn set_mode(&mut self, mode: Mode) {
+            self.gate.set(mode);
+            self.in_force.mode = mode;
+        }
+
+        fn turn(&mut self) -> Turn {
+            let turn = self.ticker.turn(&self.in_force, &self.gate);
+            let next = INTERVAL * u32::try_from(turn.record.tick + 1).unwrap();
+            self.clock.advance_to(next);
+            turn
+        }
+
+        fn turns(&mut self, count: usize) -> Vec<Turn> {
+            (0..count).map(|_| self.turn()).collect()
+        }
+    }
+
+    fn in_force(mode: Mode, policy: Policy) -> InForce {
+        let time = SystemTime::UNIX_EPOCH;
+        let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
+        let etag = "1".to_owned();
+        let reason = String::new();
+        let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
+        InForce { mode, policy: Arc::new(revision) }
+    }
+
+    fn actual(turn: &Turn, name: &str) -> ByteCount {
+        turn.record.sample.as_ref().unwrap().vms[&derived_id(name)].actual
+    }
+
+    fn reason(turn: &Turn, name: &str) -> Reason {
+        turn.record.decision.as_ref().unwrap().verdicts[&derived_id(name)].reason
+    }
+
+    /// One VM that idles with much unused, one that grows; the host has nothing to give.
+    fn pair(giver: &str) -> String {
+        format!(
+            "[host]\ntotal = \"2GiB\"\nother = \"1000MiB\"\n\
+             [policy]\npool_limit = \"768MiB\"\n\
+             [[vm]]\nname = \"giver\"\nmax = \"1GiB\"\nactual = \"512MiB\"\n\
+             demand = \"100MiB\"\n{giver}\n\
+             [[vm]]\nname = \"taker\"\nmax = \"1GiB\"\nactual = \"256MiB\"\n\
+             demand = [{{ at = \"10s\", used = \"100MiB\" }}, {{ at = \"60s\", used = \"420MiB\" }}]\n"
+        )
+    }
+
+    #[test]
+    fn the_rest_of_a_slow_gift_arrives_in_later_ticks() {
+        let mut bench = Bench::new(&pair("shrink_rate = \"16MiB\""));
+        let turns = bench.turns(30);
+        let awaiting = |turn: &&Turn| {
+            turn.record.decision.is_some() && reason(turn, "taker") == Reason::Awaiting
+        };
+        assert!(turns.iter().filter(awaiting).count() >= 2, "nothing was ever awaited");
+        let last = turns.last().unwrap();
+        assert!(actual(last, "taker") > ByteCount::mib(350), "{}", actual(last, "taker"));
+        for turn in &turns {
+            let held =
+                [actual(turn, "giver"), actual(turn, "taker")].into_iter().sum::<ByteCount>();
+            assert!(held <= ByteCount::mib(768), "tick {}: {held}", turn.record.tick);
+            assert_eq!(turn.record.error, None);
+        }
+    }
+
+    #[test]
+    fn a_stuck_giver_is_given_up_on() {
+        let mut bench = Bench::new(&pair("behaviour = \"stuck\""));
+        let turns = bench.turns(30);
+        assert!(turns[3..].iter().any(|turn| reason(turn, "giver") == Reason::NotFollowing));
+        assert_eq!(actual(turns.last().unwrap(), "taker"), ByteCount::mib(256));
+    }
+
+    #[test]
+    fn observe_and_paused_order_nothing() {
+        let mut bench = Bench::new(&pair(""));
+        bench.set_mode(Mode::Observe);
+        let turns = bench.turns(15);
+        assert!(
+            turns.iter().any(|turn| !turn.record.decision.as_ref().unwrap().transfers.is_empty())
+        );
+        assert_eq!(actual(turns.last().unwrap(), "giver"), ByteCount::mib(512));
+        bench.set_mode(Mode::Paused);
+        let turns = bench.turns(5);
+        assert!(turns.iter().all(|turn| turn.record.decision.is_none()));
+        assert!(turns.iter().all(|turn| turn.record.sample.is_some()));
+        assert_eq!(actual(turns.last().unwrap(), "giver"), ByteCount::mib(512));
+        bench.set_mode(Mode::Active);
+        let turns = bench.turns(10);
+        assert!(actual(turns.last().unwrap(), "giver") < ByteCount::mib(512));
+    }
+
+    #[test]
+    fn after_a_gap_it_observes_before_it_acts() {
+        let mut bench = Bench::new(&pair(""));
+        bench.turns(4);
+        bench.clock.sleep(Duration::from_secs(60));
+        let turn = bench.turn();
+        assert_eq!(reason(&turn, "giver"), Reason::FiguresUnproven);
+        assert!(turn.record.decision.as_ref().unwrap().plan.is_empty());
+    }
+
+    #[test]
+    fn tells_of_vms_that_come_and_go() {
+        let mut bench = Bench::new(&pair("start = \"3s\"\nstop = \"9s\""));
+        let turns = bench.turns(8);
+        let giver = derived_id("giver");
+        let changes: Vec<_> = turns
+            .iter()
+            .flat_map(|turn| &turn.changes)
+            .filter(|change| change.vm == giver)
+            .map(|change| (change.before.is_some(), change.after.is_some()))
+            .collect();
+        assert_eq!(changes.first(), Some(&(false, true)));
+        assert_eq!(changes.last(), Some(&(true, false)));
+    }
+
+    const INTERVAL: Duration = Duration::from_secs(2);
+}
