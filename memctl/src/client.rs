@@ -1,4 +1,5 @@
-//! Connections to agents: dial, deadlines, and what a failed dial means. Knows nothing of rendering.
+//! Connections to agents: how they are made, and what a failed dial means. Knows nothing of
+//! rendering.
 
 use std::io::ErrorKind;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The names that a person types for the fields of the policy ("host-reserve", "vm.web1.max"), and
-//! their way into a field mask and back. Pure. What a value must be beyond its form, the agent says.
+//! their way into a field mask and back. Pure. What a value must be beyond its form, the agent
+//! says.
 
 use std::fmt;
 

@@ -45,7 +45,8 @@ fn told(run: &Run) -> String {
     text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
 
-/// A stream says when it noticed that one is down or ended, and of several hosts comes in any order.
+/// A stream says when it noticed that a host is down or ended; of several hosts it comes in any
+/// order.
 fn settled(run: &Run, format: &str, sorted: bool) -> Run {
     let divider = if format == "yaml" { "---\n" } else { "\n" };
     let mut records: Vec<String> = run.stdout.split(divider).map(without_our_clock).collect();
