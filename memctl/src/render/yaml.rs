@@ -160,19 +160,30 @@ mod tests {
 
     #[test]
     fn nested_lists_and_maps_keep_their_order() {
-        let json =
-            r#"{"z":1,"items":[{"host":"a","list":[1,[2,3]]},{"host":"b","empty":[],"none":{}}]}"#;
-        let want = "---\nz: 1\nitems:\n  - host: a\n    list:\n      - 1\n      - - 2\n        - 3\n  \
-                    - host: b\n    empty: []\n    none: {}\n";
-        assert_eq!(yaml(json), want);
+        let json = r#"{"z":1,"items":[{"host":"a","list":[1,[2,3]]},{"host":"b","none":{}}]}"#;
+        let want = [
+            "---",
+            "z: 1",
+            "items:",
+            "  - host: a",
+            "    list:",
+            "      - 1",
+            "      - - 2",
+            "        - 3",
+            "  - host: b",
+            "    none: {}",
+            "",
+        ];
+        assert_eq!(yaml(json), want.join("\n"));
     }
 
     #[test]
     fn strings_that_could_be_something_else_are_quoted() {
-        let json = r#"{"a":"yes","b":"1.5","c":"x: y","d":"","e":"-","f":"2026-01-01","g":"MiB","h":"a\nb"}"#;
-        let want = "---\na: \"yes\"\nb: \"1.5\"\nc: \"x: y\"\nd: \"\"\ne: \"-\"\nf: \"2026-01-01\"\n\
-                    g: MiB\nh: \"a\\nb\"\n";
-        assert_eq!(yaml(json), want);
+        for text in ["yes", "1.5", "x: y", "", "-", "2026-01-01", "a\nb", "#c", "~", "NULL"] {
+            let quoted = json::line(&text).unwrap();
+            assert_eq!(document(&text).unwrap(), format!("---\n{quoted}\n"));
+        }
+        assert_eq!(document(&"MiB").unwrap(), "---\nMiB\n");
     }
 
     #[test]
