@@ -7,6 +7,8 @@ use std::io::Write;
 
 use agentd_tests::lab::{self, Lab};
 
+/// The libvirt adapter on real VMs: the contract, hangs, losses.
+mod hypervisor;
 /// The lab itself: what every other test here stands on.
 mod lab_boots;
 /// What the lab does to VMs and to libvirtd.

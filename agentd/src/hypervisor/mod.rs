@@ -44,8 +44,9 @@ pub trait Hypervisor: Debug + Send {
     /// Tells each VM how much memory to hold. The answers come in the order of the orders.
     ///
     /// `Accepted` means that the order was taken, not that the VM follows: only its actual shows
-    /// that. A target is a multiple of the reading's granule. A VM never has two orders in flight:
-    /// while an earlier one is without answer, a new one is `InDoubt` at once and not passed on.
+    /// that. A target is a multiple of the reading's granule, and a VM is named at most once. A VM
+    /// never has two orders in flight: while an earlier one is without answer, a new one is
+    /// `InDoubt` at once and not passed on.
     fn set_targets(&mut self, orders: &[Target], timeout: Duration) -> Vec<Answer>;
 
     /// True once after VMs' figures may no longer be continued from earlier readings: after a new
@@ -102,7 +103,7 @@ pub enum ReadError {
         retry: Duration,
     },
     /// There is a connection, but it does not answer.
-    #[error("{uri} does not answer within {timeout:?}")]
+    #[error("{uri} does not answer within {timeout:.1?}; if that lasts, restart it")]
     Silent {
         /// What was asked.
         uri: String,

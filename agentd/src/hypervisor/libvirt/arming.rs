@@ -60,6 +60,13 @@ impl Arming {
         self.vms = Arc::default();
     }
 
+    /// The VMs that are being told: those that were a reading ago hang.
+    pub(super) fn pending(&self) -> BTreeSet<VmId> {
+        let vms = lock(&self.vms);
+        let asked = vms.iter().filter(|(_, stage)| **stage == Stage::Asked);
+        asked.map(|(vm, _)| *vm).collect()
+    }
+
     /// Tells the VMs that are due, in the background.
     pub(super) fn run(&self, (line, keep): Desk<'_>) {
         if lock(&self.vms).values().all(|stage| *stage != Stage::Due) {
@@ -96,5 +103,54 @@ fn arm_one(wire: &Wire, vm: VmId, period: i32, vms: &Mutex<BTreeMap<VmId, Stage>
     }
     if let Some(stage) = lock(vms).get_mut(&vm).filter(|stage| **stage == Stage::Asked) {
         *stage = Stage::Settled;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::libvirt::{
+        ffi::{Connection, start_event_loop},
+        line::Line,
+    };
+
+    fn line() -> Line {
+        start_event_loop().expect("the event loop");
+        Line::new(Connection::open("test:///default").expect("a connection")).expect("threads")
+    }
+
+    /// The stage that a VM is in once the line has nothing to do.
+    fn stage(arming: &Arming, line: &Line, vm: VmId) -> Option<Stage> {
+        while line.calls() > 0 {
+            std::thread::yield_now();
+        }
+        lock(&arming.vms).get(&vm).copied()
+    }
+
+    #[test]
+    fn a_vm_is_told_once_and_again_when_it_restarts() {
+        let (line, arming) = (line(), Arming::new(1));
+        let listed = line.connection().list().expect("a list");
+        let vm = listed[0].0;
+        arming.sight(&BTreeSet::from([vm]));
+        assert_eq!(stage(&arming, &line, vm), Some(Stage::Due));
+        arming.run((&line, 0));
+        assert_eq!(stage(&arming, &line, vm), Some(Stage::Settled));
+        arming.sight(&BTreeSet::from([vm]));
+        assert_eq!(stage(&arming, &line, vm), Some(Stage::Settled));
+        arming.restart(vm);
+        assert_eq!(stage(&arming, &line, vm), Some(Stage::Due));
+        arming.sight(&BTreeSet::new());
+        assert_eq!(stage(&arming, &line, vm), None);
+    }
+
+    #[test]
+    fn a_vm_that_is_gone_is_not_told_for_ever() {
+        let (line, arming) = (line(), Arming::new(1));
+        let nobody = VmId::from_bytes([0xfe; 16]);
+        arming.sight(&BTreeSet::from([nobody]));
+        arming.run((&line, 0));
+        assert_eq!(stage(&arming, &line, nobody), Some(Stage::Settled));
+        assert_eq!(arming.pending(), BTreeSet::new());
     }
 }

@@ -69,6 +69,11 @@ impl Line {
         CALLS.saturating_sub(self.idle.load(Ordering::SeqCst))
     }
 
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.wire.connection
+    }
+
     /// Frees the handles on all other VMs.
     pub(super) fn forget_all_but(&self, vms: &BTreeSet<VmId>) {
         lock(&self.wire.domains).retain(|vm, _| vms.contains(vm));

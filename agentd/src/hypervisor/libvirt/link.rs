@@ -218,7 +218,7 @@ impl OpenError {
 }
 
 /// By when to ask again, in eighths of the time there is. The last eighth is for single VMs.
-const ATTEMPTS: [u32; 4] = [4, 5, 6, 7];
+const ATTEMPTS: [u32; 3] = [4, 6, 7];
 /// What to do where nobody listens.
 pub(super) const RUNNING: &str = "is libvirtd or virtqemud running, and the URI right? see: \
     systemctl status libvirtd virtqemud.socket";

@@ -206,8 +206,10 @@ impl Hypervisor for Libvirt {
     fn read(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
         let deadline = Deadline::after(&self.clock, timeout);
         let host = self.host()?;
+        let pending = self.arming.pending();
         let bulk = self.bulk(timeout)?;
-        let questions = reading::questions(&bulk, live, &self.known);
+        let hung: BTreeSet<VmId> = self.ordered.vms().union(&pending).copied().collect();
+        let questions = reading::questions(&bulk, live, &self.known, &hung);
         let mut asked: BTreeMap<VmId, Asked> = self.ask(questions, &deadline).into_iter().collect();
         let records = bulk.records.iter();
         let vms = records

@@ -24,6 +24,8 @@ pub(super) enum AskError {
 pub(super) enum Want {
     /// What it holds and says right now.
     Live,
+    /// The same, unless libvirt would hang: it was just busy with the VM.
+    Careful,
     /// Its maximum as well: the bulk statistics say nothing of it.
     Everything,
 }
@@ -31,6 +33,9 @@ pub(super) enum Want {
 /// Asks a VM for its figures.
 pub(super) fn figures(wire: &Wire, vm: VmId, want: &Want) -> Result<Figures, AskError> {
     let domain = wire.domain(vm).map_err(|e| why_no_domain(&e))?;
+    if let Some(obstacle) = (*want == Want::Careful).then(|| obstacle(&domain)).flatten() {
+        return Err(AskError::Failed(obstacle));
+    }
     let mut figures = match domain.memory_stats() {
         Ok(stats) => Figures::of_stats(&stats),
         // Such a hypervisor still remembers what a VM holds.
@@ -81,7 +86,7 @@ pub(super) fn arm(wire: &Wire, vm: VmId, seconds: &i32) -> Result<Option<String>
     }
 }
 
-/// Why an order would hang or be refused, as far as libvirt can tell without asking the VM.
+/// Why a call would hang or be refused, as far as libvirt can tell without asking the VM.
 fn obstacle(domain: &Domain) -> Option<String> {
     match domain.control() {
         Ok(Control::Job) => {

@@ -22,17 +22,24 @@ pub(super) type Asked = Fate<Result<Figures, AskError>>;
 
 /// Which VMs to ask alone, and for how much.
 ///
-/// A VM that libvirt was busy with is asked, because that passes in milliseconds, unless it is the
-/// one that hangs: then the question would hang as well.
-pub(super) fn questions(bulk: &Bulk, live: &BTreeSet<VmId>, known: &Known) -> Vec<(VmId, Want)> {
+/// A VM that libvirt was busy with is asked, because that passes in milliseconds, unless it is one
+/// that hangs: then the question would hang as well. `hung` are those with calls parked on them.
+pub(super) fn questions(
+    bulk: &Bulk,
+    live: &BTreeSet<VmId>,
+    known: &Known,
+    hung: &BTreeSet<VmId>,
+) -> Vec<(VmId, Want)> {
     let hung = |vm: &VmId| {
-        bulk.retried || known.get(vm).is_some_and(|last| last.run == RunState::Unresponsive)
+        bulk.retried
+            || hung.contains(vm)
+            || known.get(vm).is_some_and(|last| last.run == RunState::Unresponsive)
     };
     let want = |record: &Record| match record.completeness() {
         Completeness::Whole => live.contains(&record.id).then_some(Want::Live),
         Completeness::Remembered => {
             let ask = record.run() == RunState::Running && !hung(&record.id);
-            ask.then_some(Want::Live)
+            ask.then_some(Want::Careful)
         }
         Completeness::Bare => Some(Want::Everything),
     };
@@ -127,6 +134,10 @@ mod tests {
         Known::from([(VM, last)])
     }
 
+    fn nobody() -> BTreeSet<VmId> {
+        BTreeSet::new()
+    }
+
     #[test]
     fn a_whole_record_is_a_reading() {
         let vm = settle(&whole(), None, None).expect("a whole record");
@@ -140,21 +151,25 @@ mod tests {
 
     #[test]
     fn only_live_vms_are_asked_where_the_bulk_call_told_all() {
-        let none = questions(&bulk(whole(), false), &BTreeSet::new(), &Known::new());
+        let none = questions(&bulk(whole(), false), &BTreeSet::new(), &Known::new(), &nobody());
         assert!(none.is_empty());
-        let live = questions(&bulk(whole(), false), &BTreeSet::from([VM]), &Known::new());
+        let live =
+            questions(&bulk(whole(), false), &BTreeSet::from([VM]), &Known::new(), &nobody());
         assert_eq!(live, [(VM, Want::Live)]);
     }
 
     #[test]
     fn a_busy_vm_is_asked_unless_it_is_the_one_that_hangs() {
         let live = BTreeSet::from([VM]);
-        let ask = |retried, run| questions(&bulk(record(&[]), retried), &live, &known(run));
-        assert_eq!(ask(false, RunState::Running), [(VM, Want::Live)]);
+        let ask =
+            |retried, run| questions(&bulk(record(&[]), retried), &live, &known(run), &nobody());
+        assert_eq!(ask(false, RunState::Running), [(VM, Want::Careful)]);
         assert_eq!(ask(true, RunState::Running), []);
         assert_eq!(ask(false, RunState::Unresponsive), []);
+        let busy = bulk(record(&[]), false);
+        assert_eq!(questions(&busy, &live, &known(RunState::Running), &live), []);
         let paused = record(&[("state.state", 3)]);
-        assert_eq!(questions(&bulk(paused, false), &live, &Known::new()), []);
+        assert_eq!(questions(&bulk(paused, false), &live, &Known::new(), &nobody()), []);
     }
 
     #[test]
@@ -186,7 +201,8 @@ mod tests {
     #[test]
     fn a_bare_record_has_to_be_asked_and_is_left_out_when_nothing_is_known() {
         let bare = Record::new(VM, "web1");
-        let asked = questions(&bulk(bare.clone(), true), &BTreeSet::new(), &Known::new());
+        let asked =
+            questions(&bulk(bare.clone(), true), &BTreeSet::new(), &Known::new(), &nobody());
         assert_eq!(asked, [(VM, Want::Everything)]);
         assert_eq!(settle(&bare, Some(Fate::Unanswered), None), None);
     }

@@ -81,10 +81,8 @@ impl Session {
                 Err(self.unreachable(why.clone(), retry))
             }
             State::Opening { since, .. } => {
-                let age = self.clock.now().saturating_sub(*since);
-                let problem = format!("no answer to the attempt to connect for {age:.1?}");
-                let why = OpenError { problem, remedy: HUNG };
-                Err(self.unreachable(why, Duration::ZERO))
+                let timeout = self.clock.now().saturating_sub(*since);
+                Err(ReadError::Silent { uri: self.uri.clone(), timeout })
             }
         }
     }
@@ -164,5 +162,4 @@ fn dice() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-const HUNG: &str = "libvirtd accepts connections but does not answer: restart it";
 const THREADS: &str = "see the limits of its process";

@@ -1,0 +1,191 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentd::clock::{Clock, RealClock};
+use agentd::hypervisor::contract::{Subject, hold};
+use agentd::hypervisor::libvirt::{Libvirt, LibvirtConfig};
+use agentd::hypervisor::{Answer, Hypervisor, Target};
+use agentd_core::bytes::ByteCount;
+use agentd_core::sample::{GuestFigures, Reported, RunState, VmReading};
+use agentd_core::vm::VmId;
+use agentd_tests::lab::{Balloon, Host, Vm, VmSpec};
+
+use crate::open_lab;
+
+#[test]
+fn real_vms_keep_the_contract() {
+    let Some(lab) = open_lab("real_vms_keep_the_contract") else {
+        return;
+    };
+    let host = lab.host("node1").unwrap();
+    let vms = host
+        .boot([
+            VmSpec::new("vm1", 256),
+            VmSpec::new("driverless", 192).balloon(Balloon::Driverless),
+            VmSpec::new("absent", 192).balloon(Balloon::Absent),
+        ])
+        .unwrap();
+    let mut agent = Agent::on(&host);
+    let clock = agent.clock.clone();
+    hold(&mut Subject {
+        hypervisor: &mut agent.libvirt,
+        clock: &*clock,
+        timeout: TIMEOUT,
+        settle: PATIENCE,
+    });
+
+    let [_, driverless, absent] = &vms[..] else { panic!("three VMs were asked for") };
+    for vm in [driverless, absent] {
+        let seen = agent.see(vm);
+        assert_eq!((seen.run, seen.reported), (RunState::Running, Reported::Never));
+        assert_eq!(seen.guest, GuestFigures::default());
+        assert_eq!(seen.actual, ByteCount::mib(192));
+        assert!(seen.host_rss.is_some());
+    }
+    // Without a driver an order is taken, and nothing comes of it.
+    assert_eq!(agent.order(driverless, 160), Answer::Accepted);
+    assert_eq!(agent.see(driverless).actual, ByteCount::mib(192));
+    let Answer::Refused(words) = agent.order(absent, 160) else {
+        panic!("there is no balloon to obey")
+    };
+    assert!(words.contains("balloon"), "{words}");
+}
+
+#[test]
+fn a_vm_that_hangs_is_seen_to_and_the_others_go_on() {
+    let Some(lab) = open_lab("a_vm_that_hangs_is_seen_to_and_the_others_go_on") else {
+        return;
+    };
+    let host = lab.host("node1").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 256), VmSpec::new("vm2", 256)]).unwrap();
+    let mut agent = Agent::on(&host);
+    let known = agent.wait(&vms[1], "to report", |vm| vm.reported != Reported::Never);
+
+    vms[1].freeze().unwrap();
+    let hung = agent.wait(&vms[1], "to be found hanging", |vm| vm.run == RunState::Unresponsive);
+    assert_eq!((hung.actual, hung.max), (known.actual, known.max));
+    assert_eq!(hung.guest.usable.is_some(), known.guest.usable.is_some());
+    let well = agent.see(&vms[0]);
+    assert_eq!(well.run, RunState::Running);
+    assert!(well.guest.unused.is_some() && well.host_rss.is_some());
+    // Once it is known to hang, an order is not passed on, and those of others are.
+    let refused = agent.try_until(|agent| {
+        let answer = agent.order(&vms[1], 200);
+        matches!(answer, Answer::Refused(_)).then_some(answer)
+    });
+    assert_eq!(agent.order(&vms[0], 200), Answer::Accepted);
+    assert_eq!(agent.see(&vms[0]).run, RunState::Running);
+    vms[1].thaw().unwrap();
+    let back = agent.wait(&vms[1], "to be back", |vm| vm.run == RunState::Running);
+    assert_eq!(back.actual, known.actual, "{refused:?} was passed on");
+
+    // An order is the first to meet a VM that hangs: it stays in doubt until the VM goes on.
+    vms[1].freeze().unwrap();
+    for _ in 0..2 {
+        assert_eq!(agent.order(&vms[1], 208), Answer::InDoubt);
+    }
+    assert_eq!(agent.order(&vms[0], 216), Answer::Accepted);
+    assert_eq!(agent.see(&vms[1]).run, RunState::Unresponsive);
+    assert_eq!(agent.see(&vms[0]).run, RunState::Running);
+    vms[1].thaw().unwrap();
+    agent
+        .wait(&vms[1], "to obey an order from when it hung", |vm| vm.actual == ByteCount::mib(208));
+    assert!(!agent.libvirt.take_reconnected());
+}
+
+#[test]
+fn a_libvirtd_that_comes_back_is_taken_up_again() {
+    let Some(lab) = open_lab("a_libvirtd_that_comes_back_is_taken_up_again") else {
+        return;
+    };
+    let mut host = lab.host("node1").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 256)]).unwrap();
+    let mut agent = Agent::on(&host);
+    agent.wait(&vms[0], "to report", |vm| vm.reported != Reported::Never);
+    assert!(!agent.libvirt.take_reconnected());
+
+    host.kill_libvirtd();
+    let error = agent.try_until(|agent| agent.libvirt.read(&BTreeSet::new(), TIMEOUT).err());
+    assert!(error.to_string().contains(&host.uri()), "{error}");
+    let answer = agent.order(&vms[0], 200);
+    assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    host.start_libvirtd().unwrap();
+    let back = agent.wait(&vms[0], "to be seen again", |vm| vm.run == RunState::Running);
+    assert!(agent.libvirt.take_reconnected());
+    assert!(!agent.libvirt.take_reconnected());
+    agent.wait(&vms[0], "to report on", |vm| vm.reported != back.reported);
+
+    // Its figures go on after a reboot, and a VM that starts later has some too.
+    vms[0].reset().unwrap();
+    vms[0].wait_ready(PATIENCE).unwrap();
+    let rebooted = agent.see(&vms[0]);
+    agent.wait(&vms[0], "to report after its reboot", |vm| {
+        vm.reported != rebooted.reported && vm.guest.unused.is_some()
+    });
+    let late = host.boot([VmSpec::new("vm2", 192)]).unwrap();
+    let first = agent.wait(&late[0], "to report", |vm| vm.reported != Reported::Never);
+    agent.wait(&late[0], "to report again", |vm| vm.reported != first.reported);
+}
+
+/// The adapter as the tick uses it.
+struct Agent {
+    clock: Arc<RealClock>,
+    libvirt: Libvirt,
+}
+
+impl Agent {
+    fn on(host: &Host) -> Self {
+        let clock = RealClock::start();
+        let config = LibvirtConfig { uri: host.uri(), ..LibvirtConfig::default() };
+        let libvirt = Libvirt::new(config, clock.clone());
+        Self { clock, libvirt }
+    }
+
+    /// The VM in a reading of this moment, which must come.
+    fn see(&mut self, vm: &Vm) -> VmReading {
+        let reading = self.libvirt.read(&BTreeSet::from([id(vm)]), TIMEOUT).unwrap();
+        let found = reading.vms.into_iter().find(|seen| seen.id == id(vm));
+        found.unwrap_or_else(|| panic!("{} is not in the reading", vm.name()))
+    }
+
+    fn order(&mut self, vm: &Vm, mib: u32) -> Answer {
+        let target = ByteCount::mib(mib);
+        let mut answers = self.libvirt.set_targets(&[Target { vm: id(vm), target }], TIMEOUT);
+        answers.remove(0)
+    }
+
+    /// Reads until the VM is as it should be.
+    fn wait(&mut self, vm: &Vm, what: &str, is: impl Fn(&VmReading) -> bool) -> VmReading {
+        let end = self.clock.now() + PATIENCE;
+        loop {
+            let reading = self.libvirt.read(&BTreeSet::new(), TIMEOUT);
+            let vms = reading.map(|reading| reading.vms).unwrap_or_default();
+            let seen = vms.into_iter().find(|seen| seen.id == id(vm));
+            if let Some(seen) = seen.clone().filter(&is) {
+                return seen;
+            }
+            assert!(self.clock.now() < end, "waited for {} {what}: {seen:?}", vm.name());
+            self.clock.sleep(POLL);
+        }
+    }
+
+    fn try_until<T>(&mut self, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let end = self.clock.now() + PATIENCE;
+        loop {
+            if let Some(seen) = look(self) {
+                return seen;
+            }
+            assert!(self.clock.now() < end, "it never came to that");
+            self.clock.sleep(POLL);
+        }
+    }
+}
+
+fn id(vm: &Vm) -> VmId {
+    vm.uuid().parse().unwrap()
+}
+
+const TIMEOUT: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(100);
