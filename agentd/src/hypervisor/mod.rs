@@ -103,7 +103,7 @@ pub enum ReadError {
         retry: Duration,
     },
     /// There is a connection, but it does not answer.
-    #[error("{uri} does not answer within {timeout:.1?}; if that lasts, restart it")]
+    #[error("{uri} does not answer within {timeout:?}")]
     Silent {
         /// What was asked.
         uri: String,

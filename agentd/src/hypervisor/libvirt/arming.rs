@@ -1,7 +1,7 @@
 //! Has every VM's balloon driver report: without a statistics period its figures stay those of its
 //! boot, and each start loses the period.
 //!
-//! Runs on threads of its own in the background; no reading waits for it.
+//! Runs in the background; no reading waits for it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use std::{
 use agentd_core::vm::VmId;
 
 use super::{
-    line::{Wire, lock},
+    crew::{Wire, lock},
     question::{AskError, arm},
     scatter::Desk,
 };
@@ -68,13 +68,13 @@ impl Arming {
     }
 
     /// Tells the VMs that are due, in the background.
-    pub(super) fn run(&self, (line, keep): Desk<'_>) {
+    pub(super) fn run(&self, (crew, keep): Desk<'_>) {
         if lock(&self.vms).values().all(|stage| *stage != Stage::Due) {
             return;
         }
         let (vms, period) = (self.vms.clone(), self.period);
         // Without a free thread they wait for the next turn.
-        line.start(keep, move |wire| {
+        crew.start(keep, move |wire| {
             while let Some(vm) = next(&vms) {
                 arm_one(wire, vm, period, &vms);
             }
@@ -110,18 +110,22 @@ fn arm_one(wire: &Wire, vm: VmId, period: i32, vms: &Mutex<BTreeMap<VmId, Stage>
 mod tests {
     use super::*;
     use crate::hypervisor::libvirt::{
+        crew::Crew,
         ffi::{Connection, start_event_loop},
-        line::Line,
     };
 
-    fn line() -> Line {
+    fn connect() -> Connection {
         start_event_loop().expect("the event loop");
-        Line::new(Connection::open("test:///default").expect("a connection")).expect("threads")
+        Connection::open("test:///default").expect("a connection")
     }
 
-    /// The stage that a VM is in once the line has nothing to do.
-    fn stage(arming: &Arming, line: &Line, vm: VmId) -> Option<Stage> {
-        while line.calls() > 0 {
+    fn crew() -> Crew {
+        Crew::new(vec![connect()]).expect("a thread")
+    }
+
+    /// The stage that a VM is in once the crew has nothing to do.
+    fn stage(arming: &Arming, crew: &Crew, vm: VmId) -> Option<Stage> {
+        while crew.calls() > 0 {
             std::thread::yield_now();
         }
         lock(&arming.vms).get(&vm).copied()
@@ -129,28 +133,28 @@ mod tests {
 
     #[test]
     fn a_vm_is_told_once_and_again_when_it_restarts() {
-        let (line, arming) = (line(), Arming::new(1));
-        let listed = line.connection().list().expect("a list");
+        let (crew, arming) = (crew(), Arming::new(1));
+        let listed = connect().list().expect("a list");
         let vm = listed[0].0;
         arming.sight(&BTreeSet::from([vm]));
-        assert_eq!(stage(&arming, &line, vm), Some(Stage::Due));
-        arming.run((&line, 0));
-        assert_eq!(stage(&arming, &line, vm), Some(Stage::Settled));
+        assert_eq!(stage(&arming, &crew, vm), Some(Stage::Due));
+        arming.run((&crew, 0));
+        assert_eq!(stage(&arming, &crew, vm), Some(Stage::Settled));
         arming.sight(&BTreeSet::from([vm]));
-        assert_eq!(stage(&arming, &line, vm), Some(Stage::Settled));
+        assert_eq!(stage(&arming, &crew, vm), Some(Stage::Settled));
         arming.restart(vm);
-        assert_eq!(stage(&arming, &line, vm), Some(Stage::Due));
+        assert_eq!(stage(&arming, &crew, vm), Some(Stage::Due));
         arming.sight(&BTreeSet::new());
-        assert_eq!(stage(&arming, &line, vm), None);
+        assert_eq!(stage(&arming, &crew, vm), None);
     }
 
     #[test]
     fn a_vm_that_is_gone_is_not_told_for_ever() {
-        let (line, arming) = (line(), Arming::new(1));
+        let (crew, arming) = (crew(), Arming::new(1));
         let nobody = VmId::from_bytes([0xfe; 16]);
         arming.sight(&BTreeSet::from([nobody]));
-        arming.run((&line, 0));
-        assert_eq!(stage(&arming, &line, nobody), Some(Stage::Settled));
+        arming.run((&crew, 0));
+        assert_eq!(stage(&arming, &crew, nobody), Some(Stage::Settled));
         assert_eq!(arming.pending(), BTreeSet::new());
     }
 }

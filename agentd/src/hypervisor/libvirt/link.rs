@@ -1,7 +1,8 @@
-//! A [`Link`]: the three lines to one libvirt, and the one bulk call of a reading.
+//! A [`Link`]: all connections to one libvirt, and the one bulk call of a reading.
 //!
-//! One line reads, one orders, one is spare. A VM that hangs parks the first bulk call that comes
-//! to it for as long as it hangs; the next one, on another line, skips it at once.
+//! One crew reads, one orders, and one connection only listens. A VM that hangs parks the first
+//! bulk call that comes to it for as long as it hangs; the next one, on another connection, skips
+//! it at once.
 
 use std::{
     collections::BTreeSet,
@@ -17,23 +18,23 @@ use agentd_core::vm::VmId;
 use virt::error::{Error, ErrorNumber};
 
 use super::{
+    crew::{Crew, Wire},
     events::{self, Event, Signals},
     ffi::{Connection, is, start_event_loop},
-    line::{Line, Wire},
     record::Record,
     scatter::Desk,
 };
 use crate::clock::Clock;
 
-/// Three connections to one libvirt.
+/// The connections to one libvirt.
 #[derive(Debug)]
 pub(super) struct Link {
     /// For the bulk call and for single VMs.
-    reading: Line,
+    reading: Crew,
     /// For orders, and for what can wait.
-    ordering: Line,
-    /// For what gets stuck on the others.
-    spare: Line,
+    ordering: Crew,
+    /// Brings events, and carries no calls.
+    listening: Connection,
     signals: Arc<Signals>,
     events: Receiver<Event>,
 }
@@ -68,28 +69,31 @@ pub(super) enum BulkError {
 }
 
 impl Link {
-    /// Opens the three connections. Blocks as long as libvirt does.
+    /// Opens the connections. Blocks as long as libvirt does.
     pub(super) fn open(uri: &str) -> Result<Self, OpenError> {
         let internal = |problem| OpenError { problem, remedy: REPORT };
         start_event_loop().map_err(internal)?;
         let (signals, events) = events::channel();
         let signals = Arc::new(signals);
-        let connect = || Connection::open(uri).map_err(|e| OpenError::of(&e));
-        let [reading, ordering, spare] = [connect()?, connect()?, connect()?];
-        // The end of any of them is the end of the link; an event is needed only once.
-        reading
-            .watch(&signals)
-            .and_then(|()| ordering.watch_close(&signals))
-            .and_then(|()| spare.watch_close(&signals))
-            .map_err(|e| OpenError::of(&e))?;
-        let line = |connection| Line::new(connection).map_err(internal);
-        let [reading, ordering, spare] = [line(reading)?, line(ordering)?, line(spare)?];
-        Ok(Self { reading, ordering, spare, signals, events })
+        let listening = Connection::open(uri).map_err(|e| OpenError::of(&e))?;
+        listening.watch(&signals).map_err(|e| OpenError::of(&e))?;
+        // The end of any connection is the end of the link.
+        let connect = |_| {
+            let connection = Connection::open(uri)?;
+            connection.watch_close(&signals)?;
+            Ok(connection)
+        };
+        let crew = |size| {
+            let connections = (0..size).map(connect).collect::<Result<_, _>>();
+            Crew::new(connections.map_err(|e| OpenError::of(&e))?).map_err(internal)
+        };
+        let (reading, ordering) = (crew(READERS)?, crew(ORDERERS)?);
+        Ok(Self { reading, ordering, listening, signals, events })
     }
 
     /// True once any of the connections is lost.
     pub(super) fn is_lost(&self) -> bool {
-        self.signals.is_closed()
+        self.signals.is_closed() || !self.listening.is_alive()
     }
 
     /// What happened to VMs since the last time; `None` when something was missed.
@@ -98,44 +102,43 @@ impl Link {
         (!self.signals.take_missed()).then_some(events)
     }
 
-    /// Where to read single VMs. A place is kept for the bulk call.
-    pub(super) fn reading_desks(&self) -> Vec<Desk<'_>> {
-        vec![(&self.reading, 1), (&self.spare, 1)]
+    /// Where to read single VMs. Threads are kept for the bulk call.
+    pub(super) fn reading_desk(&self) -> Desk<'_> {
+        (&self.reading, 2)
     }
 
-    /// Where to order. On the spare line places are kept for the readings that it is there for.
-    pub(super) fn ordering_desks(&self) -> Vec<Desk<'_>> {
-        vec![(&self.ordering, 0), (&self.spare, 2)]
+    /// Where to order.
+    pub(super) fn ordering_desk(&self) -> Desk<'_> {
+        (&self.ordering, 0)
     }
 
-    /// The line for what can wait. Places are kept for orders.
+    /// Where to do what can wait. Threads are kept for orders.
     pub(super) fn chores_desk(&self) -> Desk<'_> {
-        (&self.ordering, 2)
+        (&self.ordering, 3)
     }
 
     /// Calls that have not returned.
     pub(super) fn calls(&self) -> usize {
-        self.lines().into_iter().map(Line::calls).sum()
+        self.reading.calls().saturating_add(self.ordering.calls())
     }
 
     /// Frees the handles on all other VMs.
     pub(super) fn forget_all_but(&self, vms: &BTreeSet<VmId>) {
-        self.lines().iter().for_each(|line| line.forget_all_but(vms));
+        self.reading.forget_all_but(vms);
+        self.ordering.forget_all_but(vms);
     }
 
-    /// The statistics of all VMs: asked once, and again on another line when that gets stuck.
+    /// The statistics of all VMs: asked once, and again on another connection when that gets stuck.
     pub(super) fn bulk(
         &self,
         clock: &Arc<dyn Clock>,
         timeout: Duration,
     ) -> Result<Bulk, BulkError> {
-        let (reading, spare) = (&self.reading, &self.spare);
         let (answers, receiver) = sync_channel(ATTEMPTS.len());
         let begin = clock.now();
         let mut asked = false;
         for (attempt, eighths) in ATTEMPTS.into_iter().enumerate() {
-            let lines = if attempt % 2 == 0 { [reading, spare] } else { [spare, reading] };
-            asked |= lines.iter().any(|line| ask_all(line, attempt > 0, &answers));
+            asked |= ask_all(&self.reading, attempt > 0, &answers);
             if !asked {
                 break;
             }
@@ -146,10 +149,6 @@ impl Link {
             }
         }
         Err(BulkError::Silent)
-    }
-
-    fn lines(&self) -> [&Line; 3] {
-        [&self.reading, &self.ordering, &self.spare]
     }
 
     /// Closes the connections on a thread of their own, and waits for it only shortly: a libvirt
@@ -168,9 +167,9 @@ impl Link {
 
 type Answers = SyncSender<Result<Bulk, BulkError>>;
 
-fn ask_all(line: &Line, retried: bool, answers: &Answers) -> bool {
+fn ask_all(crew: &Crew, retried: bool, answers: &Answers) -> bool {
     let answers = answers.clone();
-    line.start(0, move |wire| {
+    crew.start(0, move |wire| {
         let bulk = match all_records(wire, retried) {
             Ok(records) => Ok(Bulk { records, retried }),
             Err(e) if wire.connection.is_alive() => Err(BulkError::Failed(e.message().to_owned())),
@@ -222,5 +221,8 @@ const ATTEMPTS: [u32; 3] = [4, 6, 7];
 /// What to do where nobody listens.
 pub(super) const RUNNING: &str = "is libvirtd or virtqemud running, and the URI right? see: \
     systemctl status libvirtd virtqemud.socket";
+/// Threads, and connections, for reading and for ordering. libvirtd works on 20 calls at once.
+const READERS: usize = 6;
+const ORDERERS: usize = 6;
 const CLOSING: Duration = Duration::from_secs(1);
 const REPORT: &str = "agentd cannot work like this: see its log and the limits of its process";

@@ -1,7 +1,7 @@
 //! The adapter for libvirt: any local URI, `qemu:///system` by default.
 //!
-//! [`Libvirt`] answers the port. Below it: `session` keeps a `link` of three `line`s, each a
-//! connection with the threads that may hang on it; `scatter` asks many VMs side by side;
+//! [`Libvirt`] answers the port. Below it: `session` keeps a `link` of two `crew`s, threads that may
+//! hang and have a connection each; `scatter` asks many VMs side by side;
 //! `question` is what one VM is asked; `record` says what libvirt's figures mean and `reading`
 //! puts them together; `arming` has the balloon drivers report. Only `ffi` calls the C library.
 //!
@@ -9,9 +9,9 @@
 
 mod arming;
 mod backoff;
+mod crew;
 mod events;
 mod ffi;
-mod line;
 mod link;
 mod meminfo;
 mod question;
@@ -167,8 +167,13 @@ impl Libvirt {
         let Some(link) = self.session.link() else {
             return Vec::new();
         };
-        let desks = link.reading_desks();
-        let fates = scatter::scatter(&desks, &self.asked, questions, deadline, question::figures);
+        let fates = scatter::scatter(
+            link.reading_desk(),
+            &self.asked,
+            questions,
+            deadline,
+            question::figures,
+        );
         vms.into_iter().zip(fates).collect()
     }
 
@@ -246,8 +251,8 @@ impl Hypervisor for Libvirt {
             }
         };
         let work = orders.iter().map(|order| (order.vm, order.target)).collect();
-        let desks = link.ordering_desks();
-        let fates = scatter::scatter(&desks, &self.ordered, work, &deadline, question::order);
+        let fates =
+            scatter::scatter(link.ordering_desk(), &self.ordered, work, &deadline, question::order);
         let answers = fates.into_iter().map(|fate| match fate {
             Fate::Answered(answer) => answer,
             Fate::Unanswered | Fate::Taken => Answer::InDoubt,
@@ -263,5 +268,5 @@ impl Hypervisor for Libvirt {
 
 /// QEMU's balloon takes whole pages.
 const GRANULE: ByteCount = ByteCount::kib(4);
-/// Of the twelve calls that three lines have room for.
+/// Of the twelve threads that a link has.
 const MOST_PARKED: usize = 8;

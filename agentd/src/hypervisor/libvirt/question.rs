@@ -4,8 +4,8 @@ use agentd_core::{bytes::ByteCount, vm::VmId};
 use virt::error::{Error, ErrorNumber};
 
 use super::{
+    crew::Wire,
     ffi::{Control, Domain, is},
-    line::Wire,
     record::Figures,
 };
 use crate::hypervisor::Answer;

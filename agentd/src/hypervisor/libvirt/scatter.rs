@@ -12,7 +12,7 @@ use std::{
 
 use agentd_core::vm::VmId;
 
-use super::line::{Line, Wire, lock};
+use super::crew::{Crew, Wire, lock};
 use crate::clock::Clock;
 
 /// VMs with a question of one kind in flight.
@@ -74,13 +74,13 @@ impl Deadline {
     }
 }
 
-/// A place to ask: a line, and how many of its threads to leave free.
-pub(super) type Desk<'a> = (&'a Line, usize);
+/// A place to ask: a crew, and how many of its threads to leave free.
+pub(super) type Desk<'a> = (&'a Crew, usize);
 
-/// Asks `question` of each VM of `work`, on all free threads of `desks`, until the deadline. The
+/// Asks `question` of each VM of `work`, on all free threads of the desk, until the deadline. The
 /// fates come in the order of the work.
 pub(super) fn scatter<W, A>(
-    desks: &[Desk<'_>],
+    (crew, keep): Desk<'_>,
     in_flight: &InFlight,
     work: Vec<(VmId, W)>,
     deadline: &Deadline,
@@ -93,24 +93,20 @@ where
     let count = work.len();
     let queue: Queue<W> = Arc::new(Mutex::new(work.into_iter().enumerate().collect()));
     let (answers, receiver) = sync_channel(count);
-    let mut started = 0;
-    for (line, keep) in desks {
-        while started < count {
-            let (queue, in_flight, answers) = (queue.clone(), in_flight.clone(), answers.clone());
-            let run = move |wire: &Wire| {
-                while let Some((index, (vm, what))) = next(&queue) {
-                    let fate = match in_flight.enter(vm) {
-                        Some(_place) => Fate::Answered(question(wire, vm, &what)),
-                        None => Fate::Taken,
-                    };
-                    // Has room for every answer, and nobody may be waiting any more.
-                    let _ = answers.try_send((index, fate));
-                }
-            };
-            if !line.start(*keep, run) {
-                break;
+    for _ in 0..count {
+        let (queue, in_flight, answers) = (queue.clone(), in_flight.clone(), answers.clone());
+        let run = move |wire: &Wire| {
+            while let Some((index, (vm, what))) = next(&queue) {
+                let fate = match in_flight.enter(vm) {
+                    Some(_place) => Fate::Answered(question(wire, vm, &what)),
+                    None => Fate::Taken,
+                };
+                // Has room for every answer, and nobody may be waiting any more.
+                let _ = answers.try_send((index, fate));
             }
-            started += 1;
+        };
+        if !crew.start(keep, run) {
+            break;
         }
     }
     drop(answers);
@@ -159,9 +155,10 @@ mod tests {
 
     type Gate = Arc<Mutex<Receiver<()>>>;
 
-    fn line() -> Line {
+    fn crew() -> Crew {
         start_event_loop().expect("the event loop");
-        Line::new(Connection::open("test:///default").expect("a connection")).expect("threads")
+        let connect = |_| Connection::open("test:///default").expect("a connection");
+        Crew::new((0..4).map(connect).collect()).expect("threads")
     }
 
     fn vm(number: u8) -> VmId {
@@ -182,14 +179,14 @@ mod tests {
 
     #[test]
     fn a_hung_vm_delays_no_other_and_is_not_asked_twice() {
-        let (line, in_flight) = (line(), InFlight::default());
+        let (crew, in_flight) = (crew(), InFlight::default());
         let (release, gate) = sync_channel::<()>(0);
         let gate: Gate = Arc::new(Mutex::new(gate));
         let work = vec![(vm(1), None), (vm(2), Some(gate.clone())), (vm(3), None)];
-        let fates = scatter(&[(&line, 0)], &in_flight, work, &deadline(2_000), answer);
+        let fates = scatter((&crew, 0), &in_flight, work, &deadline(2_000), answer);
         assert_eq!(fates, [Fate::Answered(vm(1)), Fate::Unanswered, Fate::Answered(vm(3))]);
         let work = vec![(vm(2), None), (vm(1), None)];
-        let fates = scatter(&[(&line, 0)], &in_flight, work, &deadline(10_000), answer);
+        let fates = scatter((&crew, 0), &in_flight, work, &deadline(10_000), answer);
         assert_eq!(fates, [Fate::Taken, Fate::Answered(vm(1))]);
         assert_eq!(in_flight.vms(), BTreeSet::from([vm(2)]));
         drop(release);
@@ -197,21 +194,20 @@ mod tests {
 
     #[test]
     fn what_no_thread_had_time_for_is_never_asked() {
-        let (line, in_flight) = (line(), InFlight::default());
+        let (crew, in_flight) = (crew(), InFlight::default());
         let (release, gate) = sync_channel::<()>(0);
         let gate: Gate = Arc::new(Mutex::new(gate));
         let work = vec![(vm(1), Some(gate)), (vm(2), None)];
-        let fates = scatter(&[(&line, 3)], &in_flight, work, &deadline(100), answer);
+        let fates = scatter((&crew, 3), &in_flight, work, &deadline(100), answer);
         assert_eq!(fates, [Fate::Unanswered, Fate::NotAsked]);
-        let fates = scatter(&[(&line, 3)], &in_flight, vec![(vm(2), None)], &deadline(0), answer);
+        let fates = scatter((&crew, 3), &in_flight, vec![(vm(2), None)], &deadline(0), answer);
         assert_eq!(fates, [Fate::NotAsked]);
         drop(release);
     }
 
     #[test]
     fn nothing_to_ask_is_answered_at_once() {
-        let fates =
-            scatter(&[(&line(), 0)], &InFlight::default(), vec![], &deadline(10_000), answer);
+        let fates = scatter((&crew(), 0), &InFlight::default(), vec![], &deadline(10_000), answer);
         assert!(fates.is_empty());
     }
 }

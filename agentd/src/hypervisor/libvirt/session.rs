@@ -81,7 +81,8 @@ impl Session {
                 Err(self.unreachable(why.clone(), retry))
             }
             State::Opening { since, .. } => {
-                let timeout = self.clock.now().saturating_sub(*since);
+                let age = self.clock.now().saturating_sub(*since);
+                let timeout = Duration::from_millis(u64::try_from(age.as_millis()).unwrap_or(0));
                 Err(ReadError::Silent { uri: self.uri.clone(), timeout })
             }
         }

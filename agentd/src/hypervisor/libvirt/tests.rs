@@ -10,7 +10,7 @@ use std::{
 
 use agentd_core::sample::{Reported, RunState};
 
-use super::{line::lock, *};
+use super::{crew::lock, *};
 use crate::{
     clock::RealClock,
     hypervisor::contract::{Subject, hold},

@@ -1,8 +1,10 @@
-//! A [`Line`]: one connection to libvirt with the four threads that may call on it.
+//! A [`Crew`]: threads that call libvirt, each on a connection of its own.
 //!
-//! libvirt's calls block and cannot be cancelled. A call that hangs parks its thread and takes one
-//! of the line's four places until it returns; whoever asked for it does not wait for that.
-//! libvirtd serves five calls of a connection at once, so a fifth would stall the whole line.
+//! libvirt's calls block and cannot be cancelled. A call that hangs parks its thread, and its
+//! connection, until it returns; whoever asked for it does not wait for that.
+//!
+//! No connection ever carries two calls. Where threads share one, libvirt's client may overlook the
+//! answer to a call beside one that hangs, until the next keepalive (libvirt 9.0: four seconds).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +21,10 @@ use virt::error::Error;
 
 use super::ffi::{Connection, Domain};
 
-/// A connection and its threads.
+/// Connections with a thread each.
 #[derive(Debug)]
-pub(super) struct Line {
-    wire: Arc<Wire>,
+pub(super) struct Crew {
+    wires: Vec<Arc<Wire>>,
     jobs: Option<SyncSender<Job>>,
     /// Threads without a call.
     idle: Arc<AtomicUsize>,
@@ -31,15 +33,17 @@ pub(super) struct Line {
 
 type Job = Box<dyn FnOnce(&Wire) + Send>;
 
-impl Line {
-    /// Puts threads on an open connection.
-    pub(super) fn new(connection: Connection) -> Result<Self, String> {
-        let wire = Arc::new(Wire { domains: Mutex::default(), connection });
-        let (jobs, receiver) = sync_channel(CALLS);
+impl Crew {
+    /// Puts a thread on each of these open connections.
+    pub(super) fn new(connections: Vec<Connection>) -> Result<Self, String> {
+        let size = connections.len();
+        let (jobs, receiver) = sync_channel(size);
         let receiver = Arc::new(Mutex::new(receiver));
-        let idle = Arc::new(AtomicUsize::new(CALLS));
-        let mut threads = Vec::with_capacity(CALLS);
-        for _ in 0..CALLS {
+        let idle = Arc::new(AtomicUsize::new(size));
+        let wire = |connection| Arc::new(Wire { domains: Mutex::default(), connection });
+        let wires: Vec<_> = connections.into_iter().map(wire).collect();
+        let mut threads = Vec::with_capacity(size);
+        for wire in &wires {
             let (wire, receiver, idle) = (wire.clone(), receiver.clone(), idle.clone());
             let thread = thread::Builder::new()
                 .name("libvirt-call".to_owned())
@@ -47,12 +51,12 @@ impl Line {
                 .map_err(|e| format!("cannot start a thread for libvirt's calls: {e}"))?;
             threads.push(thread);
         }
-        Ok(Self { wire, jobs: Some(jobs), idle, threads })
+        Ok(Self { wires, jobs: Some(jobs), idle, threads })
     }
 
     /// Hands `job` to a thread, if more than `keep` of them have nothing to do.
     pub(super) fn start(&self, keep: usize, job: impl FnOnce(&Wire) + Send + 'static) -> bool {
-        // Only the thread that owns the line starts jobs, so nobody else takes the place seen here.
+        // Only the owner of the crew starts jobs, so nobody else takes the place seen here.
         if self.idle.load(Ordering::SeqCst) <= keep {
             return false;
         }
@@ -66,22 +70,19 @@ impl Line {
 
     /// Calls that have not returned.
     pub(super) fn calls(&self) -> usize {
-        CALLS.saturating_sub(self.idle.load(Ordering::SeqCst))
-    }
-
-    #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.wire.connection
+        self.wires.len().saturating_sub(self.idle.load(Ordering::SeqCst))
     }
 
     /// Frees the handles on all other VMs.
     pub(super) fn forget_all_but(&self, vms: &BTreeSet<VmId>) {
-        lock(&self.wire.domains).retain(|vm, _| vms.contains(vm));
+        for wire in &self.wires {
+            lock(&wire.domains).retain(|vm, _| vms.contains(vm));
+        }
     }
 }
 
-/// Closes the connection, unless a call hangs on it: then its thread does so when it returns.
-impl Drop for Line {
+/// Closes the connections, but for those that a call hangs on: their threads do so when it returns.
+impl Drop for Crew {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if self.calls() == 0 {
@@ -128,22 +129,20 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Calls in flight on one line: one less than libvirtd serves at once.
-pub(super) const CALLS: usize = 4;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hypervisor::libvirt::ffi::start_event_loop;
 
-    fn line() -> Line {
+    fn crew() -> Crew {
         start_event_loop().expect("the event loop");
-        Line::new(Connection::open("test:///default").expect("a connection")).expect("threads")
+        let connect = |_| Connection::open("test:///default").expect("a connection");
+        Crew::new((0..4).map(connect).collect()).expect("threads")
     }
 
     #[test]
     fn hung_calls_take_their_places_and_no_more() {
-        let line = line();
+        let crew = crew();
         let (release, gate) = sync_channel::<()>(0);
         let gate = Arc::new(Mutex::new(gate));
         let hang = || {
@@ -152,14 +151,14 @@ mod tests {
                 let _ = lock(&gate).recv();
             }
         };
-        assert!(line.start(0, hang()) && line.start(0, hang()) && line.start(0, hang()));
-        assert!(!line.start(1, |_| ()), "the last place is kept");
-        assert!(line.start(0, hang()));
-        assert!(!line.start(0, |_| ()));
-        assert_eq!(line.calls(), CALLS);
+        assert!(crew.start(0, hang()) && crew.start(0, hang()) && crew.start(0, hang()));
+        assert!(!crew.start(1, |_| ()), "the last place is kept");
+        assert!(crew.start(0, hang()));
+        assert!(!crew.start(0, |_| ()));
+        assert_eq!(crew.calls(), 4);
         drop(release);
         let (done, wait) = sync_channel(1);
-        while !line.start(0, {
+        while !crew.start(0, {
             let done = done.clone();
             move |_| {
                 let _ = done.send(());
@@ -171,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_line_with_a_hung_call_does_not_wait_for_it() {
-        let line = line();
+    fn dropping_a_crew_with_a_hung_call_does_not_wait_for_it() {
+        let crew = crew();
         let (release, gate) = sync_channel::<()>(0);
         let (closed, wait) = sync_channel(1);
-        assert!(line.start(0, move |_| {
+        assert!(crew.start(0, move |_| {
             let _ = gate.recv();
             let _ = closed.send(());
         }));
-        drop(line);
+        drop(crew);
         drop(release);
         assert_eq!(wait.recv(), Ok(()));
     }
