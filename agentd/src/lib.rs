@@ -14,4 +14,5 @@ pub mod hypervisor;
 pub mod publish;
 pub mod record;
 pub mod simulate;
+pub mod store;
 pub mod tick;

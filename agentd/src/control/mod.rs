@@ -1,12 +1,34 @@
 //! The operator's will: the policy and the mode in force, and how they are changed.
+//!
+//! ```text
+//! server --ask--> Control --job--> Keeper --> Storage      durable, then
+//! tick <--in_force, gate-- Shared <--swap-- Keeper         in force, then
+//!                                           Keeper --> Audience   told
+//! ```
+//!
+//! Changes are made one after the other on the keeper's thread, so that a slow disk delays their
+//! callers and nobody else. A pause alone takes effect before it is written.
 
+mod desk;
+mod fields;
 mod gate;
+mod keeper;
+mod storage;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use agentd_core::policy::Policy;
+use agentd_core::policy::{Fault, Policy};
 
+use crate::{event::Event, publish::Position};
+
+pub use desk::{Control, PATIENCE, Parts, StartError};
+pub use fields::{changes, warnings};
 pub use gate::{Gate, Pass};
+pub use storage::{Saved, SavedMode, Storage, StorageError};
 
 /// What agentd does with its decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,3 +89,136 @@ pub struct InForce {
     /// The policy.
     pub policy: Arc<Revision>,
 }
+
+/// A change of the policy that somebody asks for.
+pub struct PolicyEdit {
+    /// Makes the new policy of the one in force.
+    pub edit: EditFn,
+    /// Etag that the change is based on; `None` for whatever is in force.
+    pub etag: Option<String>,
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+    /// Make it a trial: go back after this unless it is confirmed.
+    pub revert_after: Option<Duration>,
+    /// Who asks.
+    pub actor: Actor,
+    /// Why, as they say.
+    pub reason: String,
+}
+
+/// Makes a new policy of an old one.
+pub type EditFn = Box<dyn FnOnce(&Policy) -> Result<Policy, Vec<Fault>> + Send>;
+
+/// What became of a change of the policy.
+#[derive(Clone, Debug)]
+pub struct PolicySet {
+    /// The policy after it; with `validate_only` what it would be.
+    pub revision: Arc<Revision>,
+    /// What changed; empty where the policy already was so.
+    pub changes: Vec<FieldChange>,
+    /// What makes sense but was hardly meant.
+    pub warnings: Vec<String>,
+    /// Its place in the log; `None` where nothing changed or the log was too slow to say.
+    pub position: Option<Position>,
+}
+
+/// What became of a change of the mode.
+#[derive(Clone, Debug)]
+pub struct ModeSet {
+    /// Mode before.
+    pub before: Mode,
+    /// Mode in force. Not the one asked for where somebody paused at the same time.
+    pub after: Mode,
+    /// False when a restart would forget it. Only a pause is accepted so.
+    pub durable: bool,
+    /// Its place in the log; `None` where nothing changed or the log was too slow to say.
+    pub position: Option<Position>,
+}
+
+/// Why a change was refused. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Values make no sense.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Fault>),
+    /// It was based on another revision.
+    #[error("the policy has changed since it was read; its etag is now \"{current_etag}\"")]
+    Conflict {
+        /// The etag in force.
+        current_etag: String,
+    },
+    /// The policy in force is no trial.
+    #[error("the policy in force is no trial: there is nothing to confirm")]
+    NothingToConfirm,
+    /// There is no such revision, or it is no longer kept.
+    #[error("there is no revision {0} of the policy, or it is no longer kept")]
+    UnknownRevision(u64),
+    /// It could not be written, or its history could not be read.
+    #[error("{0}")]
+    NotDurable(String),
+}
+
+/// Whoever is told of what the control does.
+pub trait Audience: Debug + Send {
+    /// Puts an event into the log; its position, unless that takes longer than a few seconds.
+    fn announce(&self, event: Event) -> Option<Position>;
+
+    /// Says that something is wrong: its name, and what it is and what to do.
+    fn raise(&self, condition: &'static str, message: String);
+
+    /// Says that something is right again.
+    fn clear(&self, condition: &'static str);
+}
+
+/// What holds until somebody sets something else.
+#[derive(Clone, Debug, Default)]
+pub struct Base {
+    /// The mode until one is set.
+    pub mode: Mode,
+    /// The policy of the config file.
+    pub policy: Policy,
+}
+
+impl Mode {
+    /// Its name in files and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Observe => "observe",
+            Self::Paused => "paused",
+        }
+    }
+
+    /// The mode with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Active, Self::Observe, Self::Paused].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+impl Debug for PolicyEdit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyEdit")
+            .field("etag", &self.etag)
+            .field("validate_only", &self.validate_only)
+            .field("revert_after", &self.revert_after)
+            .field("actor", &self.actor)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Raised after what was kept could not be read any more, until somebody sets a mode.
+pub const STATE_LOST: &str = "STATE_LOST";
+/// Raised while a pause is in force that a restart would forget.
+pub const PAUSE_NOT_DURABLE: &str = "PAUSE_NOT_DURABLE";
+/// Raised while the policy in force is one that a restart would have to make up again.
+pub const POLICY_NOT_DURABLE: &str = "POLICY_NOT_DURABLE";
+/// Raised while the config file holds a policy that a live one keeps out of force.
+pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
+
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod tests;

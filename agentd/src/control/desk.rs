@@ -1,0 +1,322 @@
+//! [`Control`]: what everybody else sees of the control: what is in force, and how to ask for
+//! something else.
+//!
+//! It hands requests to the keeper's thread and waits for the answer, but not for ever: a caller
+//! who has lost patience takes the request back, so that what was refused is never done later.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    Actor, Audience, Base, ControlError, Gate, InForce, Mode, ModeSet, PolicyEdit, PolicySet,
+    Revision, SavedMode, Storage, StorageError,
+    keeper::{Keeper, Revert},
+};
+use crate::clock::Clock;
+
+/// The policy and the mode in force.
+///
+/// Its methods that change something block until the change is durable, in force and announced, or
+/// refused. Ends its thread when closed or dropped.
+pub struct Control {
+    shared: Arc<Shared>,
+    jobs: SyncSender<Job>,
+    patience: Duration,
+    /// Nothing comes through; it closes when the thread ends.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// What a control is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where the operator's will is kept.
+    pub storage: Box<dyn Storage>,
+    /// What holds until somebody sets something else.
+    pub base: Base,
+    /// Time, for trials.
+    pub clock: Arc<dyn Clock>,
+    /// Whoever is told.
+    pub audience: Box<dyn Audience>,
+    /// How long a caller waits for the disk.
+    pub patience: Duration,
+}
+
+/// Why a control could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What was kept cannot be read.
+    #[error("cannot read the policy and the mode: {0}")]
+    Storage(#[from] StorageError),
+    /// The system gives no thread.
+    #[error("cannot start the control's thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl Control {
+    /// Takes up what was kept, or the base where nothing was, and starts the keeper's thread. A
+    /// trial that ran out while agentd was away is over when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Fails when what was kept cannot be read. Not when nothing can be written.
+    pub fn start(parts: Parts) -> Result<Self, StartError> {
+        let patience = parts.patience;
+        let keeper = Keeper::begin(parts)?;
+        let shared = Arc::clone(keeper.shared());
+        let (jobs, inbox) = mpsc::sync_channel(QUEUE);
+        let (running, ended) = mpsc::sync_channel(0);
+        thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let _running = running;
+            keeper.run(&inbox);
+        })?;
+        Ok(Self { shared, jobs, patience, ended: Mutex::new(ended) })
+    }
+
+    /// What is in force now. Never waits.
+    #[must_use]
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.shared.in_force.load_full()
+    }
+
+    /// What every order has to pass.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// Changes the mode. When it returns, no order starts against it.
+    ///
+    /// A pause takes effect before it is written, and also where it cannot be.
+    ///
+    /// # Errors
+    ///
+    /// Refused when it cannot be made durable, unless it is a pause.
+    pub fn set_mode(
+        &self,
+        mode: Mode,
+        actor: Actor,
+        reason: String,
+    ) -> Result<ModeSet, ControlError> {
+        let wanted = SavedMode { mode, actor, reason };
+        if mode != Mode::Paused {
+            let seen = self.shared.pauses();
+            return self.ask(move |keeper, claim| keeper.set_mode(wanted, seen, claim));
+        }
+        let before = self.shared.pause(wanted.clone());
+        let saved = self.ask(move |keeper, _| Ok(keeper.pause(before, wanted)));
+        let unsaved = ModeSet { before, after: mode, durable: false, position: None };
+        Ok(saved.unwrap_or(unsaved))
+    }
+
+    /// Changes the policy, in force from the next tick on.
+    ///
+    /// # Errors
+    ///
+    /// Refused when it makes no sense, is based on another revision, or cannot be made durable.
+    pub fn update(&self, edit: PolicyEdit) -> Result<PolicySet, ControlError> {
+        self.ask(move |keeper, claim| keeper.update(edit, claim))
+    }
+
+    /// Makes the trial with this etag stay.
+    ///
+    /// # Errors
+    ///
+    /// Refused when another revision is in force, when it is no trial, or when it cannot be made
+    /// durable.
+    pub fn confirm(&self, etag: String, actor: Actor) -> Result<Arc<Revision>, ControlError> {
+        self.ask(move |keeper, claim| keeper.confirm(&etag, &actor, claim))
+    }
+
+    /// Makes the policy of an earlier revision the one in force, as a new revision. `None` is the
+    /// one before the one in force.
+    ///
+    /// # Errors
+    ///
+    /// Refused when there is no such revision, when another one than that of the etag is in force,
+    /// or when it cannot be made durable.
+    pub fn revert(
+        &self,
+        revision: Option<u64>,
+        etag: Option<String>,
+        actor: Actor,
+        reason: String,
+    ) -> Result<PolicySet, ControlError> {
+        let revert = Revert { to: revision, etag, actor, reason };
+        self.ask(move |keeper, claim| keeper.revert(revert, claim))
+    }
+
+    /// Revisions with numbers below `before`, or the newest; newest first, at most 100.
+    ///
+    /// # Errors
+    ///
+    /// Fails when they cannot be read.
+    pub fn revisions(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Revision>>, ControlError> {
+        self.ask(move |keeper, _| keeper.revisions(before, limit))
+    }
+
+    /// Ends a trial that has run out, now rather than when the keeper looks by itself.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the keeper is stuck.
+    pub fn expire(&self) -> Result<(), ControlError> {
+        self.ask(|_, _| Ok(()))
+    }
+
+    /// Ends the thread. False when it is stuck.
+    pub fn close(&self) -> bool {
+        // Where there is no room the thread is stuck, and the wait below says so.
+        let _ = self.jobs.try_send(Box::new(Keeper::stop));
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Keeper, &Claim) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let claim = Arc::new(Claim::default());
+        let theirs = Arc::clone(&claim);
+        let job: Job = Box::new(move |keeper| {
+            // The caller may have lost patience.
+            let _ = reply.try_send(work(keeper, &theirs));
+        });
+        if self.jobs.try_send(job).is_err() {
+            return Err(stuck(self.patience));
+        }
+        match answer.recv_timeout(self.patience) {
+            Ok(result) => result,
+            Err(_) if claim.give_up() => Err(stuck(self.patience)),
+            // It is done and only the answer is missing.
+            Err(_) => answer.recv().unwrap_or_else(|_| Err(stuck(self.patience))),
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("in_force", &self.in_force()).finish_non_exhaustive()
+    }
+}
+
+/// What the keeper changes and everybody reads.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) in_force: ArcSwap<InForce>,
+    pub(super) gate: Gate,
+    pauses: Mutex<Pauses>,
+}
+
+/// Pauses so far. They jump the queue, so a change of the mode that was asked for before has to see
+/// that it is outdated.
+#[derive(Debug, Default)]
+struct Pauses {
+    count: u64,
+    last: Option<SavedMode>,
+}
+
+impl Shared {
+    pub(super) fn new(in_force: InForce) -> Self {
+        let gate = Gate::new(in_force.mode);
+        Self { in_force: ArcSwap::from_pointee(in_force), gate, pauses: Mutex::default() }
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.in_force.load().mode
+    }
+
+    /// Pauses at once and returns the mode before.
+    fn pause(&self, wanted: SavedMode) -> Mode {
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        pauses.count = pauses.count.saturating_add(1);
+        pauses.last = Some(wanted);
+        let before = self.mode();
+        self.gate.set(Mode::Paused);
+        self.show(Mode::Paused);
+        before
+    }
+
+    /// Who paused last, where that was since the start.
+    pub(super) fn last_pause(&self) -> Option<SavedMode> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+
+    fn pauses(&self) -> u64 {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// Enters a mode unless somebody has paused since `seen`.
+    pub(super) fn enter(&self, mode: Mode, seen: u64) -> bool {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        if pauses.count != seen {
+            return false;
+        }
+        self.show(mode);
+        self.gate.set(mode);
+        true
+    }
+
+    fn show(&self, mode: Mode) {
+        self.in_force.rcu(|now| InForce { mode, policy: Arc::clone(&now.policy) });
+    }
+
+    pub(super) fn put(&self, policy: &Arc<Revision>) {
+        self.in_force.rcu(|now| InForce { mode: now.mode, policy: Arc::clone(policy) });
+    }
+}
+
+/// Whose word counts when a caller loses patience: the keeper takes the claim right after the
+/// change is durable; a caller who gives up before that has the change taken back.
+#[derive(Debug, Default)]
+pub(super) struct Claim(AtomicU8);
+
+impl Claim {
+    pub(super) fn take(&self) -> bool {
+        self.settle(TAKEN)
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == GIVEN_UP
+    }
+
+    fn give_up(&self) -> bool {
+        self.settle(GIVEN_UP)
+    }
+
+    fn settle(&self, to: u8) -> bool {
+        self.0.compare_exchange(OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+/// What the keeper's thread is given to do.
+pub(super) type Job = Box<dyn FnOnce(&mut Keeper) + Send>;
+
+pub(super) fn stuck(patience: Duration) -> ControlError {
+    ControlError::NotDurable(format!(
+        "the disk under the state directory has not answered within {patience:?}; nothing was \
+         changed"
+    ))
+}
+
+/// How long a caller waits for the disk, unless told otherwise: well below the deadlines of RPCs.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+const OPEN: u8 = 0;
+const TAKEN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+/// More changes than this do not wait for a disk at the same time.
+const QUEUE: usize = 32;

@@ -1,0 +1,223 @@
+//! A policy as a list of fields with the paths of the wire's field mask: to tell two policies
+//! apart, to name one by its content, and to find values that make sense but hardly were meant.
+
+use std::collections::BTreeMap;
+
+use agentd_core::{
+    bytes::ByteCount,
+    policy::{Policy, VmKey},
+};
+
+use super::FieldChange;
+
+/// Every field in which the two differ, in the order of their paths.
+#[must_use]
+pub fn changes(old: &Policy, new: &Policy) -> Vec<FieldChange> {
+    let (old, new) = (fields(old), fields(new));
+    let mut paths: Vec<&String> = old.keys().chain(new.keys()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let word = |fields: &BTreeMap<String, Value>, path| {
+        fields.get(path).map_or_else(|| UNSET.to_owned(), Value::word)
+    };
+    paths
+        .into_iter()
+        .filter(|path| old.get(*path) != new.get(*path))
+        .map(|path| FieldChange {
+            path: path.clone(),
+            old: word(&old, path),
+            new: word(&new, path),
+        })
+        .collect()
+}
+
+/// A hash of all that the policy says: 64 bit FNV-1a, the same on every machine. It tells policies
+/// apart that nobody made to collide, which is all that an etag is asked for.
+pub(super) fn digest(policy: &Policy, salt: u128) -> u64 {
+    let mut text = format!("{salt}\n");
+    for (path, value) in fields(policy) {
+        text.push_str(&format!("{}:{path}={value:?}\n", path.len()));
+    }
+    text.bytes().fold(FNV_START, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+}
+
+/// What makes sense but was hardly meant. For people.
+#[must_use]
+pub fn warnings(policy: &Policy) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let reserve = policy.host_reserve;
+    if reserve < SMALL_RESERVE {
+        warnings.push(format!(
+            "host_reserve_bytes = {reserve}: with less than {SMALL_RESERVE} left, the host itself \
+             may run out of memory before agentd can act"
+        ));
+    }
+    if let Some(limit) = policy.pool_limit.filter(|limit| *limit < SMALL_POOL) {
+        warnings.push(format!(
+            "pool_limit_bytes = {limit}: this is for all VMs together, and less than one needs"
+        ));
+    }
+    let two = &policy.two_pointer;
+    if two.spare_above < SMALL_SPARE {
+        warnings.push(format!(
+            "two_pointer.spare_above_bytes = {}: a VM left with less than {SMALL_SPARE} unused \
+             swaps or kills programs at the next burst",
+            two.spare_above
+        ));
+    }
+    if two.step > LARGE_STEP {
+        warnings.push(format!(
+            "two_pointer.step_bytes = {}: few VMs give more than {LARGE_STEP} within one tick",
+            two.step
+        ));
+    }
+    let idle = policy
+        .vms
+        .iter()
+        .filter(|(_, vm)| vm.pinned == Some(true) && (vm.min.is_some() || vm.max.is_some()));
+    warnings.extend(idle.take(MOST_WARNINGS).map(|(key, _)| {
+        let path = path_of(key);
+        format!("{path}.pinned = true: the VM is left alone, so its min and max have no effect")
+    }));
+    warnings
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Amount(ByteCount),
+    Truth(bool),
+    Name(&'static str),
+    /// A VM that is named and excepts nothing.
+    Empty,
+}
+
+impl Value {
+    fn word(&self) -> String {
+        match self {
+            Self::Amount(amount) => amount.to_string(),
+            Self::Truth(truth) => truth.to_string(),
+            Self::Name(name) => (*name).to_owned(),
+            Self::Empty => "no exception".to_owned(),
+        }
+    }
+}
+
+fn fields(policy: &Policy) -> BTreeMap<String, Value> {
+    let Policy { algorithm, host_reserve, pool_limit, floor, shrink_step, two_pointer, vms } =
+        policy;
+    let amount = |path: &str, amount: &ByteCount| (path.to_owned(), Value::Amount(*amount));
+    let mut all = BTreeMap::from([
+        ("algorithm".to_owned(), Value::Name(algorithm.name())),
+        amount("host_reserve_bytes", host_reserve),
+        amount("floor_bytes", floor),
+        amount("shrink_step_bytes", shrink_step),
+        amount("two_pointer.need_below_bytes", &two_pointer.need_below),
+        amount("two_pointer.spare_above_bytes", &two_pointer.spare_above),
+        amount("two_pointer.step_bytes", &two_pointer.step),
+    ]);
+    all.extend(pool_limit.map(|limit| amount("pool_limit_bytes", &limit)));
+    for (key, vm) in vms {
+        let path = path_of(key);
+        let before = all.len();
+        all.extend(vm.min.map(|min| amount(&format!("{path}.min_bytes"), &min)));
+        all.extend(vm.max.map(|max| amount(&format!("{path}.max_bytes"), &max)));
+        all.extend(vm.pinned.map(|pinned| (format!("{path}.pinned"), Value::Truth(pinned))));
+        if all.len() == before {
+            all.insert(path, Value::Empty);
+        }
+    }
+    all
+}
+
+/// "vms.NAME", quoted as in a field mask where the name needs it.
+fn path_of(key: &VmKey) -> String {
+    let name = key.to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.chars().all(plain) { format!("vms.{name}") } else { format!("vms.`{name}`") }
+}
+
+const UNSET: &str = "unset";
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+/// What the algorithm was published with; a kernel with less starts to swap and to kill.
+const SMALL_RESERVE: ByteCount = ByteCount::mib(200);
+const SMALL_POOL: ByteCount = ByteCount::mib(64);
+/// About what a small Linux keeps free for itself (its watermarks and per-CPU lists).
+const SMALL_SPARE: ByteCount = ByteCount::mib(32);
+/// A balloon was measured to give 1 to 2 GiB a second.
+const LARGE_STEP: ByteCount = ByteCount::gib(1);
+/// Nobody reads more of the same.
+const MOST_WARNINGS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use agentd_core::policy::VmPolicy;
+
+    use super::*;
+
+    fn with_vm(name: &str, vm: VmPolicy) -> Policy {
+        Policy { vms: BTreeMap::from([(name.into(), vm)]), ..Policy::default() }
+    }
+
+    #[test]
+    fn changes_are_named_as_in_a_field_mask() {
+        let old = Policy::default();
+        let vm = VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true) };
+        let mut new = with_vm("web 1", vm);
+        new.pool_limit = Some(ByteCount::gib(8));
+        new.two_pointer.step = ByteCount::mib(60);
+        let changes = changes(&old, &new);
+        let lines: Vec<String> =
+            changes.iter().map(|c| format!("{} {} -> {}", c.path, c.old, c.new)).collect();
+        assert_eq!(
+            lines,
+            [
+                "pool_limit_bytes unset -> 8 GiB",
+                "two_pointer.step_bytes 50 MiB -> 60 MiB",
+                "vms.`web 1`.min_bytes unset -> 1 GiB",
+                "vms.`web 1`.pinned unset -> true",
+            ]
+        );
+    }
+
+    #[test]
+    fn equal_policies_have_no_changes_and_equal_digests() {
+        let policy = with_vm("db1", VmPolicy::default());
+        assert_eq!(changes(&policy, &policy.clone()), []);
+        assert_eq!(digest(&policy, 7), digest(&policy.clone(), 7));
+    }
+
+    #[test]
+    fn every_difference_shows_in_changes_and_digest() {
+        let base = Policy::default();
+        let mut others = vec![with_vm("db1", VmPolicy::default())];
+        let mut vary = |change: fn(&mut Policy)| {
+            let mut policy = base.clone();
+            change(&mut policy);
+            others.push(policy);
+        };
+        vary(|p| p.host_reserve = ByteCount::mib(201));
+        vary(|p| p.pool_limit = Some(ByteCount::gib(1)));
+        vary(|p| p.floor = ByteCount::mib(65));
+        vary(|p| p.shrink_step = ByteCount::mib(65));
+        vary(|p| p.two_pointer.need_below = ByteCount::mib(201));
+        vary(|p| p.two_pointer.spare_above = ByteCount::mib(99));
+        vary(|p| p.two_pointer.step = ByteCount::mib(51));
+        for other in others {
+            assert_eq!(changes(&base, &other).len(), 1, "{other:?}");
+            assert_ne!(digest(&base, 0), digest(&other, 0), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn warns_of_what_was_hardly_meant() {
+        assert_eq!(warnings(&Policy::default()), Vec::<String>::new());
+        let vm = VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true) };
+        let mut policy = with_vm("db1", vm);
+        policy.host_reserve = ByteCount::mib(100);
+        let warnings = warnings(&policy);
+        assert!(warnings[0].starts_with("host_reserve_bytes = 100 MiB"), "{warnings:?}");
+        assert!(warnings[1].starts_with("vms.db1.pinned = true"), "{warnings:?}");
+        assert_eq!(warnings.len(), 2);
+    }
+}

@@ -1,0 +1,529 @@
+//! [`Keeper`]: makes the changes, one after the other on its own thread.
+//!
+//! Each change is written, then in force, then announced. Trials run out here too: the policy
+//! matters to ticks alone, but whoever asks between two of them shall not see one that is over.
+//! What is in force without being on disk, a pause or the end of a trial, is written as soon as
+//! the disk takes it.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, SystemTime},
+};
+
+use agentd_core::policy::{Fault, Policy};
+
+use super::{
+    Actor, Audience, Base, ControlError, InForce, Mode, ModeSet, PAUSE_NOT_DURABLE,
+    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
+    SavedMode, Storage, StorageError, changes,
+    desk::{Claim, Job, Parts, Shared, stuck},
+    fields::{digest, warnings},
+};
+use crate::{
+    clock::Clock,
+    event::{Event, ModeChange, PolicyChange},
+    publish::Position,
+};
+
+#[derive(Debug)]
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    storage: Box<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    audience: Box<dyn Audience>,
+    patience: Duration,
+    base: Base,
+    /// The file's policy when it was last in force.
+    file_policy: Option<Policy>,
+    /// The mode on disk.
+    saved_mode: Option<SavedMode>,
+    trial: Option<Trial>,
+    /// A revision that is in force and not on disk.
+    unsaved: Option<Arc<Revision>>,
+    /// When to try again to write what is not on disk.
+    retry_at: Duration,
+    stopped: bool,
+}
+
+/// A policy that goes away unless it is confirmed.
+#[derive(Clone, Debug)]
+struct Trial {
+    /// When, monotonic.
+    ends: Duration,
+    /// The revision that it goes back to.
+    falls_back_to: u64,
+    /// That revision's policy.
+    fallback: Policy,
+}
+
+/// What is asked for with [`Keeper::revert`].
+#[derive(Debug)]
+pub(super) struct Revert {
+    pub(super) to: Option<u64>,
+    pub(super) etag: Option<String>,
+    pub(super) actor: Actor,
+    pub(super) reason: String,
+}
+
+impl Keeper {
+    /// Takes up what was kept, or the base where nothing was.
+    pub(super) fn begin(parts: Parts) -> Result<Self, StorageError> {
+        let Parts { mut storage, base, clock, audience, patience } = parts;
+        let saved = storage.load()?;
+        let mode = saved.mode.as_ref().map_or(base.mode, |saved| saved.mode);
+        let from_file = |number| file_revision(&base.policy, number, clock.wall());
+        let (policy, is_new) = match saved.newest {
+            None => (from_file(1), true),
+            Some(newest) if newest.actor.id == FILE && newest.policy != base.policy => {
+                (from_file(newest.number.saturating_add(1)), true)
+            }
+            Some(newest) => (newest, false),
+        };
+        let policy = Arc::new(policy);
+        let in_force = InForce { mode, policy: Arc::clone(&policy) };
+        let mut keeper = Self {
+            shared: Arc::new(Shared::new(in_force)),
+            storage,
+            clock,
+            audience,
+            patience,
+            base,
+            file_policy: saved.file_policy,
+            saved_mode: saved.mode,
+            trial: None,
+            unsaved: is_new.then_some(policy),
+            retry_at: Duration::ZERO,
+            stopped: false,
+        };
+        if let Some(lost) = saved.lost {
+            tracing::error!("{lost}");
+            keeper.audience.raise(STATE_LOST, lost);
+        }
+        if keeper.unsaved.is_some() {
+            keeper.file_policy = Some(keeper.base.policy.clone());
+        }
+        keeper.take_up_trial(saved.falls_back_to)?;
+        keeper.catch_up();
+        keeper.note_file();
+        Ok(keeper)
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Works until it is stopped or nobody is left to give it work.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while !self.stopped {
+            let job = jobs.recv_timeout(self.next_look());
+            if matches!(job, Err(RecvTimeoutError::Disconnected)) {
+                return;
+            }
+            // What has run out is over before anybody is served.
+            self.catch_up();
+            if let Ok(job) = job {
+                job(&mut self);
+            }
+        }
+    }
+
+    pub(super) const fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Changes the mode, unless somebody has paused since `seen`.
+    pub(super) fn set_mode(
+        &mut self,
+        wanted: SavedMode,
+        seen: u64,
+        claim: &Claim,
+    ) -> Result<ModeSet, ControlError> {
+        let (before, mode) = (self.shared.mode(), wanted.mode);
+        let is_saved = self.saved_mode.as_ref().is_some_and(|saved| saved.mode == mode);
+        if before == mode && is_saved {
+            return Ok(ModeSet { before, after: mode, durable: true, position: None });
+        }
+        self.still_wanted(claim)?;
+        self.storage.save_mode(&wanted).map_err(not_durable)?;
+        if !claim.take() {
+            self.take_back_mode(before);
+            return Err(stuck(self.patience));
+        }
+        self.saved_mode = Some(wanted.clone());
+        self.audience.clear(STATE_LOST);
+        let entered = self.shared.enter(mode, seen);
+        let is_change = entered && before != mode;
+        let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
+        Ok(ModeSet { before, after: self.shared.mode(), durable: true, position })
+    }
+
+    /// Writes and announces a pause that is in force already.
+    pub(super) fn pause(&mut self, before: Mode, wanted: SavedMode) -> ModeSet {
+        let durable = self.is_pause_saved() || self.save_pause(&wanted);
+        let is_change = before != Mode::Paused;
+        let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
+        ModeSet { before, after: Mode::Paused, durable, position }
+    }
+
+    /// Changes the policy.
+    pub(super) fn update(
+        &mut self,
+        edit: PolicyEdit,
+        claim: &Claim,
+    ) -> Result<PolicySet, ControlError> {
+        let current = self.current();
+        self.expect(edit.etag.as_deref())?;
+        let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
+        let mut faults = policy.validate();
+        faults.extend(edit.revert_after.and_then(bad_trial));
+        if !faults.is_empty() {
+            return Err(ControlError::Invalid(faults));
+        }
+        let trial = edit.revert_after.map(|after| self.trial_of(&current, after));
+        let mut revision = self.next(policy, edit.actor, edit.reason);
+        // A time that the calendar cannot hold never comes; the range above is far from it.
+        revision.revert_at = edit.revert_after.and_then(|t| self.clock.wall().checked_add(t));
+        if edit.validate_only {
+            return Ok(self.would_be(revision));
+        }
+        self.replace(revision, trial, claim)
+    }
+
+    /// Makes a trial stay.
+    pub(super) fn confirm(
+        &mut self,
+        etag: &str,
+        actor: &Actor,
+        claim: &Claim,
+    ) -> Result<Arc<Revision>, ControlError> {
+        self.expect(Some(etag))?;
+        let Some(trial) = self.trial.clone() else {
+            return Err(ControlError::NothingToConfirm);
+        };
+        self.still_wanted(claim)?;
+        let current = self.current();
+        let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
+        self.storage.confirm(&kept).map_err(not_durable)?;
+        if !claim.take() {
+            let back = self.storage.save_revision(&current, Some(trial.falls_back_to));
+            log_failure("take a confirmation back", back);
+            return Err(stuck(self.patience));
+        }
+        self.trial = None;
+        self.shared.put(&kept);
+        tracing::info!(actor = actor.id, revision = kept.number, "trial policy confirmed");
+        let reason = "confirmed".to_owned();
+        let told = Revision { actor: actor.clone(), reason, ..Revision::clone(&kept) };
+        let change = PolicyChange { revision: Arc::new(told), changes: Vec::new() };
+        self.audience.announce(Event::Policy(change));
+        Ok(kept)
+    }
+
+    /// Makes an earlier revision's policy the one in force.
+    pub(super) fn revert(
+        &mut self,
+        revert: Revert,
+        claim: &Claim,
+    ) -> Result<PolicySet, ControlError> {
+        self.expect(revert.etag.as_deref())?;
+        let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
+        let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
+        let revision = self.next(earlier.policy, revert.actor, revert.reason);
+        self.replace(revision, None, claim)
+    }
+
+    /// A page of revisions.
+    pub(super) fn revisions(
+        &mut self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Revision>>, ControlError> {
+        let before = before.unwrap_or(u64::MAX);
+        let page = self.storage.revisions(before, limit.min(PAGE)).map_err(unreadable)?;
+        Ok(page.into_iter().map(Arc::new).collect())
+    }
+
+    fn current(&self) -> Arc<Revision> {
+        Arc::clone(&self.shared.in_force.load().policy)
+    }
+
+    fn expect(&self, etag: Option<&str>) -> Result<(), ControlError> {
+        let current_etag = self.current().etag.clone();
+        if etag.is_some_and(|etag| etag != current_etag) {
+            return Err(ControlError::Conflict { current_etag });
+        }
+        Ok(())
+    }
+
+    fn still_wanted(&self, claim: &Claim) -> Result<(), ControlError> {
+        if claim.is_given_up() { Err(stuck(self.patience)) } else { Ok(()) }
+    }
+
+    fn find(&mut self, number: u64) -> Result<Option<Revision>, ControlError> {
+        let below = number.saturating_add(1);
+        let found = self.storage.revisions(below, 1).map_err(unreadable)?;
+        Ok(found.into_iter().find(|revision| revision.number == number))
+    }
+
+    fn next(&self, policy: Policy, actor: Actor, reason: String) -> Revision {
+        let number = self.current().number.saturating_add(1);
+        revision(number, policy, actor, reason)
+    }
+
+    /// Back to where a trial of `current` began, so that trials in a row end together.
+    fn trial_of(&self, current: &Revision, after: Duration) -> Trial {
+        let ends = self.clock.now().saturating_add(after);
+        match &self.trial {
+            Some(trial) => Trial { ends, ..trial.clone() },
+            None => Trial { ends, falls_back_to: current.number, fallback: current.policy.clone() },
+        }
+    }
+
+    fn would_be(&self, revision: Revision) -> PolicySet {
+        let changes = changes(&self.current().policy, &revision.policy);
+        let warnings = self.warnings(&revision);
+        let revision = if changes.is_empty() { self.current() } else { Arc::new(revision) };
+        PolicySet { revision, changes, warnings, position: None }
+    }
+
+    fn warnings(&self, revision: &Revision) -> Vec<String> {
+        let mut warnings = warnings(&revision.policy);
+        if self.trial.is_some() && revision.revert_at.is_none() {
+            let trial = self.current().number;
+            warnings.push(format!("revision {trial} was a trial: this change keeps what it holds"));
+        }
+        warnings
+    }
+
+    /// Makes a revision the one in force, unless it says nothing new.
+    fn replace(
+        &mut self,
+        revision: Revision,
+        trial: Option<Trial>,
+        claim: &Claim,
+    ) -> Result<PolicySet, ControlError> {
+        let mut set = self.would_be(revision);
+        if set.changes.is_empty() {
+            return Ok(set);
+        }
+        self.still_wanted(claim)?;
+        self.save_unsaved().map_err(not_durable)?;
+        let falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
+        self.storage.save_revision(&set.revision, falls_back_to).map_err(not_durable)?;
+        if !claim.take() {
+            log_failure("take a policy back", self.storage.forget(set.revision.number));
+            return Err(stuck(self.patience));
+        }
+        self.trial = trial;
+        set.position = self.put(&set.revision, set.changes.clone());
+        Ok(set)
+    }
+
+    /// Puts a revision in force and tells of it.
+    fn put(&self, revision: &Arc<Revision>, changes: Vec<super::FieldChange>) -> Option<Position> {
+        self.shared.put(revision);
+        self.note_file();
+        let words: Vec<String> = changes
+            .iter()
+            .map(|change| format!("{} {} -> {}", change.path, change.old, change.new))
+            .collect();
+        tracing::info!(
+            actor = revision.actor.id,
+            revision = revision.number,
+            reason = revision.reason,
+            changes = words.join(", "),
+            "policy changed"
+        );
+        let change = PolicyChange { revision: Arc::clone(revision), changes };
+        self.audience.announce(Event::Policy(change))
+    }
+
+    fn announce_mode(&self, before: Mode, set: SavedMode) -> Option<Position> {
+        let SavedMode { mode: after, actor, reason } = set;
+        let (was, is) = (before.name(), after.name());
+        tracing::info!(actor = actor.id, reason, "mode changed from {was} to {is}");
+        self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
+    }
+
+    fn take_back_mode(&mut self, before: Mode) {
+        let saved = self.saved_mode.clone();
+        let saved = saved.unwrap_or_else(|| SavedMode {
+            mode: before,
+            actor: actor(FILE, self.clock.wall()),
+            reason: String::new(),
+        });
+        log_failure("take a mode back", self.storage.save_mode(&saved));
+    }
+
+    /// The trial that agentd was stopped in.
+    fn take_up_trial(&mut self, falls_back_to: Option<u64>) -> Result<(), StorageError> {
+        let (Some(number), Some(revert_at)) = (falls_back_to, self.current().revert_at) else {
+            return Ok(());
+        };
+        let kept = self.storage.revisions(number.saturating_add(1), 1)?;
+        let kept = kept.into_iter().find(|revision| revision.number == number);
+        // Kept for as long as the trial is; the file's is the only other policy there is.
+        let fallback = kept.map_or_else(|| self.base.policy.clone(), |revision| revision.policy);
+        let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
+        let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
+        self.trial = Some(Trial { ends, falls_back_to: number, fallback });
+        Ok(())
+    }
+
+    /// Ends what has run out and writes what is not yet written.
+    fn catch_up(&mut self) {
+        let now = self.clock.now();
+        if let Some(trial) = self.trial.take_if(|trial| trial.ends <= now) {
+            self.end(trial);
+        }
+        if now < self.retry_at || (self.unsaved.is_none() && !self.is_pause_unsaved()) {
+            return;
+        }
+        // Tried again below where it fails; both say so themselves.
+        let _ = self.save_unsaved();
+        if self.is_pause_unsaved() {
+            let paused = self.shared.last_pause().unwrap_or_else(|| SavedMode {
+                mode: Mode::Paused,
+                actor: actor(FILE, self.clock.wall()),
+                reason: String::new(),
+            });
+            self.save_pause(&paused);
+        }
+        self.retry_at = self.clock.now().saturating_add(RETRY);
+    }
+
+    /// Goes back to where a trial began. In force at once: on disk it has run out anyway.
+    fn end(&mut self, trial: Trial) {
+        let before = self.current();
+        let Trial { falls_back_to, fallback, .. } = trial;
+        let reason = format!(
+            "revision {} was not confirmed in time: back to revision {falls_back_to}",
+            before.number
+        );
+        let revision = Arc::new(self.next(fallback, actor(AGENT, self.clock.wall()), reason));
+        self.unsaved = Some(Arc::clone(&revision));
+        // Raised where it fails, and tried again.
+        let _ = self.save_unsaved();
+        self.put(&revision, changes(&before.policy, &revision.policy));
+    }
+
+    fn save_unsaved(&mut self) -> Result<(), StorageError> {
+        let Some(revision) = &self.unsaved else {
+            return Ok(());
+        };
+        if let Err(error) = self.storage.save_revision(revision, None) {
+            let message = format!(
+                "revision {} of the policy is in force but could not be written: {error}; no \
+                 other change is accepted until it is",
+                revision.number
+            );
+            self.audience.raise(POLICY_NOT_DURABLE, message);
+            return Err(error);
+        }
+        self.unsaved = None;
+        self.audience.clear(POLICY_NOT_DURABLE);
+        Ok(())
+    }
+
+    fn is_pause_saved(&self) -> bool {
+        self.saved_mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused)
+    }
+
+    /// Only where somebody has paused: the base's mode needs no writing.
+    fn is_pause_unsaved(&self) -> bool {
+        let is_paused = self.shared.mode() == Mode::Paused && self.shared.last_pause().is_some();
+        is_paused && !self.is_pause_saved()
+    }
+
+    fn save_pause(&mut self, wanted: &SavedMode) -> bool {
+        if let Err(error) = self.storage.save_mode(wanted) {
+            let message = format!(
+                "agentd is paused, but this could not be written and a restart would forget it: \
+                 {error}"
+            );
+            tracing::warn!("{message}");
+            self.audience.raise(PAUSE_NOT_DURABLE, message);
+            return false;
+        }
+        self.saved_mode = Some(wanted.clone());
+        self.audience.clear(PAUSE_NOT_DURABLE);
+        true
+    }
+
+    /// Says when the file's policy has changed and does not count.
+    fn note_file(&self) {
+        let in_force = self.current();
+        let is_ignored = in_force.policy != self.base.policy
+            && self.file_policy.as_ref().is_some_and(|policy| *policy != self.base.policy);
+        if !is_ignored {
+            return self.audience.clear(POLICY_FILE_IGNORED);
+        }
+        let message = format!(
+            "the policy in the config file has changed, but the one set by {} (revision {}) stays \
+             in force: set the file's values with \"memctl policy set\", or put the file back",
+            in_force.actor.id, in_force.number
+        );
+        self.audience.raise(POLICY_FILE_IGNORED, message);
+    }
+
+    fn next_look(&self) -> Duration {
+        let now = self.clock.now();
+        let trial = self.trial.as_ref().map(|trial| trial.ends.saturating_sub(now));
+        let unsaved = self.unsaved.is_some() || self.is_pause_unsaved();
+        let retry = unsaved.then(|| self.retry_at.saturating_sub(now));
+        [trial, retry].into_iter().flatten().fold(LONGEST_LOOK, Duration::min)
+    }
+}
+
+fn revision(number: u64, policy: Policy, actor: Actor, reason: String) -> Revision {
+    let since = actor.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let etag = format!("{number}-{:016x}", digest(&policy, since.as_nanos()));
+    Revision { number, etag, policy, actor, reason, revert_at: None }
+}
+
+fn file_revision(policy: &Policy, number: u64, now: SystemTime) -> Revision {
+    revision(number, policy.clone(), actor(FILE, now), "the config file".to_owned())
+}
+
+fn actor(id: &str, time: SystemTime) -> Actor {
+    Actor { id: id.to_owned(), peer: String::new(), time }
+}
+
+fn bad_trial(after: Duration) -> Option<Fault> {
+    let is_bad = !(SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&after);
+    is_bad.then(|| Fault {
+        path: "revert_after".to_owned(),
+        value: format!("{after:?}"),
+        problem: "must be from 1 s to 24 h".to_owned(),
+    })
+}
+
+fn not_durable(StorageError(error): StorageError) -> ControlError {
+    ControlError::NotDurable(format!("cannot write the change, so it was not made: {error}"))
+}
+
+fn unreadable(StorageError(error): StorageError) -> ControlError {
+    ControlError::NotDurable(format!("cannot read what the policy has been: {error}"))
+}
+
+/// For what nobody waits for any more.
+fn log_failure(what: &str, result: Result<(), StorageError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "cannot {what}: a restart may bring it back");
+    }
+}
+
+/// Who made a revision that came from the config file.
+const FILE: &str = "config";
+/// Who made a revision that nobody asked for.
+const AGENT: &str = "agent";
+const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
+const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);
+/// A disk that was full is seldom empty sooner.
+const RETRY: Duration = Duration::from_secs(5);
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// Most revisions that are read at once.
+const PAGE: usize = 100;

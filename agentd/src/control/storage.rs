@@ -1,0 +1,91 @@
+//! [`Storage`]: where the operator's will is kept, so that it outlives agentd.
+//!
+//! A port: `store` keeps it on disk; the tests of the control keep it in memory and make it fail.
+
+use std::fmt::Debug;
+
+use agentd_core::policy::Policy;
+
+use super::{Actor, Mode, Revision};
+
+/// Keeps the mode and the policy. Every change is durable, whole or not at all, when its call
+/// returns. Called from one thread; a call may take as long as the disk takes.
+pub trait Storage: Debug + Send {
+    /// All that was kept.
+    ///
+    /// # Errors
+    ///
+    /// As all calls here: whatever the disk says.
+    fn load(&mut self) -> Result<Saved, StorageError>;
+
+    /// Keeps the mode.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`]. A pause that could be kept in any way is no error.
+    fn save_mode(&mut self, mode: &SavedMode) -> Result<(), StorageError>;
+
+    /// Keeps a revision as the newest, and with it what it is a trial against.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn save_revision(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+    ) -> Result<(), StorageError>;
+
+    /// Makes a trial stay: takes the time of its revert from the revision.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn confirm(&mut self, revision: &Revision) -> Result<(), StorageError>;
+
+    /// Takes back the newest revision, which nobody was told of.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn forget(&mut self, number: u64) -> Result<(), StorageError>;
+
+    /// At most `limit` revisions with numbers below `before`, newest first.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError>;
+}
+
+/// What was kept.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// The mode; `None` where nobody has ever set one.
+    pub mode: Option<SavedMode>,
+    /// The newest revision; `None` where there is none yet.
+    pub newest: Option<Revision>,
+    /// The revision that the newest goes back to when it is a trial.
+    pub falls_back_to: Option<u64>,
+    /// The policy that the config file held when it was last in force.
+    pub file_policy: Option<Policy>,
+    /// Why what was kept before is lost, and what to do; until somebody ends the pause that
+    /// follows.
+    pub lost: Option<String>,
+}
+
+/// A mode, and who set it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedMode {
+    /// The mode.
+    pub mode: Mode,
+    /// Who set it.
+    pub actor: Actor,
+    /// Why, as they said.
+    pub reason: String,
+}
+
+/// Why something could not be kept or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StorageError(pub String);

@@ -1,0 +1,330 @@
+//! The control against a disk that works, fails and hangs, and against many callers at once.
+
+use std::{collections::BTreeSet, thread, time::Duration};
+
+use agentd_core::{
+    bytes::ByteCount,
+    policy::{VmKey, VmPolicy},
+};
+use proptest::prelude::*;
+
+use super::{
+    rig::{Rig, edit, somebody},
+    *,
+};
+use crate::event::PolicyChange;
+
+fn set_step(mib: u32) -> PolicyEdit {
+    edit(move |policy| policy.two_pointer.step = ByteCount::mib(mib))
+}
+
+fn trial(mib: u32, seconds: u64) -> PolicyEdit {
+    PolicyEdit { revert_after: Some(Duration::from_secs(seconds)), ..set_step(mib) }
+}
+
+fn step(control: &Control) -> ByteCount {
+    control.in_force().policy.policy.two_pointer.step
+}
+
+#[test]
+fn a_change_is_in_force_on_disk_and_announced() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let set = control.update(set_step(60)).unwrap();
+    assert_eq!(set.revision.number, 2);
+    assert_eq!(set.changes[0].path, "two_pointer.step_bytes");
+    assert_eq!(set.position.map(|position| position.seq), Some(1));
+    assert_eq!(control.in_force().policy, set.revision);
+    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].0.clone()), *set.revision);
+    assert!(matches!(
+        rig.ear.with(|heard| heard.events.clone())[..],
+        [Event::Policy(PolicyChange { ref revision, .. })] if *revision == set.revision
+    ));
+}
+
+#[test]
+fn a_change_that_changes_nothing_makes_no_revision() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let set = control.update(set_step(50)).unwrap();
+    assert_eq!((set.revision.number, set.changes.len(), set.position), (1, 0, None));
+    assert_eq!(rig.ear.with(|heard| heard.events.len()), 0);
+}
+
+#[test]
+fn nonsense_and_outdated_changes_change_nothing() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let before = control.in_force().policy.clone();
+    let nonsense = control.update(edit(|policy| policy.floor = ByteCount::ZERO)).unwrap_err();
+    assert!(nonsense.to_string().starts_with("floor = 0 B: must be at least"), "{nonsense}");
+    let outdated = PolicyEdit { etag: Some("1-00".to_owned()), ..set_step(60) };
+    let conflict = control.update(outdated).unwrap_err();
+    assert_eq!(conflict, ControlError::Conflict { current_etag: before.etag.clone() });
+    let long = PolicyEdit { revert_after: Some(Duration::from_secs(90_000)), ..set_step(60) };
+    assert!(control.update(long).unwrap_err().to_string().contains("from 1 s to 24 h"));
+    let only = PolicyEdit { validate_only: true, ..set_step(60) };
+    let would_be = control.update(only).unwrap();
+    assert_eq!(would_be.revision.policy.two_pointer.step, ByteCount::mib(60));
+    assert_eq!(control.in_force().policy, before);
+    assert_eq!(rig.disk.with(|disk| disk.revisions.len()), 1);
+}
+
+#[test]
+fn a_trial_ends_by_itself() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let set = control.update(trial(60, 30)).unwrap();
+    assert!(set.revision.revert_at.is_some());
+    rig.pass(29);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(60));
+    rig.pass(1);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(50));
+    let revision = control.in_force().policy.clone();
+    assert_eq!((revision.number, revision.actor.id.as_str()), (3, "agent"));
+    assert_eq!(
+        control.confirm(revision.etag.clone(), somebody()),
+        Err(ControlError::NothingToConfirm)
+    );
+}
+
+#[test]
+fn a_confirmed_trial_stays_with_its_etag() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let set = control.update(trial(60, 30)).unwrap();
+    let wrong = control.confirm("1-00".to_owned(), somebody()).unwrap_err();
+    assert!(matches!(wrong, ControlError::Conflict { .. }));
+    let kept = control.confirm(set.revision.etag.clone(), somebody()).unwrap();
+    assert_eq!((kept.etag.as_str(), kept.revert_at), (set.revision.etag.as_str(), None));
+    rig.pass(100);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(60));
+    assert!(control.close());
+    assert_eq!(step(&rig.start()), ByteCount::mib(60));
+}
+
+#[test]
+fn a_trial_that_runs_out_while_agentd_is_away_is_over_at_its_start() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(trial(60, 30)).unwrap();
+    assert!(control.close());
+    rig.pass(10);
+    let control = rig.start();
+    assert_eq!(step(&control), ByteCount::mib(60));
+    rig.pass(20);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(50));
+
+    control.update(trial(70, 30)).unwrap();
+    assert!(control.close());
+    rig.pass(31);
+    assert_eq!(step(&rig.start()), ByteCount::mib(50));
+}
+
+#[test]
+fn trials_in_a_row_go_back_to_where_the_first_began() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(trial(60, 30)).unwrap();
+    control.update(trial(70, 30)).unwrap();
+    rig.pass(30);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(50));
+}
+
+#[test]
+fn a_lasting_change_on_a_trial_keeps_it_and_says_so() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(trial(60, 30)).unwrap();
+    let set = control.update(edit(|policy| policy.floor = ByteCount::mib(65))).unwrap();
+    assert_eq!(set.warnings, ["revision 2 was a trial: this change keeps what it holds"]);
+    rig.pass(31);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(60));
+}
+
+#[test]
+fn goes_back_to_any_revision_as_a_new_one() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(set_step(60)).unwrap();
+    control.update(set_step(70)).unwrap();
+    let back = |to| control.revert(to, None, somebody(), String::new());
+    assert_eq!(back(None).unwrap().revision.number, 4);
+    assert_eq!(step(&control), ByteCount::mib(60));
+    back(Some(1)).unwrap();
+    assert_eq!(step(&control), ByteCount::mib(50));
+    assert_eq!(back(Some(9)).unwrap_err(), ControlError::UnknownRevision(9));
+    let numbers = |before, limit| -> Vec<u64> {
+        control.revisions(before, limit).unwrap().iter().map(|r| r.number).collect()
+    };
+    assert_eq!(numbers(None, 2), [5, 4]);
+    assert_eq!(numbers(Some(4), 100), [3, 2, 1]);
+}
+
+#[test]
+fn modes_are_kept_and_announced_once() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let set = |mode| control.set_mode(mode, somebody(), "a test".to_owned()).unwrap();
+    let paused = set(Mode::Paused);
+    assert_eq!((paused.before, paused.after, paused.durable), (Mode::Active, Mode::Paused, true));
+    assert!(control.gate().pass().is_none());
+    assert_eq!(set(Mode::Paused).position, None);
+    assert!(control.close());
+
+    let control = rig.start();
+    assert_eq!(control.in_force().mode, Mode::Paused);
+    assert!(control.gate().pass().is_none());
+    control.set_mode(Mode::Active, somebody(), String::new()).unwrap();
+    assert!(control.gate().pass().is_some());
+    assert_eq!(rig.ear.with(|heard| heard.events.len()), 2);
+}
+
+#[test]
+fn a_mode_that_somebody_set_wins_over_the_config_file() {
+    let mut rig = Rig::default();
+    // Also one that was in force already.
+    rig.start().set_mode(Mode::Active, somebody(), String::new()).unwrap();
+    rig.base.mode = Mode::Observe;
+    assert_eq!(rig.start().in_force().mode, Mode::Active);
+}
+
+#[test]
+fn on_a_full_disk_only_a_pause_is_accepted_and_written_later() {
+    let rig = Rig::default();
+    let control = rig.start();
+    rig.disk.with(|disk| disk.is_full = true);
+    let refused = control.update(set_step(60)).unwrap_err();
+    assert!(refused.to_string().contains("so it was not made: the disk is full"), "{refused}");
+    assert_eq!(step(&control), ByteCount::mib(50));
+    let observe = control.set_mode(Mode::Observe, somebody(), String::new());
+    assert!(matches!(observe, Err(ControlError::NotDurable(_))));
+
+    let paused = control.set_mode(Mode::Paused, somebody(), String::new()).unwrap();
+    assert_eq!((paused.after, paused.durable), (Mode::Paused, false));
+    assert!(paused.position.is_some());
+    assert!(control.gate().pass().is_none());
+    assert!(rig.ear.has(PAUSE_NOT_DURABLE));
+
+    rig.disk.with(|disk| disk.is_full = false);
+    rig.pass(10);
+    control.expire().unwrap();
+    assert_eq!(rig.disk.with(|disk| disk.mode.as_ref().map(|m| m.mode)), Some(Mode::Paused));
+    assert!(!rig.ear.has(PAUSE_NOT_DURABLE));
+}
+
+#[test]
+fn a_trial_ends_on_a_full_disk_too() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(trial(60, 30)).unwrap();
+    rig.disk.with(|disk| disk.is_full = true);
+    rig.pass(30);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(50));
+    assert!(rig.ear.has(POLICY_NOT_DURABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    // Before the next change it is written: no number is left out.
+    control.update(set_step(70)).unwrap();
+    assert!(!rig.ear.has(POLICY_NOT_DURABLE));
+    let numbers = rig.disk.with(|disk| disk.revisions.keys().copied().collect::<Vec<_>>());
+    assert_eq!(numbers, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_pause_works_while_the_disk_hangs_and_nothing_refused_is_done_later() {
+    let rig = Rig::default();
+    let control = rig.start_with(Duration::from_millis(50));
+    rig.disk.with(|disk| disk.hangs = true);
+    let refused = control.update(set_step(60)).unwrap_err();
+    assert!(matches!(refused, ControlError::NotDurable(_)));
+    let paused = control.set_mode(Mode::Paused, somebody(), String::new()).unwrap();
+    assert_eq!((paused.after, paused.durable), (Mode::Paused, false));
+    assert!(control.gate().pass().is_none());
+    let refused = control.set_mode(Mode::Active, somebody(), String::new()).unwrap_err();
+    assert!(matches!(refused, ControlError::NotDurable(_)));
+
+    rig.disk.with(|disk| disk.hangs = false);
+    while control.expire().is_err() {}
+    assert_eq!(control.in_force().mode, Mode::Paused);
+    assert_eq!(step(&control), ByteCount::mib(50));
+    assert_eq!(rig.disk.with(|disk| disk.mode.as_ref().map(|m| m.mode)), Some(Mode::Paused));
+    assert_eq!(rig.disk.with(|disk| disk.revisions.len()), 1);
+}
+
+#[test]
+fn the_file_rules_until_somebody_sets_a_policy() {
+    let mut rig = Rig::default();
+    drop(rig.start());
+    rig.base.policy.floor = ByteCount::mib(80);
+    let control = rig.start();
+    let revision = control.in_force().policy.clone();
+    assert_eq!((revision.number, revision.actor.id.as_str()), (2, "config"));
+    assert_eq!(revision.policy.floor, ByteCount::mib(80));
+    control.update(set_step(60)).unwrap();
+    assert!(!rig.ear.has(POLICY_FILE_IGNORED));
+    assert!(control.close());
+
+    rig.base.policy.floor = ByteCount::mib(90);
+    let control = rig.start();
+    assert_eq!(control.in_force().policy.policy.floor, ByteCount::mib(80));
+    assert!(rig.ear.has(POLICY_FILE_IGNORED));
+    let all = Policy { floor: ByteCount::mib(90), ..Policy::default() };
+    control.update(edit(move |policy| *policy = all)).unwrap();
+    assert!(!rig.ear.has(POLICY_FILE_IGNORED));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Each caller reads, adds its own VM, and writes with the etag; who loses reads again.
+    #[test]
+    fn changes_with_etags_lose_nothing(callers in 2_usize..=8, each in 1_usize..6) {
+        let rig = Rig::default();
+        let control = rig.start();
+        thread::scope(|scope| {
+            for caller in 0..callers {
+                let control = &control;
+                scope.spawn(move || {
+                    for turn in 0..each {
+                        add_vm(control, &format!("vm-{caller}-{turn}"));
+                    }
+                });
+            }
+        });
+        let total = callers * each;
+        prop_assert_eq!(control.in_force().policy.policy.vms.len(), total);
+        let numbers: Vec<u64> = rig.disk.with(|disk| disk.revisions.keys().copied().collect());
+        prop_assert_eq!(numbers, (1..=total as u64 + 1).collect::<Vec<_>>());
+        let etags: BTreeSet<String> =
+            rig.disk.with(|disk| disk.revisions.values().map(|(r, _)| r.etag.clone()).collect());
+        prop_assert_eq!(etags.len(), total + 1);
+        // Each revision is the one before and one more: the order on disk is the order of effects.
+        rig.disk.with(|disk| {
+            for (number, (revision, _)) in &disk.revisions {
+                assert_eq!(revision.policy.vms.len() as u64, number - 1);
+            }
+        });
+    }
+}
+
+fn add_vm(control: &Control, name: &str) {
+    loop {
+        let etag = Some(control.in_force().policy.etag.clone());
+        let vm = name.to_owned();
+        let add = edit(move |policy| {
+            policy.vms.insert(VmKey::Name(vm), VmPolicy::default());
+        });
+        match control.update(PolicyEdit { etag, ..add }) {
+            Ok(set) => return assert_eq!(set.changes.len(), 1),
+            Err(ControlError::Conflict { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

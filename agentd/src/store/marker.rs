@@ -1,0 +1,51 @@
+//! [`Marker`]: a file that says "paused", so that a pause outlives a broken database.
+//!
+//! Whoever finds agentd misbehaving while it is down can also create it by hand: only its presence
+//! counts.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use super::sync_dir;
+
+#[derive(Debug)]
+pub(super) struct Marker {
+    dir: PathBuf,
+}
+
+impl Marker {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// True where it is there, or cannot be looked for: whoever cannot tell has to assume it.
+    pub(super) fn is_set(&self) -> bool {
+        self.path().try_exists().unwrap_or(true)
+    }
+
+    /// Sets it, durably. `who` is for people.
+    pub(super) fn set(&self, who: &str) -> io::Result<()> {
+        let new = self.dir.join("paused.new");
+        let mut file = File::create(&new)?;
+        writeln!(file, "{who}")?;
+        file.sync_all()?;
+        fs::rename(&new, self.path())?;
+        sync_dir(&self.dir)
+    }
+
+    /// Removes it, durably.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        match fs::remove_file(self.path()) {
+            Ok(()) => sync_dir(&self.dir),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("paused")
+    }
+}

@@ -1,0 +1,133 @@
+//! The state directory: what outlives agentd.
+//!
+//! ```text
+//! STATE_DIR/lock        held while agentd runs, so that there is one
+//! STATE_DIR/agentd.db   policy with its revisions, mode               Will, a control::Storage
+//! STATE_DIR/paused      there while the mode is paused, whatever else is broken
+//! STATE_DIR/history.db  the event log                                 HistoryStore
+//! ```
+//!
+//! Policy and history are apart, so that the large one, when it is full or broken, takes nothing
+//! of the small one along. What the entries of the log say is not known here.
+
+mod aside;
+mod database;
+mod encode;
+mod history;
+mod lock;
+mod marker;
+mod will;
+
+use std::{
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+pub use history::{HistoryStore, Retention, StoredEntry};
+pub use will::Will;
+
+use lock::Lock;
+
+/// A state directory that is ours as long as this lives.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl StateDir {
+    /// Creates the directory where it is missing, and locks it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be created or locked, or when another agentd holds it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let unusable = |error: io::Error| StoreError::Unusable {
+            path: path.display().to_string(),
+            problem: error.to_string(),
+        };
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(unusable)?;
+        let lock = Lock::take(&path.join("lock"))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Opens the policy and the mode, anew where there are none. A broken file is moved aside and
+    /// makes agentd start paused; see [`Will::open`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file is of a newer agentd, or cannot be opened at all.
+    pub fn will(&self) -> Result<Will, StoreError> {
+        Will::open(&self.path)
+    }
+
+    /// Opens the event log, anew where there is none or it is broken.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file is of a newer agentd, or cannot be opened at all.
+    pub fn history(&self, retention: Retention) -> Result<HistoryStore, StoreError> {
+        HistoryStore::open(&self.path.join("history.db"), retention)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Why state cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The directory cannot be used.
+    #[error(
+        "cannot use the state directory {path}: {problem}; name one that this user may write with \
+         --state-dir"
+    )]
+    Unusable {
+        /// The directory, or what is missing in it.
+        path: String,
+        /// What the system says.
+        problem: String,
+    },
+    /// Another agentd runs on it.
+    #[error("another agentd ({holder}) runs on {path}: stop it, or name another --state-dir")]
+    Busy {
+        /// The lock file.
+        path: String,
+        /// Who holds it, as far as it says.
+        holder: String,
+    },
+    /// A newer agentd made it.
+    #[error(
+        "{path} was made by a newer agentd (schema {found}, this one knows up to {known}): run \
+         that one, or move the file away to begin anew"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// It cannot be opened, and not because it is broken.
+    #[error("cannot open {path}: {problem}")]
+    Unopenable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        problem: String,
+    },
+}
+
+/// Makes what was created, renamed or removed in a directory durable.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// The policy says which VMs matter: not for everybody's eyes.
+const DIR_MODE: u32 = 0o750;

@@ -1,0 +1,343 @@
+//! [`Will`]: the operator's will on disk: the policy with its revisions, and the mode.
+//!
+//! One small SQLite file with a rollback journal and full synchronisation: a change that was
+//! acknowledged survives a power cut. A pause is kept twice, in the database and as a marker
+//! file, and counts where either says so.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    StoreError,
+    aside::move_aside,
+    database::{Layout, OpenError},
+    encode::{from_json, to_json},
+    marker::Marker,
+};
+use crate::control::{Actor, Mode, Revision, Saved, SavedMode, Storage, StorageError};
+
+/// The policy and the mode on disk.
+#[derive(Debug)]
+pub struct Will {
+    marker: Marker,
+    /// `None` where there is no file that could be used.
+    db: Option<Connection>,
+    lost: Option<String>,
+}
+
+impl Will {
+    /// Opens the database in a state directory, anew where there is none.
+    ///
+    /// A broken one is moved aside. What it said is lost then, a pause among it perhaps: agentd
+    /// is paused until somebody sets another mode.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file is of a newer agentd, or cannot be opened at all.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("agentd.db");
+        let marker = Marker::new(dir);
+        match LAYOUT.open(&path).and_then(check) {
+            Ok(db) => Ok(Self { marker, db: Some(db), lost: None }),
+            Err(OpenError::Other(error)) => Err(error),
+            Err(OpenError::Broken(why)) => Ok(Self::begin_anew(marker, &path, &why)),
+        }
+    }
+
+    /// First the marker, then the rest: whenever this is cut short, the next start is paused.
+    fn begin_anew(marker: Marker, path: &Path, why: &str) -> Self {
+        let was = format!("{} could not be used: {why}", path.display());
+        let marked = marker.set(&format!("by agentd itself: {was}")).map_err(|e| e.to_string());
+        let moved = marked.and_then(|()| move_aside(path, KEPT_ASIDE).map_err(|e| e.to_string()));
+        let fresh = moved.and_then(|aside| match LAYOUT.open(path) {
+            Ok(db) => Ok((db, aside)),
+            Err(OpenError::Broken(why)) => Err(why),
+            Err(OpenError::Other(error)) => Err(error.to_string()),
+        });
+        match fresh {
+            Ok((db, aside)) => {
+                let lost = lost_message(&was, &aside);
+                // Where this fails the marker still pauses; only the reason is forgotten.
+                let noted = db.execute(PUT_NOTE, params![LOST, lost]);
+                if let Err(error) = noted {
+                    tracing::warn!(%error, "cannot note that the state was lost");
+                }
+                Self { marker, db: Some(db), lost: Some(lost) }
+            }
+            Err(problem) => {
+                let lost = format!(
+                    "{was}; and it could not be replaced: {problem}. agentd is paused and accepts \
+                     no change: see to the state directory, then start agentd again"
+                );
+                Self { marker, db: None, lost: Some(lost) }
+            }
+        }
+    }
+
+    fn db(&mut self) -> Result<&mut Connection, StorageError> {
+        let none = || StorageError("the state directory cannot be used".to_owned());
+        self.db.as_mut().ok_or_else(none)
+    }
+
+    fn write_mode(&mut self, saved: &SavedMode) -> Result<(), StorageError> {
+        let SavedMode { mode, actor, reason } = saved;
+        let time = to_nanos(actor.time);
+        let db = self.db()?.transaction()?;
+        db.execute(PUT_MODE, params![mode.name(), actor.id, actor.peer, time, reason])?;
+        if *mode != Mode::Paused {
+            db.execute("DELETE FROM note WHERE name = ?1", params![LOST])?;
+        }
+        Ok(db.commit()?)
+    }
+}
+
+impl Storage for Will {
+    fn load(&mut self) -> Result<Saved, StorageError> {
+        let is_marked = self.marker.is_set();
+        let lost = self.lost.clone();
+        let by_marker = |reason: &str| SavedMode {
+            mode: Mode::Paused,
+            actor: Actor {
+                id: "agent".to_owned(),
+                peer: String::new(),
+                time: SystemTime::UNIX_EPOCH,
+            },
+            reason: reason.to_owned(),
+        };
+        let Ok(db) = self.db() else {
+            let mode = Some(by_marker("the state was lost"));
+            return Ok(Saved { mode, lost, ..Saved::default() });
+        };
+        let mode = db.query_row(GET_MODE, [], read_mode).optional()?;
+        let is_paused = mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused);
+        let mode = if (is_marked || lost.is_some()) && !is_paused {
+            Some(by_marker("the file \"paused\" in the state directory"))
+        } else {
+            mode
+        };
+        let lost = match lost {
+            Some(lost) => Some(lost),
+            None => db.query_row(GET_NOTE, params![LOST], |row| row.get(0)).optional()?,
+        };
+        let newest = db.query_row(GET_NEWEST, [], read_newest).optional()?;
+        let (newest, falls_back_to) = newest.unzip();
+        let file_policy: Option<String> =
+            db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get(0)).optional()?;
+        let file_policy = file_policy.map(|json| from_json(&json)).transpose();
+        Ok(Saved {
+            mode,
+            newest,
+            falls_back_to: falls_back_to.flatten(),
+            file_policy: file_policy.map_err(StorageError)?,
+            lost,
+        })
+    }
+
+    fn save_mode(&mut self, saved: &SavedMode) -> Result<(), StorageError> {
+        if saved.mode != Mode::Paused {
+            // The database first: cut short between the two, agentd is still paused.
+            self.write_mode(saved)?;
+            return self.marker.clear().map_err(|error| StorageError(error.to_string()));
+        }
+        let SavedMode { actor, reason, .. } = saved;
+        let marked = self.marker.set(&format!("by {}: {reason}", actor.id));
+        match (marked, self.write_mode(saved)) {
+            (Ok(()), written) => {
+                if let Err(error) = written {
+                    tracing::warn!(%error, "the pause is kept in its marker file alone");
+                }
+                Ok(())
+            }
+            (Err(_), Ok(())) => Ok(()),
+            (Err(marker), Err(database)) => Err(StorageError(format!("{database}; {marker}"))),
+        }
+    }
+
+    fn save_revision(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+    ) -> Result<(), StorageError> {
+        let Revision { number, etag, policy, actor, reason, revert_at } = revision;
+        let json = to_json(policy).map_err(StorageError)?;
+        let (number, falls_back_to) = (to_i64(*number), falls_back_to.map(to_i64));
+        let (time, revert_at) = (to_nanos(actor.time), revert_at.map(to_nanos));
+        let db = self.db()?.transaction()?;
+        // What a caller was never told of may be in the way.
+        db.execute("DELETE FROM revision WHERE number > ?1", params![number])?;
+        db.execute(
+            PUT_REVISION,
+            params![
+                number,
+                etag,
+                json,
+                actor.id,
+                actor.peer,
+                time,
+                reason,
+                revert_at,
+                falls_back_to
+            ],
+        )?;
+        db.execute(PRUNE, params![falls_back_to, KEPT_REVISIONS, KEPT_BYTES])?;
+        if actor.id == "config" {
+            db.execute(PUT_NOTE, params![FILE_POLICY, json])?;
+        }
+        Ok(db.commit()?)
+    }
+
+    fn confirm(&mut self, revision: &Revision) -> Result<(), StorageError> {
+        let db = self.db()?;
+        let changed = db.execute(CONFIRM, params![to_i64(revision.number)])?;
+        if changed == 0 {
+            return Err(StorageError(format!("revision {} is not there", revision.number)));
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, number: u64) -> Result<(), StorageError> {
+        let forget = "DELETE FROM revision WHERE number = ?1";
+        self.db()?.execute(forget, params![to_i64(number)])?;
+        Ok(())
+    }
+
+    fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut query = self.db()?.prepare_cached(GET_PAGE)?;
+        let rows = query.query_map(params![to_i64(before), limit], read_revision)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Whole pages can still hold nonsense: what a start needs has to be readable.
+fn check(db: Connection) -> Result<Connection, OpenError> {
+    let broken = |error: rusqlite::Error| OpenError::Broken(error.to_string());
+    db.query_row(GET_MODE, [], read_mode).optional().map_err(broken)?;
+    db.query_row(GET_NEWEST, [], read_newest).optional().map_err(broken)?;
+    let note = db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get::<_, String>(0));
+    if let Some(json) = note.optional().map_err(broken)? {
+        from_json(&json).map_err(OpenError::Broken)?;
+    }
+    Ok(db)
+}
+
+fn lost_message(was: &str, aside: &Path) -> String {
+    format!(
+        "{was}. It was moved to {}; the policy in force is the config file's, and agentd is \
+         paused in case it had been. Set the policy again where it was changed, then end the pause \
+         with \"memctl mode active\"",
+        aside.display()
+    )
+}
+
+fn read_mode(row: &Row<'_>) -> rusqlite::Result<SavedMode> {
+    let name: String = row.get(0)?;
+    let mode = Mode::named(&name).ok_or_else(|| nonsense(format!("\"{name}\" is no mode")))?;
+    let actor = Actor { id: row.get(1)?, peer: row.get(2)?, time: from_nanos(row.get(3)?) };
+    Ok(SavedMode { mode, actor, reason: row.get(4)? })
+}
+
+fn read_newest(row: &Row<'_>) -> rusqlite::Result<(Revision, Option<u64>)> {
+    let falls_back_to: Option<i64> = row.get(8)?;
+    Ok((read_revision(row)?, falls_back_to.map(i64::unsigned_abs)))
+}
+
+fn read_revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
+    let number: i64 = row.get(0)?;
+    let json: String = row.get(2)?;
+    let revert_at: Option<i64> = row.get(7)?;
+    Ok(Revision {
+        number: number.unsigned_abs(),
+        etag: row.get(1)?,
+        policy: from_json(&json).map_err(nonsense)?,
+        actor: Actor { id: row.get(3)?, peer: row.get(4)?, time: from_nanos(row.get(5)?) },
+        reason: row.get(6)?,
+        revert_at: revert_at.map(from_nanos),
+    })
+}
+
+fn nonsense(why: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, why.into())
+}
+
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Nanoseconds since 1970. What lies outside of 1970 to 2262 becomes the nearest that does not.
+fn to_nanos(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn from_nanos(nanos: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+const LAYOUT: Layout = Layout {
+    // "agtd"
+    application_id: 0x6167_7464,
+    birth_pragmas: "",
+    pragmas: "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;
+              PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
+    migrations: &["
+        CREATE TABLE mode (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            mode TEXT NOT NULL,
+            actor TEXT NOT NULL, peer TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE revision (
+            number INTEGER PRIMARY KEY,
+            etag TEXT NOT NULL,
+            policy TEXT NOT NULL,
+            actor TEXT NOT NULL, peer TEXT NOT NULL, time INTEGER NOT NULL, reason TEXT NOT NULL,
+            revert_at INTEGER,
+            falls_back_to INTEGER
+        ) STRICT;
+        CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
+    "],
+};
+const PUT_MODE: &str = "INSERT OR REPLACE INTO mode VALUES (1, ?1, ?2, ?3, ?4, ?5)";
+const GET_MODE: &str = "SELECT mode, actor, peer, time, reason FROM mode";
+const PUT_REVISION: &str =
+    "INSERT OR REPLACE INTO revision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const GET_NEWEST: &str = "SELECT * FROM revision ORDER BY number DESC LIMIT 1";
+const GET_PAGE: &str = "SELECT * FROM revision WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+const CONFIRM: &str =
+    "UPDATE revision SET revert_at = NULL, falls_back_to = NULL WHERE number = ?1";
+/// Old revisions, but never the newest nor the one that it falls back to.
+const PRUNE: &str = "
+    DELETE FROM revision WHERE number IS NOT ?1 AND number IN (
+        SELECT number FROM (
+            SELECT number,
+                row_number() OVER newer AS place,
+                sum(length(policy)) OVER newer AS bytes
+            FROM revision WINDOW newer AS (ORDER BY number DESC)
+        ) WHERE place > 1 AND (place > ?2 OR bytes > ?3)
+    )";
+const PUT_NOTE: &str = "INSERT OR REPLACE INTO note VALUES (?1, ?2)";
+const GET_NOTE: &str = "SELECT text FROM note WHERE name = ?1";
+/// Note: the config file's policy when it was last in force.
+const FILE_POLICY: &str = "file_policy";
+/// Note: why the state was lost, until somebody sets a mode.
+const LOST: &str = "state_lost";
+/// Revisions kept, and the bytes that their policies may take: a policy with 4096 VMs takes 400
+/// KiB.
+const KEPT_REVISIONS: i64 = 1000;
+const KEPT_BYTES: i64 = 64 << 20;
+/// Broken databases kept.
+const KEPT_ASIDE: u64 = 5;
+
+#[cfg(test)]
+#[path = "will_tests.rs"]
+mod tests;
