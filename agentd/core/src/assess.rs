@@ -58,22 +58,19 @@ pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<Vie
 /// The pool of this sample.
 #[must_use]
 pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
-    let exposures = || sample.vms.iter().map(|(id, vm)| (state.exposure(*id, vm), vm));
-    let exposed: ByteCount = exposures().map(|(exposure, _)| exposure).sum();
-    let not_taken = |(exposure, vm): (ByteCount, &VmSample)| match vm.host_rss {
-        Some(taken) => exposure.saturating_sub(taken),
-        None => exposure,
-    };
-    let promised: ByteCount = exposures().map(not_taken).sum();
+    let (mut actual, mut exposed, mut promised) = Default::default();
+    let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
+    for (id, vm) in &sample.vms {
+        let exposure = state.exposure(*id, vm);
+        let taken = vm.host_rss.unwrap_or(ByteCount::ZERO);
+        add(&mut actual, vm.actual);
+        add(&mut exposed, exposure);
+        add(&mut promised, exposure.saturating_sub(taken));
+    }
     let by_host = sample.host.usable.saturating_sub(promised);
     let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
-    Pool {
-        limit: policy.pool_limit,
-        actual: sample.vms.values().map(|vm| vm.actual).sum(),
-        promised,
-        kept: by_host.min(by_limit),
-        reserve: policy.host_reserve,
-    }
+    let kept = by_host.min(by_limit);
+    Pool { limit: policy.pool_limit, actual, promised, kept, reserve: policy.host_reserve }
 }
 
 fn bar(vm: &VmSample, progress: Progress) -> Option<Reason> {

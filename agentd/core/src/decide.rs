@@ -4,7 +4,7 @@ use crate::{
     assess::{View, assess, measure},
     bytes::ByteCount,
     decision::Decision,
-    plan::{Party, Plan, Resize, Transfer, sums},
+    plan::{Party, Plan, Resize, Transfer},
     policy::{Algorithm, Policy},
     sample::Sample,
     state::State,
@@ -33,10 +33,10 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
     };
     state.two_pointer = ruling.memory;
 
-    let plan = plan(&views, &state.owed, &ruling.transfers, sample.granule);
-    let verdicts = views.iter().zip(ruling.verdicts).map(|(view, verdict)| {
-        (view.id, if view.owed.is_zero() { verdict } else { awaiting(view, verdict) })
-    });
+    let verdicts: Vec<Verdict> =
+        views.iter().zip(ruling.verdicts).map(|(view, verdict)| awaiting(view, verdict)).collect();
+    let plan = plan(&views, &verdicts, funding(&state.owed, &ruling.transfers), sample.granule);
+    let verdicts = views.iter().map(|view| view.id).zip(verdicts);
     let decision = Decision {
         tick: sample.tick,
         algorithm: policy.algorithm,
@@ -49,8 +49,11 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
     (decision, state)
 }
 
-/// What a VM gets that is still owed something: that too.
+/// What a VM that is still owed something gets: that too.
 fn awaiting(view: &View<'_>, verdict: Verdict) -> Verdict {
+    if view.owed.is_zero() {
+        return verdict;
+    }
     let reason = match verdict.kind {
         VerdictKind::Grow => verdict.reason,
         VerdictKind::Hold | VerdictKind::Shrink => Reason::Awaiting,
@@ -59,32 +62,36 @@ fn awaiting(view: &View<'_>, verdict: Verdict) -> Verdict {
     Verdict { kind: VerdictKind::Grow, reason, amount, ..verdict }
 }
 
-/// The orders that carry out what is owed from earlier ticks and what was decided in this one.
-fn plan(views: &[View<'_>], owed: &[Transfer], transfers: &[Transfer], granule: ByteCount) -> Plan {
-    let funding: Vec<Transfer> = owed
-        .iter()
-        .chain(transfers)
-        .filter(|transfer| transfer.to != Party::Host)
-        .copied()
-        .collect();
-    let given = sums(transfers, |transfer| transfer.from);
-    let funded = sums(&funding, |transfer| transfer.to);
+/// What VMs get: first what is owed from earlier ticks, then what was decided in this one.
+fn funding(owed: &[Transfer], transfers: &[Transfer]) -> Vec<Transfer> {
+    let to_vms = transfers.iter().filter(|transfer| transfer.to != Party::Host);
+    owed.iter().chain(to_vms).copied().collect()
+}
 
-    let shrink = |view: &View<'_>| {
-        let amount = given.get(&view.id)?;
-        let (vm, from) = (view.id, view.vm.actual);
-        Some(Resize { vm, from, to: from.saturating_sub(*amount) })
-    };
-    let grow = |view: &View<'_>| {
-        let amount = funded.get(&view.id)?;
-        let (vm, from) = (view.id, view.holds);
-        let room = view.limits.max.saturating_sub(from);
-        let to = from.saturating_add(amount.min(&room).align_down(granule));
-        (to > from).then_some(Resize { vm, from, to })
-    };
-    Plan {
-        shrinks: views.iter().filter_map(shrink).collect(),
-        grows: views.iter().filter_map(grow).collect(),
-        funding,
+/// The orders that carry out the verdicts.
+fn plan(
+    views: &[View<'_>],
+    verdicts: &[Verdict],
+    funding: Vec<Transfer>,
+    granule: ByteCount,
+) -> Plan {
+    let mut plan = Plan { funding, ..Plan::default() };
+    for (view, verdict) in views.iter().zip(verdicts) {
+        let (vm, amount) = (view.id, verdict.amount);
+        match verdict.kind {
+            VerdictKind::Hold => {}
+            VerdictKind::Shrink => {
+                let from = view.vm.actual;
+                plan.shrinks.push(Resize { vm, from, to: from.saturating_sub(amount) });
+            }
+            VerdictKind::Grow => {
+                let (from, max) = (view.holds, view.limits.max);
+                let growth = amount.min(max.saturating_sub(from)).align_down(granule);
+                if !growth.is_zero() {
+                    plan.grows.push(Resize { vm, from, to: from.saturating_add(growth) });
+                }
+            }
+        }
     }
+    plan
 }

@@ -53,7 +53,9 @@ pub fn rule(
 ) -> Ruling {
     let count = u64::try_from(vms.len()).unwrap_or(u64::MAX);
     let offset = memory.offset.checked_rem(count).unwrap_or(0);
-    let asks: Vec<Ask> = vms.iter().map(|vm| ask(constants, memory, vm, granule)).collect();
+    let previous = previous_of(memory, vms);
+    let pairs = vms.iter().zip(&previous);
+    let asks: Vec<Ask> = pairs.map(|(vm, used)| ask(constants, *used, vm, granule)).collect();
     let mut round = Round::new(vms, &asks, offset, granule);
 
     if asks.iter().any(|ask| ask.needs) {
@@ -67,7 +69,7 @@ pub fn rule(
 
     let verdicts = asks.iter().zip(&round.moved).map(|(ask, moved)| ask.verdict(moved)).collect();
     let offset_next = offset.saturating_add(1).checked_rem(count).unwrap_or(0);
-    let memory = Memory { offset: offset_next, previous: remember(memory, vms) };
+    let memory = Memory { offset: offset_next, previous: remember(&previous, vms) };
     Ruling { offset, verdicts, transfers: round.transfers, memory }
 }
 
@@ -83,7 +85,12 @@ struct Ask {
     hold: Reason,
 }
 
-fn ask(constants: &TwoPointer, memory: &Memory, view: &View<'_>, granule: ByteCount) -> Ask {
+fn ask(
+    constants: &TwoPointer,
+    previous: Option<ByteCount>,
+    view: &View<'_>,
+    granule: ByteCount,
+) -> Ask {
     let silent = |hold| Ask { previous: None, need: None, spare: None, needs: false, hold };
     if let Some(bar) = view.bar {
         return silent(bar);
@@ -91,7 +98,7 @@ fn ask(constants: &TwoPointer, memory: &Memory, view: &View<'_>, granule: ByteCo
     let (Some(unused), Some(used)) = (view.vm.guest.unused, view.vm.used()) else {
         return silent(Reason::FiguresAbsent);
     };
-    let previous = memory.previous.get(&view.id).copied().unwrap_or(ByteCount::ZERO);
+    let previous = previous.unwrap_or(ByteCount::ZERO);
     let content = Ask { previous: Some(previous), ..silent(Reason::Content) };
 
     if used > previous && unused < constants.need_below {
@@ -269,13 +276,23 @@ impl Round {
     }
 }
 
+/// Use of each VM at the tick before; `None` for one that was not seen. Both are in the order of
+/// the ids, so one walk over them finds all.
+fn previous_of(memory: &Memory, vms: &[View<'_>]) -> Vec<Option<ByteCount>> {
+    let mut known = memory.previous.iter().peekable();
+    let find = |view: &View<'_>| {
+        while known.next_if(|(id, _)| **id < view.id).is_some() {}
+        known.next_if(|(id, _)| **id == view.id).map(|(_, used)| *used)
+    };
+    vms.iter().map(find).collect()
+}
+
 /// Use as of this tick; as of an earlier one for VMs whose figures do not count now.
-fn remember(memory: &Memory, vms: &[View<'_>]) -> BTreeMap<VmId, ByteCount> {
-    let used = |view: &View<'_>| {
+fn remember(previous: &[Option<ByteCount>], vms: &[View<'_>]) -> BTreeMap<VmId, ByteCount> {
+    let used = |(view, previous): (&View<'_>, &Option<ByteCount>)| {
         let counts = view.vm.freshness == Freshness::Fresh && view.bar != Some(Reason::Settling);
-        let now = view.vm.used().filter(|_| counts);
-        let used = now.or_else(|| memory.previous.get(&view.id).copied())?;
+        let used = view.vm.used().filter(|_| counts).or(*previous)?;
         Some((view.id, used))
     };
-    vms.iter().filter_map(used).collect()
+    vms.iter().zip(previous).filter_map(used).collect()
 }
