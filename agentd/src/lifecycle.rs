@@ -1,0 +1,50 @@
+//! How the process begins and ends: signals, and what a panic does.
+
+use std::{io, panic, process};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+/// The signals that agentd was told to stop by.
+#[derive(Debug)]
+pub struct StopSignals {
+    signals: Signals,
+}
+
+impl StopSignals {
+    /// Takes over SIGTERM, SIGINT and SIGHUP. Has to come before anything else, because a SIGHUP
+    /// before it ends the process.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system refuses.
+    pub fn take_over() -> io::Result<Self> {
+        Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGHUP])? })
+    }
+
+    /// Waits until somebody wants agentd to stop.
+    pub fn wait(&mut self) {
+        for signal in self.signals.forever() {
+            if signal != SIGHUP {
+                return;
+            }
+            tracing::info!("SIGHUP: the config is read at the start only; restart to change it");
+        }
+    }
+}
+
+/// A thread that panics ends the whole process: half an agentd must not look alive.
+pub fn end_on_panic() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        tell(what);
+        process::exit(EXIT_BROKEN);
+    }));
+}
+
+/// agentd found itself broken: EX_SOFTWARE of sysexits.h.
+pub const EXIT_BROKEN: i32 = 70;
+/// Another agentd is at work: EX_TEMPFAIL of sysexits.h.
+pub const EXIT_BUSY: u8 = 75;

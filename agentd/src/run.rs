@@ -1,0 +1,379 @@
+//! `agentd run`: puts the parts together, lets them run, and takes them apart again.
+//!
+//! ```text
+//! tick thread --> recorder thread --> publisher <-- server
+//!      ^---- control (policy, mode, gate) <---------'
+//! ```
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use agentd_core::{bytes::ByteCount, policy::Policy};
+
+use crate::{
+    args::RunArgs,
+    clock::{Clock, RealClock},
+    config::{Config, ConfigError, LogFormat},
+    control::{Audience, Base, Control, Parts, StartError},
+    event::{Event, TickRecord, VmChange},
+    hypervisor::{
+        Hypervisor,
+        libvirt::{Libvirt, LibvirtConfig},
+        sim::{LoadError, Scenario, Sim},
+    },
+    lifecycle::{StopSignals, end_on_panic},
+    publish::{Position, Publisher},
+    record::Recorder,
+    server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
+    store::{Retention, StateDir, StoreError},
+    tick::{self, TickConfig, Ticker, Turn},
+};
+
+/// Where the config is looked for when no other is named.
+pub const DEFAULT_CONFIG: &str = "/etc/agentd/agentd.toml";
+
+/// Why agentd does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The config makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A flag makes no sense.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The scenario makes no sense.
+    #[error(transparent)]
+    Scenario(#[from] LoadError),
+    /// The state cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The policy and the mode cannot be taken up.
+    #[error(transparent)]
+    Control(#[from] StartError),
+    /// The server does not start.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The system refuses threads or signals.
+    #[error("the system refuses a thread or a signal: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl RunError {
+    /// True when another agentd is at work.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Busy { .. }))
+    }
+}
+
+/// Runs until told to stop. Every VM then keeps what it has.
+///
+/// # Errors
+///
+/// Fails when something that it needs is not there. A hypervisor that is not there is waited for.
+pub fn run(args: &RunArgs) -> Result<(), RunError> {
+    let mut signals = StopSignals::take_over()?;
+    end_on_panic();
+    let mut config = read_config(args)?;
+    log(&config);
+    let clock: Arc<dyn Clock> = RealClock::start();
+    let hypervisor = hypervisor(&mut config, &clock)?;
+    let listen = listen(&config)?;
+
+    let state = StateDir::open(&state_dir(&config))?;
+    let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
+    let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
+    let history = Box::new(state.history(retention)?);
+    let recorder = Arc::new(Recorder::start(publisher.clone(), encode, history)?);
+    let control = control(&config, &state, &clock, &recorder, &publisher)?;
+
+    let about = about(&config, hypervisor.uri(), &clock);
+    tracing::info!(
+        host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
+        state = %state.path().display(), "agentd starts"
+    );
+    let server_config = ServerConfig {
+        listen,
+        insecure: config.insecure,
+        max_watchers: config.max_watchers,
+        about,
+    };
+    let deps =
+        Deps { clock: clock.clone(), publisher: publisher.clone(), control: control.clone() };
+    let server = Server::start(server_config, deps)?;
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+
+    let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
+    let loop_ = Loop::start(ticker, control.clone(), recorder.clone(), publisher)?;
+    signals.wait();
+    tracing::info!("stopping; every VM keeps what it has");
+    server.stop(SERVER_GRACE);
+    loop_.stop(LOOP_GRACE);
+    control.close();
+    recorder.stop(RECORDER_GRACE);
+    Ok(())
+}
+
+fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
+    let default = Path::new(DEFAULT_CONFIG);
+    let mut config = match &args.config {
+        Some(file) => Config::load(file)?,
+        None if default.exists() => Config::load(default)?,
+        None => Config::default(),
+    };
+    if let Some(uri) = args.connect.as_ref().or(args.hypervisor.as_ref()) {
+        config.hypervisor.clone_from(uri);
+    }
+    if !args.listen.is_empty() {
+        config.listen.clone_from(&args.listen);
+    }
+    config.insecure |= args.insecure;
+    if args.state_dir.is_some() {
+        config.state_dir.clone_from(&args.state_dir);
+    }
+    if let Some(format) = args.log_format {
+        config.log.format = format.into();
+    }
+    config.log.level = match args.verbose {
+        0 => config.log.level,
+        1 => config.log.level.max(tracing::Level::DEBUG),
+        _ => tracing::Level::TRACE,
+    };
+    Ok(config)
+}
+
+fn log(config: &Config) {
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(config.log.level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // A second subscriber is refused, which can only be where a test set one.
+    let _ = match config.log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}
+
+/// The hypervisor that the config names. A scenario brings its own interval and policy along.
+fn hypervisor(
+    config: &mut Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Box<dyn Hypervisor>, LoadError> {
+    if let Some(file) = config.hypervisor.strip_prefix("sim:") {
+        let file = PathBuf::from(file);
+        let scenario = Scenario::load(&file)?;
+        config.tick.interval = scenario.tick_interval;
+        if let Some(policy) = scenario.policy.clone() {
+            config.policy = policy;
+        }
+        return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
+    }
+    let libvirt = LibvirtConfig {
+        uri: config.hypervisor.clone(),
+        stats_period: config.stats_period,
+        ..LibvirtConfig::default()
+    };
+    Ok(Box::new(Libvirt::new(libvirt, clock.clone())))
+}
+
+fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
+    if config.listen.is_empty() {
+        return Ok(vec![Listen::Unix(default_socket())]);
+    }
+    config.listen.iter().map(|address| address.parse()).collect()
+}
+
+fn control(
+    config: &Config,
+    state: &StateDir,
+    clock: &Arc<dyn Clock>,
+    recorder: &Arc<Recorder>,
+    publisher: &Arc<Publisher>,
+) -> Result<Arc<Control>, RunError> {
+    let parts = Parts {
+        storage: Box::new(state.will()?),
+        base: Base { mode: config.mode, policy: config.policy.clone() },
+        clock: clock.clone(),
+        audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),
+        patience: crate::control::PATIENCE,
+    };
+    Ok(Arc::new(Control::start(parts)?))
+}
+
+/// Tells of what the control does.
+#[derive(Debug)]
+struct Log {
+    recorder: Arc<Recorder>,
+    publisher: Arc<Publisher>,
+}
+
+impl Audience for Log {
+    fn announce(&self, event: Event) -> Option<Position> {
+        match &event {
+            Event::Policy(change) => tracing::info!(
+                revision = change.revision.number, actor = change.revision.actor.id,
+                reason = change.revision.reason, "policy changed"
+            ),
+            Event::Mode(change) => tracing::info!(
+                before = change.before.name(), mode = change.after.name(),
+                actor = change.actor.id, reason = change.reason, "mode changed"
+            ),
+            Event::Tick(_) | Event::Vm(_) => {}
+        }
+        self.recorder.change(event)
+    }
+
+    fn raise(&self, condition: &'static str, message: String) {
+        tracing::warn!(condition, message);
+        self.publisher.raise(condition, message);
+    }
+
+    fn clear(&self, condition: &'static str) {
+        if self.publisher.clear(condition) {
+            tracing::info!(condition, "is over");
+        }
+    }
+}
+
+/// The loop on its thread.
+struct Loop {
+    stop: mpsc::SyncSender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Loop {
+    fn start(
+        mut ticker: Ticker,
+        control: Arc<Control>,
+        recorder: Arc<Recorder>,
+        publisher: Arc<Publisher>,
+    ) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
+            let teller = Teller { recorder, publisher };
+            let in_force = || control.in_force();
+            tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| teller.tell(turn));
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Stops after the turn under way; does not wait longer than `patience` for it.
+    fn stop(self, patience: Duration) {
+        // Full means that it was told already; gone means that it has stopped.
+        let _ = self.stop.try_send(());
+        let clock = RealClock::start();
+        while !self.thread.is_finished() && clock.now() < patience {
+            clock.sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Tells of what the loop does.
+struct Teller {
+    recorder: Arc<Recorder>,
+    publisher: Arc<Publisher>,
+}
+
+impl Teller {
+    fn tell(&self, turn: Turn) {
+        for change in turn.changes {
+            log_vm(&change);
+            self.recorder.note(Event::Vm(change));
+        }
+        self.judge(&turn.record);
+        self.recorder.tick(turn.record);
+    }
+
+    fn judge(&self, record: &TickRecord) {
+        let lost = record.error.as_ref().filter(|_| record.sample.is_none());
+        let rejected = record.error.as_ref().filter(|_| record.sample.is_some());
+        for (condition, error) in [(HYPERVISOR_LOST, lost), (PLAN_REJECTED, rejected)] {
+            match error {
+                Some(error) => {
+                    if !self.publisher.conditions().has(condition) {
+                        tracing::warn!(condition, "{error}");
+                    }
+                    self.publisher.raise(condition, error.clone());
+                }
+                None if self.publisher.clear(condition) => tracing::info!(condition, "is over"),
+                None => {}
+            }
+        }
+    }
+}
+
+fn log_vm(change: &VmChange) {
+    let (vm, name) = (change.vm, change.name.as_ref());
+    match (change.before, change.after) {
+        (None, after) => tracing::info!(%vm, name, state = ?after, "VM came"),
+        (before, None) => tracing::info!(%vm, name, state = ?before, "VM went"),
+        (before, after) => tracing::info!(%vm, name, ?before, ?after, "VM changed its state"),
+    }
+}
+
+fn tick_config(config: &Config) -> TickConfig {
+    TickConfig {
+        interval: config.tick.interval,
+        settle: config.tick.settle(),
+        call_timeout: config.tick.call_timeout(),
+        stale_after: config.tick.stale_after,
+    }
+}
+
+fn about(config: &Config, uri: &str, clock: &Arc<dyn Clock>) -> About {
+    let kernel = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    About {
+        host: config.host.clone().unwrap_or_else(|| kernel().trim().to_owned()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hypervisor: uri.to_owned(),
+        started: clock.wall(),
+        tick_interval: config.tick.interval,
+    }
+}
+
+fn state_dir(config: &Config) -> PathBuf {
+    if let Some(dir) = &config.state_dir {
+        return dir.clone();
+    }
+    if is_root() {
+        return PathBuf::from("/var/lib/agentd");
+    }
+    let state = user_dir("XDG_STATE_HOME");
+    state.or_else(|| Some(user_dir("HOME")?.join(".local/state"))).unwrap_or_default().join("agentd")
+}
+
+/// The socket that clients look for when nobody says otherwise.
+fn default_socket() -> PathBuf {
+    let system = || PathBuf::from("/run");
+    let runtime = if is_root() { system() } else { user_dir("XDG_RUNTIME_DIR").unwrap_or_else(system) };
+    runtime.join("agentd/agentd.sock")
+}
+
+#[allow(clippy::disallowed_methods, reason = "the places that the XDG rules name")]
+fn user_dir(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn size(bytes: ByteCount) -> usize {
+    usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
+}
+
+/// Raised while the hypervisor cannot be read.
+const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+/// Raised while plans break a rule of safety and are thrown away.
+const PLAN_REJECTED: &str = "PLAN_REJECTED";
+/// Together they stay below the five seconds in which a stop has to be done.
+const SERVER_GRACE: Duration = Duration::from_secs(2);
+const LOOP_GRACE: Duration = Duration::from_millis(1500);
+const RECORDER_GRACE: Duration = Duration::from_secs(1);
