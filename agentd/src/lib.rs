@@ -13,6 +13,7 @@ pub mod fields;
 pub mod hypervisor;
 pub mod publish;
 pub mod record;
+pub mod server;
 pub mod simulate;
 pub mod store;
 pub mod tick;

@@ -59,7 +59,7 @@ fn text(publisher: &Publisher, seq: u64) -> String {
 }
 
 #[test]
-fn an_entry_is_in_the_history_before_anybody_sees_it() {
+fn records_before_it_publishes() {
     let disk = Disk::default();
     let (recorder, publisher) = recorder(&disk);
     let position = recorder.change(event("first")).unwrap();

@@ -1,0 +1,199 @@
+//! Accepting connections and serving each until it ends: with a cap on their number, a deadline
+//! for the first request, and an end when the server stops. What the calls do is not known here.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Bytes, Service, StdError, http},
+    service::Routes,
+};
+
+use super::{
+    limits,
+    listen::{Bound, OwnedPath},
+    peer::Peer,
+};
+
+/// What every connection needs.
+#[derive(Clone, Debug)]
+pub(super) struct Connections {
+    pub(super) routes: Routes,
+    pub(super) free: Arc<Semaphore>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Connections {
+    pub(super) fn new(routes: Routes, stop: CancellationToken) -> Self {
+        Self {
+            routes: routes.prepare(),
+            free: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            tasks: TaskTracker::new(),
+            stop,
+        }
+    }
+
+    /// Accepts from one listener until the server stops.
+    pub(super) async fn accept_from(self, bound: Bound) -> io::Result<()> {
+        let listener = Listener::of(bound)?;
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok(accepted) => self.admit(accepted),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    time::sleep(limits::ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a connection, or ends it where there are too many.
+    fn admit(&self, accepted: Accepted) {
+        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+            let limit = limits::CONNECTIONS;
+            tracing::debug!(limit, "a connection was turned away: there are too many");
+            return;
+        };
+        let this = self.clone();
+        match accepted {
+            Accepted::Unix(io) => {
+                let uid = io.peer_cred().ok().map(|peer| peer.uid());
+                let peer = Peer::Local { uid };
+                self.tasks.spawn(this.serve(io, peer, permit));
+            }
+            Accepted::Tcp(io, address) => {
+                // Without it small messages wait for the acknowledgement of earlier ones.
+                let _ = io.set_nodelay(true);
+                self.tasks.spawn(this.serve(io, Peer::Tcp(address), permit));
+            }
+        }
+    }
+
+    async fn serve<I>(self, io: I, peer: Peer, _permit: OwnedSemaphorePermit)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let spoke = Arc::new(AtomicBool::new(false));
+        let calls = Calls { routes: self.routes, peer, spoke: Arc::clone(&spoke) };
+        let http2 = limits::http2();
+        let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = silence(&spoke) => {
+                tracing::debug!(peer = peer.name(), "a connection ended: it sent no request");
+                return;
+            }
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, peer = peer.name(), "a connection ended early");
+        }
+    }
+}
+
+/// A place that is listened on. Its socket's path lives as long.
+enum Listener {
+    Unix(UnixListener, #[expect(dead_code, reason = "removed when dropped")] OwnedPath),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    fn of(bound: Bound) -> io::Result<Self> {
+        Ok(match bound {
+            Bound::Unix(listener, owned) => Self::Unix(UnixListener::from_std(listener)?, owned),
+            Bound::Tcp(listener, _) => Self::Tcp(TcpListener::from_std(listener)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener) => {
+                let (io, address) = listener.accept().await?;
+                Ok(Accepted::Tcp(io, address))
+            }
+        }
+    }
+}
+
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr),
+}
+
+/// Returns when a connection has sent no request for too long; never when it has sent one.
+async fn silence(spoke: &AtomicBool) {
+    time::sleep(limits::FIRST_REQUEST).await;
+    if spoke.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The calls of one connection.
+#[derive(Clone, Debug)]
+struct Calls {
+    routes: Routes,
+    peer: Peer,
+    spoke: Arc<AtomicBool>,
+}
+
+impl<B> Service<http::Request<B>> for Calls
+where
+    B: tonic::codegen::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        self.spoke.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(self.peer);
+        let answer = self.routes.call(request.map(Body::new));
+        Box::pin(async move {
+            match time::timeout(limits::CALL, answer).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Ok(Status::internal(error.to_string()).into_http()),
+                Err(_) => Ok(late().into_http()),
+            }
+        })
+    }
+}
+
+fn late() -> Status {
+    let seconds = limits::CALL.as_secs();
+    Status::deadline_exceeded(format!(
+        "no answer within {seconds} s; a change may still be made: ask what is in force"
+    ))
+}

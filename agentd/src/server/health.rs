@@ -1,0 +1,60 @@
+//! The health that `grpc.health.v1` reports: that of the tick, not of the process. It follows what
+//! is published and decides nothing else.
+
+use std::{sync::Arc, time::Duration};
+
+use agentd_proto::v1 as wire;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use super::Published;
+
+/// Reports until the server stops.
+pub(super) async fn report(published: Arc<Published>, reporter: HealthReporter) {
+    let mut told = None;
+    loop {
+        let serving = !published.stop.is_cancelled() && is_serving(&published);
+        if told != Some(serving) {
+            set(&reporter, serving).await;
+            told = Some(serving);
+        }
+        if published.stop.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            () = published.stop.cancelled() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn set(reporter: &HealthReporter, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// True while ticks finish in time and the last one could read the hypervisor.
+fn is_serving(published: &Published) -> bool {
+    let late = published.about.tick_interval.saturating_mul(LATE_TICKS);
+    let late = late.saturating_add(LATE);
+    let publisher = &published.publisher;
+    let in_time = publisher.last_tick_age().is_some_and(|age| age <= late);
+    let reads = |latest: Arc<crate::publish::Latest>| latest.record.sample.is_some();
+    in_time && publisher.latest().is_some_and(reads)
+}
+
+/// Everything that has a health: the whole, and each service.
+const SERVICES: [&str; 5] = [
+    "",
+    wire::host_service_server::SERVICE_NAME,
+    wire::vm_service_server::SERVICE_NAME,
+    wire::policy_service_server::SERVICE_NAME,
+    wire::event_service_server::SERVICE_NAME,
+];
+/// How often the published state is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Ticks stall when none has finished for so many intervals and [`LATE`].
+const LATE_TICKS: u32 = 3;
+/// Room for one slow tick.
+const LATE: Duration = Duration::from_secs(5);

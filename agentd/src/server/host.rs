@@ -1,0 +1,90 @@
+//! `HostService`: the state of the host and of agentd on it, and its mode.
+
+use std::sync::Arc;
+
+use agentd_core::{policy::Policy, sample::VmSample, vm::VmId};
+use agentd_proto::v1 as wire;
+use tonic::{Request, Response, Status, async_trait};
+use wire::host_service_server::HostService;
+
+use super::{Published, fault::Violations, from_proto, peer::Peer, to_proto};
+use crate::event::VmState;
+
+/// `HostService`.
+#[derive(Clone, Debug)]
+pub(super) struct HostCalls(pub(super) Arc<Published>);
+
+#[async_trait]
+impl HostService for HostCalls {
+    async fn get_status(
+        &self,
+        request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        Ok(Response::new(status(&self.0, Peer::of(&request))))
+    }
+
+    async fn set_mode(
+        &self,
+        request: Request<wire::SetModeRequest>,
+    ) -> Result<Response<wire::SetModeResponse>, Status> {
+        let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let wire::SetModeRequest { mode, reason } = request.into_inner();
+        let mode = from_proto::mode(mode)?;
+        let mut violations = Violations::default();
+        from_proto::reason(&reason, &mut violations);
+        violations.check()?;
+        let set = self.0.modes.call(move |control| control.set_mode(mode, actor, reason)).await?;
+        Ok(Response::new(wire::SetModeResponse {
+            mode: to_proto::mode(set.after).into(),
+            previous_mode: to_proto::mode(set.before).into(),
+            durable: set.durable,
+            position: set.position.as_ref().map(to_proto::position),
+        }))
+    }
+}
+
+fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
+    let (publisher, about) = (&published.publisher, &published.about);
+    let in_force = published.in_force();
+    let latest = publisher.latest();
+    let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
+    let sample = seen.and_then(|record| record.sample.as_ref());
+    let decision = seen.and_then(|record| record.decision.as_ref());
+    let policy = &in_force.policy.policy;
+    let managed = sample.map_or(0, |sample| {
+        count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, **id, vm)))
+    });
+    let newest = publisher.position(publisher.ring().span().newest);
+    let conditions = publisher.conditions().all().into_iter();
+    wire::GetStatusResponse {
+        host: about.host.clone(),
+        agent_version: about.version.clone(),
+        start_time: Some(to_proto::timestamp(about.started)),
+        host_time: Some(to_proto::timestamp(published.clock.wall())),
+        hypervisor: about.hypervisor.clone(),
+        mode: to_proto::mode(in_force.mode).into(),
+        memory: sample.map(|sample| to_proto::host_memory(&sample.host)),
+        pool: decision.map(|decision| to_proto::pool(&decision.pool)),
+        position: Some(to_proto::position(&newest)),
+        managed_vms: managed,
+        total_vms: sample.map_or(0, |sample| count(sample.vms.iter())),
+        watchers: u32::try_from(published.open_watchers()).unwrap_or(u32::MAX),
+        tick: latest.as_ref().map(|latest| latest.record.tick),
+        last_tick_age: publisher.last_tick_age().map(to_proto::duration),
+        tick_interval: Some(to_proto::duration(about.tick_interval)),
+        algorithm: policy.algorithm.name().to_owned(),
+        policy_etag: in_force.policy.etag.clone(),
+        conditions: conditions.map(to_proto::condition).collect(),
+        caller: Some(wire::Identity { name: caller.name() }),
+    }
+}
+
+/// True for VMs that agentd may resize now.
+fn is_managed(policy: &Policy, id: VmId, vm: &VmSample) -> bool {
+    let pinned = policy.rules(id, &vm.name, vm.max).pinned;
+    !pinned && VmState::of(vm) == VmState::Running
+}
+
+fn count(items: impl Iterator) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}

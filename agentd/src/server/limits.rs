@@ -1,0 +1,81 @@
+//! Every bound of the server, with its reason. tonic and hyper leave most of them open or
+//! generous, so that each is set here and nowhere else.
+
+use std::time::Duration;
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto,
+};
+
+/// Connections at a time. A tool takes one or two; this many tools do not look at one host.
+pub(super) const CONNECTIONS: usize = 256;
+/// Calls at a time on one connection; tonic alone sets no bound. Further calls wait at the client.
+const STREAMS: u32 = 32;
+/// Upload windows. Requests are small; the defaults of 1 MiB serve nobody here.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+/// What a slow reader may have buffered for it per stream; hyper's own bound is 400 KiB.
+const SEND_BUFFER: usize = 64 << 10;
+/// Metadata of a request. Ours have next to none.
+const HEADERS: u32 = 8 << 10;
+/// The least that HTTP/2 allows: a connection's turns stay short.
+const FRAME: u32 = 16 << 10;
+/// Streams that a client may open and reset before the connection ends ("rapid reset").
+const RESETS_PENDING: usize = 20;
+/// Streams that this side may reset for a client's errors (RUSTSEC-2024-0003); tonic sets no
+/// bound.
+const RESETS_LOCAL: usize = 128;
+/// Half-open connections are noticed after half a minute.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that has sent no request by then ends: pings do not find those that never spoke.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// A call that has not answered by then gets `DEADLINE_EXCEEDED`; a change goes on all the same.
+/// The bodies of streams are not meant.
+pub(super) const CALL: Duration = Duration::from_secs(10);
+/// Largest request. Decoded messages take up to 52 times their bytes, so this stays small.
+pub(super) const REQUEST: usize = 256 << 10;
+/// Largest response that is not an entry of the log: what clients take by default.
+pub(super) const RESPONSE: usize = 4 << 20;
+/// Changes of policy or mode at a time; each holds a blocking thread while the disk works.
+pub(super) const CHANGES: usize = 2;
+/// Threads that answer calls. They only read published values.
+pub(super) const WORKERS: usize = 2;
+/// Threads for [`CHANGES`], with room for name look-ups.
+pub(super) const BLOCKING: usize = 4;
+/// Wait after a failed accept: without it, running out of descriptors would spin.
+pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Part of a snapshot, below what any client takes in one message.
+pub(super) const SNAPSHOT_PART: usize = 900 << 10;
+/// Gaps that a slow reader is told of: one in so long. More would only make it slower.
+pub(super) const GAP_INTERVAL: Duration = Duration::from_secs(1);
+/// Names in a filter of a watch.
+pub(super) const FILTER_VMS: usize = 256;
+/// Paths in a field mask.
+pub(super) const MASK_PATHS: usize = 256;
+/// Bytes of a reason that a caller gives.
+pub(super) const REASON: usize = 512;
+/// Bytes of a VM's name, of an etag, of a page token.
+pub(super) const NAME: usize = 256;
+
+/// HTTP/2 as this server speaks it.
+pub(super) fn http2() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .adaptive_window(false)
+        .max_frame_size(FRAME)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(HEADERS)
+        .max_pending_accept_reset_streams(RESETS_PENDING)
+        .max_local_error_reset_streams(RESETS_LOCAL)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}

@@ -1,0 +1,228 @@
+//! [`Listen`]: where the server can be reached, and how such a place is taken and given back.
+
+use std::{
+    fmt, fs, io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Where the server can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `unix:///path`: a socket for processes of this host.
+    Unix(PathBuf),
+    /// `tcp://host:port`, as host and port.
+    Tcp(String),
+}
+
+/// Why a place cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The text names no place.
+    #[error("\"{0}\" is no address to listen on: write unix:///path or tcp://host:port")]
+    NotAnAddress(String),
+    /// Another process answers there.
+    #[error("{0}: another agentd answers on this socket; stop it, or choose another path")]
+    Answered(PathBuf),
+    /// There is something else.
+    #[error("{0}: exists and is no socket; remove it, or choose another path")]
+    NotASocket(PathBuf),
+    /// It could be reached from other hosts, unencrypted and by anybody.
+    #[error(
+        "tcp://{0}: {1} is not a loopback address, and the connection would be plaintext; \
+         listen on 127.0.0.1 and use a tunnel, or set insecure to accept that anybody on the \
+         network can change this host"
+    )]
+    NotLoopback(String, SocketAddr),
+    /// The system says no.
+    #[error("cannot listen on {0}")]
+    Refused(String, #[source] io::Error),
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let bad = || ListenError::NotAnAddress(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix://") {
+            let absolute = path.starts_with('/') && path.len() > 1;
+            return absolute.then(|| Self::Unix(path.into())).ok_or_else(bad);
+        }
+        let authority = text.strip_prefix("tcp://").ok_or_else(bad)?;
+        let (host, port) = authority.rsplit_once(':').ok_or_else(bad)?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        let sane = !host.is_empty() && (bracketed || !host.contains([':', '/']));
+        if !sane || port.parse::<u16>().is_err() {
+            return Err(bad());
+        }
+        Ok(Self::Tcp(authority.to_owned()))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(authority) => write!(f, "tcp://{authority}"),
+        }
+    }
+}
+
+/// A place that was taken.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Unix(UnixListener, OwnedPath),
+    Tcp(TcpListener, SocketAddr),
+}
+
+/// A socket's path; removed when dropped, unless somebody else's socket is there by then.
+#[derive(Debug)]
+pub(super) struct OwnedPath {
+    path: PathBuf,
+    inode: Option<(u64, u64)>,
+}
+
+impl Listen {
+    /// Takes the place. TCP only on loopback, unless `insecure`.
+    pub(super) fn bind(&self, insecure: bool) -> Result<Bound, ListenError> {
+        let refused = |error| ListenError::Refused(self.to_string(), error);
+        match self {
+            Self::Unix(path) => bind_unix(path, refused),
+            Self::Tcp(authority) => {
+                let mut addresses = authority.to_socket_addrs().map_err(refused)?;
+                let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+                let address = addresses.next().ok_or_else(none).map_err(refused)?;
+                if !insecure && !address.ip().is_loopback() {
+                    return Err(ListenError::NotLoopback(authority.clone(), address));
+                }
+                let listener = TcpListener::bind(address).map_err(refused)?;
+                listener.set_nonblocking(true).map_err(refused)?;
+                let address = listener.local_addr().map_err(refused)?;
+                Ok(Bound::Tcp(listener, address))
+            }
+        }
+    }
+}
+
+impl Bound {
+    /// Where it can be reached, a port of 0 replaced by the one given.
+    pub(super) fn address(&self) -> Listen {
+        match self {
+            Self::Unix(_, owned) => Listen::Unix(owned.path.clone()),
+            Self::Tcp(_, address) => Listen::Tcp(address.to_string()),
+        }
+    }
+
+    /// True where other hosts can reach it.
+    pub(super) fn is_exposed(&self) -> bool {
+        match self {
+            Self::Unix(..) => false,
+            Self::Tcp(_, address) => !address.ip().is_loopback(),
+        }
+    }
+}
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        if self.inode.is_some() && inode(&self.path) == self.inode {
+            // Nobody is left to tell; a stale socket is removed at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn bind_unix(
+    path: &Path,
+    refused: impl Fn(io::Error) -> ListenError,
+) -> Result<Bound, ListenError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(&refused)?;
+    }
+    clear_stale(path, &refused)?;
+    let listener = UnixListener::bind(path).map_err(&refused)?;
+    let owned = OwnedPath { path: path.to_owned(), inode: inode(path) };
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(&refused)?;
+    listener.set_nonblocking(true).map_err(&refused)?;
+    Ok(Bound::Unix(listener, owned))
+}
+
+/// Removes a socket that nobody answers on.
+fn clear_stale(path: &Path, refused: impl Fn(io::Error) -> ListenError) -> Result<(), ListenError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ListenError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(refused)
+        }
+        Err(error) => Err(refused(error)),
+        Ok(_) => Err(ListenError::Answered(path.to_owned())),
+    }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// For the owner and the socket's group.
+const SOCKET_MODE: u32 = 0o660;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_addresses_and_refuses_what_is_none() {
+        for good in ["unix:///run/agentd.sock", "tcp://127.0.0.1:7000", "tcp://[::1]:7000"] {
+            assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
+        }
+        let bad = ["", "unix://", "unix://run", "tcp://:1", "tcp://h", "tcp://::1:7", "http://h:1"];
+        for bad in bad {
+            let error = bad.parse::<Listen>().unwrap_err().to_string();
+            assert!(error.contains("write unix:///path or tcp://host:port"), "{error}");
+        }
+    }
+
+    #[test]
+    fn takes_over_a_stale_socket_and_leaves_a_live_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/agentd.sock");
+        let place = Listen::Unix(path.clone());
+        let first = place.bind(false).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SOCKET_MODE);
+        assert!(matches!(place.bind(false), Err(ListenError::Answered(_))));
+        drop(first);
+        assert!(!path.exists());
+
+        // A listener that ended without removing its path.
+        drop(UnixListener::bind(&path).unwrap());
+        let second = place.bind(false).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "not ours").unwrap();
+        drop(second);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
+        assert!(matches!(place.bind(false), Err(ListenError::NotASocket(_))));
+    }
+
+    #[test]
+    fn plaintext_leaves_loopback_only_on_demand() {
+        let anywhere = "0.0.0.0:0";
+        let error = Listen::Tcp(anywhere.to_owned()).bind(false).unwrap_err().to_string();
+        assert!(error.contains("0.0.0.0:0 is not a loopback address"), "{error}");
+        let local = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(Bound::Tcp(local, anywhere.parse().unwrap()).is_exposed());
+        let local = Listen::Tcp("127.0.0.1:0".to_owned()).bind(false).unwrap();
+        assert!(!local.is_exposed());
+    }
+}

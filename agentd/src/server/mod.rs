@@ -1,0 +1,275 @@
+//! The gRPC server: the one part of agentd that is asynchronous and knows the wire.
+//!
+//! It sees published values out and commands in, and can never wait on the hypervisor:
+//!
+//! ```text
+//! Listen -> accept -> routes -> host | vm | policy | watch | health | reflection
+//!                                 |      reads: Publisher      changes: Control
+//!                     from_proto / to_proto convert, fault says what went wrong
+//! ```
+//!
+//! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
+
+mod accept;
+mod change;
+mod fault;
+mod from_proto;
+mod health;
+mod host;
+mod limits;
+mod listen;
+mod mask;
+mod peer;
+mod policy;
+mod routes;
+mod story;
+mod to_proto;
+mod vm;
+mod watch;
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{runtime::Runtime, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use listen::{Listen, ListenError};
+pub use to_proto::encode;
+
+use crate::{
+    clock::Clock,
+    control::{Control, InForce},
+    publish::{Publisher, Stamp},
+};
+use accept::Connections;
+use change::Entrance;
+use listen::Bound;
+
+/// How the server runs.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where it can be reached.
+    pub listen: Vec<Listen>,
+    /// Allows plaintext TCP beyond loopback.
+    pub insecure: bool,
+    /// Watch streams at a time.
+    pub max_watchers: usize,
+    /// What it says of the agent.
+    pub about: About,
+}
+
+/// What does not change while agentd runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Name of the host.
+    pub host: String,
+    /// Version of agentd.
+    pub version: String,
+    /// The hypervisor, as a URI.
+    pub hypervisor: String,
+    /// When agentd started.
+    pub started: SystemTime,
+    /// Time from tick to tick.
+    pub tick_interval: Duration,
+}
+
+/// What the server reads and calls.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// What is published.
+    pub publisher: Arc<Publisher>,
+    /// The operator's will.
+    pub control: Arc<Control>,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A place cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives no threads.
+    #[error("the server's threads cannot be started")]
+    Threads(#[source] io::Error),
+}
+
+/// The server.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// A running server. Stops at once when dropped.
+#[derive(Debug)]
+pub struct ServerHandle {
+    runtime: Option<Runtime>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    connections: TaskTracker,
+    addresses: Vec<Listen>,
+}
+
+impl Server {
+    /// Listens, and serves until the handle stops it.
+    ///
+    /// # Errors
+    ///
+    /// When a place cannot be listened on, or the system gives no threads; nothing is left behind.
+    pub fn start(config: ServerConfig, deps: Deps) -> Result<ServerHandle, ServerError> {
+        let bind = |listen: &Listen| listen.bind(config.insecure);
+        let bound: Vec<Bound> = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let addresses: Vec<Listen> = bound.iter().map(Bound::address).collect();
+        warn_of_exposed(&bound, &deps.publisher);
+
+        let runtime = runtime().map_err(ServerError::Threads)?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let published = Arc::new(Published {
+            publisher: deps.publisher,
+            changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            control: deps.control,
+            clock: deps.clock,
+            about: config.about,
+            max_watchers: config.max_watchers,
+            watchers: Arc::new(Semaphore::new(config.max_watchers)),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        });
+        let guard = runtime.enter();
+        let connections = Connections::new(routes::all(&published), stop.clone());
+        let served = connections.tasks.clone();
+        for bound in bound {
+            let connections = connections.clone();
+            tasks.spawn(async move {
+                if let Err(error) = connections.accept_from(bound).await {
+                    tracing::error!(%error, "a listener could not be served");
+                }
+            });
+        }
+        drop(guard);
+        Ok(ServerHandle { runtime: Some(runtime), stop, tasks, connections: served, addresses })
+    }
+}
+
+impl ServerHandle {
+    /// Where the server can be reached, with ports of 0 replaced by those given.
+    #[must_use]
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
+    pub fn stop(mut self, grace: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.connections.close();
+        if let Some(runtime) = self.runtime.take() {
+            let (tasks, connections) = (self.tasks.clone(), self.connections.clone());
+            // A part of the grace is for threads that still write to the disk.
+            let polite = grace.saturating_mul(3) / 4;
+            runtime.block_on(async {
+                let all = async {
+                    tasks.wait().await;
+                    connections.wait().await;
+                };
+                let _ = tokio::time::timeout(polite, all).await;
+            });
+            runtime.shutdown_timeout(grace.saturating_sub(polite));
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What the services share.
+#[derive(Debug)]
+struct Published {
+    publisher: Arc<Publisher>,
+    control: Arc<Control>,
+    /// For changes and reads of the policy's history.
+    changes: Entrance,
+    /// For changes of the mode: a pause does not wait for anything else.
+    modes: Entrance,
+    clock: Arc<dyn Clock>,
+    about: About,
+    max_watchers: usize,
+    watchers: Arc<Semaphore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Published {
+    fn in_force(&self) -> Arc<InForce> {
+        self.control.in_force()
+    }
+
+    fn open_watchers(&self) -> usize {
+        self.max_watchers.saturating_sub(self.watchers.available_permits())
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { wall: self.clock.wall(), monotonic: self.clock.now() }
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("server")
+        .worker_threads(limits::WORKERS)
+        .max_blocking_threads(limits::BLOCKING)
+        .enable_all()
+        .build()
+}
+
+fn warn_of_exposed(bound: &[Bound], publisher: &Publisher) {
+    let exposed = bound.iter().filter(|bound| bound.is_exposed());
+    let exposed: Vec<String> = exposed.map(|bound| bound.address().to_string()).collect();
+    if exposed.is_empty() {
+        publisher.clear(INSECURE_LISTENER);
+        return;
+    }
+    let message = format!(
+        "{} is plaintext, and anybody who reaches it can change this host; \
+         listen on a socket or on 127.0.0.1 and use a tunnel",
+        exposed.join(", ")
+    );
+    tracing::warn!("{message}");
+    publisher.raise(INSECURE_LISTENER, message);
+}
+
+/// Raised while plaintext TCP can be reached from other hosts.
+pub const INSECURE_LISTENER: &str = "INSECURE_LISTENER";
+/// Watch streams at a time unless the config says otherwise.
+pub const DEFAULT_MAX_WATCHERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::clock::VirtualClock;
+
+    #[test]
+    fn says_while_other_hosts_can_reach_it() {
+        let publisher = Publisher::new(Arc::new(VirtualClock::default()), 1 << 20);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let exposed = Bound::Tcp(listener, "192.0.2.1:7000".parse().unwrap());
+        warn_of_exposed(&[exposed], &publisher);
+        let conditions = publisher.conditions().all();
+        let (reason, condition) = conditions.first().unwrap();
+        assert_eq!(*reason, INSECURE_LISTENER);
+        assert!(condition.message.starts_with("tcp://192.0.2.1:7000 is plaintext"));
+        warn_of_exposed(&[], &publisher);
+        assert_eq!(publisher.conditions().all(), []);
+    }
+}

@@ -1,0 +1,155 @@
+//! `PolicyService`: reads and changes the policy. It checks what a request says; whether a policy
+//! makes sense, and whether it is kept, is the control's.
+
+use std::{sync::Arc, time::Duration};
+
+use agentd_core::policy::Policy;
+use agentd_proto::v1 as wire;
+use tonic::{Request, Response, Status, async_trait};
+use wire::policy_service_server::PolicyService;
+
+use super::{
+    Published,
+    fault::{Violations, invalid},
+    from_proto, limits, mask,
+    peer::Peer,
+    to_proto,
+};
+use crate::control::{Actor, PolicyEdit};
+
+/// `PolicyService`.
+#[derive(Clone, Debug)]
+pub(super) struct PolicyCalls(pub(super) Arc<Published>);
+
+#[async_trait]
+impl PolicyService for PolicyCalls {
+    async fn get_policy(
+        &self,
+        _: Request<wire::GetPolicyRequest>,
+    ) -> Result<Response<wire::GetPolicyResponse>, Status> {
+        Ok(Response::new(wire::GetPolicyResponse {
+            current: Some(to_proto::revision(&self.0.in_force().policy)),
+            defaults: Some(to_proto::policy(&Policy::default())),
+        }))
+    }
+
+    async fn update_policy(
+        &self,
+        request: Request<wire::UpdatePolicyRequest>,
+    ) -> Result<Response<wire::UpdatePolicyResponse>, Status> {
+        let actor = self.actor(&request);
+        let edit = edit(request.into_inner(), actor)?;
+        let set = self.0.changes.call(move |control| control.update(edit)).await?;
+        Ok(Response::new(wire::UpdatePolicyResponse {
+            current: Some(to_proto::revision(&set.revision)),
+            changes: to_proto::changes(&set.changes),
+            warnings: set.warnings,
+            position: set.position.as_ref().map(to_proto::position),
+        }))
+    }
+
+    async fn confirm_policy(
+        &self,
+        request: Request<wire::ConfirmPolicyRequest>,
+    ) -> Result<Response<wire::ConfirmPolicyResponse>, Status> {
+        let actor = self.actor(&request);
+        let etag = request.into_inner().etag;
+        if etag.is_empty() {
+            return Err(invalid("etag", "is empty; give the etag that UpdatePolicy returned"));
+        }
+        let revision = self.0.changes.call(move |control| control.confirm(etag, actor)).await?;
+        let current = Some(to_proto::revision(&revision));
+        Ok(Response::new(wire::ConfirmPolicyResponse { current }))
+    }
+
+    async fn revert_policy(
+        &self,
+        request: Request<wire::RevertPolicyRequest>,
+    ) -> Result<Response<wire::RevertPolicyResponse>, Status> {
+        let actor = self.actor(&request);
+        let wire::RevertPolicyRequest { revision, etag, reason } = request.into_inner();
+        let mut violations = Violations::default();
+        from_proto::reason(&reason, &mut violations);
+        violations.check()?;
+        let (to, etag) = ((revision != 0).then_some(revision), given(etag));
+        let revert =
+            move |control: &crate::control::Control| control.revert(to, etag, actor, reason);
+        let set = self.0.changes.call(revert).await?;
+        Ok(Response::new(wire::RevertPolicyResponse {
+            current: Some(to_proto::revision(&set.revision)),
+            changes: to_proto::changes(&set.changes),
+            position: set.position.as_ref().map(to_proto::position),
+        }))
+    }
+
+    async fn list_policy_revisions(
+        &self,
+        request: Request<wire::ListPolicyRevisionsRequest>,
+    ) -> Result<Response<wire::ListPolicyRevisionsResponse>, Status> {
+        let wire::ListPolicyRevisionsRequest { page_size, page_token } = request.into_inner();
+        let size = from_proto::page_size(page_size, PAGE, PAGE_MOST)?;
+        let before = match page_token.as_str() {
+            "" => None,
+            token => Some(token.parse::<u64>().map_err(|_| {
+                invalid("page_token", "is none; give the next_page_token of a response")
+            })?),
+        };
+        let found = self.0.changes.call(move |control| control.revisions(before, size)).await?;
+        let last = found.last().map_or(0, |revision| revision.number);
+        let more = found.len() == size && last > 1;
+        Ok(Response::new(wire::ListPolicyRevisionsResponse {
+            revisions: found.iter().map(|revision| to_proto::revision(revision)).collect(),
+            next_page_token: if more { last.to_string() } else { String::new() },
+        }))
+    }
+}
+
+impl PolicyCalls {
+    fn actor<T>(&self, request: &Request<T>) -> Actor {
+        Peer::of(request).actor(self.0.clock.wall())
+    }
+}
+
+fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<PolicyEdit, Status> {
+    let mut violations = Violations::default();
+    let paths = mask::paths(&request.update_mask.unwrap_or_default(), &mut violations);
+    let values = mask::Values::read(request.policy.unwrap_or_default(), &mut violations);
+    from_proto::reason(&request.reason, &mut violations);
+    if request.etag.len() > limits::NAME {
+        let bytes = request.etag.len();
+        violations.add("etag", format!("has {bytes} bytes, which no etag of this agent has"));
+    }
+    let revert_after = match request.revert_after {
+        None => None,
+        Some(after) => revert_after(after, &mut violations),
+    };
+    violations.check()?;
+    Ok(PolicyEdit {
+        edit: Box::new(move |policy| values.applied(&paths, policy)),
+        etag: given(request.etag),
+        validate_only: request.validate_only,
+        revert_after,
+        actor,
+        reason: request.reason,
+    })
+}
+
+fn revert_after(after: prost_types::Duration, violations: &mut Violations) -> Option<Duration> {
+    let (seconds, nanos) = (after.seconds, after.nanos);
+    let after = Duration::try_from(after).ok();
+    let sane = after.filter(|after| (REVERT_LEAST..=REVERT_MOST).contains(after));
+    if sane.is_none() {
+        let why = format!("{seconds} s and {nanos} ns: must be from 1 s to 24 h");
+        violations.add("revert_after", why);
+    }
+    sane
+}
+
+fn given(etag: String) -> Option<String> {
+    (!etag.is_empty()).then_some(etag)
+}
+
+const REVERT_LEAST: Duration = Duration::from_secs(1);
+const REVERT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
+const PAGE: usize = 20;
+const PAGE_MOST: usize = 100;

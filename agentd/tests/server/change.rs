@@ -1,0 +1,211 @@
+//! Changes of the policy and the mode through the wire.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use agentd_proto::v1 as wire;
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+use wire::{
+    host_service_client::HostServiceClient, policy_service_client::PolicyServiceClient,
+    watch_response::Body,
+};
+
+use crate::rig::{LONG, Rig, default_policy};
+
+type Client = PolicyServiceClient<Channel>;
+
+fn update(paths: &[&str], policy: wire::Policy) -> wire::UpdatePolicyRequest {
+    let paths = paths.iter().map(ToString::to_string).collect();
+    wire::UpdatePolicyRequest {
+        policy: Some(policy),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        ..wire::UpdatePolicyRequest::default()
+    }
+}
+
+fn step(mib: u64) -> wire::UpdatePolicyRequest {
+    let two_pointer = wire::TwoPointer { step_bytes: mib << 20, ..wire::TwoPointer::default() };
+    let policy = wire::Policy { two_pointer: Some(two_pointer), ..wire::Policy::default() };
+    update(&["two_pointer.step_bytes"], policy)
+}
+
+async fn current(client: &mut Client) -> wire::PolicyRevision {
+    let answer = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
+    answer.current.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_in_force_told_and_in_the_log() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let follow = wire::WatchRequest { follow: true, ..wire::WatchRequest::default() };
+    let mut stream = rig.watch(follow).await;
+    stream.hello().await;
+
+    let trial = wire::UpdatePolicyRequest { validate_only: true, ..step(60) };
+    let would = client.update_policy(trial).await.unwrap().into_inner();
+    assert_eq!((would.changes.len(), would.position), (1, None));
+    assert_eq!(current(&mut client).await.revision, 1);
+
+    let request = wire::UpdatePolicyRequest { reason: "night".to_owned(), ..step(60) };
+    let made = client.update_policy(request).await.unwrap().into_inner();
+    let change = made.changes.first().unwrap();
+    assert_eq!(
+        (change.path.as_str(), change.old_value.as_str(), change.new_value.as_str()),
+        ("two_pointer.step_bytes", "50 MiB", "60 MiB")
+    );
+    let now = made.current.unwrap();
+    assert_eq!((now.revision, now.reason.as_str()), (2, "night"));
+    assert!(now.actor.clone().unwrap().id.starts_with("uid:"));
+    assert_eq!(current(&mut client).await, now);
+    let step_in_force = rig.control.in_force().policy.policy.two_pointer.step;
+    assert_eq!(step_in_force.as_u64(), 60 << 20);
+
+    let (position, Body::PolicyChanged(told)) = stream.body().await else { panic!("not told") };
+    assert_eq!(Some(position), made.position);
+    assert_eq!((told.etag, told.changes), (now.etag, made.changes));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_based_on_another_revision_is_refused_with_the_etag_in_force() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let etag = current(&mut client).await.etag;
+    let based = |etag: &str, mib| wire::UpdatePolicyRequest { etag: etag.to_owned(), ..step(mib) };
+    client.update_policy(based(&etag, 60)).await.unwrap();
+    let refused = client.update_policy(based(&etag, 70)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted);
+    let details = refused.get_error_details();
+    let facts = &details.error_info().unwrap().metadata;
+    let now = current(&mut client).await;
+    assert_eq!((facts.get("current_etag"), now.revision), (Some(&now.etag), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let tiny = wire::VmPolicy { max_bytes: Some(1), ..wire::VmPolicy::default() };
+    let vms = [("web.1".to_owned(), tiny)].into();
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let policy = wire::Policy::default;
+    let cases = [
+        (vec!["update_mask"], update(&[], policy())),
+        (vec!["update_mask"], wire::UpdatePolicyRequest::default()),
+        (vec!["update_mask.paths[1]"], update(&["floor_bytes", "florr"], policy())),
+        (vec!["update_mask"], update(&["floor_bytes"; 257], policy())),
+        (
+            vec!["algorithm"],
+            update(&["*"], wire::Policy { algorithm: "best".to_owned(), ..policy() }),
+        ),
+        (
+            vec!["floor_bytes"],
+            update(&["floor_bytes"], wire::Policy { floor_bytes: 1, ..policy() }),
+        ),
+        (vec!["vms.`web.1`.max_bytes"], update(&["vms"], wire::Policy { vms, ..policy() })),
+        (vec!["revert_after"], wire::UpdatePolicyRequest { revert_after: seconds(0), ..step(60) }),
+        (
+            vec!["revert_after"],
+            wire::UpdatePolicyRequest { revert_after: seconds(86_401), ..step(60) },
+        ),
+        (vec!["reason"], wire::UpdatePolicyRequest { reason: "x".repeat(513), ..step(60) }),
+        (vec!["reason"], wire::UpdatePolicyRequest { reason: "\u{1b}[2J".to_owned(), ..step(60) }),
+        (vec!["two_pointer.step_bytes"], step(1 << 40)),
+    ];
+    for (fields, request) in cases {
+        let refused = client.update_policy(request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{request:?}");
+        assert_eq!(violated(&refused), fields, "{refused:?}");
+    }
+    let now = current(&mut client).await;
+    assert_eq!(now.revision, 1);
+    let floor = default_policy().floor;
+    assert_eq!(now.policy.unwrap().floor_bytes, floor.as_u64());
+}
+
+fn violated(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let violations = details.bad_request().unwrap().field_violations.clone();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trials_are_confirmed_and_earlier_revisions_come_back() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let confirm = |etag: String| wire::ConfirmPolicyRequest { etag };
+    let etag = current(&mut client).await.etag;
+    let nothing = client.confirm_policy(confirm(etag)).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::FailedPrecondition);
+
+    let revert_after = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let trial = wire::UpdatePolicyRequest { revert_after, ..step(60) };
+    let trial = client.update_policy(trial).await.unwrap().into_inner().current.unwrap();
+    assert!(trial.revert_time.is_some());
+    let other = client.confirm_policy(confirm("other".to_owned())).await.unwrap_err();
+    assert_eq!(other.code(), Code::Aborted);
+    let kept = client.confirm_policy(confirm(trial.etag)).await.unwrap().into_inner();
+    assert_eq!(kept.current.unwrap().revert_time, None);
+
+    let revert = |revision| wire::RevertPolicyRequest { revision, ..Default::default() };
+    let back = client.revert_policy(revert(0)).await.unwrap().into_inner();
+    assert_eq!((back.current.unwrap().revision, back.changes.len()), (3, 1));
+    let unknown = client.revert_policy(revert(77)).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+
+    let page = |page_token: String| wire::ListPolicyRevisionsRequest { page_size: 2, page_token };
+    let first = client.list_policy_revisions(page(String::new())).await.unwrap().into_inner();
+    let second = client.list_policy_revisions(page(first.next_page_token)).await.unwrap();
+    let second = second.into_inner();
+    let numbers: Vec<u64> =
+        first.revisions.iter().chain(&second.revisions).map(|one| one.revision).collect();
+    assert_eq!((numbers, second.next_page_token.as_str()), (vec![3, 2, 1], ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mode_changes_and_says_what_it_was() {
+    let rig = Rig::start();
+    let mut client = HostServiceClient::new(rig.channel().await);
+    let ask = |mode: i32| wire::SetModeRequest { mode, reason: "test".to_owned() };
+    let paused = client.set_mode(ask(wire::Mode::Paused.into())).await.unwrap().into_inner();
+    assert_eq!((paused.mode(), paused.previous_mode()), (wire::Mode::Paused, wire::Mode::Active));
+    assert_eq!((paused.durable, paused.position), (true, Some(rig.position(1))));
+    assert!(rig.control.gate().pass().is_none());
+    let again = client.set_mode(ask(wire::Mode::Paused.into())).await.unwrap().into_inner();
+    assert_eq!((again.previous_mode(), again.position), (wire::Mode::Paused, None));
+    for nonsense in [0, 17, -1] {
+        let refused = client.set_mode(ask(nonsense)).await.unwrap_err();
+        assert_eq!(violated(&refused), ["mode"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_finished_though_its_caller_went_and_a_pause_waits_for_none() {
+    let rig = Rig::start();
+    let saved = rig.will.saves.load(Ordering::SeqCst);
+    rig.will.hang(true);
+    let mut client = Client::new(rig.channel().await);
+    let caller = tokio::spawn(async move { client.update_policy(step(60)).await });
+    until(|| rig.will.saves.load(Ordering::SeqCst) > saved).await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+
+    let mut host = HostServiceClient::new(rig.channel().await);
+    let pause = wire::SetModeRequest { mode: wire::Mode::Paused.into(), ..Default::default() };
+    let paused = tokio::spawn(async move { host.set_mode(pause).await });
+    until(|| rig.control.gate().pass().is_none()).await;
+    assert_eq!(rig.control.in_force().policy.number, 1);
+    rig.will.hang(false);
+    let paused = paused.await.unwrap().unwrap().into_inner();
+    assert_eq!(paused.mode(), wire::Mode::Paused);
+    until(|| rig.control.in_force().policy.number == 2).await;
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    let reached = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, reached).await.unwrap();
+}

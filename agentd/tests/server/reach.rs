@@ -1,0 +1,67 @@
+//! Connections: over TCP, too many, and those that never speak.
+
+use std::{io::Read as _, os::unix::net::UnixStream};
+
+use agentd::server::Listen;
+use agentd_proto::v1 as wire;
+use tonic::transport::Endpoint;
+use wire::host_service_client::HostServiceClient;
+
+use crate::rig::{LONG, Options, Rig};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_loopback_tcp_to_callers_without_identity() {
+    let rig = Rig::with(&Options { tcp: true, ..Options::default() });
+    let addresses = rig.server.as_ref().unwrap().addresses();
+    let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = HostServiceClient::new(endpoint.connect().await.unwrap());
+    let status = client.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.caller.unwrap().name, "tcp");
+    assert_eq!(status.conditions.len(), 0);
+    let ask = wire::SetModeRequest { mode: wire::Mode::Observe.into(), reason: String::new() };
+    client.set_mode(ask).await.unwrap();
+    rig.published(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_after_the_last_is_turned_away_and_a_place_comes_free_again() {
+    let rig = Rig::start();
+    let socket = rig.dir.path().join("agentd.sock");
+    let mut all = Vec::new();
+    for _ in 0..256 {
+        all.push(UnixStream::connect(&socket).unwrap());
+    }
+    let turned_away = tokio::task::spawn_blocking(move || {
+        let mut late = UnixStream::connect(&socket).unwrap();
+        late.set_read_timeout(Some(LONG)).unwrap();
+        late.read(&mut [0; 64])
+    });
+    assert_eq!(turned_away.await.unwrap().unwrap(), 0);
+    drop(all);
+    let mut tries = tokio::time::interval(std::time::Duration::from_millis(20));
+    let served = async {
+        loop {
+            tries.tick().await;
+            let Ok(channel) = rig.endpoint().connect().await else { continue };
+            let mut client = HostServiceClient::new(channel);
+            if client.get_status(wire::GetStatusRequest {}).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, served).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_never_speaks_is_ended() {
+    let rig = Rig::start();
+    let socket = rig.dir.path().join("agentd.sock");
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut silent = UnixStream::connect(socket).unwrap();
+        silent.set_read_timeout(Some(LONG)).unwrap();
+        let mut all = Vec::new();
+        silent.read_to_end(&mut all)
+    });
+    ended.await.unwrap().unwrap();
+}

@@ -1,0 +1,381 @@
+//! A running server with everything behind it but a hypervisor: ticks are made by hand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use agentd::{
+    clock::{Clock, VirtualClock},
+    control::{
+        Audience, Base, Control, Mode, Parts, Revision, Saved, SavedMode, Storage, StorageError,
+    },
+    event::{Event, TickRecord},
+    publish::{Entry, Position, Publisher, Stamp},
+    record::{History, HistoryError, Recorder},
+    server::{About, Deps, Listen, Server, ServerConfig, ServerHandle, encode},
+};
+use agentd_core::{
+    bytes::ByteCount,
+    decide::decide,
+    policy::Policy,
+    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
+    state::{Applied, Outcome, Resized, State},
+    vm::VmId,
+};
+use agentd_proto::v1 as wire;
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
+use wire::{event_service_client::EventServiceClient, watch_response::Body};
+
+/// A running server.
+pub(crate) struct Rig {
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) server: Option<ServerHandle>,
+    pub(crate) disk: Disk,
+    pub(crate) will: Will,
+    pub(crate) dir: tempfile::TempDir,
+    ticks: u64,
+}
+
+/// What may differ from rig to rig.
+pub(crate) struct Options {
+    pub(crate) ring_bytes: usize,
+    pub(crate) max_watchers: usize,
+    pub(crate) tcp: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_bytes: 1 << 20, max_watchers: 64, tcp: false }
+    }
+}
+
+impl Rig {
+    pub(crate) fn start() -> Self {
+        Self::with(&Options::default())
+    }
+
+    pub(crate) fn with(options: &Options) -> Self {
+        let clock = Arc::new(VirtualClock::default());
+        clock.advance_to(Duration::from_secs(1000));
+        let publisher = Arc::new(Publisher::new(clock.clone(), options.ring_bytes));
+        let disk = Disk::default();
+        let history = Box::new(disk.clone());
+        let recorder = Recorder::start(publisher.clone(), counted, history).unwrap();
+        let recorder = Arc::new(recorder);
+        let will = Will::default();
+        let parts = Parts {
+            storage: Box::new(Kept { revisions: Vec::new(), will: will.clone() }),
+            base: Base::default(),
+            clock: clock.clone(),
+            audience: Box::new(Told(recorder.clone(), publisher.clone())),
+            patience: LONG,
+        };
+        let control = Arc::new(Control::start(parts).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let mut listen = vec![Listen::Unix(dir.path().join("agentd.sock"))];
+        if options.tcp {
+            listen.push(Listen::Tcp("127.0.0.1:0".to_owned()));
+        }
+        let about = About {
+            host: "node1".to_owned(),
+            version: "1.2.3".to_owned(),
+            hypervisor: "sim:test".to_owned(),
+            started: clock.wall(),
+            tick_interval: Duration::from_secs(1),
+        };
+        let max_watchers = options.max_watchers;
+        let config = ServerConfig { listen, insecure: false, max_watchers, about };
+        let deps =
+            Deps { clock: clock.clone(), publisher: publisher.clone(), control: control.clone() };
+        let server = Some(Server::start(config, deps).unwrap());
+        Self { clock, publisher, recorder, control, server, disk, will, dir, ticks: 0 }
+    }
+
+    /// Finishes a tick one second after the last; busy ones give memory to the first VM.
+    pub(crate) async fn tick(&mut self, vms: &[&str], busy: bool) -> u64 {
+        self.pass(Duration::from_secs(1));
+        let record = record(self.ticks, vms, busy, &self.control.in_force().policy);
+        self.ticks += 1;
+        let seq = self.publisher.ring().span().newest + 1;
+        self.recorder.tick(Arc::new(record));
+        self.published(seq).await;
+        seq
+    }
+
+    /// Finishes so many quiet ticks.
+    pub(crate) async fn ticks(&mut self, count: u64) {
+        for _ in 0..count {
+            self.tick(&["web1", "db1"], false).await;
+        }
+    }
+
+    /// Waits until the log has reached this entry.
+    pub(crate) async fn published(&self, seq: u64) {
+        let mut news = self.publisher.ring().subscribe();
+        let reached = news.wait_for(|newest| *newest >= seq);
+        tokio::time::timeout(LONG, reached).await.unwrap().unwrap();
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.advance_to(self.clock.now() + time);
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let socket = self.dir.path().join("agentd.sock");
+        Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap()
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        self.endpoint().connect().await.unwrap()
+    }
+
+    pub(crate) async fn watch(&self, request: wire::WatchRequest) -> Watching {
+        Watching::open(self.channel().await, request).await.unwrap()
+    }
+
+    pub(crate) fn position(&self, seq: u64) -> wire::Position {
+        wire::Position { epoch: self.publisher.epoch().to_string(), seq }
+    }
+}
+
+/// An open stream.
+pub(crate) struct Watching {
+    stream: Streaming<wire::WatchResponse>,
+}
+
+impl Watching {
+    pub(crate) async fn open(
+        channel: Channel,
+        request: wire::WatchRequest,
+    ) -> Result<Self, tonic::Status> {
+        let mut client = EventServiceClient::new(channel);
+        let stream = client.watch(request).await?.into_inner();
+        Ok(Self { stream })
+    }
+
+    /// The next message; `None` at an orderly end.
+    pub(crate) async fn next(&mut self) -> Result<Option<wire::WatchResponse>, tonic::Status> {
+        tokio::time::timeout(LONG, self.stream.message()).await.unwrap()
+    }
+
+    /// The next message's position and body.
+    pub(crate) async fn body(&mut self) -> (wire::Position, Body) {
+        let message = self.next().await.unwrap().unwrap();
+        (message.position.unwrap(), message.body.unwrap())
+    }
+
+    pub(crate) async fn hello(&mut self) -> wire::Hello {
+        match self.body().await.1 {
+            Body::Hello(hello) => hello,
+            other => panic!("{other:?} instead of a Hello"),
+        }
+    }
+
+    pub(crate) async fn gap(&mut self) -> wire::Gap {
+        match self.body().await.1 {
+            Body::Gap(gap) => gap,
+            other => panic!("{other:?} instead of a Gap"),
+        }
+    }
+
+    /// The next tick with its seq, past heartbeats.
+    pub(crate) async fn tick(&mut self) -> (u64, wire::Tick) {
+        loop {
+            match self.body().await {
+                (position, Body::Tick(tick)) => return (position.seq, tick),
+                (_, Body::Heartbeat(_)) => {}
+                (_, other) => panic!("{other:?} instead of a tick"),
+            }
+        }
+    }
+
+    /// The seqs of all entries up to the end, which is to be an orderly one.
+    pub(crate) async fn rest(&mut self) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        while let Some(message) = self.next().await.unwrap() {
+            match message.body.unwrap() {
+                Body::Tick(_)
+                | Body::PolicyChanged(_)
+                | Body::VmChanged(_)
+                | Body::ModeChanged(_) => seqs.push(message.position.unwrap().seq),
+                Body::Heartbeat(_) => {}
+                other => panic!("{other:?} among the entries"),
+            }
+        }
+        seqs
+    }
+}
+
+/// A tick with the given VMs; a busy one gives memory from the host to the first of them.
+pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>) -> TickRecord {
+    let vms = vms.iter().enumerate().map(|(index, name)| {
+        let unused = if busy && index == 0 { 50 } else { 300 };
+        (id(index), vm(name, ByteCount::mib(unused)))
+    });
+    let now = Duration::from_secs(1000 + tick);
+    let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8) };
+    let sample = Sample { tick, now, host, granule: ByteCount::kib(4), vms: vms.collect() };
+    let (decision, _) = decide(&policy.policy, &State::default(), &sample);
+    let grows = decision.plan.grows.iter();
+    let resized = grows.map(|grow| Resized {
+        vm: grow.vm,
+        planned: grow.to,
+        ordered: Some(grow.to),
+        outcome: Outcome::Accepted,
+    });
+    let applied = Applied {
+        resized: resized.collect(),
+        granted: decision.plan.funding.iter().map(|transfer| transfer.amount).collect(),
+    };
+    TickRecord {
+        tick,
+        began: SystemTime::UNIX_EPOCH + now,
+        now,
+        took: Duration::from_millis(20),
+        mode: Mode::Active,
+        policy: Arc::clone(policy),
+        sample: Some(sample),
+        decision: Some(decision),
+        applied,
+        targets: BTreeMap::new(),
+        error: None,
+    }
+}
+
+pub(crate) fn id(index: usize) -> VmId {
+    VmId::from_bytes([u8::try_from(index + 1).unwrap(); 16])
+}
+
+fn vm(name: &str, unused: ByteCount) -> VmSample {
+    VmSample {
+        name: name.into(),
+        run: RunState::Running,
+        actual: ByteCount::gib(1),
+        max: ByteCount::gib(4),
+        guest: GuestFigures { unused: Some(unused), ..GuestFigures::default() },
+        freshness: Freshness::Fresh,
+        figures_age: Some(Duration::from_millis(300)),
+        host_rss: Some(ByteCount::gib(1)),
+    }
+}
+
+/// Encodes as the server does, and counts it for the log's epoch.
+fn counted(position: &Position, stamp: Stamp, event: &Event) -> Vec<u8> {
+    let mut counts = ENCODED.lock().unwrap_or_else(PoisonError::into_inner);
+    *counts.entry(position.epoch.to_string()).or_default() += 1;
+    encode(position, stamp, event)
+}
+
+/// How many entries of a log were encoded.
+pub(crate) fn encoded(publisher: &Publisher) -> u64 {
+    let counts = ENCODED.lock().unwrap_or_else(PoisonError::into_inner);
+    counts.get(publisher.epoch().as_str()).copied().unwrap_or(0)
+}
+
+static ENCODED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+
+/// A history that keeps nothing and hangs while somebody holds it.
+#[derive(Clone, Default)]
+pub(crate) struct Disk(pub(crate) Arc<Mutex<()>>);
+
+impl History for Disk {
+    fn append(&mut self, _: &[Entry]) -> Result<(), HistoryError> {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+}
+
+/// Tells the log and the conditions, as a daemon does.
+#[derive(Debug)]
+struct Told(Arc<Recorder>, Arc<Publisher>);
+
+impl Audience for Told {
+    fn announce(&self, event: Event) -> Option<Position> {
+        self.0.change(event)
+    }
+
+    fn raise(&self, condition: &'static str, message: String) {
+        self.1.raise(condition, message);
+    }
+
+    fn clear(&self, condition: &'static str) {
+        self.1.clear(condition);
+    }
+}
+
+/// Keeps the operator's will in memory.
+#[derive(Debug)]
+struct Kept {
+    revisions: Vec<Revision>,
+    will: Will,
+}
+
+/// How many revisions were to be kept, and whether keeping them hangs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Will {
+    hangs: Arc<(Mutex<bool>, Condvar)>,
+    pub(crate) saves: Arc<AtomicU64>,
+}
+
+impl Will {
+    pub(crate) fn hang(&self, hangs: bool) {
+        *self.hangs.0.lock().unwrap() = hangs;
+        self.hangs.1.notify_all();
+    }
+
+    fn save(&self) {
+        self.saves.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.hangs.0.lock().unwrap();
+        drop(self.hangs.1.wait_while(hangs, |hangs| *hangs).unwrap());
+    }
+}
+
+impl Storage for Kept {
+    fn load(&mut self) -> Result<Saved, StorageError> {
+        Ok(Saved::default())
+    }
+
+    fn save_mode(&mut self, _: &SavedMode) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn save_revision(&mut self, new: &Revision, _: Option<u64>) -> Result<(), StorageError> {
+        self.will.save();
+        self.revisions.push(new.clone());
+        Ok(())
+    }
+
+    fn confirm(&mut self, revision: &Revision) -> Result<(), StorageError> {
+        let kept = self.revisions.iter_mut().find(|kept| kept.number == revision.number);
+        kept.unwrap().revert_at = None;
+        Ok(())
+    }
+
+    fn forget(&mut self, number: u64) -> Result<(), StorageError> {
+        self.revisions.retain(|kept| kept.number != number);
+        Ok(())
+    }
+
+    fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError> {
+        let older = self.revisions.iter().rev().filter(|kept| kept.number < before);
+        Ok(older.take(limit).cloned().collect())
+    }
+}
+
+pub(crate) fn default_policy() -> Policy {
+    Policy::default()
+}
+
+/// Longer than any machine that is alive takes.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
