@@ -58,7 +58,7 @@ fn a_vm_that_hangs_is_seen_to_and_the_others_go_on() {
         return;
     };
     let host = lab.host("node1").unwrap();
-    let vms = host.boot([VmSpec::new("vm1", 256), VmSpec::new("vm2", 256)]).unwrap();
+    let vms = host.boot(["vm1", "vm2", "vm3"].map(|name| VmSpec::new(name, 256))).unwrap();
     let mut agent = Agent::on(&host);
     let known = agent.wait(&vms[1], "to report", |vm| vm.reported != Reported::Never);
 
@@ -88,6 +88,17 @@ fn a_vm_that_hangs_is_seen_to_and_the_others_go_on() {
     vms[1].thaw().unwrap();
     agent
         .wait(&vms[1], "to obey an order from when it hung", |vm| vm.actual == ByteCount::mib(208));
+
+    // Two at once park a bulk call each, and the third is still read.
+    vms[1].freeze().unwrap();
+    vms[2].freeze().unwrap();
+    agent.wait(&vms[1], "to be found hanging", |vm| vm.run == RunState::Unresponsive);
+    agent.wait(&vms[2], "to be found hanging", |vm| vm.run == RunState::Unresponsive);
+    assert_eq!(agent.see(&vms[0]).run, RunState::Running);
+    vms[1].thaw().unwrap();
+    vms[2].thaw().unwrap();
+    agent.wait(&vms[1], "to be back", |vm| vm.run == RunState::Running);
+    agent.wait(&vms[2], "to be back", |vm| vm.run == RunState::Running);
     assert!(!agent.libvirt.take_reconnected());
 }
 

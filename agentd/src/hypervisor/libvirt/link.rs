@@ -1,8 +1,8 @@
 //! A [`Link`]: all connections to one libvirt, and the one bulk call of a reading.
 //!
-//! One crew reads, one orders, and one connection only listens. A VM that hangs parks the first
-//! bulk call that comes to it for as long as it hangs; the next one, on another connection, skips
-//! it at once.
+//! One crew makes the bulk call, one reads single VMs, one orders, and one connection only listens.
+//! A VM that hangs parks the first bulk call that comes to it for as long as it hangs; the next one,
+//! on another connection, skips it at once.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +29,9 @@ use crate::clock::Clock;
 /// The connections to one libvirt.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// For the bulk call and for single VMs.
+    /// For the bulk call: one thread, and spare ones for when that hangs.
+    bulk: Crew,
+    /// For single VMs.
     reading: Crew,
     /// For orders, and for what can wait.
     ordering: Crew,
@@ -87,8 +89,8 @@ impl Link {
             let connections = (0..size).map(connect).collect::<Result<_, _>>();
             Crew::new(connections.map_err(|e| OpenError::of(&e))?).map_err(internal)
         };
-        let (reading, ordering) = (crew(READERS)?, crew(ORDERERS)?);
-        Ok(Self { reading, ordering, listening, signals, events })
+        let (bulk, reading, ordering) = (crew(BULK)?, crew(READERS)?, crew(ORDERERS)?);
+        Ok(Self { bulk, reading, ordering, listening, signals, events })
     }
 
     /// True once any of the connections is lost.
@@ -102,9 +104,14 @@ impl Link {
         (!self.signals.take_missed()).then_some(events)
     }
 
-    /// Where to read single VMs. Threads are kept for the bulk call.
+    /// Where to make the bulk call.
+    pub(super) fn bulk_desk(&self) -> Desk<'_> {
+        (&self.bulk, 0)
+    }
+
+    /// Where to read single VMs.
     pub(super) fn reading_desk(&self) -> Desk<'_> {
-        (&self.reading, 2)
+        (&self.reading, 0)
     }
 
     /// Where to order.
@@ -119,13 +126,12 @@ impl Link {
 
     /// Calls that have not returned.
     pub(super) fn calls(&self) -> usize {
-        self.reading.calls().saturating_add(self.ordering.calls())
+        self.crews().into_iter().map(Crew::calls).sum()
     }
 
     /// Frees the handles on all other VMs.
     pub(super) fn forget_all_but(&self, vms: &BTreeSet<VmId>) {
-        self.reading.forget_all_but(vms);
-        self.ordering.forget_all_but(vms);
+        self.crews().into_iter().for_each(|crew| crew.forget_all_but(vms));
     }
 
     /// The statistics of all VMs: asked once, and again on another connection when that gets stuck.
@@ -138,7 +144,7 @@ impl Link {
         let begin = clock.now();
         let mut asked = false;
         for (attempt, eighths) in ATTEMPTS.into_iter().enumerate() {
-            asked |= ask_all(&self.reading, attempt > 0, &answers);
+            asked |= ask_all(self.bulk_desk(), attempt > 0, &answers);
             if !asked {
                 break;
             }
@@ -149,6 +155,10 @@ impl Link {
             }
         }
         Err(BulkError::Silent)
+    }
+
+    fn crews(&self) -> [&Crew; 3] {
+        [&self.bulk, &self.reading, &self.ordering]
     }
 
     /// Closes the connections on a thread of their own, and waits for it only shortly: a libvirt
@@ -167,9 +177,9 @@ impl Link {
 
 type Answers = SyncSender<Result<Bulk, BulkError>>;
 
-fn ask_all(crew: &Crew, retried: bool, answers: &Answers) -> bool {
+fn ask_all((crew, keep): Desk<'_>, retried: bool, answers: &Answers) -> bool {
     let answers = answers.clone();
-    crew.start(0, move |wire| {
+    crew.start(keep, move |wire| {
         let bulk = match all_records(wire, retried) {
             Ok(records) => Ok(Bulk { records, retried }),
             Err(e) if wire.connection.is_alive() => Err(BulkError::Failed(e.message().to_owned())),
@@ -221,8 +231,9 @@ const ATTEMPTS: [u32; 3] = [4, 6, 7];
 /// What to do where nobody listens.
 pub(super) const RUNNING: &str = "is libvirtd or virtqemud running, and the URI right? see: \
     systemctl status libvirtd virtqemud.socket";
-/// Threads, and connections, for reading and for ordering. libvirtd works on 20 calls at once.
-const READERS: usize = 6;
+// Threads, and connections, for each purpose. libvirtd works on 20 calls at once.
+const BULK: usize = 6;
+const READERS: usize = 4;
 const ORDERERS: usize = 6;
 const CLOSING: Duration = Duration::from_secs(1);
 const REPORT: &str = "agentd cannot work like this: see its log and the limits of its process";

@@ -1,7 +1,7 @@
 //! The adapter for libvirt: any local URI, `qemu:///system` by default.
 //!
-//! [`Libvirt`] answers the port. Below it: `session` keeps a `link` of two `crew`s, threads that may
-//! hang and have a connection each; `scatter` asks many VMs side by side;
+//! [`Libvirt`] answers the port. Below it: `session` keeps a `link` of three `crew`s, threads that
+//! may hang and have a connection each; `scatter` asks many VMs side by side;
 //! `question` is what one VM is asked; `record` says what libvirt's figures mean and `reading`
 //! puts them together; `arming` has the balloon drivers report. Only `ffi` calls the C library.
 //!
@@ -268,5 +268,5 @@ impl Hypervisor for Libvirt {
 
 /// QEMU's balloon takes whole pages.
 const GRANULE: ByteCount = ByteCount::kib(4);
-/// Of the twelve threads that a link has.
+/// Of the sixteen threads that a link has.
 const MOST_PARKED: usize = 8;

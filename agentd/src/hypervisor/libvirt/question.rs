@@ -1,5 +1,7 @@
 //! What is asked of one VM at a time, on a thread that may hang with it.
 
+use std::time::Duration;
+
 use agentd_core::{bytes::ByteCount, vm::VmId};
 use virt::error::{Error, ErrorNumber};
 
@@ -33,7 +35,7 @@ pub(super) enum Want {
 /// Asks a VM for its figures.
 pub(super) fn figures(wire: &Wire, vm: VmId, want: &Want) -> Result<Figures, AskError> {
     let domain = wire.domain(vm).map_err(|e| why_no_domain(&e))?;
-    if let Some(obstacle) = (*want == Want::Careful).then(|| obstacle(&domain)).flatten() {
+    if let Some(obstacle) = (*want == Want::Careful).then(|| obstacle(&domain, BUSY)).flatten() {
         return Err(AskError::Failed(obstacle));
     }
     let mut figures = match domain.memory_stats() {
@@ -60,7 +62,7 @@ pub(super) fn order(wire: &Wire, vm: VmId, target: &ByteCount) -> Answer {
         Err(error) if is(&error, ErrorNumber::NoDomain) => return Answer::VmGone,
         Err(error) => return Answer::Refused(error.message().to_owned()),
     };
-    if let Some(obstacle) = obstacle(&domain) {
+    if let Some(obstacle) = obstacle(&domain, HANGS) {
         return Answer::Refused(obstacle);
     }
     match domain.set_memory_kib(kib) {
@@ -86,13 +88,14 @@ pub(super) fn arm(wire: &Wire, vm: VmId, seconds: &i32) -> Result<Option<String>
     }
 }
 
-/// Why a call would hang or be refused, as far as libvirt can tell without asking the VM.
-fn obstacle(domain: &Domain) -> Option<String> {
+/// Why a call would hang or be refused, as far as libvirt can tell without asking the VM: also when
+/// it has waited for the VM for so long.
+fn obstacle(domain: &Domain, so_long: Duration) -> Option<String> {
     match domain.control() {
         Ok(Control::Job) => {
             Some("libvirt is saving, migrating, dumping or backing up the VM".to_owned())
         }
-        Ok(Control::Occupied(lasting)) if lasting.as_millis() >= HANGS_MILLIS => {
+        Ok(Control::Occupied(lasting)) if lasting >= so_long => {
             Some(format!("the VM has not answered libvirt for {lasting:.1?}"))
         }
         Ok(Control::Broken) => Some("libvirt has lost its connection to the VM".to_owned()),
@@ -133,5 +136,7 @@ fn is_final(error: &Error) -> bool {
     .any(|number| is(error, number))
 }
 
-/// An answer of a VM takes libvirt about two milliseconds.
-const HANGS_MILLIS: u128 = 1_000;
+// An answer of a VM takes libvirt about two milliseconds. An order that is not passed on costs a
+// tick, a figure that is not asked for costs nothing when the VM hangs.
+const HANGS: Duration = Duration::from_secs(1);
+const BUSY: Duration = Duration::from_millis(50);

@@ -5,12 +5,12 @@
 use std::{
     fs,
     os::unix::net::UnixListener,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, mpsc::sync_channel},
 };
 
 use agentd_core::sample::{Reported, RunState};
 
-use super::{crew::lock, *};
+use super::{crew::lock, scatter::Desk, *};
 use crate::{
     clock::RealClock,
     hypervisor::contract::{Subject, hold},
@@ -131,6 +131,42 @@ fn a_libvirt_that_does_not_answer_holds_up_neither_a_reading_nor_a_stop() {
     }
     drop(libvirt);
     fs::remove_dir_all(&folder).expect("the folder");
+}
+
+#[test]
+fn too_many_hung_calls_stop_orders_and_then_readings_until_one_returns() {
+    let _turn = turn();
+    let mut libvirt = adapter("test:///default");
+    let vm = read(&mut libvirt).expect("a reading").vms[0].id;
+    let order = [Target { vm, target: ByteCount::gib(2) }];
+    idle(&libvirt);
+    let (release, gate) = sync_channel::<()>(0);
+    let gate = Arc::new(Mutex::new(gate));
+    let hang = |libvirt: &Libvirt, desk: fn(&Link) -> Desk<'_>| {
+        let gate = gate.clone();
+        let (crew, _) = desk(libvirt.session.link().expect("a link"));
+        assert!(crew.start(0, move |_| assert!(lock(&gate).recv().is_err())));
+    };
+    (0..6).for_each(|_| hang(&libvirt, Link::bulk_desk));
+    assert_eq!(libvirt.set_targets(&order, TIMEOUT), [Answer::Accepted]);
+    let error = read(&mut libvirt).expect_err("no thread is free");
+    assert!(matches!(error, ReadError::Silent { .. }), "{error}");
+
+    (0..2).for_each(|_| hang(&libvirt, Link::ordering_desk));
+    let answers = libvirt.set_targets(&order, TIMEOUT);
+    let [Answer::Refused(words)] = &answers[..] else { panic!("{answers:?}") };
+    assert!(words.contains(" calls to test:///default hang"), "{words}");
+    drop(release);
+    idle(&libvirt);
+    assert_eq!(read(&mut libvirt).expect("a reading").vms.len(), 1);
+    assert_eq!(libvirt.set_targets(&order, TIMEOUT), [Answer::Accepted]);
+}
+
+/// Waits until no thread has a call: it answers before it counts as free.
+fn idle(libvirt: &Libvirt) {
+    while libvirt.session.link().is_some_and(|link| link.calls() > 0) {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
