@@ -108,6 +108,10 @@ impl Connections {
                 return;
             }
             () = self.stop.cancelled() => {
+                if !spoke.load(Ordering::Relaxed) {
+                    // It would be waited for until it speaks.
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

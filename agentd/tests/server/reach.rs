@@ -1,11 +1,14 @@
 //! Connections: over TCP, too many, and those that never speak.
 
-use std::{io::Read as _, os::unix::net::UnixStream};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+};
 
 use agentd::server::Listen;
 use agentd_proto::v1 as wire;
-use tonic::transport::Endpoint;
-use wire::host_service_client::HostServiceClient;
+use tonic::{Code, transport::Endpoint};
+use wire::{host_service_client::HostServiceClient, vm_service_client::VmServiceClient};
 
 use crate::rig::{LONG, Options, Rig};
 
@@ -64,4 +67,23 @@ async fn a_connection_that_never_speaks_is_ended() {
         silent.read_to_end(&mut all)
     });
     ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_noise_nor_huge_requests_keep_it_from_serving_others() {
+    let rig = Rig::start();
+    let socket = rig.dir.path().join("agentd.sock");
+    for noise in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff"]
+    {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        // The server may hang up before it has read everything.
+        let _ = client.write_all(noise);
+    }
+    let channel = rig.channel().await;
+    let huge = wire::ExplainVmRequest { vm: "x".repeat(300 << 10), at: None };
+    let refused = VmServiceClient::new(channel.clone()).explain_vm(huge).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    let mut client = HostServiceClient::new(channel);
+    client.get_status(wire::GetStatusRequest {}).await.unwrap();
 }

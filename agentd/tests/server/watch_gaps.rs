@@ -83,3 +83,43 @@ async fn what_agentd_dropped_is_told_in_its_place() {
     assert_eq!((seq, missed), (1 + count, dropped));
     rig.pass(Duration::from_secs(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_is_told_once_a_second_and_of_everything() {
+    let mut rig = Rig::with(&Options { ring_bytes: 4 << 10, ..Options::default() });
+    let request = wire::WatchRequest { follow: true, ..wire::WatchRequest::default() };
+    let mut stream = rig.watch(request).await;
+    stream.hello().await;
+    rig.ticks(1).await;
+    let record = rig.publisher.latest().unwrap().record.clone();
+    let began = tokio::time::Instant::now();
+    let (recorder, publisher) = (rig.recorder.clone(), rig.publisher.clone());
+    // Each burst alone is more than the ring holds.
+    let flood = tokio::task::spawn_blocking(move || {
+        for burst in 0..200 {
+            for _ in 0..20 {
+                recorder.tick(record.clone());
+            }
+            while publisher.ring().span().newest < 1 + (burst + 1) * 20 {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let (mut seq, mut gaps) = (0, 0);
+    while seq < 4001 {
+        let (position, body) = stream.body().await;
+        match body {
+            Body::Tick(_) => assert_eq!(position.seq, seq + 1),
+            Body::Gap(gap) => {
+                assert_eq!(gap.reason(), GapReason::SlowConsumer);
+                assert_eq!(gap.first, Some(rig.position(seq + 1)));
+                gaps += 1;
+            }
+            Body::Heartbeat(_) => continue,
+            other => panic!("{other:?} instead of a tick or a gap"),
+        }
+        seq = position.seq;
+    }
+    flood.await.unwrap();
+    assert!((1..=began.elapsed().as_secs() + 2).contains(&gaps), "{gaps} gaps");
+}

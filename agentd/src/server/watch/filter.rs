@@ -65,7 +65,17 @@ impl Filter {
                 let eventful = !tick.transfers.is_empty() || !tick.resizes.is_empty();
                 eventful || !self.only_changes
             }
-            _ => true,
+            // Nothing else names VMs.
+            Some(
+                Body::Hello(_)
+                | Body::Snapshot(_)
+                | Body::Gap(_)
+                | Body::Heartbeat(_)
+                | Body::GoingAway(_)
+                | Body::PolicyChanged(_)
+                | Body::ModeChanged(_),
+            )
+            | None => true,
         }
     }
 
