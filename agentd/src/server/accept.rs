@@ -5,13 +5,16 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
+use http_body::{Frame, SizeHint};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,7 +31,7 @@ use tonic::{
 };
 
 use super::{
-    limits,
+    fault, limits,
     listen::{Bound, OwnedPath},
     peer::Peer,
 };
@@ -38,6 +41,7 @@ use super::{
 pub(super) struct Connections {
     pub(super) routes: Routes,
     pub(super) free: Arc<Semaphore>,
+    pub(super) calls: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -47,6 +51,7 @@ impl Connections {
         Self {
             routes: routes.prepare(),
             free: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            calls: Arc::new(Semaphore::new(limits::CALLS)),
             tasks: TaskTracker::new(),
             stop,
         }
@@ -97,7 +102,8 @@ impl Connections {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoke = Arc::new(AtomicBool::new(false));
-        let calls = Calls { routes: self.routes, peer, spoke: Arc::clone(&spoke) };
+        let calls =
+            Calls { routes: self.routes, free: self.calls, peer, spoke: Arc::clone(&spoke) };
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);
@@ -164,6 +170,7 @@ async fn silence(spoke: &AtomicBool) {
 #[derive(Clone, Debug)]
 struct Calls {
     routes: Routes,
+    free: Arc<Semaphore>,
     peer: Peer,
     spoke: Arc<AtomicBool>,
 }
@@ -183,16 +190,53 @@ where
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         self.spoke.store(true, Ordering::Relaxed);
+        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+            return Box::pin(async { Ok(too_many().into_http()) });
+        };
         request.extensions_mut().insert(self.peer);
         let answer = self.routes.call(request.map(Body::new));
         Box::pin(async move {
             match time::timeout(limits::CALL, answer).await {
-                Ok(Ok(answer)) => Ok(answer),
+                Ok(Ok(answer)) => {
+                    Ok(answer.map(|body| Body::new(Counted { body, _permit: permit })))
+                }
                 Ok(Err(error)) => Ok(Status::internal(error.to_string()).into_http()),
                 Err(_) => Ok(late().into_http()),
             }
         })
     }
+}
+
+/// A response that counts as a call until it is gone.
+struct Counted {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn too_many() -> Status {
+    let most = limits::CALLS;
+    let message = format!("{most} calls are under way, which is all that may be");
+    fault::exhausted("TOO_MANY_CALLS", message, RETRY_AFTER)
 }
 
 fn late() -> Status {
@@ -201,3 +245,6 @@ fn late() -> Status {
         "no answer within {seconds} s; a change may still be made: ask what is in force"
     ))
 }
+
+/// A call takes milliseconds; streams last longer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);

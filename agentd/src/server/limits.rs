@@ -12,6 +12,9 @@ use hyper_util::{
 pub(super) const CONNECTIONS: usize = 256;
 /// Calls at a time on one connection; tonic alone sets no bound. Further calls wait at the client.
 const STREAMS: u32 = 32;
+/// Calls at a time on all connections, each counted until its last byte is taken: a client that asks
+/// and does not read holds this many responses at most.
+pub(super) const CALLS: usize = 256;
 /// Upload windows. Requests are small; the defaults of 1 MiB serve nobody here.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;

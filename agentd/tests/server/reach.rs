@@ -8,6 +8,7 @@ use std::{
 use agentd::server::Listen;
 use agentd_proto::v1 as wire;
 use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use wire::{host_service_client::HostServiceClient, vm_service_client::VmServiceClient};
 
 use crate::rig::{LONG, Options, Rig};
@@ -86,4 +87,26 @@ async fn neither_noise_nor_huge_requests_keep_it_from_serving_others() {
     assert_eq!(refused.code(), Code::OutOfRange);
     let mut client = HostServiceClient::new(channel);
     client.get_status(wire::GetStatusRequest {}).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_count_until_their_responses_are_taken() {
+    let rig = Rig::start();
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut health = HealthClient::new(rig.channel().await);
+        for _ in 0..32 {
+            streams.push(health.watch(HealthCheckRequest::default()).await.unwrap());
+        }
+    }
+    let mut client = HostServiceClient::new(rig.channel().await);
+    let refused = client.get_status(wire::GetStatusRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    streams.clear();
+    let served = async {
+        while client.get_status(wire::GetStatusRequest {}).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, served).await.unwrap();
 }
