@@ -84,6 +84,17 @@ pub enum VmState {
 }
 
 impl VmState {
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Unreported => "without figures that count",
+            Self::Suspended => "suspended",
+            Self::Unresponsive => "unresponsive",
+        }
+    }
+
     /// The state of a VM as sampled.
     #[must_use]
     pub const fn of(vm: &VmSample) -> Self {

@@ -7,28 +7,29 @@
 
 use std::{
     env, fs,
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
-use agentd_core::{bytes::ByteCount, policy::Policy};
+use agentd_core::bytes::ByteCount;
 
 use crate::{
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
     control::{Audience, Base, Control, Parts, StartError},
-    event::{Event, TickRecord, VmChange},
+    event::{Event, TickRecord, VmChange, VmState},
     hypervisor::{
         Hypervisor,
         libvirt::{Libvirt, LibvirtConfig},
         sim::{LoadError, Scenario, Sim},
     },
     lifecycle::{StopSignals, end_on_panic},
-    publish::{Position, Publisher},
-    record::Recorder,
+    publish::{Entry, Position, Publisher},
+    record::{History, HistoryError, Recorder},
     server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
     store::{Retention, StateDir, StoreError},
     tick::{self, TickConfig, Ticker, Turn},
@@ -59,8 +60,8 @@ pub enum RunError {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The system refuses threads or signals.
-    #[error("the system refuses a thread or a signal: {0}")]
-    System(#[from] std::io::Error),
+    #[error("the system refuses a thread or a signal")]
+    System(#[from] io::Error),
 }
 
 impl RunError {
@@ -88,8 +89,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let state = StateDir::open(&state_dir(&config))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
-    let history = Box::new(state.history(retention)?);
-    let recorder = Arc::new(Recorder::start(publisher.clone(), encode, history)?);
+    let recorder =
+        Arc::new(Recorder::start(publisher.clone(), encode, history(&state, retention))?);
     let control = control(&config, &state, &clock, &recorder, &publisher)?;
 
     let about = about(&config, hypervisor.uri(), &clock);
@@ -114,10 +115,16 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let loop_ = Loop::start(ticker, control.clone(), recorder.clone(), publisher)?;
     signals.wait();
     tracing::info!("stopping; every VM keeps what it has");
+    loop_.tell_to_stop();
     server.stop(SERVER_GRACE);
-    loop_.stop(LOOP_GRACE);
-    control.close();
-    recorder.stop(RECORDER_GRACE);
+    let parts = [
+        ("tick", loop_.wait(LOOP_GRACE)),
+        ("control", control.close(CONTROL_GRACE)),
+        ("record", recorder.stop(RECORDER_GRACE)),
+    ];
+    for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
+        tracing::warn!("the thread \"{name}\" is stuck and is left behind");
+    }
     Ok(())
 }
 
@@ -152,7 +159,8 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
 fn log(config: &Config) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(config.log.level)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     // A second subscriber is refused, which can only be where a test set one.
     let _ = match config.log.format {
@@ -207,6 +215,24 @@ fn control(
     Ok(Arc::new(Control::start(parts)?))
 }
 
+/// The history, or what says with every entry why there is none: agentd runs without it.
+fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
+    match state.history(retention) {
+        Ok(history) => Box::new(history),
+        Err(error) => Box::new(Unopened(error.to_string())),
+    }
+}
+
+/// A history that could not be opened.
+#[derive(Debug)]
+struct Unopened(String);
+
+impl History for Unopened {
+    fn append(&mut self, _: &[Entry]) -> Result<(), HistoryError> {
+        Err(HistoryError(self.0.clone()))
+    }
+}
+
 /// Tells of what the control does.
 #[derive(Debug)]
 struct Log {
@@ -216,22 +242,13 @@ struct Log {
 
 impl Audience for Log {
     fn announce(&self, event: Event) -> Option<Position> {
-        match &event {
-            Event::Policy(change) => tracing::info!(
-                revision = change.revision.number, actor = change.revision.actor.id,
-                reason = change.revision.reason, "policy changed"
-            ),
-            Event::Mode(change) => tracing::info!(
-                before = change.before.name(), mode = change.after.name(),
-                actor = change.actor.id, reason = change.reason, "mode changed"
-            ),
-            Event::Tick(_) | Event::Vm(_) => {}
-        }
         self.recorder.change(event)
     }
 
     fn raise(&self, condition: &'static str, message: String) {
-        tracing::warn!(condition, message);
+        if !self.publisher.conditions().has(condition) {
+            tracing::warn!(condition, "{message}");
+        }
         self.publisher.raise(condition, message);
     }
 
@@ -254,7 +271,7 @@ impl Loop {
         control: Arc<Control>,
         recorder: Arc<Recorder>,
         publisher: Arc<Publisher>,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let teller = Teller { recorder, publisher };
@@ -264,14 +281,19 @@ impl Loop {
         Ok(Self { stop, thread })
     }
 
-    /// Stops after the turn under way; does not wait longer than `patience` for it.
-    fn stop(self, patience: Duration) {
+    /// The turn under way is the last one.
+    fn tell_to_stop(&self) {
         // Full means that it was told already; gone means that it has stopped.
         let _ = self.stop.try_send(());
+    }
+
+    /// Waits for the end, but no longer than `patience`. True when it is over.
+    fn wait(self, patience: Duration) -> bool {
         let clock = RealClock::start();
         while !self.thread.is_finished() && clock.now() < patience {
             clock.sleep(Duration::from_millis(5));
         }
+        self.thread.is_finished()
     }
 }
 
@@ -311,10 +333,10 @@ impl Teller {
 
 fn log_vm(change: &VmChange) {
     let (vm, name) = (change.vm, change.name.as_ref());
-    match (change.before, change.after) {
-        (None, after) => tracing::info!(%vm, name, state = ?after, "VM came"),
-        (before, None) => tracing::info!(%vm, name, state = ?before, "VM went"),
-        (before, after) => tracing::info!(%vm, name, ?before, ?after, "VM changed its state"),
+    match (change.before.map(VmState::name), change.after.map(VmState::name)) {
+        (None, after) => tracing::info!(%vm, name, state = after, "VM came"),
+        (_, None) => tracing::info!(%vm, name, "VM went"),
+        (before, after) => tracing::info!(%vm, name, before, state = after, "VM changed"),
     }
 }
 
@@ -346,13 +368,17 @@ fn state_dir(config: &Config) -> PathBuf {
         return PathBuf::from("/var/lib/agentd");
     }
     let state = user_dir("XDG_STATE_HOME");
-    state.or_else(|| Some(user_dir("HOME")?.join(".local/state"))).unwrap_or_default().join("agentd")
+    state
+        .or_else(|| Some(user_dir("HOME")?.join(".local/state")))
+        .unwrap_or_default()
+        .join("agentd")
 }
 
 /// The socket that clients look for when nobody says otherwise.
 fn default_socket() -> PathBuf {
     let system = || PathBuf::from("/run");
-    let runtime = if is_root() { system() } else { user_dir("XDG_RUNTIME_DIR").unwrap_or_else(system) };
+    let runtime =
+        if is_root() { system() } else { user_dir("XDG_RUNTIME_DIR").unwrap_or_else(system) };
     runtime.join("agentd/agentd.sock")
 }
 
@@ -375,5 +401,6 @@ const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
 const PLAN_REJECTED: &str = "PLAN_REJECTED";
 /// Together they stay below the five seconds in which a stop has to be done.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
-const LOOP_GRACE: Duration = Duration::from_millis(1500);
-const RECORDER_GRACE: Duration = Duration::from_secs(1);
+const LOOP_GRACE: Duration = Duration::from_millis(1000);
+const CONTROL_GRACE: Duration = Duration::from_millis(500);
+const RECORDER_GRACE: Duration = Duration::from_millis(500);

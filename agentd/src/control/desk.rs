@@ -55,10 +55,10 @@ pub struct Parts {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// What was kept cannot be read.
-    #[error("cannot read the policy and the mode: {0}")]
+    #[error("cannot read the policy and the mode")]
     Storage(#[from] StorageError),
     /// The system gives no thread.
-    #[error("cannot start the control's thread: {0}")]
+    #[error("the system gives the control no thread")]
     Thread(#[from] io::Error),
 }
 
@@ -177,12 +177,13 @@ impl Control {
         self.ask(|_, _| Ok(()))
     }
 
-    /// Ends the thread. False when it is stuck.
-    pub fn close(&self) -> bool {
+    /// Ends the thread, and with it the hold on the storage. False when it is stuck for longer than
+    /// `patience`.
+    pub fn close(&self, patience: Duration) -> bool {
         // Where there is no room the thread is stuck, and the wait below says so.
         let _ = self.jobs.try_send(Box::new(Keeper::stop));
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected)
+        ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
     }
 
     fn ask<T: Send + 'static>(

@@ -99,7 +99,6 @@ impl Keeper {
             stopped: false,
         };
         if let Some(lost) = saved.lost {
-            tracing::error!("{lost}");
             keeper.audience.raise(STATE_LOST, lost);
         }
         if keeper.unsaved.is_some() {
@@ -444,7 +443,6 @@ impl Keeper {
                 "agentd is paused, but this could not be written and a restart would forget it: \
                  {error}"
             );
-            tracing::warn!("{message}");
             self.audience.raise(PAUSE_NOT_DURABLE, message);
             return false;
         }

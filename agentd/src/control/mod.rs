@@ -163,7 +163,7 @@ pub trait Audience: Debug + Send {
     /// Puts an event into the log; its position, unless that takes longer than a few seconds.
     fn announce(&self, event: Event) -> Option<Position>;
 
-    /// Says that something is wrong: its name, and what it is and what to do.
+    /// Says that something is wrong, or still is: its name, and what it is and what to do.
     fn raise(&self, condition: &'static str, message: String);
 
     /// Says that something is right again.

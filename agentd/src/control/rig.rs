@@ -190,4 +190,4 @@ pub(super) fn edit(change: impl FnOnce(&mut Policy) + Send + 'static) -> PolicyE
 }
 
 /// Longer than any test may hang.
-const PATIENT: Duration = Duration::from_secs(60);
+pub(super) const PATIENT: Duration = Duration::from_secs(60);

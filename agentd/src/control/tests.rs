@@ -9,7 +9,7 @@ use agentd_core::{
 use proptest::prelude::*;
 
 use super::{
-    rig::{Rig, edit, somebody},
+    rig::{PATIENT, Rig, edit, somebody},
     *,
 };
 use crate::event::PolicyChange;
@@ -102,7 +102,7 @@ fn a_confirmed_trial_stays_with_its_etag() {
     rig.pass(100);
     control.expire().unwrap();
     assert_eq!(step(&control), ByteCount::mib(60));
-    assert!(control.close());
+    assert!(control.close(PATIENT));
     assert_eq!(step(&rig.start()), ByteCount::mib(60));
 }
 
@@ -111,7 +111,7 @@ fn a_trial_that_runs_out_while_agentd_is_away_is_over_at_its_start() {
     let rig = Rig::default();
     let control = rig.start();
     control.update(trial(60, 30)).unwrap();
-    assert!(control.close());
+    assert!(control.close(PATIENT));
     rig.pass(10);
     let control = rig.start();
     assert_eq!(step(&control), ByteCount::mib(60));
@@ -120,7 +120,7 @@ fn a_trial_that_runs_out_while_agentd_is_away_is_over_at_its_start() {
     assert_eq!(step(&control), ByteCount::mib(50));
 
     control.update(trial(70, 30)).unwrap();
-    assert!(control.close());
+    assert!(control.close(PATIENT));
     rig.pass(31);
     assert_eq!(step(&rig.start()), ByteCount::mib(50));
 }
@@ -176,7 +176,7 @@ fn modes_are_kept_and_announced_once() {
     assert_eq!((paused.before, paused.after, paused.durable), (Mode::Active, Mode::Paused, true));
     assert!(control.gate().pass().is_none());
     assert_eq!(set(Mode::Paused).position, None);
-    assert!(control.close());
+    assert!(control.close(PATIENT));
 
     let control = rig.start();
     assert_eq!(control.in_force().mode, Mode::Paused);
@@ -269,7 +269,7 @@ fn the_file_rules_until_somebody_sets_a_policy() {
     assert_eq!(revision.policy.floor, ByteCount::mib(80));
     control.update(set_step(60)).unwrap();
     assert!(!rig.ear.has(POLICY_FILE_IGNORED));
-    assert!(control.close());
+    assert!(control.close(PATIENT));
 
     rig.base.policy.floor = ByteCount::mib(90);
     let control = rig.start();

@@ -1,0 +1,70 @@
+//! agentd: parses the command line, does what it says, and turns the result into an exit code.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use agentd::{
+    args::{Cli, Command},
+    config::{Config, DEFAULT_FILE},
+    lifecycle::EXIT_BUSY,
+    run::{DEFAULT_CONFIG, run},
+    simulate,
+};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run(&args).map_err(|error| {
+            let code = if error.is_busy() { EXIT_BUSY } else { EXIT_FAILED };
+            (chain(&error), code)
+        }),
+        Command::Simulate(args) => simulate::simulate(&args).map_err(failed),
+        Command::CheckConfig { file } => check(file),
+        Command::PrintDefaultConfig => print(DEFAULT_FILE),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((problem, code)) => {
+            // There is nobody left to tell if this fails.
+            let _ = writeln!(io::stderr(), "agentd: {problem}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn check(file: Option<PathBuf>) -> Result<(), (String, u8)> {
+    let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
+    Config::load(&file).map_err(failed)?;
+    print(&format!("{}: ok\n", file.display()))
+}
+
+fn print(text: &str) -> Result<(), (String, u8)> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err((format!("cannot write to standard output: {error}"), EXIT_FAILED))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn failed(error: impl Error) -> (String, u8) {
+    (error.to_string(), EXIT_FAILED)
+}
+
+/// An error with what led to it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+const EXIT_FAILED: u8 = 1;
