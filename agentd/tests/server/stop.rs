@@ -37,7 +37,7 @@ async fn says_good_bye_to_those_who_listen_and_ends_in_spite_of_those_who_do_not
     let server = rig.server.take().unwrap();
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || {
-        server.stop(Duration::from_secs(4));
+        server.stop(Duration::from_secs(8));
         ended.send(()).unwrap();
     });
     for reader in &mut readers {

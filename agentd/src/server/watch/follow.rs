@@ -75,8 +75,8 @@ impl Follower {
         let ended = tokio::select! {
             ended = self.follow() => ended,
             () = stop.cancelled() => {
-                // A client that does not read is not waited for.
-                let _ = time::timeout(FAREWELL, self.leave()).await;
+                // Whoever does not read is waited for as long as the stop allows, not longer.
+                self.leave().await;
                 return;
             }
         };
@@ -286,7 +286,5 @@ impl Follower {
     }
 }
 
-/// A stopping server waits so long for a watcher to take its farewell.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// A restart of agentd takes about this long.
 const RECONNECT: Duration = Duration::from_secs(1);
