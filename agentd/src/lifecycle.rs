@@ -48,3 +48,32 @@ pub fn end_on_panic() {
 pub const EXIT_BROKEN: i32 = 70;
 /// Another agentd is at work: EX_TEMPFAIL of sysexits.h.
 pub const EXIT_BUSY: u8 = 75;
+
+#[cfg(test)]
+mod tests {
+    use std::{env, process::Command, sync::mpsc, thread};
+
+    use super::*;
+
+    const CHILD: &str = "AGENTD_TEST_CHILD_PANICS";
+
+    /// Runs itself again as the process that panics.
+    #[test]
+    fn a_panic_in_any_thread_ends_the_process() {
+        if env::var_os(CHILD).is_some() {
+            end_on_panic();
+            thread::spawn(|| panic!("on purpose"));
+            // Nobody sends: without the hook this would wait for ever.
+            let (_nobody, nothing) = mpsc::channel::<()>();
+            let _ = nothing.recv();
+        }
+        let me = "lifecycle::tests::a_panic_in_any_thread_ends_the_process";
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", me, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert_eq!(child.status.code(), Some(EXIT_BROKEN));
+        assert!(String::from_utf8_lossy(&child.stderr).contains("on purpose"));
+    }
+}

@@ -404,3 +404,12 @@ const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);
 const CONTROL_GRACE: Duration = Duration::from_millis(500);
 const RECORDER_GRACE: Duration = Duration::from_millis(500);
+const _: () = {
+    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, RECORDER_GRACE];
+    let (mut sum, mut next) = (0, 0);
+    while next < graces.len() {
+        sum += graces[next].as_millis();
+        next += 1;
+    }
+    assert!(sum < 5000);
+};

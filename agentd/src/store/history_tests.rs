@@ -1,3 +1,5 @@
+//! The history on disk: order, retention, and a broken file.
+
 use std::fs;
 
 use super::*;

@@ -30,7 +30,8 @@ impl Marker {
     pub(super) fn set(&self, who: &str) -> io::Result<()> {
         let new = self.dir.join("paused.new");
         let mut file = File::create(&new)?;
-        writeln!(file, "{who}")?;
+        // An empty file says the same, and a full disk has room for one.
+        let _ = writeln!(file, "{who}");
         file.sync_all()?;
         fs::rename(&new, self.path())?;
         sync_dir(&self.dir)

@@ -1,3 +1,5 @@
+//! The will on disk: what it keeps, and what becomes of it when it is broken, newer or cut short.
+
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},

@@ -1,0 +1,72 @@
+//! The command line: what it says, and how it exits.
+
+use std::{fs, path::Path};
+
+use crate::rig::{Home, agentd};
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_printed_config_is_the_packaged_one_and_is_fine() {
+    let printed = agentd(&["print-default-config"]);
+    assert!(printed.status.success());
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/agentd.toml");
+    assert_eq!(text(printed.stdout), fs::read_to_string(&packaged).unwrap());
+    let checked = agentd(&["check-config", packaged.to_str().unwrap()]);
+    assert!(checked.status.success());
+    assert!(text(checked.stdout).ends_with("agentd.toml: ok\n"));
+}
+
+#[test]
+fn a_config_that_makes_no_sense_is_refused_with_line_key_and_remedy() {
+    let home = Home::new();
+    let file = home.path("bad.toml");
+    fs::write(&file, "mode = \"active\"\n[tick]\nintervall = \"2s\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    let expected = format!(
+        "agentd: {file}:3: tick.intervall is no key that is known: did you mean \"interval\"?\n"
+    );
+    for arguments in [["check-config", file].as_slice(), &["run", "--config", file]] {
+        let refused = agentd(arguments);
+        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(text(refused.stderr), expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_what_to_do() {
+    let home = Home::new();
+    let blocked = home.path("file");
+    fs::write(&blocked, "").unwrap();
+    let run = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut arguments = home.arguments(&home.path("state"));
+        change(&mut arguments);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let refused = agentd(&arguments);
+        (refused.status.code(), text(refused.stderr))
+    };
+    let state = blocked.join("state").display().to_string();
+    let (code, problem) = run(&|arguments| arguments[6].clone_from(&state));
+    assert_eq!(code, Some(1));
+    let why = "Not a directory (os error 20); name one that this user may write with --state-dir";
+    assert_eq!(problem, format!("agentd: cannot use the state directory {state}: {why}\n"));
+
+    let (code, problem) = run(&|arguments| arguments[8] = "ftp://here".to_owned());
+    assert_eq!(code, Some(1));
+    let why = "\"ftp://here\" is no address to listen on: write unix:///path or tcp://host:port";
+    assert_eq!(problem, format!("agentd: {why}\n"));
+
+    let (code, problem) = run(&|arguments| arguments[2] = "sim:/nowhere.toml".to_owned());
+    assert_eq!(code, Some(1));
+    assert!(problem.starts_with("agentd: cannot read the scenario /nowhere.toml: "), "{problem}");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_exit_code_2() {
+    for arguments in [&["fly"][..], &["run", "--hypervisor", "sim:x", "--connect", "y"], &[]] {
+        assert_eq!(agentd(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert!(text(agentd(&["--version"]).stdout).starts_with("agentd "));
+}

@@ -1,0 +1,9 @@
+//! agentd as a process: how it starts, how it stops, and what it remembers when it could not.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod command;
+mod disk;
+mod durability;
+mod rig;
+mod stop;

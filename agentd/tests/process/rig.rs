@@ -1,0 +1,219 @@
+//! [`Agent`]: a real agentd on a small simulated host, and a client of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use agentd::clock::{Clock as _, RealClock};
+use agentd_proto::v1 as wire;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use wire::{host_service_client::HostServiceClient, policy_service_client::PolicyServiceClient};
+
+/// A running agentd; killed when dropped.
+pub(crate) struct Agent {
+    child: Child,
+    socket: PathBuf,
+}
+
+/// Its files.
+pub(crate) struct Home {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("scenario.toml"), SCENARIO).unwrap();
+        Self { dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The arguments of an agentd with its state in this directory.
+    pub(crate) fn arguments(&self, state: &Path) -> Vec<String> {
+        let text = |path: PathBuf| path.display().to_string();
+        vec![
+            "run".to_owned(),
+            "--hypervisor".to_owned(),
+            format!("sim:{}", text(self.path("scenario.toml"))),
+            "--config".to_owned(),
+            text(self.config()),
+            "--state-dir".to_owned(),
+            state.display().to_string(),
+            "--listen".to_owned(),
+            format!("unix://{}", text(self.path("agentd.sock"))),
+        ]
+    }
+
+    /// Starts an agentd and waits until it answers.
+    pub(crate) async fn start(&self) -> Agent {
+        let mut command = Command::new(AGENTD);
+        command.args(self.arguments(&self.path("state")));
+        self.start_as(command).await
+    }
+
+    /// As [`Home::start`], with the command that is given.
+    pub(crate) async fn start_as(&self, mut command: Command) -> Agent {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let child = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let mut agent = Agent { child, socket: self.path("agentd.sock") };
+        for _ in 0..PAUSES {
+            if agent.status().await.is_ok() {
+                return agent;
+            }
+            let exit = agent.child.try_wait().unwrap();
+            assert!(exit.is_none(), "agentd ended with {exit:?}: {}", self.log());
+            pause();
+        }
+        panic!("agentd does not answer: {}", self.log());
+    }
+
+    /// Waits until the log says something.
+    pub(crate) fn until_log(&self, what: &str) {
+        for _ in 0..PAUSES {
+            if self.log().contains(what) {
+                return;
+            }
+            pause();
+        }
+        panic!("not a word of {what}: {}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// An empty config, so that none of this machine counts.
+    fn config(&self) -> PathBuf {
+        let path = self.path("agentd.toml");
+        fs::write(&path, "").unwrap();
+        path
+    }
+}
+
+impl Agent {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) async fn channel(&self) -> Result<Channel, Status> {
+        let endpoint = Endpoint::from_shared(format!("unix://{}", self.socket.display())).unwrap();
+        let connect = endpoint.timeout(LONG).connect().await;
+        connect.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    pub(crate) async fn status(&self) -> Result<wire::GetStatusResponse, Status> {
+        let mut client = HostServiceClient::new(self.channel().await?);
+        Ok(client.get_status(wire::GetStatusRequest {}).await?.into_inner())
+    }
+
+    pub(crate) async fn set_mode(&self, mode: wire::Mode) -> Result<wire::SetModeResponse, Status> {
+        let mut client = HostServiceClient::new(self.channel().await?);
+        let request = wire::SetModeRequest { mode: mode.into(), reason: "a test".to_owned() };
+        Ok(client.set_mode(request).await?.into_inner())
+    }
+
+    pub(crate) async fn set_floor(&self, bytes: u64) -> Result<(), Status> {
+        let mut client = PolicyServiceClient::new(self.channel().await?);
+        let request = wire::UpdatePolicyRequest {
+            policy: Some(wire::Policy { floor_bytes: bytes, ..wire::Policy::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["floor_bytes".to_owned()] }),
+            ..wire::UpdatePolicyRequest::default()
+        };
+        client.update_policy(request).await.map(|_| ())
+    }
+
+    pub(crate) async fn floor(&self) -> u64 {
+        let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
+        let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
+        policy.current.unwrap().policy.unwrap().floor_bytes
+    }
+
+    pub(crate) async fn has_condition(&self, reason: &str) -> bool {
+        let status = self.status().await.unwrap();
+        status.conditions.iter().any(|condition| condition.reason == reason)
+    }
+
+    /// Waits until a condition is there, or is not.
+    pub(crate) async fn until_condition(&self, reason: &str, wanted: bool) {
+        for _ in 0..PAUSES {
+            if self.has_condition(reason).await == wanted {
+                return;
+            }
+            pause();
+        }
+        panic!("{reason} does not become {wanted}");
+    }
+
+    /// Waits until a few more ticks are over.
+    pub(crate) async fn until_ticks_go_on(&self) {
+        let tick = self.status().await.unwrap().tick.unwrap_or(0);
+        for _ in 0..PAUSES {
+            if self.status().await.unwrap().tick.unwrap_or(0) >= tick + 3 {
+                return;
+            }
+            pause();
+        }
+        panic!("no tick after tick {tick}");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Both fail where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs an agentd that is to end by itself.
+pub(crate) fn agentd(arguments: &[&str]) -> Output {
+    Command::new(AGENTD).args(arguments).output().unwrap()
+}
+
+/// A moment, for whoever asks again and again.
+pub(crate) fn pause() {
+    RealClock::start().sleep(Duration::from_millis(10));
+}
+
+pub(crate) const AGENTD: &str = env!("CARGO_BIN_EXE_agentd");
+/// Longer than anything here takes; only a hang is longer.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// As long, in pauses.
+const PAUSES: u32 = 6000;
+const SCENARIO: &str = r#"
+tick_interval = "100ms"
+seed = 1
+[sim]
+ideal = true
+[host]
+total = "8GiB"
+other = "1GiB"
+[[vm]]
+name = "vm1"
+max = "2GiB"
+actual = "512MiB"
+demand = [{ at = "0s", used = "150MiB" }]
+"#;
