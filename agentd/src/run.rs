@@ -15,6 +15,9 @@ use std::{
 };
 
 use agentd_core::bytes::ByteCount;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     args::RunArgs,
@@ -50,6 +53,12 @@ pub enum RunError {
     /// The scenario makes no sense.
     #[error(transparent)]
     Scenario(#[from] LoadError),
+    /// The hypervisor is on another host.
+    #[error(
+        "{0} is on another host: agentd reads this host's memory, so run it there, on \
+         qemu:///system for example"
+    )]
+    Remote(String),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -156,24 +165,28 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
+/// Our own lines at the level that is wanted; of the libraries only what is wrong.
 fn log(config: &Config) {
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(config.log.level)
+    let level = config.log.level;
+    let wanted =
+        Targets::new().with_target("agentd", level).with_default(level.min(tracing::Level::WARN));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
-    // A second subscriber is refused, which can only be where a test set one.
-    let _ = match config.log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+    let lines = match config.log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // A second subscriber is refused, which can only be where a test set one.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(wanted)).try_init();
 }
 
 /// The hypervisor that the config names. A scenario brings its own interval and policy along.
 fn hypervisor(
     config: &mut Config,
     clock: &Arc<dyn Clock>,
-) -> Result<Box<dyn Hypervisor>, LoadError> {
+) -> Result<Box<dyn Hypervisor>, RunError> {
     if let Some(file) = config.hypervisor.strip_prefix("sim:") {
         let file = PathBuf::from(file);
         let scenario = Scenario::load(&file)?;
@@ -183,12 +196,22 @@ fn hypervisor(
         }
         return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
     }
+    if is_remote(&config.hypervisor) {
+        return Err(RunError::Remote(config.hypervisor.clone()));
+    }
     let libvirt = LibvirtConfig {
         uri: config.hypervisor.clone(),
         stats_period: config.stats_period,
         ..LibvirtConfig::default()
     };
     Ok(Box::new(Libvirt::new(libvirt, clock.clone())))
+}
+
+/// A URI with a host, or with a transport that leads to one.
+fn is_remote(uri: &str) -> bool {
+    let Some((scheme, rest)) = uri.split_once("://") else { return false };
+    let leads_away = scheme.split_once('+').is_some_and(|(_, transport)| transport != "unix");
+    leads_away || !(rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
 fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
@@ -413,3 +436,17 @@ const _: () = {
     }
     assert!(sum < 5000);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_uris_of_this_host_are_served() {
+        let here =
+            ["qemu:///system", "qemu+unix:///system?socket=/x", "test:///default", "qemu://"];
+        let there = ["qemu+ssh://root@node1/system", "qemu://node1/system", "xen+tls:///"];
+        assert!(here.iter().all(|uri| !is_remote(uri)));
+        assert!(there.iter().all(|uri| is_remote(uri)));
+    }
+}

@@ -58,6 +58,11 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     let why = "\"ftp://here\" is no address to listen on: write unix:///path or tcp://host:port";
     assert_eq!(problem, format!("agentd: {why}\n"));
 
+    let remote = "qemu+ssh://node1/system";
+    let (code, problem) = run(&|arguments| arguments[2] = remote.to_owned());
+    assert_eq!(code, Some(1));
+    assert!(problem.starts_with(&format!("agentd: {remote} is on another host")), "{problem}");
+
     let (code, problem) = run(&|arguments| arguments[2] = "sim:/nowhere.toml".to_owned());
     assert_eq!(code, Some(1));
     assert!(problem.starts_with("agentd: cannot read the scenario /nowhere.toml: "), "{problem}");

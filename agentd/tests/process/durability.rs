@@ -55,6 +55,19 @@ async fn a_kill_at_any_moment_leaves_the_last_change_or_the_one_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trial_ends_although_agentd_was_killed_in_it() {
+    let home = Home::new();
+    let agent = home.start().await;
+    agent.set_floor(65 << 20).await.unwrap();
+    agent.try_floor(66 << 20, Some(1)).await.unwrap();
+    agent.kill();
+    let agent = home.start().await;
+    agent.until_floor(65 << 20).await;
+    agent.kill();
+    assert_eq!(home.start().await.floor().await, 65 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_second_agentd_of_a_state_directory_says_who_is_first() {
     let home = Home::new();
     let agent = home.start().await;

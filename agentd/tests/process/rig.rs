@@ -122,9 +122,15 @@ impl Agent {
     }
 
     pub(crate) async fn set_floor(&self, bytes: u64) -> Result<(), Status> {
+        self.try_floor(bytes, None).await
+    }
+
+    /// Sets the floor, for so many seconds unless it is confirmed.
+    pub(crate) async fn try_floor(&self, bytes: u64, seconds: Option<i64>) -> Result<(), Status> {
         let mut client = PolicyServiceClient::new(self.channel().await?);
         let request = wire::UpdatePolicyRequest {
             policy: Some(wire::Policy { floor_bytes: bytes, ..wire::Policy::default() }),
+            revert_after: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
             update_mask: Some(prost_types::FieldMask { paths: vec!["floor_bytes".to_owned()] }),
             ..wire::UpdatePolicyRequest::default()
         };
@@ -135,6 +141,16 @@ impl Agent {
         let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
         let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
         policy.current.unwrap().policy.unwrap().floor_bytes
+    }
+
+    pub(crate) async fn until_floor(&self, bytes: u64) {
+        for _ in 0..PAUSES {
+            if self.floor().await == bytes {
+                return;
+            }
+            pause();
+        }
+        panic!("the floor does not become {bytes}");
     }
 
     pub(crate) async fn has_condition(&self, reason: &str) -> bool {
