@@ -18,6 +18,8 @@ if ! cargo deny --version >/dev/null 2>&1; then
     rm -rf "$tools/build"
 fi
 
+# Also crates that only other targets need: offline it misses them.
+cargo fetch --quiet --locked
 cargo deny --offline check --hide-inclusion-graph licenses bans sources
 if cargo deny fetch db >/dev/null 2>&1; then
     cargo deny check advisories

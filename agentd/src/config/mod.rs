@@ -102,8 +102,13 @@ pub enum ConfigError {
     },
     /// Something in it makes no sense.
     #[error(transparent)]
-    Senseless(#[from] FieldError),
+    Senseless(#[from] Faults),
 }
+
+/// All that makes no sense, a line each: the first fault of every section.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Faults(Vec<FieldError>);
 
 /// The defaults as a file, every key with its comment.
 pub const DEFAULT_FILE: &str = include_str!("../../../packaging/agentd.toml");
@@ -128,39 +133,42 @@ impl Config {
     /// # Errors
     ///
     /// Fails when something in it makes no sense: with the line, the key, the value, and what
-    /// would be right.
-    pub fn parse(file: &str, text: &str) -> Result<Self, FieldError> {
+    /// would be right, for the first fault of every section.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Faults> {
         let source = Source { file, text };
-        let parsed = source.parse()?;
+        let parsed = source.parse().map_err(|fault| Faults(vec![fault]))?;
         let root = Fields::root(source, parsed.get_ref());
-        root.only(&[
-            "host",
-            "mode",
-            "listen",
-            "hypervisor",
-            "tick",
-            "state",
-            "api",
-            "log",
-            "policy",
-        ])?;
         let mut config = Self::default();
+        let sections = [
+            root.only(&KEYS),
+            config.read_names(&root),
+            config.read_listen(&root),
+            config.read_hypervisor(&root),
+            config.tick.read(&root, config.stats_period),
+            config.read_state(&root),
+            config.read_api(&root),
+            config.read_log(&root),
+            config.read_policy(&root),
+        ];
+        let faults: Vec<FieldError> = sections.into_iter().filter_map(Result::err).collect();
+        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+    }
+
+    fn read_names(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
         if let Some(host) = root.get("host") {
-            config.host = read_host(&host)?;
+            self.host = read_host(&host)?;
         }
         if let Some(mode) = root.get("mode") {
-            config.mode = choose(&mode, &MODES)?;
+            self.mode = choose(&mode, &MODES)?;
         }
-        config.read_listen(&root)?;
-        config.read_hypervisor(&root)?;
-        config.tick.read(&root, config.stats_period)?;
-        config.read_state(&root)?;
-        config.read_api(&root)?;
-        config.read_log(&root)?;
+        Ok(())
+    }
+
+    fn read_policy(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
         if let Some(field) = root.get("policy") {
-            config.policy = policy::read(&field)?;
+            self.policy = policy::read(&field)?;
         }
-        Ok(config)
+        Ok(())
     }
 
     fn read_listen(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
@@ -341,6 +349,8 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
+const KEYS: [&str; 9] =
+    ["host", "mode", "listen", "hypervisor", "tick", "state", "api", "log", "policy"];
 const MODES: [(&str, Mode); 3] =
     [("active", Mode::Active), ("observe", Mode::Observe), ("paused", Mode::Paused)];
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -431,6 +441,12 @@ mod tests {
               no algorithm: there is two-pointer",
             ),
             ("[listen", "a.toml:1: unclosed table, expected `]`"),
+            (
+                "host = 7\n[api]\nmax_watchers = -1\n[policy]\nfloor = 1",
+                "a.toml:1: host = 7: must be a text in quotes\na.toml:3: api.max_watchers = -1: must \
+              be a whole number from 0 to 10000\na.toml:5: policy.floor = 1: must be an amount of \
+              memory in quotes, for example \"512MiB\"",
+            ),
         ];
         for (text, expected) in table {
             let error = Config::parse("a.toml", text).map_err(|error| error.to_string());
