@@ -183,27 +183,27 @@ impl General {
 
     fn value(self, policy: &Policy) -> Value {
         let two_pointer = &policy.two_pointer;
+        let size = |bytes: Option<u64>| bytes.map_or(Value::Unset, Value::Size);
         match self {
             Self::Algorithm => Value::Word(policy.algorithm.clone()),
-            Self::HostReserve => Value::Size(policy.host_reserve_bytes),
-            Self::PoolLimit => policy.pool_limit_bytes.map_or(Value::Unset, Value::Size),
-            Self::Floor => Value::Size(policy.floor_bytes),
-            Self::ShrinkStep => Value::Size(policy.shrink_step_bytes),
-            Self::NeedBelow => Value::Size(two_pointer.need_below_bytes),
-            Self::SpareAbove => Value::Size(two_pointer.spare_above_bytes),
-            Self::Step => Value::Size(two_pointer.step_bytes),
+            Self::HostReserve => size(policy.host_reserve_bytes),
+            Self::PoolLimit => size(policy.pool_limit_bytes),
+            Self::Floor => size(policy.floor_bytes),
+            Self::ShrinkStep => size(policy.shrink_step_bytes),
+            Self::NeedBelow => size(two_pointer.need_below_bytes),
+            Self::SpareAbove => size(two_pointer.spare_above_bytes),
+            Self::Step => size(two_pointer.step_bytes),
         }
     }
 
     fn assign(self, policy: &mut v1::Policy, text: &str, unset: bool) -> Result<(), String> {
-        let size = || if unset { Ok(0) } else { parse_set_size(text) };
+        let size = || if unset { Ok(None) } else { parse_size(text).map(Some) };
         let mut two_pointer = policy.two_pointer.unwrap_or_default();
         match self {
             Self::Algorithm if unset => policy.algorithm.clear(),
             Self::Algorithm if text.is_empty() => return Err("no algorithm is given".to_owned()),
             Self::Algorithm => text.clone_into(&mut policy.algorithm),
-            Self::PoolLimit if unset => policy.pool_limit_bytes = None,
-            Self::PoolLimit => policy.pool_limit_bytes = Some(parse_size(text)?),
+            Self::PoolLimit => policy.pool_limit_bytes = size()?,
             Self::HostReserve => policy.host_reserve_bytes = size()?,
             Self::Floor => policy.floor_bytes = size()?,
             Self::ShrinkStep => policy.shrink_step_bytes = size()?,
@@ -233,16 +233,6 @@ impl VmField {
             Self::Max => "max_bytes",
             Self::Pinned => "pinned",
         }
-    }
-}
-
-/// On the wire 0 means the default, so nobody may write 0 and get something else.
-fn parse_set_size(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        0 => Err(format!(
-            "\"{text}\" would mean the default: write unset for that, or at least 1MiB"
-        )),
-        bytes => Ok(bytes),
     }
 }
 
@@ -313,7 +303,7 @@ mod tests {
 
     #[test]
     fn values_are_written_where_they_belong() {
-        let policy = assigned(&[
+        let mut policy = assigned(&[
             ("host-reserve", "1GiB"),
             ("two-pointer.step", "50MiB"),
             ("two-pointer.need-below", "unset"),
@@ -322,10 +312,12 @@ mod tests {
             ("vm.web1.pinned", "true"),
             ("vm.db1.min", "unset"),
         ]);
-        assert_eq!(policy.host_reserve_bytes, 1 << 30);
-        assert_eq!(policy.two_pointer.unwrap().step_bytes, 50 << 20);
-        assert_eq!(policy.two_pointer.unwrap().need_below_bytes, 0);
+        assert_eq!(policy.host_reserve_bytes, Some(1 << 30));
+        assert_eq!(policy.two_pointer.unwrap().step_bytes, Some(50 << 20));
+        assert_eq!(policy.two_pointer.unwrap().need_below_bytes, None);
         assert_eq!(policy.pool_limit_bytes, None);
+        Key::parse("host-reserve").unwrap().assign(&mut policy, "0B").unwrap();
+        assert_eq!(policy.host_reserve_bytes, Some(0), "0 is a value, not the default");
         let web1 = v1::VmPolicy { min_bytes: None, max_bytes: Some(2 << 30), pinned: Some(true) };
         assert_eq!(policy.vms["web1"], web1);
         assert_eq!(policy.vms["db1"], v1::VmPolicy::default());
@@ -335,7 +327,6 @@ mod tests {
     fn values_that_make_no_sense_are_refused() {
         for (key, value) in [
             ("host-reserve", "1"),
-            ("host-reserve", "0MiB"),
             ("algorithm", ""),
             ("vm.web1", "2GiB"),
             ("vm.web1.pinned", "maybe"),

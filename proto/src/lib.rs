@@ -2,11 +2,7 @@
 //! else. The `.proto` files are the manual of the protocol.
 
 /// The package `agentd.v1`: messages, clients and servers.
-#[allow(
-    missing_docs,
-    clippy::all,
-    reason = "generated; the .proto files document it"
-)]
+#[allow(missing_docs, clippy::all, reason = "generated; the .proto files document it")]
 pub mod v1 {
     tonic::include_proto!("agentd.v1");
 }

@@ -1,14 +1,9 @@
 //! Verdicts in words, with the figures that led to them.
 
 use crate::{
-    bytes::ByteCount,
-    decision::Decision,
-    plan::{Party, Transfer},
     policy::Policy,
-    sample::{Sample, VmSample},
-    state::{Applied, Outcome},
+    sample::VmSample,
     verdict::{Reason, Verdict},
-    vm::VmId,
 };
 
 /// One sentence: what was decided for a VM and why.
@@ -96,77 +91,4 @@ fn content(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         let little = constants.spare_above;
         format!("holds: its use does not grow, and of {unused} unused none is above {little}")
     }
-}
-
-/// The whole story of one VM in one tick, a sentence each; empty when the VM was not there.
-#[must_use]
-pub fn sentences(
-    policy: &Policy,
-    sample: &Sample,
-    decision: &Decision,
-    applied: &Applied,
-    id: VmId,
-) -> Vec<String> {
-    let (Some(vm), Some(verdict)) = (sample.vms.get(&id), decision.verdicts.get(&id)) else {
-        return Vec::new();
-    };
-    let limits = policy.rules(id, &vm.name, vm.max).limits;
-    let mut story = vec![measured(vm)];
-    story.push(format!("It may hold from {} to {}.", limits.min, limits.max));
-    story.push(format!("It {}.", message(verdict, vm, policy)));
-    let own = |transfer: &&Transfer| [transfer.from, transfer.to].contains(&Party::Vm(id));
-    story.extend(decision.transfers.iter().filter(own).map(|transfer| told(sample, transfer)));
-    if verdict.reason == Reason::PoolEmpty {
-        let pool = &decision.pool;
-        let (kept, promised) = (pool.kept, pool.promised);
-        story.push(format!("The host keeps {kept} beside {promised} promised to VMs."));
-    }
-    story.extend(outcome(applied, id));
-    story
-}
-
-fn measured(vm: &VmSample) -> String {
-    let mut text = format!("It holds {}", vm.actual);
-    if let (Some(used), Some(unused)) = (vm.used(), vm.guest.unused) {
-        text.push_str(&format!(" and uses {used} of it; {unused} is unused"));
-    }
-    if let Some(usable) = vm.guest.usable {
-        text.push_str(&format!(", {usable} usable"));
-    }
-    if let Some(age) = vm.figures_age {
-        let (seconds, tenths) = (age.as_secs(), age.subsec_millis() / 100);
-        text.push_str(&format!(" (figures {seconds}.{tenths} s old)"));
-    }
-    text.push('.');
-    text
-}
-
-fn told(sample: &Sample, transfer: &Transfer) -> String {
-    let name = |party: Party| match party {
-        Party::Host => "the host".to_owned(),
-        Party::Vm(id) => {
-            sample.vms.get(&id).map_or_else(|| id.to_string(), |vm| vm.name.to_string())
-        }
-    };
-    let (from, to) = (name(transfer.from), name(transfer.to));
-    format!("{} goes from {from} to {to}.", transfer.amount)
-}
-
-fn outcome(applied: &Applied, id: VmId) -> Option<String> {
-    let resized = applied.resized.iter().find(|resized| resized.vm == id)?;
-    let planned = resized.planned;
-    let ordered = resized.ordered.unwrap_or(ByteCount::ZERO);
-    Some(match &resized.outcome {
-        Outcome::Accepted if ordered < planned => {
-            format!("It was told to hold {ordered}; the rest of {planned} has not arrived yet.")
-        }
-        Outcome::Accepted => format!("It was told to hold {ordered}."),
-        Outcome::Refused(why) => format!("The hypervisor refused to let it hold {ordered}: {why}."),
-        Outcome::VmGone => "It was gone before it could be told.".to_owned(),
-        Outcome::InDoubt => {
-            format!("It was told to hold {ordered}, but the hypervisor did not answer in time.")
-        }
-        Outcome::Held => format!("Nothing for its {planned} has arrived yet: it waits."),
-        Outcome::Skipped => "It was not told, because of the mode.".to_owned(),
-    })
 }

@@ -224,9 +224,8 @@ fn apply_two_pointer(path: &Path, new: &wire::TwoPointer, constants: &mut TwoPoi
     }
 }
 
-/// The amount; 0 is unset on the wire and stands for the default.
-fn or(bytes: u64, default: ByteCount) -> ByteCount {
-    if bytes == 0 { default } else { ByteCount::bytes(bytes) }
+fn or(bytes: Option<u64>, default: ByteCount) -> ByteCount {
+    bytes.map_or(default, ByteCount::bytes)
 }
 
 fn vm_policy(vm: &wire::VmPolicy) -> VmPolicy {
@@ -279,13 +278,17 @@ mod tests {
         before.pool_limit = Some(ByteCount::gib(8));
         before.two_pointer.step = ByteCount::mib(60);
         let values = wire::Policy {
-            floor_bytes: 1 << 27,
-            shrink_step_bytes: 1 << 28,
+            floor_bytes: Some(1 << 27),
+            shrink_step_bytes: Some(1 << 28),
             ..wire::Policy::default()
         };
         let after = applied(&["floor_bytes", "pool_limit_bytes"], values.clone(), &before);
         let expected = Policy { floor: ByteCount::mib(128), pool_limit: None, ..before.clone() };
         assert_eq!(after, expected);
+
+        let zero = wire::Policy { host_reserve_bytes: Some(0), ..wire::Policy::default() };
+        let none = applied(&["host_reserve_bytes"], zero, &before);
+        assert_eq!(none.host_reserve, ByteCount::ZERO, "0 is a value, not the default");
 
         let step = applied(&["two_pointer.step_bytes"], values.clone(), &before);
         assert_eq!(step.two_pointer, Policy::default().two_pointer);

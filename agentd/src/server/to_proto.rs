@@ -315,10 +315,10 @@ pub(super) fn policy(policy: &Policy) -> wire::Policy {
     let vms = policy.vms.iter();
     wire::Policy {
         algorithm: policy.algorithm.name().to_owned(),
-        host_reserve_bytes: policy.host_reserve.as_u64(),
+        host_reserve_bytes: Some(policy.host_reserve.as_u64()),
         pool_limit_bytes: policy.pool_limit.map(ByteCount::as_u64),
-        floor_bytes: policy.floor.as_u64(),
-        shrink_step_bytes: policy.shrink_step.as_u64(),
+        floor_bytes: Some(policy.floor.as_u64()),
+        shrink_step_bytes: Some(policy.shrink_step.as_u64()),
         two_pointer: Some(two_pointer(&policy.two_pointer)),
         vms: vms.map(|(key, vm)| (key.to_string(), vm_policy(vm))).collect(),
     }
@@ -326,9 +326,9 @@ pub(super) fn policy(policy: &Policy) -> wire::Policy {
 
 const fn two_pointer(constants: &TwoPointer) -> wire::TwoPointer {
     wire::TwoPointer {
-        need_below_bytes: constants.need_below.as_u64(),
-        spare_above_bytes: constants.spare_above.as_u64(),
-        step_bytes: constants.step.as_u64(),
+        need_below_bytes: Some(constants.need_below.as_u64()),
+        spare_above_bytes: Some(constants.spare_above.as_u64()),
+        step_bytes: Some(constants.step.as_u64()),
     }
 }
 

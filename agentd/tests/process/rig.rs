@@ -129,7 +129,7 @@ impl Agent {
     pub(crate) async fn try_floor(&self, bytes: u64, seconds: Option<i64>) -> Result<(), Status> {
         let mut client = PolicyServiceClient::new(self.channel().await?);
         let request = wire::UpdatePolicyRequest {
-            policy: Some(wire::Policy { floor_bytes: bytes, ..wire::Policy::default() }),
+            policy: Some(wire::Policy { floor_bytes: Some(bytes), ..wire::Policy::default() }),
             revert_after: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
             update_mask: Some(prost_types::FieldMask { paths: vec!["floor_bytes".to_owned()] }),
             ..wire::UpdatePolicyRequest::default()
@@ -140,7 +140,7 @@ impl Agent {
     pub(crate) async fn floor(&self) -> u64 {
         let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
         let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
-        policy.current.unwrap().policy.unwrap().floor_bytes
+        policy.current.unwrap().policy.unwrap().floor_bytes.unwrap()
     }
 
     pub(crate) async fn until_floor(&self, bytes: u64) {

@@ -24,7 +24,8 @@ fn update(paths: &[&str], policy: wire::Policy) -> wire::UpdatePolicyRequest {
 }
 
 fn step(mib: u64) -> wire::UpdatePolicyRequest {
-    let two_pointer = wire::TwoPointer { step_bytes: mib << 20, ..wire::TwoPointer::default() };
+    let two_pointer =
+        wire::TwoPointer { step_bytes: Some(mib << 20), ..wire::TwoPointer::default() };
     let policy = wire::Policy { two_pointer: Some(two_pointer), ..wire::Policy::default() };
     update(&["two_pointer.step_bytes"], policy)
 }
@@ -100,7 +101,11 @@ async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
         ),
         (
             vec!["floor_bytes"],
-            update(&["floor_bytes"], wire::Policy { floor_bytes: 1, ..policy() }),
+            update(&["floor_bytes"], wire::Policy { floor_bytes: Some(1), ..policy() }),
+        ),
+        (
+            vec!["floor_bytes"],
+            update(&["floor_bytes"], wire::Policy { floor_bytes: Some(0), ..policy() }),
         ),
         (vec!["vms.`web.1`.max_bytes"], update(&["vms"], wire::Policy { vms, ..policy() })),
         (vec!["revert_after"], wire::UpdatePolicyRequest { revert_after: seconds(0), ..step(60) }),
@@ -120,7 +125,7 @@ async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
     let now = current(&mut client).await;
     assert_eq!(now.revision, 1);
     let floor = default_policy().floor;
-    assert_eq!(now.policy.unwrap().floor_bytes, floor.as_u64());
+    assert_eq!(now.policy.unwrap().floor_bytes, Some(floor.as_u64()));
 }
 
 fn violated(status: &Status) -> Vec<String> {

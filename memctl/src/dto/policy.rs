@@ -12,10 +12,10 @@ use crate::policy_keys::Key;
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Policy {
     pub(crate) algorithm: String,
-    pub(crate) host_reserve_bytes: u64,
+    pub(crate) host_reserve_bytes: Option<u64>,
     pub(crate) pool_limit_bytes: Option<u64>,
-    pub(crate) floor_bytes: u64,
-    pub(crate) shrink_step_bytes: u64,
+    pub(crate) floor_bytes: Option<u64>,
+    pub(crate) shrink_step_bytes: Option<u64>,
     pub(crate) two_pointer: TwoPointer,
     pub(crate) vms: BTreeMap<String, VmPolicy>,
 }
@@ -23,9 +23,9 @@ pub(crate) struct Policy {
 /// Constants of "two-pointer".
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct TwoPointer {
-    pub(crate) need_below_bytes: u64,
-    pub(crate) spare_above_bytes: u64,
-    pub(crate) step_bytes: u64,
+    pub(crate) need_below_bytes: Option<u64>,
+    pub(crate) spare_above_bytes: Option<u64>,
+    pub(crate) step_bytes: Option<u64>,
 }
 
 /// An exception for one VM.

@@ -46,7 +46,7 @@ async fn a_change_says_what_was_typed() {
     let paths = &change.update_mask.as_ref().unwrap().paths;
     assert_eq!(paths, &["host_reserve_bytes", "pool_limit_bytes", "vms.`a.b`.max_bytes"]);
     let policy = change.policy.as_ref().unwrap();
-    assert_eq!((policy.host_reserve_bytes, policy.pool_limit_bytes), (1 << 30, None));
+    assert_eq!((policy.host_reserve_bytes, policy.pool_limit_bytes), (Some(1 << 30), None));
     assert_eq!(policy.vms["a.b"].max_bytes, Some(2 << 30));
     assert_eq!((change.etag.as_str(), change.reason.as_str()), ("e3", "more"));
     assert_eq!(change.revert_after.map(|d| d.seconds), Some(90));

@@ -169,14 +169,14 @@ pub(crate) fn resize(
 pub(crate) fn default_policy() -> v1::Policy {
     v1::Policy {
         algorithm: "two-pointer".to_owned(),
-        host_reserve_bytes: 200 * MIB,
+        host_reserve_bytes: Some(200 * MIB),
         pool_limit_bytes: None,
-        floor_bytes: 64 * MIB,
-        shrink_step_bytes: 64 * MIB,
+        floor_bytes: Some(64 * MIB),
+        shrink_step_bytes: Some(64 * MIB),
         two_pointer: Some(v1::TwoPointer {
-            need_below_bytes: 200 * MIB,
-            spare_above_bytes: 100 * MIB,
-            step_bytes: 50 * MIB,
+            need_below_bytes: Some(200 * MIB),
+            spare_above_bytes: Some(100 * MIB),
+            step_bytes: Some(50 * MIB),
         }),
         vms: std::iter::empty().collect(),
     }
