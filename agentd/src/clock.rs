@@ -1,6 +1,6 @@
 //! The clock port: real time for a daemon, virtual time for `agentd simulate` and for tests.
 //!
-//! Nothing else in agentd reads a clock or sleeps.
+//! Nothing else in agentd reads a clock or sleeps, but for the timers of the server's runtime.
 
 use std::{
     fmt::Debug,

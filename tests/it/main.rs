@@ -17,6 +17,8 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// The rules of the house.
+mod tidy;
 
 /// A lab, or nothing where this machine cannot run one.
 ///
