@@ -6,10 +6,13 @@ set -eu
 build="gcc libc6-dev libvirt-dev make pkg-config"
 lab="busybox-static iproute2 libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mount
     qemu-system-x86 util-linux xz-utils"
+# A gRPC client in another language.
+foreign="libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3 python3-grpcio
+    python3-protobuf"
 
 case "${1-all}" in
 build) wanted=$build ;;
-all) wanted="$build $lab" ;;
+all) wanted="$build $lab $foreign" ;;
 *)
     echo "install.sh: unknown part '$1': build, or nothing for all" >&2
     exit 2

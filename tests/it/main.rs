@@ -7,6 +7,8 @@ use std::io::Write;
 
 use agentd_tests::lab::{self, Lab};
 
+/// Clients in another language.
+mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
 /// The lab itself: what every other test here stands on.
@@ -17,6 +19,8 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// What the tests of whole programs without VMs stand on.
+mod sim_host;
 /// The rules of the house.
 mod tidy;
 
