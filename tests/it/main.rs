@@ -6,7 +6,10 @@
 use std::io::Write;
 
 use agentd_tests::lab::{self, Lab};
+use agentd_tests::programs::Programs;
 
+/// agentd and memctl on real VMs: memory moves, and what is told of it is true.
+mod coordinator;
 /// Clients in another language.
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
@@ -36,4 +39,13 @@ fn open_lab(test: &str) -> Option<Lab> {
         return None;
     }
     Some(Lab::open().expect("the lab opens"))
+}
+
+/// A lab and the programs under test, built before a place on the machine is taken.
+fn open_lab_with_programs(test: &str) -> Option<(Lab, Programs)> {
+    if lab::missing().is_some() {
+        return open_lab(test).zip(Programs::built().ok());
+    }
+    let programs = Programs::built().expect("cargo builds agentd and memctl");
+    Some((open_lab(test)?, programs))
 }

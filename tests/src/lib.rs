@@ -1,7 +1,8 @@
 //! The lab and the end-to-end tests: real libvirtd, real QEMU VMs, the real programs.
 //!
-//! [`lab`] makes hosts and VMs, [`programs`] finds the programs under test, `tests/it` holds the
-//! tests; the program `lab` is the lab for a person.
+//! [`lab`] makes hosts and VMs; [`agent`] runs the programs under test on them, which [`programs`]
+//! finds; `tests/it` holds the tests; the program `lab` is the lab for a person.
 
+pub mod agent;
 pub mod lab;
 pub mod programs;

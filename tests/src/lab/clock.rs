@@ -36,6 +36,11 @@ pub fn wait_until(
     wait_for(what, limit, || Ok(probe()?.then_some(())))
 }
 
+/// Leaves the machine to others for a moment, between two readings of a gauge.
+pub(crate) fn breathe() {
+    pause();
+}
+
 /// A moment after which waiting is given up.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Instant);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::gauge::Gauge;
 use super::process::Process;
 use super::space::Space;
 use super::vm::{Vm, VmSpec};
@@ -76,6 +77,11 @@ impl Host {
         self.try_actuals_kib().or_else(|_| self.try_actuals_kib())
     }
 
+    /// Reads what these VMs hold again and again, until the gauge is dropped.
+    pub fn gauge(&self, names: &[&str]) -> Result<Gauge> {
+        Gauge::start(&self.space, names)
+    }
+
     /// Runs one virsh command against the host's libvirtd and gives what it printed.
     pub fn virsh(&self, args: &[&str]) -> Result<String> {
         virsh(&self.space, args)
@@ -113,10 +119,7 @@ impl Host {
 
     fn try_actuals_kib(&self) -> Result<BTreeMap<String, u64>> {
         let names = virsh(&self.space, &["list", "--name"])?;
-        let script: String = names
-            .split_whitespace()
-            .map(|name| format!("echo [{name}]; dommemstat {name}; "))
-            .collect();
+        let script = actuals_script(names.split_whitespace());
         if script.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -154,8 +157,13 @@ fn uri(space: &Space) -> String {
     format!("qemu:///system?socket={}", space.path(SOCKET).display())
 }
 
+/// The virsh commands that print what [`parse_actuals`] reads.
+pub(crate) fn actuals_script<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("echo [{name}]; dommemstat {name}; ")).collect()
+}
+
 /// virsh's `echo` ends no line: the name stands before the first figure.
-fn parse_actuals(printed: &str) -> Result<BTreeMap<String, u64>> {
+pub(crate) fn parse_actuals(printed: &str) -> Result<BTreeMap<String, u64>> {
     let mut actuals = BTreeMap::new();
     for line in printed.lines() {
         let Some((names, kib)) = line.split_once("]actual ") else {

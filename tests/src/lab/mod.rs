@@ -11,6 +11,7 @@
 mod channel;
 pub mod clock;
 mod cpio;
+mod gauge;
 mod host;
 mod image;
 mod needs;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+pub use gauge::{Actuals, Gauge};
 pub use host::{BOOT_LIMIT, Host};
 pub use needs::missing;
 pub use net::Fleet;

@@ -1,0 +1,184 @@
+//! agentd and memctl on hosts of the lab: started, asked and watched as an operator would.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::lab::{Host, Process, Space, clock};
+use crate::programs::Programs;
+
+/// An agentd on a host. Dropping it ends it by SIGKILL.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+    memctl: Memctl,
+}
+
+impl Agent {
+    /// Starts agentd on a host and waits until it answers: in mode observe, with ticks of a second,
+    /// state that outlives it, the default socket and `more` arguments.
+    pub fn start(programs: &Programs, host: &Host, more: &[&str]) -> Result<Self> {
+        std::fs::write(host.space().path(CONFIG_FILE), CONFIG)
+            .context("cannot write the config")?;
+        let mut command = Command::new(&programs.agentd);
+        command.args(["run", "--config", CONFIG_FILE, "--listen", SOCKET]).args(more);
+        let process = host.start("agentd", &command)?;
+        let mut agent = Self { process, memctl: Memctl::on(programs, host.space()) };
+        clock::wait_until("agentd to answer", START_LIMIT, || {
+            if let Some(status) = agent.process.ended()? {
+                bail!("agentd ended ({status}): {}", agent.log()?);
+            }
+            Ok(agent.memctl.run(&["status"])?.exit == 0)
+        })?;
+        Ok(agent)
+    }
+
+    /// memctl on the same host.
+    pub fn memctl(&self) -> &Memctl {
+        &self.memctl
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it has written to its log, by all agentd of this host.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
+    }
+}
+
+/// memctl on some machine of the lab.
+#[derive(Debug, Clone)]
+pub struct Memctl {
+    program: PathBuf,
+    space: Arc<Space>,
+}
+
+/// What one run of memctl came to.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub exit: i32,
+    /// The data.
+    pub stdout: String,
+    /// Everything else.
+    pub stderr: String,
+}
+
+impl Memctl {
+    /// memctl in a space.
+    pub fn on(programs: &Programs, space: &Arc<Space>) -> Self {
+        Self { program: programs.memctl.clone(), space: Arc::clone(space) }
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Result<Answer> {
+        let mut command = self.space.command("timeout");
+        command.args(["-k", "1", RUN_LIMIT_S]).arg(&self.program).args(args);
+        let output = own(&mut command).output().context("cannot start memctl")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        let exit = output.status.code().context("memctl was ended by a signal")?;
+        Ok(Answer { exit, stdout, stderr })
+    }
+
+    /// Runs a command that must succeed, and gives what it printed.
+    pub fn done(&self, args: &[&str]) -> Result<String> {
+        let answer = self.run(args)?;
+        if answer.exit != 0 {
+            bail!("memctl {} ended with {}: {}", args.join(" "), answer.exit, answer.stderr);
+        }
+        Ok(answer.stdout)
+    }
+
+    /// Runs a command that must succeed with `-o json`, and gives its items, one per host and thing.
+    pub fn items(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let mut all = args.to_vec();
+        all.extend(["-o", "json"]);
+        items(&self.done(&all)?)
+    }
+
+    /// Starts `memctl watch -o jsonl` with `more` arguments; its log is called `name`.
+    pub fn watch(&self, name: &str, more: &[&str]) -> Result<Watch> {
+        let mut command = Command::new(&self.program);
+        command.args(["watch", "-o", "jsonl"]).args(more);
+        Ok(Watch { process: self.space.start(name, own(&mut command))? })
+    }
+}
+
+/// A `memctl watch` that runs on.
+#[derive(Debug)]
+pub struct Watch {
+    process: Process,
+}
+
+impl Watch {
+    /// Every record that it has told so far.
+    pub fn records(&self) -> Result<Vec<Value>> {
+        let log = self.process.log()?;
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let records = whole.lines().filter(|line| line.starts_with('{'));
+        records
+            .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
+            .collect()
+    }
+
+    /// The records of ticks so far.
+    pub fn ticks(&self) -> Result<Vec<Value>> {
+        Ok(self.records()?.into_iter().filter(|record| record["type"] == "tick").collect())
+    }
+
+    /// Waits for a record that is as wanted, and gives all up to now.
+    pub fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        clock::wait_for(what, limit, || {
+            let records = self.records()?;
+            Ok(records.iter().any(&is).then_some(records))
+        })
+    }
+
+    /// Waits until `count` more ticks were told.
+    pub fn wait_ticks(&self, count: usize, limit: Duration) -> Result<()> {
+        let wanted = self.ticks()?.len() + count;
+        clock::wait_until("more ticks", limit, || Ok(self.ticks()?.len() >= wanted))
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// The items of an answer in JSON.
+pub fn items(json: &str) -> Result<Vec<Value>> {
+    let document: Value = serde_json::from_str(json).with_context(|| format!("no JSON: {json}"))?;
+    document["items"].as_array().cloned().with_context(|| format!("no items: {json}"))
+}
+
+/// An operator's own settings, and none of the person's who runs the tests.
+fn own(command: &mut Command) -> &mut Command {
+    for variable in ["MEMCTL_CONFIG", "MEMCTL_HOST", "MEMCTL_OUTPUT", "MEMCTL_SOCKET"] {
+        command.env_remove(variable);
+    }
+    command.env("XDG_CONFIG_HOME", "/run/lab")
+}
+
+const CONFIG_FILE: &str = "/run/lab/agentd.toml";
+const SOCKET: &str = "unix:///run/agentd/agentd.sock";
+/// Ticks of a second: tests see more of them. Nothing is ordered until the operator says so.
+const CONFIG: &str =
+    "mode = \"observe\"\n[tick]\ninterval = \"1s\"\n[state]\ndir = \"/run/lab/agentd\"\n";
+/// On a machine that boots emulated VMs beside it.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// memctl has its own limits, far below.
+const RUN_LIMIT_S: &str = "60";
