@@ -7,7 +7,8 @@ run:            ## agentd on a simulated host, with memctl watching it, for half
 
 lab:            ## agentd on real VMs under a private libvirtd, with memctl watching it
 	sh tests/install.sh
-	cargo run --release --package agentd-tests --bin lab
+	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
+	$${CARGO_TARGET_DIR:-target}/release/lab
 
 test: lint deny ## everything that is checked
 	LAB_REQUIRED=$$([ "$$(id -u)" = 0 ] && echo 1 || true) cargo test --workspace --locked
@@ -24,7 +25,8 @@ bench:          ## what a decision and a tick cost, beside what they are compare
 	cargo bench --package agentd-core --bench decide
 	cargo bench --package agentd --bench tick
 	sh tests/install.sh
-	cargo run --release --package agentd-tests --bin lab-bench
+	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
+	$${CARGO_TARGET_DIR:-target}/release/lab-bench
 
 install:        ## DESTDIR and PREFIX are honoured
 	cargo build --release --locked --package agentd --package memctl

@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use agentd_tests::lab::{VmSpec, clock};
+use agentd_tests::programs::FOLDER_VARIABLE;
 
-use crate::open_lab;
+use crate::{open_lab, open_lab_with_programs};
 
 #[test]
 fn after_a_drop() {
@@ -53,11 +54,14 @@ fn after_sigint() {
 
 /// Ends another process that holds a lab with three VMs, by a signal.
 fn leaves_nothing_after(test: &str, signal: &str) {
-    if open_lab(test).is_none() {
+    let Some((lab, programs)) = open_lab_with_programs(test) else {
         return;
-    }
+    };
+    // The program takes a place of its own.
+    drop(lab);
     let mut holder = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .stdin(Stdio::piped())
+        .env(FOLDER_VARIABLE, programs.agentd.parent().unwrap())
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -88,9 +92,11 @@ fn assert_gone(inside: &PathBuf) {
 /// The keeper that the lab program names once its VMs are up.
 fn keeper_of(holder: &mut Child) -> u32 {
     let lines = BufReader::new(holder.stdout.as_mut().unwrap()).lines();
-    let said: Vec<String> = lines.take(3).map(Result::unwrap).collect();
-    assert_eq!(said[0], "ready");
-    said[1].trim().strip_prefix("keeper ").unwrap().parse().unwrap()
+    let mut numbers = lines.map_while(Result::ok).filter_map(|line| {
+        let (_, rest) = line.split_once("below process ")?;
+        rest.split(' ').next()?.parse().ok()
+    });
+    numbers.next().expect("the lab says where it lives")
 }
 
 /// What identifies the pid namespace that a keeper made.

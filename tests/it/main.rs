@@ -10,6 +10,10 @@ use agentd_tests::programs::Programs;
 
 /// agentd and memctl on real VMs: memory moves, and what is told of it is true.
 mod coordinator;
+/// Several hosts, and one without libvirtd.
+mod coordinator_hosts;
+/// agentd that is stopped, killed and paused in the middle.
+mod coordinator_restart;
 /// Clients in another language.
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.

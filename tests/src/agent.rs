@@ -1,8 +1,11 @@
 //! agentd and memctl on hosts of the lab: started, asked and watched as an operator would.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -156,6 +159,66 @@ impl Watch {
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+}
+
+/// Shows on standard output what a program on a host writes, as it writes it, until dropped.
+#[derive(Debug)]
+pub struct Tail {
+    shared: Arc<TailShared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct TailShared {
+    process: Process,
+    stop: AtomicBool,
+    /// How much was shown. Whoever writes to standard output holds it.
+    shown: Mutex<usize>,
+}
+
+impl Tail {
+    /// Shows what this process writes, and ends it in the end.
+    pub fn start(process: Process) -> Result<Self> {
+        let shared = TailShared { process, stop: AtomicBool::new(false), shown: Mutex::default() };
+        let shared = Arc::new(shared);
+        let inner = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("tail".to_owned()).spawn(move || {
+            while !inner.stop.load(Ordering::Relaxed) {
+                inner.show("");
+                clock::breathe();
+            }
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Puts a line of one's own between those of the program.
+    pub fn caption(&self, text: &str) {
+        self.shared.show(&format!("-- {text}\n"));
+    }
+}
+
+impl TailShared {
+    fn show(&self, more: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = self.process.log().unwrap_or_default();
+        // Whole lines, so that nothing stands in the middle of one.
+        let end = log.rfind('\n').map_or(0, |at| at + 1);
+        let text = format!("{}{more}", log.get(*shown..end).unwrap_or_default());
+        *shown = end.max(*shown);
+        let mut out = std::io::stdout();
+        // Where nobody looks on any more, nothing is to be done about it.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.shared.show("");
     }
 }
 

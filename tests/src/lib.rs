@@ -1,8 +1,10 @@
 //! The lab and the end-to-end tests: real libvirtd, real QEMU VMs, the real programs.
 //!
 //! [`lab`] makes hosts and VMs; [`agent`] runs the programs under test on them, which [`programs`]
-//! finds; `tests/it` holds the tests; the program `lab` is the lab for a person.
+//! finds; [`tally`] counts what came of it; `tests/it` holds the tests; the program `lab` is the
+//! lab for a person.
 
 pub mod agent;
 pub mod lab;
 pub mod programs;
+pub mod tally;

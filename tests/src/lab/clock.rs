@@ -36,8 +36,8 @@ pub fn wait_until(
     wait_for(what, limit, || Ok(probe()?.then_some(())))
 }
 
-/// Leaves the machine to others for a moment, between two readings of a gauge.
-pub(crate) fn breathe() {
+/// Leaves the machine to others for a moment, between two looks at something that goes on.
+pub fn breathe() {
     pause();
 }
 
