@@ -13,6 +13,7 @@ use agentd_core::{
     bytes::ByteCount,
     grant::Ledger,
     plan::{Party, Plan, Resize},
+    sample::Sample,
     state::{Applied, Outcome, Resized, State},
     vm::VmId,
 };
@@ -54,9 +55,9 @@ pub struct Hands<'a> {
     pub patience: Patience,
 }
 
-/// Carries out a plan that was made in `state`.
-pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State) -> Done {
-    let mut work = Work::new(plan, state);
+/// Carries out a plan that was made of `sample` in `state`.
+pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample) -> Done {
+    let mut work = Work::new(plan, state, sample);
     let end = hands.clock.now().saturating_add(hands.patience.settle);
     work.shrink(hands);
     loop {
@@ -94,8 +95,8 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(plan: &'a Plan, state: &State) -> Self {
-        let ledger = Ledger::new(plan, state);
+    fn new(plan: &'a Plan, state: &State, sample: &'a Sample) -> Self {
+        let ledger = Ledger::new(plan, state, sample);
         let (resized, moving, silent, seen) = Default::default();
         Self { plan, ledger, resized, moving, silent, seen }
     }
@@ -165,7 +166,7 @@ impl<'a> Work<'a> {
         self.silent.extend(&vms);
         for live in hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK)) {
             self.silent.remove(&live.vm);
-            self.ledger.see(live.vm, live.actual);
+            self.ledger.see(live.vm, live.actual, live.host_rss);
             if self.moving.get(&live.vm).is_some_and(|target| target.target == live.actual) {
                 self.moving.remove(&live.vm);
             }
@@ -230,7 +231,10 @@ const LOOK: Duration = Duration::from_millis(250);
 mod tests {
     use std::{path::Path, sync::Arc};
 
-    use agentd_core::plan::Transfer;
+    use agentd_core::{
+        plan::Transfer,
+        track::{Moment, Tracks},
+    };
 
     use super::*;
     use crate::{
@@ -269,9 +273,12 @@ mod tests {
         fn apply(&mut self, plan: &Plan) -> Done {
             let patience =
                 Patience { settle: Duration::from_secs(1), call: Duration::from_millis(500) };
+            let reading = self.sim.read(&BTreeSet::new(), patience.call).unwrap();
+            let (now, stale_after) = (self.clock.now(), Duration::from_secs(5));
+            let sample = Tracks::default().observe(reading, Moment { tick: 0, now, stale_after });
             let (gate, clock) = (&self.gate, self.clock.as_ref());
             let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, patience };
-            apply(&mut hands, plan, &State::default())
+            apply(&mut hands, plan, &State::default(), &sample)
         }
 
         fn actual(&mut self, name: &str) -> ByteCount {

@@ -148,15 +148,21 @@ impl Ticker {
             record.error = Some(objection(&findings));
             record.applied = skip(plan);
         } else if in_force.mode == Mode::Active {
-            record.applied = self.carry_out(&decision, &state, gate);
+            record.applied = self.carry_out(&decision, &state, sample, gate);
         } else {
             record.applied = skip(plan);
         }
-        self.state = state.after(plan, &record.applied, self.clock.now());
+        self.state = state.after(plan, &record.applied, sample, self.clock.now());
         record.decision = Some(decision);
     }
 
-    fn carry_out(&mut self, decision: &Decision, state: &State, gate: &Gate) -> Applied {
+    fn carry_out(
+        &mut self,
+        decision: &Decision,
+        state: &State,
+        sample: &Sample,
+        gate: &Gate,
+    ) -> Applied {
         if decision.plan.is_empty() {
             return Applied::default();
         }
@@ -167,7 +173,7 @@ impl Ticker {
             gate,
             patience,
         };
-        let done = apply(&mut hands, &decision.plan, state);
+        let done = apply(&mut hands, &decision.plan, state, sample);
         for (vm, live) in done.seen {
             self.tracks.note_actual(vm, live.actual, live.reported);
         }
@@ -344,6 +350,17 @@ mod tests {
         let turns = bench.turns(30);
         assert!(turns[3..].iter().any(|turn| reason(turn, "giver") == Reason::NotFollowing));
         assert_eq!(actual(turns.last().unwrap(), "taker"), ByteCount::mib(256));
+    }
+
+    #[test]
+    fn memory_that_never_becomes_free_on_the_host_is_not_given_away() {
+        let mut bench = Bench::new(&pair("behaviour = \"vfio\""));
+        let turns = bench.turns(30);
+        let last = turns.last().unwrap();
+        assert!(actual(last, "giver") < ByteCount::mib(512), "the giver did shrink");
+        assert_eq!(actual(last, "taker"), ByteCount::mib(256));
+        let reasons: Vec<Reason> = turns[3..].iter().map(|turn| reason(turn, "giver")).collect();
+        assert!(reasons.contains(&Reason::ReclaimIneffective), "{reasons:?}");
     }
 
     #[test]

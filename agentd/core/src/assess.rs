@@ -62,10 +62,9 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
     let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
     for (id, vm) in &sample.vms {
         let exposure = state.exposure(*id, vm);
-        let taken = vm.host_rss.unwrap_or(ByteCount::ZERO);
         add(&mut actual, vm.actual);
         add(&mut exposed, exposure);
-        add(&mut promised, exposure.saturating_sub(taken));
+        add(&mut promised, exposure.saturating_sub(vm.taken()));
     }
     let by_host = sample.host.usable.saturating_sub(promised);
     let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
@@ -82,13 +81,14 @@ fn bar(vm: &VmSample, progress: Progress) -> Option<Reason> {
         (RunState::Running, Freshness::Stale, _) => Some(Reason::FiguresStale),
         (RunState::Running, Freshness::Unsettled, _)
         | (RunState::Running, Freshness::Fresh, Progress::Moving) => Some(Reason::Settling),
-        (RunState::Running, Freshness::Fresh, Progress::Arrived | Progress::Stuck) => None,
+        (RunState::Running, Freshness::Fresh, _) => None,
     }
 }
 
 fn give_bar(progress: Progress, owed: ByteCount) -> Option<Reason> {
     match progress {
         Progress::Stuck => Some(Reason::NotFollowing),
+        Progress::Useless => Some(Reason::ReclaimIneffective),
         Progress::Arrived | Progress::Moving if !owed.is_zero() => Some(Reason::Awaiting),
         Progress::Arrived | Progress::Moving => None,
     }

@@ -244,10 +244,13 @@ impl Court<'_> {
             let order = self.state.orders.get(id).map_or(ByteCount::ZERO, |order| order.most);
             let visible = matches!(vm.freshness, Freshness::Fresh | Freshness::Unsettled);
             let unseen = vm.run != RunState::Running || !visible;
-            let may_hold = vm.actual.max(order).max(if unseen { vm.max } else { ByteCount::ZERO });
+            let overhead = vm.overhead.unwrap_or_default();
+            let resident = vm.host_rss.unwrap_or_default().saturating_sub(overhead);
+            let shown = if vm.overhead.is_some() { resident } else { ByteCount::ZERO };
+            let at_most = if unseen { vm.max } else { ByteCount::ZERO };
+            let may_hold = vm.actual.max(order).max(shown).max(at_most);
             exposed = exposed.saturating_add(may_hold);
-            let taken = vm.host_rss.unwrap_or_default();
-            not_taken = not_taken.saturating_add(may_hold.saturating_sub(taken));
+            not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
         }
         let free = self.sample.host.usable.saturating_sub(not_taken);
         match self.policy.pool_limit {

@@ -37,6 +37,9 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::NotFollowing => {
             format!("holds: {}, but it did not follow its last order to shrink", spares())
         }
+        Reason::ReclaimIneffective => {
+            format!("holds: {}, but what it gave last did not become free on the host", spares())
+        }
         Reason::FiguresStale => {
             let age = vm.figures_age.unwrap_or_default().as_secs();
             format!("holds: its figures have not changed for {age} s")

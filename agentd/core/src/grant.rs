@@ -3,12 +3,13 @@
 //! Memory is granted only out of memory that was seen to arrive: what the host grants is there
 //! already, what a VM gives is there as far as the VM is seen to have let go of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     bytes::ByteCount,
     plan::{Party, Plan, Resize, Transfer},
-    state::State,
+    sample::{Sample, VmSample},
+    state::{Order, State},
     vm::VmId,
 };
 
@@ -16,13 +17,15 @@ use crate::{
 #[derive(Debug)]
 pub struct Ledger<'a> {
     plan: &'a Plan,
-    givers: BTreeMap<VmId, Giver>,
+    givers: BTreeMap<VmId, Giver<'a>>,
 }
 
 #[derive(Debug)]
-struct Giver {
-    /// What it is to hold in the end; `None` when no order of its is in force.
-    target: Option<ByteCount>,
+struct Giver<'a> {
+    /// The order that it is to deliver by; `None` when none of its is in force.
+    order: Option<Order>,
+    /// Its figures before; `None` when it is gone.
+    vm: Option<&'a VmSample>,
     /// What others are to get from it.
     funds: ByteCount,
     /// What of that is there.
@@ -32,29 +35,31 @@ struct Giver {
 impl<'a> Ledger<'a> {
     /// A ledger in which no VM has delivered anything yet.
     #[must_use]
-    pub fn new(plan: &'a Plan, state: &State) -> Self {
-        let mut givers: BTreeMap<VmId, Giver> = BTreeMap::new();
+    pub fn new(plan: &'a Plan, state: &State, sample: &'a Sample) -> Self {
+        let mut givers: BTreeMap<VmId, Giver<'_>> = BTreeMap::new();
         for transfer in &plan.funding {
             let Party::Vm(id) = transfer.from else {
                 continue;
             };
             let giver = givers.entry(id).or_insert_with(|| {
-                let shrink = plan.shrinks.iter().find(|resize| resize.vm == id);
-                let ordered = || state.orders.get(&id).map(|order| order.target);
-                let target = shrink.map(|resize| resize.to).or_else(ordered);
-                Giver { target, funds: ByteCount::ZERO, delivered: ByteCount::ZERO }
+                let vm = sample.vms.get(&id);
+                let own = plan.shrinks.iter().find(|resize| resize.vm == id);
+                let new = own.zip(vm).map(|(resize, vm)| ordered(resize, vm));
+                let order = new.or_else(|| state.orders.get(&id).copied());
+                Giver { order, vm, funds: ByteCount::ZERO, delivered: ByteCount::ZERO }
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
         Self { plan, givers }
     }
 
-    /// Notes that a VM holds so much now. What was delivered once stays delivered.
-    pub fn see(&mut self, vm: VmId, actual: ByteCount) {
+    /// Notes that a VM holds so much now, and that so much of its process is resident. What was
+    /// delivered once stays delivered.
+    pub fn see(&mut self, vm: VmId, actual: ByteCount, host_rss: Option<ByteCount>) {
         if let Some(giver) = self.givers.get_mut(&vm)
-            && let Some(target) = giver.target
+            && let (Some(order), Some(before)) = (giver.order, giver.vm)
         {
-            let missing = actual.saturating_sub(target);
+            let missing = order.undelivered(before.held_at(actual, host_rss));
             giver.delivered = giver.delivered.max(giver.funds.saturating_sub(missing));
         }
     }
@@ -62,14 +67,14 @@ impl<'a> Ledger<'a> {
     /// Notes that a VM was not told to shrink after all.
     pub fn lose(&mut self, vm: VmId) {
         if let Some(giver) = self.givers.get_mut(&vm) {
-            giver.target = None;
+            giver.order = None;
         }
     }
 
     /// The givers whose memory is still awaited.
     #[must_use]
     pub fn awaited(&self) -> Vec<VmId> {
-        let late = |giver: &Giver| giver.target.is_some() && giver.delivered < giver.funds;
+        let late = |giver: &Giver<'_>| giver.order.is_some() && giver.delivered < giver.funds;
         self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id).collect()
     }
 
@@ -116,9 +121,22 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// The order that a shrink will be.
+fn ordered(shrink: &Resize, vm: &VmSample) -> Order {
+    Order {
+        target: shrink.to,
+        most: shrink.to,
+        base: vm.held(),
+        gives: shrink.shrinkage(),
+        since: Duration::ZERO,
+        in_doubt: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::{Freshness, GuestFigures, HostMemory, RunState};
 
     const A: VmId = VmId::from_bytes([1; 16]);
     const B: VmId = VmId::from_bytes([2; 16]);
@@ -148,31 +166,69 @@ mod tests {
         }
     }
 
+    /// A holds 500 MiB, all of it resident beside 30 MiB of its process.
+    fn sample() -> Sample {
+        let vm = VmSample {
+            name: "a".into(),
+            run: RunState::Running,
+            actual: mib(500),
+            max: mib(1000),
+            guest: GuestFigures::default(),
+            freshness: Freshness::Fresh,
+            figures_age: None,
+            host_rss: Some(mib(530)),
+            overhead: Some(mib(30)),
+        };
+        let host = HostMemory::default();
+        let (tick, now, granule) = (0, Duration::ZERO, ByteCount::kib(4));
+        Sample { tick, now, host, granule, vms: [(A, vm)].into() }
+    }
+
+    /// A shows so much inside, and the host shows the same.
+    fn see(ledger: &mut Ledger<'_>, actual: u32) {
+        ledger.see(A, mib(actual), Some(mib(actual).saturating_add(mib(30))));
+    }
+
+    #[test]
+    fn counts_only_what_became_free_on_the_host() {
+        let (plan, sample) = (plan(), sample());
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see(A, mib(450), Some(mib(530)));
+        assert_eq!(ledger.granted(), [mib(0), mib(0), mib(50)], "the host has nothing of it");
+        ledger.see(A, mib(450), Some(mib(505)));
+        assert_eq!(ledger.granted(), [mib(25), mib(0), mib(50)]);
+        ledger.see(A, mib(450), Some(mib(482)));
+        assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)], "2 MiB are noise");
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see(A, mib(450), None);
+        assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)], "the actual is all there is");
+    }
+
     #[test]
     fn grants_what_was_seen_to_arrive_and_not_more() {
-        let plan = plan();
-        let mut ledger = Ledger::new(&plan, &State::default());
+        let (plan, sample) = (plan(), sample());
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
         assert_eq!(ledger.awaited(), [A]);
         assert_eq!(ledger.target(&plan.grows[0]), None);
         assert_eq!(ledger.target(&plan.grows[1]), Some(mib(150)));
-        ledger.see(A, mib(490));
+        see(&mut ledger, 490);
         assert_eq!(ledger.target(&plan.grows[0]), Some(mib(110)));
-        ledger.see(A, mib(465));
+        see(&mut ledger, 465);
         assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)]);
         assert!(ledger.is_settled(&plan.grows[0]) && !ledger.is_settled(&plan.grows[1]));
-        ledger.see(A, mib(470));
+        see(&mut ledger, 470);
         assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)], "nothing is taken back");
-        ledger.see(A, mib(440));
+        see(&mut ledger, 440);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         assert!(ledger.awaited().is_empty() && ledger.is_settled(&plan.grows[1]));
     }
 
     #[test]
     fn waits_for_nobody_who_was_not_told() {
-        let plan = plan();
-        let mut ledger = Ledger::new(&plan, &State::default());
+        let (plan, sample) = (plan(), sample());
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
         ledger.lose(A);
-        ledger.see(A, mib(400));
+        see(&mut ledger, 400);
         assert!(ledger.awaited().is_empty());
         assert!(ledger.is_settled(&plan.grows[0]));
         assert_eq!(ledger.target(&plan.grows[0]), None);

@@ -120,9 +120,35 @@ pub struct VmSample {
     pub figures_age: Option<Duration>,
     /// Resident memory of its process on the host; `None` when unknown.
     pub host_rss: Option<ByteCount>,
+    /// What of `host_rss` is the process's own, as learned while the VM held most; `None` while
+    /// that is unknown.
+    pub overhead: Option<ByteCount>,
 }
 
 impl VmSample {
+    /// What the host shows the VM to hold: its actual, or what is resident of it where that is
+    /// more. A balloon that was filled and freed nothing shows here.
+    #[must_use]
+    pub fn held(&self) -> ByteCount {
+        self.held_at(self.actual, self.host_rss)
+    }
+
+    /// What the host shows the VM to hold when it reads so much.
+    #[must_use]
+    pub fn held_at(&self, actual: ByteCount, host_rss: Option<ByteCount>) -> ByteCount {
+        match (host_rss, self.overhead) {
+            (Some(rss), Some(overhead)) => actual.max(rss.saturating_sub(overhead)),
+            _ => actual,
+        }
+    }
+
+    /// How much of what it may come to hold the host already shows as taken.
+    #[must_use]
+    pub fn taken(&self) -> ByteCount {
+        let rss = self.host_rss.unwrap_or(ByteCount::ZERO);
+        rss.saturating_sub(self.overhead.unwrap_or(ByteCount::ZERO))
+    }
+
     /// `actual − guest_unused`, where the VM said how much is unused.
     #[must_use]
     pub fn used(&self) -> Option<ByteCount> {

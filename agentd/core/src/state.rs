@@ -33,6 +33,10 @@ pub struct Order {
     /// The largest target that may be in force: more than `target` while the hypervisor has not
     /// said that it took the order, which may then have been taken or not, or be taken later.
     pub most: ByteCount,
+    /// What the host showed the VM to hold when it was told.
+    pub base: ByteCount,
+    /// How much it was to give then; zero for one that was to grow.
+    pub gives: ByteCount,
     /// When it was given.
     pub since: Duration,
     /// The hypervisor has not said whether it took the order.
@@ -118,16 +122,24 @@ impl State {
         };
         match self.progress(giver, vm, sample) {
             Progress::Moving => ByteCount::ZERO,
-            Progress::Stuck | Progress::Arrived => self.undelivered(giver, vm.actual),
+            Progress::Stuck | Progress::Useless | Progress::Arrived => {
+                self.undelivered(giver, vm.held())
+            }
         }
     }
 
     /// The state after the orders of a plan: what was accepted or is in doubt is in force from
     /// `now` on, and what givers still have to deliver is owed.
     #[must_use]
-    pub fn after(mut self, plan: &Plan, applied: &Applied, now: Duration) -> Self {
+    pub fn after(mut self, plan: &Plan, applied: &Applied, sample: &Sample, now: Duration) -> Self {
+        let gives: BTreeMap<VmId, ByteCount> =
+            plan.shrinks.iter().map(|resize| (resize.vm, resize.shrinkage())).collect();
         for resized in &applied.resized {
-            self.note(resized, now);
+            let Some(target) = resized.ordered else { continue };
+            let base = sample.vms.get(&resized.vm).map_or(target, VmSample::held);
+            let gives = gives.get(&resized.vm).copied().unwrap_or_default();
+            let order = Order { target, most: target, base, gives, since: now, in_doubt: false };
+            self.note(resized, order);
         }
         let lost: BTreeSet<VmId> = applied
             .resized
@@ -149,21 +161,16 @@ impl State {
         self
     }
 
-    /// Books what became of one resize.
-    fn note(&mut self, resized: &Resized, now: Duration) {
-        let Some(target) = resized.ordered else {
-            return;
-        };
-        let since = now;
+    /// Books what became of one order.
+    fn note(&mut self, resized: &Resized, order: Order) {
         match resized.outcome {
             Outcome::Accepted => {
-                let order = Order { target, most: target, since, in_doubt: false };
                 self.orders.insert(resized.vm, order);
             }
             Outcome::InDoubt => {
-                let before = self.orders.get(&resized.vm).map(|order| order.most);
-                let most = before.map_or(target, |before| before.max(target));
-                self.orders.insert(resized.vm, Order { target, most, since, in_doubt: true });
+                let before = self.orders.get(&resized.vm).map(|before| before.most);
+                let most = before.map_or(order.target, |before| before.max(order.target));
+                self.orders.insert(resized.vm, Order { most, in_doubt: true, ..order });
             }
             Outcome::VmGone => {
                 self.orders.remove(&resized.vm);
@@ -181,7 +188,7 @@ impl State {
     /// The most memory that a VM may come to hold without another order: S1 counts this.
     #[must_use]
     pub fn exposure(&self, id: VmId, vm: &VmSample) -> ByteCount {
-        let held = self.holds(id, vm);
+        let held = self.holds(id, vm).max(vm.held());
         if vm.is_accounted_for() { held } else { held.max(vm.max) }
     }
 
@@ -191,17 +198,20 @@ impl State {
         let Some(order) = self.orders.get(&id) else {
             return Progress::Arrived;
         };
-        let missing = vm.actual.abs_diff(order.target);
-        if missing <= sample.granule {
-            return Progress::Arrived;
-        }
         let age = sample.now.saturating_sub(order.since);
-        if age < PATIENCE {
-            Progress::Moving
-        } else if age < RETRY && vm.actual > order.target {
-            Progress::Stuck
-        } else {
-            Progress::Arrived
+        let missing = vm.actual.abs_diff(order.target);
+        if missing > sample.granule {
+            return match age {
+                age if age < PATIENCE => Progress::Moving,
+                age if age < RETRY && vm.actual > order.target => Progress::Stuck,
+                _ => Progress::Arrived,
+            };
+        }
+        let useless = order.undelivered(vm.held()) > order.gives.fraction(1, 2);
+        match age {
+            age if useless && age < PATIENCE => Progress::Moving,
+            age if useless && age < RETRY => Progress::Useless,
+            _ => Progress::Arrived,
         }
     }
 
@@ -211,10 +221,22 @@ impl State {
         self.orders.iter().filter(move |(_, order)| fresh(order)).map(|(id, _)| *id)
     }
 
-    /// What a giver has not yet delivered of its order; all of `owed` when it has none.
+    /// What a giver has not yet delivered of its order, when the host shows it to hold so much;
+    /// more than it can owe when it has no order.
     #[must_use]
-    pub fn undelivered(&self, id: VmId, actual: ByteCount) -> ByteCount {
-        self.orders.get(&id).map_or(ByteCount::MAX, |order| actual.saturating_sub(order.target))
+    pub fn undelivered(&self, id: VmId, held: ByteCount) -> ByteCount {
+        self.orders.get(&id).map_or(ByteCount::MAX, |order| order.undelivered(held))
+    }
+}
+
+impl Order {
+    /// What of it has not been delivered when the host shows the VM to hold so much. Measured from
+    /// what the host showed before, so that what is resident beside the VM's memory does not count;
+    /// a sixteenth is left to the noise of that figure.
+    #[must_use]
+    pub fn undelivered(&self, held: ByteCount) -> ByteCount {
+        let missing = self.gives.saturating_sub(self.base.saturating_sub(held));
+        if missing <= self.gives.fraction(1, 16) { ByteCount::ZERO } else { missing }
     }
 }
 
@@ -227,6 +249,8 @@ pub enum Progress {
     Moving,
     /// It should have shrunk long ago: it is asked for nothing for a while.
     Stuck,
+    /// It has shrunk, and the host has nothing of it: it is asked for nothing for a while.
+    Useless,
 }
 
 /// True while a VM may be told to take what is owed to it.

@@ -74,18 +74,45 @@ struct Track {
     /// The stamp that was current when `actual` was last seen to move: figures with it are of
     /// before the move's end.
     moved_under: Option<Reported>,
+    /// The most that it was seen to hold.
+    largest: ByteCount,
+    /// What its process was seen to take beside that, while it held most.
+    overhead: Option<ByteCount>,
 }
 
 impl Track {
     fn new(vm: &VmReading) -> Self {
-        Self { actual: vm.actual, reported: vm.reported, changed_at: None, moved_under: None }
+        Self {
+            actual: vm.actual,
+            reported: vm.reported,
+            changed_at: None,
+            moved_under: None,
+            largest: vm.actual,
+            overhead: None,
+        }
     }
 
     fn follow(&mut self, vm: &VmReading, now: Duration) {
         self.follow_actual(vm.actual, vm.reported);
-        if vm.reported != self.reported {
+        let is_new = vm.reported != self.reported || vm.reported == Reported::Now;
+        if is_new {
             self.reported = vm.reported;
             self.changed_at = Some(now);
+            self.learn_overhead(vm);
+        }
+    }
+
+    /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
+    /// excess may be memory that its balloon did not free. One that does not report may be
+    /// starting anew behind an actual of before.
+    fn learn_overhead(&mut self, vm: &VmReading) {
+        self.largest = self.largest.max(vm.actual);
+        if let Some(rss) = vm.host_rss
+            && vm.actual == self.largest
+            && self.moved_under.is_none()
+        {
+            let excess = rss.saturating_sub(vm.actual);
+            self.overhead = Some(self.overhead.map_or(excess, |known| known.max(excess)));
         }
     }
 
@@ -114,6 +141,7 @@ impl Track {
             freshness: self.freshness(vm, age, moment.stale_after),
             figures_age: age,
             host_rss: vm.host_rss,
+            overhead: self.overhead,
         }
     }
 
@@ -185,6 +213,24 @@ mod tests {
         // Seen live between two samples, the move costs no tick.
         tracks.note_actual(VM, ByteCount::mib(412), Reported::At(5));
         assert_eq!(freshness(&mut tracks, 6, reading(412, Reported::At(6))), Freshness::Fresh);
+    }
+
+    #[test]
+    fn overhead_is_learned_only_while_the_vm_holds_most_and_reports() {
+        let mut tracks = Tracks::default();
+        let mut overhead = |second: u64, actual: u32, rss: u32| {
+            let mut reading = reading(actual, Reported::At(second));
+            reading.vms[0].host_rss = Some(ByteCount::mib(rss));
+            let now = Duration::from_secs(second);
+            let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
+            tracks.observe(reading, moment).vms[&VM].overhead.map(ByteCount::mib_floor)
+        };
+        assert_eq!(overhead(0, 512, 560), None, "no report was seen yet");
+        assert_eq!(overhead(1, 512, 540), Some(28));
+        assert_eq!(overhead(2, 512, 552), Some(40));
+        assert_eq!(overhead(3, 512, 300), Some(40), "what it does not touch is no overhead");
+        assert_eq!(overhead(4, 400, 552), Some(40), "its balloon freed nothing");
+        assert_eq!(overhead(5, 400, 552), Some(40));
     }
 
     #[test]

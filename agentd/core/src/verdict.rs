@@ -57,6 +57,8 @@ pub enum Reason {
     Settling,
     /// Hold: it has unused memory, but did not follow its last order to shrink.
     NotFollowing,
+    /// Hold: it has unused memory, but what it gave last did not become free on the host.
+    ReclaimIneffective,
     /// Hold: it reports no figures.
     FiguresAbsent,
     /// Hold: its figures were not yet seen to change.
@@ -73,7 +75,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NeedsMemory,
         Self::Awaiting,
         Self::GivesToVm,
@@ -85,6 +87,7 @@ impl Reason {
         Self::PoolEmpty,
         Self::Settling,
         Self::NotFollowing,
+        Self::ReclaimIneffective,
         Self::FiguresAbsent,
         Self::FiguresUnproven,
         Self::FiguresStale,
@@ -108,6 +111,7 @@ impl Reason {
             Self::PoolEmpty => "POOL_EMPTY",
             Self::Settling => "SETTLING",
             Self::NotFollowing => "NOT_FOLLOWING",
+            Self::ReclaimIneffective => "RECLAIM_INEFFECTIVE",
             Self::FiguresAbsent => "FIGURES_ABSENT",
             Self::FiguresUnproven => "FIGURES_UNPROVEN",
             Self::FiguresStale => "FIGURES_STALE",

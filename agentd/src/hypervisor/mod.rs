@@ -63,6 +63,8 @@ pub struct LiveActual {
     pub actual: ByteCount,
     /// When its kernel last reported.
     pub reported: Reported,
+    /// Resident memory of its process on the host now; `None` when unknown.
+    pub host_rss: Option<ByteCount>,
 }
 
 /// An order: how much memory a VM is to hold.

@@ -267,6 +267,7 @@ fn vm(name: &str, unused: ByteCount) -> VmSample {
         freshness: Freshness::Fresh,
         figures_age: Some(Duration::from_millis(300)),
         host_rss: Some(ByteCount::gib(1)),
+        overhead: None,
     }
 }
 

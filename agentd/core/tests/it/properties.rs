@@ -212,7 +212,7 @@ proptest! {
     fn keeps_every_rule_on_any_sample((policy, state, sample) in a_mess()) {
         let (decision, state) = decide(&policy, &state, &sample);
         prop_assert_eq!(check(&policy, &state, &sample, &decision), []);
-        let after = state.after(&decision.plan, &Applied::default(), sample.now);
+        let after = state.after(&decision.plan, &Applied::default(), &sample, sample.now);
         prop_assert!(after.orders.len() <= sample.vms.len());
     }
 
@@ -246,11 +246,12 @@ prop_compose! {
         (actual, max) in prop_oneof![9 => (amount(2048), amount(4096)), 1 => (any_amount(), any_amount())],
         unused in prop_oneof![8 => amount(1024).prop_map(Some), 1 => any_amount().prop_map(Some), 1 => Just(None)],
         rss in proptest::option::of(amount(2048)),
+        overhead in proptest::option::of(amount(200)),
     ) -> VmSample {
         VmSample {
             name: "vm".into(), run, actual, max,
             guest: GuestFigures { unused, ..GuestFigures::default() },
-            freshness, figures_age: Some(Duration::from_secs(1)), host_rss: rss,
+            freshness, figures_age: Some(Duration::from_secs(1)), host_rss: rss, overhead,
         }
     }
 }
@@ -278,7 +279,8 @@ prop_compose! {
         for (vm, target, more, since, in_doubt) in orders {
             let most = if in_doubt { target.saturating_add(more) } else { target };
             let since = Duration::from_secs(since);
-            state.orders.insert(id(vm), Order { target, most, since, in_doubt });
+            let (base, gives) = (target.saturating_add(more), more);
+            state.orders.insert(id(vm), Order { target, most, base, gives, since, in_doubt });
         }
         state.owed = owed.into_iter().filter(|(from, to, _)| from != to).map(|(from, to, amount)| Transfer {
             from: Party::Vm(id(from)), to: Party::Vm(id(to)), amount: amount.align_down(granule),

@@ -70,6 +70,7 @@ impl World {
             freshness: Freshness::Fresh,
             figures_age: Some(Duration::ZERO),
             host_rss: Some(vm.actual),
+            overhead: Some(ByteCount::ZERO),
         }
     }
 
@@ -81,7 +82,7 @@ impl World {
         for resize in decision.plan.shrinks.iter().chain(&decision.plan.grows) {
             self.vms.get_mut(&resize.vm).unwrap().actual = resize.to;
         }
-        self.state = state.after(&decision.plan, &carried_out(&decision.plan), sample.now);
+        self.state = state.after(&decision.plan, &carried_out(&decision.plan), &sample, sample.now);
         self.tick += 1;
         (sample, decision)
     }

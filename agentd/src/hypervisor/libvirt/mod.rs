@@ -236,8 +236,9 @@ impl Hypervisor for Libvirt {
                 continue;
             };
             self.note_actual(vm, figures.actual);
-            let reported = figures.reported();
-            actuals.extend(figures.actual.map(|actual| LiveActual { vm, actual, reported }));
+            let (reported, host_rss) = (figures.reported(), figures.host_rss);
+            let live = |actual| LiveActual { vm, actual, reported, host_rss };
+            actuals.extend(figures.actual.map(live));
         }
         actuals
     }

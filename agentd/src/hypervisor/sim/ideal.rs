@@ -51,7 +51,8 @@ impl IdealWorld {
 
     pub(super) fn actual(&self, vm: VmId, now: Duration) -> Option<LiveActual> {
         let found = self.vms.get(&vm).filter(|vm| vm.scenario.life.holds_at(now))?;
-        Some(LiveActual { vm, actual: found.actual, reported: Reported::Now })
+        let (actual, host_rss) = (found.actual, Some(found.actual));
+        Some(LiveActual { vm, actual, reported: Reported::Now, host_rss })
     }
 
     pub(super) fn facts(&self, now: Duration) -> Facts {

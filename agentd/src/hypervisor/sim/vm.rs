@@ -167,6 +167,7 @@ impl SimVm {
             vm: self.scenario.id,
             actual: self.memory.actual.align_up(PAGE),
             reported: self.reported(),
+            host_rss: Some(self.rss(now).align_down(PAGE)),
         })
     }
 
