@@ -21,7 +21,8 @@ def main(address, generated, version):
     with grpc.insecure_channel(address) as channel:
         reflection = Reflection(channel, reflection_pb2, version)
         services = reflection.services()
-        seen = visit(Agent(channel, reflection.pool(s for s in services if s.startswith("agentd."))))
+        ours = [service for service in services if service.startswith("agentd.")]
+        seen = visit(Agent(channel, reflection.pool(ours)))
     print(json.dumps(dict(seen, services=services)))
 
 

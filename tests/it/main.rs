@@ -1,5 +1,5 @@
-//! End-to-end tests on real VMs. Where the lab cannot run, each says on stderr that it was skipped
-//! and why.
+//! End-to-end tests: whole programs on simulated hosts, and on real VMs in the lab. What this machine
+//! cannot run says on stderr that it was skipped, and why.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
@@ -26,6 +26,8 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// The algorithm and the scenario format, written a second time.
+mod oracle;
 /// What the tests of whole programs without VMs stand on.
 mod sim_host;
 /// The rules of the house.

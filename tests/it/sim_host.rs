@@ -3,7 +3,6 @@
 //! Needs neither root nor the lab. Every program gets an empty environment, so that nothing of the
 //! machine or of the person who runs the tests counts.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -195,9 +194,7 @@ pub(crate) fn run(command: &mut Command) -> Answer {
     let mut limited = Command::new("timeout");
     limited.env_clear().args(["-k", "1", LIMIT_S]).arg(command.get_program());
     limited.args(command.get_args()).stdin(Stdio::null());
-    for (key, value) in command.get_envs() {
-        limited.env(key, value.unwrap_or(OsStr::new("")));
-    }
+    limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     if let Some(folder) = command.get_current_dir() {
         limited.current_dir(folder);
     }

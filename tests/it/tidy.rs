@@ -132,7 +132,7 @@ fn the_architecture_page_is_true() {
     for row in table.unwrap_or_default().lines().filter(|line| line.starts_with("| `")) {
         let first = row.split('|').nth(1).unwrap_or_default();
         let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
-        let folder = Path::new(names[0]).parent().unwrap_or(Path::new("")).to_path_buf();
+        let folder = Path::new(names[0]).parent().map_or_else(PathBuf::new, Path::to_path_buf);
         paths.insert(PathBuf::from(names[0].replace("*.proto", "event.proto")));
         paths.extend(names[1..].iter().map(|name| folder.join(name)));
     }
