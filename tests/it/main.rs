@@ -8,12 +8,18 @@ use std::io::Write;
 use agentd_tests::lab::{self, Lab};
 use agentd_tests::programs::Programs;
 
+/// What agentd says to nonsense, and how it ends.
+mod command_line;
 /// agentd and memctl on real VMs: memory moves, and what is told of it is true.
 mod coordinator;
 /// Several hosts, and one without libvirtd.
 mod coordinator_hosts;
 /// agentd that is stopped, killed and paused in the middle.
 mod coordinator_restart;
+/// What was acknowledged outlives agentd.
+mod durability;
+/// Many hosts, one memctl.
+mod fleet_sim;
 /// Clients in another language.
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
@@ -32,6 +38,8 @@ mod oracle;
 mod sim_host;
 /// The rules of the house.
 mod tidy;
+/// A watch outlives agentd.
+mod watch_restarts;
 
 /// A lab, or nothing where this machine cannot run one.
 ///

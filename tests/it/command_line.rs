@@ -1,0 +1,137 @@
+//! What agentd says to what makes no sense, how it waits for a libvirt that is not there, and how
+//! it ends while it is watched.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::sim_host::{LOCAL, SCENARIO, World, until};
+
+#[test]
+fn a_scenario_that_makes_no_sense_is_refused_with_file_line_key_and_value() {
+    let world = World::new(SCENARIO);
+    for (good, bad, words) in [
+        ("\"512MiB\"", "\"512MB\"", "vm[0].actual = \"512MB\": \"MB\" is no unit: use B, KiB"),
+        ("\"512MiB\"", "512", "vm[0].actual"),
+        ("\"512MiB\"", "\"3GiB\"", "vm[0].actual = \"3GiB\""),
+        ("actual =", "actually =", "vm[0].actually is no key that is known"),
+        ("name = \"db1\"", "name = \"web1\"", "web1"),
+        ("\"8GiB\"", "\"1GiB\"", "host.total = \"1GiB\": must be at least other"),
+        ("\"100ms\"", "\"1ms\"", "tick_interval = \"1ms\""),
+        ("[[vm]]", "[[vm]", "unclosed"),
+    ] {
+        fs::write(world.path("bad.toml"), SCENARIO.replacen(good, bad, 1)).unwrap();
+        let refused = world.run_agentd(&["simulate", "bad.toml"]);
+        assert_eq!((refused.exit, refused.stdout.as_str()), (Some(1), ""), "{bad}");
+        let line = SCENARIO[..SCENARIO.find(good).unwrap()].matches('\n').count() + 1;
+        let place = format!("agentd: bad.toml:{line}: ");
+        assert!(refused.stderr.starts_with(&place), "{bad}: {}", refused.stderr);
+        assert!(refused.stderr.contains(words), "{bad}: {}", refused.stderr);
+
+        // The daemon says the same of the same file, in its last line.
+        let served = world.run_agentd(&["run", "--hypervisor", "sim:bad.toml", "--state-dir", "x"]);
+        assert_eq!(served.exit, Some(1), "{bad}");
+        assert_eq!(served.stderr.lines().last(), refused.stderr.lines().last());
+    }
+    let absent = world.run_agentd(&["simulate", "nowhere.toml"]);
+    assert_eq!(absent.exit, Some(1));
+    assert!(absent.stderr.starts_with("agentd: cannot read the scenario nowhere.toml: "));
+}
+
+#[test]
+fn an_unknown_policy_is_refused_with_those_that_there_are() {
+    let world = World::new(SCENARIO);
+    let refused = world.run_agentd(&["simulate", "scenario.toml", "--policy", "best"]);
+    assert_eq!(refused.exit, Some(1));
+    assert_eq!(refused.stderr, "agentd: --policy \"best\" is no algorithm: there is two-pointer\n");
+    for ticks in ["0", "-1", "many"] {
+        let ticks = format!("--ticks={ticks}");
+        let refused = world.run_agentd(&["simulate", "scenario.toml", &ticks]);
+        assert_eq!((refused.exit, refused.stdout.as_str()), (Some(2), ""), "{ticks}");
+        assert!(refused.stderr.contains("--ticks"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn plaintext_beyond_loopback_has_to_be_asked_for() {
+    let world = World::new(SCENARIO);
+    let run = ["run", "--hypervisor", "sim:scenario.toml", "--config", "agentd.toml"];
+    let open = ["--state-dir", "open", "--listen", "tcp://0.0.0.0:0"];
+    let refused = world.run_agentd(&[&run[..], &open[..]].concat());
+    assert_eq!(refused.exit, Some(1));
+    assert!(refused.stderr.contains("agentd: tcp://0.0.0.0:0: "), "{}", refused.stderr);
+    assert!(refused.stderr.contains("not a loopback address"), "{}", refused.stderr);
+    for address in ["tcp://127.0.0.1", "tcp://127.0.0.1:99999", "udp://127.0.0.1:1", "unix://"] {
+        let args = [&run[..], &["--state-dir", "open", "--listen", address]].concat();
+        let refused = world.run_agentd(&args);
+        assert_eq!(refused.exit, Some(1), "{address}");
+        assert!(refused.stderr.contains(address), "{address}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_printed_default_config_checks_serves_and_reads_as_it_was_printed() {
+    let world = World::new(SCENARIO);
+    let printed = world.run_agentd(&["print-default-config"]);
+    assert_eq!((printed.exit, printed.stderr.as_str()), (Some(0), ""));
+    fs::write(world.path("agentd.toml"), &printed.stdout).unwrap();
+    let checked = world.run_agentd(&["check-config", "agentd.toml"]);
+    assert_eq!((checked.exit, checked.stdout.as_str()), (Some(0), "agentd.toml: ok\n"));
+
+    let _agentd = world.start(LOCAL);
+    let differs = world.memctl(&["policy", "diff", "--defaults"]);
+    assert_eq!(differs.exit, Some(0), "{}{}", differs.stdout, differs.stderr);
+}
+
+#[test]
+fn a_libvirt_that_is_not_there_is_named_with_what_to_do_and_tried_again() {
+    let world = World::new(SCENARIO);
+    let uri = format!("qemu:///system?socket={}", world.path("libvirt").display());
+    let mut agentd = world.start_as(LOCAL, world.agentd_on(&uri, LOCAL));
+    let tried = format!("cannot reach {uri}: ");
+    for words in [&tried, "is libvirtd or virtqemud running", "trying again", "HYPERVISOR_LOST"] {
+        agentd.until_log(words);
+    }
+
+    let lost = || world.ask(&["status"], "status")["conditions"][0].clone();
+    until("the condition", || Ok(lost()["reason"] == "HYPERVISOR_LOST"));
+    let message = lost()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with(&tried) && message.contains("systemctl status"), "{message}");
+    // It goes on trying, and waits longer each time; its ticks go on.
+    until("another try", || Ok(lost()["message"] != message.as_str()));
+    let tick = || world.ask(&["status"], "status")["tick"].as_u64();
+    let before = tick();
+    until("more ticks", || Ok(tick() > before));
+    let people = world.memctl(&["status"]);
+    assert!(people.stderr.contains("HYPERVISOR_LOST"), "{}", people.stderr);
+    assert_eq!(world.memctl(&["status", "--check"]).exit, Some(1));
+
+    agentd.signal("TERM");
+    assert_eq!(agentd.wait().code(), Some(0));
+}
+
+#[test]
+fn a_stop_ends_well_while_many_watch() {
+    let world = World::new(SCENARIO);
+    let mut agentd = world.start(LOCAL);
+    let mut watchers: Vec<_> = (0..WATCHERS)
+        .map(|number| {
+            let file = fs::File::create(world.path(&format!("watch{number}"))).unwrap();
+            let mut command = world.memctl_command();
+            command.args(["watch", "-o", "jsonl", "--no-reconnect"]);
+            command.stdout(file).stderr(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    let watching = || Ok(world.ask(&["status"], "status")["watchers"] == WATCHERS);
+    until("all to watch", watching);
+    agentd.signal("TERM");
+    assert_eq!(agentd.wait().code(), Some(0), "{}", agentd.log());
+    assert!(!agentd.log().contains("is stuck"), "{}", agentd.log());
+    assert!(!world.socket(LOCAL).exists(), "the socket is left behind");
+    for (number, watcher) in watchers.iter_mut().enumerate() {
+        until("memctl watch to end", || Ok(watcher.try_wait()?.is_some()));
+        let told = fs::read_to_string(world.path(&format!("watch{number}"))).unwrap();
+        assert!(told.contains("\"type\":\"going_away\""), "watcher {number}: {told}");
+    }
+}
+
+const WATCHERS: usize = 8;
