@@ -28,10 +28,12 @@ bench:          ## what a decision and a tick cost, beside what they are compare
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	$${CARGO_TARGET_DIR:-target}/release/lab-bench
 
-install:        ## DESTDIR and PREFIX are honoured
+install:        ## DESTDIR and PREFIX are honoured; a config that is there is left alone
+	sh tests/install.sh build
 	cargo build --release --locked --package agentd --package memctl
-	install -D -m 755 target/release/agentd $(DESTDIR)$(PREFIX)/sbin/agentd
-	install -D -m 755 target/release/memctl $(DESTDIR)$(PREFIX)/bin/memctl
-	install -D -m 644 packaging/agentd.toml $(DESTDIR)/etc/agentd/agentd.toml
+	install -D -m 755 $${CARGO_TARGET_DIR:-target}/release/agentd $(DESTDIR)$(PREFIX)/sbin/agentd
+	install -D -m 755 $${CARGO_TARGET_DIR:-target}/release/memctl $(DESTDIR)$(PREFIX)/bin/memctl
+	test -e $(DESTDIR)/etc/agentd/agentd.toml || \
+		install -D -m 644 packaging/agentd.toml $(DESTDIR)/etc/agentd/agentd.toml
 
 PREFIX ?= /usr/local

@@ -4,6 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+echo "building; the first time this takes a few minutes"
 cargo build --quiet --locked --package agentd --package memctl
 bin=${CARGO_TARGET_DIR:-target}/debug
 dir=$(mktemp -d)

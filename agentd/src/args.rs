@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, control::Mode};
 
 /// Shares a host's memory among its VMs: reads them through libvirt, decides who gives and who
 /// gets, moves memory with the virtio balloon, and tells what it did and why over gRPC.
@@ -47,6 +47,9 @@ pub struct RunArgs {
     /// Hypervisor to serve: sim:FILE for a simulated host, or a libvirt URI.
     #[arg(long, value_name = "sim:FILE|URI")]
     pub hypervisor: Option<String>,
+    /// Mode until one is set by memctl: active by default; observe decides and orders nothing.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<ModeArg>,
     /// Where clients reach agentd; may be given several times. TCP is plaintext: loopback only,
     /// unless --insecure.
     #[arg(long, value_name = "unix:///PATH|tcp://HOST:PORT")]
@@ -54,7 +57,8 @@ pub struct RunArgs {
     /// Allow plaintext TCP beyond loopback: whoever reaches the port may change the policy.
     #[arg(long)]
     pub insecure: bool,
-    /// Where policy, mode and history are kept; /var/lib/agentd by default.
+    /// Where policy, mode and history are kept; by default /var/lib/agentd for root, else
+    /// ~/.local/state/agentd.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Form of the log on standard error.
@@ -63,6 +67,27 @@ pub struct RunArgs {
     /// Log more; twice for even more.
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// A mode.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ModeArg {
+    /// Decide and carry out.
+    Active,
+    /// Decide and publish, carry out nothing.
+    Observe,
+    /// Decide nothing.
+    Paused,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Active => Self::Active,
+            ModeArg::Observe => Self::Observe,
+            ModeArg::Paused => Self::Paused,
+        }
+    }
 }
 
 /// Form of a log line.

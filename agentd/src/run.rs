@@ -151,6 +151,9 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
         config.listen.clone_from(&args.listen);
     }
     config.insecure |= args.insecure;
+    if let Some(mode) = args.mode {
+        config.mode = mode.into();
+    }
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }

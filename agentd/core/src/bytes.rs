@@ -134,12 +134,15 @@ impl Sum for ByteCount {
     }
 }
 
-/// Exact where a whole unit fits ("2 GiB"), else with one decimal, rounded down ("1.4 GiB").
+/// Exact where whole TiB or GiB fit ("2 GiB"), else in MiB with one decimal, rounded down
+/// ("1433.6 MiB"), so that amounts of one size can be told apart and compared.
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_whole = |unit: u64| self.0 >= unit && self.0.checked_rem(unit) == Some(0);
         let (unit, name) = match self.0 {
-            TIB.. => (TIB, "TiB"),
-            GIB.. => (GIB, "GiB"),
+            _ if is_whole(TIB) => (TIB, "TiB"),
+            _ if is_whole(GIB) => (GIB, "GiB"),
+            MANY_TIB.. => (TIB, "TiB"),
             MIB.. => (MIB, "MiB"),
             KIB.. => (KIB, "KiB"),
             bytes => return write!(f, "{bytes} B"),
@@ -211,6 +214,8 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+/// From here on nobody counts in MiB.
+const MANY_TIB: u64 = 10 << 40;
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +227,8 @@ mod tests {
             assert_eq!(text.parse::<ByteCount>().map(|b| b.to_string()), Ok(text.to_owned()));
         }
         assert_eq!("1.5GiB".parse(), Ok(ByteCount::mib(1536)));
-        assert_eq!(ByteCount::mib(1434).to_string(), "1.4 GiB");
+        assert_eq!(ByteCount::mib(1434).to_string(), "1434 MiB");
+        assert_eq!(ByteCount::kib(1_500_000).to_string(), "1464.8 MiB");
     }
 
     #[test]

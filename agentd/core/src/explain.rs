@@ -24,8 +24,15 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::GivesToVm => format!("gives {amount} to VMs in need: {}", spares()),
         Reason::GivesToHost => format!("gives {amount} to the host: {}; no VM needs it", spares()),
         Reason::Content => content(verdict, vm, policy),
+        Reason::Full => {
+            let usable = vm.guest.usable.unwrap_or_default();
+            format!(
+                "holds: only {usable} is usable, but {}: a VM that is full cannot show its need",
+                use_of(verdict, vm)
+            )
+        }
         Reason::SpareNotNeeded => {
-            format!("holds: it could spare {spare}, but others gave what was needed")
+            format!("holds: it could spare {spare} in this tick, but others gave what was needed")
         }
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
@@ -75,7 +82,7 @@ fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
         Some(previous) if previous < used => format!("its use grew from {previous} to {used}"),
         Some(previous) if previous > used => format!("its use fell from {previous} to {used}"),
         Some(_) => format!("its use stays at {used}"),
-        None => format!("it uses {used}"),
+        None => format!("it was not seen before, it uses {used}"),
     }
 }
 
@@ -85,7 +92,10 @@ fn content(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     let unused = vm.guest.unused.unwrap_or_default();
     let grew = match (verdict.previous_used, vm.used()) {
         (Some(previous), Some(used)) => used > previous,
-        _ => return "holds".to_owned(),
+        _ => {
+            let used = vm.used().unwrap_or_default();
+            return format!("holds: it was not seen before; it uses {used}, {unused} is unused");
+        }
     };
     if grew {
         let enough = constants.need_below;

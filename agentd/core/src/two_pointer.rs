@@ -98,14 +98,15 @@ fn ask(
     let (Some(unused), Some(used)) = (view.vm.guest.unused, view.vm.used()) else {
         return silent(Reason::FiguresAbsent);
     };
+    let content = Ask { previous, ..silent(Reason::Content) };
+    // All that a VM not seen before uses counts as growth.
     let previous = previous.unwrap_or(ByteCount::ZERO);
-    let content = Ask { previous: Some(previous), ..silent(Reason::Content) };
 
     if used > previous && unused < constants.need_below {
         let wanted = constants.step.max(constants.need_below.saturating_sub(unused));
         let room = view.limits.max.saturating_sub(view.holds);
         let need = wanted.min(room).align_down(granule);
-        let open = need.saturating_sub(view.owed);
+        let open = need.saturating_sub(view.owed).align_down(granule);
         let hold = match (need.is_zero(), open.is_zero()) {
             (true, _) => Reason::AtMaximum,
             (false, true) => Reason::Awaiting,
@@ -126,7 +127,8 @@ fn ask(
         };
         return Ask { spare: Some(spare), hold, ..content };
     }
-    content
+    let is_full = view.vm.guest.usable.is_some_and(|usable| usable < constants.step);
+    if used <= previous && is_full { Ask { hold: Reason::Full, ..content } } else { content }
 }
 
 impl Ask {

@@ -11,7 +11,7 @@ pub struct Verdict {
     pub kind: VerdictKind,
     /// Why.
     pub reason: Reason,
-    /// Use at the tick before; `None` where the algorithm did not look.
+    /// Use at the tick before; `None` where the VM was not seen then, or the algorithm did not look.
     pub previous_used: Option<ByteCount>,
     /// What it was found to need; `None` where the algorithm did not ask.
     pub need: Option<ByteCount>,
@@ -45,6 +45,8 @@ pub enum Reason {
     GivesToHost,
     /// Hold: it neither needs memory nor has any to spare.
     Content,
+    /// Hold: it has next to nothing usable, but what cannot grow does not count as needy.
+    Full,
     /// Hold: it has memory to spare, but others gave what was needed.
     SpareNotNeeded,
     /// Hold: it needs memory and is at its maximum.
@@ -75,12 +77,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NeedsMemory,
         Self::Awaiting,
         Self::GivesToVm,
         Self::GivesToHost,
         Self::Content,
+        Self::Full,
         Self::SpareNotNeeded,
         Self::AtMaximum,
         Self::AtMinimum,
@@ -105,6 +108,7 @@ impl Reason {
             Self::GivesToVm => "GIVES_TO_VM",
             Self::GivesToHost => "GIVES_TO_HOST",
             Self::Content => "CONTENT",
+            Self::Full => "FULL",
             Self::SpareNotNeeded => "SPARE_NOT_NEEDED",
             Self::AtMaximum => "AT_MAXIMUM",
             Self::AtMinimum => "AT_MINIMUM",
