@@ -1,8 +1,8 @@
 //! The command line, as typed. The help text is the manual.
 
-use std::{num::NonZeroU64, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::{config::LogFormat, control::Mode};
 
@@ -117,8 +117,8 @@ pub struct SimulateArgs {
     #[arg(long, default_value = "two-pointer")]
     pub policy: String,
     /// How many ticks.
-    #[arg(long, value_name = "N", default_value = "60")]
-    pub ticks: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "60", value_parser = value_parser!(u64).range(1..))]
+    pub ticks: u64,
     /// Form of the output.
     #[arg(long, short, value_name = "FORMAT", default_value = "jsonl")]
     pub output: SimulateOutput,

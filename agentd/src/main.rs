@@ -38,7 +38,8 @@ fn main() -> ExitCode {
 
 fn check(file: Option<PathBuf>) -> Result<(), (String, u8)> {
     let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
-    Config::load(&file).map_err(failed)?;
+    let config = Config::load(&file).map_err(failed)?;
+    agentd::run::check(&config).map_err(failed)?;
     print(&format!("{}: ok\n", file.display()))
 }
 

@@ -185,6 +185,19 @@ fn log(config: &Config) {
     let _ = tracing_subscriber::registry().with(lines.with_filter(wanted)).try_init();
 }
 
+/// Checks what `run` would check of a config before it starts anything.
+///
+/// # Errors
+///
+/// Fails where `run` would.
+pub fn check(config: &Config) -> Result<(), RunError> {
+    for address in listen(config)? {
+        address.check(config.insecure)?;
+    }
+    let clock: Arc<dyn Clock> = RealClock::start();
+    hypervisor(&mut config.clone(), &clock).map(drop)
+}
+
 /// The hypervisor that the config names. A scenario brings its own interval and policy along.
 fn hypervisor(
     config: &mut Config,

@@ -37,7 +37,7 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), SimulateError> {
     let scenario = Scenario::load(&args.scenario)?;
     let policy =
         Policy { algorithm: args.policy.parse()?, ..scenario.policy.clone().unwrap_or_default() };
-    let ticks = args.ticks.get();
+    let ticks = args.ticks;
     let simulation = Simulation { name: &args.scenario, scenario: &scenario, policy, ticks };
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {

@@ -82,3 +82,5 @@ pub(super) fn http2() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING_TIMEOUT);
     builder
 }
+/// Warnings about VMs that a change of the policy is answered with: more nobody reads.
+pub(super) const WARNINGS: usize = 32;

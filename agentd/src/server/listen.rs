@@ -88,18 +88,36 @@ pub(super) struct OwnedPath {
 }
 
 impl Listen {
-    /// Takes the place. TCP only on loopback, unless `insecure`.
+    /// Whether it may be listened on: TCP only on loopback, unless `insecure`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it may not, or when it is no address of this host.
+    pub fn check(&self, insecure: bool) -> Result<(), ListenError> {
+        match self {
+            Self::Unix(_) => Ok(()),
+            Self::Tcp(authority) => self.resolve(authority, insecure).map(drop),
+        }
+    }
+
+    fn resolve(&self, authority: &str, insecure: bool) -> Result<SocketAddr, ListenError> {
+        let refused = |error| ListenError::Refused(self.to_string(), error);
+        let mut addresses = authority.to_socket_addrs().map_err(refused)?;
+        let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let address = addresses.next().ok_or_else(none).map_err(refused)?;
+        if !insecure && !address.ip().is_loopback() {
+            return Err(ListenError::NotLoopback(authority.to_owned(), address));
+        }
+        Ok(address)
+    }
+
+    /// Takes the place.
     pub(super) fn bind(&self, insecure: bool) -> Result<Bound, ListenError> {
         let refused = |error| ListenError::Refused(self.to_string(), error);
         match self {
             Self::Unix(path) => bind_unix(path, refused),
             Self::Tcp(authority) => {
-                let mut addresses = authority.to_socket_addrs().map_err(refused)?;
-                let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
-                let address = addresses.next().ok_or_else(none).map_err(refused)?;
-                if !insecure && !address.ip().is_loopback() {
-                    return Err(ListenError::NotLoopback(authority.clone(), address));
-                }
+                let address = self.resolve(authority, insecure)?;
                 let listener = TcpListener::bind(address).map_err(refused)?;
                 listener.set_nonblocking(true).map_err(refused)?;
                 let address = listener.local_addr().map_err(refused)?;

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentd_core::policy::Policy;
+use agentd_core::{
+    policy::{Policy, VmKey},
+    sample::Sample,
+};
 use agentd_proto::v1 as wire;
 use tonic::{Request, Response, Status, async_trait};
 use wire::policy_service_server::PolicyService;
@@ -20,6 +23,51 @@ use crate::control::{Actor, PolicyEdit};
 /// `PolicyService`.
 #[derive(Clone, Debug)]
 pub(super) struct PolicyCalls(pub(super) Arc<Published>);
+
+impl PolicyCalls {
+    /// What in a policy has no effect, or none that can be meant, on what runs here now.
+    fn warnings(&self, policy: &Policy) -> Vec<String> {
+        let latest = self.0.publisher.latest();
+        let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
+        let sample = seen.and_then(|record| record.sample.as_ref());
+        sample.map_or_else(Vec::new, |sample| beside(policy, sample))
+    }
+}
+
+fn beside(policy: &Policy, sample: &Sample) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let total = sample.host.total;
+    let limits = [
+        ("host_reserve_bytes", Some(policy.host_reserve)),
+        ("pool_limit_bytes", policy.pool_limit),
+        ("floor_bytes", Some(policy.floor)),
+    ];
+    for (field, value) in limits {
+        if let Some(value) = value.filter(|value| *value >= total) {
+            warnings.push(format!("{field} = {value}: the whole host has {total}"));
+        }
+    }
+    for (key, own) in &policy.vms {
+        let vm = sample.vms.iter().find(|(id, vm)| match key {
+            VmKey::Id(own) => own == *id,
+            VmKey::Name(name) => **name == *vm.name,
+        });
+        let Some((_, vm)) = vm else {
+            warnings.push(format!("vms.{key}: no VM that runs here has this name or UUID"));
+            continue;
+        };
+        if let Some(max) = own.max.filter(|max| *max > vm.max) {
+            let most = vm.max;
+            warnings.push(format!("vms.{key}.max_bytes = {max}: its hypervisor allows {most}"));
+        }
+        if let Some(min) = own.min.filter(|min| *min > vm.actual) {
+            let holds = vm.actual;
+            let why = "it is not raised to its minimum, only never taken below it";
+            warnings.push(format!("vms.{key}.min_bytes = {min}: it holds {holds}; {why}"));
+        }
+    }
+    warnings
+}
 
 #[async_trait]
 impl PolicyService for PolicyCalls {
@@ -40,10 +88,12 @@ impl PolicyService for PolicyCalls {
         let actor = self.actor(&request);
         let edit = edit(request.into_inner(), actor)?;
         let set = self.0.changes.call(move |control| control.update(edit)).await?;
+        let mut warnings = set.warnings;
+        warnings.extend(self.warnings(&set.revision.policy).into_iter().take(limits::WARNINGS));
         Ok(Response::new(wire::UpdatePolicyResponse {
             current: Some(to_proto::revision(&set.revision)),
             changes: to_proto::changes(&set.changes),
-            warnings: set.warnings,
+            warnings,
             position: set.position.as_ref().map(to_proto::position),
         }))
     }
