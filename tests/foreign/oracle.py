@@ -155,8 +155,7 @@ class Coordinator:
         """Transfers as (giver, taker, amount), with None for the host."""
         transfers = []
         if not any(need.values()):
-            givers = sorted((vm for vm in turns if spare[vm.uuid]), key=lambda vm: vm.uuid)
-            return [(vm, None, spare[vm.uuid]) for vm in givers]
+            return [(vm, None, spare[vm.uuid]) for vm in turns if spare[vm.uuid]]
         j = 0
         got = dict.fromkeys(need, 0)
         for taker in turns:

@@ -240,7 +240,8 @@ impl Round {
     }
 
     fn give_to_host(&mut self) {
-        for moved in &mut self.moved {
+        for giver in self.rotation() {
+            let Some(moved) = self.moved.get_mut(giver) else { continue };
             let amount = std::mem::take(&mut moved.spare);
             if amount.is_zero() {
                 continue;

@@ -94,8 +94,9 @@ impl Oracle {
             }
         }
         if !anybody_needs {
-            let given = spare.iter().enumerate().filter(|(_, spare)| **spare > 0);
-            moves.extend(given.map(|(vm, spare)| (Some(vm), None, *spare)));
+            let rotation = (0..n).map(|i| (i + self.offset) % n);
+            let given = rotation.filter(|vm| spare[*vm] > 0);
+            moves.extend(given.map(|vm| (Some(vm), None, spare[vm])));
         }
         moves
     }
