@@ -111,9 +111,10 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it writes the configuration file, which then need not be there before.
-    pub(crate) fn makes_config(&self) -> bool {
-        matches!(self, Self::Host { command: commands::host::HostCommand::Add(_) })
+    /// Whether it writes or only lists the configuration file, which then need not be there.
+    pub(crate) fn needs_no_config(&self) -> bool {
+        use commands::host::HostCommand::{Add, List};
+        matches!(self, Self::Host { command: Add(_) | List })
     }
 }
 

@@ -85,13 +85,12 @@ fn dial_failure(host: &Host, error: &tonic::transport::Error) -> Failure {
 fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failure {
     match kind {
         Some(ErrorKind::NotFound) => {
-            unreachable("SOCKET_MISSING", format!("there is no socket {path}")).hint(format!(
-                "start the agent: systemctl start agentd, or agentd run --listen unix://{path}"
-            ))
+            unreachable("SOCKET_MISSING", format!("there is no socket {path}"))
+                .hint(format!("start the agent there: agentd run --listen unix://{path}"))
         }
         Some(ErrorKind::ConnectionRefused) => {
             unreachable("CONNECTION_REFUSED", format!("nobody listens on {path}"))
-                .hint("the agent stopped and left its socket: systemctl restart agentd")
+                .hint("the agent stopped and left its socket: start it again with agentd run")
         }
         Some(ErrorKind::PermissionDenied) => Failure::new(
             Code::PermissionDenied,

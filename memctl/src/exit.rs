@@ -57,7 +57,8 @@ Environment:
   MEMCTL_CONFIG  configuration file (default $XDG_CONFIG_HOME/memctl/config.toml)
   MEMCTL_HOST    hosts to ask where no --host is given
   MEMCTL_OUTPUT  output format where no --output is given
-  MEMCTL_SOCKET  where the local agent listens (default /run/agentd/agentd.sock)
+  MEMCTL_SOCKET  where the local agent listens (default /run/agentd/agentd.sock, then
+                 $XDG_RUNTIME_DIR/agentd/agentd.sock)
   NO_COLOR, CLICOLOR_FORCE, TERM=dumb are respected";
 
 impl Exit {

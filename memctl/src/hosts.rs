@@ -1,7 +1,7 @@
 //! Which hosts a command asks: `--host` names, globs, groups and URIs, or the default. Pure but for
 //! one look whether the local socket is there.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::address::Address;
 use crate::config::{Config, HostEntry};
@@ -28,8 +28,8 @@ pub(crate) struct Selection<'a> {
     pub(crate) all: bool,
     /// `--insecure`.
     pub(crate) insecure: bool,
-    /// Where the local agent listens.
-    pub(crate) socket: &'a Path,
+    /// Where the local agent may listen, the likeliest first. Never empty.
+    pub(crate) sockets: &'a [PathBuf],
 }
 
 /// The hosts to ask, each once, in the order of the selection. Never empty.
@@ -76,7 +76,7 @@ fn candidates(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, F
     if !config.current.is_empty() {
         return resolve(&config.current.iter().map(String::as_str).collect::<Vec<_>>(), config);
     }
-    local(selection.socket)
+    local(selection.sockets, config)
 }
 
 fn words(typed: &[String]) -> Vec<&str> {
@@ -109,20 +109,31 @@ fn resolve_word(word: &str, config: &Config) -> Result<Vec<Host>, Failure> {
     Ok(matching)
 }
 
-fn local(socket: &Path) -> Result<Vec<Host>, Failure> {
-    if !socket.exists() {
-        return Err(Failure::new(
-            Code::Unavailable,
-            "NO_HOST",
-            format!("no host was named, none is configured, and {} is not there", socket.display()),
-        )
-        .hint(
-            "start the agent on this machine (systemctl start agentd, or agentd run), or name \
-             another one: memctl host add NAME tcp://HOST:PORT --current, or memctl --host URI",
-        ));
-    }
-    let address = Address::Unix(socket.to_owned());
+fn local(sockets: &[PathBuf], config: &Config) -> Result<Vec<Host>, Failure> {
+    let there = sockets.iter().find(|socket| socket.exists());
+    let address = Address::Unix(there.ok_or_else(|| no_host(sockets, config))?.clone());
     Ok(vec![Host { name: "local".to_owned(), address, insecure: false }])
+}
+
+fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
+    let sockets: Vec<String> = sockets.iter().map(|s| s.display().to_string()).collect();
+    let (sockets, verb) = (sockets.join(" and "), if sockets.len() > 1 { "are" } else { "is" });
+    let failure = |which: &str| {
+        let what = format!("no host was named, {which}, and {sockets} {verb} not there");
+        Failure::new(Code::Unavailable, "NO_HOST", what)
+    };
+    if config.hosts.is_empty() {
+        return failure("none is configured").hint(
+            "start the agent on this machine (agentd run, see its --help), or name another one: \
+             memctl host add NAME tcp://HOST:PORT --current, or memctl --host URI",
+        );
+    }
+    let names: Vec<&str> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+    let which = format!("none is current (configured: {})", names.join(", "));
+    let first = names.first().copied().unwrap_or("NAME");
+    failure(&which).hint(format!(
+        "use -H NAME, -A for all of them, or write current = [\"{first}\"] into the configuration"
+    ))
 }
 
 fn host_of(entry: &HostEntry) -> Host {
@@ -187,8 +198,8 @@ hosts.far = { uri = "tcp://192.0.2.1:7433" }
     fn pick(typed: &[&str], all: bool, insecure: bool) -> Result<Vec<String>, Failure> {
         let config = Config::parse(CONFIG, "c").unwrap();
         let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
-        let socket = Path::new("/nonexistent/agentd.sock");
-        select(&Selection { typed: &typed, all, insecure, socket }, &config)
+        let sockets = [PathBuf::from("/nonexistent/agentd.sock")];
+        select(&Selection { typed: &typed, all, insecure, sockets: &sockets }, &config)
             .map(|hosts| hosts.into_iter().map(|h| h.name).collect())
     }
 
@@ -221,15 +232,16 @@ hosts.far = { uri = "tcp://192.0.2.1:7433" }
 
     #[test]
     fn without_any_host_the_error_says_how_to_get_one() {
-        let selection = Selection {
-            typed: &[],
-            all: false,
-            insecure: false,
-            socket: Path::new("/nonexistent/agentd.sock"),
-        };
+        let sockets = [PathBuf::from("/nonexistent/1"), PathBuf::from("/nonexistent/2")];
+        let selection = Selection { typed: &[], all: false, insecure: false, sockets: &sockets };
         let failure = select(&selection, &Config::default()).unwrap_err();
         let hint = failure.hint.unwrap();
-        assert!(hint.contains("memctl host add") && hint.contains("systemctl start agentd"));
+        assert!(hint.contains("memctl host add") && hint.contains("agentd run"));
+        assert!(failure.message.contains("/nonexistent/1 and /nonexistent/2 are not there"));
+        let idle = "schema = 1\nhosts.a.uri = \"unix:///a\"\nhosts.b.uri = \"unix:///b\"\n";
+        let failure = select(&selection, &Config::parse(idle, "c").unwrap()).unwrap_err();
+        assert!(failure.message.contains("none is current (configured: a, b)"));
+        assert!(failure.hint.unwrap().contains("use -H NAME, -A"));
     }
 
     #[test]

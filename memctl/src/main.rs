@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Exit {
-    let mut session = match Session::open(cli.global, cli.command.makes_config()) {
+    let mut session = match Session::open(cli.global, cli.command.needs_no_config()) {
         Ok(session) => session,
         Err(refused) => {
             let (output, failure) = *refused;

@@ -121,7 +121,8 @@ impl Output {
 
     fn show_text<T: Show>(&self, items: &[Item<T>]) -> io::Result<()> {
         // A sole host that failed is told on stderr; a table of its absence says nothing more.
-        let only_failure = !self.view.many_hosts && items.iter().all(|i| !i.ok);
+        let only_failure =
+            !self.view.many_hosts && !items.is_empty() && items.iter().all(|i| !i.ok);
         if only_failure { Ok(()) } else { self.data(&T::text(items, &self.view)) }
     }
 

@@ -1,7 +1,7 @@
 //! One run of memctl: the command line joined with the configuration file. Commands ask it for the
 //! hosts and the bounds; it does no I/O beyond reading the file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
@@ -28,11 +28,14 @@ pub(crate) struct Session {
 
 impl Session {
     /// Reads the configuration file and settles how to write. A file that was named must be there,
-    /// unless the command is to make it.
-    pub(crate) fn open(global: Global, makes_config: bool) -> Result<Self, Box<(Output, Failure)>> {
+    /// unless the command can do without.
+    pub(crate) fn open(
+        global: Global,
+        needs_no_config: bool,
+    ) -> Result<Self, Box<(Output, Failure)>> {
         let config_path = config::path(global.config.as_deref());
         let loaded = match &config_path {
-            Some(path) => Config::load(path, global.config.is_some() && !makes_config),
+            Some(path) => Config::load(path, global.config.is_some() && !needs_no_config),
             None => Ok(Config::default()),
         };
         let mut output = output_of(&global, Format::Table);
@@ -51,7 +54,7 @@ impl Session {
 
     /// The hosts to ask. From here on, output names the host where there are several.
     pub(crate) fn hosts(&mut self) -> Result<Vec<Host>, Failure> {
-        let socket = std::env::var_os("MEMCTL_SOCKET").map(PathBuf::from);
+        let sockets = local_sockets();
         if self.global.hosts.is_empty() && !self.global.all_hosts {
             self.global.hosts.extend(std::env::var("MEMCTL_HOST").ok().filter(|v| !v.is_empty()));
         }
@@ -59,7 +62,7 @@ impl Session {
             typed: &self.global.hosts,
             all: self.global.all_hosts,
             insecure: self.global.insecure,
-            socket: socket.as_deref().unwrap_or_else(|| Path::new(DEFAULT_SOCKET)),
+            sockets: &sockets,
         };
         let hosts = select(&selection, &self.config)?;
         for host in hosts.iter().filter(|h| h.address.is_exposed()) {
@@ -90,6 +93,16 @@ pub(crate) fn output_of(global: &Global, default: Format) -> Output {
         many_hosts: false,
     };
     Output { format, view, quiet: global.quiet }
+}
+
+/// Where the local agent listens: as the system's service, or for a user.
+fn local_sockets() -> Vec<PathBuf> {
+    if let Some(socket) = std::env::var_os("MEMCTL_SOCKET") {
+        return vec![PathBuf::from(socket)];
+    }
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_absolute());
+    let user = user.map(|folder| folder.join("agentd/agentd.sock"));
+    std::iter::once(PathBuf::from(DEFAULT_SOCKET)).chain(user).collect()
 }
 
 fn unknown_format(name: &str) -> Failure {

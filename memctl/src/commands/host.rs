@@ -84,7 +84,9 @@ fn remove(name: &str, session: &Session) -> Ended {
         return Err(failure.hint(close.unwrap_or_else(|| LISTS.to_owned())).into());
     }
     change(session, |text| config_edit::removed(text, name))?;
-    show(&session.config, session, |known| known == name)
+    show(&session.config, session, |known| known == name)?;
+    session.output.notice(&format!("removed {name}"))?;
+    Ok(Exit::Done)
 }
 
 /// Rewrites the file, and returns what it says then.
@@ -118,7 +120,12 @@ fn show(config: &Config, session: &Session, wanted: impl Fn(&str) -> bool) -> En
         .collect();
     session.output.show(&items)?;
     if items.is_empty() {
-        session.output.notice("no host is configured; memctl host add NAME URI adds one")?;
+        let missing = session.config_path.as_ref().filter(|path| !path.exists());
+        let missing = missing.map(|path| format!(" ({} is not there)", path.display()));
+        session.output.notice(&format!(
+            "no host is configured{}; memctl host add NAME URI adds one",
+            missing.unwrap_or_default()
+        ))?;
     }
     Ok(Exit::Done)
 }

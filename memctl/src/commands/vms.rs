@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use clap::Args;
 
-use super::{Ended, exit_of};
+use super::{Ended, exit_of, status};
 use crate::client::Connection;
 use crate::dto::{Item, Vm};
 use crate::failure::{Code, Failure};
@@ -23,20 +23,35 @@ pub(crate) struct VmsArgs {
 pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), list).await;
-    let mut items =
-        Item::of_answers(answers, |vms| vms.into_iter().map(|vm| VmBody { vm }).collect());
+    let empty = answers
+        .iter()
+        .filter_map(|answer| Some((answer.host.clone(), answer.result.as_ref().ok()?)))
+        .filter(|(_, listed)| listed.vms.is_empty())
+        .map(|(host, listed)| (host, listed.unread.clone()))
+        .collect::<Vec<_>>();
+    let mut items = Item::of_answers(answers, |listed| {
+        listed.vms.into_iter().map(|vm| VmBody { vm }).collect()
+    });
     items.retain(|item| item.body.as_ref().is_none_or(|body| is_wanted(&body.vm, &args.vms)));
     session.output.show(&items)?;
+    tell_empty(&empty, session)?;
     let exit = exit_of(&items);
     let missing = args.vms.iter().find(|name| !items.iter().any(|item| names(item, name)));
     match missing {
-        Some(name) if items.iter().all(|i| i.ok) => Err(not_found(name).into()),
+        Some(name) if items.iter().all(|i| i.ok) => Err(not_found(name, &empty).into()),
         _ => Ok(exit),
     }
 }
 
+/// What one host has.
+struct Listed {
+    vms: Vec<Vm>,
+    /// Why nobody knows the VMs. None where a tick has read them.
+    unread: Option<String>,
+}
+
 /// All VMs of one host.
-async fn list(connection: Connection) -> Result<Vec<Vm>, Failure> {
+async fn list(connection: Connection) -> Result<Listed, Failure> {
     let mut vms = Vec::new();
     let mut page_token = String::new();
     for _ in 0..MOST_PAGES {
@@ -46,10 +61,36 @@ async fn list(connection: Connection) -> Result<Vec<Vm>, Failure> {
         vms.extend(page.vms.into_iter().map(Vm::from));
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(vms);
+            let unread = match page.tick {
+                None if vms.is_empty() => Some(why_unread(connection).await?),
+                _ => None,
+            };
+            return Ok(Listed { vms, unread });
         }
     }
     Err(Failure::new(Code::OutOfRange, "TOO_MANY_VMS", "the agent's list of VMs has no end"))
+}
+
+/// Why no tick has read the VMs, in the words of the agent where it has some.
+async fn why_unread(connection: Connection) -> Result<String, Failure> {
+    let conditions = status::ask(connection).await?.conditions;
+    let told: Vec<String> =
+        conditions.iter().map(|c| format!("{}: {}", c.reason, c.message)).collect();
+    Ok(if told.is_empty() { "no tick has read the VMs yet".to_owned() } else { told.join("; ") })
+}
+
+/// A table of nothing needs a word.
+fn tell_empty(empty: &[(String, Option<String>)], session: &Session) -> std::io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    for (host, unread) in empty {
+        session.output.notice(&match unread {
+            Some(why) => format!("{host}: the VMs are not known: {why}"),
+            None => format!("{host}: no VM is running"),
+        })?;
+    }
+    Ok(())
 }
 
 fn is_wanted(vm: &Vm, wanted: &[String]) -> bool {
@@ -60,7 +101,12 @@ fn names(item: &Item<VmBody>, name: &str) -> bool {
     item.body.as_ref().is_some_and(|b| b.vm.vm.name == name || b.vm.vm.uuid == name)
 }
 
-fn not_found(name: &str) -> Failure {
+fn not_found(name: &str, empty: &[(String, Option<String>)]) -> Failure {
+    let unread = empty.iter().find_map(|(host, unread)| Some((host, unread.as_ref()?)));
+    if let Some((host, why)) = unread {
+        let what = format!("nobody knows whether \"{name}\" runs: {host}: {why}");
+        return Failure::new(Code::FailedPrecondition, "VMS_UNREAD", what);
+    }
     Failure::new(Code::NotFound, "VM_NOT_FOUND", format!("no running VM is called \"{name}\""))
         .hint("memctl vms lists those that there are")
 }

@@ -101,7 +101,7 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
     let mut watcher = Watcher::new(session, &hosts, args.count);
     let ended = until_stopped(watcher.listen(news), args.lasting).await;
     watcher.summarise();
-    ended
+    ended.map(|exit| watcher.judged(exit))
 }
 
 /// Runs `work` until it ends, its time is over or somebody stops us, even while it waits to write.
@@ -151,6 +151,8 @@ struct Followed {
     was_heard: bool,
     /// Why it is not, or was last lost.
     failure: Option<Failure>,
+    /// Whether no other try follows.
+    lost_for_good: bool,
 }
 
 struct Watcher<'a> {
@@ -169,6 +171,7 @@ impl<'a> Watcher<'a> {
             name: (*name).to_owned(),
             was_heard: false,
             failure: None,
+            lost_for_good: false,
         });
         Self {
             output: &session.output,
@@ -188,6 +191,7 @@ impl<'a> Watcher<'a> {
             };
             self.summary.count(&record);
             self.write(&record).await?;
+            self.tell_loss(number)?;
             self.seen += u64::from(record.is_entry());
             if self.wanted.is_some_and(|wanted| self.seen >= wanted) {
                 return Ok(Exit::Done);
@@ -215,6 +219,7 @@ impl<'a> Watcher<'a> {
             News::Ended(result) => ("ended", None, result.err()),
         };
         host.failure.clone_from(&error);
+        host.lost_for_good = retry_in.is_none() && error.is_some();
         let retry_in_seconds = retry_in.map(|d| d.as_secs_f64());
         let news = HostNews { state, retry_in_seconds, error };
         Some(Record::of_host(&host.name, Timestamp::now(), news))
@@ -254,12 +259,35 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    /// Tells at once that a host is lost for good: the others go on without it.
+    fn tell_loss(&self, number: usize) -> std::io::Result<()> {
+        let lost = self.hosts.get(number).filter(|host| self.is_told_at_once(host));
+        match lost.and_then(|host| Some((&host.name, host.failure.as_ref()?))) {
+            Some((name, failure)) => self.output.host_failed(name, failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells at the end why each host is not heard, where it was not told before.
     fn told_failures(&self) {
-        let failed = self.hosts.iter().filter_map(|h| Some((&h.name, h.failure.as_ref()?)));
-        for (name, failure) in failed.filter(|_| !self.output.is_for_programs()) {
+        if self.output.is_for_programs() {
+            return;
+        }
+        let untold = self.hosts.iter().filter(|host| !self.is_told_at_once(host));
+        for (name, failure) in untold.filter_map(|h| Some((&h.name, h.failure.as_ref()?))) {
             // Told in vain is told all the same.
             let _ = self.output.host_failed(name, failure);
         }
+    }
+
+    fn is_told_at_once(&self, host: &Followed) -> bool {
+        host.lost_for_good && self.hosts.len() > 1 && !self.output.is_for_programs()
+    }
+
+    /// What was done without a host that is lost for good is done in part.
+    fn judged(&self, exit: Exit) -> Exit {
+        let lost = self.hosts.iter().any(|host| host.lost_for_good);
+        if lost && exit == Exit::Done { Exit::Partial } else { exit }
     }
 
     /// Before, the failures alone are news, and they are told at the end.

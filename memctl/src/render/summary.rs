@@ -13,6 +13,8 @@ pub(crate) struct Summary {
     moved_bytes: u64,
     gaps: u64,
     missed: u64,
+    /// Gaps that do not say how many entries are missing.
+    untold: u64,
 }
 
 impl Summary {
@@ -20,6 +22,7 @@ impl Summary {
     pub(crate) fn count(&mut self, record: &Record) {
         if let Body::Gap(gap) = &record.body {
             self.gaps += 1;
+            self.untold += u64::from(gap.missed.is_none());
             self.missed = self.missed.saturating_add(gap.missed.unwrap_or(0));
         }
         let Body::Tick(tick) = &record.body else {
@@ -36,9 +39,13 @@ impl Summary {
     /// In one line.
     pub(crate) fn text(&self, view: &View) -> String {
         let moved = format_size(self.moved_bytes, view.units);
-        let gaps = match (self.gaps, self.missed) {
-            (0, _) => "no gap".to_owned(),
-            (gaps, missed) => format!("{} with {missed} entries missing", plural(gaps, "gap")),
+        let gaps = plural(self.gaps, "gap");
+        let gaps = match (self.gaps, self.missed, self.untold) {
+            (0, ..) => "no gap".to_owned(),
+            (_, 0, 0) => format!("{gaps} with nothing missing"),
+            (_, missed, 0) => format!("{gaps} with {} missing", entries(missed)),
+            (_, 0, _) => format!("{gaps} with an unknown number of entries missing"),
+            (_, missed, _) => format!("{gaps} with more than {} missing", entries(missed)),
         };
         format!(
             "{} ({} quiet), {} moved {moved}, {gaps}",
@@ -47,6 +54,10 @@ impl Summary {
             plural(self.transfers, "transfer"),
         )
     }
+}
+
+fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 fn plural(count: u64, word: &str) -> String {

@@ -126,6 +126,11 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
+        self.render_headed(view)
+    }
+
+    /// The text, with the heads also where there is no row.
+    pub(crate) fn render_headed(&self, view: &View) -> String {
         let columns: Vec<Vec<String>> =
             (0..self.heads.len()).map(|at| self.column(at, view)).collect();
         let lines = columns.first().map_or(0, Vec::len);

@@ -25,7 +25,7 @@ impl Show for VmBody {
                 None => table.failed(item, "STATE"),
             }
         }
-        table.render(view)
+        table.render_headed(view)
     }
 
     fn name(&self) -> String {

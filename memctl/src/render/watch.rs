@@ -341,15 +341,20 @@ fn pad(text: &str, width: usize) -> String {
 }
 
 fn gap_text(gap: &Gap) -> String {
-    let missed = gap.missed.map_or_else(|| "entries".to_owned(), |n| format!("{n} entries"));
+    let missed = match gap.missed {
+        None => "an unknown number of entries is missing".to_owned(),
+        Some(0) => "nothing is missing".to_owned(),
+        Some(1) => "1 entry missing".to_owned(),
+        Some(missed) => format!("{missed} entries missing"),
+    };
     let why = match gap.reason.as_str() {
         "slow_consumer" => "this memctl read too slowly",
-        "expired" => "they are no longer kept",
+        "expired" => "they are kept no longer",
         "restarted" => "the agent was restarted",
         "dropped" => "the agent had to drop them",
         _ => "no reason given",
     };
-    format!("gap: {missed} missing, {why}")
+    format!("gap: {missed}, {why}")
 }
 
 const TIME_WIDTH: usize = 12;

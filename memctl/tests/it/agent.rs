@@ -23,6 +23,8 @@ use crate::sample;
 pub(crate) struct Script {
     /// Never answers GetStatus.
     pub(crate) hangs: bool,
+    /// No tick has read the VMs.
+    pub(crate) unread: bool,
     /// Refuses every call but Watch with this.
     pub(crate) refuses: Option<Status>,
     /// Refuses UpdatePolicy that is not validate_only with this.
@@ -44,6 +46,8 @@ pub(crate) enum Step {
     Fail(Status),
     /// Sends ticks for as long as somebody takes them.
     SendForever,
+    /// Waits for the test.
+    Await(Arc<tokio::sync::Notify>),
     /// Sends nothing more and stays open.
     FallSilent,
 }
@@ -133,6 +137,9 @@ impl VmService for Agent {
         request: Request<v1::ListVmsRequest>,
     ) -> Result<Response<v1::ListVmsResponse>, Status> {
         self.check()?;
+        if self.script().unread {
+            return Ok(Response::new(v1::ListVmsResponse::default()));
+        }
         let at: usize = request.into_inner().page_token.parse().unwrap_or(0);
         let mut vms = sample::vms();
         let next_page_token = if at + 1 < vms.len() { (at + 1).to_string() } else { String::new() };
@@ -272,6 +279,7 @@ impl Agent {
                     }
                     return;
                 }
+                Step::Await(go_on) => go_on.notified().await,
                 Step::FallSilent => {
                     sender.closed().await;
                     return;

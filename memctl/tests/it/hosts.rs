@@ -23,7 +23,8 @@ async fn hosts_are_added_listed_and_removed() {
     );
     assert_eq!(run.stdout, want);
     assert_eq!(world.run(&["host", "remove", "c"]).await.exit, 6);
-    assert_eq!(world.run(&["host", "remove", "b"]).await.exit, 0);
+    let run = world.run(&["host", "remove", "b"]).await;
+    assert_eq!((run.exit, run.stderr.as_str()), (0, "removed b\n"));
     assert!(!world.config().contains("[::1]"));
     Agent::start(&socket, Script::default());
     assert_eq!(world.run(&["status", "-o", "name"]).await.stdout, "a\n");
@@ -34,7 +35,10 @@ async fn hosts_are_added_listed_and_removed() {
 async fn a_named_configuration_is_made_by_adding_a_host_and_must_be_there_otherwise() {
     let world = World::new();
     let path = world.path("other.toml").display().to_string();
-    assert_eq!(world.run(&["--config", &path, "host", "list"]).await.exit, 8);
+    assert_eq!(world.run(&["--config", &path, "status"]).await.exit, 8);
+    let run = world.run(&["--config", &path, "host", "list"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, ""));
+    assert!(run.stderr.contains("other.toml is not there); memctl host add"), "{run:?}");
     let add = ["--config", &path, "host", "add", "a", "tcp://[::1]:1"];
     assert_eq!(world.run(&add).await.exit, 0);
     let run = world.run(&["--config", &path, "host", "list", "-o", "name"]).await;
@@ -71,7 +75,7 @@ async fn each_way_of_not_answering_says_what_to_do() {
     let free_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let unix = |path: &std::path::Path| format!("unix://{}", path.display());
     for (uri, timeout, said) in [
-        (unix(&world.path("none.sock")), "60s", "start the agent: systemctl start agentd"),
+        (unix(&world.path("none.sock")), "60s", "start the agent there: agentd run"),
         (unix(&stale), "60s", "the agent stopped and left its socket"),
         (unix(&hanging), "200ms", "did not answer within 0.2s"),
         (format!("tcp://{free_port}"), "60s", "is agentd running there"),
@@ -129,6 +133,20 @@ async fn an_answer_that_is_no_ends_with_one() {
     assert_eq!(world.run(&["vms", "web1", "-o", "name"]).await.stdout, "web1\n");
     assert_eq!(world.run(&["vms", "web9"]).await.exit, 6);
     assert_eq!(world.run(&["explain", "web9"]).await.exit, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vms_that_nobody_has_read_are_not_claimed_to_be_none() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let script = Script { unread: true, ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    let run = world.run(&["vms"]).await;
+    assert!(run.exit == 0 && run.stdout.starts_with("VM  STATE  ACTUAL"), "{run:?}");
+    assert!(run.stderr.contains("node1: the VMs are not known: VM_UNREPORTED: "), "{run:?}");
+    let run = world.run(&["vms", "web1"]).await;
+    assert_eq!(run.exit, 7, "{run:?}");
+    assert!(run.stderr.contains("nobody knows whether \"web1\" runs"), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,14 @@
 //! What a stream may do to a watcher: break, fall silent, skip, say farewell, refuse, overflow.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use agentd_proto::v1;
 use agentd_proto::v1::watch_request::Start;
 use agentd_proto::v1::watch_response::Body;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Child;
+use tokio::sync::Notify;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -14,8 +16,12 @@ use crate::agent::{Agent, Script, Step, send};
 use crate::memctl::{Run, World};
 use crate::sample::{busy_tick, hello, message, millis, position, quiet_tick};
 
-/// A world whose one host plays these streams, one for each connection.
-fn world(streams: Vec<Vec<Step>>) -> (World, Agent) {
+/// A world whose one host plays these streams, one for each connection. A stream that is not said
+/// to fail stays open.
+fn world(mut streams: Vec<Vec<Step>>) -> (World, Agent) {
+    for stream in streams.iter_mut().filter(|s| matches!(s.last(), Some(Step::Send(_)))) {
+        stream.push(Step::FallSilent);
+    }
     let world = World::new();
     world.configure(&["node1"]);
     let script = Script { streams: streams.into(), ..Default::default() };
@@ -160,6 +166,37 @@ async fn a_dead_host_does_not_stop_the_others() {
     let run = world.run(&["watch", "--count", "1", "-o", "jsonl"]).await;
     assert_eq!(run.exit, 0, "{run:?}");
     assert!(run.stdout.contains("\"type\":\"tick\",\"host\":\"node1\""), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_lost_for_good_is_told_at_once_and_the_rest_is_partial() {
+    for (format, said) in [
+        ("table", "memctl: node2: no such service\n"),
+        ("jsonl", "\"state\":\"ended\",\"error\":{\"code\":\"UNIMPLEMENTED\""),
+    ] {
+        let go_on = Arc::new(Notify::new());
+        let mut stream = send(vec![hello(0, 10_000)]);
+        stream.push(Step::Await(Arc::clone(&go_on)));
+        stream.push(Step::Send(busy_tick(1).into()));
+        let (world, _agent) = world(vec![stream]);
+        world.configure(&["node1", "node2"]);
+        let refusal = vec![Step::Fail(Status::unimplemented("no such service"))];
+        let script = Script { streams: vec![refusal].into(), ..Default::default() };
+        Agent::start(&world.path("node2.sock"), script);
+        let args = ["watch", "--count", "1", "-o", format];
+        let mut child = world.command(&args).spawn().unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains(said) {
+            let read = match format {
+                "table" => child.stderr.as_mut().unwrap().read_buf(&mut seen).await,
+                _ => child.stdout.as_mut().unwrap().read_buf(&mut seen).await,
+            };
+            assert_ne!(read.unwrap(), 0, "{}", String::from_utf8_lossy(&seen));
+        }
+        go_on.notify_one();
+        let run = world.finish(child).await;
+        assert_eq!(run.exit, 9, "{run:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
