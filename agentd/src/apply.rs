@@ -62,11 +62,14 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
     work.shrink(hands);
     loop {
         work.look(hands);
-        work.grow(hands, |ledger, resize| ledger.is_settled(resize));
+        let ordered = work.grow(hands, |ledger, resize| ledger.is_settled(resize));
         if work.is_settled() || hands.clock.now() >= end {
             break;
         }
-        hands.clock.sleep(POLL);
+        // Who was just told may be there already: then the turn takes no time at all.
+        if !ordered {
+            hands.clock.sleep(POLL);
+        }
     }
     work.grow(hands, |_, _| true);
     work.done()
@@ -116,8 +119,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Orders every grow that is `due` and was not ordered yet, as far as its memory is there.
-    fn grow(&mut self, hands: &mut Hands<'_>, due: impl Fn(&Ledger<'_>, &Resize) -> bool) {
+    /// Orders every grow that is `due` and was not ordered yet, as far as its memory is there. True
+    /// when there was one.
+    fn grow(&mut self, hands: &mut Hands<'_>, due: impl Fn(&Ledger<'_>, &Resize) -> bool) -> bool {
         let open = self.plan.grows.iter().filter(|resize| !self.resized.contains_key(&resize.vm));
         let ready = open.filter(|resize| due(&self.ledger, resize)).filter_map(|resize| {
             let target = self.ledger.target(resize)?;
@@ -125,6 +129,7 @@ impl<'a> Work<'a> {
         });
         let orders: Vec<_> = ready.collect();
         self.order(hands, &orders);
+        !orders.is_empty()
     }
 
     fn order(&mut self, hands: &mut Hands<'_>, orders: &[(Resize, Target)]) {

@@ -345,6 +345,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_giver_delivered_for_one_vm_is_not_granted_to_another() {
+        let vm = |name: String, actual: &str, more: &str| {
+            format!("[[vm]]\nname = \"{name}\"\nmax = \"2GiB\"\nactual = \"{actual}\"\n{more}\n")
+        };
+        let slow = "cache = \"0MiB\"\nshrink_rate = \"22MiB\"\ndemand = \"100MiB\"";
+        let greedy = "cache = \"0MiB\"\ndemand = [{ at = \"4s\", used = \"250MiB\" }, \
+                      { at = \"120s\", used = \"1900MiB\" }]";
+        let mut scenario = "[host]\ntotal = \"64GiB\"\nother = \"1GiB\"\n\
+                            [policy]\npool_limit = \"8900MiB\"\nhost_reserve = \"0MiB\"\n"
+            .to_owned();
+        for number in 0..6 {
+            scenario += &vm(format!("giver{number}"), "1GiB", slow);
+            scenario += &vm(format!("taker{number}"), "400MiB", greedy);
+        }
+        for turn in Bench::new(&scenario).turns(60) {
+            let vms = &turn.record.sample.as_ref().unwrap().vms;
+            let held: ByteCount = vms.values().map(|vm| vm.actual).sum();
+            assert!(held <= ByteCount::mib(8900), "tick {}: {held}", turn.record.tick);
+            assert_eq!(turn.record.error, None);
+        }
+    }
+
+    #[test]
     fn a_stuck_giver_is_given_up_on() {
         let mut bench = Bench::new(&pair("behaviour = \"stuck\""));
         let turns = bench.turns(30);

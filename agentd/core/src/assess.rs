@@ -66,6 +66,10 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
         add(&mut exposed, exposure);
         add(&mut promised, exposure.saturating_sub(vm.taken()));
     }
+    // What a giver has let go of for others is free on the host, and theirs all the same.
+    let spoken_for = state.spoken_for(sample);
+    add(&mut exposed, spoken_for);
+    add(&mut promised, spoken_for);
     let by_host = sample.host.usable.saturating_sub(promised);
     let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
     let kept = by_host.min(by_limit);

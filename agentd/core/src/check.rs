@@ -251,11 +251,23 @@ impl Court<'_> {
             let may_hold = vm.actual.max(order).max(shown).max(at_most);
             exposed = exposed.saturating_add(may_hold);
             not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
+            let spoken_for = self.spoken_for(*id, vm.actual.max(shown));
+            exposed = exposed.saturating_add(spoken_for);
+            not_taken = not_taken.saturating_add(spoken_for);
         }
         let free = self.sample.host.usable.saturating_sub(not_taken);
         match self.policy.pool_limit {
             Some(limit) => free.min(limit.saturating_sub(exposed)),
             None => free,
         }
+    }
+
+    /// What of a giver's debt it has let go of, when it is shown to hold so much.
+    fn spoken_for(&self, giver: VmId, held: ByteCount) -> ByteCount {
+        let owed = self.owes.get(&giver).copied().unwrap_or_default();
+        self.state.orders.get(&giver).map_or(ByteCount::ZERO, |order| {
+            let missing = order.gives.saturating_sub(order.base.saturating_sub(held));
+            owed.saturating_sub(missing)
+        })
     }
 }

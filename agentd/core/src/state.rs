@@ -192,6 +192,17 @@ impl State {
         if vm.is_accounted_for() { held } else { held.max(vm.max) }
     }
 
+    /// What givers have delivered and those who are to get it have not been told to take yet.
+    #[must_use]
+    pub fn spoken_for(&self, sample: &Sample) -> ByteCount {
+        let owed = sums(&self.owed, |transfer| transfer.from).into_iter();
+        let delivered = owed.filter_map(|(giver, owed)| {
+            let held = sample.vms.get(&giver)?.held();
+            Some(owed.saturating_sub(self.undelivered(giver, held)))
+        });
+        delivered.sum()
+    }
+
     /// Where the order for a VM stands.
     #[must_use]
     pub fn progress(&self, id: VmId, vm: &VmSample, sample: &Sample) -> Progress {
