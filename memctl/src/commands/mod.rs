@@ -1,6 +1,7 @@
 //! The commands, one file each: what to ask the hosts, and what to make of the answers.
 
 pub(crate) mod completion;
+mod consent;
 pub(crate) mod explain;
 pub(crate) mod host;
 pub(crate) mod mode;

@@ -4,7 +4,7 @@
 use agentd_proto::v1;
 use clap::{Args, ValueEnum};
 
-use super::{Ended, exit_of, status};
+use super::{Ended, consent, exit_of, status};
 use crate::client::Connection;
 use crate::dto::{Item, ModeName};
 use crate::failure::Failure;
@@ -15,7 +15,8 @@ use crate::session::Session;
 /// Options of `memctl mode`.
 #[derive(Args, Debug)]
 pub(crate) struct ModeArgs {
-    /// The mode wanted. Without it the mode in force is shown.
+    /// The mode wanted. Without it the mode in force is shown. Before several hosts become active
+    /// or observe, memctl asks; paused never asks.
     mode: Option<WantedMode>,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", requires = "mode")]
@@ -36,6 +37,9 @@ enum WantedMode {
 pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let bounds = session.bounds();
+    if let Some(WantedMode::Active | WantedMode::Observe) = args.mode {
+        consent::ask("", hosts.len(), session)?;
+    }
     let answers = match args.mode {
         None => ask_all(&hosts, bounds, show).await,
         Some(mode) => {

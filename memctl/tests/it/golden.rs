@@ -105,12 +105,12 @@ goldens! {
     watch: "watch", "--oldest", "--no-follow", "--no-reconnect";
     explain: "explain", "web1";
     policy_get: "policy", "get";
-    policy_set: "policy", "set", "two-pointer.step=60MiB", "--revert-after", "10m";
+    policy_set: "policy", "set", "two-pointer.step=60MiB", "--revert-after", "10m", "-y";
     policy_set_dry_run: "policy", "set", "two-pointer.step=60MiB", "--dry-run";
     policy_diff: "policy", "diff", "two-pointer.step=60MiB";
     policy_diff_defaults: "policy", "diff", "--defaults";
-    policy_confirm: "policy", "confirm";
-    policy_revert: "policy", "revert", "2";
+    policy_confirm: "policy", "confirm", "-y";
+    policy_revert: "policy", "revert", "2", "-y";
     policy_history: "policy", "history";
     mode: "mode";
     mode_set: "mode", "paused", "--reason", "maintenance";

@@ -69,7 +69,7 @@ async fn the_first_host_that_fails_stops_the_change_and_it_is_said_where() {
     let failing =
         Script { refuses_change: Some(Status::aborted("changed since")), ..Default::default() };
     let (world, agents) = fleet(vec![Script::default(), failing, Script::default()]);
-    let run = world.run(&["policy", "set", "floor=128MiB"]).await;
+    let run = world.run(&["policy", "set", "floor=128MiB", "-y"]).await;
     assert_eq!(run.exit, 9, "{run:?}");
     assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [1, 1, 0]);
     assert!(run.stderr.contains("node1: changed, revision 4, etag e4"), "{run:?}");
@@ -112,6 +112,35 @@ async fn a_confirmation_of_another_policy_is_a_conflict() {
     assert_eq!(world.run(&["policy", "revert", "9"]).await.exit, 6);
     let run = world.run(&["policy", "history", "--limit", "2", "-o", "name"]).await;
     assert_eq!((run.exit, run.stdout.as_str()), (0, "3\n2\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_hosts_are_not_changed_unasked_but_always_paused() {
+    let (world, agents) = fleet(vec![Script::default(), Script::default()]);
+    for args in [
+        &["policy", "set", "floor=128MiB"][..],
+        &["policy", "revert"][..],
+        &["policy", "confirm"][..],
+        &["mode", "active"][..],
+        &["mode", "observe"][..],
+    ] {
+        let run = world.run(args).await;
+        assert_eq!(run.exit, 2, "{run:?}");
+        assert!(run.stderr.contains("hint: say -y"), "{run:?}");
+        assert_eq!(world.run(&[args, &["-y"]].concat()).await.exit, 0);
+        assert_eq!(world.run(&[args, &["-H", "node1"]].concat()).await.exit, 0);
+    }
+    assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(world.run(&["mode", "paused"]).await.exit, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_of_a_revert_asks_nobody_and_changes_nothing() {
+    let (world, _agents) = fleet(vec![Script::default(), Script::default()]);
+    let run = world.run(&["policy", "revert", "2", "--dry-run"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, ""), "{run:?}");
+    assert!(run.stderr.contains("node1: nothing changes"), "{run:?}");
+    assert_eq!(world.run(&["policy", "revert", "9", "--dry-run"]).await.exit, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,14 +4,13 @@
 use agentd_proto::v1;
 use clap::Args;
 
-use super::{assignments, get, tell_changes, update};
+use super::{assignments, between, get, tell_changes, update};
 use crate::client::Connection;
 use crate::commands::{Ended, exit_of};
-use crate::dto::{Item, PolicyChange};
+use crate::dto::Item;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::ask_all;
-use crate::policy_keys::{Key, Value, values};
 use crate::quantity::Units;
 use crate::render::policy::{ChangeBody, PolicyBody};
 use crate::session::Session;
@@ -55,21 +54,7 @@ pub(crate) async fn run(args: &DiffArgs, session: &mut Session) -> Ended {
 
 async fn from_defaults(connection: Connection, units: Units) -> Result<ChangeBody, Failure> {
     let PolicyBody { current, defaults, .. } = get::ask(connection).await?;
-    let (old, new) = (values(&defaults), values(&current.policy));
-    let find = |all: &[(Key, Value)], key: &Key| {
-        all.iter().find(|(k, _)| k == key).map_or(Value::Unset, |(_, v)| v.clone())
-    };
-    let keys = new.iter().chain(old.iter().filter(|(key, _)| !new.iter().any(|(k, _)| k == key)));
-    let changes = keys
-        .map(|(key, _)| (key, find(&old, key), find(&new, key)))
-        .filter(|(_, old, new)| old != new)
-        .map(|(key, old, new)| PolicyChange {
-            key: key.to_string(),
-            path: key.path(),
-            old_value: old.text(units),
-            new_value: new.text(units),
-        })
-        .collect();
+    let changes = between(&defaults, &current.policy, units);
     Ok(ChangeBody {
         applied: false,
         revision: current.revision,

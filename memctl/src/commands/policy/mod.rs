@@ -10,9 +10,10 @@ use clap::Subcommand;
 
 use super::Ended;
 use crate::client::Connection;
-use crate::dto::Item;
+use crate::dto::{Item, Policy, PolicyChange};
 use crate::failure::Failure;
-use crate::policy_keys::Key;
+use crate::policy_keys::{Key, Value, values};
+use crate::quantity::Units;
 use crate::render::policy::ChangeBody;
 use crate::session::Session;
 
@@ -63,6 +64,26 @@ fn assignments(typed: &[String]) -> Result<(v1::Policy, prost_types::FieldMask),
         paths.push(path);
     }
     Ok((policy, prost_types::FieldMask { paths }))
+}
+
+/// What it takes to come from `old` to `new`.
+fn between(old: &Policy, new: &Policy, units: Units) -> Vec<PolicyChange> {
+    let (old, new) = (values(old), values(new));
+    let find = |all: &[(Key, Value)], key: &Key| {
+        all.iter().find(|(k, _)| k == key).map_or(Value::Unset, |(_, v)| v.clone())
+    };
+    let gone = old.iter().filter(|(key, _)| !new.iter().any(|(k, _)| k == key));
+    new.iter()
+        .chain(gone)
+        .map(|(key, _)| (key, find(&old, key), find(&new, key)))
+        .filter(|(_, old, new)| old != new)
+        .map(|(key, old, new)| PolicyChange {
+            key: key.to_string(),
+            path: key.path(),
+            old_value: old.text(units),
+            new_value: new.text(units),
+        })
+        .collect()
 }
 
 async fn update(

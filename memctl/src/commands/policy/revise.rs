@@ -3,12 +3,13 @@
 use agentd_proto::v1;
 use clap::Args;
 
-use super::{get, tell_changes};
+use super::{between, get, tell_changes};
 use crate::client::Connection;
-use crate::commands::{Ended, exit_of};
+use crate::commands::{Ended, consent, exit_of};
 use crate::dto::{Item, Revision, time};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
+use crate::quantity::Units;
 use crate::render::policy::{ChangeBody, RevisionBody};
 use crate::session::Session;
 
@@ -24,6 +25,9 @@ pub(crate) struct ConfirmArgs {
 pub(crate) struct RevertArgs {
     /// Revision to go back to; the one before the policy in force if not given.
     revision: Option<u64>,
+    /// Show what would change, change nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -44,6 +48,7 @@ pub(crate) struct HistoryArgs {
 /// Confirms the change of every host.
 pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
+    consent::ask("", hosts.len(), session)?;
     let etag = args.etag.clone();
     let answers = ask_all(&hosts, session.bounds(), move |c| confirm_one(c, etag.clone())).await;
     let items = Item::of_answers(answers, |revision| vec![RevisionBody { revision }]);
@@ -59,7 +64,14 @@ pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
         etag: args.if_match.clone(),
         reason: args.reason.clone(),
     };
-    let answers = ask_all(&hosts, session.bounds(), move |c| revert_one(c, request.clone())).await;
+    let bounds = session.bounds();
+    let answers = if args.dry_run {
+        let units = session.global.units;
+        ask_all(&hosts, bounds, move |c| would_revert(c, request.clone(), units)).await
+    } else {
+        consent::ask("", hosts.len(), session)?;
+        ask_all(&hosts, bounds, move |c| revert_one(c, request.clone())).await
+    };
     let items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&items)?;
     tell_changes(&items, session)?;
@@ -105,6 +117,40 @@ async fn revert_one(
     })
 }
 
+/// What a revert would change, found here: the agent has no trial of it.
+async fn would_revert(
+    connection: Connection,
+    request: v1::RevertPolicyRequest,
+    units: Units,
+) -> Result<ChangeBody, Failure> {
+    let current = get::ask(connection.clone()).await?.current;
+    if !request.etag.is_empty() && request.etag != current.etag {
+        let what = format!("the etag in force is {}, not {}", current.etag, request.etag);
+        return Err(Failure::new(Code::Aborted, "ETAG_MISMATCH", what));
+    }
+    let kept = revisions(connection, MOST_REVISIONS).await?;
+    let back_to = match request.revision {
+        0 => kept.iter().find(|r| r.revision < current.revision),
+        number => kept.iter().find(|r| r.revision == number),
+    };
+    let back_to = back_to.ok_or_else(|| {
+        let what = match request.revision {
+            0 => format!("no revision before {} is kept", current.revision),
+            number => format!("revision {number} is not kept"),
+        };
+        Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
+            .hint("memctl policy history shows those that are")
+    })?;
+    Ok(ChangeBody {
+        applied: false,
+        changes: between(&current.policy, &back_to.policy, units),
+        revision: current.revision,
+        etag: current.etag,
+        revert_time: current.revert_time,
+        warnings: Vec::new(),
+    })
+}
+
 async fn revisions(connection: Connection, limit: usize) -> Result<Vec<Revision>, Failure> {
     let mut revisions: Vec<Revision> = Vec::new();
     let mut page_token = String::new();
@@ -123,3 +169,6 @@ async fn revisions(connection: Connection, limit: usize) -> Result<Vec<Revision>
     revisions.truncate(limit);
     Ok(revisions)
 }
+
+/// As many as are looked through for the one to go back to.
+const MOST_REVISIONS: usize = 10_000;

@@ -1,20 +1,20 @@
 //! `memctl policy set KEY=VALUE..`: checks the change on every host first, then makes it on one
 //! after another. Stops at the first that fails, and says what is done and what is not.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use agentd_proto::v1;
 use clap::Args;
 
 use super::{assignments, tell_changes, update};
-use crate::commands::{Ended, exit_of};
+use crate::commands::{Ended, consent, exit_of};
 use crate::dto::Item;
 use crate::exit::Exit;
 use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::quantity::parse_positive_duration;
+use crate::render::Show;
 use crate::render::policy::ChangeBody;
 use crate::session::Session;
 
@@ -58,11 +58,8 @@ pub(crate) async fn run(args: &SetArgs, session: &mut Session) -> Ended {
         return Ok(exit);
     }
     if !args.dry_run {
-        if hosts.len() > 1 && !agreed(&items, session)? {
-            return Err(
-                Failure::new(Code::Cancelled, "NOT_CONFIRMED", "nothing was changed").into()
-            );
-        }
+        let changes = <ChangeBody as Show>::text(&items, &session.output.view);
+        consent::ask(&changes, hosts.len(), session)?;
         items = apply(&hosts, &request, session).await;
     }
     session.output.show(&items)?;
@@ -125,21 +122,6 @@ fn withhold(items: &mut [Item<ChangeBody>], why: &str) {
 
 fn not_tried(why: &str) -> Failure {
     Failure::new(Code::Cancelled, NOT_TRIED, why)
-}
-
-/// Shows the change and asks, where somebody is there to answer.
-fn agreed(items: &[Item<ChangeBody>], session: &Session) -> std::io::Result<bool> {
-    let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if session.global.yes || !somebody {
-        return Ok(true);
-    }
-    let changes = <ChangeBody as crate::render::Show>::text(items, &session.output.view);
-    let mut err = std::io::stderr().lock();
-    write!(err, "{changes}Change {} hosts? [y/N] ", items.len())?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 const NOT_TRIED: &str = "NOT_TRIED";
