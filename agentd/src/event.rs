@@ -99,8 +99,18 @@ impl VmState {
     #[must_use]
     pub const fn of(vm: &VmSample) -> Self {
         match (vm.run, vm.freshness) {
-            (RunState::Suspended, _) => Self::Suspended,
             (RunState::Unresponsive, _) => Self::Unresponsive,
+            (
+                RunState::Busy
+                | RunState::Paused
+                | RunState::Saving
+                | RunState::Restoring
+                | RunState::MigratingOut
+                | RunState::MigratingIn
+                | RunState::ShuttingDown
+                | RunState::Crashed,
+                _,
+            ) => Self::Suspended,
             (RunState::Running, Freshness::Fresh | Freshness::Unsettled) => Self::Running,
             (RunState::Running, Freshness::Unproven | Freshness::Stale | Freshness::Absent) => {
                 Self::Unreported

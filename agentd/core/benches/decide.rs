@@ -82,8 +82,14 @@ fn world(count: usize) -> (State, Sample) {
         (id, vm)
     });
     let vms = vms.collect();
-    let host = HostMemory { total: ByteCount::gib(64), usable: ByteCount::gib(8) };
-    let sample =
-        Sample { tick: 1, now: Duration::from_secs(2), host, granule: ByteCount::kib(4), vms };
+    let host = HostMemory { total: ByteCount::gib(64), usable: ByteCount::gib(8), pressure: None };
+    let sample = Sample {
+        tick: 1,
+        now: Duration::from_secs(2),
+        host,
+        granule: ByteCount::kib(4),
+        ideal: false,
+        vms,
+    };
     (state, sample)
 }

@@ -78,8 +78,19 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
 
 fn bar(vm: &VmSample, progress: Progress) -> Option<Reason> {
     match (vm.run, vm.freshness, progress) {
-        (RunState::Suspended, _, _) => Some(Reason::Suspended),
         (RunState::Unresponsive, _, _) => Some(Reason::Unresponsive),
+        (
+            RunState::Busy
+            | RunState::Paused
+            | RunState::Saving
+            | RunState::Restoring
+            | RunState::MigratingOut
+            | RunState::MigratingIn
+            | RunState::ShuttingDown
+            | RunState::Crashed,
+            _,
+            _,
+        ) => Some(Reason::Suspended),
         (RunState::Running, Freshness::Absent, _) => Some(Reason::FiguresAbsent),
         (RunState::Running, Freshness::Unproven, _) => Some(Reason::FiguresUnproven),
         (RunState::Running, Freshness::Stale, _) => Some(Reason::FiguresStale),

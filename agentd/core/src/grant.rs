@@ -181,7 +181,7 @@ mod tests {
         };
         let host = HostMemory::default();
         let (tick, now, granule) = (0, Duration::ZERO, ByteCount::kib(4));
-        Sample { tick, now, host, granule, vms: [(A, vm)].into() }
+        Sample { tick, now, host, granule, ideal: false, vms: [(A, vm)].into() }
     }
 
     /// A shows so much inside, and the host shows the same.

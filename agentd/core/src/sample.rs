@@ -3,7 +3,7 @@
 //!
 //! [`Tracks`](crate::track::Tracks) makes the second from the first.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{bytes::ByteCount, vm::VmId};
 
@@ -14,6 +14,9 @@ pub struct Reading {
     pub host: HostMemory,
     /// Amounts that the hypervisor can order are multiples of this.
     pub granule: ByteCount,
+    /// Balloons arrive at once and all figures are true and of this very moment: only in a
+    /// simulated world, where nothing has to be proven or mistrusted.
+    pub ideal: bool,
     /// Every VM that is not shut off, in no particular order, each once.
     pub vms: Vec<VmReading>,
 }
@@ -27,6 +30,10 @@ pub struct VmReading {
     pub name: Arc<str>,
     /// Whether it executes and answers.
     pub run: RunState,
+    /// Another one than before once its kernel has started anew: after a start, a reboot, a reset.
+    pub generation: u64,
+    /// What it is made of.
+    pub traits: Traits,
     /// Memory that it holds.
     pub actual: ByteCount,
     /// Most memory that the hypervisor lets it hold.
@@ -42,21 +49,106 @@ pub struct VmReading {
 /// What the host's kernel says of its memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMemory {
-    /// MemTotal.
+    /// MemTotal; less where the VMs' control group may not have all of it.
     pub total: ByteCount,
-    /// MemAvailable: what can be had without swapping.
+    /// MemAvailable: what can be had without swapping; less where the VMs' control group is nearer
+    /// to its limit.
     pub usable: ByteCount,
+    /// How much work on the host waits for memory; `None` where the kernel does not say.
+    pub pressure: Option<Pressure>,
 }
 
-/// Whether a VM executes and answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Pressure stall information of a host's memory: the share of the last ten seconds in which work
+/// waited for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// In which some of it waited.
+    pub some: Share,
+    /// In which all of it waited.
+    pub full: Share,
+}
+
+/// A share, in hundredths of a percent, as the kernel tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(pub u32);
+
+impl Share {
+    /// So many percent.
+    #[must_use]
+    pub const fn percent(percent: u32) -> Self {
+        Self(percent.saturating_mul(100))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02} %", self.0 / 100, self.0 % 100)
+    }
+}
+
+/// Whether a VM executes and answers, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunState {
     /// It executes.
     Running,
-    /// It does not: suspended, being saved or migrated, shutting down, crashed.
-    Suspended,
+    /// It executes, but the hypervisor is at a long job on it, a dump, a backup or a snapshot for
+    /// example, and would not take an order.
+    Busy,
+    /// It is paused: suspended by somebody, or stopped by an error of its disks.
+    Paused,
+    /// It is being saved to a disk.
+    Saving,
+    /// It is being brought back from a save, and does not execute yet.
+    Restoring,
+    /// It is being migrated to another host.
+    MigratingOut,
+    /// It is being migrated to this host.
+    MigratingIn,
+    /// It is shutting down.
+    ShuttingDown,
+    /// It has crashed.
+    Crashed,
     /// The hypervisor did not answer for it in time.
     Unresponsive,
+}
+
+/// What a VM is made of, as far as its balloon is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// Why the host would get back nothing of what it gives; `None` where nothing speaks against
+    /// it.
+    pub obstacle: Option<Obstacle>,
+    /// Its balloon gives memory back by itself before its kernel kills a process.
+    pub deflates_on_oom: bool,
+}
+
+/// Why a VM's balloon frees nothing on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// It has no balloon device.
+    NoBalloon,
+    /// A device of the host that it was given (VFIO) holds all of its memory in place.
+    Device,
+    /// Its memory is made of huge pages, which are set aside for it whole.
+    HugePages,
+    /// Its memory is locked.
+    Locked,
+    /// Its memory is encrypted (SEV, TDX): the host cannot take pages of it.
+    Confidential,
+}
+
+impl Obstacle {
+    /// What it is, in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoBalloon => "it has no balloon device",
+            Self::Device => "a device of the host that it was given (VFIO) holds its memory",
+            Self::HugePages => "its memory is made of huge pages",
+            Self::Locked => "its memory is locked",
+            Self::Confidential => "its memory is encrypted",
+        }
+    }
 }
 
 /// Figures measured inside a VM: claims, not facts. `None` was not said; it is not zero.
@@ -97,6 +189,8 @@ pub struct Sample {
     pub host: HostMemory,
     /// Amounts that the hypervisor can order are multiples of this.
     pub granule: ByteCount,
+    /// Nothing in it has to be proven or mistrusted: see [`Reading::ideal`].
+    pub ideal: bool,
     /// Every VM that is not shut off.
     pub vms: BTreeMap<VmId, VmSample>,
 }

@@ -42,7 +42,7 @@ impl Tracks {
         }
         self.vms = tracks;
         let (tick, now, host) = (moment.tick, moment.now, reading.host);
-        Sample { tick, now, host, granule: reading.granule, vms }
+        Sample { tick, now, host, granule: reading.granule, ideal: reading.ideal, vms }
     }
 
     /// Notes a VM's live actual, read between two samples, with the stamp of its figures then.
@@ -161,7 +161,7 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{GuestFigures, HostMemory, RunState};
+    use crate::sample::{GuestFigures, HostMemory, RunState, Traits};
 
     const VM: VmId = VmId::from_bytes([1; 16]);
 
@@ -171,13 +171,20 @@ mod tests {
             id: VM,
             name: "web1".into(),
             run: RunState::Running,
+            generation: 0,
+            traits: Traits::default(),
             actual: ByteCount::mib(actual),
             max: ByteCount::gib(2),
             guest,
             reported,
             host_rss: None,
         };
-        Reading { host: HostMemory::default(), granule: ByteCount::kib(4), vms: vec![vm] }
+        Reading {
+            host: HostMemory::default(),
+            granule: ByteCount::kib(4),
+            ideal: false,
+            vms: vec![vm],
+        }
     }
 
     fn freshness(tracks: &mut Tracks, second: u64, reading: Reading) -> Freshness {

@@ -52,6 +52,10 @@ pub trait Hypervisor: Debug + Send {
     /// True once after VMs' figures may no longer be continued from earlier readings: after a new
     /// connection, for example.
     fn take_reconnected(&mut self) -> bool;
+
+    /// How many calls have not returned for so long that only the end of this process would free
+    /// what they hold.
+    fn parked(&self) -> usize;
 }
 
 /// A live actual with the stamp of the figures that came along.

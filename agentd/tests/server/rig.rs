@@ -224,8 +224,9 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
         (id(index), vm(name, ByteCount::mib(unused)))
     });
     let now = Duration::from_secs(1000 + tick);
-    let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8) };
-    let sample = Sample { tick, now, host, granule: ByteCount::kib(4), vms: vms.collect() };
+    let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8), pressure: None };
+    let sample =
+        Sample { tick, now, host, granule: ByteCount::kib(4), ideal: false, vms: vms.collect() };
     let (decision, _) = decide(&policy.policy, &State::default(), &sample);
     let grows = decision.plan.grows.iter();
     let resized = grows.map(|grow| Resized {

@@ -238,7 +238,7 @@ proptest! {
 prop_compose! {
     fn any_vm()(
         run in prop_oneof![
-            8 => Just(RunState::Running), 1 => Just(RunState::Suspended), 1 => Just(RunState::Unresponsive)
+            8 => Just(RunState::Running), 1 => Just(RunState::Paused), 1 => Just(RunState::Unresponsive)
         ],
         freshness in prop_oneof![
             8 => Just(Freshness::Fresh), 1 => Just(Freshness::Unsettled),
@@ -289,7 +289,8 @@ prop_compose! {
         state.two_pointer.offset = 3;
         state.two_pointer.previous = (0..7).map(id).zip(previous).collect();
         let vms = (0..7).map(id).zip(vms).collect();
-        let host = HostMemory { total: ByteCount::gib(16), usable };
-        (policy, state, Sample { tick: 5, now: Duration::from_secs(100), host, granule, vms })
+        let host = HostMemory { total: ByteCount::gib(16), usable, pressure: None };
+        let now = Duration::from_secs(100);
+        (policy, state, Sample { tick: 5, now, host, granule, ideal: false, vms })
     }
 }

@@ -47,8 +47,9 @@ impl World {
         Sample {
             tick: self.tick,
             now: Duration::from_secs(self.tick),
-            host: HostMemory { total: self.total, usable },
+            host: HostMemory { total: self.total, usable, pressure: None },
             granule: ByteCount::bytes(1),
+            ideal: true,
             vms,
         }
     }

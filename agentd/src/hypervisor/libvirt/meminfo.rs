@@ -11,7 +11,8 @@ pub(super) fn read(path: &Path) -> Result<HostMemory, String> {
 }
 
 fn parse(text: &str) -> Result<HostMemory, String> {
-    Ok(HostMemory { total: amount(text, "MemTotal")?, usable: amount(text, "MemAvailable")? })
+    let (total, usable) = (amount(text, "MemTotal")?, amount(text, "MemAvailable")?);
+    Ok(HostMemory { total, usable, pressure: None })
 }
 
 /// The amount on the line "`key`:   123 kB", where kB means KiB.

@@ -222,7 +222,7 @@ impl Hypervisor for Libvirt {
                 reading::settle(record, asked.remove(&record.id), self.known.get(&record.id))
             })
             .collect();
-        let reading = Reading { host, granule: GRANULE, vms };
+        let reading = Reading { host, granule: GRANULE, ideal: false, vms };
         self.remember(&reading);
         Ok(reading)
     }
@@ -264,6 +264,10 @@ impl Hypervisor for Libvirt {
 
     fn take_reconnected(&mut self) -> bool {
         std::mem::take(&mut self.reconnected)
+    }
+
+    fn parked(&self) -> usize {
+        self.session.link().map_or(0, Link::calls)
     }
 }
 

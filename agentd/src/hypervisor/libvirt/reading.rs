@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agentd_core::{
-    sample::{RunState, VmReading},
+    sample::{RunState, Traits, VmReading},
     vm::VmId,
 };
 
@@ -74,10 +74,8 @@ pub(super) fn settle(
 
 /// A VM that did not answer, with what is known of it. One that does not execute need not answer.
 fn remembered(record: &Record, last: Option<&VmReading>) -> Option<VmReading> {
-    let run = match record.run() {
-        RunState::Running | RunState::Unresponsive => RunState::Unresponsive,
-        RunState::Suspended => RunState::Suspended,
-    };
+    let idle = Some(record.run()).filter(|run| *run != RunState::Running);
+    let run = idle.unwrap_or(RunState::Unresponsive);
     match last {
         Some(last) => Some(VmReading { name: record.name.clone(), run, ..last.clone() }),
         None => reading(record, record.figures, run),
@@ -93,6 +91,8 @@ fn reading(record: &Record, figures: Figures, run: RunState) -> Option<VmReading
         id: record.id,
         name: record.name.clone(),
         run,
+        generation: 0,
+        traits: Traits::default(),
         actual,
         max,
         guest: figures.guest,
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!((vm.run, vm.actual), (RunState::Unresponsive, ByteCount::mib(512)));
         assert_eq!((vm.guest.unused, vm.reported), (None, Reported::Never));
         let paused = settle(&record(&[("state.state", 3)]), None, last).expect("it is known");
-        assert_eq!((paused.run, paused.actual), (RunState::Suspended, ByteCount::mib(300)));
+        assert_eq!((paused.run, paused.actual), (RunState::Paused, ByteCount::mib(300)));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Record {
     pub(super) fn run(&self) -> RunState {
         match self.state.and_then(|state| u32::try_from(state).ok()) {
             None | Some(sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED) => RunState::Running,
-            Some(_) => RunState::Suspended,
+            Some(_) => RunState::Paused,
         }
     }
 }
@@ -181,7 +181,7 @@ mod tests {
     fn only_running_and_blocked_vms_run() {
         let run = |state| record(&[("state.state", state)]).run();
         assert_eq!([run(1), run(2)], [RunState::Running; 2]);
-        assert_eq!([run(0), run(3), run(4), run(6), run(7), run(99)], [RunState::Suspended; 6]);
+        assert_eq!([run(0), run(3), run(4), run(6), run(7), run(99)], [RunState::Paused; 6]);
         assert_eq!(record(&[]).run(), RunState::Running);
     }
 

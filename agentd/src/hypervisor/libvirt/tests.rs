@@ -78,7 +78,7 @@ fn a_paused_vm_is_suspended_and_one_that_is_shut_off_is_gone() {
     );
     domain.create().expect("it is shut off");
     let paused = paused.expect("a reading");
-    assert_eq!((paused.vms[0].run, paused.vms[0].actual), (RunState::Suspended, ByteCount::gib(2)));
+    assert_eq!((paused.vms[0].run, paused.vms[0].actual), (RunState::Paused, ByteCount::gib(2)));
     assert_eq!(gone.0.expect("a reading").vms, []);
     assert_eq!((gone.1, gone.2), (vec![Answer::VmGone], vec![]));
     assert_eq!(read(&mut libvirt).expect("a reading").vms.len(), 1);

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{GuestFigures, HostMemory, Reading, Reported, RunState, VmReading},
+    sample::{GuestFigures, HostMemory, Reading, Reported, RunState, Traits, VmReading},
     vm::VmId,
 };
 
@@ -44,9 +44,12 @@ impl IdealWorld {
         let vms: Vec<_> = present.map(|vm| vm.read(now)).collect();
         let held: ByteCount = vms.iter().map(|vm| vm.actual).sum();
         let taken = held.saturating_add(self.host.other.at(now));
-        let host =
-            HostMemory { total: self.host.total, usable: self.host.total.saturating_sub(taken) };
-        Reading { host, granule: ByteCount::bytes(1), vms }
+        let host = HostMemory {
+            total: self.host.total,
+            usable: self.host.total.saturating_sub(taken),
+            pressure: None,
+        };
+        Reading { host, granule: ByteCount::bytes(1), ideal: true, vms }
     }
 
     pub(super) fn actual(&self, vm: VmId, now: Duration) -> Option<LiveActual> {
@@ -101,6 +104,8 @@ impl IdealVm {
             id: self.scenario.id,
             name: self.scenario.name.clone(),
             run: RunState::Running,
+            generation: 0,
+            traits: Traits::default(),
             actual: self.actual,
             max: self.scenario.max,
             guest: GuestFigures {

@@ -216,6 +216,10 @@ impl Hypervisor for Sim {
             AnyWorld::Real(real) => real.take_reconnected(),
         }
     }
+
+    fn parked(&self) -> usize {
+        0
+    }
 }
 
 impl Onlooker {

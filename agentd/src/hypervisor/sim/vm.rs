@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{GuestFigures, Reported, RunState, VmReading},
+    sample::{GuestFigures, Reported, RunState, Traits, VmReading},
 };
 
 use super::{
@@ -144,7 +144,7 @@ impl SimVm {
         let hung = self.hangs_at(now);
         let run = match self.doing(Kind::Pauses, now) {
             _ if hung => RunState::Unresponsive,
-            Some(_) => RunState::Suspended,
+            Some(_) => RunState::Paused,
             None => RunState::Running,
         };
         let actual = if live && !hung { self.memory.actual } else { self.told };
@@ -152,6 +152,8 @@ impl SimVm {
             id: self.scenario.id,
             name: self.scenario.name.clone(),
             run,
+            generation: 0,
+            traits: Traits::default(),
             actual: actual.align_up(PAGE),
             max: self.scenario.max,
             guest: self.report.map_or_else(GuestFigures::default, |report| report.figures),

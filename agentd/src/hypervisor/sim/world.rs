@@ -108,6 +108,7 @@ impl World {
         Reading {
             host: self.host_memory(),
             granule: PAGE,
+            ideal: false,
             vms: present.map(|(id, vm)| vm.read(self.now, live(*id))).collect(),
         }
     }
@@ -161,7 +162,7 @@ impl World {
 
     fn host_memory(&self) -> HostMemory {
         let total = self.host.total;
-        HostMemory { total, usable: total.saturating_sub(self.taken()) }
+        HostMemory { total, usable: total.saturating_sub(self.taken()), pressure: None }
     }
 
     fn is_silent(&self, now: Duration) -> bool {

@@ -333,7 +333,7 @@ fn a_paused_vm_stands_still_and_does_what_it_was_told_when_it_goes_on() {
     let mut rig = Rig::with("behaviour = { kind = \"pauses\", from = \"1s\", until = \"9s\" }\n");
     rig.pass(2_000);
     let before = rig.vm();
-    assert_eq!(before.run, RunState::Suspended);
+    assert_eq!(before.run, RunState::Paused);
     assert_eq!(rig.order(300), Answer::Accepted);
     rig.pass(6_000);
     assert_eq!((rig.live(), rig.vm().reported), (Some(mib(512)), before.reported));
