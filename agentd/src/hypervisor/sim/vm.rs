@@ -153,7 +153,7 @@ impl SimVm {
             name: self.scenario.name.clone(),
             run,
             generation: 0,
-            traits: Traits::default(),
+            traits: Some(Traits::default()),
             actual: actual.align_up(PAGE),
             max: self.scenario.max,
             guest: self.report.map_or_else(GuestFigures::default, |report| report.figures),
