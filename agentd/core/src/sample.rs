@@ -32,8 +32,9 @@ pub struct VmReading {
     pub run: RunState,
     /// Another one than before once its kernel has started anew: after a start, a reboot, a reset.
     pub generation: u64,
-    /// What it is made of.
-    pub traits: Traits,
+    /// What it is made of; `None` while that is not known yet, as shortly after its start. The host
+    /// may get back nothing of such a VM.
+    pub traits: Option<Traits>,
     /// Memory that it holds.
     pub actual: ByteCount,
     /// Most memory that the hypervisor lets it hold.

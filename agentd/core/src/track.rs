@@ -172,7 +172,7 @@ mod tests {
             name: "web1".into(),
             run: RunState::Running,
             generation: 0,
-            traits: Traits::default(),
+            traits: Some(Traits::default()),
             actual: ByteCount::mib(actual),
             max: ByteCount::gib(2),
             guest,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agentd_core::{
-    sample::{RunState, Traits, VmReading},
+    sample::{RunState, VmReading},
     vm::VmId,
 };
 
@@ -92,7 +92,7 @@ fn reading(record: &Record, figures: Figures, run: RunState) -> Option<VmReading
         name: record.name.clone(),
         run,
         generation: 0,
-        traits: Traits::default(),
+        traits: None,
         actual,
         max,
         guest: figures.guest,

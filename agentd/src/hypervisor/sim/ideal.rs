@@ -118,7 +118,7 @@ impl IdealVm {
             name: self.scenario.name.clone(),
             run: RunState::Running,
             generation: 0,
-            traits: Traits::default(),
+            traits: Some(Traits::default()),
             actual: self.actual,
             max: self.scenario.max,
             guest: GuestFigures {

@@ -21,7 +21,7 @@ use super::{
     ideal::refusal,
     memory::{Memory, PAGE, Step},
     numbers::Numbers,
-    report::Reporter,
+    report::{Matter, Reporter},
     rng::Rng,
     scenario::VmScenario,
 };
@@ -89,8 +89,8 @@ impl SimVm {
         vm.pass_to(Duration::ZERO);
         if vm.present && !vm.doing.any(SPEECHLESS) {
             let lie = vm.behaviour(Kind::Lying).map(|lie| lie.claims);
-            let numbers = &vm.scenario.numbers;
-            vm.reporter.begin(&vm.memory, numbers, lie, &mut vm.rng);
+            let (memory, numbers) = (&vm.memory, &vm.scenario.numbers);
+            vm.reporter.begin(Matter { memory, numbers, lie, back: false }, &mut vm.rng);
         }
         vm
     }
@@ -172,7 +172,7 @@ impl SimVm {
             name: self.scenario.name.clone(),
             run: self.doing.run(),
             generation: self.generation,
-            traits: Traits { obstacle: self.doing.obstacle(), deflates_on_oom },
+            traits: Some(Traits { obstacle: self.doing.obstacle(), deflates_on_oom }),
             actual: actual.align_up(PAGE),
             max: self.max(),
             guest: self.reporter.figures(),
@@ -301,12 +301,13 @@ impl SimVm {
     }
 
     fn occurrences(&mut self, from: Duration, to: Duration) {
-        let mut occur = self.scenario.behaviours.iter().filter(|own| own.occurs_in(from, to));
         let (mut reboots, mut foreign) = (false, None);
-        occur.by_ref().for_each(|own| {
+        for own in self.scenario.behaviours.iter().filter(|own| own.occurs_in(from, to)) {
             reboots |= own.kind == Kind::Reboots;
-            foreign = foreign.or(own.amount.filter(|_| own.kind == Kind::ForeignOrder));
-        });
+            if own.kind == Kind::ForeignOrder {
+                foreign = foreign.or(own.amount);
+            }
+        }
         if reboots {
             self.boot();
         }
@@ -391,9 +392,10 @@ impl SimVm {
         }
         if self.reporter.is_due(self.now) {
             let lie = self.behaviour(Kind::Lying).map(|lie| lie.claims);
-            self.reporter.back = self.doing.has(Kind::ClockBack);
-            let numbers = &self.scenario.numbers;
-            self.reporter.speak(self.now, &self.memory, numbers, lie, &mut self.rng);
+            let back = self.doing.has(Kind::ClockBack);
+            let (memory, numbers) = (&self.memory, &self.scenario.numbers);
+            let matter = Matter { memory, numbers, lie, back };
+            self.reporter.speak(self.now, matter, &mut self.rng);
         }
     }
 
