@@ -7,4 +7,5 @@
 pub mod agent;
 pub mod lab;
 pub mod programs;
+pub mod soak;
 pub mod tally;
