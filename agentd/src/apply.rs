@@ -15,7 +15,7 @@ use agentd_core::{
     plan::{Party, Plan, Resize},
     sample::Sample,
     state::{Applied, Outcome, Resized, State},
-    vm::VmId,
+    vm::{Limits, VmId},
 };
 
 use crate::{
@@ -51,14 +51,29 @@ pub struct Hands<'a> {
     pub clock: &'a dyn Clock,
     /// What every order has to pass.
     pub gate: &'a Gate,
+    /// What bounds every VM of the plan.
+    pub limits: BTreeMap<VmId, Limits>,
     /// How long to wait.
     pub patience: Patience,
+}
+
+impl Hands<'_> {
+    /// A last look at the number that is about to go out, whatever was planned: never below the
+    /// minimum of a VM unless it holds less already, never above its maximum.
+    fn admits(&self, resize: &Resize, target: Target) -> bool {
+        self.limits.get(&resize.vm).is_some_and(|limits| {
+            let keeps = target.target >= resize.from;
+            let grows = target.target > resize.from;
+            (keeps || target.target >= limits.min) && (!grows || target.target <= limits.max)
+        })
+    }
 }
 
 /// Carries out a plan that was made of `sample` in `state`.
 pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample) -> Done {
     let mut work = Work::new(plan, state, sample);
     let end = hands.clock.now().saturating_add(hands.patience.settle);
+    work.neutral(hands);
     work.shrink(hands);
     loop {
         work.look(hands);
@@ -78,9 +93,8 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
 /// What becomes of a plan when nothing may be ordered.
 #[must_use]
 pub fn skip(plan: &Plan) -> Applied {
-    let all = plan.shrinks.iter().chain(&plan.grows);
     Applied {
-        resized: all.map(|resize| resized(resize, None, Outcome::Skipped)).collect(),
+        resized: plan.resizes().map(|resize| resized(resize, None, Outcome::Skipped)).collect(),
         granted: plan.funding.iter().map(|_| Default::default()).collect(),
     }
 }
@@ -102,6 +116,16 @@ impl<'a> Work<'a> {
         let ledger = Ledger::new(plan, state, sample);
         let (resized, moving, silent, seen) = Default::default();
         Self { plan, ledger, resized, moving, silent, seen }
+    }
+
+    /// These VMs move nothing, so that nobody waits for them.
+    fn neutral(&mut self, hands: &mut Hands<'_>) {
+        let target = |resize: &Resize| Target { vm: resize.vm, target: resize.to };
+        let orders: Vec<_> = self.plan.neutral.iter().map(|r| (*r, target(r))).collect();
+        self.order(hands, &orders);
+        for resize in &self.plan.neutral {
+            self.moving.remove(&resize.vm);
+        }
     }
 
     fn shrink(&mut self, hands: &mut Hands<'_>) {
@@ -133,11 +157,17 @@ impl<'a> Work<'a> {
     }
 
     fn order(&mut self, hands: &mut Hands<'_>, orders: &[(Resize, Target)]) {
+        let (orders, beyond): (Vec<_>, Vec<_>) =
+            orders.iter().copied().partition(|(resize, target)| hands.admits(resize, *target));
+        for (resize, target) in beyond {
+            let why = format!("{} is beyond what the VM may be told to hold", target.target);
+            self.resized.insert(resize.vm, resized(&resize, None, Outcome::Refused(why)));
+        }
         if orders.is_empty() {
             return;
         }
         let Some(pass) = hands.gate.pass() else {
-            for (resize, _) in orders {
+            for (resize, _) in &orders {
                 self.resized.insert(resize.vm, resized(resize, None, Outcome::Skipped));
             }
             return;
@@ -189,7 +219,7 @@ impl<'a> Work<'a> {
     }
 
     fn done(mut self) -> Done {
-        let all = self.plan.shrinks.iter().chain(&self.plan.grows);
+        let all = self.plan.resizes();
         let became = |resize: &Resize| {
             let known = self.resized.remove(&resize.vm);
             known.unwrap_or_else(|| resized(resize, None, Outcome::Held))
@@ -253,6 +283,7 @@ mod tests {
         sim: Sim,
         clock: Arc<VirtualClock>,
         gate: Gate,
+        limits: Limits,
     }
 
     impl Bench {
@@ -272,7 +303,8 @@ mod tests {
             let clock = Arc::new(VirtualClock::default());
             let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
             clock.sleep(Duration::from_secs(30));
-            Self { sim, clock, gate: Gate::new(Mode::Active) }
+            let limits = Limits { min: ByteCount::mib(64), max: ByteCount::gib(1) };
+            Self { sim, clock, gate: Gate::new(Mode::Active), limits }
         }
 
         fn apply(&mut self, plan: &Plan) -> Done {
@@ -282,7 +314,8 @@ mod tests {
             let (now, stale_after) = (self.clock.now(), Duration::from_secs(5));
             let sample = Tracks::default().observe(reading, Moment { tick: 0, now, stale_after });
             let (gate, clock) = (&self.gate, self.clock.as_ref());
-            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, patience };
+            let limits = plan.resizes().map(|resize| (resize.vm, self.limits)).collect();
+            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, limits, patience };
             apply(&mut hands, plan, &State::default(), &sample)
         }
 
@@ -298,6 +331,7 @@ mod tests {
         let amount = ByteCount::mib(48);
         let from = ByteCount::mib(512);
         Plan {
+            neutral: Vec::new(),
             shrinks: vec![Resize { vm: giver, from, to: ByteCount::mib(464) }],
             grows: vec![Resize { vm: taker, from, to: ByteCount::mib(560) }],
             funding: vec![Transfer { from: Party::Vm(giver), to: Party::Vm(taker), amount }],
@@ -318,6 +352,28 @@ mod tests {
         assert_eq!(done.applied.granted, [ByteCount::mib(48)]);
         assert_eq!(bench.actual("giver"), ByteCount::mib(464));
         assert_eq!(done.seen[&derived_id("giver")].actual, ByteCount::mib(464));
+    }
+
+    #[test]
+    fn a_number_beyond_the_limits_does_not_go_out_whatever_was_planned() {
+        let mut bench = Bench::new("");
+        bench.limits = Limits { min: ByteCount::mib(465), max: ByteCount::mib(559) };
+        let done = bench.apply(&plan());
+        let is_refused = |resized: &Resized| matches!(resized.outcome, Outcome::Refused(_));
+        assert!(is_refused(&done.applied.resized[0]), "{done:?}");
+        assert_eq!(bench.actual("giver"), ByteCount::mib(512));
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn a_vm_is_told_to_hold_what_it_holds_without_being_waited_for() {
+        let mut bench = Bench::new("");
+        let (vm, holds) = (derived_id("giver"), ByteCount::mib(512));
+        let neutral = vec![Resize { vm, from: holds, to: holds }];
+        let before = bench.clock.now();
+        let done = bench.apply(&Plan { neutral, ..Plan::default() });
+        assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(512))]);
+        assert_eq!(bench.clock.now(), before);
     }
 
     #[test]

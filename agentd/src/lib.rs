@@ -3,6 +3,7 @@
 //!
 //! A tick runs `sample -> decide -> apply -> record -> publish` on its own thread.
 
+pub mod alarm;
 pub mod apply;
 pub mod args;
 pub mod clock;

@@ -14,17 +14,18 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::bytes::ByteCount;
+use agentd_core::{bytes::ByteCount, life::Life};
 use tracing_subscriber::{
     Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
 use crate::{
+    alarm::alarms,
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
     control::{Audience, Base, Control, Parts, StartError},
-    event::{Event, TickRecord, VmChange, VmState},
+    event::{Event, TickRecord, VmChange},
     hypervisor::{
         Hypervisor,
         libvirt::{Libvirt, LibvirtConfig},
@@ -353,15 +354,13 @@ impl Teller {
     }
 
     fn judge(&self, record: &TickRecord) {
-        let lost = record.error.as_ref().filter(|_| record.sample.is_none());
-        let rejected = record.error.as_ref().filter(|_| record.sample.is_some());
-        for (condition, error) in [(HYPERVISOR_LOST, lost), (PLAN_REJECTED, rejected)] {
-            match error {
-                Some(error) => {
+        for (condition, alarm) in alarms(record) {
+            match alarm {
+                Some(message) => {
                     if !self.publisher.conditions().has(condition) {
-                        tracing::warn!(condition, "{error}");
+                        tracing::warn!(condition, "{message}");
                     }
-                    self.publisher.raise(condition, error.clone());
+                    self.publisher.raise(condition, message);
                 }
                 None if self.publisher.clear(condition) => tracing::info!(condition, "is over"),
                 None => {}
@@ -372,7 +371,7 @@ impl Teller {
 
 fn log_vm(change: &VmChange) {
     let (vm, name) = (change.vm, change.name.as_ref());
-    match (change.before.map(VmState::name), change.after.map(VmState::name)) {
+    match (change.before.map(Life::name), change.after.map(Life::name)) {
         (None, after) => tracing::info!(%vm, name, state = after, "VM came"),
         (_, None) => tracing::info!(%vm, name, "VM went"),
         (before, after) => tracing::info!(%vm, name, before, state = after, "VM changed"),
@@ -434,10 +433,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Raised while the hypervisor cannot be read.
-const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
-/// Raised while plans break a rule of safety and are thrown away.
-const PLAN_REJECTED: &str = "PLAN_REJECTED";
 /// Together they stay below the five seconds in which a stop has to be done.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);

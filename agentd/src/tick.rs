@@ -15,18 +15,20 @@ use std::{
 use agentd_core::{
     check::{Finding, check},
     decide::decide,
-    decision::Decision,
+    life::Life,
+    plan::{Plan, Resize},
+    policy::Policy,
     sample::Sample,
     state::{Applied, State},
     track::{Moment, Tracks},
-    vm::VmId,
+    vm::{Limits, VmId},
 };
 
 use crate::{
     apply::{Hands, Patience, apply, skip},
     clock::Clock,
     control::{Gate, InForce, Mode},
-    event::{TickRecord, VmChange, VmState},
+    event::{TickRecord, VmChange},
     hypervisor::{Hypervisor, ReadError},
 };
 
@@ -53,7 +55,9 @@ pub struct Ticker {
     state: State,
     tick: u64,
     last_began: Option<Duration>,
-    known: BTreeMap<VmId, (Arc<str>, VmState)>,
+    known: BTreeMap<VmId, (Arc<str>, Life)>,
+    /// The mode of the turn before.
+    mode: Option<Mode>,
 }
 
 /// What one turn brought.
@@ -70,7 +74,8 @@ impl Ticker {
     #[must_use]
     pub fn new(hypervisor: Box<dyn Hypervisor>, clock: Arc<dyn Clock>, config: TickConfig) -> Self {
         let (tracks, state, known) = Default::default();
-        Self { hypervisor, clock, config, tracks, state, tick: 0, last_began: None, known }
+        let (tick, last_began, mode) = (0, None, None);
+        Self { hypervisor, clock, config, tracks, state, tick, last_began, known, mode }
     }
 
     /// What is served, as a URI.
@@ -94,21 +99,24 @@ impl Ticker {
             sample: None,
             decision: None,
             applied: Applied::default(),
+            lives: BTreeMap::new(),
+            exposures: BTreeMap::new(),
             targets: BTreeMap::new(),
             error: None,
         };
+        self.begin_anew_in_mode(in_force.mode);
         let changes = match self.sample(now) {
             Ok(sample) => {
-                let changes = self.changes(&sample);
-                if in_force.mode == Mode::Paused {
-                    self.state.owed.clear();
-                } else {
+                if in_force.mode != Mode::Paused {
                     self.act(&sample, in_force, gate, &mut record);
                 }
+                record.lives = self.lives(&sample);
+                let changes = self.changes(&sample, &record.lives);
                 record.sample = Some(sample);
                 changes
             }
             Err(error) => {
+                self.state.lose_sight();
                 record.error = Some(error.to_string());
                 Vec::new()
             }
@@ -123,17 +131,31 @@ impl Ticker {
     fn distrust_after_gap(&mut self, now: Duration) {
         let gap = self.last_began.map(|began| now.saturating_sub(began));
         if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP_TICKS)) {
-            self.tracks.distrust();
+            self.begin_anew();
         }
         self.last_began = Some(now);
     }
 
+    /// While paused nobody follows what VMs do, and whoever acts begins with what is so then.
+    fn begin_anew_in_mode(&mut self, mode: Mode) {
+        let begins = mode == Mode::Active && self.mode != Some(Mode::Active);
+        if begins || mode == Mode::Paused {
+            self.state.begin_anew();
+        }
+        self.mode = Some(mode);
+    }
+
+    fn begin_anew(&mut self) {
+        self.tracks.distrust();
+        self.state.begin_anew();
+    }
+
     fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
-        let mut live: BTreeSet<VmId> = self.state.fresh_orders(now).collect();
+        let mut live: BTreeSet<VmId> = self.state.live(now).collect();
         live.extend(self.tracks.moving());
         let reading = self.hypervisor.read(&live, self.config.call_timeout)?;
         if self.hypervisor.take_reconnected() {
-            self.tracks.distrust();
+            self.begin_anew();
         }
         let stale_after = self.config.stale_after;
         Ok(self.tracks.observe(reading, Moment { tick: self.tick, now, stale_after }))
@@ -143,12 +165,14 @@ impl Ticker {
         let policy = &in_force.policy.policy;
         let (decision, state) = decide(policy, &self.state, sample);
         let findings = check(policy, &state, sample, &decision);
+        let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(*id, vm, sample.now));
+        record.exposures = sample.vms.iter().map(exposure).collect();
         let plan = &decision.plan;
         if !findings.is_empty() {
             record.error = Some(objection(&findings));
             record.applied = skip(plan);
         } else if in_force.mode == Mode::Active {
-            record.applied = self.carry_out(&decision, &state, sample, gate);
+            record.applied = self.carry_out((policy, plan), &state, sample, gate);
         } else {
             record.applied = skip(plan);
         }
@@ -158,12 +182,12 @@ impl Ticker {
 
     fn carry_out(
         &mut self,
-        decision: &Decision,
+        (policy, plan): (&Policy, &Plan),
         state: &State,
         sample: &Sample,
         gate: &Gate,
     ) -> Applied {
-        if decision.plan.is_empty() {
+        if plan.is_empty() {
             return Applied::default();
         }
         let patience = Patience { settle: self.config.settle, call: self.config.call_timeout };
@@ -171,40 +195,50 @@ impl Ticker {
             hypervisor: self.hypervisor.as_mut(),
             clock: self.clock.as_ref(),
             gate,
+            limits: limits(policy, plan, sample),
             patience,
         };
-        let done = apply(&mut hands, &decision.plan, state, sample);
+        let done = apply(&mut hands, plan, state, sample);
         for (vm, live) in done.seen {
             self.tracks.note_actual(vm, live.actual, live.reported);
         }
         done.applied
     }
 
-    fn changes(&mut self, sample: &Sample) -> Vec<VmChange> {
-        let state = |(id, vm): (&VmId, &_)| (*id, VmState::of(vm));
-        let now: BTreeMap<VmId, VmState> = sample.vms.iter().map(state).collect();
-        let gone = self.known.iter().filter(|(id, _)| !now.contains_key(id));
-        let mut changes: Vec<VmChange> = gone
-            .map(|(id, (name, before))| VmChange {
-                vm: *id,
-                name: name.clone(),
-                before: Some(*before),
-                after: None,
-            })
-            .collect();
-        for (id, after) in now {
-            let Some(name) = sample.vms.get(&id).map(|vm| vm.name.clone()) else {
-                continue;
-            };
-            let before = self.known.get(&id).map(|(_, state)| *state);
-            if before != Some(after) {
-                changes.push(VmChange { vm: id, name, before, after: Some(after) });
-            }
-        }
-        self.known =
-            sample.vms.iter().map(|(id, vm)| (*id, (vm.name.clone(), VmState::of(vm)))).collect();
-        changes
+    fn lives(&self, sample: &Sample) -> BTreeMap<VmId, Life> {
+        let life = |(id, vm): (&VmId, _)| (*id, self.state.life(*id, vm, sample.now));
+        sample.vms.iter().map(life).collect()
     }
+
+    fn changes(&mut self, sample: &Sample, lives: &BTreeMap<VmId, Life>) -> Vec<VmChange> {
+        let now = lives.iter().filter_map(|(id, life)| {
+            let name = sample.vms.get(id)?.name.clone();
+            Some((*id, (name, *life)))
+        });
+        let before = std::mem::replace(&mut self.known, now.collect());
+        let gone = before.iter().filter(|(id, _)| !self.known.contains_key(id));
+        let gone = gone.map(|(vm, (name, life))| VmChange {
+            vm: *vm,
+            name: name.clone(),
+            before: Some(*life),
+            after: None,
+        });
+        let changed = self.known.iter().filter_map(|(vm, (name, after))| {
+            let before = before.get(vm).map(|(_, life)| *life);
+            let after = Some(*after);
+            (before != after).then(|| VmChange { vm: *vm, name: name.clone(), before, after })
+        });
+        gone.chain(changed).collect()
+    }
+}
+
+/// What bounds the VMs of a plan: looked up once more for the last look at every order.
+fn limits(policy: &Policy, plan: &Plan, sample: &Sample) -> BTreeMap<VmId, Limits> {
+    let of = |resize: &Resize| {
+        let vm = sample.vms.get(&resize.vm)?;
+        Some((resize.vm, policy.rules(resize.vm, &vm.name, vm.max).limits))
+    };
+    plan.resizes().filter_map(of).collect()
 }
 
 /// Turns until `stop` says so or hangs up, at its own pace: a turn that takes too long costs the
@@ -246,7 +280,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 mod tests {
     use std::{path::Path, time::SystemTime};
 
-    use agentd_core::{bytes::ByteCount, policy::Policy, verdict::Reason};
+    use agentd_core::{bytes::ByteCount, verdict::Reason};
 
     use super::*;
     use crate::{
@@ -317,7 +351,7 @@ mod tests {
     /// One VM that idles with much unused, one that grows; the host has nothing to give.
     fn pair(giver: &str) -> String {
         format!(
-            "[host]\ntotal = \"2GiB\"\nother = \"1000MiB\"\n\
+            "[host]\ntotal = \"4GiB\"\nother = \"1000MiB\"\n\
              [policy]\npool_limit = \"768MiB\"\n\
              [[vm]]\nname = \"giver\"\nmax = \"1GiB\"\nactual = \"512MiB\"\n\
              demand = \"100MiB\"\n{giver}\n\
