@@ -53,6 +53,8 @@ pub struct Hands<'a> {
     pub gate: &'a Gate,
     /// How long to wait.
     pub patience: Patience,
+    /// When the figures that the plan was made of are too old for any order, monotonic.
+    pub expires: Duration,
 }
 
 /// Carries out a plan that was made of `sample` in `state`.
@@ -136,7 +138,9 @@ impl<'a> Work<'a> {
         if orders.is_empty() {
             return;
         }
-        let Some(pass) = hands.gate.pass() else {
+        // A process that was stopped in the middle of a tick goes on with a world of before.
+        let is_late = hands.clock.now() >= hands.expires;
+        let Some(pass) = hands.gate.pass().filter(|_| !is_late) else {
             for (resize, _) in orders {
                 self.resized.insert(resize.vm, resized(resize, None, Outcome::Skipped));
             }
@@ -253,6 +257,8 @@ mod tests {
         sim: Sim,
         clock: Arc<VirtualClock>,
         gate: Gate,
+        /// How long a plan may be carried out.
+        fresh_for: Duration,
     }
 
     impl Bench {
@@ -272,7 +278,8 @@ mod tests {
             let clock = Arc::new(VirtualClock::default());
             let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
             clock.sleep(Duration::from_secs(30));
-            Self { sim, clock, gate: Gate::new(Mode::Active) }
+            let fresh_for = Duration::from_secs(6);
+            Self { sim, clock, gate: Gate::new(Mode::Active), fresh_for }
         }
 
         fn apply(&mut self, plan: &Plan) -> Done {
@@ -282,7 +289,8 @@ mod tests {
             let (now, stale_after) = (self.clock.now(), Duration::from_secs(5));
             let sample = Tracks::default().observe(reading, Moment { tick: 0, now, stale_after });
             let (gate, clock) = (&self.gate, self.clock.as_ref());
-            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, patience };
+            let expires = now.saturating_add(self.fresh_for);
+            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, patience, expires };
             apply(&mut hands, plan, &State::default(), &sample)
         }
 
@@ -350,6 +358,21 @@ mod tests {
             matches!(outcome, Outcome::Skipped | Outcome::Held) && ordered.is_none()
         }));
         assert_eq!(bench.actual("giver"), ByteCount::mib(512));
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn orders_nothing_on_figures_that_are_too_old_by_then() {
+        let mut bench = Bench::new("");
+        bench.fresh_for = Duration::ZERO;
+        let done = bench.apply(&plan());
+        assert!(outcomes(&done).iter().all(|(_, ordered)| ordered.is_none()));
+
+        // The shrink is in time, and its memory arrives too late for the grow.
+        let mut bench = Bench::new("shrink_rate = \"16MiB\"");
+        bench.fresh_for = Duration::from_millis(500);
+        let done = bench.apply(&plan());
+        assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(464)), (Outcome::Skipped, None)]);
         assert_eq!(bench.actual("taker"), ByteCount::mib(512));
     }
 

@@ -63,6 +63,17 @@ pub struct Turn {
     pub changes: Vec<VmChange>,
     /// What was seen, decided and done.
     pub record: Arc<TickRecord>,
+    /// Calls of the hypervisor that only the end of this process would free.
+    pub parked: usize,
+}
+
+/// A decision with what it was made of.
+struct Planned<'a> {
+    decision: &'a Decision,
+    state: &'a State,
+    sample: &'a Sample,
+    /// When the sample is too old for any order, monotonic.
+    expires: Duration,
 }
 
 impl Ticker {
@@ -79,17 +90,18 @@ impl Ticker {
         self.hypervisor.uri()
     }
 
-    /// One turn.
+    /// One turn. A gate that a file freezes makes it one of mode paused.
     pub fn turn(&mut self, in_force: &InForce, gate: &Gate) -> Turn {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
 
+        let mode = gate.freeze().map_or(in_force.mode, |_| Mode::Paused);
         let mut record = TickRecord {
             tick: self.tick,
             began,
             now,
             took: Duration::ZERO,
-            mode: in_force.mode,
+            mode,
             policy: in_force.policy.clone(),
             sample: None,
             decision: None,
@@ -100,7 +112,7 @@ impl Ticker {
         let changes = match self.sample(now) {
             Ok(sample) => {
                 let changes = self.changes(&sample);
-                if in_force.mode == Mode::Paused {
+                if mode == Mode::Paused {
                     self.state.owed.clear();
                 } else {
                     self.act(&sample, in_force, gate, &mut record);
@@ -116,16 +128,22 @@ impl Ticker {
         record.targets = self.state.orders.iter().map(|(id, order)| (*id, order.target)).collect();
         record.took = self.clock.now().saturating_sub(now);
         self.tick = self.tick.saturating_add(1);
-        Turn { changes, record: Arc::new(record) }
+        Turn { changes, record: Arc::new(record), parked: self.hypervisor.parked() }
     }
 
     /// Figures of before a pause of the whole machine say nothing about now.
     fn distrust_after_gap(&mut self, now: Duration) {
         let gap = self.last_began.map(|began| now.saturating_sub(began));
-        if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP_TICKS)) {
+        if gap.is_some_and(|gap| gap > self.longest_gap()) {
             self.tracks.distrust();
         }
         self.last_began = Some(now);
+    }
+
+    /// A call of the hypervisor that takes all the time it is given is no gap, however short the
+    /// interval is.
+    fn longest_gap(&self) -> Duration {
+        self.config.interval.max(self.config.call_timeout).saturating_mul(GAP_TICKS)
     }
 
     fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
@@ -148,7 +166,9 @@ impl Ticker {
             record.error = Some(objection(&findings));
             record.applied = skip(plan);
         } else if in_force.mode == Mode::Active {
-            record.applied = self.carry_out(&decision, &state, sample, gate);
+            let expires = record.now.saturating_add(self.longest_gap());
+            let plan = Planned { decision: &decision, state: &state, sample, expires };
+            record.applied = self.carry_out(&plan, gate);
         } else {
             record.applied = skip(plan);
         }
@@ -156,13 +176,8 @@ impl Ticker {
         record.decision = Some(decision);
     }
 
-    fn carry_out(
-        &mut self,
-        decision: &Decision,
-        state: &State,
-        sample: &Sample,
-        gate: &Gate,
-    ) -> Applied {
+    fn carry_out(&mut self, planned: &Planned<'_>, gate: &Gate) -> Applied {
+        let Planned { decision, state, sample, expires } = *planned;
         if decision.plan.is_empty() {
             return Applied::default();
         }
@@ -172,6 +187,7 @@ impl Ticker {
             clock: self.clock.as_ref(),
             gate,
             patience,
+            expires,
         };
         let done = apply(&mut hands, &decision.plan, state, sample);
         for (vm, live) in done.seen {

@@ -14,7 +14,6 @@ mod aside;
 mod database;
 mod encode;
 mod history;
-mod lock;
 mod marker;
 mod will;
 
@@ -28,7 +27,7 @@ use std::{
 pub use history::{HistoryStore, Retention, StoredEntry};
 pub use will::Will;
 
-use lock::Lock;
+use crate::lock::{Lock, LockError};
 
 /// A state directory that is ours as long as this lives.
 #[derive(Debug)]
@@ -49,7 +48,14 @@ impl StateDir {
             problem: error.to_string(),
         };
         DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(unusable)?;
-        let lock = Lock::take(&path.join("lock"))?;
+        let lock_file = path.join("lock");
+        let lock = Lock::take(&lock_file).map_err(|error| {
+            let path = lock_file.display().to_string();
+            match error {
+                LockError::Busy(holder) => StoreError::Busy { path, holder },
+                LockError::Unusable(error) => unusable(error),
+            }
+        })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
