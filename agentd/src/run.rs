@@ -278,7 +278,7 @@ fn control(
     publisher: &Arc<Publisher>,
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
-        storage: Box::new(state.will()?),
+        storage: Box::new(state.will()),
         base: Base { mode: config.mode, policy: config.policy.clone() },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),

@@ -59,13 +59,10 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Opens the policy and the mode, anew where there are none. A broken file is moved aside and
-    /// makes agentd start paused; see [`Will::open`].
-    ///
-    /// # Errors
-    ///
-    /// Fails when the file is of a newer agentd, or cannot be opened at all.
-    pub fn will(&self) -> Result<Will, StoreError> {
+    /// Opens the policy and the mode, anew where there are none. A file that cannot be used makes
+    /// agentd start paused; see [`Will::open`].
+    #[must_use]
+    pub fn will(&self) -> Will {
         Will::open(&self.path)
     }
 
