@@ -13,6 +13,8 @@
 mod aside;
 mod database;
 mod encode;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod history;
 mod marker;
 mod will;
