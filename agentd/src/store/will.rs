@@ -243,20 +243,20 @@ fn check(db: Connection) -> Result<Connection, OpenError> {
 
 fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
     let (path, aside) = (path.display(), aside.display());
-    let back = match kind {
-        Why::Corrupt => String::new(),
+    let begin = match kind {
+        Why::Corrupt => "Set".to_owned(),
         Why::Newer => format!(
             "To go back to it, stop agentd, move it to {path} again, and start the newer agentd. \
-             To stay with this one: "
+             To stay with this one, set"
         ),
         Why::Unreadable => format!(
             "To go back to it, stop agentd, move it to {path} again, and let agentd's user read \
-             it. To go on without it: "
+             it. To go on without it, set"
         ),
     };
     format!(
         "{was}. It was moved to {aside}; the policy in force is the config file's, and agentd is \
-         paused in case it had been. {back}Set the policy again where it was changed, then end the \
+         paused in case it had been. {begin} the policy again where it was changed, then end the \
          pause with \"memctl mode active\""
     )
 }

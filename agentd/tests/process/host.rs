@@ -27,7 +27,7 @@ impl Apart {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        if first_line(&mut holder) == "ready" {
+        if has_said(&mut holder, "ready") {
             return Some(Self { holder });
         }
         let _ = holder.kill();
@@ -69,10 +69,10 @@ impl Drop for Apart {
     }
 }
 
-fn first_line(child: &mut Child) -> String {
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    line.trim().to_owned()
+/// Waits until a child says this; false when it ends without.
+fn has_said(child: &mut Child, what: &str) -> bool {
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    lines.any(|line| line.unwrap().trim() == what)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,9 +105,7 @@ async fn a_stranger_who_takes_the_name_keeps_no_agentd_away() {
     stranger.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(me);
     stranger.args(["--exact", "host::squat", "--nocapture"]).env(SQUATTER, "1");
     let mut stranger = stranger.stdout(Stdio::piped()).spawn().unwrap();
-    while first_line(&mut stranger) != "taken" {
-        assert!(stranger.try_wait().unwrap().is_none(), "the stranger has ended");
-    }
+    assert!(has_said(&mut stranger, "taken"), "the stranger has ended");
 
     let home = Home::new();
     let agent = home.start_as(apart.agentd(&home)).await;

@@ -66,6 +66,8 @@ async fn what_may_not_be_read_is_kept_aside_too() {
             let all = fs::Permissions::from_mode(0o666);
             fs::set_permissions(home.path("state").join(name), all).unwrap();
         }
+        // The last one's socket is for its owner to remove.
+        fs::remove_file(home.path("agentd.sock")).unwrap();
         command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", AGENTD]);
     }
@@ -94,11 +96,11 @@ fn truncate(path: &Path, length: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
-/// As a newer agentd would mark it: the user version in the header of an SQLite file.
+/// As a newer agentd would mark it, and then close it.
 fn make_newer(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
-    fs::write(path, bytes).unwrap();
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.execute_batch("PRAGMA user_version = 99").unwrap();
+    db.close().unwrap();
 }
 
 fn put_directory(path: &Path) {

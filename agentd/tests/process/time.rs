@@ -11,12 +11,14 @@ async fn after_a_stop_of_more_than_three_ticks_it_observes_before_it_acts() {
     let home = Home::with(&giving(""), |_| String::new());
     let agent = home.start().await;
     let mut ticks = Ticks::since_start(&agent).await;
-    while !ticks.next().await.has_ordered() {}
+    let mut before = ticks.next().await;
+    while !before.has_ordered() {
+        before = ticks.next().await;
+    }
 
     agent.signal("STOP");
     RealClock::start().sleep(STOPPED);
     agent.signal("CONT");
-    let mut before = ticks.next().await;
     let first = loop {
         let tick = ticks.next().await;
         // One that was under way has begun before.
