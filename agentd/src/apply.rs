@@ -55,6 +55,8 @@ pub struct Hands<'a> {
     pub limits: BTreeMap<VmId, Limits>,
     /// How long to wait.
     pub patience: Patience,
+    /// When the figures that the plan was made of are too old for any order, monotonic.
+    pub expires: Duration,
 }
 
 impl Hands<'_> {
@@ -166,7 +168,9 @@ impl<'a> Work<'a> {
         if orders.is_empty() {
             return;
         }
-        let Some(pass) = hands.gate.pass() else {
+        // A process that was stopped in the middle of a tick goes on with a world of before.
+        let is_late = hands.clock.now() >= hands.expires;
+        let Some(pass) = hands.gate.pass().filter(|_| !is_late) else {
             for (resize, _) in &orders {
                 self.resized.insert(resize.vm, resized(resize, None, Outcome::Skipped));
             }
@@ -284,6 +288,8 @@ mod tests {
         clock: Arc<VirtualClock>,
         gate: Gate,
         limits: Limits,
+        /// How long a plan may be carried out.
+        fresh_for: Duration,
     }
 
     impl Bench {
@@ -304,7 +310,8 @@ mod tests {
             let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
             clock.sleep(Duration::from_secs(30));
             let limits = Limits { min: ByteCount::mib(64), max: ByteCount::gib(1) };
-            Self { sim, clock, gate: Gate::new(Mode::Active), limits }
+            let fresh_for = Duration::from_secs(6);
+            Self { sim, clock, gate: Gate::new(Mode::Active), limits, fresh_for }
         }
 
         fn apply(&mut self, plan: &Plan) -> Done {
@@ -315,7 +322,9 @@ mod tests {
             let sample = Tracks::default().observe(reading, Moment { tick: 0, now, stale_after });
             let (gate, clock) = (&self.gate, self.clock.as_ref());
             let limits = plan.resizes().map(|resize| (resize.vm, self.limits)).collect();
-            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, limits, patience };
+            let expires = now.saturating_add(self.fresh_for);
+            let hypervisor = &mut self.sim;
+            let mut hands = Hands { hypervisor, clock, gate, limits, patience, expires };
             apply(&mut hands, plan, &State::default(), &sample)
         }
 
@@ -406,6 +415,21 @@ mod tests {
             matches!(outcome, Outcome::Skipped | Outcome::Held) && ordered.is_none()
         }));
         assert_eq!(bench.actual("giver"), ByteCount::mib(512));
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn orders_nothing_on_figures_that_are_too_old_by_then() {
+        let mut bench = Bench::new("");
+        bench.fresh_for = Duration::ZERO;
+        let done = bench.apply(&plan());
+        assert!(outcomes(&done).iter().all(|(_, ordered)| ordered.is_none()));
+
+        // The shrink is in time, and its memory arrives too late for the grow.
+        let mut bench = Bench::new("shrink_rate = \"16MiB\"");
+        bench.fresh_for = Duration::from_millis(500);
+        let done = bench.apply(&plan());
+        assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(464)), (Outcome::Skipped, None)]);
         assert_eq!(bench.actual("taker"), ByteCount::mib(512));
     }
 

@@ -67,6 +67,18 @@ pub struct Turn {
     pub changes: Vec<VmChange>,
     /// What was seen, decided and done.
     pub record: Arc<TickRecord>,
+    /// Calls of the hypervisor that only the end of this process would free.
+    pub parked: usize,
+}
+
+/// A plan with what it was made of.
+struct Planned<'a> {
+    policy: &'a Policy,
+    plan: &'a Plan,
+    state: &'a State,
+    sample: &'a Sample,
+    /// When the sample is too old for any order, monotonic.
+    expires: Duration,
 }
 
 impl Ticker {
@@ -84,17 +96,18 @@ impl Ticker {
         self.hypervisor.uri()
     }
 
-    /// One turn.
+    /// One turn. A gate that a file freezes makes it one of mode paused.
     pub fn turn(&mut self, in_force: &InForce, gate: &Gate) -> Turn {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
 
+        let mode = gate.freeze().map_or(in_force.mode, |_| Mode::Paused);
         let mut record = TickRecord {
             tick: self.tick,
             began,
             now,
             took: Duration::ZERO,
-            mode: in_force.mode,
+            mode,
             policy: in_force.policy.clone(),
             sample: None,
             decision: None,
@@ -104,10 +117,10 @@ impl Ticker {
             targets: BTreeMap::new(),
             error: None,
         };
-        self.begin_anew_in_mode(in_force.mode);
+        self.begin_anew_in_mode(mode);
         let changes = match self.sample(now) {
             Ok(sample) => {
-                if in_force.mode != Mode::Paused {
+                if mode != Mode::Paused {
                     self.act(&sample, in_force, gate, &mut record);
                 }
                 record.lives = self.lives(&sample);
@@ -124,13 +137,13 @@ impl Ticker {
         record.targets = self.state.orders.iter().map(|(id, order)| (*id, order.target)).collect();
         record.took = self.clock.now().saturating_sub(now);
         self.tick = self.tick.saturating_add(1);
-        Turn { changes, record: Arc::new(record) }
+        Turn { changes, record: Arc::new(record), parked: self.hypervisor.parked() }
     }
 
     /// Figures of before a pause of the whole machine say nothing about now.
     fn distrust_after_gap(&mut self, now: Duration) {
         let gap = self.last_began.map(|began| now.saturating_sub(began));
-        if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP_TICKS)) {
+        if gap.is_some_and(|gap| gap > self.longest_gap()) {
             self.begin_anew();
         }
         self.last_began = Some(now);
@@ -148,6 +161,12 @@ impl Ticker {
     fn begin_anew(&mut self) {
         self.tracks.distrust();
         self.state.begin_anew();
+    }
+
+    /// A call of the hypervisor that takes all the time it is given is no gap, however short the
+    /// interval is.
+    fn longest_gap(&self) -> Duration {
+        self.config.interval.max(self.config.call_timeout).saturating_mul(GAP_TICKS)
     }
 
     fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
@@ -172,7 +191,9 @@ impl Ticker {
             record.error = Some(objection(&findings));
             record.applied = skip(plan);
         } else if in_force.mode == Mode::Active {
-            record.applied = self.carry_out((policy, plan), &state, sample, gate);
+            let expires = record.now.saturating_add(self.longest_gap());
+            let planned = Planned { policy, plan, state: &state, sample, expires };
+            record.applied = self.carry_out(&planned, gate);
         } else {
             record.applied = skip(plan);
         }
@@ -180,13 +201,8 @@ impl Ticker {
         record.decision = Some(decision);
     }
 
-    fn carry_out(
-        &mut self,
-        (policy, plan): (&Policy, &Plan),
-        state: &State,
-        sample: &Sample,
-        gate: &Gate,
-    ) -> Applied {
+    fn carry_out(&mut self, planned: &Planned<'_>, gate: &Gate) -> Applied {
+        let Planned { policy, plan, state, sample, expires } = *planned;
         if plan.is_empty() {
             return Applied::default();
         }
@@ -197,6 +213,7 @@ impl Ticker {
             gate,
             limits: limits(policy, plan, sample),
             patience,
+            expires,
         };
         let done = apply(&mut hands, plan, state, sample);
         for (vm, live) in done.seen {

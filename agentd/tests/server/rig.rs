@@ -80,6 +80,7 @@ impl Rig {
             clock: clock.clone(),
             audience: Box::new(Told(recorder.clone(), publisher.clone())),
             patience: LONG,
+            freeze_file: None,
         };
         let control = Arc::new(Control::start(parts).unwrap());
         let dir = tempfile::tempdir().unwrap();

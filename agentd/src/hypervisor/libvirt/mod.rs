@@ -12,6 +12,8 @@ mod backoff;
 mod crew;
 mod events;
 mod ffi;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod link;
 mod meminfo;
 mod question;
