@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn memory_that_never_becomes_free_on_the_host_is_not_given_away() {
-        let mut bench = Bench::new(&pair("behaviour = \"vfio\""));
+        let mut bench = Bench::new(&pair("behaviour = \"hidden-vfio\""));
         let turns = bench.turns(30);
         let last = turns.last().unwrap();
         assert!(actual(last, "giver") < ByteCount::mib(512), "the giver did shrink");
