@@ -17,6 +17,8 @@ mod chore;
 mod crew;
 mod events;
 mod ffi;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod group;
 mod jobs;
 mod link;
