@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::gauge::Gauge;
+use super::gauge::{Gauge, available_kib};
 use super::process::Process;
 use super::space::Space;
 use super::vm::{Vm, VmSpec};
@@ -82,6 +82,11 @@ impl Host {
         Gauge::start(&self.space, names)
     }
 
+    /// The memory that the host's kernel says it can still give away, in KiB.
+    pub fn available_kib(&self) -> Result<u64> {
+        available_kib(&self.space)
+    }
+
     /// Runs one virsh command against the host's libvirtd and gives what it printed.
     pub fn virsh(&self, args: &[&str]) -> Result<String> {
         virsh(&self.space, args)
@@ -113,7 +118,7 @@ impl Host {
         self.start_libvirtd()
     }
 
-    /// Starts libvirtd again after [`Self::kill_libvirtd`].
+    /// Starts libvirtd again after [`Self::kill_libvirtd`] or [`Self::stop_libvirtd`].
     pub fn start_libvirtd(&mut self) -> Result<()> {
         let mut libvirtd = self.start("libvirtd", &Command::new("libvirtd"))?;
         let socket = self.space.path(SOCKET);
@@ -131,6 +136,13 @@ impl Host {
     /// Ends libvirtd by SIGKILL. The VMs run on.
     pub fn kill_libvirtd(&mut self) {
         self.libvirtd = None;
+    }
+
+    /// Ends libvirtd as its supervisor would, and waits for its end. The VMs run on.
+    pub fn stop_libvirtd(&mut self) -> Result<()> {
+        let mut libvirtd = self.libvirtd.take().context("libvirtd does not run")?;
+        libvirtd.signal("TERM")?;
+        libvirtd.wait(LIBVIRTD_LIMIT).map(drop)
     }
 
     /// Stops libvirtd (SIGSTOP): it accepts connections and answers nothing.

@@ -97,6 +97,12 @@ impl Vm {
         self.ask("drop").map(drop)
     }
 
+    /// Makes the VM's kernel keep `mib` free for itself: they count as unused, and the balloon cannot
+    /// have them.
+    pub fn keep_free(&self, mib: u64) -> Result<()> {
+        self.ask(&format!("keepfree {mib}")).map(drop)
+    }
+
     /// The VM's own /proc/meminfo: `MemTotal`, `MemFree`, `MemAvailable`, `Cached`, `SwapFree`, …
     /// in KiB.
     pub fn meminfo_kib(&self) -> Result<BTreeMap<String, u64>> {
