@@ -103,7 +103,7 @@ pub enum Kind {
 }
 
 /// What a lying VM claims of its memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claims {
     /// That it uses all of it.
     #[default]

@@ -42,6 +42,7 @@ pub use self::{
     curve::{Curve, Point},
     facts::{Facts, Report, VmFacts},
     numbers::Numbers,
+    rng::Rng,
     scenario::{
         HostScenario, LoadError, PressureSpell, Scenario, SimScenario, VmScenario, Window,
         derived_id,
