@@ -44,6 +44,8 @@ mod fleet_sim;
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
+/// The libvirt adapter on real VMs in all that befalls them: saves, migrations, reboots, and more.
+mod hypervisor_life;
 /// The lab itself: what every other test here stands on.
 mod lab_boots;
 /// What the lab does to VMs and to libvirtd.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,32 @@ impl Host {
     /// Runs one virsh command against the host's libvirtd and gives what it printed.
     pub fn virsh(&self, args: &[&str]) -> Result<String> {
         virsh(&self.space, args)
+    }
+
+    /// Begins a virsh command that takes long, and gives its process.
+    pub fn begin_virsh(&self, args: &[&str]) -> Result<Child> {
+        let mut virsh = Command::new("timeout");
+        virsh.args([&VIRSH_LIMIT.as_secs().to_string(), "virsh", "-q", "-c", &self.uri()]);
+        virsh.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        virsh.spawn().context("cannot start virsh")
+    }
+
+    /// Waits until a program of this name runs on the host, stops it (SIGSTOP) and gives its
+    /// number.
+    pub fn freeze_program(&self, name: &str) -> Result<u32> {
+        let what = format!("{name} to run on {}", self.name());
+        let pid = clock::wait_for(&what, PROGRAM_LIMIT, || Ok(self.space.pid_of(name)))?;
+        self.space.signal(pid, "STOP")?;
+        Ok(pid)
+    }
+
+    /// Adds a line to the config of libvirt's QEMU driver and starts libvirtd anew with it.
+    pub fn configure_qemu(&mut self, line: &str) -> Result<()> {
+        self.kill_libvirtd();
+        let path = self.space.path("/etc/libvirt/qemu.conf");
+        let config = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, format!("{config}{line}\n"))?;
+        self.start_libvirtd()
     }
 
     /// Starts libvirtd again after [`Self::kill_libvirtd`] or [`Self::stop_libvirtd`].
@@ -193,6 +219,9 @@ const SOCKET: &str = "/run/libvirt/libvirt-sock";
 
 /// libvirtd asks QEMU for its capabilities before it answers.
 const LIBVIRTD_LIMIT: Duration = Duration::from_secs(60);
+
+/// Programs that libvirt starts for its jobs come at once.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
 
 /// libvirt itself gives up on a busy VM after 30 s.
 const VIRSH_LIMIT: Duration = Duration::from_secs(45);

@@ -26,6 +26,7 @@ pub struct VmSpec {
     vcpus: u32,
     balloon: Balloon,
     autodeflate: bool,
+    locked: bool,
     pub(crate) swap_mib: u64,
     swap_mib_per_s: Option<u64>,
     small_pages: bool,
@@ -44,6 +45,7 @@ impl VmSpec {
             vcpus: 1,
             balloon: Balloon::Working,
             autodeflate: false,
+            locked: false,
             swap_mib: 0,
             swap_mib_per_s: None,
             small_pages: false,
@@ -84,6 +86,13 @@ impl VmSpec {
     #[must_use]
     pub fn autodeflate(mut self) -> Self {
         self.autodeflate = true;
+        self
+    }
+
+    /// Locks all of its memory on the host: its balloon frees nothing there.
+    #[must_use]
+    pub fn locked(mut self) -> Self {
+        self.locked = true;
         self
     }
 
@@ -137,6 +146,7 @@ impl VmSpec {
     /// The XML that libvirt makes it from.
     pub(crate) fn xml(&self, image: &Image, kvm: bool) -> String {
         let mut xml = String::new();
+        let locked = if self.locked { "<memoryBacking><locked/></memoryBacking>" } else { "" };
         let kind = if kvm { "kvm" } else { "qemu" };
         // Without this bound, emulation keeps up to 1 GiB of translated code per VM.
         let tcg = if kvm { "" } else { "<tcg><tb-cache unit='MiB'>32</tb-cache></tcg>" };
@@ -146,7 +156,7 @@ impl VmSpec {
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>{max}</memory>
-  <currentMemory unit='MiB'>{actual}</currentMemory>
+  <currentMemory unit='MiB'>{actual}</currentMemory>{locked}
   <vcpu>{vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use agentd_core::bytes::ByteCount;
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{Obstacle, RunState},
+};
 
 use super::{
     fields::{Field, FieldError, Fields, nearest},
@@ -31,7 +34,7 @@ pub struct Behaviour {
 }
 
 /// What a simulated VM does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Its balloon does not move.
     Stuck,
@@ -59,14 +62,44 @@ pub enum Kind {
     Vanishes,
     /// It does not go below an amount that nobody knows.
     HiddenFloor,
-    /// The host gets back nothing of what it gives.
+    /// A device of the host holds all of its memory in place, as its configuration says.
     Vfio,
+    /// The same, and its configuration does not say so.
+    HiddenVfio,
+    /// Its memory is made of huge pages, as its configuration says.
+    HugePages,
+    /// Its memory is locked, as its configuration says.
+    Locked,
+    /// Its memory is encrypted, as its configuration says.
+    Confidential,
+    /// It has no balloon device, as its configuration says.
+    NoBalloon,
+    /// Its balloon gives memory back by itself before its kernel kills a program.
+    Autodeflate,
     /// It wants more and more memory.
     Leaks,
     /// It fills all its memory with files that it has read.
     CacheHolder,
     /// Somebody else orders it to hold an amount.
     ForeignOrder,
+    /// It executes, but a long job keeps the hypervisor from taking orders to it.
+    Busy,
+    /// It is being saved to a disk.
+    Saves,
+    /// It is being brought back from a save.
+    Restores,
+    /// It is being migrated away, and goes on here afterwards.
+    MigratesOut,
+    /// It is being migrated here.
+    MigratesIn,
+    /// Its kernel has crashed; it starts anew afterwards.
+    Crashes,
+    /// It shuts down, and is gone afterwards.
+    ShutsDown,
+    /// Its maximum is another one.
+    MaxChanges,
+    /// Its stamps are an hour in the past.
+    ClockBack,
 }
 
 /// What a lying VM claims of its memory.
@@ -81,6 +114,10 @@ pub enum Claims {
     Sawtooth,
     /// More unused than there is memory anywhere, and usable less than unused.
     Absurd,
+    /// Anything at all, in every report anew.
+    Garbage,
+    /// Nothing: its reports are empty.
+    Absent,
 }
 
 impl Behaviour {
@@ -95,10 +132,11 @@ impl Behaviour {
         let kind = Kind::read(&fields.need("kind", "\"stuck\"")?)?;
         let keys: Vec<_> = ["kind", "from", "until"].into_iter().chain(kind.keys()).collect();
         fields.only(&keys)?;
+        let most = if kind == Kind::MaxChanges { ByteCount::MAX } else { max };
         let behaviour = Self {
             during: Window::read(&fields, kind.unset_window())?,
             every: read_every(&fields)?,
-            amount: fields.get("amount").map(|field| read_amount(&field, max)).transpose()?,
+            amount: fields.get("amount").map(|field| read_amount(&field, most)).transpose()?,
             rate: fields.get("rate").map(|field| field.size()).transpose()?,
             percent: fields.get("percent").map_or(Ok(HALF), |field| field.number(100))?,
             claims: fields
@@ -106,13 +144,15 @@ impl Behaviour {
                 .map_or_else(|| Ok(Claims::default()), |field| Claims::read(&field))?,
             ..Self::of(kind)
         };
-        if kind == Kind::ForeignOrder {
+        if matches!(kind, Kind::ForeignOrder | Kind::MaxChanges) {
             fields.need("amount", "\"1GiB\"")?;
         }
         Ok(behaviour)
     }
 
-    const fn of(kind: Kind) -> Self {
+    /// The kind with the defaults of its keys, from the beginning on and for ever.
+    #[must_use]
+    pub const fn of(kind: Kind) -> Self {
         Self {
             kind,
             during: Window::ALWAYS,
@@ -148,7 +188,7 @@ impl Behaviour {
 
 impl Kind {
     /// Every kind with its name in a scenario.
-    const NAMES: [(&'static str, Self); 17] = [
+    const NAMES: [(&'static str, Self); 32] = [
         ("stuck", Self::Stuck),
         ("slow", Self::Slow),
         ("partial", Self::Partial),
@@ -163,10 +203,31 @@ impl Kind {
         ("vanishes", Self::Vanishes),
         ("hidden-floor", Self::HiddenFloor),
         ("vfio", Self::Vfio),
+        ("hidden-vfio", Self::HiddenVfio),
+        ("huge-pages", Self::HugePages),
+        ("locked", Self::Locked),
+        ("confidential", Self::Confidential),
+        ("no-balloon", Self::NoBalloon),
+        ("autodeflate", Self::Autodeflate),
         ("leaks", Self::Leaks),
         ("cache-holder", Self::CacheHolder),
         ("foreign-order", Self::ForeignOrder),
+        ("busy", Self::Busy),
+        ("saves", Self::Saves),
+        ("restores", Self::Restores),
+        ("migrates-out", Self::MigratesOut),
+        ("migrates-in", Self::MigratesIn),
+        ("crashes", Self::Crashes),
+        ("shuts-down", Self::ShutsDown),
+        ("max-changes", Self::MaxChanges),
+        ("clock-back", Self::ClockBack),
     ];
+
+    /// Its name in a scenario.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
 
     fn read(field: &Field<'_>) -> Result<Self, FieldError> {
         choose(field, &Self::NAMES)
@@ -179,7 +240,7 @@ impl Kind {
             Self::Partial => vec!["percent"],
             Self::Intermittent | Self::Reboots => vec!["every"],
             Self::Lying => vec!["claims"],
-            Self::HiddenFloor | Self::ForeignOrder => vec!["amount"],
+            Self::HiddenFloor | Self::ForeignOrder | Self::MaxChanges => vec!["amount"],
             Self::Stuck
             | Self::NoDriver
             | Self::FrozenStats
@@ -188,7 +249,21 @@ impl Kind {
             | Self::Refuses
             | Self::Vanishes
             | Self::Vfio
-            | Self::CacheHolder => vec![],
+            | Self::HiddenVfio
+            | Self::HugePages
+            | Self::Locked
+            | Self::Confidential
+            | Self::NoBalloon
+            | Self::Autodeflate
+            | Self::CacheHolder
+            | Self::Busy
+            | Self::Saves
+            | Self::Restores
+            | Self::MigratesOut
+            | Self::MigratesIn
+            | Self::Crashes
+            | Self::ShutsDown
+            | Self::ClockBack => vec![],
         }
     }
 
@@ -196,9 +271,18 @@ impl Kind {
     /// that there is a before.
     const fn unset_window(self) -> Window {
         let from = match self {
-            Self::Reboots | Self::Pauses | Self::Hangs | Self::Vanishes | Self::ForeignOrder => {
-                Duration::from_secs(10)
-            }
+            Self::Reboots
+            | Self::Pauses
+            | Self::Hangs
+            | Self::Vanishes
+            | Self::ForeignOrder
+            | Self::Busy
+            | Self::Saves
+            | Self::MigratesOut
+            | Self::Crashes
+            | Self::ShutsDown
+            | Self::MaxChanges
+            | Self::ClockBack => Duration::from_secs(10),
             Self::Stuck
             | Self::Slow
             | Self::Partial
@@ -209,19 +293,93 @@ impl Kind {
             | Self::Refuses
             | Self::HiddenFloor
             | Self::Vfio
+            | Self::HiddenVfio
+            | Self::HugePages
+            | Self::Locked
+            | Self::Confidential
+            | Self::NoBalloon
+            | Self::Autodeflate
             | Self::Leaks
-            | Self::CacheHolder => Duration::ZERO,
+            | Self::CacheHolder
+            | Self::Restores
+            | Self::MigratesIn => Duration::ZERO,
         };
         Window { from, until: None }
     }
 }
 
+/// Some kinds: those that a VM does at one moment, for example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kinds(u64);
+
+impl Kinds {
+    /// These.
+    pub(super) const fn of(kinds: &[Kind]) -> Self {
+        let (mut bits, mut left) = (0, kinds);
+        while let Some((first, rest)) = left.split_first() {
+            bits |= 1 << *first as u64;
+            left = rest;
+        }
+        Self(bits)
+    }
+
+    /// These and that one.
+    pub(super) const fn with(self, kind: Kind) -> Self {
+        Self(self.0 | Self::of(&[kind]).0)
+    }
+
+    /// True when that one is among them.
+    pub(super) const fn has(self, kind: Kind) -> bool {
+        self.any(Self::of(&[kind]))
+    }
+
+    /// True when one of those is among them.
+    pub(super) const fn any(self, kinds: Self) -> bool {
+        self.0 & kinds.0 != 0
+    }
+
+    /// The state that the hypervisor tells of a VM that does these.
+    pub(super) fn run(self) -> RunState {
+        let told = RUNS.iter().find(|(kind, _)| self.has(*kind));
+        told.map_or(RunState::Running, |(_, run)| *run)
+    }
+
+    /// What a configuration that says these says against the balloon.
+    pub(super) fn obstacle(self) -> Option<Obstacle> {
+        OBSTACLES.iter().find(|(kind, _)| self.has(*kind)).map(|(_, obstacle)| *obstacle)
+    }
+}
+
+/// What the hypervisor tells of a VM that does so; of several the first.
+const RUNS: [(Kind, RunState); 9] = [
+    (Kind::Hangs, RunState::Unresponsive),
+    (Kind::Crashes, RunState::Crashed),
+    (Kind::ShutsDown, RunState::ShuttingDown),
+    (Kind::Saves, RunState::Saving),
+    (Kind::Restores, RunState::Restoring),
+    (Kind::MigratesIn, RunState::MigratingIn),
+    (Kind::MigratesOut, RunState::MigratingOut),
+    (Kind::Pauses, RunState::Paused),
+    (Kind::Busy, RunState::Busy),
+];
+
+/// What a VM's configuration says; of several the first.
+const OBSTACLES: [(Kind, Obstacle); 5] = [
+    (Kind::NoBalloon, Obstacle::NoBalloon),
+    (Kind::Vfio, Obstacle::Device),
+    (Kind::HugePages, Obstacle::HugePages),
+    (Kind::Locked, Obstacle::Locked),
+    (Kind::Confidential, Obstacle::Confidential),
+];
+
 impl Claims {
-    const NAMES: [(&'static str, Self); 4] = [
+    const NAMES: [(&'static str, Self); 6] = [
         ("nothing-unused", Self::NothingUnused),
         ("all-unused", Self::AllUnused),
         ("sawtooth", Self::Sawtooth),
         ("absurd", Self::Absurd),
+        ("garbage", Self::Garbage),
+        ("absent", Self::Absent),
     ];
 
     fn read(field: &Field<'_>) -> Result<Self, FieldError> {

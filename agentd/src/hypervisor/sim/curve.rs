@@ -37,6 +37,9 @@ impl Curve {
     /// The exact amount at a time, rounded down to whole bytes.
     #[must_use]
     pub fn at(&self, now: Duration) -> ByteCount {
+        if let [only] = &self.points[..] {
+            return only.used;
+        }
         let passed = self.points.partition_point(|point| point.at <= now);
         let (before, after) = self.points.split_at(passed);
         match (before.last(), after.first()) {

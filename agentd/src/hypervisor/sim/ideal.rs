@@ -63,12 +63,25 @@ impl IdealWorld {
         let fact = |vm: &IdealVm| {
             let (id, actual, demand) = (vm.scenario.id, vm.actual, vm.scenario.demand.at(now));
             let facts = VmFacts {
+                run: RunState::Running,
+                generation: 0,
+                max: vm.scenario.max,
                 actual,
+                target: actual,
+                late: None,
+                foreign_at: None,
+                in_place: false,
+                touched: actual,
+                rss: actual,
                 demand,
                 resident: demand.min(actual),
                 swapped: demand.saturating_sub(actual),
-                rss: actual,
-                ..VmFacts::default()
+                cache: ByteCount::ZERO,
+                swap_in: ByteCount::ZERO,
+                swap_out: ByteCount::ZERO,
+                oom_kills: 0,
+                works: true,
+                report: None,
             };
             (id, facts)
         };
@@ -105,7 +118,7 @@ impl IdealVm {
             name: self.scenario.name.clone(),
             run: RunState::Running,
             generation: 0,
-            traits: Traits::default(),
+            traits: Some(Traits::default()),
             actual: self.actual,
             max: self.scenario.max,
             guest: GuestFigures {

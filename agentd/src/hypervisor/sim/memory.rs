@@ -44,13 +44,15 @@ pub(super) struct Step<'a> {
     pub(super) nanos: u64,
     /// What the swap device can still move in it.
     pub(super) disk: ByteCount,
+    /// What the balloon gives back rather than let the kernel kill.
+    pub(super) returns: ByteCount,
 }
 
 impl<'a> Step<'a> {
     /// The step with its swap device idle.
     pub(super) fn new(numbers: &'a Numbers, demand: ByteCount, nanos: u64) -> Self {
         let disk = numbers.swap_rate.fraction(nanos, SECOND);
-        Self { numbers, demand, nanos, disk }
+        Self { numbers, demand, nanos, disk, returns: ByteCount::ZERO }
     }
 
     fn of(&self, rate: ByteCount) -> ByteCount {
@@ -146,7 +148,8 @@ impl Memory {
     }
 
     /// Programs take memory: free memory, else that of files, else that of other programs, which
-    /// goes to the swap device. Where that is full the kernel kills.
+    /// goes to the swap device. Where that is full the kernel kills, unless the balloon gives back
+    /// what is missing.
     fn allocate(&mut self, amount: ByteCount, step: &mut Step<'_>) {
         let from_free = amount.min(self.above_watermark(step.numbers));
         let rest = amount.saturating_sub(from_free);
@@ -157,7 +160,12 @@ impl Memory {
         let evicted = self.evict(rest.min(self.resident), step);
         let got = from_free.saturating_add(from_cache).saturating_add(evicted);
         self.resident = self.resident.saturating_add(got);
-        if room < rest && room == evicted && !step.disk.is_zero() {
+        let missing = rest.saturating_sub(evicted);
+        let returned = missing.min(step.returns);
+        if returned == missing {
+            self.actual = self.actual.saturating_add(returned);
+            self.resident = self.resident.saturating_add(returned);
+        } else if room < rest && room == evicted && !step.disk.is_zero() {
             self.resident = ByteCount::ZERO;
             self.swapped = ByteCount::ZERO;
             self.oom_kills = self.oom_kills.saturating_add(1);

@@ -6,10 +6,10 @@
 //! ```text
 //! scenario (curve, numbers, behaviour)
 //!     \--> Sim --> ideal
-//!             \--> world --> vm --> memory
+//!             \--> world --> vm --> memory, report
 //! ```
 //!
-//! The world moves only when it is called: to `clock.now()`, whatever happened since.
+//! The world moves only when it is called: towards `clock.now()`, whatever happened since.
 
 mod behaviour;
 mod curve;
@@ -17,6 +17,7 @@ mod facts;
 mod ideal;
 mod memory;
 mod numbers;
+mod report;
 mod rng;
 mod scenario;
 mod vm;
@@ -39,9 +40,12 @@ use agentd_core::{sample::Reading, vm::VmId};
 pub use self::{
     behaviour::{Behaviour, Claims, Kind},
     curve::{Curve, Point},
-    facts::{Facts, VmFacts},
+    facts::{Facts, Report, VmFacts},
     numbers::Numbers,
-    scenario::{HostScenario, LoadError, Scenario, SimScenario, VmScenario, Window, derived_id},
+    scenario::{
+        HostScenario, LoadError, PressureSpell, Scenario, SimScenario, VmScenario, Window,
+        derived_id,
+    },
 };
 use self::{
     ideal::IdealWorld,
@@ -154,7 +158,7 @@ impl Sim {
     fn wait_for(&self, mut vms: impl Iterator<Item = VmId>, timeout: Duration) {
         let silent = match &*self.view.now().1 {
             AnyWorld::Ideal(_) => false,
-            AnyWorld::Real(real) => vms.any(|vm| real.hangs(vm)),
+            AnyWorld::Real(real) => vms.any(|vm| real.is_silent_of(vm)),
         };
         if silent {
             self.pass(timeout.saturating_sub(self.latency));
@@ -218,7 +222,10 @@ impl Hypervisor for Sim {
     }
 
     fn parked(&self) -> usize {
-        0
+        match &*self.view.now().1 {
+            AnyWorld::Ideal(_) => 0,
+            AnyWorld::Real(real) => real.parked(),
+        }
     }
 }
 

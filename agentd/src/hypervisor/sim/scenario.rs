@@ -11,7 +11,12 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::{bytes::ByteCount, policy::Policy, vm::VmId};
+use agentd_core::{
+    bytes::ByteCount,
+    policy::Policy,
+    sample::{Pressure, Share},
+    vm::VmId,
+};
 
 use super::{
     behaviour::Behaviour,
@@ -49,6 +54,20 @@ pub struct SimScenario {
     pub connection_lost: Vec<Window>,
     /// When it does not answer.
     pub silent: Vec<Window>,
+    /// How far the world moves at a time.
+    pub step: Duration,
+}
+
+impl Default for SimScenario {
+    fn default() -> Self {
+        Self {
+            ideal: false,
+            call_latency: Duration::ZERO,
+            connection_lost: Vec::new(),
+            silent: Vec::new(),
+            step: Duration::from_millis(20),
+        }
+    }
 }
 
 /// Memory of the simulated host.
@@ -58,6 +77,17 @@ pub struct HostScenario {
     pub total: ByteCount,
     /// What the host itself uses.
     pub other: Curve,
+    /// How much work on it waits for memory; none at any other time.
+    pub pressure: Vec<PressureSpell>,
+}
+
+/// A time in which work on the host waits for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PressureSpell {
+    /// When.
+    pub during: Window,
+    /// How much.
+    pub pressure: Pressure,
 }
 
 /// One simulated VM.
@@ -146,7 +176,8 @@ impl Scenario {
         let root = Fields::root(source, parsed.get_ref());
         root.only(&["tick_interval", "seed", "sim", "host", "vm", "policy"])?;
         let (sim, numbers) = read_sim(&root)?;
-        let host = read_host(&root.need("host", "{ total = \"8GiB\", other = \"1GiB\" }")?)?;
+        let host =
+            read_host(&root.need("host", "{ total = \"8GiB\", other = \"1GiB\" }")?, sim.ideal)?;
         let list = match root.get("vm") {
             Some(list) => list.items(MOST_VMS)?,
             None => Vec::new(),
@@ -176,6 +207,12 @@ impl Window {
     #[must_use]
     pub fn holds_at(&self, now: Duration) -> bool {
         self.from <= now && self.until.is_none_or(|until| now < until)
+    }
+
+    /// True when a moment is in both.
+    fn meets(&self, other: &Self) -> bool {
+        let before = |one: &Self, two: &Self| one.until.is_some_and(|until| until <= two.from);
+        !before(self, other) && !before(other, self)
     }
 
     /// Reads the keys `from` and `until`.
@@ -223,17 +260,12 @@ fn read_interval(root: &Fields<'_>) -> Result<Duration, FieldError> {
 }
 
 fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), FieldError> {
-    let mut sim = SimScenario {
-        ideal: false,
-        call_latency: Duration::ZERO,
-        connection_lost: Vec::new(),
-        silent: Vec::new(),
-    };
+    let mut sim = SimScenario::default();
     let Some(field) = root.get("sim") else {
         return Ok((sim, Numbers::default()));
     };
     let fields = field.fields()?;
-    let own = ["ideal", "call_latency", "connection_lost", "silent"];
+    let own = ["ideal", "call_latency", "connection_lost", "silent", "step"];
     let keys: Vec<_> = own.into_iter().chain(Numbers::KEYS).collect();
     fields.only(&keys)?;
     if let Some(ideal) = fields.get("ideal") {
@@ -243,12 +275,19 @@ fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), FieldError> {
     sim.call_latency = fields.time_or("call_latency", sim.call_latency)?;
     sim.connection_lost = read_windows(&fields, "connection_lost")?;
     sim.silent = read_windows(&fields, "silent")?;
+    if let Some(step) = fields.get("step") {
+        sim.step = step.time()?;
+        if !(LEAST_STEP..=MOST_STEP).contains(&sim.step) {
+            return Err(step.error("must be from 1ms to 1s"));
+        }
+    }
     Ok((sim, Numbers::default().read(&fields)?))
 }
 
-fn read_host(field: &Field<'_>) -> Result<HostScenario, FieldError> {
+fn read_host(field: &Field<'_>, ideal: bool) -> Result<HostScenario, FieldError> {
     let fields = field.fields()?;
-    fields.only(&["total", "other"])?;
+    fields.only(&["total", "other", "pressure"])?;
+    refuse_in_ideal(&fields, ideal, &["pressure"])?;
     let total = fields.need("total", "\"8GiB\"")?;
     let other = match fields.get("other") {
         Some(other) => read_curve(&other)?,
@@ -257,7 +296,32 @@ fn read_host(field: &Field<'_>) -> Result<HostScenario, FieldError> {
     if total.size()?.is_zero() {
         return Err(total.error("must be more than nothing"));
     }
-    Ok(HostScenario { total: total.size()?, other })
+    let pressure = match fields.get("pressure") {
+        Some(list) => {
+            list.items(MOST_WINDOWS)?.iter().map(read_pressure).collect::<Result<_, _>>()?
+        }
+        None => Vec::new(),
+    };
+    Ok(HostScenario { total: total.size()?, other, pressure })
+}
+
+/// A table with `from` and `until`, and the percent of `some` and of `full`.
+fn read_pressure(item: &Field<'_>) -> Result<PressureSpell, FieldError> {
+    let fields = item.fields()?;
+    fields.only(&["from", "until", "some", "full"])?;
+    fields.need("from", "\"10s\"")?;
+    let percent = |field: &Field<'_>| {
+        let percent = field.number(100)?;
+        Ok(Share::percent(u32::try_from(percent).unwrap_or(100)))
+    };
+    let some = percent(&fields.need("some", "40")?)?;
+    let full = fields.get("full").map(|field| percent(&field)).transpose()?.unwrap_or_default();
+    if full > some {
+        let full = fields.need("full", "10")?;
+        return Err(full.error(format!("must be at most some, which is {some}")));
+    }
+    let pressure = Pressure { some, full };
+    Ok(PressureSpell { during: Window::read(&fields, Window::ALWAYS)?, pressure })
 }
 
 fn read_vm(field: &Field<'_>, ideal: bool, general: Numbers) -> Result<VmScenario, FieldError> {
@@ -362,13 +426,17 @@ fn refuse_in_ideal(fields: &Fields<'_>, ideal: bool, keys: &[&str]) -> Result<()
 }
 
 fn refuse_doubles(list: &[Field<'_>], vms: &[VmScenario]) -> Result<(), FieldError> {
-    let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
+    let (mut names, mut ids) = (BTreeMap::<_, Vec<usize>>::new(), BTreeMap::new());
     for (index, (field, vm)) in list.iter().zip(vms).enumerate() {
         let fields = field.fields()?;
-        if let Some(first) = names.insert(vm.name.clone(), index) {
-            let problem = format!("vm[{first}] has this name: each VM needs its own");
+        let before: &mut Vec<usize> = names.entry(vm.name.clone()).or_default();
+        let rival = |other: &&usize| vms.get(**other).is_some_and(|one| one.life.meets(&vm.life));
+        if let Some(first) = before.iter().find(rival) {
+            let problem =
+                format!("vm[{first}] has this name at the same time: each VM needs its own");
             return Err(fields.need("name", "\"web2\"")?.error(problem));
         }
+        before.push(index);
         if let Some(first) = ids.insert(vm.id, index) {
             let own = fields.get("uuid").or_else(|| fields.get("name"));
             let problem = format!("vm[{first}] has the UUID {}: each VM needs its own", vm.id);
@@ -408,5 +476,7 @@ const LONGEST_NAME: usize = 256;
 const LEAST_ACTUAL: ByteCount = ByteCount::mib(16);
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 const MOST_INTERVAL: Duration = Duration::from_secs(3_600);
+const LEAST_STEP: Duration = Duration::from_millis(1);
+const MOST_STEP: Duration = Duration::from_secs(1);
 const FNV_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;

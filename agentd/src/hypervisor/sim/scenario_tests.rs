@@ -104,7 +104,7 @@ fn no_two_vms_share_a_name_or_a_uuid() {
     };
     assert_eq!(
         with("web1", ""),
-        "demo.toml:15: vm[1].name = \"web1\": vm[0] has this name: each VM needs its own"
+        "demo.toml:15: vm[1].name = \"web1\": vm[0] has this name at the same time: each VM needs its own"
     );
     assert_eq!(
         with("web2", "uuid = \"00000000000000000000000000000001\"\n"),
@@ -133,7 +133,7 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
         ),
         (
             "{ kind = \"lying\", claims = \"much\" }",
-            "vm[0].behaviour.claims = \"much\": must be one of nothing-unused, all-unused, sawtooth, absurd",
+            "vm[0].behaviour.claims = \"much\": must be one of nothing-unused, all-unused, sawtooth, absurd, garbage, absent",
         ),
         (
             "{ kind = \"reboots\", every = \"1ms\" }",

@@ -2,24 +2,26 @@
 //! that a cooperative VM would not.
 //!
 //! ```text
-//!   absent --start--> booting --boot_time--> working <--> paused, hung
-//!                        ^----- reboots --------'
+//!   absent --start--> booting --boot_time--> working <--> paused, saving, hung, ...
+//!                        ^------ reboots, crashes -------'
 //! ```
 //!
-//! Where its memory is and how it moves is `memory`'s.
+//! Where its memory is and how it moves is `memory`'s, what it says of itself is `report`'s.
 
 use std::time::Duration;
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{GuestFigures, Reported, RunState, Traits, VmReading},
+    sample::{Reported, Traits, VmReading},
 };
 
 use super::{
-    behaviour::{Behaviour, Claims, Kind},
+    behaviour::{Behaviour, Kind, Kinds},
+    facts::VmFacts,
     ideal::refusal,
     memory::{Memory, PAGE, Step},
     numbers::Numbers,
+    report::{Matter, Reporter},
     rng::Rng,
     scenario::VmScenario,
 };
@@ -31,26 +33,31 @@ pub(super) struct SimVm {
     scenario: VmScenario,
     rng: Rng,
     memory: Memory,
+    /// How far it has come, and what it does there.
+    now: Duration,
+    doing: Kinds,
     present: bool,
+    /// How often its kernel has begun.
+    generation: u64,
     /// When its balloon driver works.
     driver_from: Duration,
     /// What it was told to hold, and what it held then.
     target: ByteCount,
     ordered_at: ByteCount,
+    /// When somebody else last told it.
+    foreign_at: Option<Duration>,
     /// An order without answer: taken when the VM answers again.
-    late: Option<ByteCount>,
-    /// What its kernel last said; `None` before it said anything.
-    report: Option<Report>,
-    next_report: Duration,
+    late: Option<Late>,
+    reporter: Reporter,
     /// The actual of the last balloon event, and when the next may come.
     told: ByteCount,
     next_event: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Report {
-    figures: GuestFigures,
-    stamp: u64,
+struct Late {
+    target: ByteCount,
+    since: Duration,
 }
 
 impl SimVm {
@@ -61,78 +68,95 @@ impl SimVm {
         let numbers = &scenario.numbers;
         let demand = scenario.demand.at(Duration::ZERO);
         let memory = Memory::settled(scenario.actual, demand, numbers);
+        let reporter = Reporter::new(numbers.stats_period, &mut rng);
         let mut vm = Self {
+            now: Duration::ZERO,
+            doing: Kinds::default(),
             present: scenario.life.holds_at(Duration::ZERO),
+            generation: 0,
             driver_from: Duration::ZERO,
             target: scenario.actual,
             ordered_at: scenario.actual,
+            foreign_at: None,
             late: None,
-            report: None,
-            next_report: phase(numbers.stats_period, &mut rng),
+            reporter,
             told: scenario.actual,
             next_event: Duration::ZERO,
             rng,
             memory,
             scenario,
         };
-        if vm.present && vm.doing(Kind::NoDriver, Duration::ZERO).is_none() {
-            let figures = vm.claimed(Duration::ZERO);
-            vm.report = Some(Report { figures, stamp: WALL - 1 });
+        vm.pass_to(Duration::ZERO);
+        if vm.present && !vm.doing.any(SPEECHLESS) {
+            let lie = vm.behaviour(Kind::Lying).map(|lie| lie.claims);
+            let (memory, numbers) = (&vm.memory, &vm.scenario.numbers);
+            vm.reporter.begin(Matter { memory, numbers, lie, back: false }, &mut vm.rng);
         }
         vm
-    }
-
-    pub(super) const fn memory(&self) -> &Memory {
-        &self.memory
     }
 
     pub(super) const fn is_present(&self) -> bool {
         self.present
     }
 
-    pub(super) fn hangs_at(&self, now: Duration) -> bool {
-        self.present && self.doing(Kind::Hangs, now).is_some()
+    pub(super) const fn hangs(&self) -> bool {
+        self.present && self.doing.has(Kind::Hangs)
+    }
+
+    /// True when a call to it gets no answer.
+    pub(super) const fn is_silent(&self) -> bool {
+        self.present && self.doing.any(SILENT)
+    }
+
+    /// True when a call to it has not returned for long.
+    pub(super) fn is_parked(&self) -> bool {
+        self.late.is_some_and(|late| self.now.saturating_sub(late.since) > JOB_WAIT)
     }
 
     /// Lets time pass. Orders that came while the hypervisor was silent are taken once it is not.
-    pub(super) fn advance(&mut self, from: Duration, to: Duration, silent: bool) {
-        let gone = self.doing(Kind::Vanishes, to).is_some();
-        if gone || !self.scenario.life.holds_at(to) {
+    pub(super) fn advance(&mut self, to: Duration, silent: bool) {
+        let (from, before) = (self.now, self.doing);
+        self.pass_to(to);
+        if self.is_gone() {
             self.present = false;
             self.late = None;
             return;
         }
         if !self.present {
-            self.start(to);
+            self.start();
         }
-        if self.hangs_at(to) {
+        if self.doing.has(Kind::Hangs) {
             return;
         }
-        if let Some(target) = self.late.take_if(|_| !silent) {
-            self.obey(target);
+        if before.has(Kind::Crashes) && !self.doing.has(Kind::Crashes) {
+            self.boot();
         }
-        if self.doing(Kind::Pauses, to).is_some() {
+        self.take_late(silent);
+        if self.doing.any(STANDS_STILL) {
             return;
         }
         self.occurrences(from, to);
-        self.live(from, to);
-        self.announce(to);
-        self.speak(to);
+        self.live(from);
+        self.announce();
+        self.speak();
     }
 
     /// Tells it to hold so much.
-    pub(super) fn order(&mut self, target: ByteCount, now: Duration, silent: bool) -> Answer {
+    pub(super) fn order(&mut self, target: ByteCount, silent: bool) -> Answer {
         if !self.present {
             return Answer::VmGone;
         }
-        if silent || self.hangs_at(now) {
-            self.late.get_or_insert(target);
+        if silent || self.late.is_some() || self.doing.any(SILENT) {
+            self.late.get_or_insert(Late { target, since: self.now });
             return Answer::InDoubt;
         }
-        if self.doing(Kind::Refuses, now).is_some() {
+        if self.doing.has(Kind::Refuses) {
             return Answer::Refused("the scenario says that this VM refuses orders".to_owned());
         }
-        if let Some(refusal) = refusal(target, self.scenario.max) {
+        if self.doing.has(Kind::NoBalloon) {
+            return Answer::Refused("it has no balloon device".to_owned());
+        }
+        if let Some(refusal) = refusal(target, self.max()) {
             return refusal;
         }
         self.obey(target);
@@ -140,56 +164,114 @@ impl SimVm {
     }
 
     /// What the hypervisor says of it: its actual as of now, or as of its last balloon event.
-    pub(super) fn read(&self, now: Duration, live: bool) -> VmReading {
-        let hung = self.hangs_at(now);
-        let run = match self.doing(Kind::Pauses, now) {
-            _ if hung => RunState::Unresponsive,
-            Some(_) => RunState::Paused,
-            None => RunState::Running,
-        };
-        let actual = if live && !hung { self.memory.actual } else { self.told };
+    pub(super) fn read(&self, live: bool) -> VmReading {
+        let actual = if live && !self.doing.any(SILENT) { self.memory.actual } else { self.told };
+        let deflates_on_oom = self.doing.has(Kind::Autodeflate);
         VmReading {
             id: self.scenario.id,
             name: self.scenario.name.clone(),
-            run,
-            generation: 0,
-            traits: Traits::default(),
+            run: self.doing.run(),
+            generation: self.generation,
+            traits: Some(Traits { obstacle: self.doing.obstacle(), deflates_on_oom }),
             actual: actual.align_up(PAGE),
-            max: self.scenario.max,
-            guest: self.report.map_or_else(GuestFigures::default, |report| report.figures),
+            max: self.max(),
+            guest: self.reporter.figures(),
             reported: self.reported(),
-            host_rss: Some(self.rss(now).align_down(PAGE)),
+            host_rss: Some(self.rss().align_down(PAGE)),
         }
     }
 
     /// Its actual as of now; `None` when it does not answer.
-    pub(super) fn actual(&self, now: Duration) -> Option<LiveActual> {
-        let answers = self.present && !self.hangs_at(now);
+    pub(super) fn actual(&self) -> Option<LiveActual> {
+        let answers = self.present && !self.doing.any(SILENT);
         answers.then(|| LiveActual {
             vm: self.scenario.id,
             actual: self.memory.actual.align_up(PAGE),
             reported: self.reported(),
-            host_rss: Some(self.rss(now).align_down(PAGE)),
+            host_rss: Some(self.rss().align_down(PAGE)),
         })
     }
 
+    /// What is really so.
+    pub(super) fn facts(&self) -> VmFacts {
+        let memory = &self.memory;
+        VmFacts {
+            run: self.doing.run(),
+            generation: self.generation,
+            max: self.max(),
+            actual: memory.actual,
+            target: self.target,
+            late: self.late.map(|late| late.target),
+            foreign_at: self.foreign_at,
+            in_place: self.doing.any(IN_PLACE),
+            touched: memory.touched,
+            rss: self.rss(),
+            demand: self.demand(),
+            resident: memory.resident,
+            swapped: memory.swapped,
+            cache: memory.cache,
+            swap_in: memory.swap_in,
+            swap_out: memory.swap_out,
+            oom_kills: memory.oom_kills,
+            works: self.now >= self.driver_from && !self.doing.has(Kind::NoDriver),
+            report: self.reporter.facts(),
+        }
+    }
+
     /// What its process takes of the host's memory.
-    pub(super) fn rss(&self, now: Duration) -> ByteCount {
-        let pinned = self.doing(Kind::Vfio, now).is_some();
-        let guest = if pinned { self.scenario.max } else { self.memory.touched };
+    pub(super) fn rss(&self) -> ByteCount {
+        let all = self.doing.any(IN_PLACE);
+        let guest = if all { self.max() } else { self.memory.touched };
         guest.saturating_add(self.scenario.numbers.process_overhead)
     }
 
+    /// Most that it may hold: never less than it holds, for what is in use is not taken away.
+    fn max(&self) -> ByteCount {
+        let changed = self.behaviour(Kind::MaxChanges).and_then(|change| change.amount);
+        let max = changed.map_or(self.scenario.max, |max| max.align_up(PAGE));
+        max.max(self.memory.actual.align_up(PAGE))
+    }
+
     /// What its programs want.
-    pub(super) fn demand(&self, now: Duration) -> ByteCount {
-        let leaks = self.all(Kind::Leaks).filter(|leak| leak.during.from <= now);
-        let leaked = leaks.map(|leak| {
-            let end = leak.during.until.map_or(now, |until| until.min(now));
+    fn demand(&self) -> ByteCount {
+        let wanted = self.scenario.demand.at(self.now);
+        let leaks = self.scenario.behaviours.iter().filter(|own| own.kind == Kind::Leaks);
+        let leaked = leaks.filter(|leak| leak.during.from <= self.now).map(|leak| {
+            let end = leak.during.until.map_or(self.now, |until| until.min(self.now));
             let lasted = end.saturating_sub(leak.during.from).as_millis();
             let rate = leak.rate.unwrap_or(LEAK_RATE);
             rate.fraction(u64::try_from(lasted).unwrap_or(u64::MAX), 1_000)
         });
-        leaked.fold(self.scenario.demand.at(now), ByteCount::saturating_add)
+        leaked.fold(wanted, ByteCount::saturating_add)
+    }
+
+    fn pass_to(&mut self, now: Duration) {
+        self.now = now;
+        let own = self.scenario.behaviours.iter().filter(|own| own.during.holds_at(now));
+        self.doing = own.fold(Kinds::default(), |kinds, own| kinds.with(own.kind));
+    }
+
+    fn is_gone(&self) -> bool {
+        let down = |own: &Behaviour| {
+            own.kind == Kind::ShutsDown && own.during.until.is_some_and(|until| until <= self.now)
+        };
+        self.doing.has(Kind::Vanishes)
+            || !self.scenario.life.holds_at(self.now)
+            || self.scenario.behaviours.iter().any(down)
+    }
+
+    /// Takes an order that got no answer, when it can be taken; who waits for a job to end gives up
+    /// in time.
+    fn take_late(&mut self, silent: bool) {
+        let Some(late) = self.late.filter(|_| !silent) else {
+            return;
+        };
+        if !self.doing.any(AT_A_JOB) {
+            self.late = None;
+            self.obey(late.target);
+        } else if self.is_parked() {
+            self.late = None;
+        }
     }
 
     fn obey(&mut self, target: ByteCount) {
@@ -198,154 +280,170 @@ impl SimVm {
     }
 
     /// Power on: a new process, whose driver will bring it to what it is to hold.
-    fn start(&mut self, now: Duration) {
+    fn start(&mut self) {
         self.present = true;
-        self.report = None;
-        self.told = self.scenario.max;
         self.target = self.scenario.actual;
         self.memory = Memory::booted(self.scenario.max);
-        self.boot(now);
+        self.told = self.max();
+        self.reporter.forget();
+        self.boot();
     }
 
     /// The kernel starts anew in the same process: the balloon is empty until its driver works.
-    fn boot(&mut self, now: Duration) {
-        let touched = self.memory.touched;
-        self.memory = Memory { touched, ..Memory::booted(self.scenario.max) };
-        self.ordered_at = self.scenario.max;
-        self.driver_from = now.saturating_add(self.scenario.numbers.boot_time);
-        let period = self.scenario.numbers.stats_period;
-        self.next_report = self.driver_from.saturating_add(phase(period, &mut self.rng));
+    fn boot(&mut self) {
+        let (touched, max) = (self.memory.touched, self.max());
+        self.memory = Memory { touched, ..Memory::booted(max) };
+        self.ordered_at = max;
+        self.generation = self.generation.saturating_add(1);
+        let numbers = &self.scenario.numbers;
+        self.driver_from = self.now.saturating_add(numbers.boot_time);
+        self.reporter.wait(self.driver_from, numbers.stats_period, &mut self.rng);
     }
 
     fn occurrences(&mut self, from: Duration, to: Duration) {
-        if self.all(Kind::Reboots).any(|reboot| reboot.occurs_in(from, to)) {
-            self.boot(to);
+        let (mut reboots, mut foreign) = (false, None);
+        for own in self.scenario.behaviours.iter().filter(|own| own.occurs_in(from, to)) {
+            reboots |= own.kind == Kind::Reboots;
+            if own.kind == Kind::ForeignOrder {
+                foreign = foreign.or(own.amount);
+            }
         }
-        let foreign = self.all(Kind::ForeignOrder).find(|order| order.occurs_in(from, to));
-        if let Some(target) = foreign.and_then(|order| order.amount) {
-            self.obey(target);
+        if reboots {
+            self.boot();
+        }
+        if let Some(target) = foreign {
+            self.foreign_at = Some(to);
+            self.obey(target.min(self.max()));
         }
     }
 
     /// Its programs work, and its balloon moves.
-    fn live(&mut self, from: Duration, to: Duration) {
-        if to < self.driver_from {
+    fn live(&mut self, from: Duration) {
+        if self.now < self.driver_from {
             return;
         }
-        let numbers = self.numbers(to);
-        let aim = self.aim(to);
-        let passed = u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
+        let altered;
+        let numbers = if self.doing.any(ALTERED) {
+            altered = self.altered_numbers();
+            &altered
+        } else {
+            &self.scenario.numbers
+        };
+        let aim = self.aim();
+        let passed = u64::try_from(self.now.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX);
         let noise = numbers.noise_percent;
         let percent = 100 - noise + self.rng.below(noise.saturating_mul(2).saturating_add(1));
         let nanos = ByteCount::bytes(passed).fraction(percent, 100).as_u64();
-        let mut step = Step::new(&numbers, self.demand(to), nanos);
+        let mut step = Step::new(numbers, self.demand(), nanos);
+        if self.doing.has(Kind::Autodeflate) {
+            step.returns = self.max().saturating_sub(self.memory.actual);
+        }
         self.memory.resize(aim, &mut step);
         self.memory.work(&mut step);
     }
 
-    /// The numbers that count now.
-    fn numbers(&self, now: Duration) -> Numbers {
+    /// Its numbers, where what it does changes them.
+    fn altered_numbers(&self) -> Numbers {
         let mut numbers = self.scenario.numbers;
-        if let Some(slow) = self.doing(Kind::Slow, now) {
+        if let Some(slow) = self.behaviour(Kind::Slow) {
             let rate = slow.rate.unwrap_or(SLOW_RATE);
             (numbers.shrink_rate, numbers.grow_rate) = (rate, rate);
         }
-        if self.doing(Kind::CacheHolder, now).is_some() {
-            numbers.cache = self.scenario.max;
+        if self.doing.has(Kind::CacheHolder) {
+            numbers.cache = self.max();
         }
         numbers
     }
 
     /// What its balloon driver tries to hold.
-    fn aim(&self, now: Duration) -> ByteCount {
+    fn aim(&self) -> ByteCount {
         let actual = self.memory.actual;
-        let rests = self.doing(Kind::Intermittent, now).is_some_and(|own| own.rests_at(now));
-        let dead = [Kind::Stuck, Kind::NoDriver];
-        if rests || dead.iter().any(|kind| self.doing(*kind, now).is_some()) {
+        let rests = self.behaviour(Kind::Intermittent).is_some_and(|own| own.rests_at(self.now));
+        if rests || self.doing.any(BALLOON_RESTS) {
             return actual;
         }
         if self.target >= actual {
-            return self.target;
+            return self.target.min(self.max());
         }
         let mut aim = self.target;
-        if let Some(partial) = self.doing(Kind::Partial, now) {
+        if let Some(partial) = self.behaviour(Kind::Partial) {
             let asked = self.ordered_at.saturating_sub(self.target);
             let does = asked.fraction(partial.percent, 100);
             aim = aim.max(self.ordered_at.saturating_sub(does));
         }
-        if let Some(hidden) = self.doing(Kind::HiddenFloor, now) {
+        if let Some(hidden) = self.behaviour(Kind::HiddenFloor) {
             aim = aim.max(hidden.amount.unwrap_or_else(|| self.scenario.max.fraction(1, 2)));
         }
         aim.min(actual)
     }
 
     /// Sends a balloon event if one is due: at most one in each event period.
-    fn announce(&mut self, now: Duration) {
-        if self.told != self.memory.actual && now >= self.next_event {
+    fn announce(&mut self) {
+        if self.told != self.memory.actual && self.now >= self.next_event {
             self.told = self.memory.actual;
-            self.next_event = now.saturating_add(self.scenario.numbers.event_period);
+            self.next_event = self.now.saturating_add(self.scenario.numbers.event_period);
         }
     }
 
     /// Reports figures if that is due.
-    fn speak(&mut self, now: Duration) {
-        let silent = [Kind::NoDriver, Kind::FrozenStats];
-        if now < self.next_report || silent.iter().any(|kind| self.doing(*kind, now).is_some()) {
+    fn speak(&mut self) {
+        if self.now < self.driver_from || self.doing.any(SPEECHLESS) {
             return;
         }
-        self.report = Some(Report { figures: self.claimed(now), stamp: WALL + now.as_secs() });
-        let period = self.scenario.numbers.stats_period;
-        self.next_report = if period.is_zero() {
-            Duration::MAX
-        } else {
-            let missed = now.saturating_sub(self.next_report).as_nanos() / period.as_nanos();
-            let turns = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-            self.next_report.saturating_add(period.saturating_mul(turns))
-        };
-    }
-
-    /// What its kernel says, true or not.
-    fn claimed(&self, now: Duration) -> GuestFigures {
-        let truth = self.memory.figures(&self.scenario.numbers);
-        let Some(lie) = self.doing(Kind::Lying, now) else {
-            return truth;
-        };
-        let both = |amount| GuestFigures { unused: Some(amount), usable: Some(amount), ..truth };
-        match lie.claims {
-            Claims::NothingUnused => both(ByteCount::ZERO),
-            Claims::AllUnused => both(self.memory.actual),
-            Claims::Sawtooth if (now.as_secs() / 2).is_multiple_of(2) => both(ByteCount::ZERO),
-            Claims::Sawtooth => both(self.memory.actual),
-            Claims::Absurd => GuestFigures {
-                unused: Some(ByteCount::MAX),
-                usable: Some(ByteCount::ZERO),
-                swap_in: Some(ByteCount::ZERO),
-                swap_out: Some(ByteCount::MAX),
-                major_faults: Some(u64::MAX),
-            },
+        if self.reporter.is_due(self.now) {
+            let lie = self.behaviour(Kind::Lying).map(|lie| lie.claims);
+            let back = self.doing.has(Kind::ClockBack);
+            let (memory, numbers) = (&self.memory, &self.scenario.numbers);
+            let matter = Matter { memory, numbers, lie, back };
+            self.reporter.speak(self.now, matter, &mut self.rng);
         }
     }
 
     fn reported(&self) -> Reported {
-        self.report.map_or(Reported::Never, |report| Reported::At(report.stamp))
+        self.reporter.stamp().map_or(Reported::Never, Reported::At)
     }
 
-    fn all(&self, kind: Kind) -> impl Iterator<Item = &Behaviour> {
-        self.scenario.behaviours.iter().filter(move |behaviour| behaviour.kind == kind)
-    }
-
-    fn doing(&self, kind: Kind, now: Duration) -> Option<&Behaviour> {
-        self.all(kind).find(|behaviour| behaviour.during.holds_at(now))
+    /// What it does of this kind now.
+    fn behaviour(&self, kind: Kind) -> Option<&Behaviour> {
+        if !self.doing.has(kind) {
+            return None;
+        }
+        let mut own = self.scenario.behaviours.iter().filter(|own| own.kind == kind);
+        own.find(|own| own.during.holds_at(self.now))
     }
 }
 
-/// When within a period a VM reports: each at its own time.
-fn phase(period: Duration, rng: &mut Rng) -> Duration {
-    let nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(rng.below(nanos))
-}
-
-/// Wall-clock time, in seconds, at which every simulated world begins.
-const WALL: u64 = 1_000_000_000;
+/// The hypervisor is at a long job on it: calls wait for the end of that.
+const AT_A_JOB: Kinds =
+    Kinds::of(&[Kind::Busy, Kind::Saves, Kind::Restores, Kind::MigratesOut, Kind::MigratesIn]);
+/// Calls to it get no answer.
+const SILENT: Kinds = Kinds::of(&[
+    Kind::Hangs,
+    Kind::Busy,
+    Kind::Saves,
+    Kind::Restores,
+    Kind::MigratesOut,
+    Kind::MigratesIn,
+]);
+/// It does not execute.
+const STANDS_STILL: Kinds = Kinds::of(&[
+    Kind::Pauses,
+    Kind::Saves,
+    Kind::Restores,
+    Kind::MigratesIn,
+    Kind::Crashes,
+    Kind::ShutsDown,
+]);
+/// Nothing moves its balloon.
+const BALLOON_RESTS: Kinds = Kinds::of(&[Kind::Stuck, Kind::NoDriver, Kind::NoBalloon]);
+/// It reports nothing.
+const SPEECHLESS: Kinds = Kinds::of(&[Kind::NoDriver, Kind::NoBalloon, Kind::FrozenStats]);
+/// All of its memory stays where it is.
+const IN_PLACE: Kinds =
+    Kinds::of(&[Kind::Vfio, Kind::HiddenVfio, Kind::HugePages, Kind::Locked, Kind::Confidential]);
+/// Its numbers are not those of the scenario.
+const ALTERED: Kinds = Kinds::of(&[Kind::Slow, Kind::CacheHolder]);
+/// So long libvirt lets a call wait for the end of a job.
+const JOB_WAIT: Duration = Duration::from_secs(30);
 const SLOW_RATE: ByteCount = ByteCount::mib(1);
 const LEAK_RATE: ByteCount = ByteCount::mib(10);

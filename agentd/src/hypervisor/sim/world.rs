@@ -1,18 +1,18 @@
 //! [`World`]: a host with VMs that have physics, stale figures and faults, in time.
 //!
-//! Moves in steps of 20 ms from call to call. The same calls at the same times of a world with the
-//! same seed are answered the same.
+//! Moves in whole steps, of 20 ms by default, as far as they are over when it is called. The same
+//! calls at the same times of a world with the same seed are answered the same.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{HostMemory, Reading},
+    sample::{HostMemory, Pressure, Reading, Share},
     vm::VmId,
 };
 
 use super::{
-    facts::{Facts, VmFacts},
+    facts::Facts,
     memory::PAGE,
     rng::Rng,
     scenario::{HostScenario, Scenario, SimScenario},
@@ -47,29 +47,31 @@ impl World {
             let rng = Rng::new(scenario.seed, stream);
             (vm.id, SimVm::new(vm, rng))
         });
-        Self {
+        let mut world = Self {
             sim: scenario.sim.clone(),
             host: scenario.host.clone(),
             vms: vms.collect(),
             now: Duration::ZERO,
             lost: false,
             reconnected: false,
-        }
+        };
+        world.note_line();
+        world
     }
 
-    /// Lets time pass until `to`.
+    /// Lets the steps pass that are over by `to`.
     pub(super) fn advance(&mut self, to: Duration) {
-        let length = (to.saturating_sub(self.now) / MOST_STEPS).max(STEP);
-        while self.now < to {
+        let step = self.sim.step;
+        let length = (to.saturating_sub(self.now) / MOST_STEPS).max(step);
+        while self.now.saturating_add(step) <= to {
             let next = self.now.saturating_add(length).min(to);
             let silent = self.is_silent(next);
             for vm in self.vms.values_mut() {
-                vm.advance(self.now, next, silent);
+                vm.advance(next, silent);
             }
             self.now = next;
             self.note_line();
         }
-        self.note_line();
     }
 
     pub(super) fn line(&self) -> Line {
@@ -95,12 +97,17 @@ impl World {
 
     /// How many VMs do not answer.
     pub(super) fn hanging(&self) -> usize {
-        self.vms.values().filter(|vm| vm.hangs_at(self.now)).count()
+        self.vms.values().filter(|vm| vm.hangs()).count()
     }
 
-    /// True when this VM does not answer.
-    pub(super) fn hangs(&self, vm: VmId) -> bool {
-        self.vms.get(&vm).is_some_and(|vm| vm.hangs_at(self.now))
+    /// True when a call to this VM gets no answer.
+    pub(super) fn is_silent_of(&self, vm: VmId) -> bool {
+        self.vms.get(&vm).is_some_and(SimVm::is_silent)
+    }
+
+    /// How many calls have not returned for long.
+    pub(super) fn parked(&self) -> usize {
+        self.vms.values().filter(|vm| vm.is_parked()).count()
     }
 
     pub(super) fn read(&self, live: impl Fn(VmId) -> bool) -> Reading {
@@ -109,12 +116,12 @@ impl World {
             host: self.host_memory(),
             granule: PAGE,
             ideal: false,
-            vms: present.map(|(id, vm)| vm.read(self.now, live(*id))).collect(),
+            vms: present.map(|(id, vm)| vm.read(live(*id))).collect(),
         }
     }
 
     pub(super) fn actual(&self, vm: VmId) -> Option<LiveActual> {
-        self.vms.get(&vm).and_then(|vm| vm.actual(self.now))
+        self.vms.get(&vm).and_then(SimVm::actual)
     }
 
     pub(super) fn order(&mut self, order: Target) -> Answer {
@@ -124,31 +131,16 @@ impl World {
             Line::Open => false,
         };
         let vm = self.vms.get_mut(&order.vm);
-        vm.map_or(Answer::VmGone, |vm| vm.order(order.target, self.now, silent))
+        vm.map_or(Answer::VmGone, |vm| vm.order(order.target, silent))
     }
 
     pub(super) fn facts(&self) -> Facts {
         let present = self.vms.iter().filter(|(_, vm)| vm.is_present());
-        let fact = |(id, vm): (&VmId, &SimVm)| {
-            let memory = vm.memory();
-            let facts = VmFacts {
-                actual: memory.actual,
-                demand: vm.demand(self.now),
-                resident: memory.resident,
-                swapped: memory.swapped,
-                cache: memory.cache,
-                rss: vm.rss(self.now),
-                swap_in: memory.swap_in,
-                swap_out: memory.swap_out,
-                oom_kills: memory.oom_kills,
-            };
-            (*id, facts)
-        };
         Facts {
             now: self.now,
             host: self.host_memory(),
             taken: self.taken(),
-            vms: present.map(fact).collect(),
+            vms: present.map(|(id, vm)| (*id, vm.facts())).collect(),
         }
     }
 
@@ -156,13 +148,24 @@ impl World {
     /// swaps.
     fn taken(&self) -> ByteCount {
         let present = self.vms.values().filter(|vm| vm.is_present());
-        let processes: ByteCount = present.map(|vm| vm.rss(self.now)).sum();
+        let processes: ByteCount = present.map(SimVm::rss).sum();
         processes.saturating_add(self.host.other.at(self.now))
     }
 
     fn host_memory(&self) -> HostMemory {
-        let total = self.host.total;
-        HostMemory { total, usable: total.saturating_sub(self.taken()), pressure: None }
+        let (total, taken) = (self.host.total, self.taken());
+        let usable = total.saturating_sub(taken);
+        HostMemory { total, usable, pressure: Some(self.pressure(taken)) }
+    }
+
+    /// What the scenario says, and much where more is taken than there is.
+    fn pressure(&self, taken: ByteCount) -> Pressure {
+        let spell = self.host.pressure.iter().find(|spell| spell.during.holds_at(self.now));
+        let told = spell.map(|spell| spell.pressure).unwrap_or_default();
+        if taken <= self.host.total {
+            return told;
+        }
+        Pressure { some: told.some.max(OVERFULL.some), full: told.full.max(OVERFULL.full) }
     }
 
     fn is_silent(&self, now: Duration) -> bool {
@@ -176,7 +179,7 @@ impl World {
     }
 }
 
-/// Balloons move some MiB in this time.
-const STEP: Duration = Duration::from_millis(20);
+/// A host whose memory is all taken, and more, does little else than swap.
+const OVERFULL: Pressure = Pressure { some: Share::percent(90), full: Share::percent(70) };
 /// Steps of one call, at most: longer ones after a long time without calls.
 const MOST_STEPS: u32 = 4096;
