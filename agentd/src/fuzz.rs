@@ -139,10 +139,12 @@ mod tests {
                 Change::Number(at, number) => {
                     // The next number that stands there becomes another.
                     let at = at.index(data.len());
-                    let digit = |byte: &u8| byte.is_ascii_digit();
-                    let Some(first) = data[at..].iter().position(|b| digit(b)) else { continue };
+                    let Some(first) = data[at..].iter().position(u8::is_ascii_digit) else {
+                        continue;
+                    };
                     let first = at + first;
-                    let count = data[first..].iter().take_while(|b| digit(b)).count();
+                    let count =
+                        data[first..].iter().take_while(|byte| byte.is_ascii_digit()).count();
                     data.splice(first..first + count, number.to_string().into_bytes());
                 }
             }

@@ -171,10 +171,10 @@ fn holder(name: &str) -> Taken {
     let taken = format!("the name \"{name}\" of an abstract socket is taken");
     match peer {
         Ok(peer) if peer.uid() == 0 || peer.uid() == geteuid().as_raw() => Taken::ByAgentd(
-            peer.pid().map_or("of unknown pid".to_owned(), |pid| format!("pid {pid}")),
+            peer.pid().map_or_else(|| "of unknown pid".to_owned(), |pid| format!("pid {pid}")),
         ),
         Ok(peer) => {
-            let pid = peer.pid().map_or("unknown".to_owned(), |pid| pid.to_string());
+            let pid = peer.pid().map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
             Taken::ByStranger(format!(
                 "{taken} by uid {}, pid {pid}, who is neither root nor this \
                  user",

@@ -464,11 +464,6 @@ mod tests {
                 "a.toml:2: policy.algorithm = \"best\": \"best\" is \
               no algorithm: there is two-pointer",
             ),
-            (
-                "[state]\nfreeze_file = \"freeze\"",
-                "a.toml:2: state.freeze_file = \"freeze\": must be \
-              an absolute path",
-            ),
             ("[listen", "a.toml:1: unclosed table, expected `]`"),
             (
                 "host = 7\n[api]\nmax_watchers = -1\n[policy]\nfloor = 1",
@@ -481,6 +476,15 @@ mod tests {
             let error = Config::parse("a.toml", text).map_err(|error| error.to_string());
             assert_eq!(error, Err(expected.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_freeze_file_has_one_place_wherever_agentd_was_started() {
+        let error = Config::parse("a.toml", "[state]\nfreeze_file = \"freeze\"").unwrap_err();
+        let expected = "a.toml:2: state.freeze_file = \"freeze\": must be an absolute path";
+        assert_eq!(error.to_string(), expected);
+        let config = Config::parse("a.toml", "[state]\nfreeze_file = \"/run/x\"").unwrap();
+        assert_eq!(config.freeze_file, Some(PathBuf::from("/run/x")));
     }
 
     #[test]

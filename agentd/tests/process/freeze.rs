@@ -24,7 +24,7 @@ async fn ordered_in_next_ticks(agent: &Agent) -> Vec<bool> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_order_starts_while_the_file_is_there_also_over_restarts() {
-    let home = Home::with(&giving("ideal = true"), |home| config(home));
+    let home = Home::with(&giving("ideal = true"), config);
     let agent = home.start().await;
     assert!(ordered_in_next_ticks(&agent).await.contains(&true), "nothing is ever ordered here");
 
@@ -57,7 +57,7 @@ async fn no_order_starts_while_the_file_is_there_also_over_restarts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_works_while_the_hypervisor_hangs() {
     let silent = "silent = [{ from = \"2s\" }]";
-    let home = Home::with(&giving(silent), |home| config(home));
+    let home = Home::with(&giving(silent), config);
     let agent = home.start().await;
     agent.until_condition("HYPERVISOR_LOST", true).await;
     fs::write(home.path("freeze"), "").unwrap();

@@ -10,7 +10,7 @@ use agentd_core::{
     check::check,
     decide::decide,
     policy::Policy,
-    sample::{HostMemory, Reading},
+    sample::{HostMemory, Reading, Traits, VmReading},
     state::State,
     track::{Moment, Tracks},
     vm::VmId,
@@ -38,7 +38,9 @@ pub(crate) fn statistics(data: &[u8]) {
         let vms = vms.iter().filter_map(|(number, lines)| {
             let (record, live) = record(*number, lines, tick);
             let asked = live.map(|figures| Fate::Answered(Ok(figures)));
-            reading::settle(&record, asked, None)
+            let vm = reading::settle(&record, asked, None, None)?;
+            // Figures of a VM of which it is not known what it is made of do not count.
+            Some(VmReading { traits: Some(Traits::default()), ..vm })
         });
         let reading = Reading { host, granule: GRANULE, ideal: false, vms: vms.collect() };
         let stale_after = Duration::from_secs(5);
