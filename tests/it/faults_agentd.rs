@@ -1,9 +1,10 @@
+use std::cell::Cell;
 use std::time::Duration;
 
 use agentd_tests::lab::clock;
 use serde_json::Value;
 
-use crate::coordinator::{PATIENCE, set_mode};
+use crate::coordinator::set_mode;
 use crate::coordinator_restart::mode;
 use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows, orders, vm_in};
 
@@ -66,16 +67,13 @@ fn agentd_is_stopped_for_a_minute_and_observes_before_it_acts() {
     rig.need();
     rig.agent.process().signal("CONT").unwrap();
 
-    let mut before = f64::INFINITY;
-    let mut ticks = Vec::new();
-    while ticks.is_empty() {
-        let tick = rig.feed.tick().unwrap();
+    let before = Cell::new(f64::INFINITY);
+    let after_the_gap = |tick: &Value| {
         let now = tick["monotonic_seconds"].as_f64().unwrap();
-        if now - before > 30.0 {
-            ticks.push(tick);
-        }
-        before = now;
-    }
+        now - before.replace(now) > 30.0
+    };
+    let mut ticks = rig.feed.until("a tick after the gap", MOST_TICKS, after_the_gap).unwrap();
+    ticks.drain(..ticks.len() - 1);
     assert!(!ordered(&ticks[0]), "it acts on what it knew a minute ago: {}", brief(&ticks));
     ticks.extend(rig.feed.ticks(3).unwrap());
     assert!(ticks.iter().any(|tick| grows(tick, "vm1")), "no order: {}", brief(&ticks));

@@ -175,7 +175,12 @@ impl Rig {
     /// What holds whatever happens: nobody ran out of memory, nobody is below its floor, and all
     /// together hold no more than the pool.
     pub(crate) fn held(&self) {
-        assert_eq!(kills(&self.vms), vec![0; self.vms.len()], "a VM ran out of memory");
+        let consoles = || {
+            let all = self.vms.iter().filter(|vm| vm.oom_kills().unwrap() > 0);
+            all.map(|vm| vm.console().unwrap()).collect::<String>()
+        };
+        let killed = kills(&self.vms);
+        assert_eq!(killed, vec![0; killed.len()], "a VM ran out of memory: {}", consoles());
         self.gauge_held(self.pool_kib);
     }
 

@@ -111,7 +111,7 @@ meminfo() {
 }
 
 # keepfree TAG MIB: the kernel keeps so much free for itself. It counts as unused, and neither the
-# balloon nor a process gets it.
+# balloon nor a process gets it: until it is little again, nothing else may be asked.
 keepfree() {
     echo $(($2 * 1024)) >/proc/sys/vm/min_free_kbytes
     say "$1 ok kept free $2"

@@ -98,7 +98,7 @@ impl Vm {
     }
 
     /// Makes the VM's kernel keep `mib` free for itself: they count as unused, and the balloon cannot
-    /// have them.
+    /// have them. Nor can processes: ask nothing else of it until `mib` is little again.
     pub fn keep_free(&self, mib: u64) -> Result<()> {
         self.ask(&format!("keepfree {mib}")).map(drop)
     }
