@@ -1,5 +1,5 @@
 # Each target is a line or two; what they need and a new machine lacks is installed first.
-.PHONY: run lab test soak bench install lint deny
+.PHONY: run lab test soak bench fuzz install lint deny
 
 run:            ## agentd on a simulated host, with memctl watching it, for half a minute
 	sh tests/install.sh build
@@ -23,6 +23,8 @@ lint:
 	sh tests/install.sh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --no-default-features \
+		--target-dir $${CARGO_TARGET_DIR:-target}
 
 deny:           ## licences, sources and duplicates of every dependency; advisories where they can be had
 	sh tests/deny.sh
@@ -34,6 +36,10 @@ bench:          ## what a decision and a tick cost, beside what they are compare
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	$${CARGO_TARGET_DIR:-target}/release/lab-bench
 
+fuzz:           ## what others write, in every odd form, for SECONDS each
+	sh tests/install.sh fuzz
+	sh tests/fuzz/run.sh $(SECONDS)
+
 install:        ## DESTDIR and PREFIX are honoured; a config that is there is left alone
 	sh tests/install.sh build
 	cargo build --release --locked --package agentd --package memctl
@@ -44,3 +50,4 @@ install:        ## DESTDIR and PREFIX are honoured; a config that is there is le
 
 PREFIX ?= /usr/local
 SEEDS ?= 20000
+SECONDS ?= 60

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what this project needs on a fresh Debian 12 or 13 beside a Rust toolchain, and only what
-# is missing: `install.sh build` for building agentd, `install.sh` for the tests and the lab too.
+# is missing: `install.sh build` for building agentd, `install.sh fuzz` for the fuzz targets,
+# `install.sh` for the tests and the lab too.
 set -eu
 
 build="gcc libc6-dev libvirt-dev make pkg-config"
@@ -12,9 +13,10 @@ foreign="libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3 python
 
 case "${1-all}" in
 build) wanted=$build ;;
+fuzz) wanted="$build g++" ;;
 all) wanted="$build $lab $foreign" ;;
 *)
-    echo "install.sh: unknown part '$1': build, or nothing for all" >&2
+    echo "install.sh: unknown part '$1': build, fuzz, or nothing for all" >&2
     exit 2
     ;;
 esac

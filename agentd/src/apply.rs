@@ -15,7 +15,7 @@ use agentd_core::{
     plan::{Party, Plan, Resize},
     sample::Sample,
     state::{Applied, Outcome, Resized, State},
-    vm::VmId,
+    vm::{Limits, VmId},
 };
 
 use crate::{
@@ -51,14 +51,31 @@ pub struct Hands<'a> {
     pub clock: &'a dyn Clock,
     /// What every order has to pass.
     pub gate: &'a Gate,
+    /// What bounds every VM of the plan.
+    pub limits: BTreeMap<VmId, Limits>,
     /// How long to wait.
     pub patience: Patience,
+    /// When the figures that the plan was made of are too old for any order, monotonic.
+    pub expires: Duration,
+}
+
+impl Hands<'_> {
+    /// A last look at the number that is about to go out, whatever was planned: never below the
+    /// minimum of a VM unless it holds less already, never above its maximum.
+    fn admits(&self, resize: &Resize, target: Target) -> bool {
+        self.limits.get(&resize.vm).is_some_and(|limits| {
+            let keeps = target.target >= resize.from;
+            let grows = target.target > resize.from;
+            (keeps || target.target >= limits.min) && (!grows || target.target <= limits.max)
+        })
+    }
 }
 
 /// Carries out a plan that was made of `sample` in `state`.
 pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample) -> Done {
     let mut work = Work::new(plan, state, sample);
     let end = hands.clock.now().saturating_add(hands.patience.settle);
+    work.neutral(hands);
     work.shrink(hands);
     loop {
         work.look(hands);
@@ -78,9 +95,8 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
 /// What becomes of a plan when nothing may be ordered.
 #[must_use]
 pub fn skip(plan: &Plan) -> Applied {
-    let all = plan.shrinks.iter().chain(&plan.grows);
     Applied {
-        resized: all.map(|resize| resized(resize, None, Outcome::Skipped)).collect(),
+        resized: plan.resizes().map(|resize| resized(resize, None, Outcome::Skipped)).collect(),
         granted: plan.funding.iter().map(|_| Default::default()).collect(),
     }
 }
@@ -102,6 +118,16 @@ impl<'a> Work<'a> {
         let ledger = Ledger::new(plan, state, sample);
         let (resized, moving, silent, seen) = Default::default();
         Self { plan, ledger, resized, moving, silent, seen }
+    }
+
+    /// These VMs move nothing, so that nobody waits for them.
+    fn neutral(&mut self, hands: &mut Hands<'_>) {
+        let target = |resize: &Resize| Target { vm: resize.vm, target: resize.to };
+        let orders: Vec<_> = self.plan.neutral.iter().map(|r| (*r, target(r))).collect();
+        self.order(hands, &orders);
+        for resize in &self.plan.neutral {
+            self.moving.remove(&resize.vm);
+        }
     }
 
     fn shrink(&mut self, hands: &mut Hands<'_>) {
@@ -133,11 +159,19 @@ impl<'a> Work<'a> {
     }
 
     fn order(&mut self, hands: &mut Hands<'_>, orders: &[(Resize, Target)]) {
+        let (orders, beyond): (Vec<_>, Vec<_>) =
+            orders.iter().copied().partition(|(resize, target)| hands.admits(resize, *target));
+        for (resize, target) in beyond {
+            let why = format!("{} is beyond what the VM may be told to hold", target.target);
+            self.resized.insert(resize.vm, resized(&resize, None, Outcome::Refused(why)));
+        }
         if orders.is_empty() {
             return;
         }
-        let Some(pass) = hands.gate.pass() else {
-            for (resize, _) in orders {
+        // A process that was stopped in the middle of a tick goes on with a world of before.
+        let is_late = hands.clock.now() >= hands.expires;
+        let Some(pass) = hands.gate.pass().filter(|_| !is_late) else {
+            for (resize, _) in &orders {
                 self.resized.insert(resize.vm, resized(resize, None, Outcome::Skipped));
             }
             return;
@@ -189,7 +223,7 @@ impl<'a> Work<'a> {
     }
 
     fn done(mut self) -> Done {
-        let all = self.plan.shrinks.iter().chain(&self.plan.grows);
+        let all = self.plan.resizes();
         let became = |resize: &Resize| {
             let known = self.resized.remove(&resize.vm);
             known.unwrap_or_else(|| resized(resize, None, Outcome::Held))
@@ -253,6 +287,9 @@ mod tests {
         sim: Sim,
         clock: Arc<VirtualClock>,
         gate: Gate,
+        limits: Limits,
+        /// How long a plan may be carried out.
+        fresh_for: Duration,
     }
 
     impl Bench {
@@ -272,7 +309,9 @@ mod tests {
             let clock = Arc::new(VirtualClock::default());
             let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
             clock.sleep(Duration::from_secs(30));
-            Self { sim, clock, gate: Gate::new(Mode::Active) }
+            let limits = Limits { min: ByteCount::mib(64), max: ByteCount::gib(1) };
+            let fresh_for = Duration::from_secs(6);
+            Self { sim, clock, gate: Gate::new(Mode::Active), limits, fresh_for }
         }
 
         fn apply(&mut self, plan: &Plan) -> Done {
@@ -282,7 +321,10 @@ mod tests {
             let (now, stale_after) = (self.clock.now(), Duration::from_secs(5));
             let sample = Tracks::default().observe(reading, Moment { tick: 0, now, stale_after });
             let (gate, clock) = (&self.gate, self.clock.as_ref());
-            let mut hands = Hands { hypervisor: &mut self.sim, clock, gate, patience };
+            let limits = plan.resizes().map(|resize| (resize.vm, self.limits)).collect();
+            let expires = now.saturating_add(self.fresh_for);
+            let hypervisor = &mut self.sim;
+            let mut hands = Hands { hypervisor, clock, gate, limits, patience, expires };
             apply(&mut hands, plan, &State::default(), &sample)
         }
 
@@ -298,6 +340,7 @@ mod tests {
         let amount = ByteCount::mib(48);
         let from = ByteCount::mib(512);
         Plan {
+            neutral: Vec::new(),
             shrinks: vec![Resize { vm: giver, from, to: ByteCount::mib(464) }],
             grows: vec![Resize { vm: taker, from, to: ByteCount::mib(560) }],
             funding: vec![Transfer { from: Party::Vm(giver), to: Party::Vm(taker), amount }],
@@ -318,6 +361,28 @@ mod tests {
         assert_eq!(done.applied.granted, [ByteCount::mib(48)]);
         assert_eq!(bench.actual("giver"), ByteCount::mib(464));
         assert_eq!(done.seen[&derived_id("giver")].actual, ByteCount::mib(464));
+    }
+
+    #[test]
+    fn a_number_beyond_the_limits_does_not_go_out_whatever_was_planned() {
+        let mut bench = Bench::new("");
+        bench.limits = Limits { min: ByteCount::mib(465), max: ByteCount::mib(559) };
+        let done = bench.apply(&plan());
+        let is_refused = |resized: &Resized| matches!(resized.outcome, Outcome::Refused(_));
+        assert!(is_refused(&done.applied.resized[0]), "{done:?}");
+        assert_eq!(bench.actual("giver"), ByteCount::mib(512));
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn a_vm_is_told_to_hold_what_it_holds_without_being_waited_for() {
+        let mut bench = Bench::new("");
+        let (vm, holds) = (derived_id("giver"), ByteCount::mib(512));
+        let neutral = vec![Resize { vm, from: holds, to: holds }];
+        let before = bench.clock.now();
+        let done = bench.apply(&Plan { neutral, ..Plan::default() });
+        assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(512))]);
+        assert_eq!(bench.clock.now(), before);
     }
 
     #[test]
@@ -350,6 +415,21 @@ mod tests {
             matches!(outcome, Outcome::Skipped | Outcome::Held) && ordered.is_none()
         }));
         assert_eq!(bench.actual("giver"), ByteCount::mib(512));
+        assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn orders_nothing_on_figures_that_are_too_old_by_then() {
+        let mut bench = Bench::new("");
+        bench.fresh_for = Duration::ZERO;
+        let done = bench.apply(&plan());
+        assert!(outcomes(&done).iter().all(|(_, ordered)| ordered.is_none()));
+
+        // The shrink is in time, and its memory arrives too late for the grow.
+        let mut bench = Bench::new("shrink_rate = \"16MiB\"");
+        bench.fresh_for = Duration::from_millis(500);
+        let done = bench.apply(&plan());
+        assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(464)), (Outcome::Skipped, None)]);
         assert_eq!(bench.actual("taker"), ByteCount::mib(512));
     }
 

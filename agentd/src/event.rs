@@ -8,11 +8,7 @@ use std::{
 };
 
 use agentd_core::{
-    bytes::ByteCount,
-    decision::Decision,
-    sample::{Freshness, RunState, Sample, VmSample},
-    state::Applied,
-    vm::VmId,
+    bytes::ByteCount, decision::Decision, life::Life, sample::Sample, state::Applied, vm::VmId,
 };
 
 use crate::control::{Actor, FieldChange, Mode, Revision};
@@ -51,6 +47,10 @@ pub struct TickRecord {
     pub decision: Option<Decision>,
     /// What was done.
     pub applied: Applied,
+    /// Where each VM was in its life.
+    pub lives: BTreeMap<VmId, Life>,
+    /// The most that each VM might have come to hold without another order; empty while paused.
+    pub exposures: BTreeMap<VmId, ByteCount>,
     /// Target last ordered for each VM, after this turn.
     pub targets: BTreeMap<VmId, ByteCount>,
     /// Why the hypervisor could not be read, or the plan was thrown away.
@@ -65,58 +65,9 @@ pub struct VmChange {
     /// Its name.
     pub name: Arc<str>,
     /// State before; `None` when it has just come.
-    pub before: Option<VmState>,
+    pub before: Option<Life>,
     /// State now; `None` when it is gone.
-    pub after: Option<VmState>,
-}
-
-/// Where a VM is in its life, as far as its memory is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VmState {
-    /// Running with figures that count.
-    Running,
-    /// Running, with figures absent, unproven or stale.
-    Unreported,
-    /// Not executing.
-    Suspended,
-    /// The hypervisor does not answer for it.
-    Unresponsive,
-}
-
-impl VmState {
-    /// Its name for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Unreported => "without figures that count",
-            Self::Suspended => "suspended",
-            Self::Unresponsive => "unresponsive",
-        }
-    }
-
-    /// The state of a VM as sampled.
-    #[must_use]
-    pub const fn of(vm: &VmSample) -> Self {
-        match (vm.run, vm.freshness) {
-            (RunState::Unresponsive, _) => Self::Unresponsive,
-            (
-                RunState::Busy
-                | RunState::Paused
-                | RunState::Saving
-                | RunState::Restoring
-                | RunState::MigratingOut
-                | RunState::MigratingIn
-                | RunState::ShuttingDown
-                | RunState::Crashed,
-                _,
-            ) => Self::Suspended,
-            (RunState::Running, Freshness::Fresh | Freshness::Unsettled) => Self::Running,
-            (RunState::Running, Freshness::Unproven | Freshness::Stale | Freshness::Absent) => {
-                Self::Unreported
-            }
-        }
-    }
+    pub after: Option<Life>,
 }
 
 /// A change of the policy.

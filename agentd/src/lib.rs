@@ -3,6 +3,7 @@
 //!
 //! A tick runs `sample -> decide -> apply -> record -> publish` on its own thread.
 
+pub mod alarm;
 pub mod apply;
 pub mod args;
 pub mod clock;
@@ -10,10 +11,16 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod fields;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+pub mod host_lock;
 pub mod hypervisor;
 pub mod lifecycle;
+mod lock;
+mod places;
 pub mod publish;
 pub mod record;
+pub mod resources;
 pub mod run;
 pub mod server;
 pub mod simulate;

@@ -44,6 +44,13 @@ pub fn end_on_panic() {
     }));
 }
 
+/// Ends the process for its supervisor to start it again, without waiting for anything that hangs in
+/// it. Whatever was acknowledged is on disk, and every VM keeps what it has.
+pub fn end_broken(why: &str) -> ! {
+    tracing::error!("{why}; exit code {EXIT_BROKEN}");
+    signal_hook::low_level::exit(EXIT_BROKEN)
+}
+
 /// agentd found itself broken: EX_SOFTWARE of sysexits.h.
 pub const EXIT_BROKEN: i32 = 70;
 /// Another agentd is at work: EX_TEMPFAIL of sysexits.h.

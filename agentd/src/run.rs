@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    env, fs,
+    fs,
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -14,25 +14,29 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::bytes::ByteCount;
+use agentd_core::{bytes::ByteCount, life::Life, sample::RunState};
 use tracing_subscriber::{
     Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
 use crate::{
+    alarm::alarms,
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
-    control::{Audience, Base, Control, Parts, StartError},
-    event::{Event, TickRecord, VmChange, VmState},
+    control::{Audience, Base, Control, Gate, Parts, StartError},
+    event::{Event, TickRecord, VmChange},
+    host_lock::{HostLock, HostLockError},
     hypervisor::{
         Hypervisor,
         libvirt::{Libvirt, LibvirtConfig},
         sim::{LoadError, Scenario, Sim},
     },
-    lifecycle::{StopSignals, end_on_panic},
+    lifecycle::{StopSignals, end_broken, end_on_panic},
+    places,
     publish::{Entry, Position, Publisher},
     record::{History, HistoryError, Recorder},
+    resources,
     server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
     store::{Retention, StateDir, StoreError},
     tick::{self, TickConfig, Ticker, Turn},
@@ -59,6 +63,9 @@ pub enum RunError {
          qemu:///system for example"
     )]
     Remote(String),
+    /// Another agentd serves this host.
+    #[error(transparent)]
+    Host(#[from] HostLockError),
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,7 +84,7 @@ impl RunError {
     /// True when another agentd is at work.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Busy { .. }))
+        matches!(self, Self::Store(StoreError::Busy { .. }) | Self::Host(HostLockError::Busy(_)))
     }
 }
 
@@ -94,8 +101,10 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
     let listen = listen(&config)?;
+    resources::take_descriptors();
+    let _host = take_host(&config)?;
 
-    let state = StateDir::open(&state_dir(&config))?;
+    let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let recorder =
@@ -223,6 +232,31 @@ fn hypervisor(
     Ok(Box::new(Libvirt::new(libvirt, clock.clone())))
 }
 
+/// Takes this host, and what a host at its limits would take from agentd; nothing of a simulated
+/// host or of libvirt's own test driver, of which there may be many.
+fn take_host(config: &Config) -> Result<Option<HostLock>, HostLockError> {
+    if !is_real(&config.hypervisor) {
+        return Ok(None);
+    }
+    let lock = HostLock::take(&places::runtime_dir())?;
+    resources::be_spared();
+    if config.lock_memory {
+        resources::stay_in_memory();
+    }
+    Ok(Some(lock))
+}
+
+/// False for what takes no memory of this host.
+fn is_real(uri: &str) -> bool {
+    !matches!(uri.split([':', '+']).next(), Some("sim" | "test"))
+}
+
+/// What freezes agentd. A simulated host does not share a real one's file.
+fn freeze_file(config: &Config) -> Option<PathBuf> {
+    let default = || is_real(&config.hypervisor).then(|| places::runtime_dir().join("freeze"));
+    config.freeze_file.clone().or_else(default)
+}
+
 /// A URI with a host, or with a transport that leads to one.
 fn is_remote(uri: &str) -> bool {
     let Some((scheme, rest)) = uri.split_once("://") else { return false };
@@ -232,7 +266,7 @@ fn is_remote(uri: &str) -> bool {
 
 fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
     if config.listen.is_empty() {
-        return Ok(vec![Listen::Unix(default_socket())]);
+        return Ok(vec![Listen::Unix(places::runtime_dir().join("agentd.sock"))]);
     }
     config.listen.iter().map(|address| address.parse()).collect()
 }
@@ -245,11 +279,12 @@ fn control(
     publisher: &Arc<Publisher>,
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
-        storage: Box::new(state.will()?),
+        storage: Box::new(state.will()),
         base: Base { mode: config.mode, policy: config.policy.clone() },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),
         patience: crate::control::PATIENCE,
+        freeze_file: freeze_file(config),
     };
     Ok(Arc::new(Control::start(parts)?))
 }
@@ -315,7 +350,13 @@ impl Loop {
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let teller = Teller { recorder, publisher };
             let in_force = || control.in_force();
-            tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| teller.tell(turn));
+            tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
+                let hung = hung(&turn);
+                teller.tell(turn, control.gate());
+                if let Some(why) = hung {
+                    end_broken(&why);
+                }
+            });
         })?;
         Ok(Self { stop, thread })
     }
@@ -343,25 +384,24 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&self, turn: Turn) {
+    fn tell(&self, turn: Turn, gate: &Gate) {
         for change in turn.changes {
             log_vm(&change);
             self.recorder.note(Event::Vm(change));
         }
-        self.judge(&turn.record);
+        self.judge(&turn.record, gate);
         self.recorder.tick(turn.record);
     }
 
-    fn judge(&self, record: &TickRecord) {
-        let lost = record.error.as_ref().filter(|_| record.sample.is_none());
-        let rejected = record.error.as_ref().filter(|_| record.sample.is_some());
-        for (condition, error) in [(HYPERVISOR_LOST, lost), (PLAN_REJECTED, rejected)] {
-            match error {
-                Some(error) => {
+    fn judge(&self, record: &TickRecord, gate: &Gate) {
+        let frozen = (FROZEN, gate.freeze().map(frozen_message));
+        for (condition, alarm) in alarms(record).into_iter().chain([frozen]) {
+            match alarm {
+                Some(message) => {
                     if !self.publisher.conditions().has(condition) {
-                        tracing::warn!(condition, "{error}");
+                        tracing::warn!(condition, "{message}");
                     }
-                    self.publisher.raise(condition, error.clone());
+                    self.publisher.raise(condition, message);
                 }
                 None if self.publisher.clear(condition) => tracing::info!(condition, "is over"),
                 None => {}
@@ -370,9 +410,34 @@ impl Teller {
     }
 }
 
+fn frozen_message(file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "{file} is there, or cannot be looked for: nothing is decided and no order starts, \
+         whatever the mode is; \"rm {file}\" ends this"
+    )
+}
+
+/// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
+fn hung(turn: &Turn) -> Option<String> {
+    if turn.parked < MOST_PARKED {
+        return None;
+    }
+    let sample = turn.record.sample.iter();
+    let vms = sample.flat_map(|sample| sample.vms.values());
+    let silent = vms.filter(|vm| vm.run == RunState::Unresponsive);
+    let names: Vec<&str> = silent.map(|vm| vm.name.as_ref()).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Some(format!(
+        "{} calls of the hypervisor have hung for so long that only a new process can go on; VMs \
+         that do not answer: {names}; every VM keeps what it has",
+        turn.parked
+    ))
+}
+
 fn log_vm(change: &VmChange) {
     let (vm, name) = (change.vm, change.name.as_ref());
-    match (change.before.map(VmState::name), change.after.map(VmState::name)) {
+    match (change.before.map(Life::name), change.after.map(Life::name)) {
         (None, after) => tracing::info!(%vm, name, state = after, "VM came"),
         (_, None) => tracing::info!(%vm, name, "VM went"),
         (before, after) => tracing::info!(%vm, name, before, state = after, "VM changed"),
@@ -399,45 +464,15 @@ fn about(config: &Config, uri: &str, clock: &Arc<dyn Clock>) -> About {
     }
 }
 
-fn state_dir(config: &Config) -> PathBuf {
-    if let Some(dir) = &config.state_dir {
-        return dir.clone();
-    }
-    if is_root() {
-        return PathBuf::from("/var/lib/agentd");
-    }
-    let state = user_dir("XDG_STATE_HOME");
-    state
-        .or_else(|| Some(user_dir("HOME")?.join(".local/state")))
-        .unwrap_or_default()
-        .join("agentd")
-}
-
-/// The socket that clients look for when nobody says otherwise.
-fn default_socket() -> PathBuf {
-    let system = || PathBuf::from("/run");
-    let runtime =
-        if is_root() { system() } else { user_dir("XDG_RUNTIME_DIR").unwrap_or_else(system) };
-    runtime.join("agentd/agentd.sock")
-}
-
-#[allow(clippy::disallowed_methods, reason = "the places that the XDG rules name")]
-fn user_dir(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Raised while the hypervisor cannot be read.
-const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
-/// Raised while plans break a rule of safety and are thrown away.
-const PLAN_REJECTED: &str = "PLAN_REJECTED";
+/// Raised while the freeze file is there.
+const FROZEN: &str = "FROZEN";
+/// Calls that hang before the process ends itself for its supervisor to start it again: half of the
+/// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
+const MOST_PARKED: usize = 8;
 /// Together they stay below the five seconds in which a stop has to be done.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);
@@ -455,7 +490,86 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use agentd_core::{sample::Reading, vm::VmId};
+
     use super::*;
+    use crate::{
+        clock::VirtualClock,
+        control::{Actor, InForce, Mode, Revision},
+        hypervisor::{Answer, LiveActual, ReadError, Target},
+    };
+
+    /// A hypervisor that answers nothing, and in which so many calls hang.
+    #[derive(Debug)]
+    struct Hanging(usize);
+
+    impl Hypervisor for Hanging {
+        fn uri(&self) -> &'static str {
+            "test:hanging"
+        }
+
+        fn read(&mut self, _: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
+            Err(ReadError::Silent { uri: self.uri().to_owned(), timeout })
+        }
+
+        fn read_actuals(&mut self, _: &[VmId], _: Duration) -> Vec<LiveActual> {
+            Vec::new()
+        }
+
+        fn set_targets(&mut self, orders: &[Target], _: Duration) -> Vec<Answer> {
+            orders.iter().map(|_| Answer::InDoubt).collect()
+        }
+
+        fn take_reconnected(&mut self) -> bool {
+            false
+        }
+
+        fn parked(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn in_force() -> InForce {
+        let time = std::time::SystemTime::UNIX_EPOCH;
+        let revision = Revision {
+            number: 1,
+            etag: "1".to_owned(),
+            policy: agentd_core::policy::Policy::default(),
+            actor: Actor { id: "config".to_owned(), peer: String::new(), time },
+            reason: String::new(),
+            revert_at: None,
+        };
+        InForce { mode: Mode::Active, policy: Arc::new(revision) }
+    }
+
+    #[test]
+    fn ends_itself_once_too_many_calls_hang_and_says_so() {
+        let clock = Arc::new(VirtualClock::default());
+        let turn = |parked| {
+            let config = tick_config(&Config::default());
+            let mut ticker = Ticker::new(Box::new(Hanging(parked)), clock.clone(), config);
+            ticker.turn(&in_force(), &Gate::new(Mode::Active))
+        };
+        assert_eq!(hung(&turn(0)), None);
+        assert_eq!(hung(&turn(7)), None);
+        let why = hung(&turn(8)).unwrap();
+        assert!(why.starts_with("8 calls of the hypervisor have hung"), "{why}");
+    }
+
+    #[test]
+    fn only_what_takes_memory_of_this_host_is_locked() {
+        let real = ["qemu:///system", "qemu+unix:///session", "ch:///system", "lxc:///"];
+        let play = ["sim:/etc/x.toml", "sim:x", "test:///default", "test+unix:///x"];
+        assert!(real.iter().all(|uri| is_real(uri)));
+        assert!(play.iter().all(|uri| !is_real(uri)));
+        let mut config = Config { hypervisor: "sim:x".to_owned(), ..Config::default() };
+        assert_eq!(freeze_file(&config), None);
+        config.freeze_file = Some(PathBuf::from("/run/x"));
+        assert_eq!(freeze_file(&config), Some(PathBuf::from("/run/x")));
+        assert!(freeze_file(&Config::default()).unwrap().ends_with("agentd/freeze"));
+    }
 
     #[test]
     fn only_uris_of_this_host_are_served() {

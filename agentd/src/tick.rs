@@ -15,18 +15,20 @@ use std::{
 use agentd_core::{
     check::{Finding, check},
     decide::decide,
-    decision::Decision,
+    life::Life,
+    plan::{Plan, Resize},
+    policy::Policy,
     sample::Sample,
     state::{Applied, State},
     track::{Moment, Tracks},
-    vm::VmId,
+    vm::{Limits, VmId},
 };
 
 use crate::{
     apply::{Hands, Patience, apply, skip},
     clock::Clock,
     control::{Gate, InForce, Mode},
-    event::{TickRecord, VmChange, VmState},
+    event::{TickRecord, VmChange},
     hypervisor::{Hypervisor, ReadError},
 };
 
@@ -53,7 +55,9 @@ pub struct Ticker {
     state: State,
     tick: u64,
     last_began: Option<Duration>,
-    known: BTreeMap<VmId, (Arc<str>, VmState)>,
+    known: BTreeMap<VmId, (Arc<str>, Life)>,
+    /// The mode of the turn before.
+    mode: Option<Mode>,
 }
 
 /// What one turn brought.
@@ -63,6 +67,18 @@ pub struct Turn {
     pub changes: Vec<VmChange>,
     /// What was seen, decided and done.
     pub record: Arc<TickRecord>,
+    /// Calls of the hypervisor that only the end of this process would free.
+    pub parked: usize,
+}
+
+/// A plan with what it was made of.
+struct Planned<'a> {
+    policy: &'a Policy,
+    plan: &'a Plan,
+    state: &'a State,
+    sample: &'a Sample,
+    /// When the sample is too old for any order, monotonic.
+    expires: Duration,
 }
 
 impl Ticker {
@@ -70,7 +86,8 @@ impl Ticker {
     #[must_use]
     pub fn new(hypervisor: Box<dyn Hypervisor>, clock: Arc<dyn Clock>, config: TickConfig) -> Self {
         let (tracks, state, known) = Default::default();
-        Self { hypervisor, clock, config, tracks, state, tick: 0, last_began: None, known }
+        let (tick, last_began, mode) = (0, None, None);
+        Self { hypervisor, clock, config, tracks, state, tick, last_began, known, mode }
     }
 
     /// What is served, as a URI.
@@ -79,36 +96,40 @@ impl Ticker {
         self.hypervisor.uri()
     }
 
-    /// One turn.
+    /// One turn. A gate that a file freezes makes it one of mode paused.
     pub fn turn(&mut self, in_force: &InForce, gate: &Gate) -> Turn {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
 
+        let mode = gate.freeze().map_or(in_force.mode, |_| Mode::Paused);
         let mut record = TickRecord {
             tick: self.tick,
             began,
             now,
             took: Duration::ZERO,
-            mode: in_force.mode,
+            mode,
             policy: in_force.policy.clone(),
             sample: None,
             decision: None,
             applied: Applied::default(),
+            lives: BTreeMap::new(),
+            exposures: BTreeMap::new(),
             targets: BTreeMap::new(),
             error: None,
         };
+        self.begin_anew_in_mode(mode);
         let changes = match self.sample(now) {
             Ok(sample) => {
-                let changes = self.changes(&sample);
-                if in_force.mode == Mode::Paused {
-                    self.state.owed.clear();
-                } else {
+                if mode != Mode::Paused {
                     self.act(&sample, in_force, gate, &mut record);
                 }
+                record.lives = self.lives(&sample);
+                let changes = self.changes(&sample, &record.lives);
                 record.sample = Some(sample);
                 changes
             }
             Err(error) => {
+                self.state.lose_sight();
                 record.error = Some(error.to_string());
                 Vec::new()
             }
@@ -116,24 +137,44 @@ impl Ticker {
         record.targets = self.state.orders.iter().map(|(id, order)| (*id, order.target)).collect();
         record.took = self.clock.now().saturating_sub(now);
         self.tick = self.tick.saturating_add(1);
-        Turn { changes, record: Arc::new(record) }
+        Turn { changes, record: Arc::new(record), parked: self.hypervisor.parked() }
     }
 
     /// Figures of before a pause of the whole machine say nothing about now.
     fn distrust_after_gap(&mut self, now: Duration) {
         let gap = self.last_began.map(|began| now.saturating_sub(began));
-        if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP_TICKS)) {
-            self.tracks.distrust();
+        if gap.is_some_and(|gap| gap > self.longest_gap()) {
+            self.begin_anew();
         }
         self.last_began = Some(now);
     }
 
+    /// While paused nobody follows what VMs do, and whoever acts begins with what is so then.
+    fn begin_anew_in_mode(&mut self, mode: Mode) {
+        let begins = mode == Mode::Active && self.mode != Some(Mode::Active);
+        if begins || mode == Mode::Paused {
+            self.state.begin_anew();
+        }
+        self.mode = Some(mode);
+    }
+
+    fn begin_anew(&mut self) {
+        self.tracks.distrust();
+        self.state.begin_anew();
+    }
+
+    /// A call of the hypervisor that takes all the time it is given is no gap, however short the
+    /// interval is.
+    fn longest_gap(&self) -> Duration {
+        self.config.interval.max(self.config.call_timeout).saturating_mul(GAP_TICKS)
+    }
+
     fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
-        let mut live: BTreeSet<VmId> = self.state.fresh_orders(now).collect();
+        let mut live: BTreeSet<VmId> = self.state.live(now).collect();
         live.extend(self.tracks.moving());
         let reading = self.hypervisor.read(&live, self.config.call_timeout)?;
         if self.hypervisor.take_reconnected() {
-            self.tracks.distrust();
+            self.begin_anew();
         }
         let stale_after = self.config.stale_after;
         Ok(self.tracks.observe(reading, Moment { tick: self.tick, now, stale_after }))
@@ -143,12 +184,16 @@ impl Ticker {
         let policy = &in_force.policy.policy;
         let (decision, state) = decide(policy, &self.state, sample);
         let findings = check(policy, &state, sample, &decision);
+        let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(*id, vm, sample.now));
+        record.exposures = sample.vms.iter().map(exposure).collect();
         let plan = &decision.plan;
         if !findings.is_empty() {
             record.error = Some(objection(&findings));
             record.applied = skip(plan);
         } else if in_force.mode == Mode::Active {
-            record.applied = self.carry_out(&decision, &state, sample, gate);
+            let expires = record.now.saturating_add(self.longest_gap());
+            let planned = Planned { policy, plan, state: &state, sample, expires };
+            record.applied = self.carry_out(&planned, gate);
         } else {
             record.applied = skip(plan);
         }
@@ -156,14 +201,9 @@ impl Ticker {
         record.decision = Some(decision);
     }
 
-    fn carry_out(
-        &mut self,
-        decision: &Decision,
-        state: &State,
-        sample: &Sample,
-        gate: &Gate,
-    ) -> Applied {
-        if decision.plan.is_empty() {
+    fn carry_out(&mut self, planned: &Planned<'_>, gate: &Gate) -> Applied {
+        let Planned { policy, plan, state, sample, expires } = *planned;
+        if plan.is_empty() {
             return Applied::default();
         }
         let patience = Patience { settle: self.config.settle, call: self.config.call_timeout };
@@ -171,40 +211,51 @@ impl Ticker {
             hypervisor: self.hypervisor.as_mut(),
             clock: self.clock.as_ref(),
             gate,
+            limits: limits(policy, plan, sample),
             patience,
+            expires,
         };
-        let done = apply(&mut hands, &decision.plan, state, sample);
+        let done = apply(&mut hands, plan, state, sample);
         for (vm, live) in done.seen {
             self.tracks.note_actual(vm, live.actual, live.reported);
         }
         done.applied
     }
 
-    fn changes(&mut self, sample: &Sample) -> Vec<VmChange> {
-        let state = |(id, vm): (&VmId, &_)| (*id, VmState::of(vm));
-        let now: BTreeMap<VmId, VmState> = sample.vms.iter().map(state).collect();
-        let gone = self.known.iter().filter(|(id, _)| !now.contains_key(id));
-        let mut changes: Vec<VmChange> = gone
-            .map(|(id, (name, before))| VmChange {
-                vm: *id,
-                name: name.clone(),
-                before: Some(*before),
-                after: None,
-            })
-            .collect();
-        for (id, after) in now {
-            let Some(name) = sample.vms.get(&id).map(|vm| vm.name.clone()) else {
-                continue;
-            };
-            let before = self.known.get(&id).map(|(_, state)| *state);
-            if before != Some(after) {
-                changes.push(VmChange { vm: id, name, before, after: Some(after) });
-            }
-        }
-        self.known =
-            sample.vms.iter().map(|(id, vm)| (*id, (vm.name.clone(), VmState::of(vm)))).collect();
-        changes
+    fn lives(&self, sample: &Sample) -> BTreeMap<VmId, Life> {
+        let life = |(id, vm): (&VmId, _)| (*id, self.state.life(*id, vm, sample.now));
+        sample.vms.iter().map(life).collect()
     }
+
+    fn changes(&mut self, sample: &Sample, lives: &BTreeMap<VmId, Life>) -> Vec<VmChange> {
+        let now = lives.iter().filter_map(|(id, life)| {
+            let name = sample.vms.get(id)?.name.clone();
+            Some((*id, (name, *life)))
+        });
+        let before = std::mem::replace(&mut self.known, now.collect());
+        let gone = before.iter().filter(|(id, _)| !self.known.contains_key(id));
+        let gone = gone.map(|(vm, (name, life))| VmChange {
+            vm: *vm,
+            name: name.clone(),
+            before: Some(*life),
+            after: None,
+        });
+        let changed = self.known.iter().filter_map(|(vm, (name, after))| {
+            let before = before.get(vm).map(|(_, life)| *life);
+            let after = Some(*after);
+            (before != after).then(|| VmChange { vm: *vm, name: name.clone(), before, after })
+        });
+        gone.chain(changed).collect()
+    }
+}
+
+/// What bounds the VMs of a plan: looked up once more for the last look at every order.
+fn limits(policy: &Policy, plan: &Plan, sample: &Sample) -> BTreeMap<VmId, Limits> {
+    let of = |resize: &Resize| {
+        let vm = sample.vms.get(&resize.vm)?;
+        Some((resize.vm, policy.rules(resize.vm, &vm.name, vm.max).limits))
+    };
+    plan.resizes().filter_map(of).collect()
 }
 
 /// Turns until `stop` says so or hangs up, at its own pace: a turn that takes too long costs the
@@ -246,7 +297,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 mod tests {
     use std::{path::Path, time::SystemTime};
 
-    use agentd_core::{bytes::ByteCount, policy::Policy, verdict::Reason};
+    use agentd_core::{bytes::ByteCount, verdict::Reason};
 
     use super::*;
     use crate::{
@@ -317,7 +368,7 @@ mod tests {
     /// One VM that idles with much unused, one that grows; the host has nothing to give.
     fn pair(giver: &str) -> String {
         format!(
-            "[host]\ntotal = \"2GiB\"\nother = \"1000MiB\"\n\
+            "[host]\ntotal = \"4GiB\"\nother = \"1000MiB\"\n\
              [policy]\npool_limit = \"768MiB\"\n\
              [[vm]]\nname = \"giver\"\nmax = \"1GiB\"\nactual = \"512MiB\"\n\
              demand = \"100MiB\"\n{giver}\n\

@@ -85,7 +85,8 @@ fn a_printed_default_config_checks_serves_and_reads_as_it_was_printed() {
 #[test]
 fn a_libvirt_that_is_not_there_is_named_with_what_to_do_and_tried_again() {
     let world = World::new(SCENARIO);
-    let uri = format!("qemu:///system?socket={}", world.path("libvirt").display());
+    // Not QEMU's driver: of an agentd that serves this host's VMs there may be only one.
+    let uri = format!("test+unix:///default?socket={}", world.path("libvirt").display());
     let mut agentd = world.start_as(LOCAL, world.agentd_on(&uri, LOCAL));
     let tried = format!("cannot reach {uri}: ");
     for words in [&tried, "is libvirtd or virtqemud running", "trying again", "HYPERVISOR_LOST"] {
@@ -107,6 +108,30 @@ fn a_libvirt_that_is_not_there_is_named_with_what_to_do_and_tried_again() {
 
     agentd.signal("TERM");
     assert_eq!(agentd.wait().code(), Some(0));
+}
+
+#[test]
+fn memctl_says_that_a_host_is_frozen_wherever_its_mode_is_shown() {
+    let world = World::new(SCENARIO);
+    let file = world.path("freeze");
+    let config = format!("[state]\nfreeze_file = \"{}\"\n", file.display());
+    fs::write(world.path("agentd.toml"), config).unwrap();
+    let _agentd = world.start(LOCAL);
+    assert_eq!(world.memctl(&["mode"]).stderr, "");
+    fs::write(&file, "").unwrap();
+    let remedy = format!("\"rm {}\" ends this", file.display());
+    until("the condition", || Ok(world.memctl(&["status"]).stderr.contains(&remedy)));
+    for args in [&["mode"][..], &["mode", "active"]] {
+        let answer = world.memctl(args);
+        assert_eq!((answer.exit, answer.stdout.contains("active")), (Some(0), true));
+        assert!(
+            answer.stderr.contains("FROZEN: ") && answer.stderr.contains(&remedy),
+            "{answer:?}"
+        );
+    }
+    assert!(world.ask(&["mode"], "frozen").as_str().unwrap().contains(&remedy));
+    fs::remove_file(&file).unwrap();
+    until("its end", || Ok(world.memctl(&["mode"]).stderr.is_empty()));
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn watch(agent: &Agent, name: &str) -> Watch {
     watch
 }
 
-fn mode(memctl: &Memctl) -> String {
+pub(crate) fn mode(memctl: &Memctl) -> String {
     memctl.items(&["mode"]).unwrap()[0]["mode"].as_str().unwrap().to_owned()
 }
 

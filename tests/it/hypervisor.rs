@@ -137,34 +137,51 @@ fn a_libvirtd_that_comes_back_is_taken_up_again() {
 }
 
 /// The adapter as the tick uses it.
-struct Agent {
-    clock: Arc<RealClock>,
-    libvirt: Libvirt,
+pub(crate) struct Agent {
+    pub(crate) clock: Arc<RealClock>,
+    pub(crate) libvirt: Libvirt,
 }
 
 impl Agent {
-    fn on(host: &Host) -> Self {
+    pub(crate) fn on(host: &Host) -> Self {
+        Self::at(host, host.uri())
+    }
+
+    /// At this URI, with the processes of that host.
+    pub(crate) fn at(host: &Host, uri: String) -> Self {
         let clock = RealClock::start();
-        let config = LibvirtConfig { uri: host.uri(), ..LibvirtConfig::default() };
+        let inside = |path: &str| host.space().path(path);
+        let (processes, vm_processes) = (inside("/proc"), inside("/run/libvirt/qemu"));
+        let config = LibvirtConfig { uri, processes, vm_processes, ..LibvirtConfig::default() };
         let libvirt = Libvirt::new(config, clock.clone());
         Self { clock, libvirt }
     }
 
     /// The VM in a reading of this moment, which must come.
-    fn see(&mut self, vm: &Vm) -> VmReading {
-        let reading = self.libvirt.read(&BTreeSet::from([id(vm)]), TIMEOUT).unwrap();
-        let found = reading.vms.into_iter().find(|seen| seen.id == id(vm));
+    pub(crate) fn see(&mut self, vm: &Vm) -> VmReading {
+        let found = self.find(vm);
         found.unwrap_or_else(|| panic!("{} is not in the reading", vm.name()))
     }
 
-    fn order(&mut self, vm: &Vm, mib: u32) -> Answer {
+    /// The same, where the VM may not be there.
+    pub(crate) fn find(&mut self, vm: &Vm) -> Option<VmReading> {
+        let reading = self.libvirt.read(&BTreeSet::from([id(vm)]), TIMEOUT).unwrap();
+        reading.vms.into_iter().find(|seen| seen.id == id(vm))
+    }
+
+    pub(crate) fn order(&mut self, vm: &Vm, mib: u32) -> Answer {
         let target = ByteCount::mib(mib);
         let mut answers = self.libvirt.set_targets(&[Target { vm: id(vm), target }], TIMEOUT);
         answers.remove(0)
     }
 
     /// Reads until the VM is as it should be.
-    fn wait(&mut self, vm: &Vm, what: &str, is: impl Fn(&VmReading) -> bool) -> VmReading {
+    pub(crate) fn wait(
+        &mut self,
+        vm: &Vm,
+        what: &str,
+        is: impl Fn(&VmReading) -> bool,
+    ) -> VmReading {
         let end = self.clock.now() + PATIENCE;
         loop {
             let reading = self.libvirt.read(&BTreeSet::new(), TIMEOUT);
@@ -178,7 +195,7 @@ impl Agent {
         }
     }
 
-    fn try_until<T>(&mut self, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
+    pub(crate) fn try_until<T>(&mut self, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
         let end = self.clock.now() + PATIENCE;
         loop {
             if let Some(seen) = look(self) {
@@ -190,10 +207,10 @@ impl Agent {
     }
 }
 
-fn id(vm: &Vm) -> VmId {
+pub(crate) fn id(vm: &Vm) -> VmId {
     vm.uuid().parse().unwrap()
 }
 
-const TIMEOUT: Duration = Duration::from_secs(4);
-const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(100);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const POLL: Duration = Duration::from_millis(100);

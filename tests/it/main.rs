@@ -18,12 +18,34 @@ mod coordinator_hosts;
 mod coordinator_restart;
 /// What was acknowledged outlives agentd.
 mod durability;
+/// agentd is killed, stopped, and started twice.
+mod faults_agentd;
+/// VMs that no driver serves, and that begin anew.
+mod faults_guest;
+/// Somebody else takes the host's memory.
+mod faults_hog;
+/// libvirtd is killed, hangs and is restarted while memory moves.
+mod faults_libvirtd;
+/// VMs that are paused, saved, and made anew.
+mod faults_life;
+/// Somebody else resizes VMs.
+mod faults_outside;
+/// What the tests of faults stand on.
+mod faults_rig;
+/// State that is gone, or cannot be written.
+mod faults_state;
+/// VMs whose balloon does not follow.
+mod faults_uncooperative;
+/// A VM hangs.
+mod faults_vm_hangs;
 /// Many hosts, one memctl.
 mod fleet_sim;
 /// Clients in another language.
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
+/// The libvirt adapter on real VMs in all that befalls them: saves, migrations, reboots, and more.
+mod hypervisor_life;
 /// The lab itself: what every other test here stands on.
 mod lab_boots;
 /// What the lab does to VMs and to libvirtd.

@@ -154,6 +154,39 @@ fn every_reason_is_in_the_operators_book() {
     assert!(missing.is_empty(), "docs/OPERATING.md does not explain {missing:?}");
 }
 
+/// Every condition that agentd can raise is explained to the operator.
+#[test]
+fn every_condition_is_in_the_operators_book() {
+    let book = read("docs/OPERATING.md");
+    let of_agentd = sources().into_iter().filter(|file| file.starts_with("agentd/src/"));
+    let texts: Vec<String> = of_agentd.map(|file| read(&file)).collect();
+    // By convention a condition's name is that of its constant.
+    let names = texts.iter().flat_map(|text| text.lines()).filter_map(|line| {
+        let (name, value) = line.split_once("const ")?.1.split_once(": &str = \"")?;
+        (value == format!("{name}\";")).then_some(name)
+    });
+    let names: BTreeSet<&str> = names.collect();
+    assert!(names.contains("FROZEN") && names.len() >= 7, "{names:?}");
+    let missing: Vec<_> =
+        names.iter().filter(|name| !book.contains(&format!("| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "docs/OPERATING.md does not explain {missing:?}");
+}
+
+/// An amount of memory that wraps is a wrong order: the check stays on in what is installed, and in
+/// what the fuzz targets run.
+#[test]
+fn overflow_is_checked_in_release() {
+    for manifest in ["Cargo.toml", "tests/fuzz/Cargo.toml"] {
+        let manifest = read(manifest);
+        assert!(section(&manifest, "[profile.release]").contains(&"overflow-checks = true"));
+    }
+    let off = sources().into_iter().filter(|file| {
+        let text = read(file);
+        !file.starts_with("tests/it/") && text.contains("overflow_checks")
+    });
+    assert_eq!(off.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests live in the workspace").into()
 }

@@ -25,7 +25,18 @@ impl Agent {
     /// Starts agentd on a host and waits until it answers: in mode observe, with ticks of a second,
     /// state that outlives it, the default socket and `more` arguments.
     pub fn start(programs: &Programs, host: &Host, more: &[&str]) -> Result<Self> {
-        std::fs::write(host.space().path(CONFIG_FILE), CONFIG)
+        Self::start_with(programs, host, CONFIG, more)
+    }
+
+    /// Starts agentd on a host with this config, the default socket and `more` arguments, and waits
+    /// until it answers.
+    pub fn start_with(
+        programs: &Programs,
+        host: &Host,
+        config: &str,
+        more: &[&str],
+    ) -> Result<Self> {
+        std::fs::write(host.space().path(CONFIG_FILE), config)
             .context("cannot write the config")?;
         let mut command = Command::new(&programs.agentd);
         command.args(["run", "--config", CONFIG_FILE, "--listen", SOCKET]).args(more);
@@ -154,6 +165,11 @@ impl Watch {
     pub fn wait_ticks(&self, count: usize, limit: Duration) -> Result<()> {
         let wanted = self.ticks()?.len() + count;
         clock::wait_until("more ticks", limit, || Ok(self.ticks()?.len() >= wanted))
+    }
+
+    /// What it has told from this byte of its log on.
+    pub fn told_since(&self, offset: u64) -> Result<String> {
+        self.process.log_since(offset)
     }
 
     /// The process.

@@ -1,10 +1,11 @@
 //! The lab and the end-to-end tests: real libvirtd, real QEMU VMs, the real programs.
 //!
 //! [`lab`] makes hosts and VMs; [`agent`] runs the programs under test on them, which [`programs`]
-//! finds; [`tally`] counts what came of it; `tests/it` holds the tests; the program `lab` is the
-//! lab for a person.
+//! finds; [`feed`] follows what they tell tick by tick; [`tally`] counts what came of it; `tests/it`
+//! holds the tests; the program `lab` is the lab for a person.
 
 pub mod agent;
+pub mod feed;
 pub mod lab;
 pub mod programs;
 pub mod soak;

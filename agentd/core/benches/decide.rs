@@ -21,7 +21,7 @@ use agentd_core::{
     check::check,
     decide::decide,
     policy::Policy,
-    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
+    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, Traits, VmSample},
     state::State,
     vm::VmId,
 };
@@ -68,6 +68,11 @@ fn world(count: usize) -> (State, Sample) {
         let vm = VmSample {
             name: format!("vm{i}").as_str().into(),
             run: RunState::Running,
+            generation: 0,
+            traits: Some(Traits::default()),
+            boot: None,
+            silent_for: Duration::ZERO,
+            distress: None,
             actual: ByteCount::mib(512),
             max: ByteCount::gib(2),
             guest: GuestFigures { unused: Some(unused), ..GuestFigures::default() },

@@ -3,10 +3,13 @@
 
 use crate::{
     bytes::ByteCount,
+    conduct::Standing,
     decision::Pool,
+    distress::Distress,
+    host::HostView,
     plan::sums,
     policy::{Policy, Rules},
-    sample::{Freshness, RunState, Sample, VmSample},
+    sample::{Freshness, Sample, VmSample},
     state::{Progress, State},
     verdict::Reason,
     vm::{Limits, VmId},
@@ -27,6 +30,8 @@ pub struct View<'a> {
     pub owed: ByteCount,
     /// Most that it may give in one tick.
     pub give_limit: ByteCount,
+    /// It suffers so much that it needs memory, whatever its figures say.
+    pub starves: bool,
     /// Why it can neither give nor get; `None` when it can.
     pub bar: Option<Reason>,
     /// Why it cannot give; `None` when it can.
@@ -38,30 +43,54 @@ pub struct View<'a> {
 pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<View<'a>> {
     let owed_to = sums(&state.owed, |transfer| transfer.to);
     let view = |(id, vm): (&VmId, &'a VmSample)| {
-        let progress = state.progress(*id, vm, sample);
-        let Rules { limits, pinned } = policy.rules(*id, &vm.name, vm.max);
         let owed = owed_to.get(id).copied().unwrap_or_default();
-        View {
-            id: *id,
-            vm,
-            limits,
-            holds: state.holds(*id, vm),
-            owed,
-            give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),
-            bar: if pinned { Some(Reason::Pinned) } else { bar(vm, progress) },
-            give_bar: give_bar(progress, owed),
-        }
+        view(policy, state, sample, (*id, vm), owed)
     };
     sample.vms.iter().map(view).collect()
 }
 
+fn view<'a>(
+    policy: &Policy,
+    state: &State,
+    sample: &Sample,
+    (id, vm): (VmId, &'a VmSample),
+    owed: ByteCount,
+) -> View<'a> {
+    let Rules { mut limits, pinned } = policy.rules(id, &vm.name, vm.max);
+    let followed = state.followed.get(&id);
+    let spared = followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
+    limits.min = limits.min.max(spared).min(limits.max);
+    let distress = match followed {
+        Some(followed) => followed.distress(vm, sample.now),
+        None => vm.distress,
+    };
+    let progress = state.progress(id, vm, sample);
+    let life = state.life(id, vm, sample.now);
+    let standing = state.standing(id, sample.now);
+    View {
+        id,
+        vm,
+        limits,
+        holds: state.holds(id, vm),
+        owed,
+        give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),
+        starves: distress.is_some_and(|distress| distress.is_acute()),
+        bar: if pinned {
+            Some(Reason::Pinned)
+        } else {
+            life.bar().or_else(|| settling(vm, progress))
+        },
+        give_bar: give_bar(standing, distress, owed),
+    }
+}
+
 /// The pool of this sample.
 #[must_use]
-pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
+pub fn measure(policy: &Policy, state: &State, sample: &Sample, host: &HostView) -> Pool {
     let (mut actual, mut exposed, mut promised) = Default::default();
     let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
     for (id, vm) in &sample.vms {
-        let exposure = state.exposure(*id, vm);
+        let exposure = state.exposure(*id, vm, sample.now);
         add(&mut actual, vm.actual);
         add(&mut exposed, exposure);
         add(&mut promised, exposure.saturating_sub(vm.taken()));
@@ -73,38 +102,29 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample) -> Pool {
     let by_host = sample.host.usable.saturating_sub(promised);
     let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
     let kept = by_host.min(by_limit);
-    Pool { limit: policy.pool_limit, actual, promised, kept, reserve: policy.host_reserve }
-}
-
-fn bar(vm: &VmSample, progress: Progress) -> Option<Reason> {
-    match (vm.run, vm.freshness, progress) {
-        (RunState::Unresponsive, _, _) => Some(Reason::Unresponsive),
-        (
-            RunState::Busy
-            | RunState::Paused
-            | RunState::Saving
-            | RunState::Restoring
-            | RunState::MigratingOut
-            | RunState::MigratingIn
-            | RunState::ShuttingDown
-            | RunState::Crashed,
-            _,
-            _,
-        ) => Some(Reason::Suspended),
-        (RunState::Running, Freshness::Absent, _) => Some(Reason::FiguresAbsent),
-        (RunState::Running, Freshness::Unproven, _) => Some(Reason::FiguresUnproven),
-        (RunState::Running, Freshness::Stale, _) => Some(Reason::FiguresStale),
-        (RunState::Running, Freshness::Unsettled, _)
-        | (RunState::Running, Freshness::Fresh, Progress::Moving) => Some(Reason::Settling),
-        (RunState::Running, Freshness::Fresh, _) => None,
+    Pool {
+        limit: policy.pool_limit,
+        actual,
+        exposed,
+        promised,
+        kept,
+        reserve: policy.host_reserve,
+        stop: host.stop(),
     }
 }
 
-fn give_bar(progress: Progress, owed: ByteCount) -> Option<Reason> {
-    match progress {
-        Progress::Stuck => Some(Reason::NotFollowing),
-        Progress::Useless => Some(Reason::ReclaimIneffective),
-        Progress::Arrived | Progress::Moving if !owed.is_zero() => Some(Reason::Awaiting),
-        Progress::Arrived | Progress::Moving => None,
+fn settling(vm: &VmSample, progress: Progress) -> Option<Reason> {
+    let moves = progress == Progress::Moving || vm.freshness != Freshness::Fresh;
+    moves.then_some(Reason::Settling)
+}
+
+fn give_bar(standing: Standing, distress: Option<Distress>, owed: ByteCount) -> Option<Reason> {
+    match standing {
+        Standing::Inactive => Some(Reason::NotFollowing),
+        Standing::Uncooperative | Standing::Quarantined => Some(Reason::Uncooperative),
+        Standing::Ineffective => Some(Reason::ReclaimIneffective),
+        Standing::Cooperative if distress.is_some() => Some(Reason::Distressed),
+        Standing::Cooperative if !owed.is_zero() => Some(Reason::Awaiting),
+        Standing::Cooperative => None,
     }
 }

@@ -11,10 +11,11 @@ use std::{
 
 use crate::{
     bytes::ByteCount,
+    conduct::Standing,
     decision::Decision,
     plan::{Party, Resize, sums},
     policy::Policy,
-    sample::{Freshness, RunState, Sample, VmSample},
+    sample::{Freshness, RunState, Sample, Share, VmSample},
     state::State,
     verdict::VerdictKind,
     vm::VmId,
@@ -44,8 +45,12 @@ pub enum Rule {
     Step,
     /// No VM is shrunk on figures that are not fresh.
     Freshness,
-    /// A VM that is pinned or does not run is left alone.
+    /// No VM is made to give what it uses, and none that suffers is made to give at all.
+    InUse,
+    /// A VM that is pinned, does not run, frees nothing or is somebody else's is left alone.
     HandsOff,
+    /// Nobody gets anything while the host runs out of memory.
+    Emergency,
     /// What VMs get is what givers give, are about to deliver, or the host grants.
     Conservation,
     /// The host keeps more than its reserve after what it grants.
@@ -79,6 +84,9 @@ pub fn check(policy: &Policy, state: &State, sample: &Sample, decision: &Decisio
     };
     court.verdicts();
     court.orders();
+    for resize in &decision.plan.neutral {
+        court.neutral(resize);
+    }
     for resize in &decision.plan.shrinks {
         court.shrink(resize);
     }
@@ -87,6 +95,7 @@ pub fn check(policy: &Policy, state: &State, sample: &Sample, decision: &Decisio
     }
     court.givers();
     court.reserve();
+    court.emergency();
     court.findings
 }
 
@@ -132,16 +141,28 @@ impl Court<'_> {
     fn orders(&mut self) {
         let mut seen = BTreeSet::new();
         let plan = &self.decision.plan;
-        for resize in plan.shrinks.iter().chain(&plan.grows) {
+        for resize in plan.resizes() {
             if !seen.insert(resize.vm) {
                 self.object(Rule::Orders, resize.vm, "has two orders".to_owned());
             }
+        }
+        for resize in plan.shrinks.iter().chain(&plan.grows) {
             let change = resize.from.abs_diff(resize.to);
             if change.is_zero() || change.align_down(self.sample.granule) != change {
                 let granule = self.sample.granule;
                 let problem = format!("changes by {change}, no multiple of {granule}");
                 self.object(Rule::Orders, resize.vm, problem);
             }
+        }
+    }
+
+    fn neutral(&mut self, resize: &Resize) {
+        let Some(vm) = self.touched(resize) else {
+            return;
+        };
+        if resize.to != vm.actual || resize.from != vm.actual {
+            let problem = format!("is to keep {}, but holds {}", resize.to, vm.actual);
+            self.object(Rule::Orders, resize.vm, problem);
         }
     }
 
@@ -165,6 +186,14 @@ impl Court<'_> {
         if vm.freshness != Freshness::Fresh {
             let problem = format!("shrinks on figures that are {:?}", vm.freshness);
             self.object(Rule::Freshness, resize.vm, problem);
+        }
+        let idle = vm.guest.usable.max(vm.guest.unused).unwrap_or_default();
+        if amount > idle {
+            let problem = format!("gives {amount}, but only {idle} is usable");
+            self.object(Rule::InUse, resize.vm, problem);
+        }
+        if let Some(distress) = vm.distress {
+            self.object(Rule::InUse, resize.vm, format!("gives although {:?}", distress.sign));
         }
     }
 
@@ -202,6 +231,12 @@ impl Court<'_> {
         if vm.run != RunState::Running {
             self.object(Rule::HandsOff, resize.vm, format!("is {:?}", vm.run));
         }
+        if let Some(obstacle) = vm.traits.and_then(|traits| traits.obstacle) {
+            self.object(Rule::HandsOff, resize.vm, obstacle.words().to_owned());
+        }
+        if self.is_others(resize.vm) {
+            self.object(Rule::HandsOff, resize.vm, "is somebody else's".to_owned());
+        }
         Some(vm)
     }
 
@@ -237,13 +272,30 @@ impl Court<'_> {
         }
     }
 
+    fn emergency(&mut self) {
+        let host = &self.sample.host;
+        let stalls = host.pressure.is_some_and(|pressure| pressure.full >= Share::percent(20));
+        let empty = host.usable < self.policy.host_reserve.fraction(1, 2);
+        let grows = self.decision.plan.grows.len();
+        if (stalls || empty) && !self.sample.ideal && grows > 0 {
+            let problem = format!("{grows} VMs grow, but {} is usable", host.usable);
+            self.object(Rule::Emergency, None, problem);
+        }
+    }
+
+    fn is_others(&self, vm: VmId) -> bool {
+        self.state.standing(vm, self.sample.now) == Standing::Quarantined
+    }
+
     /// What the host keeps before it grants anything, reckoned anew.
     fn kept(&self) -> ByteCount {
         let (mut exposed, mut not_taken) = (ByteCount::ZERO, ByteCount::ZERO);
         for (id, vm) in &self.sample.vms {
             let order = self.state.orders.get(id).map_or(ByteCount::ZERO, |order| order.most);
             let visible = matches!(vm.freshness, Freshness::Fresh | Freshness::Unsettled);
-            let unseen = vm.run != RunState::Running || !visible;
+            let executes = matches!(vm.run, RunState::Running | RunState::Busy);
+            let stays = vm.traits.is_some_and(|traits| traits.obstacle.is_some());
+            let unseen = !executes || !visible || stays || self.is_others(*id);
             let overhead = vm.overhead.unwrap_or_default();
             let resident = vm.host_rss.unwrap_or_default().saturating_sub(overhead);
             let shown = if vm.overhead.is_some() { resident } else { ByteCount::ZERO };

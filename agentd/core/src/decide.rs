@@ -3,7 +3,9 @@
 use crate::{
     assess::{View, assess, measure},
     bytes::ByteCount,
-    decision::Decision,
+    decision::{Decision, Pool},
+    emergency,
+    host::{HostLevel, HostView},
     plan::{Party, Plan, Resize, Transfer},
     policy::{Algorithm, Policy},
     sample::Sample,
@@ -20,33 +22,78 @@ use crate::{
 pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, State) {
     let memory = &state.two_pointer;
     let mut state = state.continued(policy, sample);
+    let (host, watch) = state.host.look(policy.host_reserve, sample);
+    state.host = watch;
+    if host.level == HostLevel::Emergency {
+        state.owed.clear();
+    }
     let views = assess(policy, &state, sample);
-    let pool = measure(policy, &state, sample);
+    let pool = measure(policy, &state, sample, &host);
 
-    let (ruling, offset) = match policy.algorithm {
-        Algorithm::TwoPointer => {
+    let ruling = match host.level {
+        HostLevel::Emergency => {
+            state.two_pointer.clone_from(memory);
+            save_the_host(policy, &mut state, sample, &views)
+        }
+        HostLevel::Normal | HostLevel::Low => {
             let constants = &policy.two_pointer;
+            let Algorithm::TwoPointer = policy.algorithm;
             let ruling = two_pointer::rule(constants, memory, &views, &pool, sample.granule);
-            let offset = ruling.offset;
-            (ruling, Some(offset))
+            state.two_pointer = ruling.memory;
+            let (verdicts, transfers) = (ruling.verdicts, ruling.transfers);
+            Ruling { verdicts, transfers, offset: Some(ruling.offset) }
         }
     };
-    state.two_pointer = ruling.memory;
+    let decision = put_together(policy, &state, sample, (&views, ruling), (pool, host));
+    (decision, state)
+}
 
+/// What was ruled, by whatever algorithm.
+struct Ruling {
+    /// A verdict for each VM, in the order of the views.
+    verdicts: Vec<Verdict>,
+    transfers: Vec<Transfer>,
+    /// Where the rotation of `two-pointer` stood.
+    offset: Option<u64>,
+}
+
+fn save_the_host(
+    policy: &Policy,
+    state: &mut State,
+    sample: &Sample,
+    views: &[View<'_>],
+) -> Ruling {
+    let waits = state.host.waits(sample.now);
+    let (reserve, granule) = (policy.host_reserve, sample.granule);
+    let (verdicts, transfers) = emergency::rule(views, &sample.host, reserve, granule, waits);
+    if !transfers.is_empty() {
+        state.host.note_action(sample.now);
+    }
+    Ruling { verdicts, transfers, offset: None }
+}
+
+fn put_together(
+    policy: &Policy,
+    state: &State,
+    sample: &Sample,
+    (views, ruling): (&[View<'_>], Ruling),
+    (pool, host): (Pool, HostView),
+) -> Decision {
     let verdicts: Vec<Verdict> =
         views.iter().zip(ruling.verdicts).map(|(view, verdict)| awaiting(view, verdict)).collect();
-    let plan = plan(&views, &verdicts, funding(&state.owed, &ruling.transfers), sample.granule);
-    let verdicts = views.iter().map(|view| view.id).zip(verdicts);
-    let decision = Decision {
+    let funding = funding(&state.owed, &ruling.transfers);
+    let mut plan = plan(views, &verdicts, funding, sample.granule);
+    plan.neutral = neutral(views, &plan, state, sample);
+    Decision {
         tick: sample.tick,
         algorithm: policy.algorithm,
-        offset,
-        verdicts: verdicts.collect(),
+        offset: ruling.offset,
+        verdicts: views.iter().map(|view| view.id).zip(verdicts).collect(),
         transfers: ruling.transfers,
         plan,
         pool,
-    };
-    (decision, state)
+        host,
+    }
 }
 
 /// What a VM that is still owed something gets: that too.
@@ -94,4 +141,24 @@ fn plan(
         }
     }
     plan
+}
+
+/// Who is to be told to hold what it holds: a VM that was given up on, so that it does not take up
+/// its order when nobody reckons with it; and once each VM that this agent has not ordered anything
+/// yet, so that no order of before can be in force unseen.
+fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> Vec<Resize> {
+    let has_order = |view: &View<'_>| plan.resizes().any(|resize| resize.vm == view.id);
+    let is_due = |view: &&View<'_>| {
+        let Some(followed) = state.followed.get(&view.id).filter(|_| view.bar.is_none()) else {
+            return false;
+        };
+        let is_new = !followed.adopted && !state.orders.contains_key(&view.id);
+        is_new || followed.conduct.gave_up(sample.now)
+    };
+    if sample.ideal {
+        return Vec::new();
+    }
+    let due = views.iter().filter(is_due).filter(|view| !has_order(view));
+    let to = |view: &View<'_>| Resize { vm: view.id, from: view.vm.actual, to: view.vm.actual };
+    due.map(to).collect()
 }

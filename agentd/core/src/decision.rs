@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     bytes::ByteCount,
+    host::HostView,
     plan::{Plan, Transfer},
     policy::Algorithm,
-    verdict::Verdict,
+    verdict::{Reason, Verdict},
     vm::VmId,
 };
 
@@ -27,6 +28,8 @@ pub struct Decision {
     pub plan: Plan,
     /// The pool that this was decided on.
     pub pool: Pool,
+    /// How the host itself fares.
+    pub host: HostView,
 }
 
 /// The host memory that VMs may share, as one tick saw it.
@@ -36,6 +39,8 @@ pub struct Pool {
     pub limit: Option<ByteCount>,
     /// Sum of all actuals.
     pub actual: ByteCount,
+    /// The most that VMs may come to hold together without another order, and what is spoken for.
+    pub exposed: ByteCount,
     /// What VMs may still take without another order, as far as the host does not show it taken.
     pub promised: ByteCount,
     /// What the host keeps: the lesser of its usable memory less `promised`, and what the limit
@@ -43,4 +48,6 @@ pub struct Pool {
     pub kept: ByteCount,
     /// What the host must keep more than.
     pub reserve: ByteCount,
+    /// Why the host gives nothing to anybody, however much it keeps; `None` where it may.
+    pub stop: Option<Reason>,
 }

@@ -1,8 +1,10 @@
 //! Verdicts in words, with the figures that led to them.
 
 use crate::{
+    bytes::ByteCount,
+    distress::{Distress, Sign},
     policy::Policy,
-    sample::VmSample,
+    sample::{Obstacle, VmSample},
     verdict::{Reason, Verdict},
 };
 
@@ -23,47 +25,104 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Awaiting => format!("gets up to {amount} that it was given at an earlier tick"),
         Reason::GivesToVm => format!("gives {amount} to VMs in need: {}", spares()),
         Reason::GivesToHost => format!("gives {amount} to the host: {}; no VM needs it", spares()),
-        Reason::Content => content(verdict, vm, policy),
-        Reason::Full => {
-            let usable = vm.guest.usable.unwrap_or_default();
-            format!(
-                "holds: only {usable} is usable, but {}: a VM that is full cannot show its need",
-                use_of(verdict, vm)
-            )
+        Reason::HostEmergency if !amount.is_zero() => {
+            format!("gives {amount} of what it does not use: the host runs out of memory")
         }
+        Reason::HostEmergency => format!("holds: {}", emergency(reserve)),
+        Reason::Content => content(verdict, vm, policy),
+        Reason::Full => full(verdict, vm),
         Reason::SpareNotNeeded => {
             format!("holds: it could spare {spare} in this tick, but others gave what was needed")
         }
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
-        Reason::PoolEmpty => format!(
-            "holds: {}; it needs {need}, but no VM has memory to spare and the host has no more \
-             above its reserve of {reserve}",
-            wants()
-        ),
-        Reason::NotFollowing => {
-            format!("holds: {}, but it did not follow its last order to shrink", spares())
+        Reason::PoolEmpty | Reason::HostLow | Reason::HostUnexplained => {
+            format!("holds: {}; it needs {need}, but {}", wants(), poor(verdict.reason, reserve))
         }
-        Reason::ReclaimIneffective => {
-            format!("holds: {}, but what it gave last did not become free on the host", spares())
+        Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective => {
+            format!("holds: {}, but {}", spares(), failed(verdict.reason))
         }
+        Reason::Distressed => format!("holds: {}, but {}", spares(), suffers(vm)),
         Reason::FiguresStale => {
             let age = vm.figures_age.unwrap_or_default().as_secs();
             format!("holds: its figures have not changed for {age} s")
+        }
+        Reason::Unreclaimable => {
+            let why = vm.obstacle().map(Obstacle::words);
+            format!("holds: {}", why.unwrap_or("the host gets nothing of what it gives"))
         }
         Reason::Settling => "holds: its memory is still moving".to_owned(),
         Reason::FiguresAbsent => {
             "holds: it reports no figures (is its balloon driver loaded?)".to_owned()
         }
-        Reason::FiguresUnproven => "holds: its figures were not yet seen to change".to_owned(),
-        Reason::Suspended => "holds: it does not execute".to_owned(),
+        Reason::FiguresUnproven => "holds: its figures are looked at before they count".to_owned(),
+        Reason::Quarantined => {
+            "holds: somebody else moved its balloon; it is left to them for now".to_owned()
+        }
         Reason::Unresponsive => "holds: the hypervisor did not answer for it in time".to_owned(),
         Reason::Pinned => "holds: the policy pins it".to_owned(),
+        Reason::Booting => "holds: it boots, and its balloon driver has not settled".to_owned(),
+        Reason::Rebooting => "holds: it reboots, and its balloon driver has not settled".to_owned(),
+        Reason::Busy => "holds: the hypervisor dumps, backs up or snapshots it".to_owned(),
+        Reason::Paused => "holds: it is paused".to_owned(),
+        Reason::Saving => "holds: it is being saved".to_owned(),
+        Reason::Restoring => "holds: it is being brought back from a save".to_owned(),
+        Reason::Migrating => "holds: it is being migrated".to_owned(),
+        Reason::ShuttingDown => "holds: it is shutting down".to_owned(),
+        Reason::Crashed => "holds: it has crashed".to_owned(),
+    }
+}
+
+fn emergency(reserve: ByteCount) -> String {
+    format!("the host is below half its reserve of {reserve}, or all work on it waits for memory")
+}
+
+/// Why nobody gives to a VM in need.
+fn poor(reason: Reason, reserve: ByteCount) -> String {
+    if reason == Reason::HostLow {
+        format!("the host is at its reserve of {reserve}, or work on it waits for memory")
+    } else if reason == Reason::HostUnexplained {
+        "somebody unknown takes the host's memory".to_owned()
+    } else {
+        format!("no VM has memory to spare and the host has no more above its reserve of {reserve}")
+    }
+}
+
+/// How a VM failed to give.
+fn failed(reason: Reason) -> &'static str {
+    if reason == Reason::NotFollowing {
+        "it does not get on with its last order to shrink"
+    } else if reason == Reason::Uncooperative {
+        "it did not follow its orders for so long that it is not asked for a while"
+    } else {
+        "what it gave last did not become free on the host; it is not asked for a while"
+    }
+}
+
+fn full(verdict: &Verdict, vm: &VmSample) -> String {
+    let usable = vm.guest.usable.unwrap_or_default();
+    let used = use_of(verdict, vm);
+    format!("holds: only {usable} is usable, but {used}: a VM that is full cannot show its need")
+}
+
+/// What shows that a VM suffers.
+fn suffers(vm: &VmSample) -> String {
+    let Some(Distress { sign, age }) = vm.distress else {
+        return "it took memory back by itself because it had none left".to_owned();
+    };
+    let ago = age.as_secs();
+    match sign {
+        Sign::SwapsOut(rate) => format!("it swapped out {rate} a second {ago} s ago"),
+        Sign::Faults(rate) => format!("it waited for {rate} pages a second {ago} s ago"),
+        Sign::TookBack => "it took memory back by itself because it had none left".to_owned(),
     }
 }
 
 /// Why a VM was found to need memory.
 fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    if vm.distress.is_some_and(|distress| distress.is_acute()) {
+        return suffers(vm);
+    }
     let unused = vm.guest.unused.unwrap_or_default();
     let below = policy.two_pointer.need_below;
     format!("{} and {unused} is unused, below {below}", use_of(verdict, vm))

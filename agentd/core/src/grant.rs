@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     bytes::ByteCount,
+    order::Order,
     plan::{Party, Plan, Resize, Transfer},
     sample::{Sample, VmSample},
-    state::{Order, State},
+    state::State,
     vm::VmId,
 };
 
@@ -125,18 +126,20 @@ impl<'a> Ledger<'a> {
 fn ordered(shrink: &Resize, vm: &VmSample) -> Order {
     Order {
         target: shrink.to,
+        least: shrink.to,
         most: shrink.to,
         base: vm.held(),
         gives: shrink.shrinkage(),
         since: Duration::ZERO,
         in_doubt: false,
+        written_off: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Freshness, GuestFigures, HostMemory, RunState};
+    use crate::sample::{Freshness, GuestFigures, HostMemory, RunState, Traits};
 
     const A: VmId = VmId::from_bytes([1; 16]);
     const B: VmId = VmId::from_bytes([2; 16]);
@@ -153,6 +156,7 @@ mod tests {
     /// A gives 30 MiB to B and 20 MiB to C; the host gives C 50 MiB.
     fn plan() -> Plan {
         Plan {
+            neutral: Vec::new(),
             shrinks: vec![Resize { vm: A, from: mib(500), to: mib(450) }],
             grows: vec![
                 Resize { vm: B, from: mib(100), to: mib(130) },
@@ -171,11 +175,16 @@ mod tests {
         let vm = VmSample {
             name: "a".into(),
             run: RunState::Running,
+            generation: 0,
+            traits: Some(Traits::default()),
+            boot: None,
+            silent_for: Duration::ZERO,
             actual: mib(500),
             max: mib(1000),
             guest: GuestFigures::default(),
             freshness: Freshness::Fresh,
             figures_age: None,
+            distress: None,
             host_rss: Some(mib(530)),
             overhead: Some(mib(30)),
         };

@@ -13,10 +13,17 @@
 pub mod assess;
 pub mod bytes;
 pub mod check;
+pub mod conduct;
 pub mod decide;
 pub mod decision;
+pub mod distress;
+pub mod emergency;
 pub mod explain;
+pub mod followed;
 pub mod grant;
+pub mod host;
+pub mod life;
+pub mod order;
 pub mod plan;
 pub mod policy;
 pub mod sample;

@@ -55,7 +55,10 @@ impl Resize {
 /// The orders of one tick. Each VM has at most one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Ordered first, all at once.
+    /// Ordered first: VMs told to hold what they hold, so that no other order is in force for them.
+    /// Nothing is given or got by it.
+    pub neutral: Vec<Resize>,
+    /// Ordered next, all at once.
     pub shrinks: Vec<Resize>,
     /// Ordered as their memory arrives, never for more than that.
     pub grows: Vec<Resize>,
@@ -65,10 +68,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Every order, in the order in which they are given.
+    pub fn resizes(&self) -> impl Iterator<Item = &Resize> {
+        self.neutral.iter().chain(&self.shrinks).chain(&self.grows)
+    }
+
     /// True when there is nothing to order.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.shrinks.is_empty() && self.grows.is_empty()
+        self.neutral.is_empty() && self.shrinks.is_empty() && self.grows.is_empty()
     }
 }
 

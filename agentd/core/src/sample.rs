@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::{bytes::ByteCount, vm::VmId};
+use crate::{bytes::ByteCount, distress::Distress, vm::VmId};
 
 /// Everything that one look at the host and its hypervisor showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +203,14 @@ pub struct VmSample {
     pub name: Arc<str>,
     /// Whether it executes and answers.
     pub run: RunState,
+    /// Another one than before once its kernel has started anew.
+    pub generation: u64,
+    /// What it is made of; `None` while that is not known.
+    pub traits: Option<Traits>,
+    /// How its kernel began, until it is done with that; `None` where nobody saw it begin.
+    pub boot: Option<Boot>,
+    /// For how long no new figures came: since it was first seen where none ever did.
+    pub silent_for: Duration,
     /// Memory that it holds.
     pub actual: ByteCount,
     /// Most memory that the hypervisor lets it hold.
@@ -213,6 +221,8 @@ pub struct VmSample {
     pub freshness: Freshness,
     /// How long ago `guest` was seen to change; `None` when it never was.
     pub figures_age: Option<Duration>,
+    /// The last sign that it suffers for want of memory; `None` when there was none lately.
+    pub distress: Option<Distress>,
     /// Resident memory of its process on the host; `None` when unknown.
     pub host_rss: Option<ByteCount>,
     /// What of `host_rss` is the process's own, as learned while the VM held most; `None` while
@@ -254,9 +264,26 @@ impl VmSample {
     /// its maximum without anybody seeing it.
     #[must_use]
     pub fn is_accounted_for(&self) -> bool {
-        self.run == RunState::Running
-            && matches!(self.freshness, Freshness::Fresh | Freshness::Unsettled)
+        let executes = matches!(self.run, RunState::Running | RunState::Busy);
+        let tells = matches!(self.freshness, Freshness::Fresh | Freshness::Unsettled);
+        executes && tells && self.obstacle().is_none()
     }
+
+    /// Why the host would get back nothing of what it gives; `None` where nothing is known to speak
+    /// against it.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        self.traits.and_then(|traits| traits.obstacle)
+    }
+}
+
+/// How a kernel began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// With its VM.
+    Start,
+    /// In a VM that ran already.
+    Reboot,
 }
 
 /// How far guest figures can be trusted.
@@ -266,7 +293,8 @@ pub enum Freshness {
     Fresh,
     /// Taken while the VM's memory was moving: not to be paired with its actual.
     Unsettled,
-    /// There are figures, but none was seen to change yet: they may be of any age.
+    /// There are figures, but none counts yet: too few new ones came since it was first seen, began
+    /// anew or went on, or its memory has not rested since.
     Unproven,
     /// Not seen to change for too long.
     Stale,

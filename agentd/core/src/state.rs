@@ -7,9 +7,14 @@ use std::{
 
 use crate::{
     bytes::ByteCount,
+    conduct::{Stage, Standing},
+    followed::Followed,
+    host::HostWatch,
+    life::Life,
+    order::Order,
     plan::{Party, Plan, Transfer, sums},
     policy::Policy,
-    sample::{RunState, Sample, VmSample},
+    sample::{Sample, VmSample},
     two_pointer,
     vm::VmId,
 };
@@ -23,24 +28,12 @@ pub struct State {
     pub orders: BTreeMap<VmId, Order>,
     /// Decided, and not granted because the giver has not delivered yet.
     pub owed: Vec<Transfer>,
-}
-
-/// An order that the hypervisor took, or may have taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// What the VM was last told to hold.
-    pub target: ByteCount,
-    /// The largest target that may be in force: more than `target` while the hypervisor has not
-    /// said that it took the order, which may then have been taken or not, or be taken later.
-    pub most: ByteCount,
-    /// What the host showed the VM to hold when it was told.
-    pub base: ByteCount,
-    /// How much it was to give then; zero for one that was to grow.
-    pub gives: ByteCount,
-    /// When it was given.
-    pub since: Duration,
-    /// The hypervisor has not said whether it took the order.
-    pub in_doubt: bool,
+    /// What is followed of each VM.
+    pub followed: BTreeMap<VmId, Followed>,
+    /// How the host itself fares.
+    pub host: HostWatch,
+    /// When the last sample was taken.
+    pub at: Option<Duration>,
 }
 
 /// What became of one resize.
@@ -87,31 +80,38 @@ impl State {
     /// what will never be delivered. What an algorithm remembers is left to it.
     #[must_use]
     pub fn continued(&self, policy: &Policy, sample: &Sample) -> Self {
-        let mut state = Self { owed: self.owed.clone(), ..Self::default() };
-        state.orders = self
-            .orders
-            .iter()
-            .filter_map(|(id, order)| {
-                let vm = sample.vms.get(id)?;
-                let arrived = vm.actual.abs_diff(order.target) <= sample.granule;
-                let settled = Order { most: order.target, in_doubt: false, ..*order };
-                Some((*id, if arrived { settled } else { *order }))
-            })
-            .collect();
+        let mut state = Self {
+            owed: self.owed.clone(),
+            host: self.host.clone(),
+            at: Some(sample.now),
+            ..Self::default()
+        };
+        let passed = self.at.map_or(Duration::ZERO, |at| sample.now.saturating_sub(at));
+        for (id, vm) in &sample.vms {
+            let known = self.followed.get(id).cloned();
+            let mut followed = known.unwrap_or_else(|| Followed::of(vm));
+            let order = self.orders.get(id).copied();
+            if let Some(order) = followed.follow(vm, order, passed, sample) {
+                state.orders.insert(*id, order);
+            }
+            state.followed.insert(*id, followed);
+        }
 
         let mut delivered = sums(&state.owed, |transfer| transfer.from);
         for (giver, owed) in &mut delivered {
             *owed = owed.saturating_sub(state.never_delivered(*giver, sample));
         }
-        state.owed.retain_mut(|transfer| {
+        let mut owed = std::mem::take(&mut state.owed);
+        owed.retain_mut(|transfer| {
             let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
                 return false;
             };
             let Some(left) = delivered.get_mut(&giver) else { return false };
             transfer.amount = transfer.amount.min(*left);
             *left = left.saturating_sub(transfer.amount);
-            !transfer.amount.is_zero() && can_take(policy, sample, taker)
+            !transfer.amount.is_zero() && can_take(policy, &state, sample, taker)
         });
+        state.owed = owed;
         state
     }
 
@@ -122,10 +122,24 @@ impl State {
         };
         match self.progress(giver, vm, sample) {
             Progress::Moving => ByteCount::ZERO,
-            Progress::Stuck | Progress::Useless | Progress::Arrived => {
-                self.undelivered(giver, vm.held())
-            }
+            Progress::Stuck | Progress::Arrived => self.undelivered(giver, vm.held()),
         }
+    }
+
+    /// Forgets what was followed from tick to tick: time passes that nobody sees.
+    pub fn lose_sight(&mut self) {
+        self.followed.values_mut().for_each(Followed::interrupt);
+        self.host.interrupt();
+        self.at = None;
+    }
+
+    /// Begins anew, after time in which anything may have happened: only orders in doubt are still
+    /// known to be in force.
+    pub fn begin_anew(&mut self) {
+        self.lose_sight();
+        self.owed.clear();
+        self.orders.retain(|_, order| order.in_doubt);
+        self.followed.values_mut().for_each(|followed| followed.adopted = false);
     }
 
     /// The state after the orders of a plan: what was accepted or is in doubt is in force from
@@ -138,8 +152,15 @@ impl State {
             let Some(target) = resized.ordered else { continue };
             let base = sample.vms.get(&resized.vm).map_or(target, VmSample::held);
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
-            let order = Order { target, most: target, base, gives, since: now, in_doubt: false };
+            let (least, most, since) = (target, target, now);
+            let (in_doubt, written_off) = (false, false);
+            let order = Order { target, least, most, base, gives, since, in_doubt, written_off };
             self.note(resized, order);
+        }
+        for resize in &plan.neutral {
+            if let Some(followed) = self.followed.get_mut(&resize.vm) {
+                followed.adopted = true;
+            }
         }
         let lost: BTreeSet<VmId> = applied
             .resized
@@ -161,16 +182,24 @@ impl State {
         self
     }
 
-    /// Books what became of one order.
+    /// Books what became of one order. While one is in doubt it may be taken later than the one
+    /// after it.
     fn note(&mut self, resized: &Resized, order: Order) {
+        let before = self.orders.get(&resized.vm).copied();
+        let span = |before: &Order| Order {
+            least: before.least.min(order.target),
+            most: before.most.max(order.target),
+            in_doubt: true,
+            ..order
+        };
         match resized.outcome {
             Outcome::Accepted => {
-                self.orders.insert(resized.vm, order);
+                let doubt = before.filter(|before| before.in_doubt);
+                self.orders.insert(resized.vm, doubt.as_ref().map_or(order, span));
             }
             Outcome::InDoubt => {
-                let before = self.orders.get(&resized.vm).map(|before| before.most);
-                let most = before.map_or(order.target, |before| before.max(order.target));
-                self.orders.insert(resized.vm, Order { most, in_doubt: true, ..order });
+                let doubt = Order { in_doubt: true, ..order };
+                self.orders.insert(resized.vm, before.as_ref().map_or(doubt, span));
             }
             Outcome::VmGone => {
                 self.orders.remove(&resized.vm);
@@ -185,11 +214,25 @@ impl State {
         self.orders.get(&id).map_or(vm.actual, |order| order.most.max(vm.actual))
     }
 
-    /// The most memory that a VM may come to hold without another order: S1 counts this.
+    /// The most memory that a VM may come to hold without another order: S1 counts this. All it may
+    /// have where that is not known.
     #[must_use]
-    pub fn exposure(&self, id: VmId, vm: &VmSample) -> ByteCount {
+    pub fn exposure(&self, id: VmId, vm: &VmSample, now: Duration) -> ByteCount {
         let held = self.holds(id, vm).max(vm.held());
-        if vm.is_accounted_for() { held } else { held.max(vm.max) }
+        let is_ours = self.standing(id, now) != Standing::Quarantined;
+        if vm.is_accounted_for() && is_ours { held } else { held.max(vm.max) }
+    }
+
+    /// How a VM stands with those who order it.
+    #[must_use]
+    pub fn standing(&self, id: VmId, now: Duration) -> Standing {
+        self.followed.get(&id).map_or(Standing::Cooperative, |followed| followed.standing(now))
+    }
+
+    /// Where a VM is in its life.
+    #[must_use]
+    pub fn life(&self, id: VmId, vm: &VmSample, now: Duration) -> Life {
+        Life::of(vm, self.standing(id, now))
     }
 
     /// What givers have delivered and those who are to get it have not been told to take yet.
@@ -209,27 +252,22 @@ impl State {
         let Some(order) = self.orders.get(&id) else {
             return Progress::Arrived;
         };
-        let age = sample.now.saturating_sub(order.since);
-        let missing = vm.actual.abs_diff(order.target);
-        if missing > sample.granule {
-            return match age {
-                age if age < PATIENCE => Progress::Moving,
-                age if age < RETRY && vm.actual > order.target => Progress::Stuck,
-                _ => Progress::Arrived,
-            };
-        }
-        let useless = order.undelivered(vm.held()) > order.gives.fraction(1, 2);
-        match age {
-            age if useless && age < PATIENCE => Progress::Moving,
-            age if useless && age < RETRY => Progress::Useless,
-            _ => Progress::Arrived,
+        let idle = self.standing(id, sample.now) != Standing::Cooperative;
+        match order.stage(vm, sample) {
+            Stage::Open(_) if !idle => Progress::Moving,
+            Stage::Open(_) if vm.actual > order.target => Progress::Stuck,
+            Stage::Open(_) | Stage::Useless => Progress::Arrived,
+            Stage::Done if order.is_freeing(vm, sample.now) => Progress::Moving,
+            Stage::Done => Progress::Arrived,
         }
     }
 
-    /// VMs that were given an order lately: their actual has to be read live.
-    pub fn fresh_orders(&self, now: Duration) -> impl Iterator<Item = VmId> {
-        let fresh = move |order: &Order| now.saturating_sub(order.since) < PATIENCE;
-        self.orders.iter().filter(move |(_, order)| fresh(order)).map(|(id, _)| *id)
+    /// VMs whose actual has to be read live: those that were given an order lately, or are not done
+    /// with it.
+    pub fn live(&self, now: Duration) -> impl Iterator<Item = VmId> {
+        let open = |id: &VmId| self.followed.get(id).is_some_and(|f| f.conduct.is_open());
+        let live = move |(id, order): &(&VmId, &Order)| order.is_young(now) || open(id);
+        self.orders.iter().filter(live).map(|(id, _)| *id)
     }
 
     /// What a giver has not yet delivered of its order, when the host shows it to hold so much;
@@ -240,17 +278,6 @@ impl State {
     }
 }
 
-impl Order {
-    /// What of it has not been delivered when the host shows the VM to hold so much. Measured from
-    /// what the host showed before, so that what is resident beside the VM's memory does not count;
-    /// a sixteenth is left to the noise of that figure.
-    #[must_use]
-    pub fn undelivered(&self, held: ByteCount) -> ByteCount {
-        let missing = self.gives.saturating_sub(self.base.saturating_sub(held));
-        if missing <= self.gives.fraction(1, 16) { ByteCount::ZERO } else { missing }
-    }
-}
-
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -258,22 +285,14 @@ pub enum Progress {
     Arrived,
     /// It is on its way.
     Moving,
-    /// It should have shrunk long ago: it is asked for nothing for a while.
+    /// It is to shrink and does not get on.
     Stuck,
-    /// It has shrunk, and the host has nothing of it: it is asked for nothing for a while.
-    Useless,
 }
 
 /// True while a VM may be told to take what is owed to it.
-fn can_take(policy: &Policy, sample: &Sample, id: VmId) -> bool {
-    sample
-        .vms
-        .get(&id)
-        .is_some_and(|vm| vm.run == RunState::Running && !policy.rules(id, &vm.name, vm.max).pinned)
+fn can_take(policy: &Policy, state: &State, sample: &Sample, id: VmId) -> bool {
+    sample.vms.get(&id).is_some_and(|vm| {
+        let pinned = policy.rules(id, &vm.name, vm.max).pinned;
+        !pinned && state.life(id, vm, sample.now).bar().is_none()
+    })
 }
-
-/// A VM that has not reached its target by then is stuck. Xen's squeezed calls a VM inactive after
-/// the same time.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A stuck VM is asked again after this.
-const RETRY: Duration = Duration::from_secs(60);

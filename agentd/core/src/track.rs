@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     bytes::ByteCount,
-    sample::{Freshness, Reading, Reported, Sample, VmReading, VmSample},
+    distress::Counters,
+    sample::{Boot, Freshness, Reading, Reported, RunState, Sample, VmReading, VmSample},
     vm::VmId,
 };
 
@@ -15,6 +16,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Tracks {
     vms: BTreeMap<VmId, Track>,
+    /// There was a reading before.
+    looked: bool,
 }
 
 /// When a reading was taken, and what counts as stale then.
@@ -34,13 +37,17 @@ impl Tracks {
     pub fn observe(&mut self, reading: Reading, moment: Moment) -> Sample {
         let mut tracks = BTreeMap::new();
         let mut vms = BTreeMap::new();
+        // Who is there at the first look has run for nobody knows how long; who comes later boots.
+        let boot = self.looked.then_some(Boot::Start);
         for vm in reading.vms {
-            let mut track = self.vms.remove(&vm.id).unwrap_or_else(|| Track::new(&vm));
+            let known = self.vms.remove(&vm.id);
+            let mut track = known.unwrap_or_else(|| Track::new(&vm, boot, moment.now));
             track.follow(&vm, moment.now);
             vms.insert(vm.id, track.judge(&vm, moment));
             tracks.insert(vm.id, track);
         }
         self.vms = tracks;
+        self.looked = true;
         let (tick, now, host) = (moment.tick, moment.now, reading.host);
         Sample { tick, now, host, granule: reading.granule, ideal: reading.ideal, vms }
     }
@@ -61,16 +68,23 @@ impl Tracks {
     /// Forgets what was proven: after a gap in time or a new connection nothing counts as fresh
     /// until it is seen to change again.
     pub fn distrust(&mut self) {
-        self.vms.clear();
+        *self = Self::default();
     }
 }
 
 #[derive(Clone, Debug)]
 struct Track {
+    generation: u64,
+    run: RunState,
+    /// How its kernel began, if that was seen, until its figures are proven.
+    boot: Option<Boot>,
+    first_seen: Duration,
     actual: ByteCount,
     reported: Reported,
     /// When `reported` was last seen to change.
     changed_at: Option<Duration>,
+    /// New reports since nothing of it counted; `None` once its figures are proven.
+    proof: Option<u32>,
     /// The stamp that was current when `actual` was last seen to move: figures with it are of
     /// before the move's end.
     moved_under: Option<Reported>,
@@ -78,27 +92,58 @@ struct Track {
     largest: ByteCount,
     /// What its process was seen to take beside that, while it held most.
     overhead: Option<ByteCount>,
+    counters: Counters,
 }
 
 impl Track {
-    fn new(vm: &VmReading) -> Self {
+    fn new(vm: &VmReading, boot: Option<Boot>, now: Duration) -> Self {
         Self {
+            generation: vm.generation,
+            run: vm.run,
+            boot,
+            first_seen: now,
             actual: vm.actual,
             reported: vm.reported,
             changed_at: None,
+            proof: Some(0),
             moved_under: None,
             largest: vm.actual,
             overhead: None,
+            counters: Counters::default(),
         }
     }
 
     fn follow(&mut self, vm: &VmReading, now: Duration) {
+        let new_kernel = vm.generation != self.generation || self.counters.went_back(&vm.guest);
+        if new_kernel {
+            let (largest, overhead) = (self.largest.max(vm.actual), self.overhead);
+            *self = Self { largest, overhead, ..Self::new(vm, Some(Boot::Reboot), now) };
+        } else if vm.run != self.run && vm.run == RunState::Running {
+            // What it said before it was stopped says nothing about now.
+            self.proof = Some(0);
+        }
+        self.run = vm.run;
+        let rested = vm.actual == self.actual && self.moved_under.is_none();
         self.follow_actual(vm.actual, vm.reported);
-        let is_new = vm.reported != self.reported || vm.reported == Reported::Now;
-        if is_new {
+        if vm.reported != self.reported || vm.reported == Reported::Now {
             self.reported = vm.reported;
             self.changed_at = Some(now);
+            self.counters.follow(vm.guest, now);
             self.learn_overhead(vm);
+            self.prove(rested, vm.run);
+        }
+    }
+
+    /// Figures count once enough reports came while its memory rested: only then is nobody's
+    /// earlier order under way, and its kernel done with starting.
+    fn prove(&mut self, rested: bool, run: RunState) {
+        let Some(proof) = self.proof.filter(|_| run == RunState::Running) else { return };
+        let proof = proof.saturating_add(1);
+        let wanted = if self.boot.is_some() { REPORTS_AFTER_BOOT } else { 1 };
+        if proof >= wanted && rested {
+            (self.proof, self.boot) = (None, None);
+        } else {
+            self.proof = Some(proof);
         }
     }
 
@@ -110,6 +155,7 @@ impl Track {
         if let Some(rss) = vm.host_rss
             && vm.actual == self.largest
             && self.moved_under.is_none()
+            && self.boot.is_none()
         {
             let excess = rss.saturating_sub(vm.actual);
             self.overhead = Some(self.overhead.map_or(excess, |known| known.max(excess)));
@@ -135,11 +181,16 @@ impl Track {
         VmSample {
             name: vm.name.clone(),
             run: vm.run,
+            generation: vm.generation,
+            traits: vm.traits,
+            boot: self.boot,
+            silent_for: moment.now.saturating_sub(self.changed_at.unwrap_or(self.first_seen)),
             actual: vm.actual,
             max: vm.max,
             guest: vm.guest,
             freshness: self.freshness(vm, age, moment.stale_after),
             figures_age: age,
+            distress: self.counters.distress(moment.now),
             host_rss: vm.host_rss,
             overhead: self.overhead,
         }
@@ -150,13 +201,20 @@ impl Track {
             (Reported::Never, _) => Freshness::Absent,
             _ if vm.guest.unused.is_none() => Freshness::Absent,
             (Reported::Now, _) => Freshness::Fresh,
-            (Reported::At(_), None) => Freshness::Unproven,
             (Reported::At(_), Some(age)) if age > stale_after => Freshness::Stale,
+            (Reported::At(_), None) => Freshness::Unproven,
+            (Reported::At(_), Some(_)) if self.proof.is_some() || vm.traits.is_none() => {
+                Freshness::Unproven
+            }
             (Reported::At(_), Some(_)) if self.moved_under.is_some() => Freshness::Unsettled,
             (Reported::At(_), Some(_)) => Freshness::Fresh,
         }
     }
 }
+
+/// A kernel that has just begun says little that lasts: its driver must have worked for so many
+/// reports.
+const REPORTS_AFTER_BOOT: u32 = 3;
 
 #[cfg(test)]
 mod tests {

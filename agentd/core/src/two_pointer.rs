@@ -6,6 +6,9 @@
 //! one VM each tick so that nobody is always first. When no VM can spare anything the host pays, in
 //! small steps and down to its reserve. When no VM needs anything, the spare memory goes to the
 //! host.
+//!
+//! A VM that swaps hard needs memory too: what it swaps out shows as unused, and its use cannot
+//! grow.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +58,8 @@ pub fn rule(
     let offset = memory.offset.checked_rem(count).unwrap_or(0);
     let previous = previous_of(memory, vms);
     let pairs = vms.iter().zip(&previous);
-    let asks: Vec<Ask> = pairs.map(|(vm, used)| ask(constants, *used, vm, granule)).collect();
+    let asks: Vec<Ask> =
+        pairs.map(|(vm, used)| ask(constants, *used, vm, (pool.stop, granule))).collect();
     let mut round = Round::new(vms, &asks, offset, granule);
 
     if asks.iter().any(|ask| ask.needs) {
@@ -89,7 +93,7 @@ fn ask(
     constants: &TwoPointer,
     previous: Option<ByteCount>,
     view: &View<'_>,
-    granule: ByteCount,
+    (stop, granule): (Option<Reason>, ByteCount),
 ) -> Ask {
     let silent = |hold| Ask { previous: None, need: None, spare: None, needs: false, hold };
     if let Some(bar) = view.bar {
@@ -102,7 +106,7 @@ fn ask(
     // All that a VM not seen before uses counts as growth.
     let previous = previous.unwrap_or(ByteCount::ZERO);
 
-    if used > previous && unused < constants.need_below {
+    if (used > previous && unused < constants.need_below) || view.starves {
         let wanted = constants.step.max(constants.need_below.saturating_sub(unused));
         let room = view.limits.max.saturating_sub(view.holds);
         let need = wanted.min(room).align_down(granule);
@@ -110,7 +114,7 @@ fn ask(
         let hold = match (need.is_zero(), open.is_zero()) {
             (true, _) => Reason::AtMaximum,
             (false, true) => Reason::Awaiting,
-            (false, false) => Reason::PoolEmpty,
+            (false, false) => stop.unwrap_or(Reason::PoolEmpty),
         };
         return Ask { need: Some(open), needs: !need.is_zero(), hold, ..content };
     }
@@ -223,7 +227,7 @@ impl Round {
     /// Gives one step to each VM that still needs memory, while the host keeps more than its
     /// reserve.
     fn grant_from_host(&mut self, step: ByteCount, pool: &Pool) {
-        let mut kept = pool.kept;
+        let mut kept = if pool.stop.is_some() { ByteCount::ZERO } else { pool.kept };
         for taker in self.rotation() {
             let Some(moved) = self.moved.get(taker).copied() else {
                 continue;

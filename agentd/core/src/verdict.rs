@@ -67,17 +67,48 @@ pub enum Reason {
     FiguresUnproven,
     /// Hold: its figures have not changed for too long.
     FiguresStale,
-    /// Hold: it does not execute.
-    Suspended,
+    /// Hold: it has just started, and its balloon driver has not settled.
+    Booting,
+    /// Hold: its kernel has started anew, and its balloon driver has not settled.
+    Rebooting,
+    /// Hold: the hypervisor is at a long job on it and would not take an order.
+    Busy,
+    /// Hold: it is paused.
+    Paused,
+    /// Hold: it is being saved.
+    Saving,
+    /// Hold: it is being brought back from a save.
+    Restoring,
+    /// Hold: it is being migrated, to this host or away from it.
+    Migrating,
+    /// Hold: it is shutting down.
+    ShuttingDown,
+    /// Hold: it has crashed.
+    Crashed,
     /// Hold: the hypervisor did not answer for it in time.
     Unresponsive,
+    /// Hold: somebody else moved its balloon.
+    Quarantined,
+    /// Hold: the host would get back nothing of what it gives.
+    Unreclaimable,
+    /// Hold: it has memory unused, but it suffers for want of memory.
+    Distressed,
+    /// Hold: it has unused memory, but did not follow its orders for so long that it is not asked
+    /// for a while.
+    Uncooperative,
+    /// Shrink or hold: the host runs out of memory.
+    HostEmergency,
+    /// Hold: it needs memory, and the host is short of it itself.
+    HostLow,
+    /// Hold: it needs memory, and somebody unknown takes the host's.
+    HostUnexplained,
     /// Hold: the policy says to leave it alone.
     Pinned,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 34] = [
         Self::NeedsMemory,
         Self::Awaiting,
         Self::GivesToVm,
@@ -94,8 +125,23 @@ impl Reason {
         Self::FiguresAbsent,
         Self::FiguresUnproven,
         Self::FiguresStale,
-        Self::Suspended,
+        Self::Booting,
+        Self::Rebooting,
+        Self::Busy,
+        Self::Paused,
+        Self::Saving,
+        Self::Restoring,
+        Self::Migrating,
+        Self::ShuttingDown,
+        Self::Crashed,
         Self::Unresponsive,
+        Self::Quarantined,
+        Self::Unreclaimable,
+        Self::Distressed,
+        Self::Uncooperative,
+        Self::HostEmergency,
+        Self::HostLow,
+        Self::HostUnexplained,
         Self::Pinned,
     ];
 
@@ -119,8 +165,23 @@ impl Reason {
             Self::FiguresAbsent => "FIGURES_ABSENT",
             Self::FiguresUnproven => "FIGURES_UNPROVEN",
             Self::FiguresStale => "FIGURES_STALE",
-            Self::Suspended => "SUSPENDED",
+            Self::Booting => "BOOTING",
+            Self::Rebooting => "REBOOTING",
+            Self::Busy => "BUSY",
+            Self::Paused => "PAUSED",
+            Self::Saving => "SAVING",
+            Self::Restoring => "RESTORING",
+            Self::Migrating => "MIGRATING",
+            Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::Crashed => "CRASHED",
             Self::Unresponsive => "UNRESPONSIVE",
+            Self::Quarantined => "QUARANTINED",
+            Self::Unreclaimable => "UNRECLAIMABLE",
+            Self::Distressed => "DISTRESSED",
+            Self::Uncooperative => "UNCOOPERATIVE",
+            Self::HostEmergency => "HOST_EMERGENCY",
+            Self::HostLow => "HOST_LOW",
+            Self::HostUnexplained => "HOST_UNEXPLAINED",
             Self::Pinned => "PINNED",
         }
     }

@@ -37,6 +37,10 @@ pub struct Config {
     pub tick: Tick,
     /// Where state is kept; `None` for the default.
     pub state_dir: Option<PathBuf>,
+    /// The file that freezes agentd while it is there; `None` for the default.
+    pub freeze_file: Option<PathBuf>,
+    /// Keep agentd's own memory from being swapped out, where a real host is served.
+    pub lock_memory: bool,
     /// How long history is kept.
     pub history_age: Duration,
     /// How much history is kept.
@@ -146,6 +150,7 @@ impl Config {
             config.read_hypervisor(&root),
             config.tick.read(&root, config.stats_period),
             config.read_state(&root),
+            config.read_process(&root),
             config.read_api(&root),
             config.read_log(&root),
             config.read_policy(&root),
@@ -209,11 +214,19 @@ impl Config {
     }
 
     fn read_state(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
-        let Some(fields) = section(root, "state", &["dir", "history_age", "history_size"])? else {
+        let Some(fields) = section(root, "state", &STATE_KEYS)? else {
             return Ok(());
         };
         if let Some(dir) = fields.get("dir") {
             self.state_dir = Some(dir.text()?).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        }
+        if let Some(file) = fields.get("freeze_file") {
+            let path =
+                Some(PathBuf::from(file.text()?)).filter(|path| !path.as_os_str().is_empty());
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return Err(file.error("must be an absolute path"));
+            }
+            self.freeze_file = path;
         }
         self.history_age = fields.time_or("history_age", self.history_age)?;
         if let Some(size) = fields.get("history_size") {
@@ -221,6 +234,14 @@ impl Config {
             if self.history_size < LEAST_HISTORY {
                 return Err(size.error(format!("must be at least {LEAST_HISTORY}")));
             }
+        }
+        Ok(())
+    }
+
+    fn read_process(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        let Some(fields) = section(root, "process", &["lock_memory"])? else { return Ok(()) };
+        if let Some(lock) = fields.get("lock_memory") {
+            self.lock_memory = lock.truth()?;
         }
         Ok(())
     }
@@ -302,6 +323,8 @@ impl Default for Config {
                 stale_after: Duration::from_secs(5),
             },
             state_dir: None,
+            freeze_file: None,
+            lock_memory: true,
             history_age: Duration::from_secs(168 * 3600),
             history_size: ByteCount::mib(500),
             max_watchers: 64,
@@ -349,8 +372,9 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
-const KEYS: [&str; 9] =
-    ["host", "mode", "listen", "hypervisor", "tick", "state", "api", "log", "policy"];
+const KEYS: [&str; 10] =
+    ["host", "mode", "listen", "hypervisor", "tick", "state", "process", "api", "log", "policy"];
+const STATE_KEYS: [&str; 4] = ["dir", "freeze_file", "history_age", "history_size"];
 const MODES: [(&str, Mode); 3] =
     [("active", Mode::Active), ("observe", Mode::Observe), ("paused", Mode::Paused)];
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -388,7 +412,7 @@ mod tests {
             (
                 "interval = 1",
                 "a.toml:1: interval is no key that is known: there is host, mode, \
-              listen, hypervisor, tick, state, api, log, policy",
+              listen, hypervisor, tick, state, process, api, log, policy",
             ),
             (
                 "[tick]\nintervall = \"1s\"",
@@ -452,6 +476,15 @@ mod tests {
             let error = Config::parse("a.toml", text).map_err(|error| error.to_string());
             assert_eq!(error, Err(expected.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_freeze_file_has_one_place_wherever_agentd_was_started() {
+        let error = Config::parse("a.toml", "[state]\nfreeze_file = \"freeze\"").unwrap_err();
+        let expected = "a.toml:2: state.freeze_file = \"freeze\": must be an absolute path";
+        assert_eq!(error.to_string(), expected);
+        let config = Config::parse("a.toml", "[state]\nfreeze_file = \"/run/x\"").unwrap();
+        assert_eq!(config.freeze_file, Some(PathBuf::from("/run/x")));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::{
     fmt, io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -49,6 +50,8 @@ pub struct Parts {
     pub audience: Box<dyn Audience>,
     /// How long a caller waits for the disk.
     pub patience: Duration,
+    /// No order starts while there is a file of this name; `None` for no such file.
+    pub freeze_file: Option<PathBuf>,
 }
 
 /// Why a control could not start.
@@ -232,8 +235,8 @@ struct Pauses {
 }
 
 impl Shared {
-    pub(super) fn new(in_force: InForce) -> Self {
-        let gate = Gate::new(in_force.mode);
+    pub(super) fn new(in_force: InForce, freeze_file: Option<PathBuf>) -> Self {
+        let gate = Gate::new(in_force.mode).frozen_by(freeze_file);
         Self { in_force: ArcSwap::from_pointee(in_force), gate, pauses: Mutex::default() }
     }
 

@@ -71,7 +71,7 @@ pub(super) struct Revert {
 impl Keeper {
     /// Takes up what was kept, or the base where nothing was.
     pub(super) fn begin(parts: Parts) -> Result<Self, StorageError> {
-        let Parts { mut storage, base, clock, audience, patience } = parts;
+        let Parts { mut storage, base, clock, audience, patience, freeze_file } = parts;
         let saved = storage.load()?;
         let mode = saved.mode.as_ref().map_or(base.mode, |saved| saved.mode);
         let from_file = |number| file_revision(&base.policy, number, clock.wall());
@@ -85,7 +85,7 @@ impl Keeper {
         let policy = Arc::new(policy);
         let in_force = InForce { mode, policy: Arc::clone(&policy) };
         let mut keeper = Self {
-            shared: Arc::new(Shared::new(in_force)),
+            shared: Arc::new(Shared::new(in_force, freeze_file)),
             storage,
             clock,
             audience,

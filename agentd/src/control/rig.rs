@@ -160,6 +160,7 @@ impl Rig {
             clock,
             audience: Box::new(self.ear.clone()),
             patience,
+            freeze_file: None,
         })
         .unwrap()
     }

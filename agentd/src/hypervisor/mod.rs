@@ -53,8 +53,8 @@ pub trait Hypervisor: Debug + Send {
     /// connection, for example.
     fn take_reconnected(&mut self) -> bool;
 
-    /// How many calls have not returned for so long that only the end of this process would free
-    /// what they hold.
+    /// How many calls have not returned for so long, more than half a minute, that only the VMs that
+    /// they wait for, or the end of this process, would free what they hold.
     fn parked(&self) -> usize;
 }
 

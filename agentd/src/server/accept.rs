@@ -50,7 +50,7 @@ impl Connections {
     pub(super) fn new(routes: Routes, stop: CancellationToken) -> Self {
         Self {
             routes: routes.prepare(),
-            free: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            free: Arc::new(Semaphore::new(limits::connections())),
             calls: Arc::new(Semaphore::new(limits::CALLS)),
             tasks: TaskTracker::new(),
             stop,
@@ -78,8 +78,7 @@ impl Connections {
     /// Serves a connection, or ends it where there are too many.
     fn admit(&self, accepted: Accepted) {
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
-            let limit = limits::CONNECTIONS;
-            tracing::debug!(limit, "a connection was turned away: there are too many");
+            tracing::debug!("a connection was turned away: there are too many");
             return;
         };
         let this = self.clone();

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, async_trait};
 use wire::host_service_server::HostService;
 
 use super::{Published, fault::Violations, from_proto, peer::Peer, to_proto};
-use crate::event::VmState;
+use crate::event::TickRecord;
 
 /// `HostService`.
 #[derive(Clone, Debug)]
@@ -51,8 +51,8 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
     let sample = seen.and_then(|record| record.sample.as_ref());
     let decision = seen.and_then(|record| record.decision.as_ref());
     let policy = &in_force.policy.policy;
-    let managed = sample.map_or(0, |sample| {
-        count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, **id, vm)))
+    let managed = seen.zip(sample).map_or(0, |(record, sample)| {
+        count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, record, **id, vm)))
     });
     let newest = publisher.position(publisher.ring().span().newest);
     let conditions = publisher.conditions().all().into_iter();
@@ -63,7 +63,7 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         host_time: Some(to_proto::timestamp(published.clock.wall())),
         hypervisor: about.hypervisor.clone(),
         mode: to_proto::mode(in_force.mode).into(),
-        memory: sample.map(|sample| to_proto::host_memory(&sample.host)),
+        memory: sample.map(|s| to_proto::host_memory(&s.host, decision.map(|d| &d.host))),
         pool: decision.map(|decision| to_proto::pool(&decision.pool)),
         position: Some(to_proto::position(&newest)),
         managed_vms: managed,
@@ -80,9 +80,9 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
 }
 
 /// True for VMs that agentd may resize now.
-fn is_managed(policy: &Policy, id: VmId, vm: &VmSample) -> bool {
+fn is_managed(policy: &Policy, record: &TickRecord, id: VmId, vm: &VmSample) -> bool {
     let pinned = policy.rules(id, &vm.name, vm.max).pinned;
-    !pinned && VmState::of(vm) == VmState::Running
+    !pinned && record.lives.get(&id).is_some_and(|life| life.bar().is_none())
 }
 
 fn count(items: impl Iterator) -> u32 {

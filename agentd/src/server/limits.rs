@@ -7,9 +7,16 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
+use rustix::process::{Resource, getrlimit};
 
-/// Connections at a time. A tool takes one or two; this many tools do not look at one host.
-pub(super) const CONNECTIONS: usize = 256;
+/// Connections at a time, as far as there are descriptors. A tool takes one or two; this many tools
+/// do not look at one host.
+const CONNECTIONS: usize = 256;
+/// Descriptors that are not for clients: libvirt's connections, the databases with their journals,
+/// what a tick reads of the kernel, and one for whoever is turned away. About 40 are in use.
+const OWN_DESCRIPTORS: usize = 64;
+/// Connections at a time where there are next to no descriptors.
+const LEAST_CONNECTIONS: usize = 4;
 /// Calls at a time on one connection; tonic alone sets no bound. Further calls wait at the client.
 const STREAMS: u32 = 32;
 /// Calls at a time on all connections, each counted until its last byte is taken: a client that asks
@@ -62,6 +69,13 @@ pub(super) const MASK_PATHS: usize = 256;
 pub(super) const REASON: usize = 512;
 /// Bytes of a VM's name, of an etag, of a page token.
 pub(super) const NAME: usize = 256;
+
+/// Connections at a time: clients never take what the tick needs.
+pub(super) fn connections() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    let all = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    all.saturating_sub(OWN_DESCRIPTORS).clamp(LEAST_CONNECTIONS, CONNECTIONS)
+}
 
 /// HTTP/2 as this server speaks it.
 pub(super) fn http2() -> auto::Builder<TokioExecutor> {

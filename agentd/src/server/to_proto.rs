@@ -7,11 +7,13 @@ use agentd_core::{
     bytes::ByteCount,
     decision::{Decision, Pool},
     explain,
-    plan::{Party, Transfer},
+    host::{HostLevel, HostView},
+    life::Life,
+    plan::{Party, Plan, Transfer},
     policy::{Policy, TwoPointer, VmPolicy},
     sample::{HostMemory, Sample, VmSample},
     state::{Outcome, Resized},
-    verdict::{Verdict, VerdictKind},
+    verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
 };
 use agentd_proto::v1 as wire;
@@ -20,7 +22,7 @@ use wire::watch_response::Body;
 
 use crate::{
     control::{Actor, FieldChange, Mode, Revision},
-    event::{Event, ModeChange, PolicyChange, TickRecord, VmChange, VmState},
+    event::{Event, ModeChange, PolicyChange, TickRecord, VmChange},
     publish::{Condition, Position, Stamp},
 };
 
@@ -84,8 +86,24 @@ pub(super) fn condition((reason, condition): (&'static str, Condition)) -> wire:
     }
 }
 
-pub(super) const fn host_memory(memory: &HostMemory) -> wire::HostMemory {
-    wire::HostMemory { total_bytes: memory.total.as_u64(), usable_bytes: memory.usable.as_u64() }
+/// The host's memory, with how it fares where a tick decided.
+pub(super) fn host_memory(memory: &HostMemory, view: Option<&HostView>) -> wire::HostMemory {
+    let level = |view: &HostView| match view.level {
+        HostLevel::Normal => wire::HostLevel::Normal,
+        HostLevel::Low => wire::HostLevel::Low,
+        HostLevel::Emergency => wire::HostLevel::Emergency,
+    };
+    let other = view.and_then(|view| view.other);
+    let unexplained = view.filter(|_| other.is_some()).map(|view| view.unexplained.as_u64());
+    wire::HostMemory {
+        total_bytes: memory.total.as_u64(),
+        usable_bytes: memory.usable.as_u64(),
+        level: view.map_or(wire::HostLevel::Unspecified, level).into(),
+        other_bytes: other.map(ByteCount::as_u64),
+        unexplained_bytes: unexplained,
+        pressure_some: memory.pressure.map(|pressure| pressure.some.0),
+        pressure_full: memory.pressure.map(|pressure| pressure.full.0),
+    }
 }
 
 pub(super) fn pool(pool: &Pool) -> wire::Pool {
@@ -95,6 +113,8 @@ pub(super) fn pool(pool: &Pool) -> wire::Pool {
         promised_bytes: pool.promised.as_u64(),
         kept_bytes: pool.kept.as_u64(),
         reserve_bytes: pool.reserve.as_u64(),
+        exposed_bytes: pool.exposed.as_u64(),
+        stop: pool.stop.map(Reason::name).unwrap_or_default().to_owned(),
     }
 }
 
@@ -104,7 +124,7 @@ fn tick(record: &TickRecord) -> wire::Tick {
     wire::Tick {
         tick: record.tick,
         took: Some(duration(record.took)),
-        memory: sample.map(|sample| host_memory(&sample.host)),
+        memory: sample.map(|sample| host_memory(&sample.host, decision.map(|d| &d.host))),
         pool: decision.map(|decision| pool(&decision.pool)),
         mode: mode(record.mode).into(),
         algorithm: record.policy.policy.algorithm.name().to_owned(),
@@ -129,7 +149,7 @@ pub(super) fn vm(record: &TickRecord, id: VmId, sample: &VmSample) -> wire::Vm {
         vm: Some(vm_ref(id, &sample.name)),
         memory: Some(vm_memory(record, id, sample)),
         verdict: verdict_of(record, id, sample),
-        state: vm_state(Some(VmState::of(sample))).into(),
+        state: vm_state(record.lives.get(&id).copied()).into(),
     }
 }
 
@@ -146,6 +166,7 @@ pub(super) fn vm_memory(record: &TickRecord, id: VmId, sample: &VmSample) -> wir
         used_bytes: bytes(sample.used()),
         host_rss_bytes: bytes(sample.host_rss),
         figures_age: sample.figures_age.map(duration),
+        exposure_bytes: bytes(record.exposures.get(&id).copied()),
     }
 }
 
@@ -224,7 +245,7 @@ pub(super) fn resizes(record: &TickRecord) -> impl Iterator<Item = wire::Resize>
 fn resize(record: &TickRecord, done: &Resized) -> wire::Resize {
     let (outcome, message) = outcome(&done.outcome);
     let plan = record.decision.as_ref().map(|decision| &decision.plan);
-    let mut planned = plan.into_iter().flat_map(|plan| plan.shrinks.iter().chain(&plan.grows));
+    let mut planned = plan.into_iter().flat_map(Plan::resizes);
     let from = planned.find(|resize| resize.vm == done.vm);
     wire::Resize {
         vm: Some(vm_ref(done.vm, name(record.sample.as_ref(), done.vm))),
@@ -252,13 +273,27 @@ pub(super) fn vm_ref(id: VmId, name: &str) -> wire::VmRef {
     wire::VmRef { uuid: id.to_string(), name: name.to_owned() }
 }
 
-const fn vm_state(state: Option<VmState>) -> wire::VmState {
-    match state {
+const fn vm_state(life: Option<Life>) -> wire::VmState {
+    match life {
         None => wire::VmState::Unspecified,
-        Some(VmState::Running) => wire::VmState::Running,
-        Some(VmState::Unreported) => wire::VmState::Unreported,
-        Some(VmState::Suspended) => wire::VmState::Suspended,
-        Some(VmState::Unresponsive) => wire::VmState::Unresponsive,
+        Some(Life::Running) => wire::VmState::Running,
+        Some(Life::Unproven) => wire::VmState::Unproven,
+        Some(Life::Booting) => wire::VmState::Booting,
+        Some(Life::Rebooting) => wire::VmState::Rebooting,
+        Some(Life::NoDriver) => wire::VmState::NoDriver,
+        Some(Life::Frozen) => wire::VmState::Frozen,
+        Some(Life::Busy) => wire::VmState::Busy,
+        Some(Life::Paused) => wire::VmState::Paused,
+        Some(Life::Saving) => wire::VmState::Saving,
+        Some(Life::Restoring) => wire::VmState::Restoring,
+        Some(Life::MigratingOut) => wire::VmState::MigratingOut,
+        Some(Life::MigratingIn) => wire::VmState::MigratingIn,
+        Some(Life::ShuttingDown) => wire::VmState::ShuttingDown,
+        Some(Life::Crashed) => wire::VmState::Crashed,
+        Some(Life::Unresponsive) => wire::VmState::Unresponsive,
+        Some(Life::Quarantined) => wire::VmState::Quarantined,
+        Some(Life::Unreclaimable) => wire::VmState::Unreclaimable,
+        Some(Life::Uncooperative) => wire::VmState::Uncooperative,
     }
 }
 

@@ -118,7 +118,7 @@ fn explain(entry: &Entry, name: &str) -> Result<wire::ExplainVmResponse, Status>
         verdict: vm.verdict.clone(),
         resize: story::resize(&tick, vm).cloned(),
         transfers: tick.transfers.iter().filter(|one| story::concerns(one, vm)).cloned().collect(),
-        pool: tick.pool,
+        pool: tick.pool.clone(),
         sentences: story::sentences(&tick, vm),
         mode: tick.mode,
         algorithm: tick.algorithm.clone(),

@@ -1,4 +1,5 @@
-//! Moves a broken file out of the way, for whoever wants to look into it, and keeps few of them.
+//! Moves a file that cannot be used out of the way, for whoever wants to look into it or to have it
+//! back, and keeps few of them.
 
 use std::{
     fs, io,
@@ -7,12 +8,33 @@ use std::{
 
 use super::sync_dir;
 
-/// Moves a database to "NAME.corrupt-N", with the largest N so far plus 1, and deletes all but the
-/// newest `keep` of these. Returns where it is now.
-pub(super) fn move_aside(path: &Path, keep: u64) -> io::Result<PathBuf> {
+/// Why a file is moved aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is not what was written.
+    Corrupt,
+    /// A newer agentd made it.
+    Newer,
+    /// It may not be read, or is no file.
+    Unreadable,
+}
+
+impl Why {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Corrupt => "corrupt",
+            Self::Newer => "newer",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Moves a database to "NAME.WHY-N", with the largest N so far plus 1, and deletes all but the newest
+/// `keep` of these. Returns where it is now.
+pub(super) fn move_aside(path: &Path, why: Why, keep: u64) -> io::Result<PathBuf> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = format!("{name}.corrupt-");
+    let prefix = format!("{name}.{}-", why.word());
     let earlier = numbers(dir, &prefix)?;
     let number = earlier.iter().max().copied().unwrap_or(0).saturating_add(1);
     let aside = dir.join(format!("{prefix}{number}"));
@@ -58,7 +80,7 @@ mod tests {
         for turn in 1..=12 {
             fs::write(&path, format!("{turn}")).unwrap();
             fs::write(dir.path().join("agentd.db-journal"), "j").unwrap();
-            move_aside(&path, 3).unwrap();
+            move_aside(&path, Why::Corrupt, 3).unwrap();
         }
         let mut names: Vec<String> = fs::read_dir(dir.path())
             .unwrap()

@@ -30,7 +30,16 @@ pub(super) struct Layout {
 pub(super) enum OpenError {
     /// It is not what was written, or not ours: why.
     Broken(String),
-    /// Anything else.
+    /// A newer agentd made it.
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// It may not be read, or is no file: why.
+    Barred(String),
+    /// Anything else. It may be whole, and be read the next time.
     Other(StoreError),
 }
 
@@ -42,16 +51,18 @@ impl Layout {
             OpenError::Other(StoreError::Unopenable { path, problem })
         };
         match fs::metadata(path) {
+            Ok(file) if !file.is_file() => Err(OpenError::Barred("it is no file".to_owned())),
             Ok(file) if file.len() == 0 => Err(OpenError::Broken("it is empty".to_owned())),
             Ok(_) => self.open_existing(path).map_err(|error| match error {
                 Fault::Sqlite(error) if is_broken(&error) => OpenError::Broken(error.to_string()),
-                Fault::Sqlite(error) => other(error.to_string()),
+                Fault::Sqlite(error) => match File::open(path) {
+                    Err(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+                        OpenError::Barred(why.to_string())
+                    }
+                    Ok(_) | Err(_) => other(error.to_string()),
+                },
                 Fault::Broken(why) => OpenError::Broken(why),
-                Fault::Newer(found) => OpenError::Other(StoreError::Newer {
-                    path: path.display().to_string(),
-                    found,
-                    known: self.version(),
-                }),
+                Fault::Newer(found) => OpenError::Newer { found, known: self.version() },
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.create(path).map_err(other)

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     StoreError,
-    aside::move_aside,
+    aside::{Why, move_aside},
     database::{Layout, OpenError},
 };
 use crate::{
@@ -65,15 +65,18 @@ impl HistoryStore {
     pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let db = match LAYOUT.open(path) {
             Err(OpenError::Broken(why)) => {
-                let aside =
-                    move_aside(path, KEPT_ASIDE).map_err(|error| unopenable(path, &error))?;
+                let aside = move_aside(path, Why::Corrupt, KEPT_ASIDE)
+                    .map_err(|error| unopenable(path, &error))?;
                 tracing::warn!("the history was broken ({why}): moved to {}", aside.display());
                 LAYOUT.open(path)
             }
             other => other,
         };
         let db = db.map_err(|error| match error {
-            OpenError::Broken(why) => unopenable(path, &why),
+            OpenError::Broken(why) | OpenError::Barred(why) => unopenable(path, &why),
+            OpenError::Newer { found, known } => {
+                StoreError::Newer { path: path.display().to_string(), found, known }
+            }
             OpenError::Other(error) => error,
         })?;
         Ok(Self { db, retention, epoch: None })

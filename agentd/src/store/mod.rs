@@ -13,8 +13,9 @@
 mod aside;
 mod database;
 mod encode;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod history;
-mod lock;
 mod marker;
 mod will;
 
@@ -28,7 +29,7 @@ use std::{
 pub use history::{HistoryStore, Retention, StoredEntry};
 pub use will::Will;
 
-use lock::Lock;
+use crate::lock::{Lock, LockError};
 
 /// A state directory that is ours as long as this lives.
 #[derive(Debug)]
@@ -49,17 +50,21 @@ impl StateDir {
             problem: error.to_string(),
         };
         DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(unusable)?;
-        let lock = Lock::take(&path.join("lock"))?;
+        let lock_file = path.join("lock");
+        let lock = Lock::take(&lock_file).map_err(|error| {
+            let path = lock_file.display().to_string();
+            match error {
+                LockError::Busy(holder) => StoreError::Busy { path, holder },
+                LockError::Unusable(error) => unusable(error),
+            }
+        })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Opens the policy and the mode, anew where there are none. A broken file is moved aside and
-    /// makes agentd start paused; see [`Will::open`].
-    ///
-    /// # Errors
-    ///
-    /// Fails when the file is of a newer agentd, or cannot be opened at all.
-    pub fn will(&self) -> Result<Will, StoreError> {
+    /// Opens the policy and the mode, anew where there are none. A file that cannot be used makes
+    /// agentd start paused; see [`Will::open`].
+    #[must_use]
+    pub fn will(&self) -> Will {
         Will::open(&self.path)
     }
 

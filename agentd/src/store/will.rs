@@ -12,8 +12,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    StoreError,
-    aside::move_aside,
+    aside::{Why, move_aside},
     database::{Layout, OpenError},
     encode::{from_json, to_json},
     marker::Marker,
@@ -32,35 +31,45 @@ pub struct Will {
 impl Will {
     /// Opens the database in a state directory, anew where there is none.
     ///
-    /// A broken one is moved aside. What it said is lost then, a pause among it perhaps: agentd
-    /// is paused until somebody sets another mode.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the file is of a newer agentd, or cannot be opened at all.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    /// One that is broken, of a newer agentd, or may not be read is moved aside. What it said does
+    /// not count then, a pause among it perhaps: agentd is paused until somebody sets another mode.
+    /// One that cannot be opened for any other reason may be whole: it stays where it is, and
+    /// agentd is paused and changes nothing until it is started again.
+    #[must_use]
+    pub fn open(dir: &Path) -> Self {
         let path = dir.join("agentd.db");
         let marker = Marker::new(dir);
         match LAYOUT.open(&path).and_then(check) {
-            Ok(db) => Ok(Self { marker, db: Some(db), lost: None }),
-            Err(OpenError::Other(error)) => Err(error),
-            Err(OpenError::Broken(why)) => Ok(Self::begin_anew(marker, &path, &why)),
+            Ok(db) => Self { marker, db: Some(db), lost: None },
+            Err(OpenError::Broken(why)) => Self::begin_anew(marker, &path, Why::Corrupt, &why),
+            Err(OpenError::Barred(why)) => Self::begin_anew(marker, &path, Why::Unreadable, &why),
+            Err(OpenError::Newer { found, known }) => {
+                let why = format!(
+                    "it was made by a newer agentd (schema {found}, this one knows up to {known})"
+                );
+                Self::begin_anew(marker, &path, Why::Newer, &why)
+            }
+            Err(OpenError::Other(error)) => {
+                Self { marker, db: None, lost: Some(closed_message(&error.to_string())) }
+            }
         }
     }
 
     /// First the marker, then the rest: whenever this is cut short, the next start is paused.
-    fn begin_anew(marker: Marker, path: &Path, why: &str) -> Self {
+    fn begin_anew(marker: Marker, path: &Path, kind: Why, why: &str) -> Self {
         let was = format!("{} could not be used: {why}", path.display());
         let marked = marker.set(&format!("by agentd itself: {was}")).map_err(|e| e.to_string());
-        let moved = marked.and_then(|()| move_aside(path, KEPT_ASIDE).map_err(|e| e.to_string()));
+        let moved =
+            marked.and_then(|()| move_aside(path, kind, KEPT_ASIDE).map_err(|e| e.to_string()));
         let fresh = moved.and_then(|aside| match LAYOUT.open(path) {
             Ok(db) => Ok((db, aside)),
-            Err(OpenError::Broken(why)) => Err(why),
+            Err(OpenError::Broken(why) | OpenError::Barred(why)) => Err(why),
+            Err(OpenError::Newer { .. }) => Err("another process writes it".to_owned()),
             Err(OpenError::Other(error)) => Err(error.to_string()),
         });
         match fresh {
             Ok((db, aside)) => {
-                let lost = lost_message(&was, &aside);
+                let lost = lost_message(&was, path, kind, &aside);
                 // Where this fails the marker still pauses; only the reason is forgotten.
                 let noted = db.execute(PUT_NOTE, params![LOST, lost]);
                 if let Err(error) = noted {
@@ -69,10 +78,7 @@ impl Will {
                 Self { marker, db: Some(db), lost: Some(lost) }
             }
             Err(problem) => {
-                let lost = format!(
-                    "{was}; and it could not be replaced: {problem}. agentd is paused and accepts \
-                     no change: see to the state directory, then start agentd again"
-                );
+                let lost = closed_message(&format!("{was}; nor could it be replaced: {problem}"));
                 Self { marker, db: None, lost: Some(lost) }
             }
         }
@@ -93,29 +99,16 @@ impl Will {
         }
         Ok(db.commit()?)
     }
-}
 
-impl Storage for Will {
-    fn load(&mut self) -> Result<Saved, StorageError> {
+    /// What the database says, and the marker.
+    fn read(&mut self) -> Result<Saved, StorageError> {
         let is_marked = self.marker.is_set();
         let lost = self.lost.clone();
-        let by_marker = |reason: &str| SavedMode {
-            mode: Mode::Paused,
-            actor: Actor {
-                id: "agent".to_owned(),
-                peer: String::new(),
-                time: SystemTime::UNIX_EPOCH,
-            },
-            reason: reason.to_owned(),
-        };
-        let Ok(db) = self.db() else {
-            let mode = Some(by_marker("the state was lost"));
-            return Ok(Saved { mode, lost, ..Saved::default() });
-        };
+        let db = self.db()?;
         let mode = db.query_row(GET_MODE, [], read_mode).optional()?;
         let is_paused = mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused);
         let mode = if (is_marked || lost.is_some()) && !is_paused {
-            Some(by_marker("the file \"paused\" in the state directory"))
+            Some(paused_by_agentd("the file \"paused\" in the state directory"))
         } else {
             mode
         };
@@ -135,6 +128,19 @@ impl Storage for Will {
             file_policy: file_policy.map_err(StorageError)?,
             lost,
         })
+    }
+}
+
+impl Storage for Will {
+    fn load(&mut self) -> Result<Saved, StorageError> {
+        let problem = match self.read() {
+            Ok(saved) => return Ok(saved),
+            Err(StorageError(problem)) => problem,
+        };
+        self.db = None;
+        let lost = self.lost.get_or_insert_with(|| closed_message(&problem)).clone();
+        let mode = Some(paused_by_agentd("the state could not be read"));
+        Ok(Saved { mode, lost: Some(lost), ..Saved::default() })
     }
 
     fn save_mode(&mut self, saved: &SavedMode) -> Result<(), StorageError> {
@@ -223,7 +229,11 @@ impl From<rusqlite::Error> for StorageError {
 fn check(db: Connection) -> Result<Connection, OpenError> {
     let broken = |error: rusqlite::Error| OpenError::Broken(error.to_string());
     db.query_row(GET_MODE, [], read_mode).optional().map_err(broken)?;
-    db.query_row(GET_NEWEST, [], read_newest).optional().map_err(broken)?;
+    let newest = db.query_row(GET_NEWEST, [], read_newest).optional().map_err(broken)?;
+    if let Some(number) = newest.and_then(|(_, falls_back_to)| falls_back_to) {
+        let fallback = db.query_row(GET_REVISION, params![to_i64(number)], read_revision);
+        fallback.optional().map_err(broken)?;
+    }
     let note = db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get::<_, String>(0));
     if let Some(json) = note.optional().map_err(broken)? {
         from_json(&json).map_err(OpenError::Broken)?;
@@ -231,13 +241,37 @@ fn check(db: Connection) -> Result<Connection, OpenError> {
     Ok(db)
 }
 
-fn lost_message(was: &str, aside: &Path) -> String {
+fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
+    let (path, aside) = (path.display(), aside.display());
+    let begin = match kind {
+        Why::Corrupt => "Set".to_owned(),
+        Why::Newer => format!(
+            "To go back to it, stop agentd, move it to {path} again, and start the newer agentd. \
+             To stay with this one, set"
+        ),
+        Why::Unreadable => format!(
+            "To go back to it, stop agentd, move it to {path} again, and let agentd's user read \
+             it. To go on without it, set"
+        ),
+    };
     format!(
-        "{was}. It was moved to {}; the policy in force is the config file's, and agentd is \
-         paused in case it had been. Set the policy again where it was changed, then end the pause \
-         with \"memctl mode active\"",
-        aside.display()
+        "{was}. It was moved to {aside}; the policy in force is the config file's, and agentd is \
+         paused in case it had been. {begin} the policy again where it was changed, then end the \
+         pause with \"memctl mode active\""
     )
+}
+
+fn closed_message(problem: &str) -> String {
+    format!(
+        "{problem}. agentd is paused and accepts no change: see to the state directory, then start \
+         agentd again"
+    )
+}
+
+/// A pause that nobody asked for by memctl.
+fn paused_by_agentd(reason: &str) -> SavedMode {
+    let actor = Actor { id: "agent".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
+    SavedMode { mode: Mode::Paused, actor, reason: reason.to_owned() }
 }
 
 fn read_mode(row: &Row<'_>) -> rusqlite::Result<SavedMode> {
@@ -312,6 +346,7 @@ const GET_MODE: &str = "SELECT mode, actor, peer, time, reason FROM mode";
 const PUT_REVISION: &str =
     "INSERT OR REPLACE INTO revision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const GET_NEWEST: &str = "SELECT * FROM revision ORDER BY number DESC LIMIT 1";
+const GET_REVISION: &str = "SELECT * FROM revision WHERE number = ?1";
 const GET_PAGE: &str = "SELECT * FROM revision WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 const CONFIRM: &str =
     "UPDATE revision SET revert_at = NULL, falls_back_to = NULL WHERE number = ?1";
@@ -335,7 +370,7 @@ const LOST: &str = "state_lost";
 /// KiB.
 const KEPT_REVISIONS: i64 = 1000;
 const KEPT_BYTES: i64 = 64 << 20;
-/// Broken databases kept.
+/// Databases kept of those that were moved aside for the same reason.
 const KEPT_ASIDE: u64 = 5;
 
 #[cfg(test)]

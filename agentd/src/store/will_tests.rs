@@ -37,7 +37,7 @@ fn revision(number: u64) -> Revision {
 }
 
 fn open(dir: &TempDir) -> Will {
-    Will::open(dir.path()).unwrap()
+    Will::open(dir.path())
 }
 
 fn db(dir: &TempDir) -> std::path::PathBuf {
@@ -153,11 +153,17 @@ fn a_broken_database_is_moved_aside_and_agentd_is_paused() {
 
 #[test]
 fn rows_that_make_no_sense_are_a_broken_database() {
-    for damage in
-        ["UPDATE revision SET policy = '{}'", "UPDATE mode SET mode = 'asleep'", "DROP TABLE note"]
-    {
+    for damage in [
+        "UPDATE revision SET policy = '{}' WHERE number = 2",
+        "UPDATE revision SET policy = '{}' WHERE number = 1",
+        "UPDATE mode SET mode = 'asleep'",
+        "DROP TABLE note",
+    ] {
         let dir = used();
-        let will = open(&dir);
+        let mut will = open(&dir);
+        let mut trial = revision(2);
+        trial.revert_at = Some(somebody(99).time);
+        will.save_revision(&trial, Some(1)).unwrap();
         will.db.as_ref().unwrap().execute_batch(damage).unwrap();
         drop(will);
         assert!(open(&dir).load().unwrap().lost.is_some(), "{damage}");
@@ -165,15 +171,63 @@ fn rows_that_make_no_sense_are_a_broken_database() {
 }
 
 #[test]
-fn a_newer_database_is_refused_and_left_alone() {
+fn a_newer_database_is_kept_aside_to_go_back_to() {
     let dir = used();
     let will = open(&dir);
     will.db.as_ref().unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     drop(will);
     let before = fs::read(db(&dir)).unwrap();
-    let error = Will::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("schema 99, this one knows up to 1"), "{error}");
-    assert_eq!(fs::read(db(&dir)).unwrap(), before);
+    let saved = open(&dir).load().unwrap();
+    assert_eq!(saved.mode.map(|saved| saved.mode), Some(Mode::Paused));
+    let lost = saved.lost.unwrap();
+    assert!(lost.contains("schema 99, this one knows up to 1"), "{lost}");
+    assert!(lost.contains("start the newer agentd"), "{lost}");
+    let aside = dir.path().join("agentd.db.newer-1");
+    assert_eq!(fs::read(&aside).unwrap(), before);
+
+    // Put back, it is as it was for whoever knows it.
+    fs::rename(&aside, db(&dir)).unwrap();
+    let newer = Connection::open(db(&dir)).unwrap();
+    newer.execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(newer);
+    let saved = open(&dir).load().unwrap();
+    assert_eq!((saved.newest, saved.lost), (Some(revision(1)), None));
+}
+
+#[test]
+fn what_is_no_file_is_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(db(&dir)).unwrap();
+    fs::write(db(&dir).join("inside"), "kept").unwrap();
+    let mut will = open(&dir);
+    let saved = will.load().unwrap();
+    assert_eq!(saved.mode.map(|saved| saved.mode), Some(Mode::Paused));
+    let lost = saved.lost.unwrap();
+    assert!(lost.contains("agentd.db could not be used: it is no file"), "{lost}");
+    let inside = dir.path().join("agentd.db.unreadable-1/inside");
+    assert_eq!(fs::read_to_string(inside).unwrap(), "kept");
+    will.save_mode(&mode(Mode::Active)).unwrap();
+    drop(will);
+    assert_eq!(open(&dir).load().unwrap().lost, None);
+}
+
+/// It may be whole: a person with `sqlite3` holds it, for example.
+#[test]
+fn a_database_that_somebody_holds_is_left_alone_and_agentd_is_paused_for_this_run() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir).save_revision(&revision(1), None).unwrap();
+    let holder = Connection::open(db(&dir)).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut will = open(&dir);
+    let saved = will.load().unwrap();
+    assert_eq!(saved.mode.map(|saved| saved.mode), Some(Mode::Paused));
+    let lost = saved.lost.unwrap();
+    assert!(lost.contains("locked") && lost.contains("accepts no change"), "{lost}");
+    assert!(will.save_mode(&mode(Mode::Active)).is_err());
+    assert!(will.save_revision(&revision(2), None).is_err());
+    drop((will, holder));
+    let saved = open(&dir).load().unwrap();
+    assert_eq!((saved.newest, saved.mode, saved.lost), (Some(revision(1)), None, None));
 }
 
 #[test]
@@ -266,7 +320,7 @@ fn one_directory_has_one_agentd() {
     let dir = tempfile::tempdir().unwrap();
     let first = crate::store::StateDir::open(dir.path()).unwrap();
     let second = crate::store::StateDir::open(dir.path()).unwrap_err();
-    assert!(matches!(second, StoreError::Busy { .. }), "{second}");
+    assert!(matches!(second, crate::store::StoreError::Busy { .. }), "{second}");
     drop(first);
     assert!(crate::store::StateDir::open(dir.path()).is_ok());
     let file = OpenOptions::new().read(true).open(db(&dir));

@@ -10,7 +10,7 @@ use std::{
 use agentd_proto::v1 as wire;
 use wire::Mode;
 
-use crate::rig::{AGENTD, Agent, Home};
+use crate::rig::{AGENTD, Agent, Home, SCENARIO};
 
 /// A small file system that only those see who enter its namespace. Gone when dropped.
 struct SmallDisk {
@@ -93,7 +93,9 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_no_tick_refuses_changes_and_keeps_a_pause() {
-    let home = Home::new();
+    let freeze =
+        |home: &Home| format!("[state]\nfreeze_file = \"{}\"\n", home.path("freeze").display());
+    let home = Home::with(SCENARIO, freeze);
     let Some(disk) = SmallDisk::new(&home, "a_full_disk") else { return };
     let agent = disk.start(&home).await;
     agent.set_floor(65 << 20).await.unwrap();
@@ -108,6 +110,11 @@ async fn a_full_disk_stops_no_tick_refuses_changes_and_keeps_a_pause() {
     assert_eq!((paused.mode(), paused.durable), (Mode::Paused, true));
     agent.until_ticks_go_on().await;
     agent.until_condition("HISTORY_NOT_RECORDED", true).await;
+    // The freeze file is on another disk, and needs none.
+    std::fs::write(home.path("freeze"), "").unwrap();
+    agent.until_condition("FROZEN", true).await;
+    std::fs::remove_file(home.path("freeze")).unwrap();
+    agent.until_condition("FROZEN", false).await;
     agent.kill();
 
     // Also through a restart, still without room.

@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod command;
+mod descriptors;
 mod disk;
 mod durability;
+mod freeze;
+mod host;
 mod rig;
+mod state;
 mod stop;
+mod time;

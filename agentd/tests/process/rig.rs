@@ -10,10 +10,13 @@ use std::{
 use agentd::clock::{Clock as _, RealClock};
 use agentd_proto::v1 as wire;
 use tonic::{
-    Status,
+    Status, Streaming,
     transport::{Channel, Endpoint},
 };
-use wire::{host_service_client::HostServiceClient, policy_service_client::PolicyServiceClient};
+use wire::{
+    event_service_client::EventServiceClient, host_service_client::HostServiceClient,
+    policy_service_client::PolicyServiceClient, watch_response::Body,
+};
 
 /// A running agentd; killed when dropped.
 pub(crate) struct Agent {
@@ -28,9 +31,15 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("scenario.toml"), SCENARIO).unwrap();
-        Self { dir }
+        Self::with(SCENARIO, |_| String::new())
+    }
+
+    /// With another scenario, and a config.
+    pub(crate) fn with(scenario: &str, config: impl FnOnce(&Self) -> String) -> Self {
+        let home = Self { dir: tempfile::tempdir().unwrap() };
+        fs::write(home.path("scenario.toml"), scenario).unwrap();
+        fs::write(home.path("agentd.toml"), config(&home)).unwrap();
+        home
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -45,7 +54,7 @@ impl Home {
             "--hypervisor".to_owned(),
             format!("sim:{}", text(self.path("scenario.toml"))),
             "--config".to_owned(),
-            text(self.config()),
+            text(self.path("agentd.toml")),
             "--state-dir".to_owned(),
             state.display().to_string(),
             "--listen".to_owned(),
@@ -90,13 +99,6 @@ impl Home {
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap()
     }
-
-    /// An empty config, so that none of this machine counts.
-    fn config(&self) -> PathBuf {
-        let path = self.path("agentd.toml");
-        fs::write(&path, "").unwrap();
-        path
-    }
 }
 
 impl Agent {
@@ -127,7 +129,20 @@ impl Agent {
 
     /// Sets the floor, for so many seconds unless it is confirmed.
     pub(crate) async fn try_floor(&self, bytes: u64, seconds: Option<i64>) -> Result<(), Status> {
-        let mut client = PolicyServiceClient::new(self.channel().await?);
+        Self::change_floor(self.channel().await?, bytes, seconds).await
+    }
+
+    /// Sets the floor over a channel that is open already.
+    pub(crate) async fn set_floor_on(&self, channel: Channel, bytes: u64) -> Result<(), Status> {
+        Self::change_floor(channel, bytes, None).await
+    }
+
+    async fn change_floor(
+        channel: Channel,
+        bytes: u64,
+        seconds: Option<i64>,
+    ) -> Result<(), Status> {
+        let mut client = PolicyServiceClient::new(channel);
         let request = wire::UpdatePolicyRequest {
             policy: Some(wire::Policy { floor_bytes: Some(bytes), ..wire::Policy::default() }),
             revert_after: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
@@ -204,6 +219,73 @@ impl Drop for Agent {
     }
 }
 
+/// The ticks of an agentd, one after the other.
+pub(crate) struct Ticks {
+    stream: Streaming<wire::WatchResponse>,
+}
+
+/// One tick.
+pub(crate) struct Told {
+    /// When it began, on agentd's clock.
+    pub(crate) began: Duration,
+    pub(crate) tick: wire::Tick,
+}
+
+impl Ticks {
+    /// From now on.
+    pub(crate) async fn of(agent: &Agent) -> Self {
+        Self::from(agent, None).await
+    }
+
+    /// From the first one on.
+    pub(crate) async fn since_start(agent: &Agent) -> Self {
+        Self::from(agent, Some(wire::watch_request::Start::Oldest(true))).await
+    }
+
+    async fn from(agent: &Agent, start: Option<wire::watch_request::Start>) -> Self {
+        // Longer than a call may take.
+        let uri = format!("unix://{}", agent.socket.display());
+        let channel = Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
+        let request = wire::WatchRequest { start, follow: true, ..wire::WatchRequest::default() };
+        let stream = EventServiceClient::new(channel).watch(request).await.unwrap().into_inner();
+        Self { stream }
+    }
+
+    pub(crate) async fn next(&mut self) -> Told {
+        loop {
+            let told = self.stream.message().await.unwrap().unwrap();
+            if let Some(Body::Tick(tick)) = told.body {
+                let took = tick.took.map_or(Duration::ZERO, |took| took.try_into().unwrap());
+                let ended = Duration::from_nanos(told.monotonic_ns);
+                return Told { began: ended.saturating_sub(took), tick };
+            }
+        }
+    }
+}
+
+impl Told {
+    /// True when the hypervisor was ordered anything.
+    pub(crate) fn has_ordered(&self) -> bool {
+        self.tick.resizes.iter().any(|resize| resize.ordered_bytes.is_some())
+    }
+
+    /// The reason of every verdict.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = String> {
+        self.tick.vms.iter().filter_map(|vm| Some(vm.verdict.as_ref()?.reason.clone()))
+    }
+}
+
+/// A scenario in which one VM gives memory to the host, tick by tick and longer than a test lasts;
+/// `sim` is what else is said of the hypervisor.
+pub(crate) fn giving(sim: &str) -> String {
+    format!(
+        "tick_interval = \"100ms\"\nseed = 1\n[sim]\n{sim}\n\
+         [host]\ntotal = \"2000GiB\"\nother = \"1GiB\"\n\
+         [[vm]]\nname = \"vm1\"\nmax = \"1000GiB\"\nactual = \"1000GiB\"\n\
+         demand = \"150MiB\"\n"
+    )
+}
+
 /// Runs an agentd that is to end by itself.
 pub(crate) fn agentd(arguments: &[&str]) -> Output {
     Command::new(AGENTD).args(arguments).output().unwrap()
@@ -219,7 +301,7 @@ pub(crate) const AGENTD: &str = env!("CARGO_BIN_EXE_agentd");
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// As long, in pauses.
 const PAUSES: u32 = 6000;
-const SCENARIO: &str = r#"
+pub(crate) const SCENARIO: &str = r#"
 tick_interval = "100ms"
 seed = 1
 [sim]

@@ -23,7 +23,7 @@ use agentd_core::{
     bytes::ByteCount,
     decide::decide,
     policy::Policy,
-    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
+    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, Traits, VmSample},
     state::{Applied, Outcome, Resized, State},
     vm::VmId,
 };
@@ -80,6 +80,7 @@ impl Rig {
             clock: clock.clone(),
             audience: Box::new(Told(recorder.clone(), publisher.clone())),
             patience: LONG,
+            freeze_file: None,
         };
         let control = Arc::new(Control::start(parts).unwrap());
         let dir = tempfile::tempdir().unwrap();
@@ -227,7 +228,11 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
     let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8), pressure: None };
     let sample =
         Sample { tick, now, host, granule: ByteCount::kib(4), ideal: false, vms: vms.collect() };
-    let (decision, _) = decide(&policy.policy, &State::default(), &sample);
+    let (decision, state) = decide(&policy.policy, &State::default(), &sample);
+    let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, now));
+    let lives = sample.vms.iter().map(life).collect();
+    let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(*id, vm, now));
+    let exposures = sample.vms.iter().map(exposure).collect();
     let grows = decision.plan.grows.iter();
     let resized = grows.map(|grow| Resized {
         vm: grow.vm,
@@ -249,6 +254,8 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
         sample: Some(sample),
         decision: Some(decision),
         applied,
+        lives,
+        exposures,
         targets: BTreeMap::new(),
         error: None,
     }
@@ -262,6 +269,11 @@ fn vm(name: &str, unused: ByteCount) -> VmSample {
     VmSample {
         name: name.into(),
         run: RunState::Running,
+        generation: 0,
+        traits: Some(Traits::default()),
+        boot: None,
+        silent_for: Duration::ZERO,
+        distress: None,
         actual: ByteCount::gib(1),
         max: ByteCount::gib(4),
         guest: GuestFigures { unused: Some(unused), ..GuestFigures::default() },

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use agentd::event::{Event, VmChange, VmState};
+use agentd::event::{Event, VmChange};
 use agentd_core::bytes::ByteCount;
+use agentd_core::life::Life;
 use agentd_proto::v1 as wire;
 use tonic::Code;
 use wire::{GapReason, watch_request::Start, watch_response::Body};
@@ -78,8 +79,7 @@ async fn leaves_out_what_the_filter_names_and_counts_only_the_rest() {
     let mut rig = Rig::start();
     rig.tick(&["web1", "db1"], true).await; // 1
     rig.ticks(2).await; // 2, 3
-    let gone =
-        VmChange { vm: id(1), name: "db1".into(), before: Some(VmState::Running), after: None };
+    let gone = VmChange { vm: id(1), name: "db1".into(), before: Some(Life::Running), after: None };
     rig.recorder.note(Event::Vm(gone)); // 4
     rig.published(4).await;
     rig.tick(&["web1"], true).await; // 5
@@ -174,7 +174,7 @@ async fn a_snapshot_is_the_whole_state() {
     let mut empty = rig.watch(ask.clone()).await;
     empty.hello().await;
     let (position, Body::Snapshot(state)) = empty.body().await else { panic!("no snapshot") };
-    assert_eq!((position, state.memory, state.pool), (rig.position(0), None, None));
+    assert_eq!((position, state.memory, &state.pool), (rig.position(0), None, &None));
     assert_eq!((state.mode(), state.policy.unwrap().revision), (wire::Mode::Active, 1));
 
     rig.tick(&["web1", "db1"], false).await;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Ended, consent, exit_of, status};
 use crate::client::Connection;
-use crate::dto::{Item, ModeName};
+use crate::dto::{Item, ModeName, Status};
 use crate::failure::Failure;
 use crate::fleet::ask_all;
 use crate::render::mode::ModeBody;
@@ -58,21 +58,42 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
         );
         session.output.notice(&text)?;
     }
+    for item in &items {
+        if let Some(frozen) = item.body.as_ref().and_then(|body| body.frozen.as_ref()) {
+            session.output.notice(&format!("{}: {FROZEN}: {frozen}", item.host))?;
+        }
+    }
     Ok(exit_of(&items))
 }
 
 async fn show(connection: Connection) -> Result<ModeBody, Failure> {
     let status = status::ask(connection).await?;
-    Ok(ModeBody { mode: status.mode, previous_mode: None, durable: None })
+    let frozen = frozen(&status);
+    Ok(ModeBody { mode: status.mode, previous_mode: None, durable: None, frozen })
+}
+
+/// What keeps a host from carrying anything out, whatever its mode is.
+fn frozen(status: &Status) -> Option<String> {
+    let condition = status.conditions.iter().find(|condition| condition.reason == FROZEN)?;
+    Some(condition.message.clone())
 }
 
 async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<ModeBody, Failure> {
-    let answer = connection.hosts().set_mode(request).await;
+    let answer = connection.hosts().set_mode(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    // A pause is what a frozen host does anyway, and nothing may delay its answer.
+    let frozen = match request.mode() {
+        v1::Mode::Paused => None,
+        v1::Mode::Active | v1::Mode::Observe | v1::Mode::Unspecified => {
+            // The mode is set: whether this can be told as well does not matter to that.
+            status::ask(connection).await.ok().as_ref().and_then(frozen)
+        }
+    };
     Ok(ModeBody {
         mode: ModeName::new(wire.mode()),
         previous_mode: Some(ModeName::new(wire.previous_mode())),
         durable: Some(wire.durable),
+        frozen,
     })
 }
 
@@ -85,3 +106,6 @@ impl WantedMode {
         }
     }
 }
+
+/// The condition of a host whose freeze file is there.
+const FROZEN: &str = "FROZEN";

@@ -45,6 +45,12 @@ pub(crate) struct ModeName(pub(crate) String);
 pub(crate) struct HostMemory {
     pub(crate) total_bytes: u64,
     pub(crate) usable_bytes: u64,
+    /// "normal", "low", "emergency"; null while paused.
+    pub(crate) level: Option<String>,
+    pub(crate) other_bytes: Option<u64>,
+    pub(crate) unexplained_bytes: Option<u64>,
+    pub(crate) pressure_some_percent: Option<f64>,
+    pub(crate) pressure_full_percent: Option<f64>,
 }
 
 /// The memory that VMs may share.
@@ -55,6 +61,9 @@ pub(crate) struct Pool {
     pub(crate) promised_bytes: u64,
     pub(crate) kept_bytes: u64,
     pub(crate) reserve_bytes: u64,
+    pub(crate) exposed_bytes: u64,
+    /// Why the host gives nothing now, however much it keeps; null where it may give.
+    pub(crate) stop: Option<String>,
 }
 
 /// Something wrong or unusual.
@@ -122,7 +131,17 @@ impl ModeName {
 
 impl From<v1::HostMemory> for HostMemory {
     fn from(wire: v1::HostMemory) -> Self {
-        Self { total_bytes: wire.total_bytes, usable_bytes: wire.usable_bytes }
+        let level = Some(wire.level()).filter(|level| *level != v1::HostLevel::Unspecified);
+        let percent = |hundredths: u32| f64::from(hundredths) / 100.0;
+        Self {
+            total_bytes: wire.total_bytes,
+            usable_bytes: wire.usable_bytes,
+            level: level.map(|level| lower(level.as_str_name(), "HOST_LEVEL_")),
+            other_bytes: wire.other_bytes,
+            unexplained_bytes: wire.unexplained_bytes,
+            pressure_some_percent: wire.pressure_some.map(percent),
+            pressure_full_percent: wire.pressure_full.map(percent),
+        }
     }
 }
 
@@ -134,6 +153,8 @@ impl From<v1::Pool> for Pool {
             promised_bytes: wire.promised_bytes,
             kept_bytes: wire.kept_bytes,
             reserve_bytes: wire.reserve_bytes,
+            exposed_bytes: wire.exposed_bytes,
+            stop: Some(wire.stop).filter(|stop| !stop.is_empty()),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct VmName {
 pub(crate) struct Vm {
     #[serde(flatten)]
     pub(crate) vm: VmName,
-    /// "running", "unreported", "suspended", "unresponsive".
+    /// "running", "booting", "no-driver", ...: the states of `VmState` on the wire.
     pub(crate) state: String,
     pub(crate) memory: Option<VmMemory>,
     pub(crate) verdict: Option<Verdict>,
@@ -35,6 +35,7 @@ pub(crate) struct VmMemory {
     pub(crate) used_bytes: Option<u64>,
     pub(crate) host_rss_bytes: Option<u64>,
     pub(crate) figures_age_seconds: Option<f64>,
+    pub(crate) exposure_bytes: Option<u64>,
 }
 
 /// What was decided for a VM, and why.
@@ -86,13 +87,10 @@ impl VmName {
 
 /// The name of a VM state, in lower case; "" where there is none.
 pub(crate) fn state_name(state: v1::VmState) -> String {
-    match state {
-        v1::VmState::Unspecified => String::new(),
-        v1::VmState::Running
-        | v1::VmState::Unreported
-        | v1::VmState::Suspended
-        | v1::VmState::Unresponsive => lower(state.as_str_name(), "VM_STATE_"),
+    if state == v1::VmState::Unspecified {
+        return String::new();
     }
+    lower(state.as_str_name(), "VM_STATE_").replace('_', "-")
 }
 
 impl From<v1::Vm> for Vm {
@@ -118,6 +116,7 @@ impl From<v1::VmMemory> for VmMemory {
             used_bytes: wire.used_bytes,
             host_rss_bytes: wire.host_rss_bytes,
             figures_age_seconds: seconds(wire.figures_age),
+            exposure_bytes: wire.exposure_bytes,
         }
     }
 }

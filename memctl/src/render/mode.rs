@@ -17,6 +17,9 @@ pub(crate) struct ModeBody {
     /// Whether a restart keeps it. None where it was only asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) durable: Option<bool>,
+    /// Why nothing is carried out, whatever the mode is. None where nothing is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) frozen: Option<String>,
 }
 
 impl Show for ModeBody {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::table::{Cell, Paint, Table};
 use super::{Show, View};
-use crate::dto::{Item, Status};
+use crate::dto::{HostMemory, Item, Status};
 use crate::quantity::format_seconds;
 
 /// Body of an item of `memctl status`.
@@ -52,6 +52,10 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
             Cell::text(&*status.algorithm),
             Cell::bytes(pool.and_then(|p| p.limit_bytes)),
             Cell::bytes(pool.map(|p| p.promised_bytes)),
+            Cell::bytes(pool.map(|p| p.exposed_bytes)),
+            memory.and_then(|m| m.level.as_ref()).map_or(Cell::Absent, |l| Cell::text(&**l)),
+            Cell::bytes(memory.and_then(|m| m.unexplained_bytes)),
+            pressure(memory),
             Cell::figure(status.tick.map(|t| t.to_string())),
             Cell::number(status.watchers),
             Cell::figure(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
@@ -61,6 +65,12 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
         ]);
     }
     cells
+}
+
+/// How much work on the host waits for memory: some of it, all of it.
+fn pressure(memory: Option<&HostMemory>) -> Cell {
+    let shares = memory.and_then(|m| m.pressure_some_percent.zip(m.pressure_full_percent));
+    Cell::figure(shares.map(|(some, full)| format!("{some:.1}/{full:.1} %")))
 }
 
 fn health(status: &Status) -> Cell {
@@ -94,6 +104,10 @@ const WIDE_HEADS: &[&str] = &[
     "ALGORITHM",
     "POOL LIMIT",
     "PROMISED",
+    "EXPOSED",
+    "HOST LEVEL",
+    "UNEXPLAINED",
+    "PRESSURE",
     "TICK",
     "WATCHERS",
     "SKEW",

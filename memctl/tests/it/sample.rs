@@ -62,7 +62,15 @@ pub(crate) fn status() -> v1::GetStatusResponse {
 }
 
 pub(crate) fn host_memory() -> v1::HostMemory {
-    v1::HostMemory { total_bytes: 8192 * MIB, usable_bytes: 5632 * MIB }
+    v1::HostMemory {
+        total_bytes: 8192 * MIB,
+        usable_bytes: 5632 * MIB,
+        level: v1::HostLevel::Normal.into(),
+        other_bytes: Some(960 * MIB),
+        unexplained_bytes: Some(0),
+        pressure_some: Some(120),
+        pressure_full: Some(0),
+    }
 }
 
 pub(crate) fn pool() -> v1::Pool {
@@ -72,6 +80,8 @@ pub(crate) fn pool() -> v1::Pool {
         promised_bytes: 50 * MIB,
         kept_bytes: 2510 * MIB,
         reserve_bytes: 200 * MIB,
+        exposed_bytes: 1586 * MIB,
+        stop: String::new(),
     }
 }
 
@@ -79,7 +89,7 @@ pub(crate) fn vms() -> Vec<v1::Vm> {
     let web1 = verdict(v1::VerdictKind::Grow, "LOW_UNUSED", "120 MiB unused, below 200 MiB", 80, 0);
     let db1 = verdict(v1::VerdictKind::Shrink, "SPARE", "300 MiB unused, above 100 MiB", 0, 50);
     let mut evil = vm(3, 256, None, None);
-    evil.state = v1::VmState::Unreported.into();
+    evil.state = v1::VmState::Frozen.into();
     vec![vm(1, 512, Some(120), Some(web1)), vm(2, 768, Some(300), Some(db1)), evil]
 }
 
@@ -94,6 +104,7 @@ fn vm(number: u8, actual: u64, unused: Option<u64>, verdict: Option<v1::Verdict>
         used_bytes: unused.map(|u| (actual - u) * MIB),
         host_rss_bytes: Some((actual + 30) * MIB),
         figures_age: unused.and_then(|_| millis(900)),
+        exposure_bytes: Some(if unused.is_some() { actual } else { 2048 } * MIB),
     };
     v1::Vm {
         vm: Some(vm_ref(number)),

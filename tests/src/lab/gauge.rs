@@ -1,4 +1,5 @@
-//! A gauge on a host: what its VMs hold, read again and again as fast as virsh goes.
+//! A gauge on a host: what its VMs hold, read again and again as fast as virsh goes, and what the
+//! host has left, ten times a second and more, also while libvirtd or a VM hangs.
 //!
 //! Each sample is two passes over the VMs. What a VM held in between was not less than the lesser
 //! of both readings as long as it moved in one direction, so the sum of these is memory that was
@@ -21,13 +22,15 @@ pub type Actuals = BTreeMap<String, u64>;
 #[derive(Debug)]
 pub struct Gauge {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
     samples: Mutex<Vec<Actuals>>,
+    /// `MemAvailable` of the host, in KiB.
+    available: Mutex<Vec<u64>>,
 }
 
 impl Gauge {
@@ -35,20 +38,25 @@ impl Gauge {
     pub(crate) fn start(space: &Arc<Space>, names: &[&str]) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let script = actuals_script(names.iter().copied());
-        let (space, inner) = (Arc::clone(space), Arc::clone(&shared));
-        let thread = std::thread::Builder::new().name("gauge".to_owned()).spawn(move || {
-            while !inner.stop.load(Ordering::Relaxed) {
-                // While libvirtd is away there is nothing to read.
-                if let Ok(sample) = sample(&space, &script) {
-                    let mut samples = inner.samples.lock().unwrap_or_else(PoisonError::into_inner);
-                    if samples.len() < MOST_SAMPLES {
-                        samples.push(sample);
-                    }
-                }
+        let (inside, inner) = (Arc::clone(space), Arc::clone(&shared));
+        let mut gauge = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        // While libvirtd is away there is nothing to read.
+        gauge.repeat("gauge", move || note(&inner.samples, sample(&inside, &script)))?;
+        let inside = Arc::clone(space);
+        gauge.repeat("gauge-host", move || note(&shared.available, available_kib(&inside)))?;
+        Ok(gauge)
+    }
+
+    fn repeat(&mut self, name: &str, look: impl Fn() + Send + 'static) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while !shared.stop.load(Ordering::Relaxed) {
+                look();
                 super::clock::breathe();
             }
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        self.threads.push(thread);
+        Ok(())
     }
 
     /// Everything read so far.
@@ -60,15 +68,37 @@ impl Gauge {
     pub fn largest_sum_kib(&self) -> u64 {
         self.samples().iter().map(|sample| sample.values().sum()).max().unwrap_or(0)
     }
+
+    /// The least that the host had available at any time.
+    pub fn least_available_kib(&self) -> Option<u64> {
+        let available = self.shared.available.lock().unwrap_or_else(PoisonError::into_inner);
+        available.iter().min().copied()
+    }
 }
 
 impl Drop for Gauge {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
+}
+
+/// Keeps what was read, if anything was and there is room.
+fn note<T>(all: &Mutex<Vec<T>>, read: Result<T>) {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if all.len() < MOST_SAMPLES {
+        all.extend(read);
+    }
+}
+
+/// What the host's kernel says it can still give away.
+pub(crate) fn available_kib(space: &Space) -> Result<u64> {
+    let meminfo = space.read("/proc/meminfo")?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.context("/proc/meminfo says nothing of MemAvailable")
 }
 
 fn sample(space: &Space, script: &str) -> Result<Actuals> {

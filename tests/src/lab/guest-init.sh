@@ -19,20 +19,6 @@ booted_with() {
     grep -qw -- "$1" /proc/cmdline
 }
 
-for module in $(cat /modules/order); do
-    if [ "$module" = virtio_balloon ] && booted_with noballoon; then
-        continue
-    fi
-    # A module that is not there is built into this kernel.
-    if [ -f "/modules/$module.ko" ]; then
-        insmod "/modules/$module.ko"
-    fi
-done
-
-if booted_with labswap; then
-    mkswap /dev/vdb >/dev/null && swapon /dev/vdb
-fi
-
 say() {
     echo "$*" >&3
 }
@@ -124,6 +110,13 @@ meminfo() {
         printf "%s %s ", $1, $2 }' /proc/meminfo)"
 }
 
+# keepfree TAG MIB: the kernel keeps so much free for itself. It counts as unused, and neither the
+# balloon nor a process gets it: until it is little again, nothing else may be asked.
+keepfree() {
+    echo $(($2 * 1024)) >/proc/sys/vm/min_free_kbytes
+    say "$1 ok kept free $2"
+}
+
 obey() {
     case "$2" in
     ping) say "$1 ok pong" ;;
@@ -134,11 +127,43 @@ obey() {
     cache) cache "$1" "$3" & ;;
     drop) echo 3 >/proc/sys/vm/drop_caches; say "$1 ok dropped" ;;
     meminfo) meminfo "$1" ;;
+    keepfree) keepfree "$1" "$3" ;;
     poweroff) say "$1 ok bye"; poweroff -f ;;
     reboot) say "$1 ok bye"; reboot -f ;;
     *) say "$1 failed unknown order: $2" ;;
     esac
 }
+
+# A process that takes $1 MiB first of all, before the balloon's driver is there. It is waited for
+# until it has them, or was killed.
+hold_at_boot() {
+    hold 0 boot "$1" 0 3>/dev/null
+    status=/proc/$(cat /run/hold.boot.pid)/status
+    while rss=$(awk '/^VmRSS/ { print $2 }' "$status" 2>/dev/null); do
+        [ "${rss:-0}" -ge $(($1 * 1024)) ] && break
+        usleep 20000
+    done
+}
+
+for word in $(cat /proc/cmdline); do
+    case "$word" in
+    labhold=*) hold_at_boot "${word#*=}" ;;
+    esac
+done
+
+for module in $(cat /modules/order); do
+    if [ "$module" = virtio_balloon ] && booted_with noballoon; then
+        continue
+    fi
+    # A module that is not there is built into this kernel.
+    if [ -f "/modules/$module.ko" ]; then
+        insmod "/modules/$module.ko"
+    fi
+done
+
+if booted_with labswap; then
+    mkswap /dev/vdb >/dev/null && swapon /dev/vdb
+fi
 
 until [ -e /dev/vport0p1 ]; do usleep 10000; done
 exec 3<>/dev/vport0p1 4</dev/vda

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::gauge::Gauge;
+use super::gauge::{Gauge, available_kib};
 use super::process::Process;
 use super::space::Space;
 use super::vm::{Vm, VmSpec};
@@ -82,12 +82,43 @@ impl Host {
         Gauge::start(&self.space, names)
     }
 
+    /// The memory that the host's kernel says it can still give away, in KiB.
+    pub fn available_kib(&self) -> Result<u64> {
+        available_kib(&self.space)
+    }
+
     /// Runs one virsh command against the host's libvirtd and gives what it printed.
     pub fn virsh(&self, args: &[&str]) -> Result<String> {
         virsh(&self.space, args)
     }
 
-    /// Starts libvirtd again after [`Self::kill_libvirtd`].
+    /// Begins a virsh command that takes long, and gives its process.
+    pub fn begin_virsh(&self, args: &[&str]) -> Result<Child> {
+        let mut virsh = Command::new("timeout");
+        virsh.args([&VIRSH_LIMIT.as_secs().to_string(), "virsh", "-q", "-c", &self.uri()]);
+        virsh.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        virsh.spawn().context("cannot start virsh")
+    }
+
+    /// Waits until a program of this name runs on the host, stops it (SIGSTOP) and gives its
+    /// number.
+    pub fn freeze_program(&self, name: &str) -> Result<u32> {
+        let what = format!("{name} to run on {}", self.name());
+        let pid = clock::wait_for(&what, PROGRAM_LIMIT, || Ok(self.space.pid_of(name)))?;
+        self.space.signal(pid, "STOP")?;
+        Ok(pid)
+    }
+
+    /// Adds a line to the config of libvirt's QEMU driver and starts libvirtd anew with it.
+    pub fn configure_qemu(&mut self, line: &str) -> Result<()> {
+        self.kill_libvirtd();
+        let path = self.space.path("/etc/libvirt/qemu.conf");
+        let config = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, format!("{config}{line}\n"))?;
+        self.start_libvirtd()
+    }
+
+    /// Starts libvirtd again after [`Self::kill_libvirtd`] or [`Self::stop_libvirtd`].
     pub fn start_libvirtd(&mut self) -> Result<()> {
         let mut libvirtd = self.start("libvirtd", &Command::new("libvirtd"))?;
         let socket = self.space.path(SOCKET);
@@ -105,6 +136,13 @@ impl Host {
     /// Ends libvirtd by SIGKILL. The VMs run on.
     pub fn kill_libvirtd(&mut self) {
         self.libvirtd = None;
+    }
+
+    /// Ends libvirtd as its supervisor would, and waits for its end. The VMs run on.
+    pub fn stop_libvirtd(&mut self) -> Result<()> {
+        let mut libvirtd = self.libvirtd.take().context("libvirtd does not run")?;
+        libvirtd.signal("TERM")?;
+        libvirtd.wait(LIBVIRTD_LIMIT).map(drop)
     }
 
     /// Stops libvirtd (SIGSTOP): it accepts connections and answers nothing.
@@ -181,6 +219,9 @@ const SOCKET: &str = "/run/libvirt/libvirt-sock";
 
 /// libvirtd asks QEMU for its capabilities before it answers.
 const LIBVIRTD_LIMIT: Duration = Duration::from_secs(60);
+
+/// Programs that libvirt starts for its jobs come at once.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
 
 /// libvirt itself gives up on a busy VM after 30 s.
 const VIRSH_LIMIT: Duration = Duration::from_secs(45);

@@ -17,6 +17,7 @@ mod image;
 mod needs;
 mod net;
 mod process;
+mod scope;
 mod shell;
 mod slot;
 mod space;
@@ -32,6 +33,7 @@ pub use host::{BOOT_LIMIT, Host};
 pub use needs::missing;
 pub use net::Fleet;
 pub use process::Process;
+pub use scope::Scope;
 pub use space::Space;
 pub use vm::{Balloon, Ticket, Vm, VmSpec};
 

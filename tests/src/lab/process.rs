@@ -1,6 +1,7 @@
 //! A long-running program in a space: its log, its signals, its end.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -71,6 +72,16 @@ impl Process {
     /// Everything it has written to stdout and stderr.
     pub fn log(&self) -> Result<String> {
         self.space.read(&log_file(&self.name))
+    }
+
+    /// What it has written from this byte on.
+    pub fn log_since(&self, offset: u64) -> Result<String> {
+        let path = self.space.path(&log_file(&self.name));
+        let mut file = File::open(path).with_context(|| format!("no log of {}", self.name))?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -122,6 +122,18 @@ impl Space {
         Ok(())
     }
 
+    /// The number, inside, of a process that runs a program of this name, which the kernel cuts to
+    /// 15 bytes.
+    pub(crate) fn pid_of(&self, program: &str) -> Option<u32> {
+        let shown = program.get(..15).unwrap_or(program);
+        let folders = std::fs::read_dir(self.path("/proc")).ok()?.flatten();
+        let mut pids = folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find(|pid: &u32| {
+            let name = std::fs::read_to_string(self.path(&format!("/proc/{pid}/comm")));
+            name.is_ok_and(|name| name.trim_end() == shown)
+        })
+    }
+
     /// Reads a file inside, as text.
     pub fn read(&self, inside: &str) -> Result<String> {
         let path = self.path(inside);

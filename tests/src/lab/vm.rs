@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::channel::Channel;
 pub use super::channel::Ticket;
-use super::host::{feed_virsh, virsh};
+use super::host::{Host, feed_virsh, virsh};
 use super::space::Space;
 pub use super::spec::{Balloon, VmSpec};
 use super::{Ground, clock};
@@ -26,10 +26,7 @@ pub struct Vm {
 
 impl Vm {
     pub(crate) fn start(space: &Arc<Space>, ground: &Ground, spec: VmSpec) -> Result<Self> {
-        make_disk(space, &spec.file("disk"), spec.disk_mib())?;
-        if spec.swap_mib > 0 {
-            make_disk(space, &spec.file("swap"), spec.swap_mib)?;
-        }
+        make_disks(space, &spec)?;
         let xml = spec.xml(&ground.image, ground.kvm);
         if spec.persistent {
             feed_virsh(space, &["define", "/dev/stdin"], &xml)?;
@@ -39,6 +36,11 @@ impl Vm {
         }
         let channel = Channel::over(space.path(&spec.file("channel")));
         Ok(Self { spec, space: Arc::clone(space), channel: Mutex::new(channel) })
+    }
+
+    /// Makes a host ready for the VM to come there by live migration.
+    pub fn prepare_on(&self, host: &Host) -> Result<()> {
+        make_disks(host.space(), &self.spec)
     }
 
     /// Its name.
@@ -93,6 +95,12 @@ impl Vm {
     /// Makes the VM give its page cache up.
     pub fn drop_cache(&self) -> Result<()> {
         self.ask("drop").map(drop)
+    }
+
+    /// Makes the VM's kernel keep `mib` free for itself: they count as unused, and the balloon cannot
+    /// have them. Nor can processes: ask nothing else of it until `mib` is little again.
+    pub fn keep_free(&self, mib: u64) -> Result<()> {
+        self.ask(&format!("keepfree {mib}")).map(drop)
     }
 
     /// The VM's own /proc/meminfo: `MemTotal`, `MemFree`, `MemAvailable`, `Cached`, `SwapFree`, …
@@ -252,6 +260,14 @@ impl Vm {
 fn figure(name: &str, value: &str) -> Result<(String, u64)> {
     let parsed = value.trim().parse();
     Ok((name.to_owned(), parsed.with_context(|| format!("{name} is {value:?}: not a number"))?))
+}
+
+fn make_disks(space: &Space, spec: &VmSpec) -> Result<()> {
+    make_disk(space, &spec.file("disk"), spec.disk_mib())?;
+    if spec.swap_mib > 0 {
+        make_disk(space, &spec.file("swap"), spec.swap_mib)?;
+    }
+    Ok(())
 }
 
 /// A disk of zeros that takes no host memory until it is written to.

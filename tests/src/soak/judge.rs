@@ -23,11 +23,14 @@ use super::known::Known;
 use super::limits::{Allowed, allowed};
 use super::rule::{Breach, Rule};
 
+/// What VMs are called.
+type Names = BTreeMap<VmId, Arc<str>>;
+
 /// The judge of one run.
 #[derive(Debug)]
 pub(super) struct Judge {
     config: TickConfig,
-    names: BTreeMap<VmId, Arc<str>>,
+    names: Names,
     /// The policy really in force.
     policy: Arc<Policy>,
     /// Orders may be given.
@@ -57,7 +60,7 @@ pub(super) struct Judge {
 impl Judge {
     /// The judge of a run of these VMs.
     #[must_use]
-    pub(super) fn new(config: TickConfig, names: BTreeMap<VmId, Arc<str>>, policy: Arc<Policy>) -> Self {
+    pub(super) fn new(config: TickConfig, names: Names, policy: Arc<Policy>) -> Self {
         Self {
             config,
             names,
@@ -197,7 +200,7 @@ impl Judge {
     /// Notes that a promise was looked at, and whether it was kept.
     pub(super) fn hold(&mut self, rule: Rule, kept: bool, words: impl FnOnce() -> String) {
         *self.checks.entry(rule).or_default() += 1;
-        if !kept && self.breaches.len() < MOST_BREACHES {
+        if !kept && self.breaches.iter().filter(|own| own.rule == rule).count() < MOST_BREACHES {
             self.breaches.push(Breach { tick: self.tick, rule, words: words() });
         }
     }
@@ -257,8 +260,9 @@ impl Judge {
             format!("{name} goes from {from} to {target}, step {}", allows.step)
         });
         self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
-        // What it used when it said so is not known to the byte: the least of then and now.
-        let need = known.demand_before.min(known.facts.demand).min(vm.demand);
+        // What it wants beyond what it has shows in no figure. What it used when it said so is not
+        // known to the byte: the least of then and now.
+        let need = known.used_before.min(used(&known.facts)).min(used(vm));
         if honest && target < need {
             self.below_need.insert(order.vm, (need, now));
         }
@@ -296,6 +300,7 @@ impl Judge {
     /// Programs that were killed since the last turn, and whether a shrink of agentd's is to blame.
     fn count_kills(&mut self, facts: &Facts) {
         let now = facts.now;
+        let names = self.names.clone();
         self.below_need.retain(|id, (need, since)| {
             let vm = facts.vms.get(id);
             let short = vm.is_some_and(|vm| vm.target < *need);
@@ -310,15 +315,21 @@ impl Judge {
             let blamed = self.below_need.get(id).copied();
             self.hold(Rule::OutOfMemory, !killed || blamed.is_none(), || {
                 let need = blamed.map(|(need, _)| need).unwrap_or_default();
-                format!("a kill in VM {id}, told {} when it used {need}", vm.target)
+                let name = names.get(id).cloned().unwrap_or_default();
+                format!("a kill in {name}, told {} when it used {need}", vm.target)
             });
         }
     }
+}
+
+/// What a VM's programs have, in memory or swapped out.
+pub(super) const fn used(vm: &VmFacts) -> ByteCount {
+    vm.resident.saturating_add(vm.swapped)
 }
 
 /// A gap of more than so many intervals makes everything old.
 const GAP: u32 = 3;
 /// A kill so long after a shrink is not its fault.
 const BLAME: Duration = Duration::from_secs(10);
-/// More of one run tell nothing new.
-const MOST_BREACHES: usize = 8;
+/// More of one promise in one run tell nothing new.
+const MOST_BREACHES: usize = 2;

@@ -9,10 +9,15 @@ use agentd_core::{
     check::check,
     decide::decide,
     decision::Decision,
+    distress::{Distress, Sign},
+    order::Order,
     plan::{Party, Transfer},
     policy::{Policy, TwoPointer, VmKey, VmPolicy},
-    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
-    state::{Applied, Order, State},
+    sample::{
+        Boot, Freshness, GuestFigures, HostMemory, Obstacle, Pressure, RunState, Sample, Share,
+        Traits, VmSample,
+    },
+    state::{Applied, State},
     vm::VmId,
 };
 use proptest::{collection::vec, prelude::*};
@@ -238,7 +243,8 @@ proptest! {
 prop_compose! {
     fn any_vm()(
         run in prop_oneof![
-            8 => Just(RunState::Running), 1 => Just(RunState::Paused), 1 => Just(RunState::Unresponsive)
+            16 => Just(RunState::Running), 1 => Just(RunState::Paused), 1 => Just(RunState::Unresponsive),
+            1 => Just(RunState::Busy), 1 => Just(RunState::MigratingIn)
         ],
         freshness in prop_oneof![
             8 => Just(Freshness::Fresh), 1 => Just(Freshness::Unsettled),
@@ -247,13 +253,33 @@ prop_compose! {
         (actual, max) in prop_oneof![9 => (amount(2048), amount(4096)), 1 => (any_amount(), any_amount())],
         unused in prop_oneof![8 => amount(1024).prop_map(Some), 1 => any_amount().prop_map(Some), 1 => Just(None)],
         rss in proptest::option::of(amount(2048)),
+        traits in prop_oneof![
+            8 => Just(Some(Traits::default())), 1 => Just(None),
+            1 => Just(Some(Traits { obstacle: Some(Obstacle::Device), deflates_on_oom: false })),
+            1 => Just(Some(Traits { obstacle: None, deflates_on_oom: true }))
+        ],
+        boot in prop_oneof![8 => Just(None), 1 => Just(Some(Boot::Start)), 1 => Just(Some(Boot::Reboot))],
+        distress in proptest::option::weighted(0.2, a_distress()),
+        (generation, silent) in (0..2_u64, 0..200_u64),
         overhead in proptest::option::of(amount(200)),
     ) -> VmSample {
         VmSample {
-            name: "vm".into(), run, actual, max,
+            name: "vm".into(), run, generation, traits, boot, distress, actual, max,
+            silent_for: Duration::from_secs(silent),
             guest: GuestFigures { unused, ..GuestFigures::default() },
             freshness, figures_age: Some(Duration::from_secs(1)), host_rss: rss, overhead,
         }
+    }
+}
+
+prop_compose! {
+    fn a_distress()(
+        sign in prop_oneof![
+            amount(64).prop_map(Sign::SwapsOut), (0..5000_u64).prop_map(Sign::Faults), Just(Sign::TookBack)
+        ],
+        age in 0..60_u64,
+    ) -> Distress {
+        Distress { sign, age: Duration::from_secs(age) }
     }
 }
 
@@ -270,6 +296,8 @@ prop_compose! {
         pinned in 0..20_u8,
         previous in vec(amount(2048), 7),
         (usable, granule) in (amount(8192), prop_oneof![Just(1_u64), Just(4096)]),
+        full in proptest::option::weighted(0.2, 0..10_000_u32),
+        ideal in proptest::bool::weighted(0.1),
     ) -> (Policy, State, Sample) {
         let id = |i: u8| VmId::from_bytes([i; 16]);
         let mut policy = policy;
@@ -281,7 +309,9 @@ prop_compose! {
             let most = if in_doubt { target.saturating_add(more) } else { target };
             let since = Duration::from_secs(since);
             let (base, gives) = (target.saturating_add(more), more);
-            state.orders.insert(id(vm), Order { target, most, base, gives, since, in_doubt });
+            let (least, written_off) = (target, false);
+            let order = Order { target, least, most, base, gives, since, in_doubt, written_off };
+            state.orders.insert(id(vm), order);
         }
         state.owed = owed.into_iter().filter(|(from, to, _)| from != to).map(|(from, to, amount)| Transfer {
             from: Party::Vm(id(from)), to: Party::Vm(id(to)), amount: amount.align_down(granule),
@@ -289,8 +319,11 @@ prop_compose! {
         state.two_pointer.offset = 3;
         state.two_pointer.previous = (0..7).map(id).zip(previous).collect();
         let vms = (0..7).map(id).zip(vms).collect();
-        let host = HostMemory { total: ByteCount::gib(16), usable, pressure: None };
+        let host = HostMemory {
+            total: ByteCount::gib(16), usable,
+            pressure: full.map(|full| Pressure { some: Share(full), full: Share(full) }),
+        };
         let now = Duration::from_secs(100);
-        (policy, state, Sample { tick: 5, now, host, granule, ideal: false, vms })
+        (policy, state, Sample { tick: 5, now, host, granule, ideal, vms })
     }
 }

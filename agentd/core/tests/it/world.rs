@@ -9,7 +9,7 @@ use agentd_core::{
     decision::Decision,
     plan::{Party, Plan, Resize, Transfer},
     policy::Policy,
-    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, VmSample},
+    sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, Traits, VmSample},
     state::{Applied, Outcome, Resized, State},
     vm::VmId,
 };
@@ -61,6 +61,11 @@ impl World {
         VmSample {
             name: vm.name.as_str().into(),
             run: RunState::Running,
+            generation: 0,
+            traits: Some(Traits::default()),
+            boot: None,
+            silent_for: Duration::ZERO,
+            distress: None,
             actual: vm.actual,
             max: vm.max,
             guest: GuestFigures {
@@ -80,7 +85,7 @@ impl World {
         let sample = self.sample();
         let (decision, state) = decide(&self.policy, &self.state, &sample);
         assert_eq!(check(&self.policy, &state, &sample, &decision), []);
-        for resize in decision.plan.shrinks.iter().chain(&decision.plan.grows) {
+        for resize in decision.plan.resizes() {
             self.vms.get_mut(&resize.vm).unwrap().actual = resize.to;
         }
         self.state = state.after(&decision.plan, &carried_out(&decision.plan), &sample, sample.now);
@@ -105,7 +110,7 @@ pub(crate) fn carried_out(plan: &Plan) -> Applied {
         outcome: Outcome::Accepted,
     };
     Applied {
-        resized: plan.shrinks.iter().chain(&plan.grows).map(accepted).collect(),
+        resized: plan.resizes().map(accepted).collect(),
         granted: plan.funding.iter().map(|transfer: &Transfer| transfer.amount).collect(),
     }
 }

@@ -19,7 +19,10 @@ use std::{
 use agentd_core::vm::VmId;
 use virt::error::Error;
 
-use super::ffi::{Connection, Domain};
+use super::{
+    calls::{Call, Calls},
+    ffi::{Connection, Domain},
+};
 
 /// Connections with a thread each.
 #[derive(Debug)]
@@ -34,14 +37,19 @@ pub(super) struct Crew {
 type Job = Box<dyn FnOnce(&Wire) + Send>;
 
 impl Crew {
-    /// Puts a thread on each of these open connections.
-    pub(super) fn new(connections: Vec<Connection>) -> Result<Self, String> {
+    /// Puts a thread on each of these open connections. Its calls are counted among `calls`.
+    pub(super) fn new(connections: Vec<Connection>, calls: &Calls) -> Result<Self, String> {
         let size = connections.len();
         let (jobs, receiver) = sync_channel(size);
         let receiver = Arc::new(Mutex::new(receiver));
         let idle = Arc::new(AtomicUsize::new(size));
-        let wire = |connection| Arc::new(Wire { domains: Mutex::default(), connection });
-        let wires: Vec<_> = connections.into_iter().map(wire).collect();
+        let wire = |connection| Wire {
+            domains: Mutex::default(),
+            connection,
+            calls: calls.clone(),
+            call: Mutex::default(),
+        };
+        let wires: Vec<_> = connections.into_iter().map(|one| Arc::new(wire(one))).collect();
         let mut threads = Vec::with_capacity(size);
         for wire in &wires {
             let (wire, receiver, idle) = (wire.clone(), receiver.clone(), idle.clone());
@@ -98,7 +106,9 @@ fn work(wire: &Arc<Wire>, jobs: &Mutex<Receiver<Job>>, idle: &AtomicUsize) {
     loop {
         let job = lock(jobs).recv();
         let Ok(job) = job else { return };
+        wire.turn_to();
         job(wire);
+        drop(lock(&wire.call).take());
         idle.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -110,9 +120,17 @@ pub(super) struct Wire {
     domains: Mutex<BTreeMap<VmId, Arc<Domain>>>,
     /// The connection.
     pub(super) connection: Connection,
+    calls: Calls,
+    /// What it is at now.
+    call: Mutex<Option<Call>>,
 }
 
 impl Wire {
+    /// A job turns to the next of its calls: each has lasted only since its own begin.
+    pub(super) fn turn_to(&self) {
+        *lock(&self.call) = Some(self.calls.begin());
+    }
+
     /// The handle on one VM, looked up once.
     pub(super) fn domain(&self, vm: VmId) -> Result<Arc<Domain>, Error> {
         if let Some(domain) = lock(&self.domains).get(&vm) {
@@ -132,12 +150,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypervisor::libvirt::ffi::start_event_loop;
+    use crate::{clock::RealClock, hypervisor::libvirt::ffi::start_event_loop};
 
     fn crew() -> Crew {
         start_event_loop().expect("the event loop");
         let connect = |_| Connection::open("test:///default").expect("a connection");
-        Crew::new((0..4).map(connect).collect()).expect("threads")
+        Crew::new((0..4).map(connect).collect(), &Calls::new(RealClock::start())).expect("threads")
     }
 
     #[test]

@@ -12,8 +12,11 @@ use agentd_core::vm::VmId;
 /// Something happened to a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// It started or rebooted: its balloon driver is a new one.
+    /// It started, rebooted, or came from a save, a snapshot or another host: what was known of it
+    /// has to be learned anew.
     Started(VmId),
+    /// A device was added to it or removed.
+    Rebuilt(VmId),
     /// It ended.
     Stopped(VmId),
     /// It holds so much memory.

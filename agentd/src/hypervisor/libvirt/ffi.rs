@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "bulk statistics and events are only to be had from the C library")]
 
 use std::{
-    ffi::{CStr, c_char, c_int, c_ulonglong, c_void},
+    ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void},
     mem::ManuallyDrop,
     ptr, slice,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -26,6 +26,7 @@ use virt_sys as sys;
 use super::{
     events::{Event, Signals},
     record::Record,
+    standing::Job,
 };
 
 /// Registers libvirt's event loop and runs it for ever on its own thread; later calls do nothing.
@@ -126,20 +127,23 @@ impl Connection {
         self.connect.lookup_domain_by_uuid_string(&vm.to_string()).map(Domain::new)
     }
 
-    /// Has starts, stops, reboots and balloon changes of all VMs, and the end of the connection,
-    /// sent to `signals`.
+    /// Has starts, stops, reboots, balloon and device changes of all VMs, and the end of the
+    /// connection, sent to `signals`.
     pub(super) fn watch(&self, signals: &Arc<Signals>) -> Result<(), Error> {
         self.watch_close(signals)?;
         // SAFETY: libvirt calls each callback with the arguments of its event id; the generic
         // type is only how they are passed.
-        let (lifecycle, balloon) = unsafe {
+        let (lifecycle, balloon, device) = unsafe {
             (
                 std::mem::transmute::<Lifecycle, Generic>(on_lifecycle),
                 std::mem::transmute::<Balloon, Generic>(on_balloon),
+                std::mem::transmute::<Device, Generic>(on_device),
             )
         };
         self.watch_event(sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, signals)?;
         self.watch_event(sys::VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot, signals)?;
+        self.watch_event(sys::VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, device, signals)?;
+        self.watch_event(sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, device, signals)?;
         self.watch_event(sys::VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, balloon, signals)
     }
 
@@ -234,6 +238,42 @@ impl Domain {
         unsafe { id_of(self.0.as_ptr()) }.ok_or_else(Error::last_error)
     }
 
+    /// Its name, which libvirt lets nobody change while it runs.
+    pub(super) fn name(&self) -> Result<String, Error> {
+        self.0.name()
+    }
+
+    /// What it is made of, as XML: as it runs, not as it is to start the next time.
+    pub(super) fn xml(&self) -> Result<String, Error> {
+        self.0.xml_desc(0)
+    }
+
+    /// The long job that libvirt is at. Waits for a VM that hangs.
+    pub(super) fn job(&self) -> Result<Option<Job>, Error> {
+        let (mut kind, mut count) = (0, 0);
+        let mut fields = ptr::null_mut();
+        // SAFETY: the handle is valid while `self` lives, and the rest is ours to be filled.
+        let answer = unsafe {
+            let domain = self.0.as_ptr();
+            sys::virDomainGetJobStats(domain, &raw mut kind, &raw mut fields, &raw mut count, 0)
+        };
+        if answer < 0 {
+            return Err(Error::last_error());
+        }
+        let mut operation: c_int = 0;
+        // SAFETY: libvirt wrote `count` fields, none where there is no job, and they are ours to
+        // free; `operation` is ours to be filled.
+        let found = unsafe {
+            let name = sys::VIR_DOMAIN_JOB_OPERATION.as_ptr();
+            let found = sys::virTypedParamsGetInt(fields, count, name, &raw mut operation);
+            sys::virTypedParamsFree(fields, count);
+            found
+        };
+        let runs = [sys::VIR_DOMAIN_JOB_BOUNDED, sys::VIR_DOMAIN_JOB_UNBOUNDED];
+        let runs = u32::try_from(kind).is_ok_and(|kind| runs.contains(&kind));
+        Ok(runs.then(|| Job::of((found == 1).then_some(operation))))
+    }
+
     /// Live memory statistics, in KiB where they are amounts.
     pub(super) fn memory_stats(&self) -> Result<Vec<MemoryStat>, Error> {
         self.0.memory_stats(0)
@@ -271,7 +311,9 @@ impl Domain {
         Ok(match info.state {
             sys::VIR_DOMAIN_CONTROL_JOB => Control::Job,
             sys::VIR_DOMAIN_CONTROL_OCCUPIED => Control::Occupied(lasting),
-            sys::VIR_DOMAIN_CONTROL_ERROR => Control::Broken,
+            sys::VIR_DOMAIN_CONTROL_ERROR if info.details == MONITOR => Control::Broken,
+            // A job that does not talk to the VM: libvirt calls that an error for "unknown" reasons.
+            sys::VIR_DOMAIN_CONTROL_ERROR => Control::Job,
             _ => Control::Free,
         })
     }
@@ -291,7 +333,7 @@ impl Drop for Domain {
 pub(super) enum Control {
     /// Nothing.
     Free,
-    /// A long job: a save, a migration, a dump, a backup.
+    /// A job, long or short, in which it does not wait for the VM.
     Job,
     /// It has waited for an answer of the VM for so long.
     Occupied(Duration),
@@ -323,17 +365,19 @@ impl Drop for RecordList {
 /// `record` must point to a record that libvirt filled.
 unsafe fn own(record: sys::virDomainStatsRecordPtr) -> Result<Record, Error> {
     // SAFETY: the caller's promise; a record holds a valid handle and `nparams` fields.
-    let (id, name, fields) = unsafe {
+    let (id, name, start, fields) = unsafe {
         let record = &*record;
         let count = usize::try_from(record.nparams).unwrap_or(0);
         let fields =
             if record.params.is_null() { &[] } else { slice::from_raw_parts(record.params, count) };
-        (id_of(record.dom), name_of(record.dom), fields)
+        (id_of(record.dom), name_of(record.dom), sys::virDomainGetID(record.dom), fields)
     };
     let (Some(id), Some(name)) = (id, name) else {
         return Err(Error::last_error());
     };
     let mut owned = Record::new(id, &name);
+    // libvirt's "no number", of a VM that was shut off in between.
+    owned.start = Some(start).filter(|start| *start != c_uint::MAX);
     for field in fields {
         // SAFETY: libvirt ends each field's name with a zero, and its type says which value is set.
         let (key, value) = unsafe { (CStr::from_ptr(field.field.as_ptr()), number(field)) };
@@ -384,6 +428,8 @@ unsafe fn name_of(domain: sys::virDomainPtr) -> Option<String> {
 type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
 type Lifecycle =
     unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+type Device =
+    unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *mut c_void);
 type Balloon =
     unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_ulonglong, *mut c_void);
 
@@ -394,12 +440,21 @@ unsafe extern "C" fn on_lifecycle(
     _connection: sys::virConnectPtr,
     domain: sys::virDomainPtr,
     event: c_int,
-    _detail: c_int,
+    detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
-    let event: fn(VmId) -> Event = match u32::try_from(event) {
-        Ok(sys::VIR_DOMAIN_EVENT_STARTED) => Event::Started,
-        Ok(sys::VIR_DOMAIN_EVENT_STOPPED) => Event::Stopped,
+    let event: fn(VmId) -> Event = match (u32::try_from(event), u32::try_from(detail)) {
+        (Ok(sys::VIR_DOMAIN_EVENT_STOPPED), _) => Event::Stopped,
+        (Ok(sys::VIR_DOMAIN_EVENT_STARTED), _)
+        // Where it goes on is not where it was, or not when.
+        | (
+            Ok(sys::VIR_DOMAIN_EVENT_RESUMED),
+            Ok(sys::VIR_DOMAIN_EVENT_RESUMED_MIGRATED | sys::VIR_DOMAIN_EVENT_RESUMED_FROM_SNAPSHOT),
+        )
+        | (
+            Ok(sys::VIR_DOMAIN_EVENT_SUSPENDED),
+            Ok(sys::VIR_DOMAIN_EVENT_SUSPENDED_RESTORED | sys::VIR_DOMAIN_EVENT_SUSPENDED_FROM_SNAPSHOT),
+        ) => Event::Started,
         _ => return 0,
     };
     // SAFETY: libvirt passes a valid handle and the reference that `watch_event` registered.
@@ -414,6 +469,16 @@ unsafe extern "C" fn on_reboot(
 ) {
     // SAFETY: as in `on_lifecycle`. A reboot loads the balloon driver anew, as a start does.
     unsafe { tell(domain, opaque, Event::Started) };
+}
+
+unsafe extern "C" fn on_device(
+    _connection: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    _alias: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: as in `on_lifecycle`.
+    unsafe { tell(domain, opaque, Event::Rebuilt) };
 }
 
 unsafe extern "C" fn on_balloon(
@@ -458,4 +523,5 @@ unsafe extern "C" fn release(opaque: *mut c_void) {
 
 /// Seconds between two probes of a silent line, and how many it may miss: cut after 20 s.
 const KEEPALIVE: (i32, u32) = (5, 3);
+const MONITOR: c_uint = sys::VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR;
 const WAKE_MILLIS: c_int = 5_000;

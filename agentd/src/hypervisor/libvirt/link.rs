@@ -18,6 +18,7 @@ use agentd_core::vm::VmId;
 use virt::error::{Error, ErrorNumber};
 
 use super::{
+    calls::Calls,
     crew::{Crew, Wire},
     events::{self, Event, Signals},
     ffi::{Connection, is, start_event_loop},
@@ -71,8 +72,8 @@ pub(super) enum BulkError {
 }
 
 impl Link {
-    /// Opens the connections. Blocks as long as libvirt does.
-    pub(super) fn open(uri: &str) -> Result<Self, OpenError> {
+    /// Opens the connections, whose calls are counted among `calls`. Blocks as long as libvirt does.
+    pub(super) fn open(uri: &str, calls: &Calls) -> Result<Self, OpenError> {
         let internal = |problem| OpenError { problem, remedy: REPORT };
         start_event_loop().map_err(internal)?;
         let (signals, events) = events::channel();
@@ -87,7 +88,7 @@ impl Link {
         };
         let crew = |size| {
             let connections = (0..size).map(connect).collect::<Result<_, _>>();
-            Crew::new(connections.map_err(|e| OpenError::of(&e))?).map_err(internal)
+            Crew::new(connections.map_err(|e| OpenError::of(&e))?, calls).map_err(internal)
         };
         let (bulk, reading, ordering) = (crew(BULK)?, crew(READERS)?, crew(ORDERERS)?);
         Ok(Self { bulk, reading, ordering, listening, signals, events })
@@ -112,6 +113,11 @@ impl Link {
     /// Where to read single VMs.
     pub(super) fn reading_desk(&self) -> Desk<'_> {
         (&self.reading, 0)
+    }
+
+    /// Where to ask for jobs. Threads are kept for figures.
+    pub(super) fn jobs_desk(&self) -> Desk<'_> {
+        (&self.reading, 1)
     }
 
     /// Where to order.

@@ -10,7 +10,7 @@ pub(super) fn read(path: &Path) -> Result<HostMemory, String> {
     parse(&text)
 }
 
-fn parse(text: &str) -> Result<HostMemory, String> {
+pub(super) fn parse(text: &str) -> Result<HostMemory, String> {
     let (total, usable) = (amount(text, "MemTotal")?, amount(text, "MemAvailable")?);
     Ok(HostMemory { total, usable, pressure: None })
 }

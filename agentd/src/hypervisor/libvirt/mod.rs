@@ -1,46 +1,63 @@
 //! The adapter for libvirt: any local URI, `qemu:///system` by default.
 //!
 //! [`Libvirt`] answers the port. Below it: `session` keeps a `link` of three `crew`s, threads that
-//! may hang and have a connection each; `scatter` asks many VMs side by side;
-//! `question` is what one VM is asked; `record` says what libvirt's figures mean and `reading`
-//! puts them together; `arming` has the balloon drivers report. Only `ffi` calls the C library.
+//! may hang and have a connection each, and whose `calls` are counted; `scatter` asks many VMs side
+//! by side, a `chore` is done in the background; `question` is what one VM is asked; `record`,
+//! `standing` and `traits` say what libvirt's words mean and `reading` puts them together;
+//! `register` is what is remembered of VMs: their `jobs`, their `lives`, what of them is resident
+//! (`residents`, by their control `group`); `arming` has the balloon drivers report. Only `ffi`
+//! calls the C library.
 //!
 //! Nothing here decides anything: a target is passed on as it comes.
 
 mod arming;
 mod backoff;
+mod calls;
+mod chore;
 mod crew;
 mod events;
 mod ffi;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
+mod group;
+mod jobs;
 mod link;
+mod lives;
 mod meminfo;
+mod pressure;
 mod question;
 mod reading;
 mod record;
+mod register;
+mod residents;
 mod scatter;
 mod session;
+mod standing;
 #[cfg(test)]
 mod tests;
+mod traits;
+mod turn;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{HostMemory, Reading},
+    sample::{HostMemory, Reading, VmReading},
     vm::VmId,
 };
 
 use self::{
-    arming::Arming,
-    events::Event,
+    group::Places,
+    jobs::AskedJob,
     link::{Bulk, BulkError, Link},
     question::Want,
-    reading::{Asked, Known},
+    reading::Asked,
+    register::Register,
     scatter::{Deadline, Fate, InFlight},
     session::Session,
 };
@@ -56,6 +73,14 @@ pub struct LibvirtConfig {
     pub stats_period: Duration,
     /// Where the kernel tells the host's memory.
     pub meminfo: PathBuf,
+    /// Where the kernel tells how much work waits for memory.
+    pub pressure: PathBuf,
+    /// Where the kernel shows control groups.
+    pub control_groups: PathBuf,
+    /// Where the kernel shows processes: those that `vm_processes` names.
+    pub processes: PathBuf,
+    /// Where libvirt names the processes of VMs, in files `NAME.pid`.
+    pub vm_processes: PathBuf,
 }
 
 impl Default for LibvirtConfig {
@@ -64,6 +89,10 @@ impl Default for LibvirtConfig {
             uri: "qemu:///system".to_owned(),
             stats_period: Duration::from_secs(1),
             meminfo: PathBuf::from("/proc/meminfo"),
+            pressure: PathBuf::from("/proc/pressure/memory"),
+            control_groups: PathBuf::from("/sys/fs/cgroup"),
+            processes: PathBuf::from("/proc"),
+            vm_processes: PathBuf::from("/run/libvirt/qemu"),
         }
     }
 }
@@ -72,15 +101,20 @@ impl Default for LibvirtConfig {
 #[derive(Debug)]
 pub struct Libvirt {
     meminfo: PathBuf,
+    pressure: PathBuf,
+    places: Places,
     clock: Arc<dyn Clock>,
     session: Session,
     /// Which link was last worked with.
     opened: u64,
     reconnected: bool,
-    known: Known,
-    arming: Arming,
+    /// The last bulk call brought no answer on any connection.
+    silent: bool,
+    register: Register,
     /// VMs that a question for figures hangs on.
     asked: InFlight,
+    /// VMs that a question for their job hangs on.
+    asked_for_job: InFlight,
     /// VMs that an order hangs on.
     ordered: InFlight,
 }
@@ -90,32 +124,42 @@ impl Libvirt {
     #[must_use]
     pub fn new(config: LibvirtConfig, clock: Arc<dyn Clock>) -> Self {
         let period = i32::try_from(config.stats_period.as_secs()).unwrap_or(i32::MAX).max(1);
+        let places = Places {
+            groups: config.control_groups,
+            processes: config.processes,
+            pids: config.vm_processes,
+        };
         Self {
             meminfo: config.meminfo,
+            pressure: config.pressure,
+            places: places.clone(),
             session: Session::new(config.uri, clock.clone()),
             clock,
             opened: 0,
             reconnected: false,
-            known: Known::new(),
-            arming: Arming::new(period),
+            silent: false,
+            register: Register::new(period, places),
             asked: InFlight::default(),
+            asked_for_job: InFlight::default(),
             ordered: InFlight::default(),
         }
     }
 
     fn host(&self) -> Result<HostMemory, ReadError> {
-        meminfo::read(&self.meminfo).map_err(|problem| ReadError::Host {
-            path: self.meminfo.display().to_string(),
-            problem,
-        })
+        let failed =
+            |path: &Path, problem| ReadError::Host { path: path.display().to_string(), problem };
+        let host = meminfo::read(&self.meminfo).map_err(|e| failed(&self.meminfo, e))?;
+        let host = self.places.narrow(host).map_err(|e| failed(&e.path, e.problem))?;
+        Ok(HostMemory { pressure: pressure::read(&self.pressure), ..host })
     }
 
     fn bulk(&mut self, timeout: Duration) -> Result<Bulk, ReadError> {
         self.session.connect(timeout)?;
         self.notice_new_link();
-        self.notice_events();
         let link = self.session.connect(Duration::ZERO)?;
-        let problem = match link.bulk(&self.clock, timeout) {
+        let answer = link.bulk(&self.clock, timeout);
+        self.silent = matches!(answer, Err(BulkError::Silent));
+        let problem = match answer {
             Ok(bulk) => return Ok(bulk),
             Err(problem) => problem,
         };
@@ -137,28 +181,18 @@ impl Libvirt {
             self.reconnected = self.opened > 0;
             self.opened = self.session.opened();
             self.asked = InFlight::default();
-            self.arming.restart_all();
+            self.asked_for_job = InFlight::default();
+            self.silent = false;
+            self.register.start_over();
         }
     }
 
     fn notice_events(&mut self) {
-        let events = match self.session.link().map(Link::take_events) {
-            Some(Some(events)) => events,
-            Some(None) => return self.arming.restart_all(),
-            None => return,
-        };
-        for event in events {
-            match event {
-                Event::Started(vm) => self.arming.restart(vm),
-                Event::Stopped(vm) => drop(self.known.remove(&vm)),
-                Event::Actual { vm, kib } => self.note_actual(vm, ByteCount::from_kib(kib)),
-            }
-        }
-    }
-
-    fn note_actual(&mut self, vm: VmId, actual: Option<ByteCount>) {
-        if let (Some(known), Some(actual)) = (self.known.get_mut(&vm), actual) {
-            known.actual = actual;
+        match self.session.link().map(Link::take_events) {
+            Some(Some(events)) => self.register.notice(events),
+            // What is missing may have been the start of any VM.
+            Some(None) => self.register.start_over(),
+            None => {}
         }
     }
 
@@ -177,23 +211,44 @@ impl Libvirt {
         vms.into_iter().zip(fates).collect()
     }
 
-    /// Keeps what the next reading needs, and has new VMs report.
-    fn remember(&mut self, reading: &Reading) {
-        self.known = reading.vms.iter().map(|vm| (vm.id, vm.clone())).collect();
-        let there: BTreeSet<VmId> = self.known.keys().copied().collect();
-        self.arming.sight(&there);
-        if let Some(link) = self.session.link() {
-            link.forget_all_but(&there);
-            self.arming.run(link.chores_desk());
-        }
+    fn ask_for_jobs(
+        &self,
+        questions: Vec<(VmId, ())>,
+        deadline: &Deadline,
+    ) -> Vec<(VmId, AskedJob)> {
+        let vms: Vec<VmId> = questions.iter().map(|(vm, ())| *vm).collect();
+        let Some(link) = self.session.link() else {
+            return Vec::new();
+        };
+        let (desk, in_flight) = (link.jobs_desk(), &self.asked_for_job);
+        let fates = scatter::scatter(desk, in_flight, questions, deadline, question::job);
+        vms.into_iter().zip(fates).collect()
     }
 
-    /// The link, unless so many calls hang on it that no order must be added.
+    /// The VMs of the reading, each with all that is known of it.
+    fn vms(
+        &mut self,
+        bulk: &Bulk,
+        mut asked: BTreeMap<VmId, Asked>,
+        live: &BTreeSet<VmId>,
+    ) -> Vec<VmReading> {
+        let records = bulk.records.iter();
+        let settled = records.filter_map(|record| {
+            let (job, last) = (self.register.job(record.id), self.register.known.get(&record.id));
+            reading::settle(record, asked.remove(&record.id), job, last)
+        });
+        let mut vms: Vec<VmReading> = settled.collect();
+        self.register.complete(&bulk.records, &mut vms, live);
+        vms
+    }
+
+    /// The link, unless so many calls hang on it that no order must be added, or all did the last
+    /// time: then VMs that hang may have taken all of libvirt's own threads.
     fn ordering_link(&self) -> Result<&Link, String> {
         let uri = self.session.uri();
         let link = self.session.link().ok_or_else(|| format!("there is no connection to {uri}"))?;
         let parked = link.calls();
-        if parked < MOST_PARKED {
+        if parked < MOST_PARKED && !self.silent {
             return Ok(link);
         }
         let hung = self.ordered.vms().into_iter().chain(self.asked.vms());
@@ -211,20 +266,19 @@ impl Hypervisor for Libvirt {
     fn read(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
         let deadline = Deadline::after(&self.clock, timeout);
         let host = self.host()?;
-        let pending = self.arming.pending();
+        let pending = self.register.pending();
         let bulk = self.bulk(timeout)?;
+        // Those of before the bulk call, and what it met.
+        self.notice_events();
         let hung: BTreeSet<VmId> = self.ordered.vms().union(&pending).copied().collect();
-        let questions = reading::questions(&bulk, live, &self.known, &hung);
-        let mut asked: BTreeMap<VmId, Asked> = self.ask(questions, &deadline).into_iter().collect();
-        let records = bulk.records.iter();
-        let vms = records
-            .filter_map(|record| {
-                reading::settle(record, asked.remove(&record.id), self.known.get(&record.id))
-            })
-            .collect();
-        let reading = Reading { host, granule: GRANULE, ideal: false, vms };
-        self.remember(&reading);
-        Ok(reading)
+        let questions = reading::questions(&bulk, live, &self.register.known, &hung);
+        let asked: BTreeMap<VmId, Asked> = self.ask(questions, &deadline).into_iter().collect();
+        let questions = self.register.job_questions(&bulk, &asked, &hung);
+        let jobs = self.ask_for_jobs(questions, &deadline);
+        self.register.learn_jobs(jobs);
+        let vms = self.vms(&bulk, asked, live);
+        self.register.remember(&vms, self.session.link());
+        Ok(Reading { host, granule: GRANULE, ideal: false, vms })
     }
 
     fn read_actuals(&mut self, vms: &[VmId], timeout: Duration) -> Vec<LiveActual> {
@@ -235,8 +289,9 @@ impl Hypervisor for Libvirt {
             let Fate::Answered(Ok(figures)) = fate else {
                 continue;
             };
-            self.note_actual(vm, figures.actual);
-            let (reported, host_rss) = (figures.reported(), figures.host_rss);
+            self.register.note_actual(vm, figures.actual);
+            let reported = figures.reported();
+            let host_rss = self.register.resident_now(vm, figures.host_rss);
             let live = |actual| LiveActual { vm, actual, reported, host_rss };
             actuals.extend(figures.actual.map(live));
         }
@@ -267,7 +322,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn parked(&self) -> usize {
-        self.session.link().map_or(0, Link::calls)
+        self.session.parked()
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     crew::Wire,
     ffi::{Control, Domain, is},
     record::Figures,
+    standing::Job,
 };
 use crate::hypervisor::Answer;
 
@@ -65,6 +66,10 @@ pub(super) fn order(wire: &Wire, vm: VmId, target: &ByteCount) -> Answer {
     if let Some(obstacle) = obstacle(&domain, HANGS) {
         return Answer::Refused(obstacle);
     }
+    // An order would wait for the end of a job, half a minute at most, and then fail.
+    if let Ok(Some(obstacle)) = current_job(&domain).map(|job| job.and_then(Job::obstacle)) {
+        return Answer::Refused(obstacle.to_owned());
+    }
     match domain.set_memory_kib(kib) {
         Ok(()) => Answer::Accepted,
         // The order may have arrived before the line broke.
@@ -76,10 +81,36 @@ pub(super) fn order(wire: &Wire, vm: VmId, target: &ByteCount) -> Answer {
     }
 }
 
-/// Has a VM report every so many seconds. `Some` says why it never will.
-pub(super) fn arm(wire: &Wire, vm: VmId, seconds: &i32) -> Result<Option<String>, AskError> {
+/// Asks which long job libvirt is at; `None` is none. Waits for a VM that hangs.
+pub(super) fn job(wire: &Wire, vm: VmId, (): &()) -> Result<Option<Job>, AskError> {
     let domain = wire.domain(vm).map_err(|e| why_no_domain(&e))?;
-    match domain.set_stats_period(*seconds) {
+    current_job(&domain).map_err(|e| why_not(&domain, &e))
+}
+
+fn current_job(domain: &Domain) -> Result<Option<Job>, Error> {
+    match domain.job() {
+        // Of a VM on its way here libvirt tells only that.
+        Err(error) if is(&error, ErrorNumber::OperationUnsupported) => Ok(Some(Job::MigrationIn)),
+        // Such a hypervisor has no jobs.
+        Err(error) if is(&error, ErrorNumber::NoSupport) => Ok(None),
+        answer => answer,
+    }
+}
+
+/// Asks for a VM's name and its XML. libvirt has both at hand: a VM that hangs delays neither.
+pub(super) fn definition(wire: &Wire, vm: VmId) -> Result<(String, String), AskError> {
+    let domain = wire.domain(vm).map_err(|e| why_no_domain(&e))?;
+    let both = domain.name().and_then(|name| Ok((name, domain.xml()?)));
+    both.map_err(|e| why_not(&domain, &e))
+}
+
+/// Has a VM report every so many seconds. `Some` says why it never will.
+pub(super) fn arm(wire: &Wire, vm: VmId, seconds: i32) -> Result<Option<String>, AskError> {
+    let domain = wire.domain(vm).map_err(|e| why_no_domain(&e))?;
+    if let Some(obstacle) = obstacle(&domain, HANGS) {
+        return Err(AskError::Failed(obstacle));
+    }
+    match domain.set_stats_period(seconds) {
         Ok(()) => Ok(None),
         Err(error) => match why_not(&domain, &error) {
             AskError::Failed(words) if is_final(&error) => Ok(Some(words)),
@@ -92,9 +123,7 @@ pub(super) fn arm(wire: &Wire, vm: VmId, seconds: &i32) -> Result<Option<String>
 /// it has waited for the VM for so long.
 fn obstacle(domain: &Domain, so_long: Duration) -> Option<String> {
     match domain.control() {
-        Ok(Control::Job) => {
-            Some("libvirt is saving, migrating, dumping or backing up the VM".to_owned())
-        }
+        Ok(Control::Job) => Some("libvirt is at another job on the VM".to_owned()),
         Ok(Control::Occupied(lasting)) if lasting >= so_long => {
             Some(format!("the VM has not answered libvirt for {lasting:.1?}"))
         }

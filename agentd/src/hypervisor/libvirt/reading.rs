@@ -12,6 +12,7 @@ use super::{
     question::{AskError, Want},
     record::{Completeness, Figures, Record},
     scatter::Fate,
+    standing::Job,
 };
 
 /// The VMs of the last reading.
@@ -38,7 +39,7 @@ pub(super) fn questions(
     let want = |record: &Record| match record.completeness() {
         Completeness::Whole => live.contains(&record.id).then_some(Want::Live),
         Completeness::Remembered => {
-            let ask = record.run() == RunState::Running && !hung(&record.id);
+            let ask = record.state.run(None, false) == RunState::Running && !hung(&record.id);
             ask.then_some(Want::Careful)
         }
         Completeness::Bare => Some(Want::Everything),
@@ -47,21 +48,24 @@ pub(super) fn questions(
     bulk.records.iter().filter_map(asked).collect()
 }
 
-/// One VM of the reading; `None` when it is gone, or nothing at all is known of it.
+/// One VM of the reading; `None` when it is gone, or nothing at all is known of it. `job` is what
+/// libvirt is known to be at.
 pub(super) fn settle(
     record: &Record,
     asked: Option<Asked>,
+    job: Option<Job>,
     last: Option<&VmReading>,
 ) -> Option<VmReading> {
+    let run = || record.state.run(job, true);
     match asked {
         None if record.completeness() == Completeness::Whole => {
-            reading(record, record.figures, record.run())
+            reading(record, record.figures, run())
         }
         None => remembered(record, last),
         Some(Fate::Answered(Ok(figures))) => {
             let actual = figures.actual.or(record.figures.actual);
             let max = figures.max.or(record.figures.max);
-            reading(record, Figures { actual, max, ..figures }, record.run())
+            reading(record, Figures { actual, max, ..figures }, run())
         }
         Some(Fate::Answered(Err(AskError::Gone))) => None,
         Some(Fate::Answered(Err(AskError::Failed(words)))) => {
@@ -74,7 +78,7 @@ pub(super) fn settle(
 
 /// A VM that did not answer, with what is known of it. One that does not execute need not answer.
 fn remembered(record: &Record, last: Option<&VmReading>) -> Option<VmReading> {
-    let idle = Some(record.run()).filter(|run| *run != RunState::Running);
+    let idle = Some(record.state.run(None, false)).filter(|run| *run != RunState::Running);
     let run = idle.unwrap_or(RunState::Unresponsive);
     match last {
         Some(last) => Some(VmReading { name: record.name.clone(), run, ..last.clone() }),
@@ -94,7 +98,8 @@ fn reading(record: &Record, figures: Figures, run: RunState) -> Option<VmReading
         generation: 0,
         traits: None,
         actual,
-        max,
+        // A maximum that it holds more than is none: it may take what it holds.
+        max: max.max(actual),
         guest: figures.guest,
         reported: figures.reported(),
         host_rss: figures.host_rss,
@@ -104,6 +109,7 @@ fn reading(record: &Record, figures: Figures, run: RunState) -> Option<VmReading
 #[cfg(test)]
 mod tests {
     use agentd_core::{bytes::ByteCount, sample::Reported};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -128,7 +134,7 @@ mod tests {
     }
 
     fn known(run: RunState) -> Known {
-        let mut last = settle(&whole(), None, None).expect("a whole record");
+        let mut last = settle(&whole(), None, None, None).expect("a whole record");
         last.run = run;
         last.actual = ByteCount::mib(300);
         Known::from([(VM, last)])
@@ -140,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_whole_record_is_a_reading() {
-        let vm = settle(&whole(), None, None).expect("a whole record");
+        let vm = settle(&whole(), None, None, None).expect("a whole record");
         assert_eq!(vm.run, RunState::Running);
         assert_eq!((vm.actual, vm.max), (ByteCount::mib(512), ByteCount::gib(1)));
         assert_eq!(vm.guest.unused, Some(ByteCount::mib(2)));
@@ -177,25 +183,80 @@ mod tests {
         let known = known(RunState::Running);
         let last = known.get(&VM);
         for fate in [None, Some(Fate::Unanswered), Some(Fate::Taken), Some(Fate::NotAsked)] {
-            let vm = settle(&record(&[]), fate, last).expect("it is known");
+            let vm = settle(&record(&[]), fate, None, last).expect("it is known");
             assert_eq!((vm.run, vm.actual), (RunState::Unresponsive, ByteCount::mib(300)));
             assert_eq!(vm.guest.unused, Some(ByteCount::mib(2)));
         }
-        let vm = settle(&record(&[]), None, None).expect("libvirt remembers");
+        let vm = settle(&record(&[]), None, None, None).expect("libvirt remembers");
         assert_eq!((vm.run, vm.actual), (RunState::Unresponsive, ByteCount::mib(512)));
         assert_eq!((vm.guest.unused, vm.reported), (None, Reported::Never));
-        let paused = settle(&record(&[("state.state", 3)]), None, last).expect("it is known");
+        let paused = settle(&record(&[("state.state", 3)]), None, None, last).expect("it is known");
         assert_eq!((paused.run, paused.actual), (RunState::Paused, ByteCount::mib(300)));
+        // What libvirt was at the last time says nothing of a VM that hangs now.
+        let hung = settle(&record(&[]), None, Some(Job::MigrationOut), last).expect("it is known");
+        assert_eq!(hung.run, RunState::Unresponsive);
+        let coming = record(&[("state.state", 3), ("state.reason", 2)]);
+        let coming = settle(&coming, None, None, None).expect("libvirt knows how much it holds");
+        assert_eq!((coming.run, coming.actual), (RunState::MigratingIn, ByteCount::mib(512)));
+    }
+
+    #[test]
+    fn a_job_is_part_of_the_reading() {
+        let saved = settle(&whole(), None, Some(Job::Save), None).expect("a whole record");
+        assert_eq!(saved.run, RunState::Saving);
+    }
+
+    #[test]
+    fn a_maximum_below_the_actual_is_none() {
+        let odd = record(&[("balloon.rss", 1), ("balloon.maximum", 1024)]);
+        let vm = settle(&odd, None, None, None).expect("there are both");
+        assert_eq!((vm.actual, vm.max), (ByteCount::mib(512), ByteCount::mib(512)));
+    }
+
+    /// Whatever libvirt says, nothing panics, and what is read is within its bounds.
+    #[test]
+    fn nonsense_stays_within_bounds() {
+        let keys = [
+            "state.state",
+            "state.reason",
+            "balloon.current",
+            "balloon.maximum",
+            "balloon.rss",
+            "balloon.last-update",
+            "balloon.unused",
+            "balloon.usable",
+            "balloon.swap_in",
+            "balloon.swap_out",
+            "balloon.major_fault",
+            "vcpu.current",
+            "",
+        ];
+        let value =
+            prop_oneof![Just(0), Just(u64::MAX), Just(u64::MAX >> 10), 0..9_u64, any::<u64>()];
+        let fields = prop::collection::vec((prop::sample::select(keys.to_vec()), value), 0..20);
+        let job = prop::option::of(prop::num::i32::ANY.prop_map(|number| Job::of(Some(number))));
+        proptest!(|(fields in fields, job in job)| {
+            let mut record = Record::new(VM, "web1");
+            fields.iter().for_each(|(key, value)| record.note(key, *value));
+            let known = known(RunState::Running);
+            for asked in [None, Some(Fate::Taken), Some(Fate::Answered(Ok(record.figures)))] {
+                for last in [None, known.get(&VM)] {
+                    let Some(vm) = settle(&record, asked.clone(), job, last) else { continue };
+                    prop_assert!(!vm.actual.is_zero() && vm.actual <= vm.max, "{vm:?}");
+                }
+            }
+        });
     }
 
     #[test]
     fn a_live_answer_replaces_the_figures_and_a_gone_vm_is_left_out() {
         let figures = Figures { actual: Some(ByteCount::mib(256)), ..Figures::default() };
-        let vm = settle(&whole(), Some(Fate::Answered(Ok(figures))), None).expect("it answered");
+        let vm =
+            settle(&whole(), Some(Fate::Answered(Ok(figures))), None, None).expect("it answered");
         assert_eq!((vm.actual, vm.max), (ByteCount::mib(256), ByteCount::gib(1)));
         assert_eq!(vm.guest.unused, None, "figures of two moments are not mixed");
         let gone = Fate::Answered(Err(AskError::Gone));
-        assert_eq!(settle(&whole(), Some(gone), known(RunState::Running).get(&VM)), None);
+        assert_eq!(settle(&whole(), Some(gone), None, known(RunState::Running).get(&VM)), None);
     }
 
     #[test]
@@ -204,6 +265,6 @@ mod tests {
         let asked =
             questions(&bulk(bare.clone(), true), &BTreeSet::new(), &Known::new(), &nobody());
         assert_eq!(asked, [(VM, Want::Everything)]);
-        assert_eq!(settle(&bare, Some(Fate::Unanswered), None), None);
+        assert_eq!(settle(&bare, Some(Fate::Unanswered), None, None), None);
     }
 }

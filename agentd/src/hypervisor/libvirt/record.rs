@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{GuestFigures, Reported, RunState},
+    sample::{GuestFigures, Reported},
     vm::VmId,
 };
 use virt::domain::{DomainInfo, MemoryStat};
 use virt_sys as sys;
+
+use super::standing::State;
 
 /// One VM of the bulk statistics.
 #[derive(Clone, Debug)]
@@ -19,8 +21,10 @@ pub(super) struct Record {
     pub(super) id: VmId,
     /// Its name.
     pub(super) name: Arc<str>,
-    /// libvirt's state of it; `None` when it did not say.
-    state: Option<u64>,
+    /// libvirt's number of its start; `None` when it did not say.
+    pub(super) start: Option<u32>,
+    /// libvirt's state of it.
+    pub(super) state: State,
     /// Its figures.
     pub(super) figures: Figures,
 }
@@ -39,7 +43,8 @@ pub(super) enum Completeness {
 impl Record {
     /// A record without figures.
     pub(super) fn new(id: VmId, name: &str) -> Self {
-        Self { id, name: name.into(), state: None, figures: Figures::default() }
+        let (start, state, figures) = Default::default();
+        Self { id, name: name.into(), start, state, figures }
     }
 
     /// Takes in one field. Fields that nobody needs, and amounts beyond all memory, are left out.
@@ -48,9 +53,10 @@ impl Record {
         let guest = &mut figures.guest;
         let kib = ByteCount::from_kib(value);
         match key {
-            "state.state" => self.state = Some(value),
-            "balloon.current" => figures.actual = kib,
-            "balloon.maximum" => figures.max = kib,
+            "state.state" => self.state.state = Some(value),
+            "state.reason" => self.state.reason = Some(value),
+            "balloon.current" => figures.actual = some_memory(kib),
+            "balloon.maximum" => figures.max = some_memory(kib),
             "balloon.rss" => figures.host_rss = kib,
             "balloon.last-update" => figures.last_update = value,
             "balloon.unused" => guest.unused = kib,
@@ -71,15 +77,6 @@ impl Record {
             Completeness::Remembered
         } else {
             Completeness::Whole
-        }
-    }
-
-    /// Whether the VM executes. A VM whose state is not known counts as executing: it may take
-    /// memory.
-    pub(super) fn run(&self) -> RunState {
-        match self.state.and_then(|state| u32::try_from(state).ok()) {
-            None | Some(sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED) => RunState::Running,
-            Some(_) => RunState::Paused,
         }
     }
 }
@@ -108,7 +105,7 @@ impl Figures {
             let kib = ByteCount::from_kib(stat.val);
             let guest = &mut figures.guest;
             match stat.tag {
-                sys::VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON => figures.actual = kib,
+                sys::VIR_DOMAIN_MEMORY_STAT_ACTUAL_BALLOON => figures.actual = some_memory(kib),
                 sys::VIR_DOMAIN_MEMORY_STAT_RSS => figures.host_rss = kib,
                 sys::VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE => figures.last_update = stat.val,
                 sys::VIR_DOMAIN_MEMORY_STAT_UNUSED => guest.unused = kib,
@@ -124,8 +121,8 @@ impl Figures {
 
     /// Adds what libvirt remembers of the VM where the statistics did not say it.
     pub(super) fn complete(&mut self, info: &DomainInfo) {
-        self.actual = self.actual.or_else(|| ByteCount::from_kib(info.memory));
-        self.max = ByteCount::from_kib(info.max_mem);
+        self.actual = self.actual.or_else(|| some_memory(ByteCount::from_kib(info.memory)));
+        self.max = some_memory(ByteCount::from_kib(info.max_mem));
     }
 
     /// When the VM's kernel last reported.
@@ -135,6 +132,11 @@ impl Figures {
             stamp => Reported::At(stamp),
         }
     }
+}
+
+/// A VM without memory is none: that is a figure which nobody has.
+fn some_memory(amount: Option<ByteCount>) -> Option<ByteCount> {
+    amount.filter(|amount| !amount.is_zero())
 }
 
 #[cfg(test)]
@@ -178,14 +180,6 @@ mod tests {
     }
 
     #[test]
-    fn only_running_and_blocked_vms_run() {
-        let run = |state| record(&[("state.state", state)]).run();
-        assert_eq!([run(1), run(2)], [RunState::Running; 2]);
-        assert_eq!([run(0), run(3), run(4), run(6), run(7), run(99)], [RunState::Paused; 6]);
-        assert_eq!(record(&[]).run(), RunState::Running);
-    }
-
-    #[test]
     fn reads_live_statistics_in_any_order_and_past_unknown_tags() {
         let stat = |tag, val| MemoryStat { tag, val };
         let stats = [stat(9, 77), stat(250, 1), stat(6, 512), stat(4, 100), stat(2, 5)];
@@ -200,5 +194,6 @@ mod tests {
     #[test]
     fn an_amount_beyond_all_memory_is_no_amount() {
         assert_eq!(record(&[("balloon.unused", u64::MAX)]).figures.guest.unused, None);
+        assert_eq!(record(&[("balloon.current", 0)]).figures.actual, None, "nor is none at all");
     }
 }

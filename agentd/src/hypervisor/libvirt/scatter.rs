@@ -97,6 +97,7 @@ where
         let (queue, in_flight, answers) = (queue.clone(), in_flight.clone(), answers.clone());
         let run = move |wire: &Wire| {
             while let Some((index, (vm, what))) = next(&queue) {
+                wire.turn_to();
                 let fate = match in_flight.enter(vm) {
                     Some(_place) => Fate::Answered(question(wire, vm, &what)),
                     None => Fate::Taken,
@@ -150,7 +151,10 @@ mod tests {
     use super::*;
     use crate::{
         clock::RealClock,
-        hypervisor::libvirt::ffi::{Connection, start_event_loop},
+        hypervisor::libvirt::{
+            calls::Calls,
+            ffi::{Connection, start_event_loop},
+        },
     };
 
     type Gate = Arc<Mutex<Receiver<()>>>;
@@ -158,7 +162,7 @@ mod tests {
     fn crew() -> Crew {
         start_event_loop().expect("the event loop");
         let connect = |_| Connection::open("test:///default").expect("a connection");
-        Crew::new((0..4).map(connect).collect()).expect("threads")
+        Crew::new((0..4).map(connect).collect(), &Calls::new(RealClock::start())).expect("threads")
     }
 
     fn vm(number: u8) -> VmId {

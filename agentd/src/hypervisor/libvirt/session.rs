@@ -16,6 +16,7 @@ use std::{
 
 use super::{
     backoff::Backoff,
+    calls::Calls,
     link::{Link, OpenError, RUNNING},
 };
 use crate::{clock::Clock, hypervisor::ReadError};
@@ -29,6 +30,8 @@ pub(super) struct Session {
     backoff: Backoff,
     /// Links opened so far.
     opened: u64,
+    /// The calls of all of them.
+    calls: Calls,
 }
 
 #[derive(Debug)]
@@ -42,7 +45,8 @@ impl Session {
     /// A session that opens its link when it is first asked for.
     pub(super) fn new(uri: String, clock: Arc<dyn Clock>) -> Self {
         let state = State::Down { due: Duration::ZERO, why: not_tried() };
-        Self { uri, clock, state, backoff: Backoff::default(), opened: 0 }
+        let calls = Calls::new(clock.clone());
+        Self { uri, clock, state, backoff: Backoff::default(), opened: 0, calls }
     }
 
     /// The URI that it keeps a link to.
@@ -53,6 +57,12 @@ impl Session {
     /// How many links it has opened: a new number is a new link.
     pub(super) fn opened(&self) -> u64 {
         self.opened
+    }
+
+    /// How many calls have not returned for so long that only the VM that they wait for could free
+    /// them: those of links that were given up, too.
+    pub(super) fn parked(&self) -> usize {
+        self.calls.parked()
     }
 
     /// The link, if it is up.
@@ -106,10 +116,10 @@ impl Session {
 
     fn begin(&mut self) {
         let (answer, receiver) = sync_channel(1);
-        let uri = self.uri.clone();
+        let (uri, calls) = (self.uri.clone(), self.calls.clone());
         let open = move || {
             // When nobody waits any more, the link is closed here again.
-            let _ = answer.try_send(Link::open(&uri));
+            let _ = answer.try_send(Link::open(&uri, &calls));
         };
         self.state = match thread::Builder::new().name("libvirt-open".to_owned()).spawn(open) {
             Ok(_) => State::Opening { since: self.clock.now(), answer: receiver },

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, mpsc::sync_channel},
 };
 
-use agentd_core::sample::{Reported, RunState};
+use agentd_core::sample::{Pressure, Reported, RunState, Share, Traits};
 
 use super::{crew::lock, scatter::Desk, *};
 use crate::{
@@ -82,6 +82,50 @@ fn a_paused_vm_is_suspended_and_one_that_is_shut_off_is_gone() {
     assert_eq!(gone.0.expect("a reading").vms, []);
     assert_eq!((gone.1, gone.2), (vec![Answer::VmGone], vec![]));
     assert_eq!(read(&mut libvirt).expect("a reading").vms.len(), 1);
+}
+
+#[test]
+fn a_vm_is_known_once_its_xml_was_read_and_a_start_is_a_new_life() {
+    let _turn = turn();
+    let mut libvirt = adapter("test:///default");
+    let known = |libvirt: &mut Libvirt| loop {
+        let vm = read(libvirt).expect("a reading").vms.remove(0);
+        if vm.traits.is_some() {
+            break vm;
+        }
+        assert_eq!(vm.host_rss, None, "which figure counts is not known yet");
+        std::thread::yield_now();
+    };
+    let first = known(&mut libvirt);
+    assert_eq!(first.traits, Some(Traits::default()));
+    assert_eq!(known(&mut libvirt).generation, first.generation);
+    let connect = virt::connect::Connect::open(Some("test:///default")).expect("a connection");
+    let domain = connect.lookup_domain_by_name("test").expect("the VM");
+    domain.destroy().and_then(|()| domain.create()).expect("it runs");
+    // No reading has seen it gone.
+    assert_ne!(known(&mut libvirt).generation, first.generation);
+    libvirt.register.start_over();
+    assert!(known(&mut libvirt).generation > first.generation);
+}
+
+#[test]
+fn the_limit_of_all_vms_and_the_pressure_are_part_of_the_host() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().expect("a folder");
+    let slice = folder.path().join("machine.slice");
+    fs::create_dir_all(&slice).expect("a folder");
+    let write = |path: PathBuf, text: &str| fs::write(path, text).expect("a file");
+    write(folder.path().join("cgroup.controllers"), "memory");
+    write(slice.join("memory.max"), "1048576");
+    write(slice.join("memory.current"), "262144");
+    write(folder.path().join("pressure"), "some avg10=1.50 total=1\nfull avg10=0.25 total=1\n");
+    let mut config = LibvirtConfig { uri: "test:///default".to_owned(), ..Default::default() };
+    config.control_groups = folder.path().to_owned();
+    config.pressure = folder.path().join("pressure");
+    let host = read(&mut Libvirt::new(config, RealClock::start())).expect("a reading").host;
+    assert_eq!((host.total, host.usable), (ByteCount::mib(1), ByteCount::kib(768)));
+    let pressure = Pressure { some: Share(150), full: Share(25) };
+    assert_eq!(host.pressure, Some(pressure));
 }
 
 #[test]

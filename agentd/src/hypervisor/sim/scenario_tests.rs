@@ -91,10 +91,7 @@ fn pressure_is_in_percent_and_all_work_waits_at_most_when_some_does() {
     for (spell, expected) in [
         ("{ from = \"1s\" }", ".some is missing: write for example some = 40"),
         ("{ some = 1 }", ".from is missing: write for example from = \"10s\""),
-        (
-            "{ from = \"1s\", some = 101 }",
-            ".some = 101: must be a whole number from 0 to 100",
-        ),
+        ("{ from = \"1s\", some = 101 }", ".some = 101: must be a whole number from 0 to 100"),
         (
             "{ from = \"1s\", some = 10, full = 20 }",
             ".full = 20: must be at most some, which is 10.00 %",
@@ -224,11 +221,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "\"1\"",
         "demo.toml:1: tick_interval = \"1\": \"1\" has no unit: write for example \"1s\"",
     ),
-    (
-        "ideal = true",
-        "step = \"2s\"",
-        "demo.toml:4: sim.step = \"2s\": must be from 1ms to 1s",
-    ),
+    ("ideal = true", "step = \"2s\"", "demo.toml:4: sim.step = \"2s\": must be from 1ms to 1s"),
     (
         "ideal = true",
         "ideal = true\nstep = \"20ms\"",

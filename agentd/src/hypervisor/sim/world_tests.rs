@@ -478,7 +478,8 @@ fn the_maximum_changes_live_and_stamps_go_back() {
 
 #[test]
 fn a_vm_of_the_same_name_and_another_uuid_is_a_new_one() {
-    let twin = VM.replace("00000000-0000-0000-0000-000000000001\"", &format!("{ANEW}\"\nstart = \"6s\""));
+    let twin =
+        VM.replace("00000000-0000-0000-0000-000000000001\"", &format!("{ANEW}\"\nstart = \"6s\""));
     let mut rig = Rig::new(&format!("{HOST}{VM}stop = \"5s\"\n{twin}"));
     let first = rig.vm();
     rig.pass(5_500);

@@ -14,7 +14,7 @@ pub(super) fn parts(published: &Published, filter: &Filter) -> Vec<wire::Snapsho
     let sample = record.and_then(|record| record.sample.as_ref());
     let decision = record.and_then(|record| record.decision.as_ref());
     let first = wire::Snapshot {
-        memory: sample.map(|sample| to_proto::host_memory(&sample.host)),
+        memory: sample.map(|s| to_proto::host_memory(&s.host, decision.map(|d| &d.host))),
         pool: decision.map(|decision| to_proto::pool(&decision.pool)),
         vms: Vec::new(),
         policy: Some(to_proto::revision(&in_force.policy)),

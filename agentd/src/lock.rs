@@ -1,4 +1,4 @@
-//! [`Lock`]: one agentd for one state directory.
+//! [`Lock`]: a file that one agentd holds.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -6,28 +6,29 @@ use std::{
     path::Path,
 };
 
-use super::StoreError;
-
 /// Held until dropped, or until the process ends in whatever way.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
+/// Why it is not ours.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Another agentd holds it: who, as far as the file says.
+    Busy(String),
+    /// It cannot be locked at all.
+    Unusable(io::Error),
+}
+
 impl Lock {
-    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let unusable = |error: io::Error| StoreError::Unusable {
-            path: path.display().to_string(),
-            problem: error.to_string(),
-        };
-        let mut file = open(path).map_err(unusable)?;
+    /// Takes the lock, or says at once why it cannot be had.
+    pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
+        let mut file = open(path).map_err(LockError::Unusable)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder(&mut file);
-                return Err(StoreError::Busy { path: path.display().to_string(), holder });
-            }
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            Err(TryLockError::WouldBlock) => return Err(LockError::Busy(holder(&mut file))),
+            Err(TryLockError::Error(error)) => return Err(LockError::Unusable(error)),
         }
         // Only for people: a full disk must not keep agentd from starting.
         let _ = sign(&mut file);
@@ -68,9 +69,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let first = Lock::take(&path).unwrap();
-        let error = Lock::take(&path).unwrap_err().to_string();
-        let me = format!("another agentd (pid {}) runs on ", std::process::id());
-        assert!(error.starts_with(&me), "{error}");
+        let me = format!("pid {}", std::process::id());
+        match Lock::take(&path).unwrap_err() {
+            LockError::Busy(holder) => assert_eq!(holder, me),
+            LockError::Unusable(error) => panic!("{error}"),
+        }
         drop(first);
         assert!(Lock::take(&path).is_ok());
     }

@@ -1,0 +1,155 @@
+//! [`Distress`]: signs that a VM suffers for want of memory, whatever its free memory looks like.
+//!
+//! A VM that swaps frees memory by it: what it moved to its swap device shows as unused, and its
+//! use falls. Only its counters tell. They run since its boot, so that two reports have to be
+//! compared.
+
+use std::time::Duration;
+
+use crate::{bytes::ByteCount, sample::GuestFigures};
+
+/// The last sign that a VM suffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distress {
+    /// What was seen.
+    pub sign: Sign,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// What shows that a VM suffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It wrote so much to its swap device in a second.
+    SwapsOut(ByteCount),
+    /// It waited for so many pages to be read from a disk in a second.
+    Faults(u64),
+    /// It took memory back by itself because it had none left.
+    TookBack,
+}
+
+impl Distress {
+    /// For how long a sign counts: virtui lowers no VM for a minute after it swapped.
+    pub const REMEMBERED: Duration = Duration::from_secs(60);
+
+    /// True while it suffers so much that more memory is the remedy: it swaps out at the rate at
+    /// which virtui found VMs to be slowed down noticeably.
+    #[must_use]
+    pub fn is_acute(&self) -> bool {
+        let hard = match self.sign {
+            Sign::SwapsOut(rate) => rate >= HARD_SWAPPING,
+            Sign::TookBack => true,
+            Sign::Faults(_) => false,
+        };
+        hard && self.age <= ACUTE_FOR
+    }
+}
+
+/// The counters of a VM, followed from report to report.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    last: Option<(GuestFigures, Duration)>,
+    sign: Option<(Sign, Duration)>,
+}
+
+impl Counters {
+    /// Takes in a new report.
+    pub fn follow(&mut self, figures: GuestFigures, now: Duration) {
+        if let Some((before, at)) = self.last
+            && let Some(sign) = sign(&before, &figures, now.saturating_sub(at))
+        {
+            self.sign = Some((sign, now));
+        }
+        self.last = Some((figures, now));
+    }
+
+    /// The last sign, as long as it counts.
+    #[must_use]
+    pub fn distress(&self, now: Duration) -> Option<Distress> {
+        let (sign, at) = self.sign?;
+        let age = now.saturating_sub(at);
+        (age < Distress::REMEMBERED).then_some(Distress { sign, age })
+    }
+
+    /// True when counters that only grow are less than they were: the VM's kernel started anew.
+    #[must_use]
+    pub fn went_back(&self, figures: &GuestFigures) -> bool {
+        let Some((before, _)) = &self.last else { return false };
+        let less = |before: Option<ByteCount>, now| before.zip(now).is_some_and(|(b, n)| n < b);
+        less(before.swap_out, figures.swap_out) || less(before.swap_in, figures.swap_in)
+    }
+}
+
+fn sign(before: &GuestFigures, now: &GuestFigures, passed: Duration) -> Option<Sign> {
+    let grown = |before: Option<u64>, now: Option<u64>| {
+        before.zip(now).map_or(0, |(before, now)| now.saturating_sub(before))
+    };
+    let bytes = |amount: Option<ByteCount>| amount.map(ByteCount::as_u64);
+    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let a_second = |count| ByteCount::bytes(count).fraction(1000, millis).as_u64();
+    let swapped_out = grown(bytes(before.swap_out), bytes(now.swap_out));
+    let faults = a_second(grown(before.major_faults, now.major_faults));
+    if swapped_out > 0 {
+        return Some(Sign::SwapsOut(ByteCount::bytes(a_second(swapped_out))));
+    }
+    (faults >= MANY_FAULTS).then_some(Sign::Faults(faults))
+}
+
+/// virtui raises the memory of a VM that swaps out at this rate.
+const HARD_SWAPPING: ByteCount = ByteCount::mib(1);
+/// Two reports of the default period of a second, and the tick of two seconds between them.
+const ACUTE_FOR: Duration = Duration::from_secs(4);
+/// At five milliseconds each, as of a rotating disk, all of a second.
+const MANY_FAULTS: u64 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(swap_out: u32, faults: u64) -> GuestFigures {
+        GuestFigures {
+            swap_out: Some(ByteCount::mib(swap_out)),
+            major_faults: Some(faults),
+            ..GuestFigures::default()
+        }
+    }
+
+    const fn second(second: u64) -> Duration {
+        Duration::from_secs(second)
+    }
+
+    #[test]
+    fn swapping_is_seen_between_two_reports_and_remembered_for_a_minute() {
+        let mut counters = Counters::default();
+        counters.follow(report(500, 0), second(0));
+        assert_eq!(counters.distress(second(0)), None, "what was before nobody knows");
+        counters.follow(report(504, 0), second(2));
+        let sign = Sign::SwapsOut(ByteCount::mib(2));
+        let distress = counters.distress(second(2));
+        assert_eq!(distress, Some(Distress { sign, age: Duration::ZERO }));
+        assert!(distress.is_some_and(|distress| distress.is_acute()));
+        counters.follow(report(504, 0), second(10));
+        assert!(counters.distress(second(10)).is_some_and(|distress| !distress.is_acute()));
+        assert_eq!(counters.distress(second(62)), None);
+    }
+
+    #[test]
+    fn many_faults_are_a_sign_and_few_are_not() {
+        let mut counters = Counters::default();
+        counters.follow(report(0, 0), second(0));
+        counters.follow(report(0, 300), second(2));
+        assert_eq!(counters.distress(second(2)), None);
+        counters.follow(report(0, 900), second(4));
+        assert_eq!(counters.distress(second(4)).map(|d| d.sign), Some(Sign::Faults(300)));
+    }
+
+    #[test]
+    fn counters_that_go_back_are_of_another_boot() {
+        let mut counters = Counters::default();
+        counters.follow(report(500, 0), second(0));
+        assert!(!counters.went_back(&report(500, 0)));
+        assert!(counters.went_back(&report(499, 0)));
+        let silent = GuestFigures::default();
+        assert!(!counters.went_back(&silent), "absent is not zero");
+    }
+}

@@ -1,0 +1,234 @@
+//! [`HostWatch`]: how the host itself fares: whether it runs short of memory, and whether somebody
+//! else than its VMs takes memory that nobody knows of.
+
+use std::time::Duration;
+
+use crate::{
+    bytes::ByteCount,
+    sample::{HostMemory, Sample, Share},
+    verdict::Reason,
+};
+
+/// How much memory the host has left for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostLevel {
+    /// Enough.
+    #[default]
+    Normal,
+    /// Its reserve, or work on it waits for memory: it gives nothing.
+    Low,
+    /// Half its reserve, or all work on it waits for memory: nobody gets anything, and VMs give.
+    Emergency,
+}
+
+/// What one tick made of the host's own memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostView {
+    /// How much it has left.
+    pub level: HostLevel,
+    /// What it uses beside the processes of its VMs; `None` where that of a VM is not known.
+    pub other: Option<ByteCount>,
+    /// What of `other` is more than was seen before, and has not lasted long enough to count as
+    /// the host's own.
+    pub unexplained: ByteCount,
+    /// So much has been unexplained for so long that the host gives nothing.
+    pub suspicious: bool,
+}
+
+/// What is remembered of the host from tick to tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostWatch {
+    level: HostLevel,
+    /// What of the host's own use is accepted as such.
+    explained: Option<ByteCount>,
+    /// The use that has stood still, and since when.
+    still: Option<(ByteCount, Duration)>,
+    /// For how many ticks in a row too much was unexplained.
+    suspicious_for: u32,
+    /// When VMs were last made to give in an emergency.
+    acted_at: Option<Duration>,
+}
+
+impl HostView {
+    /// Why the host gives nothing to anybody now; `None` where it may.
+    #[must_use]
+    pub const fn stop(&self) -> Option<Reason> {
+        match self.level {
+            HostLevel::Emergency => Some(Reason::HostEmergency),
+            HostLevel::Low => Some(Reason::HostLow),
+            HostLevel::Normal if self.suspicious => Some(Reason::HostUnexplained),
+            HostLevel::Normal => None,
+        }
+    }
+}
+
+impl HostLevel {
+    /// Its name in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Low => "low",
+            Self::Emergency => "emergency",
+        }
+    }
+}
+
+impl HostWatch {
+    /// Takes in a sample: what it shows, and what to remember.
+    #[must_use]
+    pub fn look(&self, reserve: ByteCount, sample: &Sample) -> (HostView, Self) {
+        if sample.ideal {
+            return Default::default();
+        }
+        let mut watch = self.clone();
+        watch.level = level(self.level, reserve, &sample.host);
+        let other = other(sample);
+        let unexplained = other
+            .map_or(ByteCount::ZERO, |other| watch.explain(other, sample.host.total, sample.now));
+        let suspicious = watch.suspicious_for >= SUSPICIOUS_TICKS;
+        (HostView { level: watch.level, other, unexplained, suspicious }, watch)
+    }
+
+    /// True while the effect of what VMs were made to give cannot be seen yet.
+    #[must_use]
+    pub fn waits(&self, now: Duration) -> bool {
+        self.acted_at.is_some_and(|at| now.saturating_sub(at) < POST_ACTION_DELAY)
+    }
+
+    /// Notes that VMs are made to give.
+    pub const fn note_action(&mut self, now: Duration) {
+        self.acted_at = Some(now);
+    }
+
+    /// Forgets what was followed: time has passed that nobody saw.
+    pub fn interrupt(&mut self) {
+        (self.explained, self.still, self.suspicious_for) = Default::default();
+    }
+
+    /// What of the host's own use is unexplained.
+    fn explain(&mut self, other: ByteCount, total: ByteCount, now: Duration) -> ByteCount {
+        let (stood, since) = self.still.unwrap_or((other, now));
+        let moved = other.abs_diff(stood) > STILL;
+        self.still = Some(if moved { (other, now) } else { (stood, since) });
+        let lasted = !moved && now.saturating_sub(since) >= ACCEPTED_AFTER;
+        let explained = self.explained.map_or(other, |known| known.min(other));
+        let unexplained = other.saturating_sub(explained);
+        let is_much = unexplained > LEAST_UNEXPLAINED.max(total.fraction(UNEXPLAINED_PERCENT, 100));
+        self.suspicious_for = if is_much { self.suspicious_for.saturating_add(1) } else { 0 };
+        if lasted {
+            (self.explained, self.suspicious_for) = (Some(other), 0);
+            return ByteCount::ZERO;
+        }
+        self.explained = Some(explained);
+        unexplained
+    }
+}
+
+/// What the host uses beside the processes of its VMs.
+fn other(sample: &Sample) -> Option<ByteCount> {
+    let resident = sample.vms.values().map(|vm| vm.host_rss).sum::<Option<ByteCount>>()?;
+    let used = sample.host.total.saturating_sub(sample.host.usable);
+    Some(used.saturating_sub(resident))
+}
+
+/// Bad at once, better only when it is clearly better.
+fn level(before: HostLevel, reserve: ByteCount, host: &HostMemory) -> HostLevel {
+    let pressure = host.pressure.unwrap_or_default();
+    let half = reserve.fraction(1, 2);
+    let is_emergency = pressure.full >= EMERGENCY_FULL || host.usable < half;
+    let was_emergency = before == HostLevel::Emergency;
+    let stays_emergency = pressure.full >= CALM_FULL || host.usable <= reserve;
+    if is_emergency || was_emergency && stays_emergency {
+        return HostLevel::Emergency;
+    }
+    let is_low = pressure.some >= LOW_SOME || host.usable <= reserve;
+    let was_low = before >= HostLevel::Low;
+    let roomy = reserve.saturating_add(half.fraction(1, 2));
+    let stays_low = pressure.some >= CALM_SOME || host.usable < roomy;
+    if is_low || was_low && stays_low { HostLevel::Low } else { HostLevel::Normal }
+}
+
+// systemd-oomd kills at 60 % of full pressure for 30 s; taking from VMs what they do not use has to
+// begin long before.
+const EMERGENCY_FULL: Share = Share::percent(20);
+const CALM_FULL: Share = Share::percent(5);
+const LOW_SOME: Share = Share::percent(20);
+const CALM_SOME: Share = Share::percent(10);
+/// systemd-oomd's: pressure is an average over ten seconds and lags behind.
+const POST_ACTION_DELAY: Duration = Duration::from_secs(15);
+/// Less than this, or than its share of all memory, passes as noise.
+const LEAST_UNEXPLAINED: ByteCount = ByteCount::mib(256);
+const UNEXPLAINED_PERCENT: u64 = 2;
+const SUSPICIOUS_TICKS: u32 = 3;
+/// A use that moves less than this stands still, and is the host's own after so long.
+const STILL: ByteCount = ByteCount::mib(64);
+const ACCEPTED_AFTER: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Pressure;
+
+    const RESERVE: ByteCount = ByteCount::mib(200);
+
+    fn sample(second: u64, usable_mib: u32, full: u32) -> Sample {
+        let (some, full) = (Share::percent(full), Share::percent(full));
+        let pressure = Some(Pressure { some, full });
+        let usable = ByteCount::mib(usable_mib);
+        Sample {
+            tick: second,
+            now: Duration::from_secs(second),
+            host: HostMemory { total: ByteCount::gib(8), usable, pressure },
+            granule: ByteCount::kib(4),
+            ideal: false,
+            vms: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// The levels of these (usable MiB, percent of pressure), one after the other.
+    fn levels(looks: &[(u32, u32)]) -> Vec<HostLevel> {
+        let mut watch = HostWatch::default();
+        let mut levels = Vec::new();
+        for (second, (usable, full)) in (0..).zip(looks) {
+            let (view, next) = watch.look(RESERVE, &sample(second, *usable, *full));
+            levels.push(view.level);
+            watch = next;
+        }
+        levels
+    }
+
+    #[test]
+    fn gets_bad_at_once_and_better_only_when_it_is_clearly_better() {
+        use HostLevel::{Emergency, Low, Normal};
+        let usable =
+            [(500, 0), (200, 0), (220, 0), (260, 0), (99, 0), (150, 0), (201, 0), (260, 0)];
+        assert_eq!(levels(&usable), [Normal, Low, Low, Normal, Emergency, Emergency, Low, Normal]);
+        let pressure = [(900, 19), (900, 20), (900, 6), (900, 4), (900, 15), (900, 4)];
+        assert_eq!(levels(&pressure), [Normal, Emergency, Emergency, Normal, Normal, Normal]);
+    }
+
+    #[test]
+    fn memory_that_nobody_is_known_to_have_taken_is_told_until_it_has_lasted() {
+        let mut watch = HostWatch::default();
+        let mut told = Vec::new();
+        for second in 0..45 {
+            let usable = if second < 5 { 6000 } else { 5000 };
+            let (view, next) = watch.look(RESERVE, &sample(second, usable, 0));
+            told.push((view.unexplained.mib_floor(), view.suspicious));
+            watch = next;
+        }
+        assert_eq!(told[4], (0, false));
+        assert_eq!(told[5], (1000, false));
+        assert_eq!(told[7], (1000, true));
+        assert_eq!(told[34], (1000, true));
+        assert_eq!(told[35], (0, false), "it counts as the host's own");
+    }
+
+    #[test]
+    fn waits_for_the_effect_of_what_was_done() {
+        let mut watch = HostWatch::default();
+        watch.note_action(Duration::from_secs(10));
+        assert!(watch.waits(Duration::from_secs(24)) && !watch.waits(Duration::from_secs(25)));
+    }
+}

@@ -1,0 +1,86 @@
+//! [`Order`]: a target that is, or possibly is, in force for a VM, and how far the VM is with it.
+
+use std::time::Duration;
+
+use crate::{
+    bytes::ByteCount,
+    conduct::Stage,
+    sample::{Freshness, Sample, VmSample},
+};
+
+/// An order that the hypervisor took, or may have taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What the VM was last told to hold.
+    pub target: ByteCount,
+    /// The smallest target that may be in force: less than `target` while the hypervisor has not
+    /// said that it took an order, which may then have been taken or not, or be taken later.
+    pub least: ByteCount,
+    /// The largest target that may be in force, likewise.
+    pub most: ByteCount,
+    /// What the host showed the VM to hold when it was told.
+    pub base: ByteCount,
+    /// How much it was to give then; zero for one that was not to shrink.
+    pub gives: ByteCount,
+    /// When it was given.
+    pub since: Duration,
+    /// The hypervisor has not said whether it took this order, or one before it.
+    pub in_doubt: bool,
+    /// The host got nothing by it, and that was held against the VM.
+    pub written_off: bool,
+}
+
+impl Order {
+    /// What is known of it after a VM was seen: once it holds what it was told to, no other target
+    /// is in force any more.
+    #[must_use]
+    pub fn seen(self, vm: &VmSample, granule: ByteCount) -> Self {
+        let tells = matches!(vm.freshness, Freshness::Fresh | Freshness::Unsettled);
+        if !tells || self.missing(vm) > granule {
+            return self;
+        }
+        Self { least: self.target, most: self.target, in_doubt: false, ..self }
+    }
+
+    /// What of it has not been delivered when the host shows the VM to hold so much. Measured from
+    /// what the host showed before, so that what is resident beside the VM's memory does not count;
+    /// a sixteenth is left to the noise of that figure.
+    #[must_use]
+    pub fn undelivered(&self, held: ByteCount) -> ByteCount {
+        let missing = self.gives.saturating_sub(self.base.saturating_sub(held));
+        if missing <= self.gives.fraction(1, 16) { ByteCount::ZERO } else { missing }
+    }
+
+    /// How far the VM is with it.
+    #[must_use]
+    pub fn stage(&self, vm: &VmSample, sample: &Sample) -> Stage {
+        let missing = self.missing(vm);
+        if missing > sample.granule {
+            return Stage::Open(missing);
+        }
+        let useless = self.undelivered(vm.held()) > self.gives.fraction(1, 2);
+        let age = sample.now.saturating_sub(self.since);
+        if useless && age >= PATIENCE && !self.written_off { Stage::Useless } else { Stage::Done }
+    }
+
+    /// True while its memory may still be on its way to the host although the VM let go of it.
+    #[must_use]
+    pub fn is_freeing(&self, vm: &VmSample, now: Duration) -> bool {
+        let young = now.saturating_sub(self.since) < PATIENCE;
+        young && self.undelivered(vm.held()) > self.gives.fraction(1, 2)
+    }
+
+    /// True for one given lately: the VM's actual has to be read live.
+    #[must_use]
+    pub fn is_young(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) < PATIENCE
+    }
+
+    fn missing(&self, vm: &VmSample) -> ByteCount {
+        vm.actual.abs_diff(self.target)
+    }
+}
+
+/// The host has what a VM let go of within milliseconds; one that has nothing after this time gets
+/// nothing. Xen's squeezed calls a VM inactive after the same time.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,109 @@
+//! [`alarms`]: what is wrong or unusual by one tick, as conditions for the operator.
+
+use agentd_core::{host::HostLevel, life::Life, vm::VmId};
+
+use crate::event::TickRecord;
+
+/// Every condition that a tick can tell of: what is wrong and what to do, or `None` where it is
+/// right. A tick that saw nothing says nothing of VMs and host.
+#[must_use]
+pub fn alarms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
+    let error = |is: bool| record.error.clone().filter(|_| is);
+    let saw = record.sample.is_some();
+    let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
+    if saw {
+        alarms.extend(vms(record));
+    }
+    if saw {
+        alarms.extend(host(record));
+    }
+    alarms
+}
+
+fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
+    let told = |condition, life, words: &str| {
+        let who = names(record, life);
+        (condition, (!who.is_empty()).then(|| format!("{who}: {words}")))
+    };
+    vec![
+        told(
+            VM_UNRESPONSIVE,
+            Life::Unresponsive,
+            "the hypervisor does not answer for it; look at its QEMU and its disks, or end it",
+        ),
+        told(
+            VM_UNCOOPERATIVE,
+            Life::Uncooperative,
+            "does not give the memory that it was asked for; look at its balloon driver and its \
+             load, or pin it",
+        ),
+        told(
+            VM_QUARANTINED,
+            Life::Quarantined,
+            "somebody else moved its balloon, and it is left to them for ten minutes; end the \
+             other manager, or pin the VM",
+        ),
+    ]
+}
+
+fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
+    let (Some(decision), Some(sample)) = (&record.decision, &record.sample) else {
+        return [HOST_LOW, HOST_EMERGENCY, HOST_UNEXPLAINED].map(|c| (c, None)).into();
+    };
+    let (view, reserve, usable) = (decision.host, decision.pool.reserve, sample.host.usable);
+    let pressure = sample.host.pressure.unwrap_or_default();
+    let figures = format!(
+        "{usable} is usable of a reserve of {reserve}, and some of the work waited for memory for \
+         {} of the last 10 s, all of it for {}",
+        pressure.some, pressure.full
+    );
+    let at = |level, words: &str| {
+        (view.level == level).then(|| format!("{figures}; {words}: end or move something"))
+    };
+    let unexplained = view.suspicious.then(|| {
+        format!(
+            "{} is taken by none of the VMs, and was not before; VMs get nothing from the host \
+             until that has stood still for 30 s: find out who it is",
+            view.unexplained
+        )
+    });
+    vec![
+        (HOST_LOW, at(HostLevel::Low, "the host gives nothing to VMs")),
+        (HOST_EMERGENCY, at(HostLevel::Emergency, "VMs give what they do not use")),
+        (HOST_UNEXPLAINED, unexplained),
+    ]
+}
+
+/// The names of the VMs at this point of their lives, at most [`NAMED`] of them.
+fn names(record: &TickRecord, life: Life) -> String {
+    let is = |(_, own): &(&VmId, &Life)| **own == life;
+    let all: Vec<&VmId> = record.lives.iter().filter(is).map(|(id, _)| id).collect();
+    let name = |id: &&VmId| {
+        let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(*id));
+        vm.map_or_else(|| id.to_string(), |vm| vm.name.to_string())
+    };
+    let mut named: Vec<String> = all.iter().take(NAMED).map(name).collect();
+    if let Some(more) = all.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        named.push(format!("and {more} more"));
+    }
+    named.join(", ")
+}
+
+/// Raised while the hypervisor cannot be read.
+const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+/// Raised while plans break a rule of safety and are thrown away.
+const PLAN_REJECTED: &str = "PLAN_REJECTED";
+/// Raised while the hypervisor does not answer for a VM.
+const VM_UNRESPONSIVE: &str = "VM_UNRESPONSIVE";
+/// Raised while a VM is not asked for memory because it does not give it.
+const VM_UNCOOPERATIVE: &str = "VM_UNCOOPERATIVE";
+/// Raised while a VM is left to whoever else moved its balloon.
+const VM_QUARANTINED: &str = "VM_QUARANTINED";
+/// Raised while the host is at its reserve.
+const HOST_LOW: &str = "HOST_LOW";
+/// Raised while VMs are made to give because the host runs out of memory.
+const HOST_EMERGENCY: &str = "HOST_EMERGENCY";
+/// Raised while somebody unknown takes the host's memory.
+const HOST_UNEXPLAINED: &str = "HOST_UNEXPLAINED";
+/// More names than this help nobody.
+const NAMED: usize = 8;

@@ -1,0 +1,190 @@
+//! [`Register`]: what is remembered of VMs from one reading to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{RunState, Traits, VmReading},
+    vm::VmId,
+};
+
+use super::{
+    arming::arming,
+    chore::Chore,
+    events::Event,
+    group::{Group, Places},
+    jobs::{AskedJob, Jobs},
+    link::{Bulk, Link},
+    lives::Lives,
+    question::AskError,
+    reading::{Asked, Known},
+    record::{Completeness, Record},
+    residents::Residents,
+    scatter::Fate,
+    standing::Job,
+    traits::traits,
+};
+
+/// All that is known of VMs.
+#[derive(Debug)]
+pub(super) struct Register {
+    /// The VMs of the last reading.
+    pub(super) known: Known,
+    jobs: Jobs,
+    lives: Lives,
+    residents: Residents,
+    arming: Chore<()>,
+    makeups: Chore<Makeup>,
+}
+
+/// What stays as it is while a VM runs.
+#[derive(Clone, Debug)]
+struct Makeup {
+    traits: Traits,
+    group: Option<Group>,
+}
+
+impl Register {
+    /// Nobody is known. VMs are to report every `period` seconds.
+    pub(super) fn new(period: i32, places: Places) -> Self {
+        Self {
+            known: Known::new(),
+            jobs: Jobs::default(),
+            lives: Lives::default(),
+            residents: Residents::default(),
+            arming: arming(period),
+            makeups: makeups(places),
+        }
+    }
+
+    /// Anything may have happened meanwhile: VMs are learned anew.
+    pub(super) fn start_over(&mut self) {
+        self.lives.end_all();
+        self.arming.restart_all();
+        self.makeups.restart_all();
+    }
+
+    /// Takes in what happened to VMs.
+    pub(super) fn notice(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Started(vm) => {
+                    self.lives.end(vm);
+                    self.arming.restart(vm);
+                    self.makeups.restart(vm);
+                }
+                Event::Rebuilt(vm) => self.makeups.restart(vm),
+                Event::Stopped(vm) => {
+                    self.lives.end(vm);
+                    self.known.remove(&vm);
+                }
+                Event::Actual { vm, kib } => self.note_actual(vm, ByteCount::from_kib(kib)),
+            }
+        }
+    }
+
+    /// Notes what a VM was seen to hold.
+    pub(super) fn note_actual(&mut self, vm: VmId, actual: Option<ByteCount>) {
+        if let (Some(known), Some(actual)) = (self.known.get_mut(&vm), actual) {
+            known.actual = actual;
+        }
+    }
+
+    /// The VMs that a background call may hang on.
+    pub(super) fn pending(&self) -> BTreeSet<VmId> {
+        self.arming.pending()
+    }
+
+    /// Whom to ask for the job that libvirt is at: only those that it could look at just now.
+    pub(super) fn job_questions(
+        &mut self,
+        bulk: &Bulk,
+        asked: &BTreeMap<VmId, Asked>,
+        hung: &BTreeSet<VmId>,
+    ) -> Vec<(VmId, ())> {
+        let silent = |vm: &VmId| {
+            let fate = asked.get(vm);
+            hung.contains(vm) || fate.is_some_and(|fate| !matches!(fate, Fate::Answered(Ok(_))))
+        };
+        let records = bulk.records.iter().filter(|record| is_whole(record));
+        let records: Vec<&Record> = records.filter(|record| !silent(&record.id)).collect();
+        let at_hand = records.iter().map(|record| record.id).collect();
+        let idle = records.iter().filter(|one| one.state.run(None, true) != RunState::Running);
+        let suspects = idle.map(|record| record.id).collect();
+        self.jobs.questions(&at_hand, &suspects).into_iter().map(|vm| (vm, ())).collect()
+    }
+
+    /// Takes in what became of asking for jobs.
+    pub(super) fn learn_jobs(&mut self, answers: impl IntoIterator<Item = (VmId, AskedJob)>) {
+        self.jobs.learn(answers);
+    }
+
+    /// The job that libvirt is known to be at.
+    pub(super) fn job(&self, vm: VmId) -> Option<Job> {
+        self.jobs.of(vm)
+    }
+
+    /// Adds to the VMs of a reading what is known of them beside their figures.
+    pub(super) fn complete(
+        &mut self,
+        records: &[Record],
+        vms: &mut [VmReading],
+        live: &BTreeSet<VmId>,
+    ) {
+        let makeups: BTreeMap<VmId, Makeup> =
+            vms.iter().filter_map(|vm| Some((vm.id, self.makeups.outcome(vm.id)?))).collect();
+        let groups = makeups.iter().filter_map(|(vm, makeup)| Some((*vm, makeup.group.clone()?)));
+        self.residents.read(groups.collect(), live);
+        let starts: BTreeMap<VmId, u32> =
+            records.iter().filter_map(|record| Some((record.id, record.start?))).collect();
+        for vm in vms {
+            vm.generation = self.lives.of(vm.id, starts.get(&vm.id).copied(), &vm.guest);
+            vm.traits = makeups.get(&vm.id).map(|makeup| makeup.traits);
+            // Which figure counts is not known before the VM's makeup is.
+            vm.host_rss = match vm.traits {
+                Some(_) => self.residents.of(vm.id).unwrap_or(vm.host_rss),
+                None => None,
+            };
+        }
+    }
+
+    /// What is resident of a VM of the last reading, of which libvirt says `by_libvirt` now.
+    pub(super) fn resident_now(
+        &mut self,
+        vm: VmId,
+        by_libvirt: Option<ByteCount>,
+    ) -> Option<ByteCount> {
+        let is_known = self.known.get(&vm).is_some_and(|known| known.traits.is_some());
+        let by_libvirt = by_libvirt.filter(|_| is_known);
+        self.residents.read_one(vm).unwrap_or(by_libvirt)
+    }
+
+    /// Keeps what the next reading needs, and has new VMs report and examined.
+    pub(super) fn remember(&mut self, vms: &[VmReading], link: Option<&Link>) {
+        self.known = vms.iter().map(|vm| (vm.id, vm.clone())).collect();
+        let there: BTreeSet<VmId> = self.known.keys().copied().collect();
+        self.jobs.forget_all_but(&there);
+        self.lives.forget_all_but(&there);
+        self.makeups.sight(&there);
+        self.arming.sight(&there);
+        if let Some(link) = link {
+            link.forget_all_but(&there);
+            // First what cannot hang.
+            self.makeups.run(link.chores_desk());
+            self.arming.run(link.chores_desk());
+        }
+    }
+}
+
+fn is_whole(record: &Record) -> bool {
+    record.completeness() == Completeness::Whole
+}
+
+/// Finds out what VMs are made of.
+fn makeups(places: Places) -> Chore<Makeup> {
+    Chore::new("read the XML of", move |wire, vm| {
+        let (name, xml) = super::question::definition(wire, vm)?;
+        let traits = traits(&xml).map_err(AskError::Failed)?;
+        Ok(Makeup { traits, group: places.group_of(&name) })
+    })
+}

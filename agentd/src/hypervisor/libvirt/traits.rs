@@ -1,0 +1,158 @@
+//! What a VM is made of, from its XML: what its balloon cannot free on the host.
+//!
+//! Pure. The XML is that of the VM as it runs.
+
+use agentd_core::sample::{Obstacle, Traits};
+use roxmltree::{Document, Node};
+
+/// Reads a VM's traits from its XML.
+pub(super) fn traits(xml: &str) -> Result<Traits, String> {
+    let document = Document::parse(xml).map_err(|error| error.to_string())?;
+    let domain = document.root_element();
+    if domain.tag_name().name() != "domain" {
+        return Err(format!("<{}> is not the XML of a VM", domain.tag_name().name()));
+    }
+    let balloon = child(domain, "devices").and_then(|devices| child(devices, "memballoon"));
+    let deflates = |balloon: Node<'_, '_>| balloon.attribute("autodeflate") == Some("on");
+    Ok(Traits {
+        obstacle: obstacle(domain, balloon),
+        deflates_on_oom: balloon.is_some_and(deflates),
+    })
+}
+
+/// What no order could do comes before what no order would help.
+fn obstacle(domain: Node<'_, '_>, balloon: Option<Node<'_, '_>>) -> Option<Obstacle> {
+    let backing = child(domain, "memoryBacking");
+    let backed = |name| backing.and_then(|backing| child(backing, name)).is_some();
+    let holds = [
+        (
+            balloon.is_none_or(|balloon| balloon.attribute("model") == Some("none")),
+            Obstacle::NoBalloon,
+        ),
+        (child(domain, "launchSecurity").is_some_and(encrypts), Obstacle::Confidential),
+        (child(domain, "devices").is_some_and(has_host_device), Obstacle::Device),
+        (backed("hugepages"), Obstacle::HugePages),
+        (backed("locked"), Obstacle::Locked),
+    ];
+    holds.into_iter().find_map(|(holds, obstacle)| holds.then_some(obstacle))
+}
+
+/// VFIO and vDPA pin all memory for the device to reach, and QEMU then leaves what the balloon gives
+/// where it is. What is passed on by other means, USB or SCSI, does not. A device from a network's
+/// pool stands here as what it is.
+fn has_host_device(devices: Node<'_, '_>) -> bool {
+    devices.children().any(|device| {
+        matches!(
+            (device.tag_name().name(), device.attribute("type")),
+            ("hostdev", Some("pci" | "mdev"))
+                | ("interface", Some("hostdev" | "vdpa"))
+                | ("disk", Some("nvme" | "vhostvdpa"))
+        )
+    })
+}
+
+/// Every kind of memory encryption keeps pages from the host, those to come too; "s390-pv" is one.
+fn encrypts(security: Node<'_, '_>) -> bool {
+    security.attribute("type").is_some_and(|kind| !kind.is_empty())
+}
+
+fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
+    node.children().find(|child| child.has_tag_name(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As libvirt 9.0 prints it, shortened.
+    fn domain(backing: &str, devices: &str) -> String {
+        format!(
+            "<domain type='kvm' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+              <name>web1</name>
+              <metadata><app:x xmlns:app='http://example.org/'><app:hugepages/></app:x></metadata>
+              <memory unit='KiB'>1048576</memory>
+              {backing}
+              <devices>
+                <emulator>/usr/bin/qemu-system-x86_64</emulator>
+                <disk type='file' device='disk'><driver name='qemu' type='raw'/></disk>
+                <interface type='bridge'><source bridge='br0'/><model type='virtio'/></interface>
+                {devices}
+              </devices>
+              <seclabel type='dynamic' model='dac' relabel='yes'><label>+0:+0</label></seclabel>
+            </domain>"
+        )
+    }
+
+    const BALLOON: &str = "<memballoon model='virtio'><stats period='1'/>
+        <alias name='balloon0'/><address type='pci' bus='0x00' slot='0x03'/></memballoon>";
+
+    fn obstacle(backing: &str, devices: &str) -> Option<Obstacle> {
+        let xml = domain(backing, &format!("{devices}{BALLOON}"));
+        traits(&xml).expect("good XML").obstacle
+    }
+
+    #[test]
+    fn an_ordinary_vm_has_nothing_against_it() {
+        assert_eq!(traits(&domain("", BALLOON)), Ok(Traits::default()));
+        assert_eq!(obstacle("<memoryBacking><nosharepages/></memoryBacking>", ""), None);
+        let shared = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>";
+        assert_eq!(obstacle(shared, ""), None);
+        for usb_and_the_like in [
+            "<hostdev mode='subsystem' type='usb' managed='yes'/>",
+            "<hostdev mode='subsystem' type='scsi'/>",
+            "<hostdev mode='capabilities' type='misc'/>",
+            "<interface type='vhostuser'/>",
+            "<tpm><backend type='emulator'><hugepages/></backend></tpm>",
+        ] {
+            assert_eq!(obstacle("", usb_and_the_like), None, "{usb_and_the_like}");
+        }
+    }
+
+    #[test]
+    fn the_balloon_may_be_missing_or_obliging() {
+        let none = |devices: &str| traits(&domain("", devices)).expect("good XML").obstacle;
+        assert_eq!(none("<memballoon model='none'/>"), Some(Obstacle::NoBalloon));
+        assert_eq!(none(""), Some(Obstacle::NoBalloon));
+        let obliging = domain("", "<memballoon model='virtio' autodeflate='on'/>");
+        assert!(traits(&obliging).expect("good XML").deflates_on_oom);
+        let not = domain("", "<memballoon model='virtio' autodeflate='off'/>");
+        assert!(!traits(&not).expect("good XML").deflates_on_oom);
+    }
+
+    #[test]
+    fn devices_of_the_host_hold_memory() {
+        for device in [
+            "<hostdev mode='subsystem' type='pci' managed='yes'><driver name='vfio'/></hostdev>",
+            "<hostdev mode='subsystem' type='mdev' model='vfio-pci'/>",
+            "<interface type='hostdev' managed='yes'><mac address='52:54:00:6d:90:02'/></interface>",
+            "<interface type='vdpa'><source dev='/dev/vhost-vdpa-0'/></interface>",
+            "<disk type='nvme' device='disk'><source type='pci' managed='yes'/></disk>",
+        ] {
+            assert_eq!(obstacle("", device), Some(Obstacle::Device), "{device}");
+        }
+    }
+
+    #[test]
+    fn memory_may_be_huge_locked_or_encrypted() {
+        let backed = |by: &str| obstacle(&format!("<memoryBacking>{by}</memoryBacking>"), "");
+        assert_eq!(backed("<hugepages/>"), Some(Obstacle::HugePages));
+        let pages = "<hugepages><page size='2048' unit='KiB' nodeset='0'/></hugepages>";
+        assert_eq!(backed(pages), Some(Obstacle::HugePages));
+        assert_eq!(backed("<nosharepages/><locked/>"), Some(Obstacle::Locked));
+        for kind in ["sev", "sev-snp", "tdx"] {
+            let security =
+                format!("<launchSecurity type='{kind}'><policy>0x1</policy></launchSecurity>");
+            assert_eq!(obstacle(&security, ""), Some(Obstacle::Confidential), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_vm_is_called_so() {
+        for xml in
+            ["", "<domain", "<domain></network>", "<!DOCTYPE x [<!ENTITY a 'b'>]><domain>&a;"]
+        {
+            assert!(traits(xml).is_err(), "{xml}");
+        }
+        assert_eq!(traits("<network/>"), Err("<network> is not the XML of a VM".to_owned()));
+    }
+}

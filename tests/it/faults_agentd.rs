@@ -1,0 +1,134 @@
+use std::cell::Cell;
+use std::time::Duration;
+
+use agentd_tests::lab::clock;
+use serde_json::Value;
+
+use crate::coordinator::set_mode;
+use crate::coordinator_restart::mode;
+use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows, orders, vm_in};
+
+/// A hundred times in the middle of transfers between VMs that take and give back what they need:
+/// each start goes on from what is, needs no repair, and breaks nothing.
+#[test]
+fn agentd_is_killed_a_hundred_times_under_load() {
+    // What a VM holds here fits into its floor, and into no less.
+    let setup = Setup {
+        interval: "200ms",
+        floor_kib: 256 * 1024,
+        policy: vec!["two-pointer.step=16MiB".to_owned()],
+        ..Setup::default()
+    };
+    let Some(mut rig) = Rig::open_as("agentd_is_killed_a_hundred_times", setup) else { return };
+    for round in 0..ROUNDS {
+        load(&rig, round);
+        rig.feed.until("an order", MOST_TICKS, |tick| ordered(tick)).unwrap();
+        // Any moment of the next tick.
+        let moment = Duration::from_millis(u64::try_from(round * 37 % 200).unwrap());
+        let _ = clock::wait_until("the moment", moment, || Ok(false));
+        rig.kill_agentd();
+        rig.start_agentd();
+    }
+    rig.held();
+}
+
+/// Killed after vm2 was told to give and before vm1 was told to take: what vm2 lets go of meanwhile
+/// is nobody's, and the next agentd finds it so.
+#[test]
+fn agentd_is_killed_between_take_and_give() {
+    let Some(mut rig) = Rig::open("agentd_is_killed_between_take_and_give") else { return };
+    rig.need();
+    rig.until_fed();
+    for vm in &rig.vms[1..] {
+        vm.keep_free(vm.meminfo_kib().unwrap()["MemFree"] / 1024).unwrap();
+    }
+    rig.need();
+    let taken = |tick: &Value| !orders(tick, "vm2").is_empty() && held_back(tick, "vm1");
+    rig.feed.until("a gift that does not arrive", 60, taken).unwrap();
+    rig.kill_agentd();
+    for vm in &rig.vms[1..] {
+        vm.keep_free(LITTLE_MIB).unwrap();
+    }
+    rig.need();
+    rig.start_agentd();
+    assert_eq!(mode(rig.memctl()), "active");
+    rig.until_fed();
+    rig.held();
+}
+
+/// Stopped for a minute, as with a machine that sleeps: nothing that it knew is believed.
+#[test]
+fn agentd_is_stopped_for_a_minute_and_observes_before_it_acts() {
+    let Some(mut rig) = Rig::open("agentd_is_stopped_for_a_minute") else { return };
+    rig.need();
+    rig.until_fed();
+    rig.agent.process().signal("STOP").unwrap();
+    let _ = clock::wait_until("a minute", Duration::from_secs(60), || Ok(false));
+    rig.need();
+    rig.agent.process().signal("CONT").unwrap();
+
+    let before = Cell::new(f64::INFINITY);
+    let after_the_gap = |tick: &Value| {
+        let now = tick["monotonic_seconds"].as_f64().unwrap();
+        now - before.replace(now) > 30.0
+    };
+    let mut ticks = rig.feed.until("a tick after the gap", MOST_TICKS, after_the_gap).unwrap();
+    ticks.drain(..ticks.len() - 1);
+    assert!(!ordered(&ticks[0]), "it acts on what it knew a minute ago: {}", brief(&ticks));
+    ticks.extend(rig.feed.ticks(3).unwrap());
+    assert!(ticks.iter().any(|tick| grows(tick, "vm1")), "no order: {}", brief(&ticks));
+    rig.held();
+}
+
+/// Another agentd, with a state directory and a socket of its own, must not act on the same VMs.
+#[test]
+fn a_second_agentd_of_a_host_is_told_who_is_first() {
+    let Some(mut rig) = Rig::open("a_second_agentd_of_a_host") else { return };
+    let pid = rig.agent.process().pid();
+    let mut second = rig.host.command("timeout");
+    second.args(["-k", "1", "30"]).arg(&rig.programs.agentd).args(["run", "--mode", "active"]);
+    second.args(["--state-dir", "/run/lab/other", "--listen", "unix:///run/lab/other.sock"]);
+    let said = second.output().unwrap();
+    let problem = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(75), "{problem}");
+    assert!(problem.contains(&format!("pid {pid}")), "{problem}");
+
+    rig.need();
+    rig.control_returns();
+    // When the first is gone, another may.
+    set_mode(rig.memctl(), "paused");
+    rig.kill_agentd();
+    rig.start_agentd();
+    assert_eq!(mode(rig.memctl()), "paused");
+    rig.held();
+}
+
+/// One VM after the other takes memory, in turn, and gives it back two rounds later.
+fn load(rig: &Rig, round: usize) {
+    let vm = |round: usize| &rig.vms[round % rig.vms.len()];
+    if let Some(old) = round.checked_sub(2) {
+        vm(old).release(&format!("load{old}")).unwrap();
+    }
+    vm(round).hold(&format!("load{round}"), LOAD_MIB, LOAD_MIB_PER_S).unwrap();
+}
+
+fn ordered(tick: &Value) -> bool {
+    let mut resizes = tick["resizes"].as_array().into_iter().flatten();
+    resizes.any(|resize| resize["outcome"] == "accepted")
+}
+
+/// Whether a VM is to get what has not arrived yet.
+fn held_back(tick: &Value, name: &str) -> bool {
+    let mut resizes = tick["resizes"].as_array().into_iter().flatten();
+    let held = resizes.any(|resize| resize["vm"]["name"] == name && resize["outcome"] == "held");
+    held || vm_in(tick, name)["verdict"]["reason"] == "AWAITING"
+}
+
+const ROUNDS: usize = 100;
+/// With what a VM itself uses, nearly its floor.
+const LOAD_MIB: u64 = 140;
+const LOAD_MIB_PER_S: u64 = 30;
+/// Until figures have been seen to change, five times a second.
+const MOST_TICKS: usize = 10 * START_TICKS;
+/// What a kernel of this size keeps by itself.
+const LITTLE_MIB: u64 = 4;

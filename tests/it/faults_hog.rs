@@ -1,0 +1,77 @@
+use std::process::Command;
+
+use agentd_tests::lab::{Process, clock};
+use serde_json::Value;
+
+use crate::coordinator::{PATIENCE, kills};
+use crate::faults_rig::{Rig, Setup, brief, grows, vm_in};
+
+/// A process on the host takes a gigabyte or two within a second, and the host falls below its
+/// reserve: from that reading on the host gives nothing. When the process goes, it gives again.
+#[test]
+fn a_memory_hog_on_the_host_stops_growth_until_it_goes() {
+    // Nobody but the host has anything to give.
+    let policy = ["vm.vm2.min=512MiB", "vm.vm3.min=512MiB", "pool-limit=unset"];
+    let setup = Setup { policy: policy.map(str::to_owned).to_vec(), ..Setup::default() };
+    let Some(mut rig) = Rig::open_as("a_memory_hog_on_the_host", setup) else { return };
+    let reserve_kib = rig.host.available_kib().unwrap() - MARGIN_KIB;
+    rig.memctl().done(&["policy", "set", &format!("host-reserve={reserve_kib}KiB")]).unwrap();
+    rig.need();
+    rig.until_fed();
+
+    let hog = Hog::take(&rig, reserve_kib);
+    rig.need();
+    let before = rig.vms[0].actual_kib().unwrap();
+    rig.feed.skip().unwrap();
+    let ticks = rig.feed.ticks(1 + 8).unwrap();
+    // Others use this machine too: what counts is what the tick itself read.
+    let short = |tick: &&Value| tick["memory"]["usable_bytes"].as_u64() <= Some(reserve_kib * 1024);
+    let short: Vec<&Value> = ticks.iter().filter(short).collect();
+    assert!(short.len() > 4, "the host was never short: {}", brief(&ticks));
+    for tick in short {
+        assert!(!grows(tick, "vm1"), "the host gave what it does not have: {tick}");
+        assert_ne!(vm_in(tick, "vm1")["verdict"]["kind"], "grow", "{tick}");
+    }
+    assert!(rig.vms[0].actual_kib().unwrap() <= before, "vm1 grew");
+    hog.go();
+
+    rig.need();
+    rig.feed.until("the host to give again", LONG, |tick| grows(tick, "vm1")).unwrap();
+    assert_eq!(kills(&rig.vms), [0, 0, 0], "nobody ran out of memory");
+}
+
+/// A process that holds so much memory of the host that less than the reserve is left.
+struct Hog {
+    process: Process,
+}
+
+impl Hog {
+    fn take(rig: &Rig, reserve_kib: u64) -> Self {
+        let mib = (rig.host.available_kib().unwrap().saturating_sub(reserve_kib) + OVER_KIB) / 1024;
+        // Descriptor 3 keeps the pipe open: tail, which keeps what it reads, waits for more.
+        let script = format!(
+            "mkfifo {PIPE} && {{ head -c {mib}M /dev/zero >{PIPE} & }} \
+             && exec tail -c {mib}M 3<>{PIPE} <{PIPE}"
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        let process = rig.host.start("hog", &command).unwrap();
+        clock::wait_until("the host to be short", PATIENCE, || {
+            Ok(rig.host.available_kib()? < reserve_kib)
+        })
+        .unwrap();
+        Self { process }
+    }
+
+    fn go(self) {
+        drop(self.process);
+    }
+}
+
+const PIPE: &str = "/run/lab/hog";
+/// How far above its reserve the host is at first: what other tests take meanwhile is less.
+const MARGIN_KIB: u64 = 1024 * 1024;
+/// How far below its reserve the hog takes it: what other tests give back meanwhile is less.
+const OVER_KIB: u64 = 1024 * 1024;
+/// Others may hold what the hog gave back, until they end.
+const LONG: usize = 240;

@@ -1,0 +1,94 @@
+use serde_json::Value;
+
+use crate::coordinator::set_mode;
+use crate::faults_rig::{Rig, orders};
+
+#[test]
+fn libvirtd_is_killed_ten_times() {
+    let Some(mut rig) = Rig::open("libvirtd_is_killed_ten_times") else { return };
+    for _ in 0..ROUNDS {
+        rig.need();
+        rig.until_fed();
+        rig.host.kill_libvirtd();
+        lost(&mut rig);
+        rig.need();
+        rig.host.start_libvirtd().unwrap();
+        rig.control_returns();
+    }
+    rig.held();
+}
+
+#[test]
+fn libvirtd_is_restarted_ten_times() {
+    let Some(mut rig) = Rig::open("libvirtd_is_restarted_ten_times") else { return };
+    for _ in 0..ROUNDS {
+        rig.need();
+        rig.until_fed();
+        rig.host.stop_libvirtd().unwrap();
+        rig.host.start_libvirtd().unwrap();
+        rig.control_returns();
+    }
+    rig.held();
+}
+
+/// Most hangs end before agentd gives the connection up, some after. In one of each it is paused.
+#[test]
+fn libvirtd_hangs_ten_times() {
+    let Some(mut rig) = Rig::open("libvirtd_hangs_ten_times") else { return };
+    for round in 0..ROUNDS {
+        rig.need();
+        rig.until_fed();
+        rig.host.freeze_libvirtd().unwrap();
+        lost(&mut rig);
+        if round >= ROUNDS - LONG_HANGS {
+            rig.feed.ticks(KEEPALIVE_TICKS).unwrap();
+        }
+        let pause = round == 0 || round == ROUNDS - 1;
+        if pause {
+            paused_in_a_hang(&mut rig);
+        }
+        rig.need();
+        rig.host.thaw_libvirtd().unwrap();
+        if pause {
+            stays_paused(&mut rig);
+        }
+        rig.control_returns();
+    }
+    rig.held();
+}
+
+/// agentd says that the hypervisor is lost, and still answers from what it saw last.
+fn lost(rig: &mut Rig) {
+    let is = |tick: &Value| tick["error"] != "";
+    let lost = rig.feed.until("the loss to be told", LOSS_TICKS, is).unwrap();
+    assert!(orders(&lost[lost.len() - 1], "vm1").is_empty(), "nothing is ordered blindly");
+    let status = rig.status();
+    assert_eq!(rig.conditions(), ["HYPERVISOR_LOST"], "{status}");
+    assert!(status["last_tick_age_seconds"].is_number(), "{status}");
+    assert_eq!(rig.memctl().items(&["vms"]).unwrap().len(), 3, "as they were seen last");
+}
+
+/// The kill switch needs no hypervisor.
+fn paused_in_a_hang(rig: &mut Rig) {
+    set_mode(rig.memctl(), "paused");
+    let is = |tick: &Value| tick["mode"] == "paused";
+    rig.feed.until("the pause to be told", LOSS_TICKS, is).unwrap();
+    assert_eq!(rig.status()["mode"], "paused");
+}
+
+/// libvirtd is back, and so is the view of the VMs; nothing is ordered until somebody says so.
+fn stays_paused(rig: &mut Rig) {
+    rig.feed.until("a reading", 1 + 3, |tick| tick["error"] == "").unwrap();
+    for tick in rig.feed.ticks(2).unwrap() {
+        assert_eq!(tick["resizes"], serde_json::json!([]), "{tick}");
+    }
+    rig.need();
+    set_mode(rig.memctl(), "active");
+}
+
+const ROUNDS: usize = 10;
+const LONG_HANGS: usize = 2;
+/// agentd's keepalive gives a connection up after 20 s: then a new one hangs.
+const KEEPALIVE_TICKS: usize = 22;
+/// A tick is at work when libvirtd ends, and the next one must say so.
+const LOSS_TICKS: usize = 3;

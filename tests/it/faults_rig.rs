@@ -1,0 +1,286 @@
+//! [`Rig`]: one VM that always wants a little more memory, two that have much to spare, agentd
+//! between them, and a gauge that watches all of it. Tests add the fault.
+
+use std::path::Path;
+
+use agentd_tests::agent::{Agent, Memctl};
+use agentd_tests::feed::Feed;
+use agentd_tests::lab::{Gauge, Host, Vm, VmSpec};
+use agentd_tests::programs::Programs;
+use serde_json::Value;
+
+use crate::coordinator::{NAMES, PATIENCE, kills, set_mode};
+use crate::open_lab_with_programs;
+
+/// A host at work.
+pub(crate) struct Rig {
+    // In the order in which they end: nothing of the rest waits for a host that is gone.
+    pub(crate) host: Host,
+    pub(crate) agent: Agent,
+    pub(crate) feed: Feed,
+    pub(crate) gauge: Gauge,
+    pub(crate) vms: Vec<Vm>,
+    pub(crate) programs: Programs,
+    pub(crate) config: String,
+    /// What the VMs may hold together: little more than when all begins.
+    pub(crate) pool_kib: u64,
+    /// What no VM may be left with less than.
+    pub(crate) floor_kib: u64,
+    policy: Vec<String>,
+    needs: usize,
+}
+
+/// What a test changes of it.
+pub(crate) struct Setup {
+    /// vm1 wants memory, the others have some.
+    pub(crate) vms: [VmSpec; 3],
+    /// What vm1 holds at first, in MiB.
+    pub(crate) first_mib: u64,
+    /// What the others hold at first, in MiB.
+    pub(crate) others_mib: [u64; 2],
+    /// Time from tick to tick.
+    pub(crate) interval: &'static str,
+    /// What no VM may be left with less than.
+    pub(crate) floor_kib: u64,
+    /// Where agentd keeps its state.
+    pub(crate) state: &'static str,
+    /// The size of a file system for the state's folder and what is beside it; none of its own
+    /// without.
+    pub(crate) disk_kib: Option<u64>,
+    /// Changes of the policy, on top of the rig's.
+    pub(crate) policy: Vec<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            vms: [
+                VmSpec::new("vm1", 1024).actual_mib(256).small_pages(),
+                VmSpec::new("vm2", 512).small_pages(),
+                VmSpec::new("vm3", 512).small_pages(),
+            ],
+            first_mib: 256,
+            others_mib: [512, 512],
+            interval: "1s",
+            floor_kib: FLOOR_KIB,
+            state: STATE,
+            disk_kib: None,
+            policy: Vec::new(),
+        }
+    }
+}
+
+impl Rig {
+    /// As most tests want it; nothing where this machine has no lab.
+    pub(crate) fn open(test: &str) -> Option<Self> {
+        Self::open_as(test, Setup::default())
+    }
+
+    /// With something changed.
+    pub(crate) fn open_as(test: &str, setup: Setup) -> Option<Self> {
+        let (lab, programs) = open_lab_with_programs(test)?;
+        let host = lab.host("node1").unwrap();
+        if let Some(kib) = setup.disk_kib {
+            // Below it is the state.
+            let folder = Path::new(setup.state).parent().unwrap().display();
+            let script = format!("mkdir {folder} && mount -t tmpfs -o size={kib}k tmpfs {folder}");
+            assert!(host.command("sh").args(["-c", &script]).status().unwrap().success());
+        }
+        let vms = host.boot(setup.vms.clone()).unwrap();
+        vms[0].wait_actual(setup.first_mib, PATIENCE).unwrap();
+        let config = config(setup.interval, setup.state);
+        let agent = Agent::start_with(&programs, &host, &config, &[]).unwrap();
+        let feed = Feed::start(agent.memctl(), "feed").unwrap();
+        let gauge = host.gauge(&NAMES).unwrap();
+        let held_mib = setup.first_mib + setup.others_mib.iter().sum::<u64>();
+        let pool_kib = (held_mib + SLACK_MIB) * 1024;
+        let (floor_kib, policy, needs) = (setup.floor_kib, setup.policy, 0);
+        let rig = Self {
+            host,
+            agent,
+            feed,
+            gauge,
+            vms,
+            programs,
+            config,
+            pool_kib,
+            floor_kib,
+            policy,
+            needs,
+        };
+        rig.set_policy();
+        set_mode(rig.memctl(), "active");
+        Some(rig)
+    }
+
+    /// Sets the policy of the test, as it was set first.
+    pub(crate) fn set_policy(&self) {
+        let change = [
+            format!("pool-limit={}KiB", self.pool_kib),
+            format!("floor={}KiB", self.floor_kib),
+            format!("host-reserve={RESERVE_KIB}KiB"),
+            "two-pointer.need-below=320MiB".to_owned(),
+            "two-pointer.step=2MiB".to_owned(),
+        ];
+        // What comes later counts.
+        let keys = |value: &String| value.split('=').next().unwrap_or_default().to_owned();
+        let own: Vec<String> = self.policy.iter().map(keys).collect();
+        let general = change.iter().filter(|value| !own.contains(&keys(value)));
+        let mut args = vec!["policy", "set"];
+        args.extend(general.chain(&self.policy).map(String::as_str));
+        self.memctl().done(&args).unwrap();
+    }
+
+    pub(crate) fn memctl(&self) -> &Memctl {
+        self.agent.memctl()
+    }
+
+    /// Has vm1 use more and more for the next ticks: it is due an order in each of them. It has all
+    /// of that unused already, so it does not run out of memory however long the order takes.
+    pub(crate) fn need(&mut self) {
+        if self.needs > 0 {
+            self.vms[0].release(&format!("need{}", self.needs)).unwrap();
+        }
+        self.needs += 1;
+        self.vms[0].hold(&format!("need{}", self.needs), NEED_MIB, NEED_MIB_PER_S).unwrap();
+    }
+
+    /// Waits until memory goes to vm1.
+    pub(crate) fn until_fed(&mut self) {
+        self.feed.until("an order for vm1", START_TICKS, |tick| grows(tick, "vm1")).unwrap();
+    }
+
+    /// Ends agentd by SIGKILL.
+    pub(crate) fn kill_agentd(&mut self) {
+        self.agent.process().signal("KILL").unwrap();
+        self.agent.process().wait(PATIENCE).unwrap();
+    }
+
+    /// Starts agentd as it was started first, and passes over what was told before.
+    pub(crate) fn start_agentd(&mut self) {
+        self.feed.skip().unwrap();
+        self.agent = Agent::start_with(&self.programs, &self.host, &self.config, &[]).unwrap();
+    }
+
+    /// The fault is over: of the next three ticks one reads the hypervisor, and one orders memory
+    /// for vm1. The tick that was under way does not count.
+    pub(crate) fn control_returns(&mut self) -> Vec<Value> {
+        self.feed.skip().unwrap();
+        let ticks = self.feed.ticks(1 + 3).unwrap();
+        assert!(ticks.iter().any(|tick| tick["error"] == ""), "{}", brief(&ticks));
+        assert!(ticks.iter().any(|tick| grows(tick, "vm1")), "no order: {}", brief(&ticks));
+        ticks
+    }
+
+    /// What holds whatever happens: nobody ran out of memory, nobody is below its floor, and all
+    /// together hold no more than the pool.
+    pub(crate) fn held(&self) {
+        let consoles = || {
+            let all = self.vms.iter().filter(|vm| vm.oom_kills().unwrap() > 0);
+            all.map(|vm| vm.console().unwrap()).collect::<String>()
+        };
+        let killed = kills(&self.vms);
+        assert_eq!(killed, vec![0; killed.len()], "a VM ran out of memory: {}", consoles());
+        self.gauge_held(self.pool_kib);
+    }
+
+    /// The same of what was gauged, where the VMs may hold more.
+    pub(crate) fn gauge_held(&self, pool_kib: u64) {
+        let samples = self.gauge.samples();
+        assert!(!samples.is_empty(), "nothing was gauged");
+        for sample in &samples {
+            let low: Vec<_> = sample.iter().filter(|(_, kib)| **kib < self.floor_kib).collect();
+            assert!(low.is_empty(), "below the floor: {low:?}");
+        }
+        let largest = self.gauge.largest_sum_kib();
+        assert!(largest <= pool_kib, "{largest} KiB of {pool_kib} KiB");
+        let left = self.gauge.least_available_kib().unwrap();
+        assert!(left > RESERVE_KIB, "the host had {left} KiB left");
+    }
+
+    /// The state of a VM as `memctl vms` tells it, and the reason of its verdict.
+    pub(crate) fn state(&self, vm: &str) -> (String, String) {
+        let vms = self.memctl().items(&["vms"]).unwrap();
+        let own = vms.iter().map(|item| &item["vm"]).find(|known| known["name"] == vm);
+        own.map(state_and_reason).unwrap_or_default()
+    }
+
+    /// The reasons of all conditions that `memctl status` lists.
+    pub(crate) fn conditions(&self) -> Vec<String> {
+        let status = self.status();
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().map(|condition| text(&condition["reason"])).collect()
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.memctl().items(&["status"]).unwrap()[0]["status"].clone()
+    }
+}
+
+/// The config of an agentd with ticks at this interval.
+pub(crate) fn config(interval: &str, state: &str) -> String {
+    format!("mode = \"observe\"\n[tick]\ninterval = \"{interval}\"\n[state]\ndir = \"{state}\"\n")
+}
+
+/// The VM in a tick; null where it is not there.
+pub(crate) fn vm_in<'a>(tick: &'a Value, name: &str) -> &'a Value {
+    let mut vms = tick["vms"].as_array().into_iter().flatten();
+    vms.find(|vm| vm["name"] == name).unwrap_or(&Value::Null)
+}
+
+/// Its state and the reason of its verdict.
+pub(crate) fn state_and_reason(vm: &Value) -> (String, String) {
+    (text(&vm["state"]), text(&vm["verdict"]["reason"]))
+}
+
+/// Orders that went out to the hypervisor, whatever it answered.
+pub(crate) fn orders<'a>(tick: &'a Value, name: &str) -> Vec<&'a Value> {
+    let resizes = tick["resizes"].as_array().into_iter().flatten();
+    let own = resizes.filter(|resize| resize["vm"]["name"] == name);
+    own.filter(|resize| !resize["ordered_bytes"].is_null()).collect()
+}
+
+/// Whether a tick gave a VM memory.
+pub(crate) fn grows(tick: &Value, name: &str) -> bool {
+    orders(tick, name).into_iter().any(|resize| {
+        resize["outcome"] == "accepted"
+            && resize["ordered_bytes"].as_u64() > resize["from_bytes"].as_u64()
+    })
+}
+
+/// Ticks in short, for a failure.
+pub(crate) fn brief(ticks: &[Value]) -> String {
+    let one = |tick: &Value| {
+        let vms = tick["vms"].as_array().into_iter().flatten();
+        let vms: Vec<String> = vms
+            .map(|vm| {
+                let (state, reason) = state_and_reason(vm);
+                format!("{} {state} {reason} {}", text(&vm["name"]), vm["memory"])
+            })
+            .collect();
+        format!(
+            "\ntick {} {} pool {} resizes {} vms {vms:#?}",
+            tick["tick"], tick["error"], tick["pool"], tick["resizes"]
+        )
+    };
+    ticks.iter().map(one).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Above what the idle VMs use, so that it is what bounds their gifts.
+pub(crate) const FLOOR_KIB: u64 = 176 * 1024;
+/// Where agentd keeps its state, unless the test says otherwise.
+pub(crate) const STATE: &str = "/run/lab/agentd";
+/// Of the host.
+pub(crate) const RESERVE_KIB: u64 = 16 * 1024;
+/// With the reserve, what the host gives when neither vm2 nor vm3 happens to have any to spare.
+const SLACK_MIB: u64 = 64;
+/// Less than vm1 has unused at first.
+const NEED_MIB: u64 = 140;
+/// Enough for use to grow from tick to tick, and to last over a fault and what follows.
+const NEED_MIB_PER_S: u64 = 3;
+/// Until all have reported, proven themselves and been seen to grow.
+pub(crate) const START_TICKS: usize = 30;

@@ -1,0 +1,90 @@
+use agentd_tests::lab::{Vm, clock};
+use serde_json::Value;
+
+use crate::coordinator::PATIENCE;
+use crate::faults_rig::{FLOOR_KIB, Rig, brief, grows, orders, vm_in};
+
+/// vm2 stops in the middle of a shrink. The others go on, and what vm2 was told stays booked until
+/// it is seen to follow.
+#[test]
+fn a_vm_hangs_in_the_middle_of_an_order() {
+    let Some(mut rig) = Rig::open("a_vm_hangs_in_the_middle_of_an_order") else { return };
+    rig.need();
+    rig.until_fed();
+    // From here on vm2's balloon finds nothing: the next order to it cannot be finished.
+    rig.vms[1].keep_free(free_mib(&rig.vms[1])).unwrap();
+    let begun = rig.feed.until("an order for vm2", 30, shrinks_vm2).unwrap();
+    rig.vms[1].freeze().unwrap();
+    let target = vm_in(begun.last().unwrap(), "vm2")["memory"]["target_bytes"].clone();
+
+    let hung = rig.feed.until("vm2 to be told to hang", 1 + 2, hangs).unwrap();
+    let others = rig.host.gauge(&["vm1", "vm3"]).unwrap();
+    rig.need();
+    let ticks = rig.feed.ticks(12).unwrap();
+    assert!(ticks.iter().any(|tick| grows(tick, "vm1")), "the others go on: {}", brief(&ticks));
+    for tick in &ticks {
+        let vm = vm_in(tick, "vm2");
+        assert_eq!(vm["state"], "unresponsive", "{vm}");
+        assert_eq!(vm["memory"]["target_bytes"], target, "what it was told stays booked");
+        assert!(orders(tick, "vm2").is_empty(), "it is told nothing more: {}", tick["resizes"]);
+        assert_eq!(tick["error"], "", "one VM that hangs hides no other");
+    }
+    // vm2 holds at least what it is on its way to.
+    let most = rig.pool_kib - target.as_u64().unwrap() / 1024;
+    let held = others.largest_sum_kib();
+    assert!(held <= most, "the others hold {held} KiB of {most} KiB: {}", brief(&hung));
+    drop(others);
+
+    rig.need();
+    rig.vms[1].thaw().unwrap();
+    rig.control_returns();
+    rig.vms[1].keep_free(LITTLE_MIB).unwrap();
+    clock::wait_until("vm2 to get where it was told", PATIENCE, || {
+        Ok(rig.vms[1].actual_kib()? * 1024 <= target.as_u64().unwrap_or(0))
+    })
+    .unwrap();
+    rig.feed
+        .until("vm2 to be seen there", 1 + 3, |tick| {
+            vm_in(tick, "vm2")["memory"]["actual_bytes"].as_u64() <= target.as_u64()
+        })
+        .unwrap();
+    rig.held();
+}
+
+/// QEMU is stopped at ten moments of a tick, be it while it is read, ordered or left alone.
+#[test]
+fn a_vm_hangs_at_any_moment() {
+    let Some(mut rig) = Rig::open("a_vm_hangs_at_any_moment") else { return };
+    for _ in 0..10 {
+        rig.need();
+        rig.until_fed();
+        rig.vms[1].freeze().unwrap();
+        rig.feed.until("vm2 to be told to hang", 1 + 2, hangs).unwrap();
+        let ticks = rig.feed.ticks(3).unwrap();
+        assert!(ticks.iter().all(|tick| tick["error"] == ""), "{}", brief(&ticks));
+        rig.need();
+        rig.vms[1].thaw().unwrap();
+        let back = rig.control_returns();
+        let last = vm_in(back.last().unwrap(), "vm2");
+        assert_ne!(last["state"], "unresponsive", "{}", brief(&back));
+    }
+    rig.held();
+}
+
+fn hangs(tick: &Value) -> bool {
+    vm_in(tick, "vm2")["state"] == "unresponsive"
+}
+
+fn shrinks_vm2(tick: &Value) -> bool {
+    let shrinks =
+        |resize: &&Value| resize["ordered_bytes"].as_u64() < resize["from_bytes"].as_u64();
+    orders(tick, "vm2").iter().any(shrinks)
+}
+
+fn free_mib(vm: &Vm) -> u64 {
+    vm.meminfo_kib().unwrap()["MemFree"] / 1024
+}
+
+/// What a kernel of this size keeps by itself.
+const LITTLE_MIB: u64 = 4;
+const _: () = assert!(FLOOR_KIB > 0);

@@ -1,0 +1,99 @@
+//! [`Feed`]: what `memctl watch` tells, read once, tick by tick.
+//!
+//! Tests of faults count ticks and no seconds, so that a slow machine fails none of them: the only
+//! limit by the clock is that ticks go on at all.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::agent::{Memctl, Watch};
+use crate::lab::clock;
+
+/// A watch that is read from its begin to its end.
+#[derive(Debug)]
+pub struct Feed {
+    watch: Watch,
+    /// How much of its log was read.
+    offset: u64,
+    /// Read and not yet asked for.
+    waiting: std::collections::VecDeque<Value>,
+}
+
+impl Feed {
+    /// Starts a watch with this log, and waits until the stream stands.
+    pub fn start(memctl: &Memctl, name: &str) -> Result<Self> {
+        let watch = memctl.watch(name, &[])?;
+        watch.wait("the stream to stand", TICK_LIMIT, |record| record["type"] == "hello")?;
+        Ok(Self { watch, offset: 0, waiting: std::collections::VecDeque::new() })
+    }
+
+    /// The next record of any type.
+    pub fn next(&mut self) -> Result<Value> {
+        clock::wait_for("another record", TICK_LIMIT, || {
+            if self.waiting.is_empty() {
+                self.read()?;
+            }
+            Ok(self.waiting.pop_front())
+        })
+    }
+
+    /// The next tick.
+    pub fn tick(&mut self) -> Result<Value> {
+        loop {
+            let record = self.next()?;
+            if record["type"] == "tick" {
+                return Ok(record);
+            }
+        }
+    }
+
+    /// The next `count` ticks.
+    pub fn ticks(&mut self, count: usize) -> Result<Vec<Value>> {
+        (0..count).map(|_| self.tick()).collect()
+    }
+
+    /// Reads on until a tick is as wanted, and gives all up to it. Fails where none of `most` is.
+    pub fn until(
+        &mut self,
+        what: &str,
+        most: usize,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        let mut ticks = Vec::new();
+        while ticks.len() < most {
+            let tick = self.tick().with_context(|| format!("while waiting for {what}"))?;
+            let found = is(&tick);
+            ticks.push(tick);
+            if found {
+                return Ok(ticks);
+            }
+        }
+        bail!("{most} ticks, and none brought {what}; the last: {}", ticks[most - 1])
+    }
+
+    /// Passes over what was told up to now.
+    pub fn skip(&mut self) -> Result<()> {
+        self.read()?;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let told = self.watch.told_since(self.offset)?;
+        let whole = told.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        if whole.is_empty() {
+            return Ok(());
+        }
+        self.offset += u64::try_from(whole.len())? + 1;
+        for line in whole.lines().filter(|line| line.starts_with('{')) {
+            let record = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+            self.waiting.push_back(record);
+        }
+        Ok(())
+    }
+}
+
+/// Far longer than a tick takes, also while everything hangs that can.
+const TICK_LIMIT: Duration = Duration::from_secs(120);
