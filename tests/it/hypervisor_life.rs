@@ -147,7 +147,7 @@ fn locked_memory_and_a_missing_balloon_are_read_from_the_xml() {
     let mut traits = |vm| agent.wait(vm, "to be known", |vm| vm.traits.is_some()).traits.unwrap();
     assert_eq!(traits(&absent).obstacle, Some(Obstacle::NoBalloon));
     let obliging = traits(&obliging);
-    assert_eq!((obliging.obstacle, obliging.deflates_on_oom), (None, true));
+    assert_eq!((obliging.obstacle, obliging.takes_back_on_oom), (None, true));
     match host.vm(VmSpec::new("locked", 128).locked()) {
         Ok(locked) => assert_eq!(traits(&locked).obstacle, Some(Obstacle::Locked)),
         // A machine that is itself confined lets nobody lock memory.

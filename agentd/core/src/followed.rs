@@ -121,7 +121,7 @@ impl Followed {
         let most = order.map_or(before, |order| order.most.max(before));
         let above = vm.actual > most.saturating_add(TOLERANCE);
         let below = vm.actual.saturating_add(TOLERANCE) < least;
-        let by_itself = vm.traits.is_some_and(|traits| traits.deflates_on_oom);
+        let by_itself = vm.traits.is_some_and(|traits| traits.takes_back_on_oom);
         match (above, below) {
             (false, false) => Movement::Ours,
             (true, _) if by_itself => Movement::ItsOwn,
