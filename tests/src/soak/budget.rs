@@ -135,13 +135,12 @@ impl Ledger {
         self.givers.clear();
     }
 
-    /// Notes what VMs really hold.
+    /// Notes what VMs really hold; one that is gone holds nothing.
     pub(super) fn see(&mut self, facts: &Facts) {
-        self.givers.retain(|id, giver| {
-            let vm = facts.vms.get(id);
-            giver.least = vm.map_or(giver.least, |vm| vm.held().min(giver.least));
-            vm.is_some()
-        });
+        for (id, giver) in &mut self.givers {
+            let held = facts.vms.get(id).map(VmFacts::held).unwrap_or_default();
+            giver.least = giver.least.min(held);
+        }
     }
 
     /// Notes that a VM was told to shrink by so much.
@@ -160,14 +159,14 @@ impl Ledger {
     /// A sixteenth of what it was to give is left to the noise of the host's figures.
     pub(super) fn grant(&mut self, id: VmId, amount: ByteCount) -> Option<String> {
         let Some(giver) = self.givers.get_mut(&id) else {
-            return Some(format!("{amount} granted out of VM {id}, which was not told to give"));
+            return Some(format!("{amount} was granted, and it was not told to give"));
         };
         giver.granted = giver.granted.saturating_add(amount);
         let noise = giver.gives.fraction(1, 16).saturating_add(ByteCount::kib(8));
         let there = giver.delivered().saturating_add(noise);
         (giver.granted > there).then(|| {
             let (granted, delivered) = (giver.granted, giver.delivered());
-            format!("{granted} granted out of VM {id}, of which the host got back {delivered}")
+            format!("{granted} was granted, of which the host got back {delivered}")
         })
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Judge {
     pub(super) orders: u64,
     /// Programs killed for want of memory, whoever is to blame.
     pub(super) all_kills: u64,
+    /// The last tick in which one was.
+    pub(super) last_kill: u64,
 }
 
 impl Judge {
@@ -78,6 +80,7 @@ impl Judge {
             breaches: Vec::new(),
             orders: 0,
             all_kills: 0,
+            last_kill: 0,
         }
     }
 
@@ -91,6 +94,12 @@ impl Judge {
     /// Nothing that was shown before counts any more.
     pub(super) fn distrust(&mut self) {
         self.known.clear();
+        self.observes = true;
+    }
+
+    /// What the reading of this tick showed is the first of a new connection.
+    pub(super) fn reconnected(&mut self) {
+        self.known.values_mut().for_each(Known::distrust);
         self.observes = true;
     }
 
@@ -189,9 +198,11 @@ impl Judge {
                 continue;
             };
             if !granted.is_zero() {
+                let name = self.names.get(&giver).cloned().unwrap_or_default();
                 let objection = self.ledger.grant(giver, *granted);
                 let fine = objection.is_none();
-                self.hold(Rule::TakeThenGive, fine, || objection.unwrap_or_default());
+                let words = || format!("out of {name}: {}", objection.unwrap_or_default());
+                self.hold(Rule::TakeThenGive, fine, words);
             }
         }
         self.count_kills(facts);
@@ -222,7 +233,7 @@ impl Judge {
         self.hold(Rule::InDoubt, vm.late.is_none(), || {
             format!("{name} is told {target} while {:?} is without answer", vm.late)
         });
-        if target > vm.actual {
+        if target > vm.actual.align_up(PAGE) {
             self.hold(Rule::Range, target <= allows.cap, || {
                 format!("{name}: target {target} above {}", allows.cap)
             });
@@ -260,10 +271,9 @@ impl Judge {
             format!("{name} goes from {from} to {target}, step {}", allows.step)
         });
         self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
-        // What it wants beyond what it has shows in no figure. What it used when it said so is not
-        // known to the byte: the least of then and now.
-        let need = known.used_before.min(used(&known.facts)).min(used(vm));
-        if honest && target < need {
+        // What it wants beyond what it has shows in no figure, and nor does what it took since.
+        let said = known.report.filter(|report| report.is_true).map(|report| report.used);
+        if let Some(need) = said.map(|said| said.min(used(vm))).filter(|need| target < *need) {
             self.below_need.insert(order.vm, (need, now));
         }
     }
@@ -311,6 +321,9 @@ impl Judge {
             let before = if generation == vm.generation { before } else { 0 };
             self.kills.insert(*id, (vm.generation, vm.oom_kills));
             let killed = vm.oom_kills > before;
+            if killed {
+                self.last_kill = self.tick;
+            }
             self.all_kills += vm.oom_kills.saturating_sub(before);
             let blamed = self.below_need.get(id).copied();
             self.hold(Rule::OutOfMemory, !killed || blamed.is_none(), || {
@@ -327,6 +340,8 @@ pub(super) const fn used(vm: &VmFacts) -> ByteCount {
     vm.resident.saturating_add(vm.swapped)
 }
 
+/// Targets are whole pages.
+const PAGE: ByteCount = ByteCount::kib(4);
 /// A gap of more than so many intervals makes everything old.
 const GAP: u32 = 3;
 /// A kill so long after a shrink is not its fault.

@@ -9,8 +9,6 @@ use agentd::hypervisor::sim::{Report, VmFacts};
 use agentd_core::bytes::ByteCount;
 use agentd_core::sample::{Reported, RunState, VmReading};
 
-use super::judge::used;
-
 /// What could be known of a VM.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -22,14 +20,13 @@ pub(super) struct Known {
     pub(super) actual: ByteCount,
     /// What was so when it was shown.
     pub(super) facts: VmFacts,
-    /// What its programs used at the reading before, when the figures may have been taken.
-    pub(super) used_before: ByteCount,
     /// When its figures were first shown to be others than before; `None` while they were not.
     pub(super) changed: Option<Duration>,
     /// Its last two reports showed that it swapped out in between, and both were true.
     pub(super) swaps: bool,
     stamp: Reported,
-    report: Option<Report>,
+    /// What was really so of those figures; `None` where it said nothing.
+    pub(super) report: Option<Report>,
 }
 
 impl Known {
@@ -41,7 +38,6 @@ impl Known {
             max: vm.max,
             actual: vm.actual,
             facts: *facts,
-            used_before: used(facts),
             changed: None,
             swaps: false,
             stamp: vm.reported,
@@ -62,12 +58,17 @@ impl Known {
             self.changed = None;
             self.swaps = false;
         }
-        self.used_before = used(&self.facts);
         self.run = vm.run;
         self.obstacle = obstacle(vm);
         self.max = vm.max;
         self.actual = vm.actual;
         self.facts = *facts;
+    }
+
+    /// Forgets what changed: another connection may show it anew.
+    pub(super) fn distrust(&mut self) {
+        self.changed = None;
+        self.swaps = false;
     }
 
     fn swapped_out(&self, facts: &VmFacts) -> bool {

@@ -225,7 +225,9 @@ fn judge_calm(judge: &mut Judge, plot: &Plot, tick: u64, record: &TickRecord, fa
         judge.hold(Rule::Liveness, works, || format!("{since} ticks after the faults: {error}"));
         bystanders(judge, plot, record, facts);
     }
-    if tick >= TICKS - QUIET && converges(plot, facts) {
+    // Whose programs are killed again and again uses now this, now that.
+    let calm = judge.last_kill.saturating_add(SETTLES) < tick;
+    if tick >= TICKS - QUIET && calm && converges(plot, facts) {
         let (orders, count) = (judge.orders == 0, judge.orders);
         let name = |id| plot.scenario.vms.iter().find(|vm| vm.id == id).map(|vm| vm.name.clone());
         judge.hold(Rule::Convergence, orders, || {
@@ -295,5 +297,7 @@ fn in_force(mode: Mode, saboteur: Option<Saboteur>, policy: &Policy) -> InForce 
 pub const TICKS: u64 = 600;
 /// The last ticks of a run, in which nothing is ordered any more.
 const QUIET: u64 = 20;
+/// So long after a kill the orders end.
+const SETTLES: u64 = 100;
 /// Even a loop that is late leaves the machine some air.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);

@@ -141,7 +141,7 @@ impl Hypervisor for Witness {
     fn take_reconnected(&mut self) -> bool {
         let is_new = lock(&self.sim).take_reconnected();
         if is_new {
-            lock(&self.scene).judge.distrust();
+            lock(&self.scene).judge.reconnected();
         }
         is_new
     }
