@@ -14,6 +14,8 @@
 //!   rebooted, memory that others took, counts as it was read.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
+//! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
+//!   it holds: the rest looks like the overhead of its process. The host misses it either way.
 //! - Where it is already too much, memory may still pass from one to another: it may come to what it
 //!   was at the reading and what givers have delivered and takers have not got yet.
 
@@ -49,19 +51,29 @@ impl Budget<'_> {
         late: bool,
     ) -> Option<String> {
         let more = |id: &VmId| granted.get(id).copied().unwrap_or_default();
-        let charge = |(id, vm): (&VmId, &VmFacts)| self.charge(*id, vm, late).max(more(id));
-        let sum: ByteCount = self.now.vms.iter().map(charge).sum();
-        let before: ByteCount = match self.read {
-            Some(read) => read.vms.values().map(VmFacts::exposure).sum(),
-            None => self.now.vms.values().map(VmFacts::exposure).sum(),
+        let sum_of = |hidden: bool| -> ByteCount {
+            let charge = |(id, vm): (&VmId, &VmFacts)| {
+                let vm = if hidden { self.as_shown(*id, vm) } else { *vm };
+                self.charge(*id, vm, late).max(more(id))
+            };
+            self.now.vms.iter().map(charge).sum()
         };
-        let before = before.saturating_add(self.delivered);
-        if let Some(limit) = self.policy.pool_limit
-            && sum > limit.max(before)
-        {
-            let all = "VMs may come to hold";
-            return Some(format!("{all} {sum}, the pool's limit is {limit}; it was {before}"));
+        let before_of = |hidden: bool| -> ByteCount {
+            let vms = self.read.unwrap_or(self.now).vms.iter();
+            let held = |(id, vm): (&VmId, &VmFacts)| {
+                let vm = if hidden { self.as_shown(*id, vm) } else { *vm };
+                vm.exposure()
+            };
+            vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
+        };
+        if let Some(limit) = self.policy.pool_limit {
+            let (sum, before) = (sum_of(true), before_of(true));
+            if sum > limit.max(before) {
+                let all = "VMs may come to hold";
+                return Some(format!("{all} {sum}, the pool's limit is {limit}; it was {before}"));
+            }
         }
+        let (sum, before) = (sum_of(false), before_of(false));
         let (other, reserve) = (self.other(), self.policy.host_reserve);
         let total = self.now.host.total;
         let all = sum.saturating_add(other).saturating_add(reserve);
@@ -74,9 +86,14 @@ impl Budget<'_> {
         None
     }
 
+    /// What is so of a VM, without what is hidden of it.
+    fn as_shown(&self, id: VmId, vm: &VmFacts) -> VmFacts {
+        let told = self.known.get(&id).is_some_and(|known| known.obstacle);
+        VmFacts { in_place: vm.in_place && told, ..*vm }
+    }
+
     /// What one VM is charged with.
-    fn charge(&self, id: VmId, vm: &VmFacts, late: bool) -> ByteCount {
-        let mut vm = *vm;
+    fn charge(&self, id: VmId, mut vm: VmFacts, late: bool) -> ByteCount {
         if !late {
             vm.late = None;
         }

@@ -164,7 +164,7 @@ impl Judge {
                 continue;
             };
             self.order(*order, vm, now);
-            if order.target > vm.exposure() {
+            if order.target > vm.exposure().align_up(PAGE) {
                 granted.insert(order.vm, order.target);
             }
         }
