@@ -188,9 +188,9 @@ mod tests {
 
     /// Follows a VM that holds these MiB at each tick under one order.
     fn follow(followed: &mut Followed, mut order: Option<Order>, held: &[u32]) -> Option<Order> {
-        for (tick, mib) in (0..).zip(held) {
+        for (tick, mib) in (0..).step_by(2).zip(held) {
             let vm = holding(*mib);
-            let sample = sample(2 * tick, [(VM, vm.clone())]);
+            let sample = sample(tick, [(VM, vm.clone())]);
             order = followed.follow(&vm, order, TICK, &sample);
         }
         order
