@@ -197,7 +197,9 @@ impl Plot {
             during.until = Some(self.calm);
         }
         let every = match kind {
-            Kind::Intermittent => Some(dice.time(Duration::from_millis(500), Duration::from_secs(20))),
+            Kind::Intermittent => {
+                Some(dice.time(Duration::from_millis(500), Duration::from_secs(20)))
+            }
             Kind::Reboots if dice.chance(30) => {
                 Some(dice.time(Duration::from_secs(15), Duration::from_secs(60)))
             }
@@ -385,6 +387,6 @@ fn demand(max: ByteCount, actual: ByteCount, dice: &mut Dice, calm: Duration) ->
 }
 
 /// Faults end before this tick.
-pub const CALM_TICK: u32 = 400;
+pub(super) const CALM_TICK: u32 = 400;
 /// Coarse, so that twenty thousand runs take minutes.
 const STEP: Duration = Duration::from_millis(100);

@@ -12,7 +12,8 @@ pub(super) fn policy(dice: &mut Dice, vms: &[VmScenario]) -> Policy {
     let need_below = dice.size(16, 1024);
     let floor = dice.size(16, 256);
     let mut policy = Policy {
-        host_reserve: dice.pick(&[ByteCount::ZERO, ByteCount::mib(200), ByteCount::mib(500)], ByteCount::ZERO),
+        host_reserve: dice
+            .pick(&[ByteCount::ZERO, ByteCount::mib(200), ByteCount::mib(500)], ByteCount::ZERO),
         pool_limit: dice.chance(50).then(|| dice.share(held, 90, 130).max(ByteCount::mib(16))),
         floor,
         shrink_step: dice.size(1, 256),

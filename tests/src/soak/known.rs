@@ -9,6 +9,8 @@ use agentd::hypervisor::sim::{Report, VmFacts};
 use agentd_core::bytes::ByteCount;
 use agentd_core::sample::{Reported, RunState, VmReading};
 
+use super::judge::used;
+
 /// What could be known of a VM.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -20,8 +22,8 @@ pub(super) struct Known {
     pub(super) actual: ByteCount,
     /// What was so when it was shown.
     pub(super) facts: VmFacts,
-    /// What its programs wanted at the reading before, when the figures may have been taken.
-    pub(super) demand_before: ByteCount,
+    /// What its programs used at the reading before, when the figures may have been taken.
+    pub(super) used_before: ByteCount,
     /// When its figures were first shown to be others than before; `None` while they were not.
     pub(super) changed: Option<Duration>,
     /// Its last two reports showed that it swapped out in between, and both were true.
@@ -39,7 +41,7 @@ impl Known {
             max: vm.max,
             actual: vm.actual,
             facts: *facts,
-            demand_before: facts.demand,
+            used_before: used(facts),
             changed: None,
             swaps: false,
             stamp: vm.reported,
@@ -60,7 +62,7 @@ impl Known {
             self.changed = None;
             self.swaps = false;
         }
-        self.demand_before = self.facts.demand;
+        self.used_before = used(&self.facts);
         self.run = vm.run;
         self.obstacle = obstacle(vm);
         self.max = vm.max;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{Reading, Reported, RunState, VmReading},
+    sample::{Obstacle, Reading, Reported, RunState, Share, VmReading},
     vm::VmId,
 };
 
@@ -127,7 +127,7 @@ fn conserves(facts: &VmFacts, max: ByteCount, numbers: &Numbers, name: &str) {
     assert!(facts.swapped <= numbers.swap, "{name}: {facts:?}");
     // Who stands still lets go of nothing either.
     let has = facts.resident.saturating_add(facts.swapped);
-    assert!(has <= facts.demand || ["pauses", "hangs"].contains(&name), "{name}: {facts:?}");
+    assert!(has <= facts.demand || STILL.contains(&name), "{name}: {facts:?}");
     let held = if name.ends_with("vfio") { max } else { facts.actual };
     assert!(facts.rss <= held.saturating_add(numbers.process_overhead), "{name}: {facts:?}");
 }
@@ -300,6 +300,10 @@ fn figures_that_mislead_do_so_each_in_its_way() {
     assert_eq!(unused("\"lying\""), Some(ByteCount::ZERO));
     assert_eq!(unused("{ kind = \"lying\", claims = \"all-unused\" }"), Some(mib(512)));
     assert_eq!(unused("{ kind = \"lying\", claims = \"absurd\" }"), Some(ByteCount::MAX));
+    assert_eq!(unused("{ kind = \"lying\", claims = \"absent\" }"), None);
+    let mut rig = Rig::with("behaviour = { kind = \"lying\", claims = \"garbage\" }\n");
+    let garbage = (0..20).map(|_| format!("{:?}", rig.pass(1_000).facts().report.unwrap().figures));
+    assert_eq!(garbage.collect::<BTreeSet<_>>().len(), 20, "other figures every time");
     assert_eq!(unused("\"no-driver\""), None);
     let mut frozen = Rig::with("behaviour = \"frozen-stats\"\n");
     let before = frozen.vm();
@@ -355,6 +359,163 @@ fn an_order_to_a_hanging_vm_is_in_doubt_and_taken_late() {
     rig.pass(10_000);
     assert_eq!(rig.live(), Some(mib(300)));
     assert_eq!(rig.order(200), Answer::Accepted);
+}
+
+#[test]
+fn what_keeps_a_vm_from_orders_has_a_state_of_its_own_and_orders_wait() {
+    for (kind, run, executes) in [
+        ("busy", RunState::Busy, true),
+        ("saves", RunState::Saving, false),
+        ("restores", RunState::Restoring, false),
+        ("migrates-out", RunState::MigratingOut, true),
+        ("migrates-in", RunState::MigratingIn, false),
+    ] {
+        let during = "from = \"1s\", until = \"9s\"";
+        let mut rig = Rig::with(&format!("behaviour = {{ kind = \"{kind}\", {during} }}\n"));
+        rig.pass(2_000);
+        let before = rig.vm();
+        assert_eq!(before.run, run, "{kind}");
+        assert_eq!(rig.order(300), Answer::InDoubt, "{kind}");
+        assert_eq!(rig.facts().late, Some(mib(300)), "{kind}");
+        rig.pass(4_000);
+        assert_eq!(rig.vm().reported != before.reported, executes, "{kind}");
+        rig.pass(5_000);
+        let after = (rig.live(), rig.vm().run, rig.facts().late);
+        assert_eq!(after, (Some(mib(300)), RunState::Running, None), "{kind}");
+    }
+}
+
+#[test]
+fn an_order_gives_up_waiting_for_a_job_and_never_for_a_hanging_vm() {
+    let until = "from = \"1s\", until = \"60s\"";
+    let mut rig = Rig::with(&format!("behaviour = {{ kind = \"busy\", {until} }}\n"));
+    rig.pass(2_000);
+    rig.order(300);
+    rig.pass(60_000);
+    assert_eq!((rig.live(), rig.sim.parked()), (Some(mib(512)), 0));
+    let mut rig = Rig::with(&format!("behaviour = {{ kind = \"hangs\", {until} }}\n"));
+    rig.pass(2_000);
+    rig.order(300);
+    assert_eq!(rig.sim.parked(), 0);
+    rig.pass(40_000);
+    assert_eq!(rig.sim.parked(), 1);
+    rig.pass(30_000);
+    assert_eq!((rig.live(), rig.sim.parked()), (Some(mib(300)), 0));
+}
+
+#[test]
+fn a_crashed_vm_starts_anew_and_one_that_shut_down_is_gone() {
+    let when = "from = \"1s\", until = \"5s\"";
+    let boot = "boot_time = \"1s\"\n";
+    let mut rig = Rig::with(&format!("{boot}behaviour = {{ kind = \"crashes\", {when} }}\n"));
+    rig.pass(2_000);
+    let before = rig.vm();
+    assert_eq!((before.run, before.generation), (RunState::Crashed, 0));
+    rig.pass(3_100);
+    let after = rig.vm();
+    assert_eq!((after.run, after.generation, rig.live()), (RunState::Running, 1, Some(mib(1_024))));
+    let mut rig = Rig::with(&format!("behaviour = {{ kind = \"shuts-down\", {when} }}\n"));
+    rig.pass(2_000);
+    assert_eq!(rig.vm().run, RunState::ShuttingDown);
+    rig.pass(4_000);
+    assert!(rig.reading().vms.is_empty());
+}
+
+#[test]
+fn a_vm_says_what_it_is_made_of_unless_that_is_hidden() {
+    for (kind, obstacle, rss) in [
+        ("vfio", Some(Obstacle::Device), 1_024),
+        ("hidden-vfio", None, 1_024),
+        ("huge-pages", Some(Obstacle::HugePages), 1_024),
+        ("locked", Some(Obstacle::Locked), 1_024),
+        ("confidential", Some(Obstacle::Confidential), 1_024),
+        ("no-balloon", Some(Obstacle::NoBalloon), 512),
+    ] {
+        let mut rig = Rig::with(&format!("behaviour = \"{kind}\"\n"));
+        let traits = rig.vm().traits.unwrap();
+        assert_eq!((traits.obstacle, traits.deflates_on_oom), (obstacle, false), "{kind}");
+        let answer = rig.order(300);
+        assert_eq!(matches!(answer, Answer::Refused(_)), kind == "no-balloon", "{answer:?}");
+        rig.pass(3_000);
+        assert_eq!(rig.facts().rss, mib(rss + 64), "{kind}: the host got something back");
+    }
+}
+
+#[test]
+fn a_balloon_that_gives_back_saves_programs() {
+    let vm = |own: &str| {
+        let leak = "{ kind = \"leaks\", rate = \"100MiB\", until = \"6s\" }";
+        Rig::with(&format!("swap = \"0B\"\nbehaviour = [{leak}{own}]\n"))
+    };
+    assert!(vm("").pass(9_000).facts().oom_kills > 0);
+    let mut rig = vm(", \"autodeflate\"");
+    let facts = rig.pass(9_000).facts();
+    assert_eq!(facts.oom_kills, 0);
+    assert!(facts.actual > mib(512) && facts.target == mib(512), "{facts:?}");
+    assert!(rig.vm().traits.unwrap().deflates_on_oom);
+}
+
+#[test]
+fn the_maximum_changes_live_and_stamps_go_back() {
+    let change = "{ kind = \"max-changes\", from = \"1s\", until = \"9s\", amount = ";
+    let mut rig = Rig::with(&format!("behaviour = {change}\"2GiB\" }}\n"));
+    assert!(matches!(rig.order(1_500), Answer::Refused(_)));
+    rig.pass(2_000);
+    assert_eq!((rig.vm().max, rig.order(1_500)), (mib(2_048), Answer::Accepted));
+    rig.pass(10_000);
+    assert_eq!((rig.vm().max, rig.live()), (mib(1_500), Some(mib(1_500))), "what is in use stays");
+    let mut rig = Rig::with(&format!("behaviour = {change}\"256MiB\" }}\n"));
+    rig.pass(2_000);
+    assert_eq!(rig.vm().max, mib(512), "not below what it holds");
+
+    let mut rig = Rig::with("behaviour = { kind = \"clock-back\", from = \"5s\" }\n");
+    rig.pass(4_000);
+    let Reported::At(before) = rig.vm().reported else { panic!("never reported") };
+    rig.pass(4_000);
+    let Reported::At(after) = rig.vm().reported else { panic!("never reported") };
+    assert!(after < before - 3_000, "{before} {after}");
+}
+
+#[test]
+fn a_vm_of_the_same_name_and_another_uuid_is_a_new_one() {
+    let twin =
+        VM.replace("00000000-0000-0000-0000-000000000001\"", &format!("{ANEW}\"\nstart = \"6s\""));
+    let mut rig = Rig::new(&format!("{HOST}{VM}stop = \"5s\"\n{twin}"));
+    let first = rig.vm();
+    rig.pass(5_500);
+    assert!(rig.reading().vms.is_empty());
+    rig.pass(1_000);
+    let second = rig.vm();
+    assert_eq!(first.name, second.name);
+    assert_eq!((second.id.to_string(), second.reported), (ANEW.to_owned(), Reported::Never));
+}
+
+#[test]
+fn work_on_the_host_waits_for_memory_when_the_scenario_says_so_or_all_is_taken() {
+    let spell = "pressure = [{ from = \"1s\", until = \"2s\", some = 40, full = 10 }]\n";
+    let hog = "other = [{ at = \"0s\", used = \"1GiB\" }, { at = \"3s\", used = \"1GiB\" }, \
+               { at = \"4s\", used = \"8GiB\" }]\n";
+    let mut rig = Rig::new(&format!("[host]\ntotal = \"4GiB\"\n{hog}{spell}{VM}"));
+    let mut pressure = |millis| {
+        rig.pass(millis);
+        let pressure = rig.reading().host.pressure.unwrap();
+        (pressure.some, pressure.full)
+    };
+    let percent = |some, full| (Share::percent(some), Share::percent(full));
+    assert_eq!(pressure(500), percent(0, 0));
+    assert_eq!(pressure(1_000), percent(40, 10));
+    assert_eq!(pressure(1_000), percent(0, 0));
+    assert_eq!(pressure(2_000), percent(90, 70));
+}
+
+#[test]
+fn the_world_moves_in_whole_steps() {
+    let mut rig = Rig::new(&format!("[sim]\nstep = \"500ms\"\n{HOST}{VM}"));
+    rig.order(300);
+    rig.pass(499);
+    assert_eq!(rig.live(), Some(mib(512)));
+    rig.pass(1);
+    assert!(rig.live() < Some(mib(512)));
 }
 
 #[test]
@@ -436,6 +597,15 @@ fn crowd(seed: u64) -> String {
         "vfio",
         "leaks",
         "cache-holder",
+        "autodeflate",
+        "busy",
+        "saves",
+        "migrates-out",
+        "migrates-in",
+        "crashes",
+        "shuts-down",
+        "no-balloon",
+        "hidden-vfio",
     ];
     let vm = |name: &&str| {
         format!(
@@ -445,9 +615,13 @@ fn crowd(seed: u64) -> String {
         )
     };
     let vms: String = behaviours.iter().map(vm).collect();
-    let host = HOST.replace("4GiB", "16GiB");
+    let host = HOST.replace("4GiB", "32GiB");
     format!("seed = {seed}\n{host}{vms}")
 }
+
+/// Those that stand still.
+const STILL: [&str; 6] = ["pauses", "hangs", "saves", "migrates-in", "crashes", "shuts-down"];
+const ANEW: &str = "00000000-0000-0000-0000-000000000002";
 
 const fn mib(count: u32) -> ByteCount {
     ByteCount::mib(count)
