@@ -188,7 +188,7 @@ impl Plot {
             | Kind::Locked
             | Kind::Confidential
             | Kind::NoBalloon
-            | Kind::Autodeflate => Window::ALWAYS,
+            | Kind::TakesBack => Window::ALWAYS,
             Kind::NoDriver if dice.chance(50) => Window { from: Duration::ZERO, ..Window::ALWAYS },
             Kind::Hangs | Kind::Vanishes => self.window(dice, 1, 90),
             _ => self.window(dice, 2, 200),

@@ -62,7 +62,7 @@ impl Fault {
         Self::Vm(Kind::Locked),
         Self::Vm(Kind::Confidential),
         Self::Vm(Kind::NoBalloon),
-        Self::Vm(Kind::Autodeflate),
+        Self::Vm(Kind::TakesBack),
         Self::Vm(Kind::Leaks),
         Self::Vm(Kind::CacheHolder),
         Self::Vm(Kind::ForeignOrder),

@@ -255,7 +255,9 @@ fn bystanders(judge: &mut Judge, plot: &Plot, record: &TickRecord, facts: &Facts
             Reason::FiguresUnproven,
             Reason::FiguresStale,
             Reason::Unresponsive,
-            Reason::Suspended,
+            Reason::Booting,
+            Reason::Rebooting,
+            Reason::Paused,
         ];
         let barred = reason.is_none_or(|reason| blind.contains(&reason));
         judge.hold(Rule::Liveness, !settled || !barred, || format!("{} is {reason:?}", vm.name));

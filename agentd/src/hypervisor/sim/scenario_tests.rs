@@ -177,7 +177,7 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
     ] {
         assert_eq!(error(behaviour), format!("demo.toml:14: {expected}"));
     }
-    assert!(error("\"autodflate\"").ends_with("did you mean \"autodeflate\"?"));
+    assert!(error("\"takse-back\"").ends_with("did you mean \"takes-back\"?"));
     assert!(error("\"fast\"").contains("must be one of stuck, slow, partial, intermittent"));
     assert!(error("{ kind = \"foreign-order\", amount = \"9GiB\" }").contains("at most max"));
 }

@@ -433,7 +433,7 @@ fn a_vm_says_what_it_is_made_of_unless_that_is_hidden() {
     ] {
         let mut rig = Rig::with(&format!("behaviour = \"{kind}\"\n"));
         let traits = rig.vm().traits.unwrap();
-        assert_eq!((traits.obstacle, traits.deflates_on_oom), (obstacle, false), "{kind}");
+        assert_eq!((traits.obstacle, traits.takes_back_on_oom), (obstacle, false), "{kind}");
         let answer = rig.order(300);
         assert_eq!(matches!(answer, Answer::Refused(_)), kind == "no-balloon", "{answer:?}");
         rig.pass(3_000);
@@ -442,17 +442,17 @@ fn a_vm_says_what_it_is_made_of_unless_that_is_hidden() {
 }
 
 #[test]
-fn a_balloon_that_gives_back_saves_programs() {
+fn a_balloon_that_takes_back_saves_programs() {
     let vm = |own: &str| {
         let leak = "{ kind = \"leaks\", rate = \"100MiB\", until = \"6s\" }";
         Rig::with(&format!("swap = \"0B\"\nbehaviour = [{leak}{own}]\n"))
     };
     assert!(vm("").pass(9_000).facts().oom_kills > 0);
-    let mut rig = vm(", \"autodeflate\"");
+    let mut rig = vm(", \"takes-back\"");
     let facts = rig.pass(9_000).facts();
     assert_eq!(facts.oom_kills, 0);
     assert!(facts.actual > mib(512) && facts.target == mib(512), "{facts:?}");
-    assert!(rig.vm().traits.unwrap().deflates_on_oom);
+    assert!(rig.vm().traits.unwrap().takes_back_on_oom);
 }
 
 #[test]
@@ -597,7 +597,7 @@ fn crowd(seed: u64) -> String {
         "vfio",
         "leaks",
         "cache-holder",
-        "autodeflate",
+        "takes-back",
         "busy",
         "saves",
         "migrates-out",
