@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::time::Duration;
 
 use agentd_tests::lab::clock;
@@ -7,6 +6,7 @@ use serde_json::Value;
 use crate::coordinator::set_mode;
 use crate::coordinator_restart::mode;
 use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows, orders, vm_in};
+use crate::faults_vm_hangs::{LITTLE_MIB, free_mib};
 
 /// A hundred times in the middle of transfers between VMs that take and give back what they need:
 /// each start goes on from what is, needs no repair, and breaks nothing.
@@ -40,7 +40,7 @@ fn agentd_is_killed_between_take_and_give() {
     rig.need();
     rig.until_fed();
     for vm in &rig.vms[1..] {
-        vm.keep_free(vm.meminfo_kib().unwrap()["MemFree"] / 1024).unwrap();
+        vm.keep_free(free_mib(vm)).unwrap();
     }
     rig.need();
     let taken = |tick: &Value| !orders(tick, "vm2").is_empty() && held_back(tick, "vm1");
@@ -61,18 +61,16 @@ fn agentd_is_killed_between_take_and_give() {
 fn agentd_is_stopped_for_a_minute_and_observes_before_it_acts() {
     let Some(mut rig) = Rig::open("agentd_is_stopped_for_a_minute") else { return };
     rig.need();
-    rig.until_fed();
+    let before = rig.until_fed();
     rig.agent.process().signal("STOP").unwrap();
     let _ = clock::wait_until("a minute", Duration::from_secs(60), || Ok(false));
     rig.need();
     rig.agent.process().signal("CONT").unwrap();
 
-    let before = Cell::new(f64::INFINITY);
-    let after_the_gap = |tick: &Value| {
-        let now = tick["monotonic_seconds"].as_f64().unwrap();
-        now - before.replace(now) > 30.0
-    };
-    let mut ticks = rig.feed.until("a tick after the gap", MOST_TICKS, after_the_gap).unwrap();
+    let monotonic = |tick: &Value| tick["monotonic_seconds"].as_f64().unwrap();
+    let before = monotonic(&before);
+    let after_the_gap = |tick: &Value| monotonic(tick) - before > 30.0;
+    let mut ticks = rig.feed.until("a tick after the gap", 1 + 3, after_the_gap).unwrap();
     ticks.drain(..ticks.len() - 1);
     assert!(!ordered(&ticks[0]), "it acts on what it knew a minute ago: {}", brief(&ticks));
     ticks.extend(rig.feed.ticks(3).unwrap());
@@ -130,5 +128,3 @@ const LOAD_MIB: u64 = 140;
 const LOAD_MIB_PER_S: u64 = 30;
 /// Until figures have been seen to change, five times a second.
 const MOST_TICKS: usize = 10 * START_TICKS;
-/// What a kernel of this size keeps by itself.
-const LITTLE_MIB: u64 = 4;

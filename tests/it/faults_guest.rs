@@ -51,6 +51,7 @@ fn a_vm_that_reboots_and_takes_memory_early_is_counted_at_its_maximum() {
     let before = rig.vms[1].rss_kib().unwrap();
     rig.need();
     rig.vms[1].reset().unwrap();
+    rig.feed.skip().unwrap();
     let mut ticks = rig.feed.until("the reboot to be told", 1 + 3, |t| anew(t, "vm2")).unwrap();
     clock::wait_until("the second boot", BOOT_LIMIT, || Ok(rig.vms[1].boots()? == 2)).unwrap();
     let peak = rig.vms[1].rss_kib().unwrap();

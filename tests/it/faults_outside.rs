@@ -9,6 +9,7 @@ fn a_vm_that_is_resized_by_another_hand_is_quarantined() {
     rig.feed.until("an order for vm2", 60, |tick| !orders(tick, "vm2").is_empty()).unwrap();
     rig.vms[1].set_memory(OTHERS_WILL_MIB).unwrap();
     rig.vms[1].wait_actual(OTHERS_WILL_MIB, PATIENCE).unwrap();
+    rig.feed.skip().unwrap();
     let quarantined = ("quarantined".to_owned(), "QUARANTINED".to_owned());
     let is = |tick: &_| state_and_reason(vm_in(tick, "vm2")) == quarantined;
     rig.feed.until("the quarantine", 1 + 3, is).unwrap();

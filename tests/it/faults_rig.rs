@@ -145,9 +145,10 @@ impl Rig {
         self.vms[0].hold(&format!("need{}", self.needs), NEED_MIB, NEED_MIB_PER_S).unwrap();
     }
 
-    /// Waits until memory goes to vm1.
-    pub(crate) fn until_fed(&mut self) {
-        self.feed.until("an order for vm1", START_TICKS, |tick| grows(tick, "vm1")).unwrap();
+    /// Waits until memory goes to vm1, and gives the tick that did it.
+    pub(crate) fn until_fed(&mut self) -> Value {
+        let fed = self.feed.until("an order for vm1", START_TICKS, |tick| grows(tick, "vm1"));
+        fed.unwrap().pop().unwrap()
     }
 
     /// Ends agentd by SIGKILL.

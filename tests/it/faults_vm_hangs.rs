@@ -2,7 +2,7 @@ use agentd_tests::lab::{Vm, clock};
 use serde_json::Value;
 
 use crate::coordinator::PATIENCE;
-use crate::faults_rig::{FLOOR_KIB, Rig, brief, grows, orders, vm_in};
+use crate::faults_rig::{Rig, brief, grows, orders, vm_in};
 
 /// vm2 stops in the middle of a shrink. The others go on, and what vm2 was told stays booked until
 /// it is seen to follow.
@@ -15,6 +15,7 @@ fn a_vm_hangs_in_the_middle_of_an_order() {
     rig.vms[1].keep_free(free_mib(&rig.vms[1])).unwrap();
     let begun = rig.feed.until("an order for vm2", 30, shrinks_vm2).unwrap();
     rig.vms[1].freeze().unwrap();
+    rig.feed.skip().unwrap();
     let target = vm_in(begun.last().unwrap(), "vm2")["memory"]["target_bytes"].clone();
 
     let hung = rig.feed.until("vm2 to be told to hang", 1 + 2, hangs).unwrap();
@@ -59,6 +60,7 @@ fn a_vm_hangs_at_any_moment() {
         rig.need();
         rig.until_fed();
         rig.vms[1].freeze().unwrap();
+        rig.feed.skip().unwrap();
         rig.feed.until("vm2 to be told to hang", 1 + 2, hangs).unwrap();
         let ticks = rig.feed.ticks(3).unwrap();
         assert!(ticks.iter().all(|tick| tick["error"] == ""), "{}", brief(&ticks));
@@ -75,16 +77,15 @@ fn hangs(tick: &Value) -> bool {
     vm_in(tick, "vm2")["state"] == "unresponsive"
 }
 
-fn shrinks_vm2(tick: &Value) -> bool {
+pub(crate) fn shrinks_vm2(tick: &Value) -> bool {
     let shrinks =
         |resize: &&Value| resize["ordered_bytes"].as_u64() < resize["from_bytes"].as_u64();
     orders(tick, "vm2").iter().any(shrinks)
 }
 
-fn free_mib(vm: &Vm) -> u64 {
+pub(crate) fn free_mib(vm: &Vm) -> u64 {
     vm.meminfo_kib().unwrap()["MemFree"] / 1024
 }
 
 /// What a kernel of this size keeps by itself.
-const LITTLE_MIB: u64 = 4;
-const _: () = assert!(FLOOR_KIB > 0);
+pub(crate) const LITTLE_MIB: u64 = 4;
