@@ -166,4 +166,4 @@ const KEPT_FILE: &str = "tests/soak-seeds.txt";
 /// A saboteur shows in a few hundred runs, or the judge is blind.
 const SABOTAGED: usize = 300;
 /// More of them tell nothing new.
-const MOST_TOLD: usize = 20;
+const MOST_TOLD: usize = 40;
