@@ -14,6 +14,7 @@
 //!   rebooted, memory that others took, counts as it was read.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
+//! - Memory that a VM took back by itself since the last reading counts as it was read.
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
 //! - Where it is already too much, memory may still pass from one to another: it may come to what it
@@ -107,10 +108,13 @@ impl Budget<'_> {
         if then.generation != vm.generation {
             return then.exposure().min(vm.exposure());
         }
+        // More than it was to hold is what it took back by itself.
+        let ordered = vm.late.map_or(vm.target, |late| late.max(vm.target));
+        let exposure = vm.exposure().min(then.exposure().max(ordered));
         let unseen = vm.foreign_at.is_some_and(|at| at.saturating_add(EVENT) > read.now);
         match self.known.get(&id).filter(|_| unseen) {
-            Some(known) => known.actual.min(vm.exposure()),
-            None => vm.exposure(),
+            Some(known) => known.actual.min(exposure),
+            None => exposure,
         }
     }
 

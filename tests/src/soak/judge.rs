@@ -271,9 +271,10 @@ impl Judge {
             format!("{name} goes from {from} to {target}, step {}", allows.step)
         });
         self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
-        // What it wants beyond what it has shows in no figure, and nor does what it took since.
+        // What it wants beyond what it has, and what it has swapped out, shows in no figure, and nor
+        // does what it took since.
         let said = known.report.filter(|report| report.is_true).map(|report| report.used);
-        if let Some(need) = said.map(|said| said.min(used(vm))).filter(|need| target < *need) {
+        if let Some(need) = said.map(|said| said.min(vm.resident)).filter(|need| target < *need) {
             self.below_need.insert(order.vm, (need, now));
         }
     }
@@ -333,11 +334,6 @@ impl Judge {
             });
         }
     }
-}
-
-/// What a VM's programs have, in memory or swapped out.
-pub(super) const fn used(vm: &VmFacts) -> ByteCount {
-    vm.resident.saturating_add(vm.swapped)
 }
 
 /// Targets are whole pages.

@@ -24,7 +24,11 @@ mod vm;
 mod world;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod scenario_tests;
+#[cfg(test)]
+mod test_rig;
 #[cfg(test)]
 mod world_tests;
 

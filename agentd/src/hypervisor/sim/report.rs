@@ -83,7 +83,7 @@ impl Reporter {
 
 fn report(at: Duration, stamp: u64, matter: Matter<'_>, rng: &mut Rng) -> Report {
     let figures = claimed(at, matter, rng);
-    let used = matter.memory.resident.saturating_add(matter.memory.swapped);
+    let used = matter.memory.resident;
     Report { figures, stamp, at, is_true: matter.lie.is_none(), used }
 }
 
