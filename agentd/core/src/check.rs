@@ -298,12 +298,11 @@ impl Court<'_> {
             let unseen = !executes || !visible || stays || self.is_others(*id);
             let overhead = vm.overhead.unwrap_or_default();
             let resident = vm.host_rss.unwrap_or_default().saturating_sub(overhead);
-            let shown = if vm.overhead.is_some() { resident } else { ByteCount::ZERO };
             let at_most = if unseen { vm.max } else { ByteCount::ZERO };
-            let may_hold = vm.actual.max(order).max(shown).max(at_most);
+            let may_hold = vm.actual.max(order).max(resident).max(at_most);
             exposed = exposed.saturating_add(may_hold);
             not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
-            let spoken_for = self.spoken_for(*id, vm.actual.max(shown));
+            let spoken_for = self.spoken_for(*id, vm.actual.max(resident));
             exposed = exposed.saturating_add(spoken_for);
             not_taken = not_taken.saturating_add(spoken_for);
         }

@@ -226,7 +226,7 @@ pub struct VmSample {
     /// Resident memory of its process on the host; `None` when unknown.
     pub host_rss: Option<ByteCount>,
     /// What of `host_rss` is the process's own, as learned while the VM held most; `None` while
-    /// that is unknown.
+    /// that is unknown, when all of it counts as the VM's.
     pub overhead: Option<ByteCount>,
 }
 
@@ -241,10 +241,8 @@ impl VmSample {
     /// What the host shows the VM to hold when it reads so much.
     #[must_use]
     pub fn held_at(&self, actual: ByteCount, host_rss: Option<ByteCount>) -> ByteCount {
-        match (host_rss, self.overhead) {
-            (Some(rss), Some(overhead)) => actual.max(rss.saturating_sub(overhead)),
-            _ => actual,
-        }
+        let overhead = self.overhead.unwrap_or_default();
+        host_rss.map_or(actual, |rss| actual.max(rss.saturating_sub(overhead)))
     }
 
     /// How much of what it may come to hold the host already shows as taken.

@@ -127,13 +127,14 @@ impl Track {
         self.run = vm.run;
         let rested = vm.actual == self.actual && self.moved_under.is_none();
         self.follow_actual(vm.actual, vm.reported);
-        if vm.reported != self.reported || vm.reported == Reported::Now {
+        let is_new = vm.reported != self.reported || vm.reported == Reported::Now;
+        if is_new {
             self.reported = vm.reported;
             self.changed_at = Some(now);
             self.counters.follow(vm.guest, now);
-            self.learn_overhead(vm);
             self.prove(rested, vm.run);
         }
+        self.learn_overhead(vm, is_new);
     }
 
     /// Figures count once enough reports came while its memory rested: only then is nobody's
@@ -152,15 +153,18 @@ impl Track {
     /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
     /// excess may be memory that its balloon did not free. One that does not report may be
     /// starting anew behind an actual of before.
-    fn learn_overhead(&mut self, vm: &VmReading) {
+    fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
         if vm.actual > self.largest {
+            // What looked like overhead was memory that it had let go of and the host had not got.
             self.largest = vm.actual;
-            self.overhead = None;
+            let excess = vm.host_rss.map(|rss| rss.saturating_sub(vm.actual));
+            self.overhead = self.overhead.zip(excess).map(|(known, excess)| known.min(excess));
         }
         if let Some(rss) = vm.host_rss
             && vm.actual == self.largest
             && self.moved_under.is_none()
             && self.boot.is_none()
+            && is_new
         {
             let excess = rss.saturating_sub(vm.actual);
             self.overhead = Some(self.overhead.map_or(excess, |known| known.max(excess)));
