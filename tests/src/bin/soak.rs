@@ -122,7 +122,7 @@ fn is_caught(saboteur: Saboteur, seeds: &[u64], honest: &Tally, threads: usize) 
     let (count, of) = (caught.len(), seeds.len());
     match first {
         Some(seed) => {
-            println!("saboteur {name}: caught in {count} of {of} runs, first in seed {seed}")
+            println!("saboteur {name}: caught in {count} of {of} runs, first in seed {seed}");
         }
         None => println!("saboteur {name}: NOT CAUGHT in {of} runs"),
     }

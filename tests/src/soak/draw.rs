@@ -180,41 +180,38 @@ impl Plot {
     fn behaviour(&self, kind: Kind, claims: Claims, index: u64, dice: &mut Dice) -> Behaviour {
         let vm = usize::try_from(index).ok().and_then(|index| self.scenario.vms.get(index));
         let (max, actual) = vm.map_or((mib(1024), mib(512)), |vm| (vm.max, vm.actual));
-        let mut during = match kind {
-            // What a VM is made of does not change while it runs.
-            Kind::Vfio
-            | Kind::HiddenVfio
-            | Kind::HugePages
-            | Kind::Locked
-            | Kind::Confidential
-            | Kind::NoBalloon
-            | Kind::TakesBack => Window::ALWAYS,
-            Kind::NoDriver if dice.chance(50) => Window { from: Duration::ZERO, ..Window::ALWAYS },
-            Kind::Hangs | Kind::Vanishes => self.window(dice, 1, 90),
-            _ => self.window(dice, 2, 200),
+        let is = |kinds: &[Kind]| kinds.contains(&kind);
+        let during = if is(&MADE_OF) {
+            Window::ALWAYS
+        } else if is(&[Kind::NoDriver]) && dice.chance(50) {
+            Window { from: Duration::ZERO, until: Some(self.calm) }
+        } else if is(&[Kind::Hangs, Kind::Vanishes]) {
+            self.window(dice, 1, 90)
+        } else {
+            self.window(dice, 2, 200)
         };
-        if !matches!(during.until, Some(until) if until <= self.calm) && kind == Kind::NoDriver {
-            during.until = Some(self.calm);
-        }
-        let every = match kind {
-            Kind::Intermittent => {
-                Some(dice.time(Duration::from_millis(500), Duration::from_secs(20)))
-            }
-            Kind::Reboots if dice.chance(30) => {
-                Some(dice.time(Duration::from_secs(15), Duration::from_secs(60)))
-            }
-            _ => None,
+        let every = if is(&[Kind::Intermittent]) {
+            Some(dice.time(Duration::from_millis(500), Duration::from_secs(20)))
+        } else if is(&[Kind::Reboots]) && dice.chance(30) {
+            Some(dice.time(Duration::from_secs(15), Duration::from_secs(60)))
+        } else {
+            None
         };
-        let amount = match kind {
-            Kind::HiddenFloor => Some(dice.share(max, 20, 90)),
-            Kind::ForeignOrder => Some(dice.share(max, 20, 100)),
-            Kind::MaxChanges => Some(dice.share(max, 50, 150).max(actual)),
-            _ => None,
+        let amount = if is(&[Kind::HiddenFloor]) {
+            Some(dice.share(max, 20, 90))
+        } else if is(&[Kind::ForeignOrder]) {
+            Some(dice.share(max, 20, 100))
+        } else if is(&[Kind::MaxChanges]) {
+            Some(dice.share(max, 50, 150).max(actual))
+        } else {
+            None
         };
-        let rate = match kind {
-            Kind::Slow => Some(dice.size(1, 64).fraction(1, dice.pick(&[1, 16, 256], 1))),
-            Kind::Leaks => Some(dice.size(1, 1024)),
-            _ => None,
+        let rate = if is(&[Kind::Slow]) {
+            Some(dice.size(1, 64).fraction(1, dice.pick(&[1, 16, 256], 1)))
+        } else if is(&[Kind::Leaks]) {
+            Some(dice.size(1, 1024))
+        } else {
+            None
         };
         let percent = dice.between(0, 95);
         Behaviour { during, every, amount, rate, percent, claims, ..Behaviour::of(kind) }
@@ -298,7 +295,18 @@ impl Plot {
                     Act::PauseInside(call)
                 }
                 Fault::Policy => Act::Policy(Box::new(policy(dice, &self.scenario.vms))),
-                _ => Act::Stop(dice.time(Duration::from_millis(50), self.config.interval * 2)),
+                Fault::Late => {
+                    Act::Stop(dice.time(Duration::from_millis(50), self.config.interval * 2))
+                }
+                Fault::Vm(_)
+                | Fault::Lie(_)
+                | Fault::Starts
+                | Fault::Recreated
+                | Fault::Hog
+                | Fault::Pressure
+                | Fault::ConnectionLost
+                | Fault::Silent
+                | Fault::Latency => return 0,
             };
             self.acts.entry(tick).or_default().push(act);
         }
@@ -386,6 +394,16 @@ fn demand(max: ByteCount, actual: ByteCount, dice: &mut Dice, calm: Duration) ->
     Curve::new(points)
 }
 
+/// What a VM is made of does not change while it runs.
+const MADE_OF: [Kind; 7] = [
+    Kind::Vfio,
+    Kind::HiddenVfio,
+    Kind::HugePages,
+    Kind::Locked,
+    Kind::Confidential,
+    Kind::NoBalloon,
+    Kind::TakesBack,
+];
 /// Faults end before this tick.
 pub(super) const CALM_TICK: u32 = 400;
 /// Coarse, so that twenty thousand runs take minutes.
