@@ -35,8 +35,12 @@ fn a_memory_hog_on_the_host_stops_growth_until_it_goes() {
     assert!(rig.vms[0].actual_kib().unwrap() <= before, "vm1 grew");
     hog.go();
 
-    rig.need();
-    rig.feed.until("the host to give again", LONG, |tick| grows(tick, "vm1")).unwrap();
+    // Others may hold what the hog gave back until they end, and need does not last for ever.
+    let again = (0..TRIES).any(|_| {
+        rig.need();
+        rig.feed.until("the host to give again", NEED_TICKS, |tick| grows(tick, "vm1")).is_ok()
+    });
+    assert!(again, "the host gives nothing any more: {}", rig.status());
     assert_eq!(kills(&rig.vms), [0, 0, 0], "nobody ran out of memory");
 }
 
@@ -73,5 +77,5 @@ const PIPE: &str = "/run/lab/hog";
 const MARGIN_KIB: u64 = 1024 * 1024;
 /// How far below its reserve the hog takes it: what other tests give back meanwhile is less.
 const OVER_KIB: u64 = 1024 * 1024;
-/// Others may hold what the hog gave back, until they end.
-const LONG: usize = 240;
+const TRIES: usize = 6;
+const NEED_TICKS: usize = 40;

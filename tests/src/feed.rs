@@ -44,30 +44,6 @@ impl Feed {
         loop {
             let record = self.next()?;
             if record["type"] == "tick" {
-                let vms: Vec<String> = record["vms"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|vm| {
-                        format!(
-                            "{}:{} {} a{} u{}",
-                            vm["name"],
-                            vm["state"],
-                            vm["verdict"]["reason"],
-                            vm["memory"]["actual_bytes"].as_u64().unwrap_or(0) / 1048576,
-                            vm["memory"]["guest_unused_bytes"].as_u64().unwrap_or(0) / 1048576
-                        )
-                    })
-                    .collect();
-                eprintln!(
-                    "TICK {} m{} {} k{} {:?} {}",
-                    record["tick"],
-                    record["monotonic_seconds"],
-                    record["error"],
-                    record["pool"]["kept_bytes"].as_u64().unwrap_or(0) / 1048576,
-                    vms,
-                    record["resizes"].as_array().map_or(0, Vec::len)
-                );
                 return Ok(record);
             }
         }
