@@ -1,5 +1,5 @@
 # Each target is a line or two; what they need and a new machine lacks is installed first.
-.PHONY: run lab test bench fuzz install lint deny
+.PHONY: run lab test soak bench fuzz install lint deny
 
 run:            ## agentd on a simulated host, with memctl watching it, for half a minute
 	sh tests/install.sh build
@@ -12,6 +12,12 @@ lab:            ## agentd on real VMs under a private libvirtd, with memctl watc
 
 test: lint deny ## everything that is checked
 	LAB_REQUIRED=$$([ "$$(id -u)" = 0 ] && echo 1 || true) cargo test --workspace --locked
+	$(MAKE) soak
+
+soak:           ## SEEDS=N simulated hosts under faults, each judged by every promise; SEED=n shows one
+	sh tests/install.sh build
+	cargo run --quiet --release --locked --package agentd-tests --bin soak -- \
+		$(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 lint:
 	sh tests/install.sh
@@ -43,4 +49,5 @@ install:        ## DESTDIR and PREFIX are honoured; a config that is there is le
 		install -D -m 644 packaging/agentd.toml $(DESTDIR)/etc/agentd/agentd.toml
 
 PREFIX ?= /usr/local
+SEEDS ?= 20000
 SECONDS ?= 60

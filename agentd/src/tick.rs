@@ -438,6 +438,53 @@ mod tests {
     }
 
     #[test]
+    fn a_vm_whose_balloon_somebody_else_moves_is_left_to_them() {
+        let foreign =
+            "behaviour = { kind = \"foreign-order\", from = \"8s\", amount = \"300MiB\" }";
+        let mut bench = Bench::new(&pair(foreign));
+        let turns = bench.turns(30);
+        let giver = derived_id("giver");
+        let first = turns.iter().position(|turn| reason(turn, "giver") == Reason::Quarantined);
+        let first = first.expect("it was noticed");
+        assert!(first <= 7, "tick {first}");
+        for turn in &turns[first..] {
+            assert_eq!(turn.record.lives[&giver], Life::Quarantined);
+            assert_eq!(turn.record.exposures[&giver], ByteCount::gib(1), "it may take all it may");
+            assert!(turn.record.applied.resized.iter().all(|resized| resized.vm != giver));
+        }
+        assert_eq!(actual(turns.last().unwrap(), "giver"), ByteCount::mib(300));
+    }
+
+    #[test]
+    fn a_vm_that_swaps_gets_memory_although_its_use_does_not_grow() {
+        let scenario = "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n\
+             [[vm]]\nname = \"full\"\nmax = \"2GiB\"\nactual = \"512MiB\"\ncache = \"0MiB\"\n\
+             swap_rate = \"20MiB\"\n\
+             demand = [{ at = \"6s\", used = \"440MiB\" }, { at = \"8s\", used = \"1GiB\" }]\n";
+        let turns = Bench::new(scenario).turns(40);
+        let swaps = turns.iter().position(|turn| {
+            let vm = &turn.record.sample.as_ref().unwrap().vms[&derived_id("full")];
+            vm.distress.is_some()
+        });
+        let swaps = swaps.expect("it swapped");
+        let last = turns.last().unwrap();
+        assert!(actual(last, "full") >= ByteCount::gib(1), "{}", actual(last, "full"));
+        let shrinks = |turn: &Turn| !turn.record.decision.as_ref().unwrap().plan.shrinks.is_empty();
+        assert!(!turns[swaps..swaps + 20].iter().any(shrinks), "it was shrunk while it suffered");
+    }
+
+    #[test]
+    fn every_vm_is_told_once_to_hold_what_it_holds() {
+        let mut bench = Bench::new(&pair(""));
+        let neutral = |turn: &Turn| turn.record.decision.as_ref().unwrap().plan.neutral.len();
+        assert_eq!(bench.turns(10).iter().map(neutral).sum::<usize>(), 2);
+        bench.set_mode(Mode::Paused);
+        bench.turn();
+        bench.set_mode(Mode::Active);
+        assert!(bench.turns(10).iter().map(neutral).sum::<usize>() > 0, "after a pause, anew");
+    }
+
+    #[test]
     fn observe_and_paused_order_nothing() {
         let mut bench = Bench::new(&pair(""));
         bench.set_mode(Mode::Observe);

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use agentd::clock::Clock;
 use agentd::hypervisor::{Answer, Hypervisor, ReadError};
 use agentd_core::bytes::ByteCount;
 use agentd_core::sample::{Obstacle, Reported, RunState, Traits, VmReading};
@@ -102,24 +103,36 @@ fn a_migration_is_seen_from_both_ends() {
 }
 
 #[test]
-fn a_backup_hinders_no_order() {
-    let Some(lab) = open_lab("a_backup_hinders_no_order") else {
+fn a_backup_hinders_no_order_and_a_dump_does() {
+    let Some(lab) = open_lab("a_backup_hinders_no_order_and_a_dump_does") else {
         return;
     };
-    let host = lab.host("node1").unwrap();
-    let vms = host.boot([VmSpec::new("vm1", 192).persistent()]).unwrap();
+    let mut host = lab.host("node1").unwrap();
+    host.configure_qemu("dump_image_format = \"gzip\"").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 192)]).unwrap();
+    let vm = &vms[0];
     let mut agent = Agent::on(&host);
-    agent.wait(&vms[0], "to be known", is_known);
-    let xml = "<domainbackup mode='pull'>
+    agent.wait(vm, "to be known", is_known);
+
+    let xml = host.space().path("/run/lab/backup.xml");
+    let text = "<domainbackup mode='pull'>
         <server transport='unix' socket='/run/lab/backup.sock'/></domainbackup>";
-    std::fs::write(host.space().path("/run/lab/backup.xml"), xml).unwrap();
-    let file = host.space().path("/run/lab/backup.xml");
-    host.virsh(&["backup-begin", "vm1", file.to_str().unwrap()]).unwrap();
+    std::fs::write(&xml, text).unwrap();
+    host.virsh(&["backup-begin", "vm1", xml.to_str().unwrap()]).unwrap();
     assert!(host.virsh(&["domjobinfo", "vm1"]).unwrap().contains("Backup"));
-    assert_eq!(agent.see(&vms[0]).run, RunState::Running);
-    assert_eq!(agent.order(&vms[0], 160), Answer::Accepted);
-    agent.wait(&vms[0], "to obey", |vm| vm.actual == ByteCount::mib(160));
+    assert_eq!(agent.see(vm).run, RunState::Running);
+    assert_eq!(agent.order(vm, 160), Answer::Accepted);
+    agent.wait(vm, "to obey", |vm| vm.actual == ByteCount::mib(160));
     host.virsh(&["domjobabort", "vm1"]).unwrap();
+
+    let dump = host.begin_virsh(&["dump", "--live", "vm1", "/run/lab/vm1.dump"]).unwrap();
+    let gzip = host.freeze_program("gzip").unwrap();
+    assert_eq!(agent.see(vm).run, RunState::Busy);
+    is_not_ordered(&mut agent, vm);
+    assert_eq!(agent.see(vm).actual, ByteCount::mib(160), "its figures go on");
+    go_on(&host, gzip, dump);
+    agent.wait(vm, "to be free", |vm| vm.run == RunState::Running);
+    assert_eq!(agent.order(vm, 192), Answer::Accepted);
 }
 
 #[test]
@@ -134,7 +147,7 @@ fn locked_memory_and_a_missing_balloon_are_read_from_the_xml() {
     let mut traits = |vm| agent.wait(vm, "to be known", |vm| vm.traits.is_some()).traits.unwrap();
     assert_eq!(traits(&absent).obstacle, Some(Obstacle::NoBalloon));
     let obliging = traits(&obliging);
-    assert_eq!((obliging.obstacle, obliging.deflates_on_oom), (None, true));
+    assert_eq!((obliging.obstacle, obliging.takes_back_on_oom), (None, true));
     match host.vm(VmSpec::new("locked", 128).locked()) {
         Ok(locked) => assert_eq!(traits(&locked).obstacle, Some(Obstacle::Locked)),
         // A machine that is itself confined lets nobody lock memory.
@@ -193,9 +206,10 @@ fn libvirtd_without_a_free_worker_is_ordered_nothing_and_comes_back() {
     let error = agent.try_until(|agent| agent.libvirt.read(&BTreeSet::new(), TIMEOUT).err());
     assert!(matches!(error, ReadError::Silent { .. }), "{error}");
     // libvirtd keeps workers of their own for what cannot hang.
-    let begin = Instant::now();
+    let begin = agent.clock.now();
     host.virsh(&["domcontrol", "vm2"]).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(5), "it took {:?}", begin.elapsed());
+    let took = agent.clock.now() - begin;
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
     let Answer::Refused(words) = agent.order(&vms[1], 160) else {
         panic!("there is nobody to obey")
     };
@@ -239,10 +253,11 @@ fn is_known(vm: &VmReading) -> bool {
 
 /// An order is refused, and at once: it would wait for half a minute.
 fn is_not_ordered(agent: &mut Agent, vm: &Vm) {
-    let begin = Instant::now();
+    let begin = agent.clock.now();
     let answer = agent.order(vm, 128);
     assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
-    assert!(begin.elapsed() < TIMEOUT / 2, "it took {:?}", begin.elapsed());
+    let took = agent.clock.now() - begin;
+    assert!(took < TIMEOUT / 2, "it took {took:?}");
     assert_eq!(agent.libvirt.parked(), 0);
 }
 

@@ -58,6 +58,8 @@ mod lab_leaves_nothing;
 mod oracle;
 /// What the tests of whole programs without VMs stand on.
 mod sim_host;
+/// The seeded simulation: it replays, and it sees what is broken on purpose.
+mod soak;
 /// The rules of the house.
 mod tidy;
 /// A watch outlives agentd.

@@ -154,6 +154,34 @@ fn every_reason_is_in_the_operators_book() {
     assert!(missing.is_empty(), "docs/OPERATING.md does not explain {missing:?}");
 }
 
+/// Every test that the operator's book names for a fault is there: `file::test`, or `file::tests`
+/// for all of a file.
+#[test]
+fn every_fault_is_shown_by_a_test_that_is_there() {
+    let book = read("docs/OPERATING.md");
+    let table = book.split("## Faults, and what happens").nth(1).expect("the table of faults");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() >= 40, "{} faults", rows.len());
+    let shown = |row: &&str| row.contains("::") || row.contains("soak");
+    let bare: Vec<_> = rows.iter().filter(|row| !shown(row)).collect();
+    assert!(bare.is_empty(), "shown by nothing: {bare:?}");
+    let files: Vec<(String, String)> =
+        sources().into_iter().map(|file| (file.clone(), read(&file))).collect();
+    let named = table.split('`').filter(|word| word.contains("::"));
+    let is_there = |name: &&str| {
+        let Some((file, test)) = name.split_once("::") else { return false };
+        let of_file = |path: &str| {
+            [format!("/{file}.rs"), format!("/{file}/mod.rs")].iter().any(|end| path.ends_with(end))
+        };
+        let mut own = files.iter().filter(|(path, _)| file == "tests" || of_file(path));
+        let wanted = if test == "tests" { "mod tests".to_owned() } else { format!("fn {test}(") };
+        own.any(|(_, text)| text.contains(&wanted))
+    };
+    let missing: Vec<_> = named.filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "docs/OPERATING.md names {missing:?}");
+}
+
 /// Every condition that agentd can raise is explained to the operator.
 #[test]
 fn every_condition_is_in_the_operators_book() {

@@ -8,4 +8,5 @@ pub mod agent;
 pub mod feed;
 pub mod lab;
 pub mod programs;
+pub mod soak;
 pub mod tally;

@@ -65,3 +65,70 @@ fn surplus(view: &View<'_>) -> ByteCount {
 const LEAST_SHORT: ByteCount = ByteCount::mib(64);
 /// What a VM is left with beyond what it uses: what `two-pointer` leaves by default.
 const LEFT_TO_A_VM: ByteCount = ByteCount::mib(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        assess::assess,
+        distress::{Distress, Sign},
+        fixture::{OTHER, VM, sample, vm},
+        policy::Policy,
+        sample::{GuestFigures, Sample, VmSample},
+        state::State,
+    };
+
+    fn with_usable(mib: u32) -> VmSample {
+        let usable = Some(ByteCount::mib(mib));
+        VmSample { guest: GuestFigures { usable, ..vm().guest }, ..vm() }
+    }
+
+    fn rule_on(sample: &Sample, waits: bool) -> (Vec<Verdict>, Vec<Transfer>) {
+        let (policy, state) =
+            (Policy::default(), State::default().continued(&Policy::default(), sample));
+        let views = assess(&policy, &state, sample);
+        rule(&views, &sample.host, policy.host_reserve, sample.granule, waits)
+    }
+
+    fn host_with(usable: u32, vms: [VmSample; 2]) -> Sample {
+        let mut sample = sample(0, [VM, OTHER].into_iter().zip(vms));
+        sample.host.usable = ByteCount::mib(usable);
+        sample
+    }
+
+    #[test]
+    fn takes_what_is_missing_from_who_has_most_within_steps() {
+        let sample = host_with(90, [with_usable(150), with_usable(400)]);
+        let (verdicts, transfers) = rule_on(&sample, false);
+        let give = |from, mib| Transfer {
+            from: Party::Vm(from),
+            to: Party::Host,
+            amount: ByteCount::mib(mib),
+        };
+        // 110 MiB are missing; one step is 64 MiB.
+        assert_eq!(transfers, [give(OTHER, 64), give(VM, 46)]);
+        assert!(verdicts.iter().all(|verdict| verdict.kind == VerdictKind::Shrink));
+    }
+
+    #[test]
+    fn nobody_gives_what_it_uses_or_while_it_suffers_or_before_the_effect_is_seen() {
+        let sign = Sign::SwapsOut(ByteCount::mib(1));
+        let distress = Some(Distress { sign, age: std::time::Duration::ZERO });
+        let suffering = VmSample { distress, ..with_usable(400) };
+        let sample = host_with(50, [with_usable(100), suffering]);
+        let (verdicts, transfers) = rule_on(&sample, false);
+        assert_eq!(transfers, []);
+        assert_eq!(verdicts[0].reason, Reason::HostEmergency);
+        assert_eq!(verdicts[1].reason, Reason::Distressed);
+        let sample = host_with(50, [with_usable(400), with_usable(400)]);
+        assert_eq!(rule_on(&sample, true).1, []);
+    }
+
+    #[test]
+    fn pressure_alone_asks_for_a_step() {
+        let sample = host_with(4096, [with_usable(400), with_usable(300)]);
+        let (_, transfers) = rule_on(&sample, false);
+        assert_eq!(transfers.len(), 1);
+        assert_eq!(transfers[0].amount, LEAST_SHORT);
+    }
+}

@@ -121,7 +121,7 @@ impl Followed {
         let most = order.map_or(before, |order| order.most.max(before));
         let above = vm.actual > most.saturating_add(TOLERANCE);
         let below = vm.actual.saturating_add(TOLERANCE) < least;
-        let by_itself = vm.traits.is_some_and(|traits| traits.deflates_on_oom);
+        let by_itself = vm.traits.is_some_and(|traits| traits.takes_back_on_oom);
         match (above, below) {
             (false, false) => Movement::Ours,
             (true, _) if by_itself => Movement::ItsOwn,
@@ -159,3 +159,122 @@ const TOLERANCE: ByteCount = ByteCount::mib(1);
 /// For how long a VM is left to whoever else moved its balloon, from the last time on.
 const QUARANTINE: Duration = Duration::from_secs(600);
 const SPARED_FOR: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        distress::Distress,
+        fixture::{VM, holding, sample},
+        sample::{Freshness, Traits},
+    };
+
+    const TICK: Duration = Duration::from_secs(2);
+
+    /// An order to hold so many MiB, given by a VM that held so many.
+    fn order(second: u64, from: u32, to: u32) -> Order {
+        let (from, target) = (ByteCount::mib(from), ByteCount::mib(to));
+        Order {
+            target,
+            least: target,
+            most: target,
+            base: from,
+            gives: from.saturating_sub(target),
+            since: Duration::from_secs(second),
+            in_doubt: false,
+            written_off: false,
+        }
+    }
+
+    /// Follows a VM that holds these MiB at each tick under one order.
+    fn follow(followed: &mut Followed, mut order: Option<Order>, held: &[u32]) -> Option<Order> {
+        for (tick, mib) in (0..).step_by(2).zip(held) {
+            let vm = holding(*mib);
+            let sample = sample(tick, [(VM, vm.clone())]);
+            order = followed.follow(&vm, order, TICK, &sample);
+        }
+        order
+    }
+
+    fn standing(followed: &Followed, second: u64) -> Standing {
+        followed.standing(Duration::from_secs(second))
+    }
+
+    #[test]
+    fn moves_towards_an_order_are_ours_and_so_is_one_in_doubt() {
+        let mut followed = Followed::of(&holding(512));
+        let left = follow(&mut followed, Some(order(0, 512, 448)), &[512, 480, 448, 448]);
+        assert_eq!(standing(&followed, 6), Standing::Cooperative);
+        assert!(left.is_some());
+        let doubt = Order { most: ByteCount::mib(600), in_doubt: true, ..order(0, 512, 448) };
+        let mut followed = Followed::of(&holding(448));
+        let left = follow(&mut followed, Some(doubt), &[470, 600, 520]);
+        assert_eq!(standing(&followed, 4), Standing::Cooperative);
+        assert_eq!(left.map(|order| order.most), Some(ByteCount::mib(600)), "not read back yet");
+        let left = follow(&mut followed, left, &[448]);
+        assert_eq!(
+            left.map(|order| (order.most, order.in_doubt)),
+            Some((ByteCount::mib(448), false))
+        );
+    }
+
+    #[test]
+    fn a_move_of_somebody_else_leaves_the_vm_to_them_for_ten_minutes() {
+        let mut followed = Followed::of(&holding(512));
+        let left = follow(&mut followed, Some(order(0, 512, 512)), &[512, 512, 300]);
+        assert_eq!((left, standing(&followed, 4)), (None, Standing::Quarantined));
+        let mut followed = Followed::of(&holding(512));
+        follow(&mut followed, None, &[512, 513, 512]);
+        assert_eq!(standing(&followed, 4), Standing::Cooperative, "a MiB is nobody's order");
+        follow(&mut followed, None, &[512, 515]);
+        assert_eq!(standing(&followed, 2), Standing::Quarantined);
+        followed.adopted = true;
+        let vm = holding(515);
+        let _ = followed.follow(&vm, None, TICK, &sample(603, [(VM, vm.clone())]));
+        assert_eq!(standing(&followed, 603), Standing::Cooperative);
+        assert!(!followed.adopted, "it is told anew to hold what it holds");
+    }
+
+    #[test]
+    fn a_vm_that_takes_memory_back_by_itself_is_not_quarantined_but_suffers() {
+        let traits = Some(Traits { takes_back_on_oom: true, ..Traits::default() });
+        let mut followed = Followed::of(&holding(512));
+        for (second, mib) in [(0, 512), (2, 560)] {
+            let vm = VmSample { traits, ..holding(mib) };
+            let _ = followed.follow(&vm, None, TICK, &sample(second, [(VM, vm.clone())]));
+        }
+        assert_eq!(standing(&followed, 2), Standing::Cooperative);
+        let distress = followed.distress(&holding(560), Duration::from_secs(2));
+        assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));
+        assert_eq!(followed.distress(&holding(560), Duration::from_secs(62)), None);
+    }
+
+    #[test]
+    fn another_kernel_inherits_nothing_and_what_nobody_saw_is_not_judged() {
+        let mut followed = Followed::of(&holding(512));
+        let rebooted = VmSample { generation: 1, ..holding(1024) };
+        let order = Some(order(0, 512, 448));
+        assert_eq!(followed.follow(&rebooted, order, TICK, &sample(2, [])), None);
+        assert_eq!(standing(&followed, 2), Standing::Cooperative);
+        let mut followed = Followed::of(&holding(512));
+        follow(&mut followed, None, &[512]);
+        let frozen = VmSample { freshness: Freshness::Stale, ..holding(512) };
+        let _ = followed.follow(&frozen, None, TICK, &sample(2, []));
+        follow(&mut followed, None, &[700]);
+        assert_eq!(standing(&followed, 4), Standing::Cooperative);
+    }
+
+    #[test]
+    fn a_vm_that_suffers_after_it_gave_is_left_with_more() {
+        let sign = Sign::SwapsOut(ByteCount::mib(2));
+        let distress = Some(Distress { sign, age: Duration::ZERO });
+        let mut followed = Followed::of(&holding(448));
+        let vm = VmSample { distress, ..holding(448) };
+        let _ = followed.follow(&vm, Some(order(0, 512, 448)), TICK, &sample(2, []));
+        assert_eq!(followed.spared(Duration::from_secs(3)), ByteCount::mib(560));
+        assert_eq!(followed.spared(Duration::from_secs(3602)), ByteCount::ZERO);
+        let mut innocent = Followed::of(&holding(448));
+        let _ = innocent.follow(&vm, Some(order(0, 400, 448)), TICK, &sample(2, []));
+        assert_eq!(innocent.spared(Duration::from_secs(3)), ByteCount::ZERO);
+    }
+}

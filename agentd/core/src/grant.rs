@@ -139,7 +139,7 @@ fn ordered(shrink: &Resize, vm: &VmSample) -> Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Freshness, GuestFigures, HostMemory, RunState, Traits};
+    use crate::fixture;
 
     const A: VmId = VmId::from_bytes([1; 16]);
     const B: VmId = VmId::from_bytes([2; 16]);
@@ -170,27 +170,9 @@ mod tests {
         }
     }
 
-    /// A holds 500 MiB, all of it resident beside 30 MiB of its process.
+    /// A holds 500 MiB.
     fn sample() -> Sample {
-        let vm = VmSample {
-            name: "a".into(),
-            run: RunState::Running,
-            generation: 0,
-            traits: Some(Traits::default()),
-            boot: None,
-            silent_for: Duration::ZERO,
-            actual: mib(500),
-            max: mib(1000),
-            guest: GuestFigures::default(),
-            freshness: Freshness::Fresh,
-            figures_age: None,
-            distress: None,
-            host_rss: Some(mib(530)),
-            overhead: Some(mib(30)),
-        };
-        let host = HostMemory::default();
-        let (tick, now, granule) = (0, Duration::ZERO, ByteCount::kib(4));
-        Sample { tick, now, host, granule, ideal: false, vms: [(A, vm)].into() }
+        fixture::sample(0, [(A, fixture::holding(500))])
     }
 
     /// A shows so much inside, and the host shows the same.

@@ -19,6 +19,8 @@ pub mod decision;
 pub mod distress;
 pub mod emergency;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod followed;
 pub mod grant;
 pub mod host;

@@ -148,27 +148,13 @@ const fn patience(boot: Option<Boot>) -> Duration {
 mod tests {
     use super::*;
     use crate::{
-        bytes::ByteCount,
-        sample::{GuestFigures, Obstacle, Traits},
+        fixture,
+        sample::{Obstacle, Traits},
     };
 
     fn vm(freshness: Freshness, boot: Option<Boot>, silent_for: u64) -> VmSample {
-        VmSample {
-            name: "web1".into(),
-            run: RunState::Running,
-            generation: 0,
-            traits: Some(Traits::default()),
-            boot,
-            silent_for: Duration::from_secs(silent_for),
-            actual: ByteCount::mib(512),
-            max: ByteCount::gib(1),
-            guest: GuestFigures::default(),
-            freshness,
-            figures_age: None,
-            distress: None,
-            host_rss: None,
-            overhead: None,
-        }
+        let silent_for = Duration::from_secs(silent_for);
+        VmSample { boot, silent_for, freshness, ..fixture::vm() }
     }
 
     fn life(vm: &VmSample) -> Life {

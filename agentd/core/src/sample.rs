@@ -120,7 +120,7 @@ pub struct Traits {
     /// it.
     pub obstacle: Option<Obstacle>,
     /// Its balloon gives memory back by itself before its kernel kills a process.
-    pub deflates_on_oom: bool,
+    pub takes_back_on_oom: bool,
 }
 
 /// Why a VM's balloon frees nothing on the host.

@@ -97,6 +97,8 @@ struct Track {
 
 impl Track {
     fn new(vm: &VmReading, boot: Option<Boot>, now: Duration) -> Self {
+        let mut counters = Counters::default();
+        counters.follow(vm.guest, now);
         Self {
             generation: vm.generation,
             run: vm.run,
@@ -109,7 +111,7 @@ impl Track {
             moved_under: None,
             largest: vm.actual,
             overhead: None,
-            counters: Counters::default(),
+            counters,
         }
     }
 
@@ -151,7 +153,10 @@ impl Track {
     /// excess may be memory that its balloon did not free. One that does not report may be
     /// starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading) {
-        self.largest = self.largest.max(vm.actual);
+        if vm.actual > self.largest {
+            self.largest = vm.actual;
+            self.overhead = None;
+        }
         if let Some(rss) = vm.host_rss
             && vm.actual == self.largest
             && self.moved_under.is_none()

@@ -47,3 +47,73 @@ impl Residents {
 
 /// Besides those that are read at once: some 30 µs each.
 const IN_TURN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::hypervisor::libvirt::group::Places;
+
+    const LIVE: VmId = VmId::from_bytes([0xff; 16]);
+
+    fn vm(number: u8) -> VmId {
+        VmId::from_bytes([number; 16])
+    }
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    /// Sets what is resident of the VM called `name`, and gives its group.
+    fn group(folder: &Path, name: &str, mib: u64) -> Group {
+        let scope = format!("machine-qemu-{name}.scope");
+        write(&folder.join("cgroup.controllers"), "memory");
+        write(&folder.join(&scope).join("memory.stat"), &format!("anon {}\nshmem 0\n", mib << 20));
+        write(&folder.join(format!("{name}.pid")), "7");
+        write(&folder.join("7/cgroup"), &format!("0::/{scope}\n"));
+        let at = || folder.to_owned();
+        let places = Places { groups: at(), processes: at(), pids: at() };
+        places.group_of(name).expect("it has a group of its own")
+    }
+
+    #[test]
+    fn the_live_are_read_always_and_the_others_in_turn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let named = |number: u8| format!("vm{number}");
+        let set = |mib| {
+            let others = (0..100).map(|n| (vm(n), group(folder.path(), &named(n), mib)));
+            let live = (LIVE, group(folder.path(), "live", mib));
+            others.chain([live]).collect::<BTreeMap<_, _>>()
+        };
+        let live = BTreeSet::from([LIVE]);
+        let mut residents = Residents::default();
+        residents.read(set(1), &live);
+        let (one, two) = (Some(Some(ByteCount::mib(1))), Some(Some(ByteCount::mib(2))));
+        assert!((0..100).all(|n| residents.of(vm(n)) == one), "the first time all are read");
+        let groups = set(2);
+        residents.read(groups.clone(), &live);
+        assert_eq!(residents.of(LIVE), two);
+        assert_eq!((0..100).filter(|n| residents.of(vm(*n)) == two).count(), IN_TURN);
+        residents.read(groups, &live);
+        assert!((0..100).all(|n| residents.of(vm(n)) == two));
+    }
+
+    #[test]
+    fn a_group_that_is_gone_tells_nothing_and_another_one_is_read_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut residents = Residents::default();
+        let first = group(folder.path(), "first", 1);
+        residents.read(BTreeMap::from([(LIVE, first)]), &BTreeSet::new());
+        assert_eq!(residents.read_one(LIVE), Some(Some(ByteCount::mib(1))));
+        fs::remove_dir_all(folder.path().join("machine-qemu-first.scope")).expect("it is there");
+        // libvirt's figure is no stand-in: it counts something else.
+        assert_eq!(residents.read_one(LIVE), Some(None));
+        let second = group(folder.path(), "second", 3);
+        residents.read(BTreeMap::from([(LIVE, second)]), &BTreeSet::new());
+        assert_eq!(residents.of(LIVE), Some(Some(ByteCount::mib(3))));
+        residents.read(BTreeMap::new(), &BTreeSet::new());
+        assert_eq!((residents.of(LIVE), residents.read_one(LIVE)), (None, None));
+    }
+}

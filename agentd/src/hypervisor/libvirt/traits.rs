@@ -16,7 +16,7 @@ pub(super) fn traits(xml: &str) -> Result<Traits, String> {
     let deflates = |balloon: Node<'_, '_>| balloon.attribute("autodeflate") == Some("on");
     Ok(Traits {
         obstacle: obstacle(domain, balloon),
-        deflates_on_oom: balloon.is_some_and(deflates),
+        takes_back_on_oom: balloon.is_some_and(deflates),
     })
 }
 
@@ -114,9 +114,9 @@ mod tests {
         assert_eq!(none("<memballoon model='none'/>"), Some(Obstacle::NoBalloon));
         assert_eq!(none(""), Some(Obstacle::NoBalloon));
         let obliging = domain("", "<memballoon model='virtio' autodeflate='on'/>");
-        assert!(traits(&obliging).expect("good XML").deflates_on_oom);
+        assert!(traits(&obliging).expect("good XML").takes_back_on_oom);
         let not = domain("", "<memballoon model='virtio' autodeflate='off'/>");
-        assert!(!traits(&not).expect("good XML").deflates_on_oom);
+        assert!(!traits(&not).expect("good XML").takes_back_on_oom);
     }
 
     #[test]

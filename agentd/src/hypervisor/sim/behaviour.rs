@@ -75,7 +75,7 @@ pub enum Kind {
     /// It has no balloon device, as its configuration says.
     NoBalloon,
     /// Its balloon gives memory back by itself before its kernel kills a program.
-    Autodeflate,
+    TakesBack,
     /// It wants more and more memory.
     Leaks,
     /// It fills all its memory with files that it has read.
@@ -103,7 +103,7 @@ pub enum Kind {
 }
 
 /// What a lying VM claims of its memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claims {
     /// That it uses all of it.
     #[default]
@@ -208,7 +208,7 @@ impl Kind {
         ("locked", Self::Locked),
         ("confidential", Self::Confidential),
         ("no-balloon", Self::NoBalloon),
-        ("autodeflate", Self::Autodeflate),
+        ("takes-back", Self::TakesBack),
         ("leaks", Self::Leaks),
         ("cache-holder", Self::CacheHolder),
         ("foreign-order", Self::ForeignOrder),
@@ -254,7 +254,7 @@ impl Kind {
             | Self::Locked
             | Self::Confidential
             | Self::NoBalloon
-            | Self::Autodeflate
+            | Self::TakesBack
             | Self::CacheHolder
             | Self::Busy
             | Self::Saves
@@ -298,7 +298,7 @@ impl Kind {
             | Self::Locked
             | Self::Confidential
             | Self::NoBalloon
-            | Self::Autodeflate
+            | Self::TakesBack
             | Self::Leaks
             | Self::CacheHolder
             | Self::Restores

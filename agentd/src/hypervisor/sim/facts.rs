@@ -98,4 +98,6 @@ pub struct Report {
     pub at: Duration,
     /// What it said was so.
     pub is_true: bool,
+    /// What its programs really had in memory then.
+    pub used: ByteCount,
 }

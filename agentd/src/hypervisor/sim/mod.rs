@@ -24,7 +24,11 @@ mod vm;
 mod world;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod scenario_tests;
+#[cfg(test)]
+mod test_rig;
 #[cfg(test)]
 mod world_tests;
 
@@ -42,6 +46,7 @@ pub use self::{
     curve::{Curve, Point},
     facts::{Facts, Report, VmFacts},
     numbers::Numbers,
+    rng::Rng,
     scenario::{
         HostScenario, LoadError, PressureSpell, Scenario, SimScenario, VmScenario, Window,
         derived_id,

@@ -33,9 +33,7 @@ impl Reporter {
 
     /// Says what the kernel said just before the world began.
     pub(super) fn begin(&mut self, matter: Matter<'_>, rng: &mut Rng) {
-        let figures = claimed(Duration::ZERO, matter, rng);
-        let (at, is_true) = (Duration::ZERO, matter.lie.is_none());
-        self.last = Some(Report { figures, stamp: WALL - 1, at, is_true });
+        self.last = Some(report(Duration::ZERO, WALL - 1, matter, rng));
     }
 
     /// Forgets all that was said: it was another process.
@@ -55,9 +53,8 @@ impl Reporter {
 
     /// Reports.
     pub(super) fn speak(&mut self, now: Duration, matter: Matter<'_>, rng: &mut Rng) {
-        let figures = claimed(now, matter, rng);
         let stamp = WALL + now.as_secs() - if matter.back { HOUR } else { 0 };
-        self.last = Some(Report { figures, stamp, at: now, is_true: matter.lie.is_none() });
+        self.last = Some(report(now, stamp, matter, rng));
         let period = matter.numbers.stats_period;
         self.next = if period.is_zero() {
             Duration::MAX
@@ -82,6 +79,12 @@ impl Reporter {
     pub(super) const fn facts(&self) -> Option<Report> {
         self.last
     }
+}
+
+fn report(at: Duration, stamp: u64, matter: Matter<'_>, rng: &mut Rng) -> Report {
+    let figures = claimed(at, matter, rng);
+    let used = matter.memory.resident;
+    Report { figures, stamp, at, is_true: matter.lie.is_none(), used }
 }
 
 /// What a kernel says, true or not.

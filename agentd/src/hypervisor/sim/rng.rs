@@ -2,17 +2,19 @@
 
 /// A sequence of numbers that look random and follow from a seed.
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
     /// The sequence of this seed and stream; streams of one seed are unrelated.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    #[must_use]
+    pub fn new(seed: u64, stream: u64) -> Self {
         let mut rng = Self(seed);
         Self(rng.next() ^ stream.wrapping_mul(GOLDEN))
     }
 
     /// The next number.
-    pub(super) fn next(&mut self) -> u64 {
+    #[allow(clippy::should_implement_trait, reason = "it never ends, and is no iterator")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -20,7 +22,7 @@ impl Rng {
     }
 
     /// A number below `bound`; zero for a bound of zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next().checked_rem(bound).unwrap_or(0)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use agentd_core::bytes::ByteCount;
+use agentd_core::{bytes::ByteCount, sample::Share};
 
 use super::{Kind, Numbers, Scenario, Window, derived_id};
 
@@ -82,6 +82,29 @@ fn reads_everything_that_is_optional() {
 }
 
 #[test]
+fn pressure_is_in_percent_and_all_work_waits_at_most_when_some_does() {
+    let text = |spell: &str| {
+        let host = format!("other = \"1GiB\"\npressure = [{spell}]");
+        GOOD.replace("ideal = true", "").replace("other = \"1GiB\"", &host)
+    };
+    let error = |spell| Scenario::parse("demo.toml", &text(spell)).unwrap_err().to_string();
+    for (spell, expected) in [
+        ("{ from = \"1s\" }", ".some is missing: write for example some = 40"),
+        ("{ some = 1 }", ".from is missing: write for example from = \"10s\""),
+        ("{ from = \"1s\", some = 101 }", ".some = 101: must be a whole number from 0 to 100"),
+        (
+            "{ from = \"1s\", some = 10, full = 20 }",
+            ".full = 20: must be at most some, which is 10.00 %",
+        ),
+    ] {
+        assert_eq!(error(spell), format!("demo.toml:8: host.pressure[0]{expected}"));
+    }
+    let scenario = parse(&text("{ from = \"1s\", some = 10 }"));
+    let [spell] = &scenario.host.pressure[..] else { panic!("one spell") };
+    assert_eq!((spell.pressure.some, spell.pressure.full), (Share(1_000), Share(0)));
+}
+
+#[test]
 fn a_derived_uuid_never_changes() {
     assert_eq!(derived_id("web1").to_string(), "69db22b4-2c75-8277-b806-e997b9879538");
     assert_ne!(derived_id("web1"), derived_id("web2"));
@@ -144,12 +167,17 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
             "vm[0].behaviour.percent = 101: must be a whole number from 0 to 100",
         ),
         (
+            "{ kind = \"max-changes\" }",
+            "vm[0].behaviour.amount is missing: write for example amount = \"1GiB\"",
+        ),
+        (
             "{ kind = \"foreign-order\" }",
             "vm[0].behaviour.amount is missing: write for example amount = \"1GiB\"",
         ),
     ] {
         assert_eq!(error(behaviour), format!("demo.toml:14: {expected}"));
     }
+    assert!(error("\"takse-back\"").ends_with("did you mean \"takes-back\"?"));
     assert!(error("\"fast\"").contains("must be one of stuck, slow, partial, intermittent"));
     assert!(error("{ kind = \"foreign-order\", amount = \"9GiB\" }").contains("at most max"));
 }
@@ -192,6 +220,17 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "\"1s\"",
         "\"1\"",
         "demo.toml:1: tick_interval = \"1\": \"1\" has no unit: write for example \"1s\"",
+    ),
+    ("ideal = true", "step = \"2s\"", "demo.toml:4: sim.step = \"2s\": must be from 1ms to 1s"),
+    (
+        "ideal = true",
+        "ideal = true\nstep = \"20ms\"",
+        "demo.toml:5: sim.step = \"20ms\": has no effect with sim.ideal = true: leave out one of the two",
+    ),
+    (
+        "other = \"1GiB\"\n",
+        "other = \"1GiB\"\npressure = []\n",
+        "demo.toml:8: host.pressure = []: has no effect with sim.ideal = true: leave out one of the two",
     ),
     ("\"1s\"", "\"2h\"", "demo.toml:1: tick_interval = \"2h\": must be from 10ms to 1h"),
     (

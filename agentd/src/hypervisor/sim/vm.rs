@@ -166,13 +166,13 @@ impl SimVm {
     /// What the hypervisor says of it: its actual as of now, or as of its last balloon event.
     pub(super) fn read(&self, live: bool) -> VmReading {
         let actual = if live && !self.doing.any(SILENT) { self.memory.actual } else { self.told };
-        let deflates_on_oom = self.doing.has(Kind::Autodeflate);
+        let takes_back_on_oom = self.doing.has(Kind::TakesBack);
         VmReading {
             id: self.scenario.id,
             name: self.scenario.name.clone(),
             run: self.doing.run(),
             generation: self.generation,
-            traits: Some(Traits { obstacle: self.doing.obstacle(), deflates_on_oom }),
+            traits: Some(Traits { obstacle: self.doing.obstacle(), takes_back_on_oom }),
             actual: actual.align_up(PAGE),
             max: self.max(),
             guest: self.reporter.figures(),
@@ -335,7 +335,7 @@ impl SimVm {
         let percent = 100 - noise + self.rng.below(noise.saturating_mul(2).saturating_add(1));
         let nanos = ByteCount::bytes(passed).fraction(percent, 100).as_u64();
         let mut step = Step::new(numbers, self.demand(), nanos);
-        if self.doing.has(Kind::Autodeflate) {
+        if self.doing.has(Kind::TakesBack) {
             step.returns = self.max().saturating_sub(self.memory.actual);
         }
         self.memory.resize(aim, &mut step);

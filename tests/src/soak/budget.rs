@@ -1,0 +1,206 @@
+//! [`Budget`]: whether a grow leaves the host and the pool what they are to keep, by what is really
+//! so; and [`Ledger`]: whether what was granted out of a giver had really come back.
+//!
+//! ```text
+//! for each VM    exposure = most of: held, target in force, order still to be taken
+//! host           sum of exposures + what others use + reserve <= total
+//! pool           sum of exposures                             <= limit
+//! ```
+//!
+//! Allowances, each for what nobody could have known:
+//! - The overhead of processes does not count: it can be told from memory only in a VM that has
+//!   touched all that it holds.
+//! - What happened since the last reading, which is not older than two ticks: VMs that started or
+//!   rebooted, memory that others took, counts as it was read.
+//! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
+//!   event may be late.
+//! - Memory that a VM took back by itself since the last reading counts as it was read.
+//! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
+//!   it holds: the rest looks like the overhead of its process. The host misses it either way.
+//! - Where it is already too much, memory may still pass from one to another: it may come to what it
+//!   was at the reading and what givers have delivered and takers have not got yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agentd::hypervisor::sim::{Facts, VmFacts};
+use agentd_core::bytes::ByteCount;
+use agentd_core::policy::Policy;
+use agentd_core::vm::VmId;
+
+use super::known::Known;
+
+/// What may be granted at one moment.
+#[derive(Debug)]
+pub(super) struct Budget<'a> {
+    pub(super) policy: &'a Policy,
+    /// What is really so now.
+    pub(super) now: &'a Facts,
+    /// What was so at the last reading, if that counts still.
+    pub(super) read: Option<&'a Facts>,
+    pub(super) known: &'a BTreeMap<VmId, Known>,
+    /// What givers have delivered and nobody was granted yet.
+    pub(super) delivered: ByteCount,
+}
+
+impl Budget<'_> {
+    /// Why VMs may not come to hold what `granted` says beside what they may already; `None` where
+    /// they may. With `late` false, orders without answer are left out.
+    pub(super) fn objection(
+        &self,
+        granted: &BTreeMap<VmId, ByteCount>,
+        late: bool,
+    ) -> Option<String> {
+        let more = |id: &VmId| granted.get(id).copied().unwrap_or_default();
+        let sum_of = |hidden: bool| -> ByteCount {
+            let charge = |(id, vm): (&VmId, &VmFacts)| {
+                let vm = if hidden { self.as_shown(*id, vm) } else { *vm };
+                self.charge(*id, vm, late).max(more(id))
+            };
+            self.now.vms.iter().map(charge).sum()
+        };
+        let before_of = |hidden: bool| -> ByteCount {
+            let vms = self.read.unwrap_or(self.now).vms.iter();
+            let held = |(id, vm): (&VmId, &VmFacts)| {
+                let vm = if hidden { self.as_shown(*id, vm) } else { *vm };
+                vm.exposure()
+            };
+            vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
+        };
+        if let Some(limit) = self.policy.pool_limit {
+            let (sum, before) = (sum_of(true), before_of(true));
+            if sum > limit.max(before) {
+                let all = "VMs may come to hold";
+                return Some(format!("{all} {sum}, the pool's limit is {limit}; it was {before}"));
+            }
+        }
+        let (sum, before) = (sum_of(false), before_of(false));
+        let (other, reserve) = (self.other(), self.policy.host_reserve);
+        let total = self.now.host.total;
+        let all = sum.saturating_add(other).saturating_add(reserve);
+        if all > total && sum > before {
+            return Some(format!(
+                "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
+                 VMs might hold {before} before"
+            ));
+        }
+        None
+    }
+
+    /// What is so of a VM, without what is hidden of it.
+    fn as_shown(&self, id: VmId, vm: &VmFacts) -> VmFacts {
+        let told = self.known.get(&id).is_some_and(|known| known.obstacle);
+        VmFacts { in_place: vm.in_place && told, ..*vm }
+    }
+
+    /// What one VM is charged with.
+    fn charge(&self, id: VmId, mut vm: VmFacts, late: bool) -> ByteCount {
+        if !late {
+            vm.late = None;
+        }
+        let Some(read) = self.read else {
+            return vm.exposure();
+        };
+        // It is new, or its kernel began anew: that can be known at the next reading.
+        let Some(then) = read.vms.get(&id) else {
+            return ByteCount::ZERO;
+        };
+        if then.generation != vm.generation {
+            return then.exposure().min(vm.exposure());
+        }
+        // More than it was to hold is what it took back by itself.
+        let ordered = vm.late.map_or(vm.target, |late| late.max(vm.target));
+        let exposure = vm.exposure().min(then.exposure().max(ordered));
+        let unseen = vm.foreign_at.is_some_and(|at| at.saturating_add(EVENT) > read.now);
+        match self.known.get(&id).filter(|_| unseen) {
+            Some(known) => known.actual.min(exposure),
+            None => exposure,
+        }
+    }
+
+    /// What others use.
+    fn other(&self) -> ByteCount {
+        let now = other(self.now);
+        self.read.map_or(now, |read| other(read).min(now))
+    }
+}
+
+/// What neither a VM nor its process takes.
+fn other(facts: &Facts) -> ByteCount {
+    let processes: ByteCount = facts.vms.values().map(|vm| vm.rss).sum();
+    facts.taken.saturating_sub(processes)
+}
+
+/// What each giver has delivered, and what of that was granted.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    givers: BTreeMap<VmId, Giver>,
+}
+
+#[derive(Debug)]
+struct Giver {
+    /// What it held when it was last told to shrink.
+    base: ByteCount,
+    /// The least that it was seen to hold since.
+    least: ByteCount,
+    /// How much it was to give.
+    gives: ByteCount,
+    /// Delivered for earlier orders, and not granted yet.
+    carried: ByteCount,
+    granted: ByteCount,
+}
+
+impl Ledger {
+    /// Forgets everything: a new process knows of no debts.
+    pub(super) fn clear(&mut self) {
+        self.givers.clear();
+    }
+
+    /// Notes what VMs really hold; one that is gone holds nothing.
+    pub(super) fn see(&mut self, facts: &Facts) {
+        for (id, giver) in &mut self.givers {
+            let held = facts.vms.get(id).map(VmFacts::held).unwrap_or_default();
+            giver.least = giver.least.min(held);
+        }
+    }
+
+    /// Notes that a VM was told to shrink by so much.
+    pub(super) fn shrinks(&mut self, id: VmId, held: ByteCount, gives: ByteCount) {
+        let carried = self.givers.get(&id).map_or(ByteCount::ZERO, Giver::open);
+        let fresh = Giver { base: held, least: held, gives, carried, granted: ByteCount::ZERO };
+        self.givers.insert(id, fresh);
+    }
+
+    /// What was delivered and not granted, of all.
+    pub(super) fn open(&self) -> ByteCount {
+        self.givers.values().map(Giver::open).sum()
+    }
+
+    /// Notes that so much was granted out of a giver. Why that is too much; `None` where it is not.
+    /// A sixteenth of what it was to give is left to the noise of the host's figures.
+    pub(super) fn grant(&mut self, id: VmId, amount: ByteCount) -> Option<String> {
+        let Some(giver) = self.givers.get_mut(&id) else {
+            return Some(format!("{amount} was granted, and it was not told to give"));
+        };
+        giver.granted = giver.granted.saturating_add(amount);
+        let noise = giver.gives.fraction(1, 16).saturating_add(ByteCount::kib(8));
+        let there = giver.delivered().saturating_add(noise);
+        (giver.granted > there).then(|| {
+            let (granted, delivered) = (giver.granted, giver.delivered());
+            format!("{granted} was granted, of which the host got back {delivered}")
+        })
+    }
+}
+
+impl Giver {
+    fn delivered(&self) -> ByteCount {
+        self.base.saturating_sub(self.least).saturating_add(self.carried)
+    }
+
+    fn open(&self) -> ByteCount {
+        self.delivered().saturating_sub(self.granted)
+    }
+}
+
+/// The longest time from one balloon event to the next.
+pub(super) const EVENT: Duration = Duration::from_millis(1_100);

@@ -1,0 +1,346 @@
+//! [`Judge`]: looks at every order and every tick of one run by what is really so, without the code
+//! under test.
+//!
+//! It is told of every call of the port as it happens, and of the end of every turn. Allowances for
+//! what nobody could have known stand beside the rule that they belong to, and in `budget`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentd::event::TickRecord;
+use agentd::hypervisor::sim::{Facts, VmFacts};
+use agentd::hypervisor::{Answer, Target};
+use agentd::tick::TickConfig;
+use agentd_core::bytes::ByteCount;
+use agentd_core::plan::Party;
+use agentd_core::policy::Policy;
+use agentd_core::sample::{Reading, RunState};
+use agentd_core::vm::VmId;
+
+use super::budget::{Budget, Ledger};
+use super::known::Known;
+use super::limits::{Allowed, allowed};
+use super::rule::{Breach, Rule};
+
+/// What VMs are called.
+type Names = BTreeMap<VmId, Arc<str>>;
+
+/// The judge of one run.
+#[derive(Debug)]
+pub(super) struct Judge {
+    config: TickConfig,
+    names: Names,
+    /// The policy really in force.
+    policy: Arc<Policy>,
+    /// Orders may be given.
+    active: bool,
+    tick: u64,
+    last_began: Option<Duration>,
+    /// Nothing may be ordered in this tick: it is the first after a start, a gap, a new connection.
+    observes: bool,
+    known: BTreeMap<VmId, Known>,
+    /// When the last reading was, and what was so.
+    read: Option<(Duration, Facts)>,
+    /// The target in force when the tick began, or what it held: what a step is measured from.
+    ledger: Ledger,
+    /// VMs that were told to hold less than what they said they use, with what that was and when.
+    below_need: BTreeMap<VmId, (ByteCount, Duration)>,
+    kills: BTreeMap<VmId, (u64, u64)>,
+    /// How often each promise was looked at.
+    pub(super) checks: BTreeMap<Rule, u64>,
+    /// Promises that were broken.
+    pub(super) breaches: Vec<Breach>,
+    /// Orders in this tick.
+    pub(super) orders: u64,
+    /// Programs killed for want of memory, whoever is to blame.
+    pub(super) all_kills: u64,
+    /// The last tick in which one was.
+    pub(super) last_kill: u64,
+}
+
+impl Judge {
+    /// The judge of a run of these VMs.
+    #[must_use]
+    pub(super) fn new(config: TickConfig, names: Names, policy: Arc<Policy>) -> Self {
+        Self {
+            config,
+            names,
+            policy,
+            active: true,
+            tick: 0,
+            last_began: None,
+            observes: true,
+            known: BTreeMap::new(),
+            read: None,
+            ledger: Ledger::default(),
+            below_need: BTreeMap::new(),
+            kills: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            breaches: Vec::new(),
+            orders: 0,
+            all_kills: 0,
+            last_kill: 0,
+        }
+    }
+
+    /// A new process of agentd knows nothing.
+    pub(super) fn restarted(&mut self) {
+        self.distrust();
+        self.ledger.clear();
+        self.last_began = None;
+    }
+
+    /// Nothing that was shown before counts any more.
+    pub(super) fn distrust(&mut self) {
+        self.known.clear();
+        self.observes = true;
+    }
+
+    /// What the reading of this tick showed is the first of a new connection.
+    pub(super) fn reconnected(&mut self) {
+        self.known.values_mut().for_each(Known::distrust);
+        self.observes = true;
+    }
+
+    /// Another policy is in force.
+    pub(super) fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
+    /// From now on orders may be given, or not.
+    pub(super) fn set_active(&mut self, active: bool) {
+        self.active = active;
+    }
+
+    /// A turn begins.
+    pub(super) fn begin(&mut self, tick: u64, now: Duration) {
+        self.tick = tick;
+        self.orders = 0;
+        self.observes = self.last_began.is_none();
+        let gap = self.last_began.map(|began| now.saturating_sub(began));
+        if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP)) {
+            self.distrust();
+        }
+        self.last_began = Some(now);
+    }
+
+    /// The port showed this; that was so.
+    pub(super) fn reads(&mut self, reading: &Reading, facts: Facts, now: Duration) {
+        let mut known = BTreeMap::new();
+        for vm in &reading.vms {
+            let Some(truth) = facts.vms.get(&vm.id) else {
+                continue;
+            };
+            let own = match self.known.remove(&vm.id) {
+                Some(mut own) => {
+                    own.next(vm, truth, now);
+                    own
+                }
+                None => Known::first(vm, truth),
+            };
+            known.insert(vm.id, own);
+        }
+        self.known = known;
+        self.ledger.see(&facts);
+        self.read = Some((now, facts));
+    }
+
+    /// The port shows VMs live; this is so.
+    pub(super) fn looks(&mut self, facts: &Facts) {
+        self.ledger.see(facts);
+    }
+
+    /// These orders are about to go to the hypervisor; this is so.
+    pub(super) fn orders(&mut self, orders: &[Target], facts: &Facts, now: Duration) {
+        self.orders += orders.len() as u64;
+        self.ledger.see(facts);
+        let all = format!("{} orders", orders.len());
+        self.hold(Rule::KillSwitch, self.active, || format!("{all} after it was closed"));
+        self.hold(Rule::ObserveFirst, !self.observes, || format!("{all} in a first tick"));
+        let mut granted = BTreeMap::new();
+        for order in orders {
+            let Some(vm) = facts.vms.get(&order.vm) else {
+                continue;
+            };
+            self.order(*order, vm, now);
+            if order.target > vm.exposure().align_up(PAGE) {
+                granted.insert(order.vm, order.target);
+            }
+        }
+        if !granted.is_empty() {
+            self.grants(&granted, facts, now);
+        }
+    }
+
+    /// The hypervisor said this to orders.
+    pub(super) fn answered(&mut self, orders: &[Target], answers: &[Answer], before: &Facts) {
+        for (order, answer) in orders.iter().zip(answers) {
+            let taken = matches!(answer, Answer::Accepted | Answer::InDoubt);
+            let Some(vm) = before.vms.get(&order.vm).filter(|_| taken) else {
+                continue;
+            };
+            if order.target < vm.actual {
+                let gives = vm.actual.saturating_sub(order.target);
+                self.ledger.shrinks(order.vm, vm.held(), gives);
+            }
+        }
+    }
+
+    /// A turn is over.
+    pub(super) fn ends(&mut self, record: &TickRecord, facts: &Facts) {
+        let error = record.error.as_deref().unwrap_or("");
+        let refused = error.contains("thrown away");
+        self.hold(Rule::PlanAccepted, !refused, || error.to_owned());
+        let funding = record.decision.iter().flat_map(|decision| &decision.plan.funding);
+        for (transfer, granted) in funding.zip(&record.applied.granted) {
+            let Party::Vm(giver) = transfer.from else {
+                continue;
+            };
+            if !granted.is_zero() {
+                let name = self.names.get(&giver).cloned().unwrap_or_default();
+                let objection = self.ledger.grant(giver, *granted);
+                let fine = objection.is_none();
+                let words = || format!("out of {name}: {}", objection.unwrap_or_default());
+                self.hold(Rule::TakeThenGive, fine, words);
+            }
+        }
+        self.count_kills(facts);
+    }
+
+    /// Notes that a promise was looked at, and whether it was kept.
+    pub(super) fn hold(&mut self, rule: Rule, kept: bool, words: impl FnOnce() -> String) {
+        *self.checks.entry(rule).or_default() += 1;
+        if !kept && self.breaches.iter().filter(|own| own.rule == rule).count() < MOST_BREACHES {
+            self.breaches.push(Breach { tick: self.tick, rule, words: words() });
+        }
+    }
+
+    fn order(&mut self, order: Target, vm: &VmFacts, now: Duration) {
+        let name = self.names.get(&order.vm).cloned().unwrap_or_else(|| "".into());
+        let Some(known) = self.known.get(&order.vm).cloned() else {
+            self.hold(Rule::Untouchable, false, || format!("{name} was never shown"));
+            return;
+        };
+        let allows = allowed(&self.policy, order.vm, &name, known.max);
+        let target = order.target;
+        self.hold(Rule::Pinned, !allows.pinned, || format!("{name} is pinned"));
+        let free = known.run == RunState::Running && !known.obstacle;
+        self.hold(Rule::Untouchable, free, || {
+            let obstacle = if known.obstacle { "has an obstacle" } else { "has none" };
+            format!("{name} is {:?} and {obstacle}: target {target}", known.run)
+        });
+        self.hold(Rule::InDoubt, vm.late.is_none(), || {
+            format!("{name} is told {target} while {:?} is without answer", vm.late)
+        });
+        if target > vm.actual.align_up(PAGE) {
+            self.hold(Rule::Range, target <= allows.cap, || {
+                format!("{name}: target {target} above {}", allows.cap)
+            });
+        }
+        // What it holds now, or was shown to: a target between the two takes nothing that counts.
+        if target < vm.actual.min(known.actual) {
+            self.shrink(order, vm, &known, (&allows, &name, now));
+        }
+    }
+
+    fn shrink(
+        &mut self,
+        order: Target,
+        vm: &VmFacts,
+        known: &Known,
+        (allows, name, now): (&Allowed, &str, Duration),
+    ) {
+        let target = order.target;
+        let floor = allows.floor;
+        self.hold(Rule::Floor, target >= floor, || format!("{name}: {target} below {floor}"));
+        let liar = |other: &Known| other.facts.report.is_some_and(|report| !report.is_true);
+        let honest = vm.report.is_some_and(|report| report.is_true);
+        if honest && self.known.values().any(liar) {
+            self.hold(Rule::Isolation, target >= floor, || format!("{name}: {target}"));
+        }
+        let read_at = self.read.as_ref().map_or(now, |(at, _)| *at);
+        let age = known.changed.map(|at| read_at.saturating_sub(at));
+        let fresh = age.is_some_and(|age| age <= self.config.stale_after);
+        self.hold(Rule::Freshness, fresh, || {
+            format!("{name} is shrunk to {target} on figures that changed {age:?} ago")
+        });
+        let from = known.facts.actual.min(known.actual).min(known.facts.target);
+        let least = from.saturating_sub(allows.step);
+        self.hold(Rule::Step, target >= least, || {
+            format!("{name} goes from {from} to {target}, step {}", allows.step)
+        });
+        self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
+        // What it wants beyond what it has, and what it has swapped out, shows in no figure, and nor
+        // does what it took since.
+        let said = known.report.filter(|report| report.is_true).map(|report| report.used);
+        if let Some(need) = said.map(|said| said.min(vm.resident)).filter(|need| target < *need) {
+            self.below_need.insert(order.vm, (need, now));
+        }
+    }
+
+    fn grants(&mut self, granted: &BTreeMap<VmId, ByteCount>, facts: &Facts, now: Duration) {
+        let last = self
+            .read
+            .as_ref()
+            .filter(|(at, _)| now.saturating_sub(*at) <= self.config.interval.saturating_mul(2));
+        let budget = Budget {
+            policy: &self.policy,
+            now: facts,
+            read: last.map(|(_, facts)| facts),
+            known: &self.known,
+            delivered: self.ledger.open(),
+        };
+        let objection = budget.objection(granted, true);
+        let without = objection.as_ref().and_then(|_| budget.objection(granted, false));
+        let doubtful = facts.vms.values().any(|vm| vm.late.is_some());
+        let names: Vec<_> = granted.keys().filter_map(|id| self.names.get(id)).collect();
+        let grown = format!("{names:?} grow to {:?}", granted.values());
+        let kept = objection.is_none() || without.is_none();
+        self.hold(Rule::Budget, kept, || {
+            format!("{grown}: {}", objection.clone().unwrap_or_default())
+        });
+        if doubtful {
+            let booked = objection.is_none() || without.is_some();
+            self.hold(Rule::InDoubt, booked, || {
+                format!("{grown}: {}", objection.unwrap_or_default())
+            });
+        }
+    }
+
+    /// Programs that were killed since the last turn, and whether a shrink of agentd's is to blame.
+    fn count_kills(&mut self, facts: &Facts) {
+        let now = facts.now;
+        let names = self.names.clone();
+        self.below_need.retain(|id, (need, since)| {
+            let vm = facts.vms.get(id);
+            let short = vm.is_some_and(|vm| vm.target < *need);
+            short && now.saturating_sub(*since) < BLAME
+        });
+        for (id, vm) in &facts.vms {
+            let (generation, before) = self.kills.get(id).copied().unwrap_or((vm.generation, 0));
+            let before = if generation == vm.generation { before } else { 0 };
+            self.kills.insert(*id, (vm.generation, vm.oom_kills));
+            let killed = vm.oom_kills > before;
+            if killed {
+                self.last_kill = self.tick;
+            }
+            self.all_kills += vm.oom_kills.saturating_sub(before);
+            let blamed = self.below_need.get(id).copied();
+            self.hold(Rule::OutOfMemory, !killed || blamed.is_none(), || {
+                let need = blamed.map(|(need, _)| need).unwrap_or_default();
+                let name = names.get(id).cloned().unwrap_or_default();
+                format!("a kill in {name}, told {} when it used {need}", vm.target)
+            });
+        }
+    }
+}
+
+/// Targets are whole pages.
+const PAGE: ByteCount = ByteCount::kib(4);
+/// A gap of more than so many intervals makes everything old.
+const GAP: u32 = 3;
+/// A kill so long after a shrink is not its fault.
+const BLAME: Duration = Duration::from_secs(10);
+/// More of one promise in one run tell nothing new.
+const MOST_BREACHES: usize = 2;

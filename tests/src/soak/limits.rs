@@ -1,0 +1,32 @@
+//! What a policy allows one VM, reckoned without the code that agentd reckons it with.
+
+use agentd_core::bytes::ByteCount;
+use agentd_core::policy::{Policy, VmKey};
+use agentd_core::vm::VmId;
+
+/// What a policy allows one VM.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowed {
+    pub(super) floor: ByteCount,
+    pub(super) cap: ByteCount,
+    pub(super) pinned: bool,
+    /// Most that it gives in one tick.
+    pub(super) step: ByteCount,
+}
+
+/// What `policy` allows the VM whose hypervisor lets it hold `max`.
+pub(super) fn allowed(policy: &Policy, id: VmId, name: &str, max: ByteCount) -> Allowed {
+    let own = match policy.vms.get(&VmKey::Id(id)) {
+        Some(own) => Some(own),
+        None => policy.vms.get(&VmKey::Name(name.to_owned())),
+    };
+    let min = own.and_then(|own| own.min).unwrap_or(policy.floor).max(policy.floor);
+    let cap = own.and_then(|own| own.max).unwrap_or(max).min(max);
+    let twentieth = ByteCount::bytes(max.as_u64() / 20);
+    Allowed {
+        floor: min.min(cap),
+        cap,
+        pinned: own.is_some_and(|own| own.pinned == Some(true)),
+        step: policy.shrink_step.max(twentieth),
+    }
+}

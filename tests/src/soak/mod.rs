@@ -1,0 +1,33 @@
+//! The seeded simulation: the real tick on a simulated host in virtual time, under faults drawn from
+//! a seed, and a judge who looks at every order by what is really so.
+//!
+//! ```text
+//! seed -> Plot -> Sim <- Witness <- (Saboteur) <- Ticker      one Ticker after the other
+//!                 truth -> Judge <-'                          -> breaches, or none
+//! ```
+//!
+//! One seed is one host with its VMs for 600 ticks: first with faults, then calm, so that it shows
+//! whether control comes back and the orders end. The same seed is the same run, bit for bit.
+
+mod budget;
+mod dice;
+mod draw;
+mod draw_policy;
+mod fault;
+mod judge;
+mod known;
+mod limits;
+pub mod report;
+mod rule;
+mod run;
+mod saboteur;
+mod trace;
+mod witness;
+
+pub use self::{
+    draw::{Act, Plot},
+    fault::Fault,
+    rule::{Breach, Rule},
+    run::{Played, TICKS, play},
+    saboteur::Saboteur,
+};

@@ -1,0 +1,307 @@
+//! [`play`]: one run from its seed to its end.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use agentd::clock::{Clock, VirtualClock};
+use agentd::control::{Actor, Gate, InForce, Mode, Revision};
+use agentd::event::TickRecord;
+use agentd::hypervisor::Hypervisor;
+use agentd::hypervisor::sim::{Facts, Onlooker, Sim};
+use agentd::tick::Ticker;
+use agentd_core::bytes::ByteCount;
+use agentd_core::policy::Policy;
+use agentd_core::sample::RunState;
+use agentd_core::verdict::Reason;
+
+use super::draw::{Act, CALM_TICK, Plot};
+use super::fault::Fault;
+use super::judge::Judge;
+use super::rule::{Breach, Rule};
+use super::saboteur::{Sabotaged, Saboteur};
+use super::trace;
+use super::witness::{Scene, Strike, Witness, lock};
+
+/// What came of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Played {
+    /// Its seed.
+    pub seed: u64,
+    /// How many ticks it had.
+    pub ticks: u64,
+    /// Promises that were broken.
+    pub breaches: Vec<Breach>,
+    /// How often each promise was looked at.
+    pub checks: BTreeMap<Rule, u64>,
+    /// How often each kind of fault was put in.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Orders that were given.
+    pub orders: u64,
+    /// Programs that VMs' kernels killed for want of memory, whoever is to blame.
+    pub kills: u64,
+    /// A number that follows from every order and reading.
+    pub digest: u64,
+}
+
+/// Plays the run of a seed. `tell` is given a line for each tick, where somebody wants to see them.
+#[must_use]
+pub fn play(seed: u64, saboteur: Option<Saboteur>, tell: Option<&mut dyn FnMut(&str)>) -> Played {
+    Stage::new(seed, saboteur, tell).play()
+}
+
+struct Stage<'a> {
+    plot: Plot,
+    saboteur: Option<Saboteur>,
+    tell: Option<&'a mut dyn FnMut(&str)>,
+    clock: Arc<VirtualClock>,
+    sim: Arc<Mutex<Sim>>,
+    truth: Onlooker,
+    gate: Arc<Gate>,
+    scene: Arc<Mutex<Scene>>,
+    mode: Mode,
+    policy: Arc<Policy>,
+    in_force: InForce,
+    ticker: Ticker,
+    /// The last tick, counted from the calm, without a decision.
+    played: Played,
+}
+
+impl<'a> Stage<'a> {
+    fn new(seed: u64, saboteur: Option<Saboteur>, tell: Option<&'a mut dyn FnMut(&str)>) -> Self {
+        let plot = Plot::draw(seed);
+        let clock = Arc::new(VirtualClock::default());
+        let sim = Sim::new(Path::new("soak"), &plot.scenario, clock.clone());
+        let truth = sim.onlooker();
+        let gate = Arc::new(Gate::new(Mode::Active));
+        let names = plot.scenario.vms.iter().map(|vm| (vm.id, vm.name.clone())).collect();
+        let policy = Arc::new(plot.policy.clone());
+        let scene = Scene {
+            judge: Judge::new(plot.config, names, policy.clone()),
+            strike: None,
+            dead: false,
+            digest: 0,
+            orders: tell.is_some().then(Vec::new),
+        };
+        let (sim, scene) = (Arc::new(Mutex::new(sim)), Arc::new(Mutex::new(scene)));
+        let port =
+            port(saboteur, Witness::new(sim.clone(), clock.clone(), gate.clone(), scene.clone()));
+        let ticker = Ticker::new(port, clock.clone(), plot.config);
+        let (checks, breaches) = Default::default();
+        let faults = plot.faults.clone();
+        let played =
+            Played { seed, ticks: 0, breaches, checks, faults, orders: 0, kills: 0, digest: 0 };
+        let in_force = in_force(Mode::Active, saboteur, &policy);
+        let mode = Mode::Active;
+        Self {
+            plot,
+            saboteur,
+            tell,
+            clock,
+            sim,
+            truth,
+            gate,
+            scene,
+            mode,
+            policy,
+            in_force,
+            ticker,
+            played,
+        }
+    }
+
+    fn play(mut self) -> Played {
+        let mut due = Duration::ZERO;
+        for tick in 0..TICKS {
+            for act in self.plot.acts.remove(&tick).unwrap_or_default() {
+                self.befall(act);
+            }
+            if tick == u64::from(CALM_TICK) {
+                self.set_mode(Mode::Active);
+            }
+            self.clock.advance_to(due);
+            if !self.turn(tick) {
+                break;
+            }
+            due = due.saturating_add(self.plot.config.interval);
+            // Late ticks are not caught up.
+            due = due.max(self.clock.now().saturating_add(LEAST_PAUSE));
+        }
+        let mut scene = lock(&self.scene);
+        self.played.digest = scene.digest;
+        self.played.kills = scene.judge.all_kills;
+        self.played.breaches = std::mem::take(&mut scene.judge.breaches);
+        self.played.checks = std::mem::take(&mut scene.judge.checks);
+        drop(scene);
+        self.played
+    }
+
+    /// One turn; false when it was the last, because it panicked.
+    fn turn(&mut self, tick: u64) -> bool {
+        lock(&self.scene).judge.begin(tick, self.clock.now());
+        self.played.ticks += 1;
+        let (ticker, in_force, gate) = (&mut self.ticker, &self.in_force, &self.gate);
+        let turn = catch_unwind(AssertUnwindSafe(|| ticker.turn(in_force, gate)));
+        let mut scene = lock(&self.scene);
+        scene.strike = None;
+        let fine = turn.is_ok();
+        scene.judge.hold(Rule::NoPanic, fine, || "the tick panicked".to_owned());
+        self.played.orders += scene.judge.orders;
+        let facts = self.truth.facts();
+        if let Ok(turn) = &turn {
+            if !scene.dead {
+                scene.judge.ends(&turn.record, &facts);
+                judge_calm(&mut scene.judge, &self.plot, tick, &turn.record, &facts);
+            }
+            if let Some(tell) = &mut self.tell {
+                let orders = scene.orders.replace(Vec::new()).unwrap_or_default();
+                tell(&trace::line(tick, &turn.record, &facts, &orders));
+            }
+        }
+        let dead = std::mem::take(&mut scene.dead);
+        // Who was paused within the tick is so from now on.
+        let paused = self.gate.pass().is_none() && self.mode == Mode::Active;
+        drop(scene);
+        if paused {
+            self.set_mode(Mode::Paused);
+        }
+        if dead {
+            self.restart();
+        }
+        fine
+    }
+
+    fn befall(&mut self, act: Act) {
+        if let Some(tell) = &mut self.tell {
+            tell(&format!("       {act:?}"));
+        }
+        let strike = match act {
+            Act::Kill => return self.restart(),
+            Act::Stop(time) => return self.clock.sleep(time),
+            Act::Mode(mode) => return self.set_mode(mode),
+            Act::Policy(policy) => return self.set_policy(*policy),
+            Act::KillInside(call) => (call, Strike::Kill),
+            Act::StopInside(call, time) => (call, Strike::Stop(time)),
+            Act::PauseInside(call) => (call, Strike::Pause),
+        };
+        lock(&self.scene).strike = Some(strike);
+    }
+
+    /// A new process, that knows nothing of the one before. Policy and mode are durable.
+    fn restart(&mut self) {
+        lock(&self.scene).judge.restarted();
+        let witness = Witness::new(
+            self.sim.clone(),
+            self.clock.clone(),
+            self.gate.clone(),
+            self.scene.clone(),
+        );
+        let port = port(self.saboteur, witness);
+        self.ticker = Ticker::new(port, self.clock.clone(), self.plot.config);
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.gate.set(mode);
+        lock(&self.scene).judge.set_active(mode == Mode::Active);
+        self.in_force = in_force(mode, self.saboteur, &self.policy);
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        self.policy = Arc::new(policy);
+        lock(&self.scene).judge.set_policy(self.policy.clone());
+        self.in_force = in_force(self.mode, self.saboteur, &self.policy);
+    }
+}
+
+/// What is promised of the calm: control is back, and the orders end.
+fn judge_calm(judge: &mut Judge, plot: &Plot, tick: u64, record: &TickRecord, facts: &Facts) {
+    let since = tick.saturating_sub(u64::from(CALM_TICK));
+    if since >= 3 {
+        let error = record.error.as_deref().unwrap_or("no decision");
+        let works = record.decision.is_some() && record.error.is_none();
+        judge.hold(Rule::Liveness, works, || format!("{since} ticks after the faults: {error}"));
+        bystanders(judge, plot, record, facts);
+    }
+    // Whose programs are killed again and again uses now this, now that.
+    let calm = judge.last_kill.saturating_add(SETTLES) < tick;
+    if tick >= TICKS - QUIET && calm && converges(plot, facts) {
+        let (orders, count) = (judge.orders == 0, judge.orders);
+        let name = |id| plot.scenario.vms.iter().find(|vm| vm.id == id).map(|vm| vm.name.clone());
+        judge.hold(Rule::Convergence, orders, || {
+            let resized = record.applied.resized.iter();
+            let told: Vec<String> = resized
+                .map(|own| format!("{:?} {:?} {:?}", name(own.vm), own.ordered, own.outcome))
+                .collect();
+            format!("{count} orders {since} ticks after the faults: {}", told.join(", "))
+        });
+    }
+}
+
+/// VMs that no fault ever met have figures that count.
+fn bystanders(judge: &mut Judge, plot: &Plot, record: &TickRecord, facts: &Facts) {
+    let Some(decision) = &record.decision else {
+        return;
+    };
+    let alone = |vm: &&agentd::hypervisor::sim::VmScenario| vm.behaviours.is_empty();
+    for vm in plot.scenario.vms.iter().filter(alone) {
+        let Some(truth) = facts.vms.get(&vm.id) else {
+            continue;
+        };
+        let settled = truth.works && truth.run == RunState::Running && truth.generation == 0;
+        let reason = decision.verdicts.get(&vm.id).map(|verdict| verdict.reason);
+        let blind = [
+            Reason::FiguresAbsent,
+            Reason::FiguresUnproven,
+            Reason::FiguresStale,
+            Reason::Unresponsive,
+            Reason::Booting,
+            Reason::Rebooting,
+            Reason::Paused,
+        ];
+        let barred = reason.is_none_or(|reason| blind.contains(&reason));
+        judge.hold(Rule::Liveness, !settled || !barred, || format!("{} is {reason:?}", vm.name));
+    }
+}
+
+/// True when the steps of the policy in force at the end are wide enough for the calm to suffice:
+/// every VM could give all it has in half of it. A policy that asks for what kernels keep for
+/// themselves asks for ever, now and then.
+fn converges(plot: &Plot, facts: &Facts) -> bool {
+    // A policy that changed in the run is another one.
+    let changed = plot.faults.contains_key(&Fault::Policy);
+    let step = plot.policy.two_pointer.step.min(plot.policy.shrink_step);
+    let most: ByteCount = facts.vms.values().map(|vm| vm.max).max().unwrap_or_default();
+    let ticks = most.as_u64().checked_div(step.as_u64()).unwrap_or(u64::MAX);
+    let sane = plot.policy.two_pointer.spare_above > KEPT_BY_KERNELS;
+    !changed && sane && ticks <= (TICKS - u64::from(CALM_TICK)) / 2
+}
+
+fn port(saboteur: Option<Saboteur>, witness: Witness) -> Box<dyn Hypervisor> {
+    match saboteur {
+        Some(saboteur) => Box::new(Sabotaged::new(witness, saboteur)),
+        None => Box::new(witness),
+    }
+}
+
+fn in_force(mode: Mode, saboteur: Option<Saboteur>, policy: &Policy) -> InForce {
+    let time = SystemTime::UNIX_EPOCH;
+    let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
+    let policy = saboteur.map_or_else(|| policy.clone(), |saboteur| saboteur.policy(policy));
+    let (etag, reason) = (String::new(), String::new());
+    let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
+    InForce { mode, policy: Arc::new(revision) }
+}
+
+/// How many ticks a run has.
+pub const TICKS: u64 = 600;
+/// The last ticks of a run, in which nothing is ordered any more.
+const QUIET: u64 = 20;
+/// So long after a kill the orders end.
+const SETTLES: u64 = 100;
+/// More than any kernel of a run keeps unused.
+const KEPT_BY_KERNELS: ByteCount = ByteCount::mib(64);
+/// Even a loop that is late leaves the machine some air.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
