@@ -30,7 +30,7 @@ impl Feed {
     }
 
     /// The next record of any type.
-    pub fn next(&mut self) -> Result<Value> {
+    pub fn record(&mut self) -> Result<Value> {
         clock::wait_for("another record", TICK_LIMIT, || {
             if self.waiting.is_empty() {
                 self.read()?;
@@ -42,7 +42,7 @@ impl Feed {
     /// The next tick.
     pub fn tick(&mut self) -> Result<Value> {
         loop {
-            let record = self.next()?;
+            let record = self.record()?;
             if record["type"] == "tick" {
                 return Ok(record);
             }
