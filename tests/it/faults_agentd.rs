@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::coordinator::set_mode;
 use crate::coordinator_restart::mode;
-use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows, orders, vm_in};
+use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows, vm_in};
 use crate::faults_vm_hangs::{LITTLE_MIB, free_mib};
 
 /// A hundred times in the middle of transfers between VMs that take and give back what they need:
@@ -43,7 +43,7 @@ fn agentd_is_killed_between_take_and_give() {
         vm.keep_free(free_mib(vm)).unwrap();
     }
     rig.need();
-    let taken = |tick: &Value| !orders(tick, "vm2").is_empty() && held_back(tick, "vm1");
+    let taken = |tick: &Value| is_to_give(tick, "vm2") && held_back(tick, "vm1");
     rig.feed.until("a gift that does not arrive", 60, taken).unwrap();
     rig.kill_agentd();
     for vm in &rig.vms[1..] {
@@ -113,6 +113,12 @@ fn load(rig: &Rig, round: usize) {
 fn ordered(tick: &Value) -> bool {
     let mut resizes = tick["resizes"].as_array().into_iter().flatten();
     resizes.any(|resize| resize["outcome"] == "accepted")
+}
+
+/// Whether a VM holds more than it was told to.
+fn is_to_give(tick: &Value, name: &str) -> bool {
+    let memory = &vm_in(tick, name)["memory"];
+    memory["target_bytes"].as_u64().is_some_and(|told| Some(told) < memory["actual_bytes"].as_u64())
 }
 
 /// Whether a VM is to get what has not arrived yet.

@@ -12,7 +12,8 @@ fn a_vm_that_is_resized_by_another_hand_is_quarantined() {
     rig.feed.skip().unwrap();
     let quarantined = ("quarantined".to_owned(), "QUARANTINED".to_owned());
     let is = |tick: &_| state_and_reason(vm_in(tick, "vm2")) == quarantined;
-    rig.feed.until("the quarantine", 1 + 3, is).unwrap();
+    let seen = rig.feed.until("the quarantine", NOTICED_TICKS, is).unwrap();
+    assert!(seen.iter().all(|tick| orders(tick, "vm2").is_empty()), "{}", brief(&seen));
     assert_eq!(rig.state("vm2"), quarantined);
 
     rig.need();
@@ -23,5 +24,7 @@ fn a_vm_that_is_resized_by_another_hand_is_quarantined() {
     rig.held();
 }
 
+/// Its figures must have settled first.
+const NOTICED_TICKS: usize = 12;
 /// Far from what agentd would order, and above the floor.
 const OTHERS_WILL_MIB: u64 = 333;

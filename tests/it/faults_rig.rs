@@ -142,6 +142,12 @@ impl Rig {
             self.vms[0].release(&format!("need{}", self.needs)).unwrap();
         }
         self.needs += 1;
+        // What it was given in earlier rounds is put to use, or it would have no need any more.
+        let unused_mib = self.vms[0].meminfo_kib().unwrap()["MemFree"] / 1024;
+        if let Some(more) = unused_mib.checked_sub(ENOUGH_MIB) {
+            let used = self.vms[0].hold(&format!("used{}", self.needs), more + LEAST_USED_MIB, 0);
+            self.vms[0].finish(used.unwrap(), PATIENCE).unwrap();
+        }
         self.vms[0].hold(&format!("need{}", self.needs), NEED_MIB, NEED_MIB_PER_S).unwrap();
     }
 
@@ -281,6 +287,9 @@ pub(crate) const RESERVE_KIB: u64 = 16 * 1024;
 const SLACK_MIB: u64 = 64;
 /// Less than vm1 has unused at first.
 const NEED_MIB: u64 = 140;
+/// With more unused than this vm1 is given some use for it, which leaves it [`NEED_MIB`] and more.
+const ENOUGH_MIB: u64 = 230;
+const LEAST_USED_MIB: u64 = 50;
 /// Enough for use to grow from tick to tick, and to last over a fault and what follows.
 const NEED_MIB_PER_S: u64 = 3;
 /// Until all have reported, proven themselves and been seen to grow.

@@ -30,7 +30,7 @@ impl Feed {
     }
 
     /// The next record of any type.
-    pub fn next(&mut self) -> Result<Value> {
+    pub fn record(&mut self) -> Result<Value> {
         clock::wait_for("another record", TICK_LIMIT, || {
             if self.waiting.is_empty() {
                 self.read()?;
@@ -42,32 +42,8 @@ impl Feed {
     /// The next tick.
     pub fn tick(&mut self) -> Result<Value> {
         loop {
-            let record = self.next()?;
+            let record = self.record()?;
             if record["type"] == "tick" {
-                let vms: Vec<String> = record["vms"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|vm| {
-                        format!(
-                            "{}:{} {} a{} u{}",
-                            vm["name"],
-                            vm["state"],
-                            vm["verdict"]["reason"],
-                            vm["memory"]["actual_bytes"].as_u64().unwrap_or(0) / 1048576,
-                            vm["memory"]["guest_unused_bytes"].as_u64().unwrap_or(0) / 1048576
-                        )
-                    })
-                    .collect();
-                eprintln!(
-                    "TICK {} m{} {} k{} {:?} {}",
-                    record["tick"],
-                    record["monotonic_seconds"],
-                    record["error"],
-                    record["pool"]["kept_bytes"].as_u64().unwrap_or(0) / 1048576,
-                    vms,
-                    record["resizes"].as_array().map_or(0, Vec::len)
-                );
                 return Ok(record);
             }
         }

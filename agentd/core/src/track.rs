@@ -118,7 +118,7 @@ impl Track {
     fn follow(&mut self, vm: &VmReading, now: Duration) {
         let new_kernel = vm.generation != self.generation || self.counters.went_back(&vm.guest);
         if new_kernel {
-            let (largest, overhead) = (self.largest.max(vm.actual), self.overhead);
+            let (largest, overhead) = (self.largest, self.overhead);
             *self = Self { largest, overhead, ..Self::new(vm, Some(Boot::Reboot), now) };
         } else if vm.run != self.run && vm.run == RunState::Running {
             // What it said before it was stopped says nothing about now.

@@ -38,6 +38,9 @@ pub(super) fn line(
             vm.swapped,
             verdict.map_or("no verdict", |verdict| verdict.reason.name()),
         );
+        if let Some(sample) = sample {
+            let _ = write!(text, ", rss {:?} overhead {:?}", sample.host_rss, sample.overhead);
+        }
         for (order, answer) in orders.iter().filter(|(order, _)| order.vm == *id) {
             let _ = write!(text, " <- {} {answer:?}", order.target);
         }

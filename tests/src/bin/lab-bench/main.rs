@@ -1,10 +1,14 @@
 //! The lab's part of `make bench`: what a whole tick of agentd costs on real VMs when nothing is to
-//! be done, beside one bare bulk statistics call, and the processor time of agentd per tick.
+//! be done, beside one bare bulk statistics call, and the processor time of agentd per tick; then
+//! how soon faults are told, and what a VM that hangs costs the others.
 //!
 //! Tick and bare call take turns against the same libvirtd, so that both meet the same machine. The
 //! tick is the daemon's own, in this process; the processor time is that of a running agentd.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
+mod detection;
+mod hung;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,7 +36,8 @@ fn main() -> Result<()> {
     for count in [4, 10] {
         measure(&lab, &programs, count)?;
     }
-    Ok(())
+    hung::measure(&lab)?;
+    detection::measure(&lab, &programs)
 }
 
 fn measure(lab: &Lab, programs: &Programs, count: usize) -> Result<()> {
