@@ -15,6 +15,7 @@
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
 //! - Memory that a VM took back by itself since the last reading counts as it was read.
+//! - What an earlier process told a VM that is pinned now counts as what that VM holds: see the judge.
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
 //! - Where it is already too much, memory may still pass from one to another: it may come to what it

@@ -4,7 +4,7 @@
 //! It is told of every call of the port as it happens, and of the end of every turn. Allowances for
 //! what nobody could have known stand beside the rule that they belong to, and in `budget`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,9 +40,11 @@ pub(super) struct Judge {
     /// Nothing may be ordered in this tick: it is the first after a start, a gap, a new connection.
     observes: bool,
     known: BTreeMap<VmId, Known>,
+    /// VMs that this life of agentd ever ordered.
+    told: BTreeSet<VmId>,
     /// When the last reading was, and what was so.
     read: Option<(Duration, Facts)>,
-    /// The target in force when the tick began, or what it held: what a step is measured from.
+    /// What givers delivered, and what of that was granted.
     ledger: Ledger,
     /// VMs that were told to hold less than what they said they use, with what that was and when.
     below_need: BTreeMap<VmId, (ByteCount, Duration)>,
@@ -72,6 +74,7 @@ impl Judge {
             last_began: None,
             observes: true,
             known: BTreeMap::new(),
+            told: BTreeSet::new(),
             read: None,
             ledger: Ledger::default(),
             below_need: BTreeMap::new(),
@@ -88,6 +91,7 @@ impl Judge {
     pub(super) fn restarted(&mut self) {
         self.distrust();
         self.ledger.clear();
+        self.told.clear();
         self.last_began = None;
     }
 
@@ -154,6 +158,7 @@ impl Judge {
     /// These orders are about to go to the hypervisor; this is so.
     pub(super) fn orders(&mut self, orders: &[Target], facts: &Facts, now: Duration) {
         self.orders += orders.len() as u64;
+        self.told.extend(orders.iter().map(|order| order.vm));
         self.ledger.see(facts);
         let all = format!("{} orders", orders.len());
         self.hold(Rule::KillSwitch, self.active, || format!("{all} after it was closed"));
@@ -176,6 +181,7 @@ impl Judge {
                     vm.target = order.target;
                 }
             }
+            self.forget_strangers(&mut together);
             self.grants(&granted, &together, now);
         }
     }
@@ -220,6 +226,17 @@ impl Judge {
         *self.checks.entry(rule).or_default() += 1;
         if !kept && self.breaches.iter().filter(|own| own.rule == rule).count() < MOST_BREACHES {
             self.breaches.push(Breach { tick: self.tick, rule, words: words() });
+        }
+    }
+
+    /// No figure carries a target: what an earlier process told a VM that this one may not touch
+    /// can be known by nobody, and counts as what the VM holds.
+    fn forget_strangers(&self, facts: &mut Facts) {
+        for (id, vm) in &mut facts.vms {
+            let name = self.names.get(id).map_or("", |name| name);
+            if !self.told.contains(id) && allowed(&self.policy, *id, name, vm.max).pinned {
+                vm.target = vm.target.min(vm.actual);
+            }
         }
     }
 
