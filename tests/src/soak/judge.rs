@@ -4,7 +4,7 @@
 //! It is told of every call of the port as it happens, and of the end of every turn. Allowances for
 //! what nobody could have known stand beside the rule that they belong to, and in `budget`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,9 @@ pub(super) struct Judge {
     pub(super) breaches: Vec<Breach>,
     /// Orders in this tick.
     pub(super) orders: u64,
+    /// VMs that were ever left alone for a time because they did not follow, or were somebody
+    /// else's.
+    pub(super) tried: BTreeSet<VmId>,
     /// Programs killed for want of memory, whoever is to blame.
     pub(super) all_kills: u64,
     /// The last tick in which one was.
@@ -79,6 +82,7 @@ impl Judge {
             checks: BTreeMap::new(),
             breaches: Vec::new(),
             orders: 0,
+            tried: BTreeSet::new(),
             all_kills: 0,
             last_kill: 0,
         }
