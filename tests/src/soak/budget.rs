@@ -171,9 +171,9 @@ impl Ledger {
         self.givers.insert(id, fresh);
     }
 
-    /// What was delivered and not granted, of all.
+    /// What was delivered and not granted, of all, and the noise of that.
     pub(super) fn open(&self) -> ByteCount {
-        self.givers.values().map(Giver::open).sum()
+        self.givers.values().map(|giver| giver.open().saturating_add(giver.noise())).sum()
     }
 
     /// Notes that so much was granted out of a giver. Why that is too much; `None` where it is not.
@@ -183,8 +183,7 @@ impl Ledger {
             return Some(format!("{amount} was granted, and it was not told to give"));
         };
         giver.granted = giver.granted.saturating_add(amount);
-        let noise = giver.gives.fraction(1, 16).saturating_add(ByteCount::kib(8));
-        let there = giver.delivered().saturating_add(noise);
+        let there = giver.delivered().saturating_add(giver.noise());
         (giver.granted > there).then(|| {
             let (granted, delivered) = (giver.granted, giver.delivered());
             format!("{granted} was granted, of which the host got back {delivered}")
@@ -195,6 +194,11 @@ impl Ledger {
 impl Giver {
     fn delivered(&self) -> ByteCount {
         self.base.saturating_sub(self.least).saturating_add(self.carried)
+    }
+
+    /// What it may fail to deliver unnoticed.
+    fn noise(&self) -> ByteCount {
+        self.gives.fraction(1, 16).saturating_add(ByteCount::kib(8))
     }
 
     fn open(&self) -> ByteCount {

@@ -25,8 +25,10 @@ pub(super) struct Known {
     /// Its last two reports showed that it swapped out in between, and both were true.
     pub(super) swaps: bool,
     stamp: Reported,
-    /// What was really so of those figures; `None` where it said nothing.
+    /// What was really so of the figures shown; `None` where it said nothing.
     pub(super) report: Option<Report>,
+    /// The same of those that came with this stamp first: stamps are whole seconds.
+    compared: Option<Report>,
 }
 
 impl Known {
@@ -42,6 +44,7 @@ impl Known {
             swaps: false,
             stamp: vm.reported,
             report: facts.report,
+            compared: facts.report,
         }
     }
 
@@ -51,8 +54,9 @@ impl Known {
             self.stamp = vm.reported;
             self.changed = Some(now);
             self.swaps = self.swapped_out(facts);
-            self.report = facts.report;
+            self.compared = facts.report;
         }
+        self.report = facts.report;
         if facts.generation != self.facts.generation {
             // A kernel that began anew is a stranger.
             self.changed = None;
@@ -72,7 +76,7 @@ impl Known {
     }
 
     fn swapped_out(&self, facts: &VmFacts) -> bool {
-        let (Some(before), Some(after)) = (self.report, facts.report) else {
+        let (Some(before), Some(after)) = (self.compared, facts.report) else {
             return false;
         };
         let grew = after.figures.swap_out > before.figures.swap_out;
