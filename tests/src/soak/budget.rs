@@ -90,7 +90,8 @@ impl Budget<'_> {
     /// What is so of a VM, without what is hidden of it.
     fn as_shown(&self, id: VmId, vm: &VmFacts) -> VmFacts {
         let told = self.known.get(&id).is_some_and(|known| known.obstacle);
-        VmFacts { in_place: vm.in_place && told, ..*vm }
+        let in_place = if told { vm.in_place } else { ByteCount::ZERO };
+        VmFacts { in_place, ..*vm }
     }
 
     /// What one VM is charged with.

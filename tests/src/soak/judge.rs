@@ -173,7 +173,14 @@ impl Judge {
             }
         }
         if !granted.is_empty() {
-            self.grants(&granted, facts, now);
+            // Of orders that go together none is before the other.
+            let mut together = facts.clone();
+            for order in orders {
+                if let Some(vm) = together.vms.get_mut(&order.vm) {
+                    vm.target = order.target;
+                }
+            }
+            self.grants(&granted, &together, now);
         }
     }
 

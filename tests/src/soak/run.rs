@@ -284,9 +284,8 @@ fn converges(plot: &Plot, facts: &Facts) -> bool {
     let most: ByteCount = facts.vms.values().map(|vm| vm.max).max().unwrap_or_default();
     let ticks = most.as_u64().checked_div(step.as_u64()).unwrap_or(u64::MAX);
     let sane = plot.policy.two_pointer.spare_above > KEPT_BY_KERNELS;
-    // Who frees nothing and does not say so is asked again now and then.
-    let hidden = plot.faults.contains_key(&Fault::Vm(Kind::HiddenVfio));
-    !changed && !hidden && sane && ticks <= (TICKS - u64::from(CALM_TICK)) / 2
+    let cooperative = plot.faults.keys().all(|fault| !UNCOOPERATIVE.contains(fault));
+    !changed && cooperative && sane && ticks <= (TICKS - u64::from(CALM_TICK)) / 2
 }
 
 fn port(saboteur: Option<Saboteur>, witness: Witness) -> Box<dyn Hypervisor> {
@@ -311,6 +310,18 @@ pub const TICKS: u64 = 600;
 const QUIET: u64 = 20;
 /// So long after a kill the orders end.
 const SETTLES: u64 = 100;
+/// Who does so, did so or moves by himself is asked again now and then, for ever.
+const UNCOOPERATIVE: [Fault; 9] = [
+    Fault::Vm(Kind::Stuck),
+    Fault::Vm(Kind::Slow),
+    Fault::Vm(Kind::Partial),
+    Fault::Vm(Kind::Intermittent),
+    Fault::Vm(Kind::NoDriver),
+    Fault::Vm(Kind::HiddenFloor),
+    Fault::Vm(Kind::HiddenVfio),
+    Fault::Vm(Kind::TakesBack),
+    Fault::Vm(Kind::ForeignOrder),
+];
 /// More than any kernel of a run keeps unused.
 const KEPT_BY_KERNELS: ByteCount = ByteCount::mib(64);
 /// Even a loop that is late leaves the machine some air.

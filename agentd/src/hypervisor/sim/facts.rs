@@ -39,8 +39,8 @@ pub struct VmFacts {
     pub late: Option<ByteCount>,
     /// When somebody else last ordered it; `None` if nobody did.
     pub foreign_at: Option<Duration>,
-    /// The host gets back nothing of what it gives: all of `max` stays where it is.
-    pub in_place: bool,
+    /// What the host does not get back, whatever the VM gives; nothing where it gets all.
+    pub in_place: ByteCount,
     /// What the host gave it so far.
     pub touched: ByteCount,
     /// What its process takes on the host.
@@ -69,7 +69,7 @@ impl VmFacts {
     /// What the host cannot give to anybody else now: what it holds, or what stays in place.
     #[must_use]
     pub fn held(&self) -> ByteCount {
-        if self.in_place { self.max } else { self.actual.max(self.touched) }
+        self.actual.max(self.touched).max(self.in_place)
     }
 
     /// The most that it can come to hold without another order.
@@ -82,8 +82,7 @@ impl VmFacts {
     /// What its process takes beside its memory.
     #[must_use]
     pub fn overhead(&self) -> ByteCount {
-        let guest = if self.in_place { self.max } else { self.touched };
-        self.rss.saturating_sub(guest)
+        self.rss.saturating_sub(self.touched.max(self.in_place))
     }
 }
 

@@ -70,7 +70,7 @@ impl IdealWorld {
                 target: actual,
                 late: None,
                 foreign_at: None,
-                in_place: false,
+                in_place: ByteCount::ZERO,
                 touched: actual,
                 rss: actual,
                 demand,

@@ -203,7 +203,7 @@ impl SimVm {
             target: self.target,
             late: self.late.map(|late| late.target),
             foreign_at: self.foreign_at,
-            in_place: self.doing.any(IN_PLACE),
+            in_place: self.in_place(),
             touched: memory.touched,
             rss: self.rss(),
             demand: self.demand(),
@@ -220,9 +220,14 @@ impl SimVm {
 
     /// What its process takes of the host's memory.
     pub(super) fn rss(&self) -> ByteCount {
-        let all = self.doing.any(IN_PLACE);
-        let guest = if all { self.max() } else { self.memory.touched };
+        let guest = self.in_place().max(self.memory.touched);
         guest.saturating_add(self.scenario.numbers.process_overhead)
+    }
+
+    /// What of its memory stays where it is: all that its process began with.
+    fn in_place(&self) -> ByteCount {
+        let all = self.scenario.max.max(self.memory.actual);
+        if self.doing.any(IN_PLACE) { all } else { ByteCount::ZERO }
     }
 
     /// Most that it may hold: never less than it holds, for what is in use is not taken away.
