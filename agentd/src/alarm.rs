@@ -63,7 +63,7 @@ fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     let unexplained = view.suspicious.then(|| {
         format!(
             "{} is taken by none of the VMs, and was not before; VMs get nothing from the host \
-             until that has stood still for 30 s: find out who it is",
+             until that has stood still for 15 s: find out who it is",
             view.unexplained
         )
     });

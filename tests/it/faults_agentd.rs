@@ -22,7 +22,7 @@ fn agentd_is_killed_a_hundred_times_under_load() {
     let Some(mut rig) = Rig::open_as("agentd_is_killed_a_hundred_times", setup) else { return };
     for round in 0..ROUNDS {
         load(&rig, round);
-        rig.feed.until("an order", MOST_TICKS, |tick| ordered(tick)).unwrap();
+        rig.feed.until("an order", MOST_TICKS, ordered).unwrap();
         // Any moment of the next tick.
         let moment = Duration::from_millis(u64::try_from(round * 37 % 200).unwrap());
         let _ = clock::wait_until("the moment", moment, || Ok(false));

@@ -66,7 +66,8 @@ fn a_vm_that_reboots_and_takes_memory_early_is_counted_at_its_maximum() {
             "{}",
             brief(std::slice::from_ref(tick))
         );
-        assert_eq!(tick["pool"]["kept_bytes"], 0, "{}", tick["pool"]);
+        let pool = &tick["pool"];
+        assert!(pool["kept_bytes"].as_u64() <= pool["reserve_bytes"].as_u64(), "{pool}");
     }
     rig.control_returns();
     assert_eq!(kills(&rig.vms), [0, 0, 0], "nobody ran out of memory");

@@ -109,7 +109,7 @@ impl HostWatch {
     /// What of the host's own use is unexplained.
     fn explain(&mut self, other: ByteCount, total: ByteCount, now: Duration) -> ByteCount {
         let (stood, since) = self.still.unwrap_or((other, now));
-        let moved = other.abs_diff(stood) > STILL;
+        let moved = other.abs_diff(stood) > STILL.max(total.fraction(1, STILL_SHARE));
         self.still = Some(if moved { (other, now) } else { (stood, since) });
         let lasted = !moved && now.saturating_sub(since) >= ACCEPTED_AFTER;
         let explained = self.explained.map_or(other, |known| known.min(other));
@@ -138,15 +138,14 @@ fn level(before: HostLevel, reserve: ByteCount, host: &HostMemory) -> HostLevel 
     let half = reserve.fraction(1, 2);
     let is_emergency = pressure.full >= EMERGENCY_FULL || host.usable < half;
     let was_emergency = before == HostLevel::Emergency;
-    let stays_emergency = pressure.full >= CALM_FULL || host.usable <= reserve;
+    let stays_emergency = pressure.full >= CALM_FULL || host.usable < reserve.fraction(3, 4);
     if is_emergency || was_emergency && stays_emergency {
         return HostLevel::Emergency;
     }
+    // At its reserve a host gives nothing anyway, and where it gave all it had it stays there.
     let is_low = pressure.some >= LOW_SOME || host.usable <= reserve;
-    let was_low = before >= HostLevel::Low;
-    let roomy = reserve.saturating_add(half.fraction(1, 2));
-    let stays_low = pressure.some >= CALM_SOME || host.usable < roomy;
-    if is_low || was_low && stays_low { HostLevel::Low } else { HostLevel::Normal }
+    let stays_low = before >= HostLevel::Low && pressure.some >= CALM_SOME;
+    if is_low || stays_low { HostLevel::Low } else { HostLevel::Normal }
 }
 
 // systemd-oomd kills at 60 % of full pressure for 30 s; taking from VMs what they do not use has to
@@ -161,9 +160,11 @@ const POST_ACTION_DELAY: Duration = Duration::from_secs(15);
 const LEAST_UNEXPLAINED: ByteCount = ByteCount::mib(256);
 const UNEXPLAINED_PERCENT: u64 = 2;
 const SUSPICIOUS_TICKS: u32 = 3;
-/// A use that moves less than this stands still, and is the host's own after so long.
+/// A use that moves less than this, or than half a percent of all memory, stands still, and is the
+/// host's own after so long.
 const STILL: ByteCount = ByteCount::mib(64);
-const ACCEPTED_AFTER: Duration = Duration::from_secs(30);
+const STILL_SHARE: u64 = 200;
+const ACCEPTED_AFTER: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
@@ -203,7 +204,7 @@ mod tests {
         use HostLevel::{Emergency, Low, Normal};
         let usable =
             [(500, 0), (200, 0), (220, 0), (260, 0), (99, 0), (150, 0), (201, 0), (260, 0)];
-        assert_eq!(levels(&usable), [Normal, Low, Low, Normal, Emergency, Emergency, Low, Normal]);
+        assert_eq!(levels(&usable), [Normal, Low, Normal, Normal, Emergency, Low, Normal, Normal]);
         let pressure = [(900, 19), (900, 20), (900, 6), (900, 4), (900, 15), (900, 4)];
         assert_eq!(levels(&pressure), [Normal, Emergency, Emergency, Normal, Normal, Normal]);
     }
@@ -212,7 +213,7 @@ mod tests {
     fn memory_that_nobody_is_known_to_have_taken_is_told_until_it_has_lasted() {
         let mut watch = HostWatch::default();
         let mut told = Vec::new();
-        for second in 0..45 {
+        for second in 0..30 {
             let usable = if second < 5 { 6000 } else { 5000 };
             let (view, next) = watch.look(RESERVE, &sample(second, usable, 0));
             told.push((view.unexplained.mib_floor(), view.suspicious));
@@ -221,8 +222,8 @@ mod tests {
         assert_eq!(told[4], (0, false));
         assert_eq!(told[5], (1000, false));
         assert_eq!(told[7], (1000, true));
-        assert_eq!(told[34], (1000, true));
-        assert_eq!(told[35], (0, false), "it counts as the host's own");
+        assert_eq!(told[19], (1000, true));
+        assert_eq!(told[20], (0, false), "it counts as the host's own");
     }
 
     #[test]

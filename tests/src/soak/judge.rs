@@ -55,6 +55,9 @@ pub(super) struct Judge {
     pub(super) breaches: Vec<Breach>,
     /// Orders in this tick.
     pub(super) orders: u64,
+    /// VMs that were ever left alone for a time because they did not follow, or were somebody
+    /// else's.
+    pub(super) tried: BTreeSet<VmId>,
     /// Programs killed for want of memory, whoever is to blame.
     pub(super) all_kills: u64,
     /// The last tick in which one was.
@@ -82,6 +85,7 @@ impl Judge {
             checks: BTreeMap::new(),
             breaches: Vec::new(),
             orders: 0,
+            tried: BTreeSet::new(),
             all_kills: 0,
             last_kill: 0,
         }

@@ -13,6 +13,7 @@ use agentd::hypervisor::Hypervisor;
 use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
 use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
+use agentd_core::life::Life;
 use agentd_core::policy::Policy;
 use agentd_core::sample::RunState;
 use agentd_core::verdict::Reason;
@@ -219,6 +220,9 @@ impl<'a> Stage<'a> {
 /// What is promised of the calm: control is back, and the orders end.
 fn judge_calm(judge: &mut Judge, plot: &Plot, tick: u64, record: &TickRecord, facts: &Facts) {
     let since = tick.saturating_sub(u64::from(CALM_TICK));
+    let is_tried = |life: &Life| matches!(life, Life::Uncooperative | Life::Quarantined);
+    let tried = record.lives.iter().filter(|(_, life)| is_tried(life));
+    judge.tried.extend(tried.map(|(id, _)| *id));
     if since >= 3 {
         let error = record.error.as_deref().unwrap_or("no decision");
         let works = record.decision.is_some() && record.error.is_none();
@@ -228,7 +232,11 @@ fn judge_calm(judge: &mut Judge, plot: &Plot, tick: u64, record: &TickRecord, fa
     // Whose programs are killed again and again uses now this, now that.
     let calm = judge.last_kill.saturating_add(SETTLES) < tick;
     if tick >= TICKS - QUIET && calm && converges(plot, facts) {
-        let (orders, count) = (judge.orders == 0, judge.orders);
+        // Who was left alone for a time is asked again after it, for as long as it does not follow.
+        let resized = record.applied.resized.iter();
+        let settled = resized.filter(|own| own.ordered.is_some() && !judge.tried.contains(&own.vm));
+        let count = settled.count();
+        let orders = count == 0;
         let name = |id| plot.scenario.vms.iter().find(|vm| vm.id == id).map(|vm| vm.name.clone());
         judge.hold(Rule::Convergence, orders, || {
             let resized = record.applied.resized.iter();
