@@ -88,9 +88,7 @@ struct Track {
     /// The stamp that was current when `actual` was last seen to move: figures with it are of
     /// before the move's end.
     moved_under: Option<Reported>,
-    /// What it was allowed to hold.
-    max: ByteCount,
-    /// The most that it was seen to hold, or that it was once allowed to.
+    /// The most that it was seen to hold.
     largest: ByteCount,
     /// What its process was seen to take beside that, while it held most.
     overhead: Option<ByteCount>,
@@ -111,7 +109,6 @@ impl Track {
             changed_at: None,
             proof: Some(0),
             moved_under: None,
-            max: vm.max,
             largest: vm.actual,
             overhead: None,
             counters,
@@ -121,8 +118,8 @@ impl Track {
     fn follow(&mut self, vm: &VmReading, now: Duration) {
         let new_kernel = vm.generation != self.generation || self.counters.went_back(&vm.guest);
         if new_kernel {
-            let (max, largest, overhead) = (self.max, self.largest, self.overhead);
-            *self = Self { max, largest, overhead, ..Self::new(vm, Some(Boot::Reboot), now) };
+            let (largest, overhead) = (self.largest, self.overhead);
+            *self = Self { largest, overhead, ..Self::new(vm, Some(Boot::Reboot), now) };
         } else if vm.run != self.run && vm.run == RunState::Running {
             // What it said before it was stopped says nothing about now.
             self.proof = Some(0);
@@ -157,10 +154,6 @@ impl Track {
     /// excess may be memory that its balloon did not free. One that does not report may be
     /// starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
-        if vm.max != self.max {
-            // What is resident now may be memory that was put in: only all of it shows.
-            (self.max, self.largest) = (vm.max, self.largest.max(vm.max));
-        }
         if vm.actual > self.largest {
             // What looked like overhead was memory that it had let go of and the host had not got.
             self.largest = vm.actual;
