@@ -21,13 +21,13 @@ pub(crate) fn measure(lab: &Lab, programs: &Programs) -> Result<()> {
     let clock = RealClock::start();
     println!("\n{:<22} {:>8} {:>8} {:>8}  {:>8}", "told after", "min", "median", "max", "promised");
     let dead = rounds(|| libvirtd_dies(&clock, programs, &mut host))?;
-    print("libvirtd is dead", dead, Duration::from_secs(1));
+    print("libvirtd is dead", &dead, Duration::from_secs(1));
     let hung = rounds(|| libvirtd_hangs(&clock, programs, &host))?;
-    print("libvirtd hangs", hung, Duration::from_secs(20));
+    print("libvirtd hangs", &hung, Duration::from_secs(20));
     let hung = rounds(|| a_vm_hangs(&clock, programs, &host, &vms[1]))?;
-    print("a VM hangs", hung, Duration::from_secs(2));
+    print("a VM hangs", &hung, Duration::from_secs(2));
     let stuck = rounds(|| a_balloon_sticks(&clock, programs, &host, &vms[1]))?;
-    print("a balloon sticks", stuck, Duration::from_secs(20));
+    print("a balloon sticks", &stuck, Duration::from_secs(20));
     Ok(())
 }
 
@@ -115,7 +115,7 @@ fn rounds(mut round: impl FnMut() -> Result<Duration>) -> Result<Vec<Duration>> 
     Ok(told)
 }
 
-fn print(what: &str, told: Vec<Duration>, promised: Duration) {
+fn print(what: &str, told: &[Duration], promised: Duration) {
     let at = |index: usize| told.get(index).copied().unwrap_or_default();
     let (min, median, max) = (at(0), at(told.len() / 2), at(told.len().saturating_sub(1)));
     println!("{what:<22} {min:>8.2?} {median:>8.2?} {max:>8.2?}  {promised:>8.0?}");
