@@ -177,7 +177,7 @@ impl SimVm {
             max: self.max(),
             guest: self.reporter.figures(),
             reported: self.reported(),
-            host_rss: Some(self.rss().align_down(PAGE)),
+            host_rss: Some(self.rss().align_up(PAGE)),
         }
     }
 
@@ -188,7 +188,7 @@ impl SimVm {
             vm: self.scenario.id,
             actual: self.memory.actual.align_up(PAGE),
             reported: self.reported(),
-            host_rss: Some(self.rss().align_down(PAGE)),
+            host_rss: Some(self.rss().align_up(PAGE)),
         })
     }
 
