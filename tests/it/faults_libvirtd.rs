@@ -63,7 +63,7 @@ fn lost(rig: &mut Rig) {
     let lost = rig.feed.until("the loss to be told", LOSS_TICKS, is).unwrap();
     assert!(orders(&lost[lost.len() - 1], "vm1").is_empty(), "nothing is ordered blindly");
     let status = rig.status();
-    assert_eq!(rig.conditions(), ["HYPERVISOR_LOST"], "{status}");
+    assert!(rig.conditions().contains(&"HYPERVISOR_LOST".to_owned()), "{status}");
     assert!(status["last_tick_age_seconds"].is_number(), "{status}");
     assert_eq!(rig.memctl().items(&["vms"]).unwrap().len(), 3, "as they were seen last");
 }
