@@ -3,9 +3,9 @@ use std::time::Duration;
 use agentd_tests::lab::clock;
 use serde_json::Value;
 
-use crate::coordinator::set_mode;
+use crate::coordinator::{PATIENCE, set_mode};
 use crate::coordinator_restart::mode;
-use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows, vm_in};
+use crate::faults_rig::{Rig, START_TICKS, Setup, brief, grows};
 use crate::faults_vm_hangs::{LITTLE_MIB, free_mib};
 
 /// A hundred times in the middle of transfers between VMs that take and give back what they need:
@@ -43,8 +43,7 @@ fn agentd_is_killed_between_take_and_give() {
         vm.keep_free(free_mib(vm)).unwrap();
     }
     rig.need();
-    let taken = |tick: &Value| is_to_give(tick, "vm2") && held_back(tick, "vm1");
-    rig.feed.until("a gift that does not arrive", 60, taken).unwrap();
+    rig.feed.until("a gift that does not arrive", START_TICKS, taken_not_given).unwrap();
     rig.kill_agentd();
     for vm in &rig.vms[1..] {
         vm.keep_free(LITTLE_MIB).unwrap();
@@ -53,6 +52,31 @@ fn agentd_is_killed_between_take_and_give() {
     rig.start_agentd();
     assert_eq!(mode(rig.memctl()), "active");
     rig.until_fed();
+    rig.held();
+}
+
+/// A balloon has moved just before agentd starts, which libvirt's bulk statistics tell up to a
+/// second late: what a VM is told to hold at first is what it really holds.
+#[test]
+fn agentd_starts_when_a_balloon_has_just_moved() {
+    let setup = Setup { interval: "100ms", ..Setup::default() };
+    let Some(mut rig) = Rig::open_as("agentd_starts_when_a_balloon_has_just_moved", setup) else {
+        return;
+    };
+    for round in 0..MOVES {
+        rig.kill_agentd();
+        let mib = if round % 2 == 0 { 300 } else { 512 };
+        rig.vms[1].set_memory(mib).unwrap();
+        rig.vms[1].wait_actual(mib, PATIENCE).unwrap();
+        let seen = rig.gauge.samples().len();
+        rig.start_agentd();
+        rig.feed.ticks(LOOKED_AT).unwrap();
+        let samples = rig.gauge.samples();
+        // One sample was under way.
+        let held: Vec<u64> = samples.iter().skip(seen + 1).map(|sample| sample["vm2"]).collect();
+        let is_left = held.iter().all(|kib| kib.abs_diff(mib * 1024) <= MOVED_KIB);
+        assert!(is_left, "round {round}: vm2 was at {mib} MiB, then {held:?}");
+    }
     rig.held();
 }
 
@@ -115,20 +139,21 @@ fn ordered(tick: &Value) -> bool {
     resizes.any(|resize| resize["outcome"] == "accepted")
 }
 
-/// Whether a VM holds more than it was told to.
-fn is_to_give(tick: &Value, name: &str) -> bool {
-    let memory = &vm_in(tick, name)["memory"];
-    memory["target_bytes"].as_u64().is_some_and(|told| Some(told) < memory["actual_bytes"].as_u64())
-}
-
-/// Whether a VM is to get what has not arrived yet.
-fn held_back(tick: &Value, name: &str) -> bool {
-    let mut resizes = tick["resizes"].as_array().into_iter().flatten();
-    let held = resizes.any(|resize| resize["vm"]["name"] == name && resize["outcome"] == "held");
-    held || vm_in(tick, name)["verdict"]["reason"] == "AWAITING"
+/// Whether a giver was told to give to vm1 what vm1 was not told to take yet.
+fn taken_not_given(tick: &Value) -> bool {
+    let mut transfers = tick["transfers"].as_array().into_iter().flatten();
+    transfers.any(|transfer| {
+        let late = transfer["granted_bytes"].as_u64() < transfer["amount_bytes"].as_u64();
+        late && transfer["to"]["name"] == "vm1" && !transfer["from"].is_null()
+    })
 }
 
 const ROUNDS: usize = 100;
+const MOVES: usize = 20;
+/// More than agentd moves a VM in the ticks that are looked at, less than it has just moved.
+const MOVED_KIB: u64 = 64 * 1024;
+/// Ticks of two seconds, over which a late figure comes and an order to it is carried out.
+const LOOKED_AT: usize = 20;
 /// With what a VM itself uses, nearly its floor.
 const LOAD_MIB: u64 = 140;
 const LOAD_MIB_PER_S: u64 = 30;

@@ -138,7 +138,8 @@ impl Rig {
     }
 
     /// Has vm1 use more and more for the next ticks: it is due an order in each of them. It has all
-    /// of that unused already, so it does not run out of memory however long the order takes.
+    /// of that unused, and is left with it: it runs out of memory only if agentd takes what it must
+    /// not.
     pub(crate) fn need(&mut self) {
         if self.needs > 0 {
             self.vms[0].release(&format!("need{}", self.needs)).unwrap();
@@ -294,12 +295,12 @@ pub(crate) const STATE: &str = "/run/lab/agentd";
 pub(crate) const RESERVE_KIB: u64 = 16 * 1024;
 /// With the reserve, what the host gives when neither vm2 nor vm3 happens to have any to spare.
 const SLACK_MIB: u64 = 64;
-/// Less than vm1 has unused at first.
-const NEED_MIB: u64 = 140;
+/// Less than agentd leaves unused in a VM that it takes memory from.
+const NEED_MIB: u64 = 80;
 /// With more unused than this vm1 is given some use for it, which leaves it [`NEED_MIB`] and more.
 const ENOUGH_MIB: u64 = 230;
 const LEAST_USED_MIB: u64 = 50;
 /// Enough for use to grow from tick to tick, and to last over a fault and what follows.
-const NEED_MIB_PER_S: u64 = 3;
+const NEED_MIB_PER_S: u64 = 2;
 /// Until all have reported, proven themselves and been seen to grow.
 pub(crate) const START_TICKS: usize = 30;
