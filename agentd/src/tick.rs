@@ -171,7 +171,7 @@ impl Ticker {
 
     fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
         let mut live: BTreeSet<VmId> = self.state.live(now).collect();
-        live.extend(self.tracks.moving());
+        live.extend(self.tracks.live());
         let reading = self.hypervisor.read(&live, self.config.call_timeout)?;
         if self.hypervisor.take_reconnected() {
             self.begin_anew();
