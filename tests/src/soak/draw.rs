@@ -61,8 +61,9 @@ impl Plot {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 0);
-        let interval = dice.pick(&[1, 1, 2], 1);
-        let interval = Duration::from_secs(interval);
+        // A balloon event may be a second old: some ticks are shorter.
+        let interval = dice.pick(&[200, 1000, 1000, 2000], 1000);
+        let interval = Duration::from_millis(interval);
         let calm = interval.saturating_mul(CALM_TICK);
         let kinds = kinds(&mut dice);
         let mut plot = Self {
