@@ -10,6 +10,7 @@
 //! Allowances, each for what nobody could have known:
 //! - The overhead of processes does not count: it can be told from memory only in a VM that has
 //!   touched all that it holds.
+//! - The host's figures are whole pages: what is resident of a VM may be told a page too large.
 //! - What happened since the last reading, which is not older than two ticks: VMs that started or
 //!   rebooted, memory that others took, counts as it was read.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
@@ -79,7 +80,9 @@ impl Budget<'_> {
         let (other, reserve) = (self.other(), self.policy.host_reserve);
         let total = self.now.host.total;
         let all = sum.saturating_add(other).saturating_add(reserve);
-        if all > total && sum > before {
+        let vms = u64::try_from(self.now.vms.len()).unwrap_or(u64::MAX);
+        let rounded = ByteCount::bytes(PAGE.as_u64().saturating_mul(vms));
+        if all > total.saturating_add(rounded) && sum > before {
             return Some(format!(
                 "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
                  VMs might hold {before} before"
@@ -126,6 +129,8 @@ impl Budget<'_> {
         self.read.map_or(now, |read| other(read).min(now))
     }
 }
+
+const PAGE: ByteCount = ByteCount::kib(4);
 
 /// What neither a VM nor its process takes.
 fn other(facts: &Facts) -> ByteCount {
