@@ -2,6 +2,7 @@
 //! between them, and a gauge that watches all of it. Tests add the fault.
 
 use std::path::Path;
+use std::slice;
 
 use agentd_tests::agent::{Agent, Memctl};
 use agentd_tests::feed::Feed;
@@ -133,6 +134,12 @@ impl Rig {
         self.memctl().done(&args).unwrap();
     }
 
+    /// The host gives nothing from here on: the VMs may hold together what they held in this tick.
+    pub(crate) fn close_pool(&self, tick: &Value) {
+        let held = &tick["pool"]["exposed_bytes"];
+        self.memctl().done(&["policy", "set", &format!("pool-limit={held}B")]).unwrap();
+    }
+
     pub(crate) fn memctl(&self) -> &Memctl {
         self.agent.memctl()
     }
@@ -193,7 +200,7 @@ impl Rig {
     /// together hold no more than the pool.
     pub(crate) fn held(&self) {
         let consoles = || {
-            let all = self.vms.iter().filter(|vm| vm.oom_kills().unwrap() > 0);
+            let all = self.vms.iter().filter(|vm| kills(slice::from_ref(vm)) != [0]);
             all.map(|vm| vm.console().unwrap()).collect::<String>()
         };
         let killed = kills(&self.vms);

@@ -70,7 +70,8 @@ impl Feed {
                 return Ok(ticks);
             }
         }
-        bail!("{most} ticks, and none brought {what}; the last: {}", ticks[most - 1])
+        let all: String = ticks.iter().map(in_short).collect();
+        bail!("{most} ticks, and none brought {what}:{all}\nthe last: {}", ticks[most - 1])
     }
 
     /// Passes over what was told up to now.
@@ -93,6 +94,24 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// A line that says what a tick saw and did: memory in MiB.
+fn in_short(tick: &Value) -> String {
+    let mib = |bytes: &Value| bytes.as_u64().map_or("-".to_owned(), |b| (b >> 20).to_string());
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let items = |name: &str| tick[name].as_array().cloned().unwrap_or_default();
+    let vms = items("vms").into_iter().map(|vm| {
+        let reason = text(&vm["verdict"]["reason"]);
+        format!(" {} {} {reason}", text(&vm["name"]), mib(&vm["memory"]["actual_bytes"]))
+    });
+    let transfers = items("transfers").into_iter().map(|transfer| {
+        let [from, to] = ["from", "to"].map(|end| text(&transfer[end]["name"]));
+        let [granted, amount] = ["granted_bytes", "amount_bytes"].map(|of| mib(&transfer[of]));
+        format!(" {from}>{to} {granted}/{amount}")
+    });
+    let (vms, transfers): (String, String) = (vms.collect(), transfers.collect());
+    format!("\n{} {}{vms};{transfers}", tick["tick"], text(&tick["error"]))
 }
 
 /// Far longer than a tick takes, also while everything hangs that can.
