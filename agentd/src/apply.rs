@@ -120,10 +120,19 @@ impl<'a> Work<'a> {
         Self { plan, ledger, resized, moving, silent, seen }
     }
 
-    /// These VMs move nothing, so that nobody waits for them.
+    /// These VMs are to stay where they are, which may be elsewhere by now than when they were read.
+    /// They move nothing, so that nobody waits for them.
     fn neutral(&mut self, hands: &mut Hands<'_>) {
-        let target = |resize: &Resize| Target { vm: resize.vm, target: resize.to };
-        let orders: Vec<_> = self.plan.neutral.iter().map(|r| (*r, target(r))).collect();
+        let vms: Vec<VmId> = self.plan.neutral.iter().map(|resize| resize.vm).collect();
+        if vms.is_empty() {
+            return;
+        }
+        let live = hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK));
+        let order = |live: LiveActual| {
+            let (vm, target) = (live.vm, live.actual);
+            (Resize { vm, from: target, to: target }, Target { vm, target })
+        };
+        let orders: Vec<_> = live.into_iter().map(order).collect();
         self.order(hands, &orders);
         for resize in &self.plan.neutral {
             self.moving.remove(&resize.vm);
@@ -340,10 +349,10 @@ mod tests {
         let amount = ByteCount::mib(48);
         let from = ByteCount::mib(512);
         Plan {
-            neutral: Vec::new(),
             shrinks: vec![Resize { vm: giver, from, to: ByteCount::mib(464) }],
             grows: vec![Resize { vm: taker, from, to: ByteCount::mib(560) }],
             funding: vec![Transfer { from: Party::Vm(giver), to: Party::Vm(taker), amount }],
+            ..Plan::default()
         }
     }
 

@@ -18,7 +18,7 @@ use agentd_core::{
     life::Life,
     plan::{Plan, Resize},
     policy::Policy,
-    sample::Sample,
+    sample::{Sample, VmSample},
     state::{Applied, State},
     track::{Moment, Tracks},
     vm::{Limits, VmId},
@@ -184,7 +184,8 @@ impl Ticker {
         let policy = &in_force.policy.policy;
         let (decision, state) = decide(policy, &self.state, sample);
         let findings = check(policy, &state, sample, &decision);
-        let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(*id, vm, sample.now));
+        let exposure =
+            |(id, vm): (&VmId, &VmSample)| (*id, state.exposure(policy, *id, vm, sample));
         record.exposures = sample.vms.iter().map(exposure).collect();
         let plan = &decision.plan;
         if !findings.is_empty() {

@@ -87,19 +87,22 @@ fn view<'a>(
 /// The pool of this sample.
 #[must_use]
 pub fn measure(policy: &Policy, state: &State, sample: &Sample, host: &HostView) -> Pool {
+    let usable = sample.host.usable;
     let (mut actual, mut exposed, mut promised) = Default::default();
     let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
     for (id, vm) in &sample.vms {
-        let exposure = state.exposure(*id, vm, sample.now);
+        let exposure = state.exposure(policy, *id, vm, sample);
         add(&mut actual, vm.actual);
         add(&mut exposed, exposure);
         add(&mut promised, exposure.saturating_sub(vm.taken()));
     }
+    let needs = policy.host_reserve.saturating_add(promised);
+    let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
     // What a giver has let go of for others is free on the host, and theirs all the same.
     let spoken_for = state.spoken_for(sample);
     add(&mut exposed, spoken_for);
     add(&mut promised, spoken_for);
-    let by_host = sample.host.usable.saturating_sub(promised);
+    let by_host = usable.saturating_sub(promised);
     let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
     let kept = by_host.min(by_limit);
     Pool {
@@ -108,6 +111,8 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample, host: &HostView)
         exposed,
         promised,
         kept,
+        room,
+        debt,
         reserve: policy.host_reserve,
         stop: host.stop(),
     }

@@ -298,11 +298,14 @@ impl Court<'_> {
             let unseen = !executes || !visible || stays || self.is_others(*id);
             let overhead = vm.overhead.unwrap_or_default();
             let resident = vm.host_rss.unwrap_or_default().saturating_sub(overhead);
-            let at_most = if unseen { vm.max } else { ByteCount::ZERO };
+            let pinned = self.policy.rules(*id, &vm.name, vm.max).pinned;
+            let unknown = !self.sample.ideal && (pinned || self.may_have_been_told(*id));
+            let at_most = if unseen || unknown { vm.max } else { ByteCount::ZERO };
             let may_hold = vm.actual.max(order).max(resident).max(at_most);
             exposed = exposed.saturating_add(may_hold);
             not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
-            let spoken_for = self.spoken_for(*id, vm.actual.max(resident));
+            let held = vm.actual.max(resident);
+            let spoken_for = self.spoken_for(*id, held, vm.host_rss.is_some());
             exposed = exposed.saturating_add(spoken_for);
             not_taken = not_taken.saturating_add(spoken_for);
         }
@@ -313,12 +316,21 @@ impl Court<'_> {
         }
     }
 
+    /// A target that this agent does not know of may be in force.
+    fn may_have_been_told(&self, vm: VmId) -> bool {
+        let told = self.state.orders.get(&vm).is_some_and(|order| !order.in_doubt);
+        let adopted = self.state.followed.get(&vm).is_some_and(|followed| followed.adopted);
+        !told && !adopted
+    }
+
     /// What of a giver's debt it has let go of, when it is shown to hold so much.
-    fn spoken_for(&self, giver: VmId, held: ByteCount) -> ByteCount {
+    fn spoken_for(&self, giver: VmId, held: ByteCount, is_resident_known: bool) -> ByteCount {
         let owed = self.owes.get(&giver).copied().unwrap_or_default();
         self.state.orders.get(&giver).map_or(ByteCount::ZERO, |order| {
-            let missing = order.gives.saturating_sub(order.base.saturating_sub(held));
-            owed.saturating_sub(missing)
+            let before = order.base.taken.unwrap_or_default().max(order.base.actual);
+            let hidden = order.base.taken.is_some() && !is_resident_known;
+            let came = if hidden { ByteCount::ZERO } else { before.saturating_sub(held) };
+            owed.saturating_sub(order.gives.saturating_sub(came))
         })
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     assess::{View, assess, measure},
     bytes::ByteCount,
+    conduct::Standing,
     decision::{Decision, Pool},
     emergency,
     host::{HostLevel, HostView},
@@ -83,6 +84,7 @@ fn put_together(
         views.iter().zip(ruling.verdicts).map(|(view, verdict)| awaiting(view, verdict)).collect();
     let funding = funding(&state.owed, &ruling.transfers);
     let mut plan = plan(views, &verdicts, funding, sample.granule);
+    (plan.room, plan.debt) = (pool.room, pool.debt);
     plan.neutral = neutral(views, &plan, state, sample);
     Decision {
         tick: sample.tick,
@@ -143,17 +145,35 @@ fn plan(
     plan
 }
 
-/// Who is to be told to hold what it holds: a VM that was given up on, so that it does not take up
-/// its order when nobody reckons with it; and once each VM that this agent has not ordered anything
-/// yet, so that no order of before can be in force unseen.
+/// Who is to be told to hold what it holds: a VM that suffers while it is still to give; one that was
+/// given up on, so that it does not take up its order when nobody reckons with it; and once each VM
+/// that this agent has not ordered anything yet, so that no order of before can be in force unseen.
 fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> Vec<Resize> {
+    let stops = |view: &View<'_>| state.is_to_stop(view.id, view.vm, sample.now);
     let has_order = |view: &View<'_>| plan.resizes().any(|resize| resize.vm == view.id);
     let is_due = |view: &&View<'_>| {
-        let Some(followed) = state.followed.get(&view.id).filter(|_| view.bar.is_none()) else {
+        let Some(followed) = state.followed.get(&view.id) else { return false };
+        let order = state.orders.get(&view.id);
+        let is_new = !followed.adopted && order.is_none_or(|order| order.in_doubt);
+        let suffers = followed.distress(view.vm, sample.now).is_some();
+        if followed.standing(sample.now) == Standing::Quarantined {
             return false;
-        };
-        let is_new = !followed.adopted && !state.orders.contains_key(&view.id);
-        is_new || followed.conduct.gave_up(sample.now)
+        }
+        match view.bar {
+            None => is_new || followed.conduct.gave_up(sample.now) || stops(view),
+            Some(Reason::Settling) => stops(view) || is_new && suffers,
+            // A balloon goes on with what it was told before its kernel began anew.
+            Some(
+                Reason::Booting
+                | Reason::Rebooting
+                | Reason::FiguresUnproven
+                | Reason::FiguresStale,
+            ) => {
+                let seen = view.vm.figures_age.is_some();
+                seen && suffers && (is_new || stops(view))
+            }
+            Some(_) => false,
+        }
     };
     if sample.ideal {
         return Vec::new();

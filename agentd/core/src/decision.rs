@@ -46,6 +46,11 @@ pub struct Pool {
     /// What the host keeps: the lesser of its usable memory less `promised`, and what the limit
     /// leaves beside all that VMs may hold.
     pub kept: ByteCount,
+    /// What the host could promise beside its reserve and what it has promised already.
+    pub room: ByteCount,
+    /// What the host has promised already beyond its usable memory less its reserve; nothing where
+    /// it could keep all of it.
+    pub debt: ByteCount,
     /// What the host must keep more than.
     pub reserve: ByteCount,
     /// Why the host gives nothing to anybody, however much it keeps; `None` where it may.

@@ -63,6 +63,12 @@ impl Counters {
         self.last = Some((figures, now));
     }
 
+    /// The same with nothing to compare the next report with: time has passed that nobody saw.
+    #[must_use]
+    pub const fn interrupted(self) -> Self {
+        Self { last: None, ..self }
+    }
+
     /// The last sign, as long as it counts.
     #[must_use]
     pub fn distress(&self, now: Duration) -> Option<Distress> {

@@ -25,8 +25,9 @@ pub fn rule(
     let short = reserve.saturating_sub(host.usable).max(LEAST_SHORT);
     let mut missing = if waits { ByteCount::ZERO } else { short };
     let mut order: Vec<usize> = (0..vms.len()).collect();
-    let surplus = |index: &usize| vms.get(*index).map_or(ByteCount::ZERO, surplus);
-    order.sort_by_key(|index| std::cmp::Reverse(surplus(index)));
+    let back =
+        |index: &usize| vms.get(*index).map_or(ByteCount::ZERO, |view| back(view, surplus(view)));
+    order.sort_by_key(|index| std::cmp::Reverse(back(index)));
 
     let mut verdicts: Vec<Verdict> = vms.iter().map(held).collect();
     let mut transfers = Vec::new();
@@ -34,11 +35,18 @@ pub fn rule(
         let (Some(view), Some(verdict)) = (vms.get(index), verdicts.get_mut(index)) else {
             continue;
         };
-        let amount = self::surplus(view).min(missing.align_up(granule)).align_down(granule);
+        let most = surplus(view);
+        let comes = self::back(view, most);
+        if missing.is_zero() || comes.is_zero() {
+            continue;
+        }
+        // Where only a part of it comes back, so much more is asked for.
+        let asked = most.fraction(missing.min(comes).as_u64(), comes.as_u64());
+        let amount = asked.align_up(granule).min(most).align_down(granule);
         if amount.is_zero() {
             continue;
         }
-        missing = missing.saturating_sub(amount);
+        missing = missing.saturating_sub(self::back(view, amount));
         *verdict = Verdict { kind: VerdictKind::Shrink, amount, ..*verdict };
         transfers.push(Transfer { from: Party::Vm(view.id), to: Party::Host, amount });
     }
@@ -59,6 +67,16 @@ fn surplus(view: &View<'_>) -> ByteCount {
     let figures = &view.vm.guest;
     let idle = figures.usable.or(figures.unused).unwrap_or_default();
     idle.saturating_sub(LEFT_TO_A_VM).min(view.give_limit)
+}
+
+/// What the host gets back when a VM gives so much: of what it does not use, as much as it has ever
+/// touched. All of it where what is resident is not known.
+fn back(view: &View<'_>, amount: ByteCount) -> ByteCount {
+    let vm = view.vm;
+    let Some(taken) = vm.shown().taken else { return amount };
+    let idle = vm.guest.usable.or(vm.guest.unused).unwrap_or_default();
+    let resident = taken.saturating_sub(vm.actual.saturating_sub(idle)).min(idle);
+    amount.fraction(resident.as_u64(), idle.as_u64())
 }
 
 /// What pressure alone asks for, where the host has its reserve.
@@ -122,6 +140,21 @@ mod tests {
         assert_eq!(verdicts[1].reason, Reason::Distressed);
         let sample = host_with(50, [with_usable(400), with_usable(400)]);
         assert_eq!(rule_on(&sample, true).1, []);
+    }
+
+    /// One has 400 MiB usable of which it never touched 350, the other 200 that it had all.
+    #[test]
+    fn asks_who_has_something_to_give_back() {
+        let empty = VmSample { host_rss: Some(ByteCount::mib(192)), ..with_usable(400) };
+        let sample = host_with(50, [empty, with_usable(200)]);
+        let (_, transfers) = rule_on(&sample, false);
+        let given: Vec<(Party, u64)> =
+            transfers.iter().map(|own| (own.from, own.amount.mib_floor())).collect();
+        // Of 64 MiB of the first an eighth comes back.
+        assert_eq!(given, [(Party::Vm(OTHER), 64), (Party::Vm(VM), 64)]);
+        let nothing = VmSample { host_rss: Some(ByteCount::mib(142)), ..with_usable(400) };
+        let sample = host_with(50, [nothing, with_usable(100)]);
+        assert_eq!(rule_on(&sample, false).1, [], "the host would get nothing by it");
     }
 
     #[test]

@@ -63,10 +63,8 @@ impl Followed {
         }
         match self.movement(vm, order.as_ref()) {
             Movement::Ours => {}
-            Movement::ItsOwn => {
-                order = None;
-                self.took_back_at = Some(now);
-            }
+            // The order stays in force, and its balloon may go on with it.
+            Movement::ItsOwn => self.took_back_at = Some(now),
             Movement::Foreign => {
                 order = None;
                 self.quarantined_until = Some(now.saturating_add(QUARANTINE));
@@ -117,6 +115,10 @@ impl Followed {
         let Some(before) = self.actual.filter(|_| vm.boot.is_none()) else {
             return Movement::Ours;
         };
+        if order.is_none() && !self.adopted {
+            // An order of before this agent may be in force.
+            return Movement::Ours;
+        }
         let least = order.map_or(before, |order| order.least.min(before));
         let most = order.map_or(before, |order| order.most.max(before));
         let above = vm.actual > most.saturating_add(TOLERANCE);
@@ -166,7 +168,7 @@ mod tests {
     use crate::{
         distress::Distress,
         fixture::{VM, holding, sample},
-        sample::{Freshness, Traits},
+        sample::{Freshness, Shown, Traits},
     };
 
     const TICK: Duration = Duration::from_secs(2);
@@ -178,7 +180,7 @@ mod tests {
             target,
             least: target,
             most: target,
-            base: from,
+            base: Shown { actual: from, taken: Some(from) },
             gives: from.saturating_sub(target),
             since: Duration::from_secs(second),
             in_doubt: false,
@@ -223,7 +225,7 @@ mod tests {
         let mut followed = Followed::of(&holding(512));
         let left = follow(&mut followed, Some(order(0, 512, 512)), &[512, 512, 300]);
         assert_eq!((left, standing(&followed, 4)), (None, Standing::Quarantined));
-        let mut followed = Followed::of(&holding(512));
+        let mut followed = Followed { adopted: true, ..Followed::of(&holding(512)) };
         follow(&mut followed, None, &[512, 513, 512]);
         assert_eq!(standing(&followed, 4), Standing::Cooperative, "a MiB is nobody's order");
         follow(&mut followed, None, &[512, 515]);
@@ -239,10 +241,12 @@ mod tests {
     fn a_vm_that_takes_memory_back_by_itself_is_not_quarantined_but_suffers() {
         let traits = Some(Traits { takes_back_on_oom: true, ..Traits::default() });
         let mut followed = Followed::of(&holding(512));
-        for (second, mib) in [(0, 512), (2, 560)] {
+        let mut left = Some(order(0, 512, 512));
+        for (second, mib) in [(0, 512), (2, 560), (4, 530)] {
             let vm = VmSample { traits, ..holding(mib) };
-            let _ = followed.follow(&vm, None, TICK, &sample(second, [(VM, vm.clone())]));
+            left = followed.follow(&vm, left, TICK, &sample(second, [(VM, vm.clone())]));
         }
+        assert!(left.is_some(), "its balloon may go on with the order");
         assert_eq!(standing(&followed, 2), Standing::Cooperative);
         let distress = followed.distress(&holding(560), Duration::from_secs(2));
         assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));

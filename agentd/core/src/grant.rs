@@ -1,7 +1,9 @@
 //! [`Ledger`]: how much of a plan's grows may be granted by now.
 //!
 //! Memory is granted only out of memory that was seen to arrive: what the host grants is there
-//! already, what a VM gives is there as far as the VM is seen to have let go of it.
+//! already, what a VM gives is there as far as the host is seen to have got it back. What a VM lets
+//! go of without ever having touched it brings the host nothing but the promise of it: that much is
+//! there only as far as the host could keep all its other promises, and its reserve.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -29,8 +31,12 @@ struct Giver<'a> {
     vm: Option<&'a VmSample>,
     /// What others are to get from it.
     funds: ByteCount,
-    /// What of that is there.
+    /// What of that it was seen to let go of.
     delivered: ByteCount,
+    /// What of that the host was seen to get back.
+    returned: ByteCount,
+    /// It is told to shrink in this plan: until now its promise stands in the plan's figures.
+    is_new: bool,
 }
 
 impl<'a> Ledger<'a> {
@@ -46,8 +52,10 @@ impl<'a> Ledger<'a> {
                 let vm = sample.vms.get(&id);
                 let own = plan.shrinks.iter().find(|resize| resize.vm == id);
                 let new = own.zip(vm).map(|(resize, vm)| ordered(resize, vm));
+                let is_new = new.is_some();
                 let order = new.or_else(|| state.orders.get(&id).copied());
-                Giver { order, vm, funds: ByteCount::ZERO, delivered: ByteCount::ZERO }
+                let (funds, delivered, returned) = Default::default();
+                Giver { order, vm, funds, delivered, returned, is_new }
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
@@ -60,8 +68,10 @@ impl<'a> Ledger<'a> {
         if let Some(giver) = self.givers.get_mut(&vm)
             && let (Some(order), Some(before)) = (giver.order, giver.vm)
         {
-            let missing = order.undelivered(before.held_at(actual, host_rss));
-            giver.delivered = giver.delivered.max(giver.funds.saturating_sub(missing));
+            let now = before.shown_at(actual, host_rss);
+            let came = |missing| giver.funds.saturating_sub(missing);
+            giver.delivered = giver.delivered.max(came(order.undelivered(now)));
+            giver.returned = giver.returned.max(came(order.unreturned(now)));
         }
     }
 
@@ -83,8 +93,13 @@ impl<'a> Ledger<'a> {
     /// giver is served first.
     #[must_use]
     pub fn granted(&self) -> Vec<ByteCount> {
-        let mut left: BTreeMap<VmId, ByteCount> =
-            self.givers.iter().map(|(id, giver)| (*id, giver.delivered)).collect();
+        let mut promises = self.promises();
+        let mut left: BTreeMap<VmId, ByteCount> = BTreeMap::new();
+        for (id, giver) in &self.givers {
+            let promised = giver.delivered.saturating_sub(giver.returned).min(promises);
+            promises = promises.saturating_sub(promised);
+            left.insert(*id, giver.returned.min(giver.delivered).saturating_add(promised));
+        }
         let grant = |transfer: &Transfer| match transfer.from {
             Party::Host => transfer.amount,
             Party::Vm(id) => {
@@ -95,6 +110,16 @@ impl<'a> Ledger<'a> {
             }
         };
         self.plan.funding.iter().map(grant).collect()
+    }
+
+    /// How much may be granted that no VM had ever touched.
+    fn promises(&self) -> ByteCount {
+        let new = self.givers.values().filter(|giver| giver.is_new);
+        let freed = new.map(|giver| giver.delivered.saturating_sub(giver.returned));
+        let by_host = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
+        let granted: ByteCount = by_host.map(|transfer| transfer.amount).sum();
+        let room = self.plan.room.saturating_add(freed.sum());
+        room.saturating_sub(self.plan.debt).saturating_sub(granted)
     }
 
     /// How much a growing VM may be told to hold by now; `None` while nothing has arrived for it.
@@ -128,7 +153,7 @@ fn ordered(shrink: &Resize, vm: &VmSample) -> Order {
         target: shrink.to,
         least: shrink.to,
         most: shrink.to,
-        base: vm.held(),
+        base: vm.shown(),
         gives: shrink.shrinkage(),
         since: Duration::ZERO,
         in_doubt: false,
@@ -167,6 +192,8 @@ mod tests {
                 transfer(Party::Vm(A), C, 20),
                 transfer(Party::Host, C, 50),
             ],
+            room: mib(50),
+            debt: ByteCount::ZERO,
         }
     }
 
@@ -192,7 +219,36 @@ mod tests {
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)], "2 MiB are noise");
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
         ledger.see(A, mib(450), None);
+        assert_eq!(ledger.granted(), [mib(0), mib(0), mib(50)], "it does not show any more");
+        let blind = VmSample { host_rss: None, ..fixture::holding(500) };
+        let sample = fixture::sample(0, [(A, blind)]);
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see(A, mib(450), None);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)], "the actual is all there is");
+    }
+
+    /// Of its 500 MiB A has touched 200, and lets go of what it never had.
+    #[test]
+    fn what_was_never_touched_is_granted_only_as_far_as_the_host_can_promise_it() {
+        let vm = VmSample { host_rss: Some(mib(230)), ..fixture::holding(500) };
+        let sample = fixture::sample(0, [(A, vm)]);
+        let granted = |room, debt| {
+            let plan = Plan { room: mib(room), debt: mib(debt), ..plan() };
+            let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+            ledger.see(A, mib(450), Some(mib(230)));
+            ledger.granted()
+        };
+        assert_eq!(granted(50, 0), [mib(30), mib(20), mib(50)], "the host can, with its own 50");
+        assert_eq!(granted(40, 0), [mib(30), mib(10), mib(50)]);
+        assert_eq!(granted(0, 35), [mib(0), mib(0), mib(50)], "it pays what was promised already");
+        let plan = Plan { debt: mib(500), ..plan() };
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see(A, mib(450), Some(mib(180)));
+        assert_eq!(
+            ledger.granted(),
+            [mib(30), mib(20), mib(50)],
+            "what the host got back is there"
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum HostLevel {
 pub struct HostView {
     /// How much it has left.
     pub level: HostLevel,
-    /// What it uses beside the processes of its VMs; `None` where that of a VM is not known.
+    /// What it uses beside the processes of its VMs; `None` in an ideal world.
     pub other: Option<ByteCount>,
     /// What of `other` is more than was seen before, and has not lasted long enough to count as
     /// the host's own.
@@ -84,10 +84,9 @@ impl HostWatch {
         let mut watch = self.clone();
         watch.level = level(self.level, reserve, &sample.host);
         let other = other(sample);
-        let unexplained = other
-            .map_or(ByteCount::ZERO, |other| watch.explain(other, sample.host.total, sample.now));
+        let unexplained = watch.explain(other, sample.host.total, sample.now);
         let suspicious = watch.suspicious_for >= SUSPICIOUS_TICKS;
-        (HostView { level: watch.level, other, unexplained, suspicious }, watch)
+        (HostView { level: watch.level, other: Some(other), unexplained, suspicious }, watch)
     }
 
     /// True while the effect of what VMs were made to give cannot be seen yet.
@@ -101,8 +100,14 @@ impl HostWatch {
         self.acted_at = Some(now);
     }
 
-    /// Forgets what was followed: time has passed that nobody saw.
-    pub fn interrupt(&mut self) {
+    /// Time has passed that nobody saw: whether anything stood still in it is not known. What was
+    /// unexplained before it is so still.
+    pub const fn interrupt(&mut self) {
+        self.still = None;
+    }
+
+    /// Accepts whatever is used as the host's own: anything may have happened.
+    pub fn begin_anew(&mut self) {
         (self.explained, self.still, self.suspicious_for) = Default::default();
     }
 
@@ -125,11 +130,11 @@ impl HostWatch {
     }
 }
 
-/// What the host uses beside the processes of its VMs.
-fn other(sample: &Sample) -> Option<ByteCount> {
-    let resident = sample.vms.values().map(|vm| vm.host_rss).sum::<Option<ByteCount>>()?;
-    let used = sample.host.total.saturating_sub(sample.host.usable);
-    Some(used.saturating_sub(resident))
+/// What the host uses beside the processes of its VMs. One whose process does not show counts with
+/// what it holds: it hides nobody else.
+fn other(sample: &Sample) -> ByteCount {
+    let resident = sample.vms.values().map(|vm| vm.host_rss.unwrap_or(vm.actual)).sum();
+    sample.host.total.saturating_sub(sample.host.usable).saturating_sub(resident)
 }
 
 /// Bad at once, better only when it is clearly better.
@@ -224,6 +229,32 @@ mod tests {
         assert_eq!(told[7], (1000, true));
         assert_eq!(told[19], (1000, true));
         assert_eq!(told[20], (0, false), "it counts as the host's own");
+    }
+
+    #[test]
+    fn a_reading_that_failed_accepts_nothing_and_a_start_anew_all() {
+        let mut watch = HostWatch::default();
+        let mut look = |second, usable, what: fn(&mut HostWatch)| {
+            what(&mut watch);
+            let (view, next) = watch.look(RESERVE, &sample(second, usable, 0));
+            watch = next;
+            view.unexplained.mib_floor()
+        };
+        assert_eq!(look(0, 6000, |_| ()), 0);
+        assert_eq!(look(1, 5000, |_| ()), 1000);
+        assert_eq!(look(3, 5000, HostWatch::interrupt), 1000);
+        assert_eq!(look(17, 5000, |_| ()), 1000, "it has not been seen to stand still for long");
+        assert_eq!(look(18, 5000, |_| ()), 0);
+        assert_eq!(look(19, 4000, HostWatch::begin_anew), 0);
+    }
+
+    #[test]
+    fn a_vm_whose_process_does_not_show_hides_nobody() {
+        let mut sample = sample(0, 6000, 0);
+        let vm = crate::sample::VmSample { host_rss: None, ..crate::fixture::holding(1000) };
+        sample.vms.insert(crate::fixture::VM, vm);
+        let (view, _) = HostWatch::default().look(RESERVE, &sample);
+        assert_eq!(view.other.map(ByteCount::mib_floor), Some(8192 - 6000 - 1000));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     bytes::ByteCount,
     conduct::Stage,
-    sample::{Freshness, Sample, VmSample},
+    sample::{Freshness, Sample, Shown, VmSample},
 };
 
 /// An order that the hypervisor took, or may have taken.
@@ -18,8 +18,8 @@ pub struct Order {
     pub least: ByteCount,
     /// The largest target that may be in force, likewise.
     pub most: ByteCount,
-    /// What the host showed the VM to hold when it was told.
-    pub base: ByteCount,
+    /// What showed of the VM when it was told.
+    pub base: Shown,
     /// How much it was to give then; zero for one that was not to shrink.
     pub gives: ByteCount,
     /// When it was given.
@@ -42,12 +42,34 @@ impl Order {
         Self { least: self.target, most: self.target, in_doubt: false, ..self }
     }
 
-    /// What of it has not been delivered when the host shows the VM to hold so much. Measured from
-    /// what the host showed before, so that what is resident beside the VM's memory does not count;
-    /// a sixteenth is left to the noise of that figure.
+    /// What of it the VM has not let go of when this shows of it. Measured from what the host showed
+    /// before, so that what is resident beside the VM's memory does not count.
     #[must_use]
-    pub fn undelivered(&self, held: ByteCount) -> ByteCount {
-        let missing = self.gives.saturating_sub(self.base.saturating_sub(held));
+    pub fn undelivered(&self, now: Shown) -> ByteCount {
+        if self.is_hidden(now) {
+            return self.gives;
+        }
+        self.missing_of(self.base.held().saturating_sub(now.held()))
+    }
+
+    /// What of it the host has not got back when this shows of the VM. More than what is
+    /// undelivered where the VM let go of memory that it had never touched.
+    #[must_use]
+    pub fn unreturned(&self, now: Shown) -> ByteCount {
+        match (self.base.taken, now.taken) {
+            (Some(before), Some(now)) => self.missing_of(before.saturating_sub(now)),
+            _ => self.undelivered(now),
+        }
+    }
+
+    /// The host does not show any more what it showed before: nothing is known to have come.
+    const fn is_hidden(&self, now: Shown) -> bool {
+        self.base.taken.is_some() && now.taken.is_none()
+    }
+
+    /// A sixteenth is left to the noise of what is resident.
+    fn missing_of(&self, came: ByteCount) -> ByteCount {
+        let missing = self.gives.saturating_sub(came);
         if missing <= self.gives.fraction(1, 16) { ByteCount::ZERO } else { missing }
     }
 
@@ -58,7 +80,7 @@ impl Order {
         if missing > sample.granule {
             return Stage::Open(missing);
         }
-        let useless = self.undelivered(vm.held()) > self.gives.fraction(1, 2);
+        let useless = self.undelivered(vm.shown()) > self.gives.fraction(1, 2);
         let age = sample.now.saturating_sub(self.since);
         if useless && age >= PATIENCE && !self.written_off { Stage::Useless } else { Stage::Done }
     }
@@ -67,7 +89,7 @@ impl Order {
     #[must_use]
     pub fn is_freeing(&self, vm: &VmSample, now: Duration) -> bool {
         let young = now.saturating_sub(self.since) < PATIENCE;
-        young && self.undelivered(vm.held()) > self.gives.fraction(1, 2)
+        young && self.undelivered(vm.shown()) > self.gives.fraction(1, 2)
     }
 
     /// True for one given lately: the VM's actual has to be read live.

@@ -231,25 +231,30 @@ pub struct VmSample {
 }
 
 impl VmSample {
-    /// What the host shows the VM to hold: its actual, or what is resident of it where that is
-    /// more. A balloon that was filled and freed nothing shows here.
+    /// What the host shows the VM to hold.
     #[must_use]
     pub fn held(&self) -> ByteCount {
-        self.held_at(self.actual, self.host_rss)
+        self.shown().held()
     }
 
-    /// What the host shows the VM to hold when it reads so much.
-    #[must_use]
-    pub fn held_at(&self, actual: ByteCount, host_rss: Option<ByteCount>) -> ByteCount {
-        let overhead = self.overhead.unwrap_or_default();
-        host_rss.map_or(actual, |rss| actual.max(rss.saturating_sub(overhead)))
-    }
-
-    /// How much of what it may come to hold the host already shows as taken.
+    /// How much of what it may come to hold the host already shows as taken; nothing where that is
+    /// not known.
     #[must_use]
     pub fn taken(&self) -> ByteCount {
-        let rss = self.host_rss.unwrap_or(ByteCount::ZERO);
-        rss.saturating_sub(self.overhead.unwrap_or(ByteCount::ZERO))
+        self.shown().taken.unwrap_or_default()
+    }
+
+    /// What shows of it.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        self.shown_at(self.actual, self.host_rss)
+    }
+
+    /// What shows of it when it reads so much.
+    #[must_use]
+    pub fn shown_at(&self, actual: ByteCount, host_rss: Option<ByteCount>) -> Shown {
+        let overhead = self.overhead.unwrap_or_default();
+        Shown { actual, taken: host_rss.map(|rss| rss.saturating_sub(overhead)) }
     }
 
     /// `actual − guest_unused`, where the VM said how much is unused.
@@ -272,6 +277,24 @@ impl VmSample {
     #[must_use]
     pub fn obstacle(&self) -> Option<Obstacle> {
         self.traits.and_then(|traits| traits.obstacle)
+    }
+}
+
+/// What shows of a VM's memory at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// What it holds.
+    pub actual: ByteCount,
+    /// What is resident of it on the host; `None` where that is not known.
+    pub taken: Option<ByteCount>,
+}
+
+impl Shown {
+    /// What the host shows the VM to hold: its actual, or what is resident of it where that is
+    /// more. A balloon that was filled and freed nothing shows here.
+    #[must_use]
+    pub fn held(&self) -> ByteCount {
+        self.taken.map_or(self.actual, |taken| taken.max(self.actual))
     }
 }
 

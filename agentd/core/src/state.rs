@@ -14,7 +14,7 @@ use crate::{
     order::Order,
     plan::{Party, Plan, Transfer, sums},
     policy::Policy,
-    sample::{Sample, VmSample},
+    sample::{Sample, Shown, VmSample},
     two_pointer,
     vm::VmId,
 };
@@ -102,17 +102,29 @@ impl State {
             *owed = owed.saturating_sub(state.never_delivered(*giver, sample));
         }
         let mut owed = std::mem::take(&mut state.owed);
+        let mut room: BTreeMap<VmId, ByteCount> = BTreeMap::new();
         owed.retain_mut(|transfer| {
             let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
                 return false;
             };
             let Some(left) = delivered.get_mut(&giver) else { return false };
-            transfer.amount = transfer.amount.min(*left);
+            // It may not be allowed any more what it was to get.
+            let room = room.entry(taker).or_insert_with(|| state.room(policy, sample, taker));
+            transfer.amount = transfer.amount.min(*left).min(*room).align_down(sample.granule);
+            *room = room.saturating_sub(transfer.amount);
             *left = left.saturating_sub(transfer.amount);
             !transfer.amount.is_zero() && can_take(policy, &state, sample, taker)
         });
         state.owed = owed;
         state
+    }
+
+    /// What a VM may still get before it is at its maximum.
+    fn room(&self, policy: &Policy, sample: &Sample, id: VmId) -> ByteCount {
+        sample.vms.get(&id).map_or(ByteCount::ZERO, |vm| {
+            let max = policy.rules(id, &vm.name, vm.max).limits.max;
+            max.saturating_sub(self.holds(id, vm))
+        })
     }
 
     /// What a giver can no longer be expected to deliver of what it owes.
@@ -121,8 +133,12 @@ impl State {
             return ByteCount::MAX;
         };
         match self.progress(giver, vm, sample) {
+            Progress::Moving if self.is_to_stop(giver, vm, sample.now) => {
+                self.unreturned(giver, vm.shown())
+            }
             Progress::Moving => ByteCount::ZERO,
-            Progress::Stuck | Progress::Arrived => self.undelivered(giver, vm.held()),
+            // Only what the host got back is anybody's to wait for any longer.
+            Progress::Stuck | Progress::Arrived => self.unreturned(giver, vm.shown()),
         }
     }
 
@@ -137,6 +153,7 @@ impl State {
     /// known to be in force.
     pub fn begin_anew(&mut self) {
         self.lose_sight();
+        self.host.begin_anew();
         self.owed.clear();
         self.orders.retain(|_, order| order.in_doubt);
         self.followed.values_mut().for_each(|followed| followed.adopted = false);
@@ -150,7 +167,7 @@ impl State {
             plan.shrinks.iter().map(|resize| (resize.vm, resize.shrinkage())).collect();
         for resized in &applied.resized {
             let Some(target) = resized.ordered else { continue };
-            let base = sample.vms.get(&resized.vm).map_or(target, VmSample::held);
+            let base = sample.vms.get(&resized.vm).map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
             let (least, most, since) = (target, target, now);
             let (in_doubt, written_off) = (false, false);
@@ -158,7 +175,12 @@ impl State {
             self.note(resized, order);
         }
         for resize in &plan.neutral {
-            if let Some(followed) = self.followed.get_mut(&resize.vm) {
+            // Where nothing may be ordered it is decided as if it had been: all begins anew before
+            // anything may.
+            let taken =
+                |own: &&Resized| matches!(own.outcome, Outcome::Accepted | Outcome::Skipped);
+            let own = applied.resized.iter().find(|own| own.vm == resize.vm).filter(taken);
+            if let Some(followed) = self.followed.get_mut(&resize.vm).filter(|_| own.is_some()) {
                 followed.adopted = true;
             }
         }
@@ -217,10 +239,26 @@ impl State {
     /// The most memory that a VM may come to hold without another order: S1 counts this. All it may
     /// have where that is not known.
     #[must_use]
-    pub fn exposure(&self, id: VmId, vm: &VmSample, now: Duration) -> ByteCount {
+    pub fn exposure(&self, policy: &Policy, id: VmId, vm: &VmSample, sample: &Sample) -> ByteCount {
         let held = self.holds(id, vm).max(vm.held());
-        let is_ours = self.standing(id, now) != Standing::Quarantined;
-        if vm.is_accounted_for() && is_ours { held } else { held.max(vm.max) }
+        let is_ours = self.standing(id, sample.now) != Standing::Quarantined;
+        let pinned = policy.rules(id, &vm.name, vm.max).pinned;
+        let is_steered = sample.ideal || !pinned && self.knows_target(id);
+        if vm.is_accounted_for() && is_ours && is_steered { held } else { held.max(vm.max) }
+    }
+
+    /// True when no target can be in force for a VM that this agent does not know of.
+    fn knows_target(&self, id: VmId) -> bool {
+        let told = self.orders.get(&id).is_some_and(|order| !order.in_doubt);
+        told || self.followed.get(&id).is_some_and(|followed| followed.adopted)
+    }
+
+    /// True for a shrink that is to end where the VM is: it suffers, or does not follow.
+    #[must_use]
+    pub fn is_to_stop(&self, id: VmId, vm: &VmSample, now: Duration) -> bool {
+        let Some(followed) = self.followed.get(&id) else { return false };
+        let shrinks = self.orders.get(&id).is_some_and(|order| order.least < vm.actual);
+        shrinks && (followed.conduct.gave_up(now) || followed.distress(vm, now).is_some())
     }
 
     /// How a VM stands with those who order it.
@@ -240,8 +278,8 @@ impl State {
     pub fn spoken_for(&self, sample: &Sample) -> ByteCount {
         let owed = sums(&self.owed, |transfer| transfer.from).into_iter();
         let delivered = owed.filter_map(|(giver, owed)| {
-            let held = sample.vms.get(&giver)?.held();
-            Some(owed.saturating_sub(self.undelivered(giver, held)))
+            let order = self.orders.get(&giver)?;
+            Some(owed.saturating_sub(order.undelivered(sample.vms.get(&giver)?.shown())))
         });
         delivered.sum()
     }
@@ -270,11 +308,10 @@ impl State {
         self.orders.iter().filter(live).map(|(id, _)| *id)
     }
 
-    /// What a giver has not yet delivered of its order, when the host shows it to hold so much;
-    /// more than it can owe when it has no order.
-    #[must_use]
-    pub fn undelivered(&self, id: VmId, held: ByteCount) -> ByteCount {
-        self.orders.get(&id).map_or(ByteCount::MAX, |order| order.undelivered(held))
+    /// What the host has not got back of a giver's order, when this shows of the giver; more than it
+    /// can owe when it has no order.
+    fn unreturned(&self, id: VmId, now: Shown) -> ByteCount {
+        self.orders.get(&id).map_or(ByteCount::MAX, |order| order.unreturned(now))
     }
 }
 
@@ -295,4 +332,87 @@ fn can_take(policy: &Policy, state: &State, sample: &Sample, id: VmId) -> bool {
         let pinned = policy.rules(id, &vm.name, vm.max).pinned;
         !pinned && state.life(id, vm, sample.now).bar().is_none()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decide::decide,
+        distress::{Distress, Sign},
+        fixture::{OTHER, VM, holding, sample},
+        plan::Resize,
+        policy::{VmKey, VmPolicy},
+    };
+
+    const fn mib(count: u32) -> ByteCount {
+        ByteCount::mib(count)
+    }
+
+    /// The state after a tick in which all that was planned came to this.
+    fn after(sample: &Sample, outcome: &Outcome) -> State {
+        let (decision, state) = decide(&Policy::default(), &State::default(), sample);
+        let became = |own: &Resize| Resized {
+            vm: own.vm,
+            planned: own.to,
+            ordered: Some(own.to),
+            outcome: outcome.clone(),
+        };
+        let resized = decision.plan.resizes().map(became).collect();
+        let applied = Applied { resized, granted: Vec::new() };
+        state.after(&decision.plan, &applied, sample, sample.now)
+    }
+
+    #[test]
+    fn a_vm_counts_in_full_until_it_was_told_to_hold_what_it_holds() {
+        let sample = sample(1, [(VM, holding(512))]);
+        let vm = &sample.vms[&VM];
+        let exposure = |policy: &Policy, state: &State| state.exposure(policy, VM, vm, &sample);
+        let policy = Policy::default();
+        assert_eq!(
+            exposure(&policy, &State::default()),
+            vm.max,
+            "an earlier order may be in force"
+        );
+        let refused = after(&sample, &Outcome::Refused("no".to_owned()));
+        assert_eq!(exposure(&policy, &refused), vm.max);
+        assert_eq!(exposure(&policy, &after(&sample, &Outcome::InDoubt)), vm.max);
+        let told = after(&sample, &Outcome::Accepted);
+        assert_eq!(exposure(&policy, &told), mib(512));
+        let pin = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
+        let vms = BTreeMap::from([(VmKey::Id(VM), pin)]);
+        assert_eq!(exposure(&Policy { vms, ..policy }, &told), vm.max, "others may resize it");
+    }
+
+    #[test]
+    fn a_shrink_ends_where_it_is_when_the_vm_suffers() {
+        let first = sample(1, [(VM, holding(512)), (OTHER, holding(512))]);
+        let mut state = after(&first, &Outcome::Accepted);
+        if let Some(order) = state.orders.get_mut(&VM) {
+            (order.target, order.least, order.gives) = (mib(448), mib(448), mib(64));
+        }
+        let transfer = Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: mib(64) };
+        state.owed = vec![transfer];
+        let sign = Sign::SwapsOut(mib(5));
+        let distress = Some(Distress { sign, age: Duration::ZERO });
+        let vm = VmSample { distress, ..holding(482) };
+        let second = sample(2, [(VM, vm), (OTHER, holding(512))]);
+        let (decision, state) = decide(&Policy::default(), &state, &second);
+        let stays = Resize { vm: VM, from: mib(482), to: mib(482) };
+        assert_eq!(decision.plan.neutral, [stays]);
+        let owed: Vec<ByteCount> = state.owed.iter().map(|own| own.amount).collect();
+        assert_eq!(owed, [mib(30)], "what it has let go of is there, the rest is not awaited");
+    }
+
+    #[test]
+    fn nobody_is_owed_more_than_it_may_hold() {
+        let first = sample(1, [(VM, holding(448)), (OTHER, holding(1000))]);
+        let mut state = after(&first, &Outcome::Accepted);
+        let order = Order { base: holding(512).shown(), gives: mib(64), ..state.orders[&VM] };
+        state.orders.insert(VM, order);
+        let transfer = Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: mib(64) };
+        state.owed = vec![transfer];
+        let state = state.continued(&Policy::default(), &first);
+        assert_eq!(state.owed, [Transfer { amount: mib(24), ..transfer }]);
+    }
 }

@@ -19,6 +19,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Tracks {
     vms: BTreeMap<VmId, Track>,
+    /// What VMs suffered from before all was forgotten; until the next reading.
+    suffered: BTreeMap<VmId, Counters>,
     /// There was a reading before.
     looked: bool,
 }
@@ -45,12 +47,16 @@ impl Tracks {
         let live: BTreeSet<VmId> = self.to_be_proven().collect();
         for vm in reading.vms {
             let known = self.vms.remove(&vm.id);
-            let mut track = known.unwrap_or_else(|| Track::new(&vm, boot, moment.now));
+            let mut track = known.unwrap_or_else(|| {
+                let counters = self.suffered.remove(&vm.id).unwrap_or_default();
+                Track::new(&vm, boot, counters, moment.now)
+            });
             track.follow(&vm, live.contains(&vm.id), moment.now);
             vms.insert(vm.id, track.judge(&vm, moment));
             tracks.insert(vm.id, track);
         }
         self.vms = tracks;
+        self.suffered.clear();
         self.looked = true;
         let (tick, now, host) = (moment.tick, moment.now, reading.host);
         Sample { tick, now, host, granule: reading.granule, ideal: reading.ideal, vms }
@@ -82,9 +88,11 @@ impl Tracks {
     }
 
     /// Forgets what was proven: after a gap in time or a new connection nothing counts as fresh
-    /// until it is seen to change again.
+    /// until it is seen to change again. Who suffered a moment ago may suffer still.
     pub fn distrust(&mut self) {
-        *self = Self::default();
+        let known = std::mem::take(&mut self.vms).into_iter();
+        self.suffered.extend(known.map(|(id, track)| (id, track.counters.interrupted())));
+        self.looked = false;
     }
 }
 
@@ -112,8 +120,7 @@ struct Track {
 }
 
 impl Track {
-    fn new(vm: &VmReading, boot: Option<Boot>, now: Duration) -> Self {
-        let mut counters = Counters::default();
+    fn new(vm: &VmReading, boot: Option<Boot>, mut counters: Counters, now: Duration) -> Self {
         counters.follow(vm.guest, now);
         Self {
             generation: vm.generation,
@@ -132,10 +139,13 @@ impl Track {
     }
 
     fn follow(&mut self, vm: &VmReading, is_live: bool, now: Duration) {
-        let new_kernel = vm.generation != self.generation || self.counters.went_back(&vm.guest);
-        if new_kernel {
+        if vm.generation != self.generation {
+            // Its process may be another one, too.
+            *self = Self::new(vm, Some(Boot::Reboot), Counters::default(), now);
+        } else if self.counters.went_back(&vm.guest) {
             let (largest, overhead) = (self.largest, self.overhead);
-            *self = Self { largest, overhead, ..Self::new(vm, Some(Boot::Reboot), now) };
+            let anew = Self::new(vm, Some(Boot::Reboot), Counters::default(), now);
+            *self = Self { largest, overhead, ..anew };
         } else if vm.run != self.run && vm.run == RunState::Running {
             // What it said before it was stopped says nothing about now.
             self.proof = Some(0);
@@ -291,6 +301,26 @@ mod tests {
         assert_eq!(freshness(&mut tracks, 8, reading(512, Reported::At(3))), Freshness::Fresh);
         tracks.distrust();
         assert_eq!(freshness(&mut tracks, 9, reading(512, Reported::At(4))), Freshness::Unproven);
+    }
+
+    #[test]
+    fn who_suffered_before_a_gap_may_suffer_still() {
+        let mut tracks = Tracks::default();
+        let distress = |tracks: &mut Tracks, second: u64, swapped: u32| {
+            let mut reading = reading(512, Reported::At(second));
+            reading.vms[0].guest.swap_out = Some(ByteCount::mib(swapped));
+            let now = Duration::from_secs(second);
+            let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
+            tracks.observe(reading, moment).vms[&VM].distress.is_some()
+        };
+        assert!(!distress(&mut tracks, 0, 10));
+        assert!(distress(&mut tracks, 1, 20));
+        tracks.distrust();
+        assert!(distress(&mut tracks, 30, 90), "what was seen before");
+        assert!(
+            !distress(&mut tracks, 62, 90),
+            "what happened in the gap is compared with nothing"
+        );
     }
 
     #[test]

@@ -231,7 +231,7 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
     let (decision, state) = decide(&policy.policy, &State::default(), &sample);
     let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, now));
     let lives = sample.vms.iter().map(life).collect();
-    let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(*id, vm, now));
+    let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(&policy.policy, *id, vm, &sample));
     let exposures = sample.vms.iter().map(exposure).collect();
     let grows = decision.plan.grows.iter();
     let resized = grows.map(|grow| Resized {

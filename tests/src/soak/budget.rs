@@ -20,7 +20,8 @@
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
 //! - Where it is already too much, memory may still pass from one to another: it may come to what it
-//!   was at the reading and what givers have delivered and takers have not got yet.
+//!   was at the reading and what givers have delivered and takers have not got yet. On the host only
+//!   as much as the host really got back: what a giver never touched makes nobody richer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub(super) struct Budget<'a> {
     pub(super) known: &'a BTreeMap<VmId, Known>,
     /// What givers have delivered and nobody was granted yet.
     pub(super) delivered: ByteCount,
+    /// What VMs were granted in this tick, with what is looked at.
+    pub(super) grown: ByteCount,
+    /// What the host got back of givers, and nobody was granted before this tick.
+    pub(super) returned: ByteCount,
 }
 
 impl Budget<'_> {
@@ -82,6 +87,13 @@ impl Budget<'_> {
         let all = sum.saturating_add(other).saturating_add(reserve);
         let vms = u64::try_from(self.now.vms.len()).unwrap_or(u64::MAX);
         let rounded = ByteCount::bytes(PAGE.as_u64().saturating_mul(vms));
+        let (grown, returned) = (self.grown, self.returned);
+        if all > total.saturating_add(rounded) && grown > returned {
+            return Some(format!(
+                "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
+                 they are granted {grown} of {returned} that the host got back"
+            ));
+        }
         if all > total.saturating_add(rounded) && sum > before {
             return Some(format!(
                 "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
@@ -152,6 +164,8 @@ struct Giver {
     least: ByteCount,
     /// How much it was to give.
     gives: ByteCount,
+    /// What was resident of it when it was last told to shrink, and the least since.
+    touched: (ByteCount, ByteCount),
     /// Delivered for earlier orders, and not granted yet.
     carried: ByteCount,
     granted: ByteCount,
@@ -167,20 +181,34 @@ impl Ledger {
     pub(super) fn see(&mut self, facts: &Facts) {
         for (id, giver) in &mut self.givers {
             let held = facts.vms.get(id).map(VmFacts::held).unwrap_or_default();
+            let touched = facts.vms.get(id).map(resident).unwrap_or_default();
             giver.least = giver.least.min(held);
+            giver.touched.1 = giver.touched.1.min(touched);
         }
     }
 
     /// Notes that a VM was told to shrink by so much.
-    pub(super) fn shrinks(&mut self, id: VmId, held: ByteCount, gives: ByteCount) {
+    pub(super) fn shrinks(&mut self, id: VmId, vm: &VmFacts, gives: ByteCount) {
         let carried = self.givers.get(&id).map_or(ByteCount::ZERO, Giver::open);
-        let fresh = Giver { base: held, least: held, gives, carried, granted: ByteCount::ZERO };
+        let (base, least, touched) = (vm.held(), vm.held(), (resident(vm), resident(vm)));
+        let granted = ByteCount::ZERO;
+        let fresh = Giver { base, least, gives, touched, carried, granted };
         self.givers.insert(id, fresh);
     }
 
     /// What was delivered and not granted, of all, and the noise of that.
     pub(super) fn open(&self) -> ByteCount {
         self.givers.values().map(|giver| giver.open().saturating_add(giver.noise())).sum()
+    }
+
+    /// What the host got back and nobody was granted, of all, and the noise of that.
+    pub(super) fn returned(&self) -> ByteCount {
+        let of = |giver: &Giver| {
+            let came = giver.touched.0.saturating_sub(giver.touched.1);
+            let came = came.saturating_add(giver.carried).min(giver.delivered());
+            came.saturating_sub(giver.granted).saturating_add(giver.noise())
+        };
+        self.givers.values().map(of).sum()
     }
 
     /// Notes that so much was granted out of a giver. Why that is too much; `None` where it is not.
@@ -211,6 +239,11 @@ impl Giver {
     fn open(&self) -> ByteCount {
         self.delivered().saturating_sub(self.granted)
     }
+}
+
+/// What of it is really on the host.
+fn resident(vm: &VmFacts) -> ByteCount {
+    vm.touched.max(vm.in_place)
 }
 
 /// The longest time from one balloon event to the next.

@@ -13,12 +13,13 @@ use agentd::hypervisor::sim::{Facts, VmFacts};
 use agentd::hypervisor::{Answer, Target};
 use agentd::tick::TickConfig;
 use agentd_core::bytes::ByteCount;
+use agentd_core::life::Life;
 use agentd_core::plan::Party;
 use agentd_core::policy::Policy;
-use agentd_core::sample::{Reading, RunState};
+use agentd_core::sample::{Reading, RunState, Share};
 use agentd_core::vm::VmId;
 
-use super::budget::{Budget, Ledger};
+use super::budget::{Budget, EVENT, Ledger};
 use super::known::Known;
 use super::limits::{Allowed, allowed};
 use super::rule::{Breach, Rule};
@@ -46,6 +47,14 @@ pub(super) struct Judge {
     read: Option<(Duration, Facts)>,
     /// What givers delivered, and what of that was granted.
     ledger: Ledger,
+    /// What VMs were granted in this tick.
+    grown: ByteCount,
+    /// For how many ticks a VM that is seen to swap has been left with a shrink in force.
+    squeezed: BTreeMap<VmId, u32>,
+    /// VMs that were found to be somebody else's.
+    strangers: BTreeSet<VmId>,
+    /// When VMs were last told to give while the host ran out of memory.
+    saved: Option<Duration>,
     /// VMs that were told to hold less than what they said they use, with what that was and when.
     below_need: BTreeMap<VmId, (ByteCount, Duration)>,
     kills: BTreeMap<VmId, (u64, u64)>,
@@ -80,6 +89,10 @@ impl Judge {
             told: BTreeSet::new(),
             read: None,
             ledger: Ledger::default(),
+            grown: ByteCount::ZERO,
+            squeezed: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            saved: None,
             below_need: BTreeMap::new(),
             kills: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -96,6 +109,8 @@ impl Judge {
         self.distrust();
         self.ledger.clear();
         self.told.clear();
+        self.strangers.clear();
+        self.saved = None;
         self.last_began = None;
     }
 
@@ -125,6 +140,7 @@ impl Judge {
     pub(super) fn begin(&mut self, tick: u64, now: Duration) {
         self.tick = tick;
         self.orders = 0;
+        self.grown = ByteCount::ZERO;
         self.observes = self.last_began.is_none();
         let gap = self.last_began.map(|began| now.saturating_sub(began));
         if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP)) {
@@ -175,8 +191,11 @@ impl Judge {
             self.order(*order, vm, now);
             if order.target > vm.exposure().align_up(PAGE) {
                 granted.insert(order.vm, order.target);
+                let holds = vm.exposure().max(self.before_others(order.vm, vm));
+                self.grown = self.grown.saturating_add(order.target.saturating_sub(holds));
             }
         }
+        self.saves(orders, &granted, facts, now);
         if !granted.is_empty() {
             // Of orders that go together none is before the other.
             let mut together = facts.clone();
@@ -190,6 +209,14 @@ impl Judge {
         }
     }
 
+    /// What a VM was shown to hold, where somebody else has ordered it since, or just before.
+    fn before_others(&self, id: VmId, vm: &VmFacts) -> ByteCount {
+        let read_at = self.read.as_ref().map_or(Duration::ZERO, |(at, _)| *at);
+        let unseen = vm.foreign_at.is_some_and(|at| at.saturating_add(EVENT) > read_at);
+        let known = self.known.get(&id).filter(|_| unseen);
+        known.map_or(ByteCount::ZERO, |known| known.actual)
+    }
+
     /// The hypervisor said this to orders.
     pub(super) fn answered(&mut self, orders: &[Target], answers: &[Answer], before: &Facts) {
         for (order, answer) in orders.iter().zip(answers) {
@@ -199,7 +226,7 @@ impl Judge {
             };
             if order.target < vm.actual {
                 let gives = vm.actual.saturating_sub(order.target);
-                self.ledger.shrinks(order.vm, vm.held(), gives);
+                self.ledger.shrinks(order.vm, vm, gives);
             }
         }
     }
@@ -222,7 +249,66 @@ impl Judge {
                 self.hold(Rule::TakeThenGive, fine, words);
             }
         }
+        if record.error.is_none() && self.active && !self.observes {
+            self.squeezes(record, facts);
+        }
         self.count_kills(facts);
+    }
+
+    /// A VM that is seen to swap is not left with less than it holds for long.
+    fn squeezes(&mut self, record: &TickRecord, facts: &Facts) {
+        let strangers = record.lives.iter().filter(|(_, life)| **life == Life::Quarantined);
+        self.strangers.extend(strangers.map(|(id, _)| *id));
+        let mut squeezed = BTreeMap::new();
+        for (id, known) in &self.known {
+            let Some(vm) = facts.vms.get(id) else { continue };
+            let name = self.names.get(id).map_or("", |name| name);
+            let pinned = allowed(&self.policy, *id, name, known.max).pinned;
+            let reached = known.run == RunState::Running && vm.run == RunState::Running;
+            let ours = vm.foreign_at.is_none() && vm.late.is_none() && self.told.contains(id);
+            let ours = ours && !self.strangers.contains(id);
+            let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
+            let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
+            if steered && shrinks && known.swaps && known.changed.is_some() {
+                let ticks = self.squeezed.get(id).map_or(1, |ticks| ticks + 1);
+                squeezed.insert(*id, ticks);
+            }
+        }
+        self.squeezed = squeezed;
+        let longest = self.squeezed.values().copied().max().unwrap_or_default();
+        self.hold(Rule::Cancel, longest <= SQUEEZED, || {
+            format!("a VM swaps and is to shrink on for {longest} ticks")
+        });
+    }
+
+    /// While the host runs out of memory nobody gets any, and VMs are made to give once in a while.
+    fn saves(
+        &mut self,
+        orders: &[Target],
+        granted: &BTreeMap<VmId, ByteCount>,
+        facts: &Facts,
+        now: Duration,
+    ) {
+        let Some((at, read)) = &self.read else { return };
+        let host = &read.host;
+        let stalls = host.pressure.is_some_and(|pressure| pressure.full >= STALLS);
+        let empty = host.usable < self.policy.host_reserve.fraction(1, 2);
+        if !stalls && !empty || *at + self.config.interval < now {
+            return;
+        }
+        let usable = host.usable;
+        let gets = granted.len();
+        self.hold(Rule::Emergency, gets == 0, || format!("{gets} VMs get memory, {usable} usable"));
+        let gives = |order: &Target| {
+            let (vm, known) = (facts.vms.get(&order.vm)?, self.known.get(&order.vm)?);
+            Some(order.target.saturating_add(PAGE) < vm.actual.min(known.actual))
+        };
+        if orders.iter().filter_map(gives).any(|gives| gives) {
+            let passed = self.saved.map(|at| now.saturating_sub(at));
+            let fine = passed.is_none_or(|passed| passed >= SAVES_EVERY);
+            self.hold(Rule::Emergency, fine, || format!("VMs are made to give {passed:?} later"));
+            self.saved = Some(now);
+        }
     }
 
     /// Notes that a promise was looked at, and whether it was kept.
@@ -318,6 +404,8 @@ impl Judge {
             read: last.map(|(_, facts)| facts),
             known: &self.known,
             delivered: self.ledger.open(),
+            grown: self.grown,
+            returned: self.ledger.returned(),
         };
         let objection = budget.objection(granted, true);
         let without = objection.as_ref().and_then(|_| budget.objection(granted, false));
@@ -368,6 +456,13 @@ impl Judge {
 const PAGE: ByteCount = ByteCount::kib(4);
 /// A gap of more than so many intervals makes everything old.
 const GAP: u32 = 3;
+/// A report is needed to see that a VM swaps, and one tick to tell it.
+const SQUEEZED: u32 = 2;
+/// All work on the host waits for memory for so much of the time.
+const STALLS: Share = Share::percent(20);
+/// The effect of giving shows in an average over ten seconds: fifteen from reading to reading,
+/// which orders follow sooner or later.
+const SAVES_EVERY: Duration = Duration::from_secs(14);
 /// A kill so long after a shrink is not its fault.
 const BLAME: Duration = Duration::from_secs(10);
 /// More of one promise in one run tell nothing new.

@@ -32,6 +32,11 @@ pub enum Rule {
     Untouchable,
     /// A VM that swaps out is not shrunk.
     Swapping,
+    /// A shrink ends where it is when the VM is seen to swap out.
+    Cancel,
+    /// Nobody gets anything while the host runs out of memory, and VMs that were made to give are
+    /// asked again only when the effect can be seen.
+    Emergency,
     /// No VM's kernel kills a program because it was shrunk below what it said it uses.
     OutOfMemory,
     /// Without faults and with constant demand the orders end.
@@ -46,7 +51,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every promise.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Budget,
         Self::Floor,
         Self::TakeThenGive,
@@ -60,6 +65,8 @@ impl Rule {
         Self::Pinned,
         Self::Untouchable,
         Self::Swapping,
+        Self::Cancel,
+        Self::Emergency,
         Self::OutOfMemory,
         Self::Convergence,
         Self::Liveness,
@@ -84,6 +91,8 @@ impl Rule {
             Self::Pinned => "S16 pinned",
             Self::Untouchable => "S17 untouchable",
             Self::Swapping => "S4 swapping",
+            Self::Cancel => "S4 cancel",
+            Self::Emergency => "S15 emergency",
             Self::OutOfMemory => "S2 out of memory",
             Self::Convergence => "L1 convergence",
             Self::Liveness => "L3 liveness",

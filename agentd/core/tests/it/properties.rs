@@ -15,7 +15,7 @@ use agentd_core::{
     policy::{Policy, TwoPointer, VmKey, VmPolicy},
     sample::{
         Boot, Freshness, GuestFigures, HostMemory, Obstacle, Pressure, RunState, Sample, Share,
-        Traits, VmSample,
+        Shown, Traits, VmSample,
     },
     state::{Applied, State},
     vm::VmId,
@@ -307,8 +307,9 @@ prop_compose! {
         let mut state = State::default();
         for (vm, target, more, since, in_doubt) in orders {
             let most = if in_doubt { target.saturating_add(more) } else { target };
+            let (held, gives) = (target.saturating_add(more), more);
+            let base = Shown { actual: held, taken: (since % 3 > 0).then_some(held) };
             let since = Duration::from_secs(since);
-            let (base, gives) = (target.saturating_add(more), more);
             let (least, written_off) = (target, false);
             let order = Order { target, least, most, base, gives, since, in_doubt, written_off };
             state.orders.insert(id(vm), order);

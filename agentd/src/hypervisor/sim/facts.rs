@@ -59,6 +59,8 @@ pub struct VmFacts {
     pub swap_out: ByteCount,
     /// How often a program was killed for want of memory since its boot.
     pub oom_kills: u64,
+    /// Orders to it are refused.
+    pub refuses: bool,
     /// Its balloon driver is there and has started.
     pub works: bool,
     /// What it last said of itself; `None` while it has said nothing.

@@ -80,6 +80,7 @@ impl IdealWorld {
                 swap_in: ByteCount::ZERO,
                 swap_out: ByteCount::ZERO,
                 oom_kills: 0,
+                refuses: false,
                 works: true,
                 report: None,
             };

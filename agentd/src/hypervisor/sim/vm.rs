@@ -213,6 +213,7 @@ impl SimVm {
             swap_in: memory.swap_in,
             swap_out: memory.swap_out,
             oom_kills: memory.oom_kills,
+            refuses: self.doing.any(REFUSES),
             works: self.now >= self.driver_from && !self.doing.has(Kind::NoDriver),
             report: self.reporter.facts(),
         }
@@ -439,6 +440,8 @@ const STANDS_STILL: Kinds = Kinds::of(&[
     Kind::Crashes,
     Kind::ShutsDown,
 ]);
+/// Orders to it are refused.
+const REFUSES: Kinds = Kinds::of(&[Kind::Refuses, Kind::NoBalloon]);
 /// Nothing moves its balloon.
 const BALLOON_RESTS: Kinds = Kinds::of(&[Kind::Stuck, Kind::NoDriver, Kind::NoBalloon]);
 /// It reports nothing.
