@@ -5,6 +5,7 @@
 //! holds the tests; the program `lab` is the lab for a person.
 
 pub mod agent;
+pub mod contest;
 pub mod feed;
 pub mod lab;
 pub mod programs;
