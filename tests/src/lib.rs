@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod contest;
+mod dice;
 pub mod feed;
 pub mod lab;
 pub mod programs;
