@@ -123,6 +123,13 @@ impl Results {
         average(self.runs(who, family).filter_map(|entry| (measure.of)(&entry.score)))
     }
 
+    /// The largest figure of a measure in any run of somebody; zero where there is none.
+    #[must_use]
+    pub fn worst(&self, measure: &Measure, who: &str) -> f64 {
+        let own = self.entries.iter().filter(|entry| entry.contestant == who);
+        own.filter_map(|entry| (measure.of)(&entry.score)).fold(0.0, f64::max)
+    }
+
     /// True for one that left hosts their reserve, in one family or in all.
     #[must_use]
     pub fn keeps_reserve(&self, who: &str, family: Option<Family>) -> bool {

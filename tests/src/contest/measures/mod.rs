@@ -75,10 +75,11 @@ impl Score {
         score
     }
 
-    /// True for one that left the host its reserve, but for what the rounding of pages takes.
+    /// True for one that left the host its reserve, but for what nobody could have known: what is a
+    /// process's overhead cannot be told from memory that its VM has not touched.
     #[must_use]
     pub fn keeps_reserve(&self) -> bool {
-        self.reserve_worst <= 1.0
+        self.reserve_worst <= OVERHEAD_MIB
     }
 
     /// What was wanted and in memory.
@@ -138,6 +139,10 @@ impl Score {
         let mut rises = 0.0;
         for index in 0..load.members.len() {
             let all: Vec<Shot> = shots(run, index).map(|(shot, _)| shot).collect();
+            if let Some(first) = all.first().filter(|first| first.generation > 0) {
+                // It started in this run: all that it wants is new.
+                rises += gib(first.demand);
+            }
             for pair in all.windows(2) {
                 if let [before, after] = pair
                     && before.generation == after.generation
@@ -231,6 +236,8 @@ const fn gib(bytes: u64) -> f64 {
     bytes as f64 / GIB
 }
 
+/// Half the overhead of one process.
+const OVERHEAD_MIB: f64 = 32.0;
 const GIB: f64 = 1_073_741_824.0;
 /// Kernels count in pages: what is less is not missing.
 const PAGE: u64 = 4_096;

@@ -160,9 +160,14 @@ impl Draft {
     /// Says what each VM holds at the beginning. Those that come later find room, if nobody takes it.
     fn begin(&self, pool: ByteCount, vms: &mut [VmScenario], members: &[Member]) {
         let claim = |(vm, member): (&VmScenario, &Member)| {
-            let fits = need(vm, vm.life.from).max(member.min);
+            let fits = need(vm, vm.life.from);
             let later = !vm.life.from.is_zero();
-            let least = if self.start == Start::Fitting || later { fits } else { member.min };
+            let least = match self.start {
+                // Who starts has less than it soon wants, as who starts it does not know that.
+                _ if later => fits.fraction(1, 2).max(member.min),
+                Start::Fitting => fits.max(member.min),
+                Start::Even => member.min,
+            };
             Claim { weight: 100, least, most: if later { least } else { vm.max } }
         };
         let claims: Vec<_> = vms.iter().zip(members).map(claim).collect();

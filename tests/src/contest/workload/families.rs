@@ -155,7 +155,7 @@ fn boot_storm(mut draft: Draft) -> Workload {
         let line = Line::from(boot).until(start + 14_000 + dice.between(10_000, 25_000));
         draft.vm(line.ramp(5_000, low)).starts(start);
     }
-    let pool = Pool::OfPeak(draft.dice.between(105, 120));
+    let pool = Pool::OfPeak(draft.dice.between(103, 115));
     draft.finish(pool, 160_000)
 }
 
@@ -283,10 +283,11 @@ fn steady(mut draft: Draft) -> Workload {
     draft.weighted = true;
     draft.start = Start::Even;
     for _ in 0..draft.dice.between(4, 8) {
+        // They could all hold as much: who has too little beside whom has to be found out.
         let demand = draft.dice.between(150, 1_600);
-        draft.vm(Line::from(demand));
+        draft.vm(Line::from(demand)).max(2_048);
     }
-    let pool = Pool::OfPeak(draft.dice.between(90, 140));
+    let pool = Pool::OfPeak(draft.dice.between(95, 130));
     draft.finish(pool, 180_000)
 }
 
