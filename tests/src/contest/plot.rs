@@ -187,7 +187,7 @@ fn say(text: &mut String, (x, y): (usize, usize), anchor: &str, words: &str) {
 }
 
 const PANEL: (usize, usize) = (360, 96);
-const GAP: (usize, usize) = (22, 12);
+const GAP: (usize, usize) = (36, 12);
 const LEFT: usize = 84;
 const TOP: usize = 72;
 /// As many as can be told apart in a panel.

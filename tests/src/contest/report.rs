@@ -54,7 +54,7 @@ fn table(results: &Results, family: Option<Family>) -> String {
         };
         let figures = MEASURES.iter().map(|measure| {
             let figure = results.mean(measure, who, family);
-            figure.map_or("–".to_owned(), |figure| format!("{figure:.*}", measure.digits))
+            figure.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.*}", measure.digits))
         });
         let _ = writeln!(text, "| {name} | {} |", figures.collect::<Vec<_>>().join(" | "));
     }

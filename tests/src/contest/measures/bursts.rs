@@ -64,7 +64,7 @@ impl Eye {
 
     fn rest(&mut self, at: Duration, shot: Shot) {
         // A kernel that has just begun has nothing in memory yet.
-        let (since, low) = self.low.unwrap_or((at, shot.demand.min(shot.resident)));
+        let (since, low) = self.low.unwrap_or_else(|| (at, shot.demand.min(shot.resident)));
         if shot.demand >= low.saturating_add(RISE) {
             self.peak = Some((at, shot.demand));
             self.low = Some((since, low));

@@ -63,6 +63,7 @@ impl Score {
     pub fn of(load: &Workload, run: &Run) -> Self {
         let mut score = Self::default();
         score.meet(run, load.members.len());
+        score.count(run, load.members.len());
         score.weigh_host(load, run);
         score.weigh_movement(load, run);
         let lengths = bursts::lengths(run, load.members.len());
@@ -92,17 +93,9 @@ impl Score {
         let mut unmet: Vec<f64> = Vec::new();
         for index in 0..count {
             let mut own = 0.0;
-            let mut last: Option<Shot> = None;
             for (shot, time) in shots(run, index) {
                 self.demand += gib(shot.demand) * time;
                 own += gib(shot.demand.saturating_sub(shot.resident)) * time;
-                let before = last.filter(|last| last.generation == shot.generation);
-                // What was swapped before the first look is not this contestant's.
-                let (out, kills) =
-                    before.map_or((shot.swap_out, 0), |last| (last.swap_out, last.oom_kills));
-                self.swapped += gib(shot.swap_out.saturating_sub(out));
-                self.oom_kills += shot.oom_kills.saturating_sub(kills) as f64;
-                last = Some(shot);
             }
             unmet.push(own);
         }
@@ -111,6 +104,22 @@ impl Score {
         self.unmet_share = if self.demand > 0.0 { self.unmet / self.demand } else { 0.0 };
         self.unmet_p99 =
             unmet.get((count * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0);
+    }
+
+    /// What kernels count themselves, anew from each boot.
+    fn count(&mut self, run: &Run, count: usize) {
+        for index in 0..count {
+            let mut last: Option<Shot> = None;
+            for shot in states(run, index) {
+                // What an old VM counted before the first look is not this contestant's.
+                let old = (shot.generation == 0).then_some(shot);
+                let same = |last: &Shot| last.generation == shot.generation;
+                let since = last.map_or(old, |last| Some(last).filter(same)).unwrap_or_default();
+                self.swapped += gib(shot.swap_out.saturating_sub(since.swap_out));
+                self.oom_kills += shot.oom_kills.saturating_sub(since.oom_kills) as f64;
+                last = Some(shot);
+            }
+        }
     }
 
     fn weigh_host(&mut self, load: &Workload, run: &Run) {
@@ -138,7 +147,7 @@ impl Score {
     fn weigh_movement(&mut self, load: &Workload, run: &Run) {
         let mut rises = 0.0;
         for index in 0..load.members.len() {
-            let all: Vec<Shot> = shots(run, index).map(|(shot, _)| shot).collect();
+            let all: Vec<Shot> = states(run, index).collect();
             if let Some(first) = all.first().filter(|first| first.generation > 0) {
                 // It started in this run: all that it wants is new.
                 rises += gib(first.demand);
@@ -221,6 +230,12 @@ fn shots(run: &Run, index: usize) -> impl Iterator<Item = (Shot, f64)> {
         let shot = frame.vms.get(index).copied().flatten().filter(|shot| shot.works)?;
         Some((shot, time))
     })
+}
+
+/// A VM while its kernel works, from the first look on.
+fn states(run: &Run, index: usize) -> impl Iterator<Item = Shot> {
+    let of = move |frame: &Frame| frame.vms.get(index).copied().flatten();
+    run.frames.iter().filter_map(of).filter(|shot| shot.works)
 }
 
 /// The middle of what is in order; the lower of two.

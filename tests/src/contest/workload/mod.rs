@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn demand_is_the_share_of_the_pool_that_the_family_says() {
         for (family, least, most) in
-            [(Family::Tight, 94, 96), (Family::Over, 118, 123), (Family::Loose, 49, 52)]
+            [(Family::Tight, 92, 96), (Family::Over, 115, 123), (Family::Loose, 45, 52)]
         {
             let load = family.draw(3);
             let needs = |second| {
