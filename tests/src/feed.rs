@@ -98,7 +98,8 @@ impl Feed {
 
 /// A line that says what a tick saw and did: memory in MiB.
 fn in_short(tick: &Value) -> String {
-    let mib = |bytes: &Value| bytes.as_u64().map_or("-".to_owned(), |b| (b >> 20).to_string());
+    let mib =
+        |bytes: &Value| bytes.as_u64().map_or_else(|| "-".to_owned(), |b| (b >> 20).to_string());
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let items = |name: &str| tick[name].as_array().cloned().unwrap_or_default();
     let vms = items("vms").into_iter().map(|vm| {
