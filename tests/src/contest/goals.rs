@@ -178,7 +178,7 @@ mod tests {
     use crate::contest::results::{Entry, Programme};
 
     /// Ours, a rival, one that spends the reserve, and the bound.
-    fn results(ours: Score) -> Results {
+    fn results(ours: &Score) -> Results {
         let entry = |contestant, score| Entry {
             family: Family::Steady,
             seed: 1,
@@ -190,14 +190,14 @@ mod tests {
         let rival = Score { unmet: 8.0, moved: 5.0, oom_kills: 1.0, ..base.clone() };
         let spender = Score { unmet: 1.0, moved: 9.0, reserve_worst: 300.0, ..base.clone() };
         let contestants = vec!["two-pointer", "rival", "spender", BOUND];
-        let scores = [Score { demand: 100.0, ..ours }, rival, spender, base];
+        let scores = [Score { demand: 100.0, ..ours.clone() }, rival, spender, base];
         let entries = contestants.iter().zip(scores).map(|(who, score)| entry(*who, score));
         let entries = entries.collect();
         let programme = Programme { families: vec![Family::Steady], seeds: vec![1], contestants };
         Results::new(programme, entries)
     }
 
-    fn reached(ours: Score) -> Vec<bool> {
+    fn reached(ours: &Score) -> Vec<bool> {
         let goals = judge(&results(ours), "two-pointer");
         goals.iter().map(|goal| goal.reached.unwrap()).collect()
     }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_good_one_reaches_all() {
         let good = Score { unmet: 7.0, moved: 4.0, oom_kills: 1.0, ..Score::default() };
-        assert_eq!(reached(good), [true; 7]);
+        assert_eq!(reached(&good), [true; 7]);
     }
 
     #[test]
@@ -219,8 +219,8 @@ mod tests {
             reserve_worst: 40.0,
             ..Score::default()
         };
-        assert_eq!(reached(bad.clone()), [false; 7]);
-        let goals = judge(&results(bad), "two-pointer");
+        assert_eq!(reached(&bad), [false; 7]);
+        let goals = judge(&results(&bad), "two-pointer");
         assert_eq!(goals[1].detail, "steady: 20.00 beside 8.00 GiB·s of rival");
         assert_eq!(goals[0].detail, "steady by 40 MiB in the mean");
         assert_eq!(goals[2].detail, "80.0 %, least in steady: 80.0 %");
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn without_rivals_there_is_nothing_to_win() {
-        let mut results = results(Score::default());
+        let mut results = results(&Score::default());
         results.programme.contestants = vec!["two-pointer", BOUND];
         let open = judge(&results, "two-pointer");
         let open: Vec<_> = open.iter().filter(|goal| goal.reached.is_none()).collect();
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn places_are_by_what_is_unmet() {
-        let results = results(Score { unmet: 7.0, ..Score::default() });
+        let results = results(&Score { unmet: 7.0, ..Score::default() });
         let names: Vec<_> = places(&results).into_iter().map(|(who, _)| who).collect();
         assert_eq!(names, [BOUND, "spender", "two-pointer", "rival"]);
     }
