@@ -2,3 +2,4 @@
 //! workloads, by the same measures.
 
 pub mod rival;
+pub mod rivals;
