@@ -6,9 +6,9 @@
 //!
 //! MemAvailable stands for free memory and caches, the host reserve for the host's critical amount.
 //! It was made for one VM or two: here the VMs take their turns in order, each with what those
-//! before it left of the host. It asks a VM for live figures; here it waits after an order for a new report, so
-//! that it does not answer the same figures again and again. Its turn is not in the description:
-//! 1 s. Nor is the bias for the VM: none.
+//! before it left of the host. It asks a VM for live figures; here a
+//! VM has available what it did when it reported, and what it got since. Its turn is not in the
+//! description: 1 s. Nor is the bias for the VM: none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,11 +17,13 @@ use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
 use super::figures::{MIB, forget_gone, order, real, reported, within_limits};
+use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// The balance-available policy of ChromeOS' concierge.
 #[derive(Clone, Debug, Default)]
 pub struct ChromeOs {
+    usage: Usage,
     known: BTreeMap<VmId, Known>,
 }
 
@@ -32,10 +34,8 @@ struct Known {
     largest: f64,
     /// What it had available, and how full its balloon was.
     before: Option<(f64, f64)>,
-    /// The last report.
+    /// The last report that was learned from.
     report: Option<Duration>,
-    /// When it was last ordered.
-    ordered: Option<Duration>,
 }
 
 impl Rival for ChromeOs {
@@ -48,27 +48,29 @@ impl Rival for ChromeOs {
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+        self.usage.read(seen);
         forget_gone(&mut self.known, seen);
-        let mut host = real(seen.host_usable) - real(seen.reserve);
-        // What was promised is not the host's any more.
-        host -= seen.vms.iter().map(|vm| real(vm.target.saturating_sub(vm.actual))).sum::<f64>();
+        let host = real(seen.host_usable) - real(seen.reserve);
+        // What was promised and not taken yet is for nobody else.
+        let promise = |vm: &SeenVm, target: f64| (target - real(vm.actual)).max(0.0);
+        let mut promised: f64 = seen.vms.iter().map(|vm| promise(vm, real(vm.target))).sum();
         let mut orders = Vec::new();
         for vm in &seen.vms {
-            let (Some(available), Some(report)) = (vm.usable, reported(seen, vm)) else { continue };
-            let known = self.known.entry(vm.id).or_default();
-            if known.ordered.is_some_and(|ordered| report <= ordered) {
+            let (Some(used), Some(report)) = (self.usage.of(vm), reported(seen, vm)) else {
                 continue;
-            }
+            };
+            let available = (real(vm.actual) - used.used).max(0.0);
+            let known = self.known.entry(vm.id).or_default();
             if known.report.is_none_or(|before| report > before) {
                 known.report = Some(report);
-                known.learn(vm, real(available));
+                known.learn(vm, available);
             }
-            let delta = delta(real(available) - known.critical, host);
+            let own = promise(vm, real(vm.target));
+            let delta = delta(available - known.critical, host - (promised - own));
             let target = within_limits(vm, real(vm.actual) - delta);
-            if let Some(ordered) = order(vm, target).filter(|_| delta != 0.0) {
-                known.ordered = Some(seen.now);
-                host -= (target - real(vm.actual.max(vm.target))).max(0.0);
-                orders.push(ordered);
+            if delta != 0.0 {
+                promised += promise(vm, target) - own;
+                orders.extend(order(vm, target));
             }
         }
         orders
@@ -77,7 +79,7 @@ impl Rival for ChromeOs {
 
 impl Default for Known {
     fn default() -> Self {
-        Self { critical: CRITICAL, largest: 0.0, before: None, report: None, ordered: None }
+        Self { critical: CRITICAL, largest: 0.0, before: None, report: None }
     }
 }
 
@@ -155,14 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn waits_for_a_report_after_an_order() {
+    fn goes_on_to_the_same_target_while_memory_moves() {
         let mut chrome = ChromeOs::default();
         assert_eq!(turn(&mut chrome, 1, 1000, 1500), [(1, 2200)]);
-        let old = SeenVm {
-            age: Some(Duration::from_secs(1)),
-            ..reports(vm(1, 200, 4000, 2100), 0, 1000)
-        };
-        assert!(chrome.turn(&at(scene(8000, 1400, 500, vec![old]), 2)).is_empty());
-        assert_eq!(turn(&mut chrome, 3, 1000, 1500), [(1, 2200)]);
+        let vm = SeenVm { target: ByteCount::mib(2200), ..vm(1, 200, 4000, 2100) };
+        let old = SeenVm { age: Some(Duration::from_secs(1)), ..reports(vm, 0, 1000) };
+        assert_eq!(given(&chrome.turn(&at(scene(8000, 1400, 500, vec![old]), 2))), []);
     }
 }

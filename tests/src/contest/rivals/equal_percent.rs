@@ -13,7 +13,8 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{forget_gone, order, real, used, within, within_limits};
+use super::figures::{forget_gone, order, real, within, within_limits};
+use super::usage::{Usage, Used};
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// The balloon daemon of EvgeniyUS.
@@ -21,6 +22,7 @@ use crate::contest::rival::{Rival, Seen, SeenVm};
 pub struct EqualPercent {
     /// When each VM came.
     came: BTreeMap<VmId, Duration>,
+    usage: Usage,
 }
 
 impl Rival for EqualPercent {
@@ -33,6 +35,7 @@ impl Rival for EqualPercent {
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+        self.usage.read(seen);
         forget_gone(&mut self.came, seen);
         let total = real(seen.host_total).max(1.0);
         let host_percent = within(100.0 * (1.0 - real(seen.host_usable) / total), 0.0, 100.0);
@@ -43,17 +46,19 @@ impl Rival for EqualPercent {
             if boots || vm.age.is_none_or(|age| age > STALE) {
                 continue;
             }
-            orders.extend(target(vm, host_percent).and_then(|target| order(vm, target)));
+            orders.extend(self.usage.of(vm).and_then(|used| {
+                let target = target(vm, used, host_percent)?;
+                order(vm, target)
+            }));
         }
         orders
     }
 }
 
-fn target(vm: &SeenVm, host_percent: f64) -> Option<f64> {
-    let (used, actual) = (used(vm)?, real(vm.actual));
-    let percent = 100.0 * used / actual.max(1.0);
-    let steps = ((percent - host_percent) / 10.0).trunc();
-    let target = (actual + 0.10 * actual * steps).max(used);
+fn target(vm: &SeenVm, used: Used, host_percent: f64) -> Option<f64> {
+    let actual = real(vm.actual);
+    let steps = ((100.0 * used.part() - host_percent) / 10.0).trunc();
+    let target = (actual + 0.10 * actual * steps).max(used.used);
     (steps != 0.0).then(|| within_limits(vm, target))
 }
 
@@ -65,8 +70,13 @@ mod tests {
     use super::*;
     use crate::contest::rivals::scenes::{at, given, mib, reports, scene, vm};
 
+    fn target_of(usable: u32, host_percent: f64) -> Option<f64> {
+        let used = Used { held: mib(1000), used: mib(1000 - usable) };
+        target(&vm(1, 300, 1400, 1000), used, host_percent)
+    }
+
     fn near(usable: u32, host_percent: f64, amount: u32) {
-        let target = target(&reports(vm(1, 300, 1400, 1000), 0, usable), host_percent).unwrap();
+        let target = target_of(usable, host_percent).unwrap();
         assert!((target - mib(amount)).abs() < 1.0, "{target}");
     }
 
@@ -75,8 +85,8 @@ mod tests {
         near(90, 75.0, 1100);
         near(50, 74.0, 1200);
         near(500, 75.0, 800);
-        assert_eq!(target(&reports(vm(1, 300, 1400, 1000), 0, 160), 75.0), None);
-        assert_eq!(target(&reports(vm(1, 300, 1400, 1000), 0, 340), 75.0), None);
+        assert_eq!(target_of(160, 75.0), None);
+        assert_eq!(target_of(340, 75.0), None);
     }
 
     #[test]

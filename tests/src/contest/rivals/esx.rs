@@ -20,14 +20,16 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{forget_gone, funded, level, pool, real, spare, used, within_limits};
+use super::figures::{forget_gone, funded, level, pool, real, spare, within_limits};
 use super::meter::Meter;
+use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// Shares with a tax on idle memory, as in VMware ESX Server.
 #[derive(Clone, Debug, Default)]
 pub struct Esx {
     meter: Meter,
+    usage: Usage,
     known: BTreeMap<VmId, Activity>,
 }
 
@@ -51,6 +53,7 @@ impl Rival for Esx {
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
         self.meter.read(seen);
+        self.usage.read(seen);
         forget_gone(&mut self.known, seen);
         let claims: Vec<Claim<'_>> = seen.vms.iter().map(|vm| self.claim(seen.now, vm)).collect();
         let changes = |(vm, target): &(&SeenVm, f64)| {
@@ -65,8 +68,8 @@ impl Esx {
     fn claim<'a>(&mut self, now: Duration, vm: &'a SeenVm) -> Claim<'a> {
         let holds = real(vm.actual);
         let came_back = self.meter.of(vm.id).swap_in * PERIOD.as_secs_f64();
-        let part = |used: f64| ((used + came_back) / holds.max(1.0)).min(1.0);
-        let sample = used(vm).map_or(1.0, part);
+        let sample = self.usage.of(vm).map_or(1.0, |used| used.part() + came_back / holds.max(1.0));
+        let sample = sample.min(1.0);
         let new = Activity { fast: sample, slow: sample, since: now };
         let activity = self.known.entry(vm.id).or_insert(new);
         Claim { vm, active: activity.part(now, sample) * holds }

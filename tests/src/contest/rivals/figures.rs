@@ -10,6 +10,9 @@ use crate::contest::rival::{Seen, SeenVm};
 /// What a VM can be ordered to hold comes in pages.
 pub(super) const GRANULE: ByteCount = ByteCount::kib(4);
 
+/// What a VM's process holds beside the VM's memory, as vcmmd reckons.
+const PROCESS: ByteCount = ByteCount::mib(64);
+
 /// The bytes of a MiB.
 pub(super) const MIB: f64 = 1_048_576.0;
 
@@ -38,11 +41,6 @@ pub(super) fn within_limits(vm: &SeenVm, amount: f64) -> f64 {
     within(amount, real(vm.min), real(vm.max))
 }
 
-/// What programs hold of it, by its last report: all but MemAvailable.
-pub(super) fn used(vm: &SeenVm) -> Option<f64> {
-    vm.usable.map(|usable| (real(vm.actual) - real(usable)).max(0.0))
-}
-
 /// What it holds or is about to.
 pub(super) fn committed(vm: &SeenVm) -> f64 {
     real(vm.actual.max(vm.target))
@@ -53,7 +51,8 @@ pub(super) fn committed(vm: &SeenVm) -> f64 {
 ///
 /// What a VM never touched is still counted in the host's MemAvailable.
 pub(super) fn pool(seen: &Seen) -> f64 {
-    let backed = |vm: &SeenVm| vm.rss.map_or(vm.actual, |rss| rss.min(vm.actual));
+    let of_guest = |rss: ByteCount| rss.saturating_sub(PROCESS);
+    let backed = |vm: &SeenVm| vm.rss.map_or(vm.actual, |rss| of_guest(rss).min(vm.actual));
     let held: ByteCount = seen.vms.iter().map(backed).sum();
     let shared = real(seen.host_usable) + real(held);
     shared.min(real(seen.host_total)) - real(seen.reserve)
@@ -135,7 +134,7 @@ mod tests {
 
     #[test]
     fn memory_that_was_never_touched_is_in_the_pool_once() {
-        let touched = SeenVm { rss: Some(ByteCount::mib(300)), ..vm(1, 100, 2000, 1000) };
+        let touched = SeenVm { rss: Some(ByteCount::mib(364)), ..vm(1, 100, 2000, 1000) };
         let whole = SeenVm { rss: Some(ByteCount::mib(1064)), ..vm(2, 100, 2000, 1000) };
         let seen = scene(4000, 2400, 400, vec![touched, whole]);
         assert_eq!(pool(&seen), mib(2400 + 300 + 1000 - 400));

@@ -14,15 +14,15 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{
-    committed, funded, pool, real, share_out, spare, used, within, within_limits,
-};
+use super::figures::{committed, funded, pool, real, share_out, spare, within, within_limits};
 use super::swapped::Swapped;
+use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// A stand-in for Hyper-V's Dynamic Memory.
 #[derive(Clone, Debug, Default)]
 pub struct HyperV {
+    usage: Usage,
     swapped: Swapped,
 }
 
@@ -36,12 +36,13 @@ impl Rival for HyperV {
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+        self.usage.read(seen);
         self.swapped.read(seen);
         let mut pool = pool(seen);
         let mut demands = Vec::new();
         for vm in &seen.vms {
-            match used(vm) {
-                Some(used) => demands.push((vm, used + self.swapped.of(vm.id))),
+            match self.usage.of(vm) {
+                Some(used) => demands.push((vm, used.used + self.swapped.of(vm.id))),
                 None => pool -= committed(vm),
             }
         }

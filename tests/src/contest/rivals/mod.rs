@@ -22,6 +22,7 @@ mod scenes;
 pub mod squeezed;
 pub mod static_split;
 mod swapped;
+mod usage;
 pub mod vcmmd_wfb;
 pub mod vcmmd_wss;
 pub mod virtui;

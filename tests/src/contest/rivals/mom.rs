@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn acts_at_every_second_sample_by_averages() {
         let mut mom = Mom::default();
-        let mut turn = |turn, unused, host| {
+        let mut turn = |turn: u32, unused, host| {
             let seen = scene(1000, host, 0, vec![reports(vm(1, 200, 2000, 1000), unused, 900)]);
-            given(&mom.turn(&at(seen, turn * 5)))
+            given(&mom.turn(&at(seen, u64::from(turn) * 5)))
         };
         assert_eq!(turn(1, 0, 500), []);
         // 980 used, and 200 to be free.

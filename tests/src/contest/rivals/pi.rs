@@ -16,19 +16,15 @@ use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
 use super::figures::{MIB, forget_gone, order, real, within};
+use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// The PI controller in the containers of qemus/qemu.
 #[derive(Clone, Debug, Default)]
 pub struct Pi {
-    known: BTreeMap<VmId, Known>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    integral: f64,
-    /// What it held a turn ago.
-    actual: f64,
+    usage: Usage,
+    /// The sum of errors, for each VM.
+    integrals: BTreeMap<VmId, f64>,
 }
 
 impl Rival for Pi {
@@ -41,14 +37,15 @@ impl Rival for Pi {
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
-        forget_gone(&mut self.known, seen);
+        self.usage.read(seen);
+        forget_gone(&mut self.integrals, seen);
         let host = Host::of(seen);
         let mut orders = Vec::new();
         for vm in &seen.vms {
-            let new = Known { integral: 0.0, actual: real(vm.actual) };
-            let known = self.known.entry(vm.id).or_insert(new);
-            orders.extend(known.target(vm, &host).and_then(|target| order(vm, target)));
-            known.actual = real(vm.actual);
+            let Some(used) = self.usage.of(vm) else { continue };
+            let integral = self.integrals.entry(vm.id).or_default();
+            let target = host.target(vm, used.used, integral);
+            orders.extend(target.and_then(|target| order(vm, target)));
         }
         orders
     }
@@ -68,26 +65,20 @@ impl Host {
         let lacks = (reserve - usable).max(0.0) / reserve.max(1.0);
         Self { available: usable / real(seen.host_total).max(1.0), lacks }
     }
-}
 
-impl Known {
-    fn target(&mut self, vm: &SeenVm, host: &Host) -> Option<f64> {
+    fn target(&self, vm: &SeenVm, used: f64, integral: &mut f64) -> Option<f64> {
         let (min, max, actual) = (real(vm.min), real(vm.max), real(vm.actual));
-        // What it used is told from what it held when it said so.
-        let is_old = vm.age? > STEP / 2;
-        let held = if is_old { self.actual } else { actual };
-        let used = (held - real(vm.usable?)).max(0.0);
-        let error = SETPOINT - host.available;
-        self.integral = within(self.integral + error * STEP.as_secs_f64(), -1.0, 1.0);
-        let adjustment = (PROPORTIONAL * error + INTEGRAL * self.integral) * max;
-        let low = if host.available < EMERGENCY { min } else { min.max(used) };
-        let high = (max - host.lacks * (max - min)).max(low);
+        let error = SETPOINT - self.available;
+        *integral = within(*integral + error * STEP.as_secs_f64(), -1.0, 1.0);
+        let adjustment = (PROPORTIONAL * error + INTEGRAL * *integral) * max;
+        let low = if self.available < EMERGENCY { min } else { min.max(used) };
+        let high = (max - self.lacks * (max - min)).max(low);
         let wanted = actual - adjustment;
         let target = within(wanted, low, high);
         if target.to_bits() != wanted.to_bits() {
             // The sum does not run away while a bound holds it back.
             let reached = (actual - target) / max.max(1.0);
-            self.integral = within((reached - PROPORTIONAL * error) / INTEGRAL, -1.0, 1.0);
+            *integral = within((reached - PROPORTIONAL * error) / INTEGRAL, -1.0, 1.0);
         }
         let at_bound = target <= low || target >= high;
         ((target - actual).abs() >= HYSTERESIS || at_bound).then_some(target)
@@ -108,49 +99,40 @@ mod tests {
     use super::*;
     use crate::contest::rivals::scenes::{given, mib, reports, scene, vm};
 
-    fn known() -> Known {
-        Known { integral: 0.0, actual: mib(2000) }
-    }
-
-    fn near(target: Option<f64>, amount: f64) {
-        assert!(target.is_some_and(|target| (target / MIB - amount).abs() < 0.01), "{target:?}");
+    /// What it is to hold, in MiB, and the sum of errors then.
+    fn next(used: u32, host: (f64, f64), mut integral: f64) -> (Option<f64>, f64) {
+        let vm = vm(1, 500, 4000, 2000);
+        let host = Host { available: host.0, lacks: host.1 };
+        let target = host.target(&vm, mib(used), &mut integral);
+        let near = |number: f64| (number * 1000.0).round() / 1000.0;
+        (target.map(|target| near(target / MIB)), near(integral))
     }
 
     #[test]
     fn follows_the_error_and_its_sum() {
-        let host = |available| Host { available, lacks: 0.0 };
-        let vm = reports(vm(1, 500, 4000, 2000), 0, 1500);
-        let mut first = known();
-        // (0.5 * 0.1 + 0.05 * 0.5) * 4000
-        near(first.target(&vm, &host(0.1)), 2000.0 - 300.0);
-        near(first.target(&vm, &host(0.1)), 2000.0 - 400.0);
-        near(known().target(&vm, &host(0.3)), 2300.0);
-        assert_eq!(known().target(&vm, &host(0.21)), None, "30 MiB are too few");
+        // (0.5 * 0.1 + 0.05 * 0.5) * 4000, and the sum doubles.
+        assert_eq!(next(500, (0.1, 0.0), 0.0), (Some(1700.0), 0.5));
+        assert_eq!(next(500, (0.1, 0.0), 0.5), (Some(1600.0), 1.0));
+        assert_eq!(next(500, (0.3, 0.0), 0.0), (Some(2300.0), -0.5));
+        assert_eq!(next(500, (0.21, 0.0), 0.0).0, None, "30 MiB are too few");
     }
 
     #[test]
     fn bounds_hold_the_sum_back_too() {
-        let busy = reports(vm(1, 500, 4000, 2000), 0, 100);
-        let mut first = known();
-        near(first.target(&busy, &Host { available: 0.1, lacks: 0.0 }), 1900.0);
         // (100 / 4000 - 0.05) / 0.05
-        assert!((first.integral + 0.5).abs() < 1e-9, "{}", first.integral);
+        assert_eq!(next(1900, (0.1, 0.0), 0.0), (Some(1900.0), -0.5));
         // An emergency takes what is used.
-        let mut second = Known { integral: 1.0, ..known() };
-        near(second.target(&busy, &Host { available: 0.05, lacks: 0.0 }), 2000.0 - 500.0);
-        // A pressed host takes from the top: half of what is above the minimum.
-        near(known().target(&busy, &Host { available: 0.2, lacks: 0.8 }), 1900.0);
-        let idle = reports(vm(1, 500, 4000, 2000), 0, 1900);
-        near(known().target(&idle, &Host { available: 0.2, lacks: 0.8 }), 1200.0);
+        assert_eq!(next(1900, (0.05, 0.0), 1.0), (Some(1500.0), 1.0));
+        // A pressed host takes from the top, down to what is used.
+        assert_eq!(next(1900, (0.2, 0.8), 0.0).0, Some(1900.0));
+        assert_eq!(next(100, (0.2, 0.8), 0.0).0, Some(1200.0));
     }
 
     #[test]
-    fn an_old_report_tells_of_what_was_held_then() {
-        let old =
-            SeenVm { age: Some(Duration::from_secs(4)), ..reports(vm(1, 500, 4000, 1500), 0, 500) };
-        // It used 2000 - 500, all that it has now.
-        near(known().target(&old, &Host { available: 0.1, lacks: 0.0 }), 1500.0);
-        let seen = scene(4000, 1600, 100, vec![reports(vm(1, 500, 4000, 2000), 0, 0)]);
-        assert_eq!(given(&Pi::default().turn(&seen)), [(1, 2600)]);
+    fn every_vm_follows_the_host_alone() {
+        let idle = reports(vm(1, 500, 4000, 2000), 0, 2000);
+        let vms = vec![idle, reports(vm(2, 500, 4000, 2000), 0, 0), vm(3, 500, 4000, 2000)];
+        let orders = Pi::default().turn(&scene(4000, 1600, 100, vms));
+        assert_eq!(given(&orders), [(1, 2600), (2, 2600)]);
     }
 }

@@ -18,13 +18,15 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{MIB, committed, forget_gone, order, real, spare, used, within};
+use super::figures::{MIB, committed, forget_gone, order, real, spare, within};
 use super::swapped::Swapped;
+use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// The memory daemon of Qubes OS.
 #[derive(Clone, Debug, Default)]
 pub struct Qmemman {
+    usage: Usage,
     swapped: Swapped,
     known: BTreeMap<VmId, Known>,
     /// The last turn ended because memory had not arrived.
@@ -62,13 +64,14 @@ impl Rival for Qmemman {
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+        self.usage.read(seen);
         self.swapped.read(seen);
         forget_gone(&mut self.known, seen);
         let mut vms = Vec::new();
         let mut wishes = Vec::new();
         for vm in &seen.vms {
-            let Some(used) = used(vm) else { continue };
-            let known = self.told(vm, used + self.swapped.of(vm.id));
+            let Some(used) = self.usage.of(vm) else { continue };
+            let known = self.told(vm, used.used + self.swapped.of(vm.id));
             if !known.is_stuck {
                 vms.push(vm);
                 wishes.push(wish(vm, known.used));

@@ -121,7 +121,8 @@ fn change(seen: &mut Seen, rng: &mut Rng) {
     if chance(rng, 4) {
         seen.vms.retain(|vm| vm.id != stranger);
     } else if seen.vms.iter().all(|vm| vm.id != stranger) {
-        let max = GRANULE.saturating_add(amount(rng, 1 << rng.below(36)));
+        let size = rng.below(36);
+        let max = GRANULE.saturating_add(amount(rng, 1 << size));
         let min = amount(rng, max.as_u64());
         let actual = amount(rng, max.as_u64());
         let new = SeenVm { id: stranger, min, max, actual, target: actual, ..vm(0, 0, 0, 0) };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentd_core::vm::VmId;
 
-use super::figures::{forget_gone, real, reported, used};
+use super::figures::{forget_gone, real, reported};
 use crate::contest::rival::{Seen, SeenVm};
 
 /// How much of each VM lies on its swap device.
@@ -67,7 +67,8 @@ impl Known {
             (self.actual, self.moved, self.used) = (new.actual, seen.now, None);
         }
         let is_current = reported(seen, vm).is_some_and(|at| at > self.moved);
-        let Some(now) = used(vm).filter(|_| is_current) else { return };
+        let Some(usable) = vm.usable.filter(|_| is_current) else { return };
+        let now = (self.actual - real(usable)).max(0.0);
         if let Some(before) = self.used.filter(|before| *before > now && out <= 0.0) {
             self.amount *= now / before;
         }

@@ -15,8 +15,9 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{MIB, committed, forget_gone, givers_first, pool, real, used, within_limits};
+use super::figures::{MIB, committed, forget_gone, givers_first, pool, real, within_limits};
 use super::meter::{Meter, Rates};
+use super::usage::Usage;
 use super::vcmmd_wfb::{Claim, divide};
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
@@ -24,6 +25,7 @@ use crate::contest::rival::{Rival, Seen, SeenVm};
 #[derive(Clone, Debug, Default)]
 pub struct VcmmdWss {
     meter: Meter,
+    usage: Usage,
     known: BTreeMap<VmId, Known>,
 }
 
@@ -44,18 +46,19 @@ impl Rival for VcmmdWss {
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
         self.meter.read(seen);
+        self.usage.read(seen);
         forget_gone(&mut self.known, seen);
         let mut pool = pool(seen);
         let mut vms = Vec::new();
         let mut claims = Vec::new();
         for vm in &seen.vms {
-            let Some(working_set) = used(vm) else {
+            let Some(working_set) = self.usage.of(vm) else {
                 pool -= committed(vm);
                 continue;
             };
             let new = Known { quota: real(vm.target), average_io: 0.0 };
             let known = self.known.entry(vm.id).or_insert(new);
-            let quota = known.next(vm, working_set, self.meter.of(vm.id));
+            let quota = known.next(vm, working_set.used, self.meter.of(vm.id));
             vms.push(vm);
             claims.push(Claim { quota, weight: 1.0, min: real(vm.min), max: real(vm.max) });
         }

@@ -14,14 +14,16 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{MIB, forget_gone, order, real, reported, used, within_limits};
+use super::figures::{MIB, forget_gone, order, real, reported, within_limits};
 use super::meter::Meter;
+use super::usage::{Usage, Used};
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// The balloon rules of virtui.
 #[derive(Clone, Debug, Default)]
 pub struct Virtui {
     meter: Meter,
+    usage: Usage,
     known: BTreeMap<VmId, Known>,
 }
 
@@ -45,6 +47,7 @@ impl Rival for Virtui {
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
         self.meter.read(seen);
+        self.usage.read(seen);
         forget_gone(&mut self.known, seen);
         let mut orders = Vec::new();
         for vm in &seen.vms {
@@ -54,7 +57,8 @@ impl Rival for Virtui {
             if swaps {
                 known.swapped = Some(seen.now);
             }
-            let Some(factor) = known.factor(seen, vm, swaps) else { continue };
+            let Some(part) = self.usage.of(vm).map(Used::part) else { continue };
+            let Some(factor) = known.factor(seen, vm, part, swaps) else { continue };
             if let Some(ordered) = order(vm, within_limits(vm, real(vm.actual) * factor)) {
                 known.changed = Some(seen.now);
                 orders.push(ordered);
@@ -66,12 +70,11 @@ impl Rival for Virtui {
 
 impl Known {
     /// By how much it is to grow or shrink.
-    fn factor(&mut self, seen: &Seen, vm: &SeenVm, swaps: bool) -> Option<f64> {
+    fn factor(&mut self, seen: &Seen, vm: &SeenVm, part: f64, swaps: bool) -> Option<f64> {
         let report = reported(seen, vm)?;
         if seen.now.saturating_sub(report) > STALE {
             return None;
         }
-        let part = used(vm)? / real(vm.actual).max(1.0);
         if part >= HIGH || swaps {
             let is_new = self.grown_for.is_none_or(|before| report > before);
             self.grown_for = Some(report);
