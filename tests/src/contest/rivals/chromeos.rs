@@ -90,12 +90,11 @@ impl Known {
         self.largest = self.largest.max(balloon);
         let full = if self.largest > 0.0 { balloon / self.largest } else { 0.0 };
         let lives = |(available, full): (f64, f64)| available < self.critical && full < NEARLY_FULL;
-        if let Some(before) = self.before.filter(|before| lives(*before)) {
-            if lives((available, full)) {
-                self.critical = before.0;
-            }
+        let now = (available, full);
+        if let Some(before) = self.before.filter(|before| lives(*before) && lives(now)) {
+            self.critical = before.0;
         }
-        self.before = Some((available, full));
+        self.before = Some(now);
     }
 }
 

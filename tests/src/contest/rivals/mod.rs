@@ -3,6 +3,9 @@
 //! One file each, whose head says what it does, and which figure stands in for one that a VM with a
 //! virtio balloon does not have. Where the original knows no least size of a VM, or one for all of
 //! them, the VM's own minimum is its floor.
+//!
+//! What they share is what they see: `figures` reads a host, `usage` what VMs used when they
+//! reported, `swapped` what lies on their swap devices, `meter` their counters as rates.
 
 use super::rival::Rival;
 
