@@ -99,10 +99,10 @@ impl Known {
 }
 
 /// By how much a balloon is to grow, by what VM and host have above critical.
-fn delta(guest: f64, host: f64) -> f64 {
-    let delta = ((guest - host) / 2.0).min(guest + MARGIN).max(-(host + MARGIN));
-    let matters = delta.abs() > 0.01 * guest.abs() || delta.abs() > 0.01 * host.abs();
-    if guest < MIB || host < MIB || matters { delta } else { 0.0 }
+fn delta(of_vm: f64, of_host: f64) -> f64 {
+    let delta = ((of_vm - of_host) / 2.0).min(of_vm + MARGIN).max(-(of_host + MARGIN));
+    let matters = delta.abs() > 0.01 * of_vm.abs() || delta.abs() > 0.01 * of_host.abs();
+    if of_vm < MIB || of_host < MIB || matters { delta } else { 0.0 }
 }
 
 const CRITICAL: f64 = 400.0 * MIB;

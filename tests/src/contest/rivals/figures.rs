@@ -51,8 +51,8 @@ pub(super) fn committed(vm: &SeenVm) -> f64 {
 ///
 /// What a VM never touched is still counted in the host's MemAvailable.
 pub(super) fn pool(seen: &Seen) -> f64 {
-    let of_guest = |rss: ByteCount| rss.saturating_sub(PROCESS);
-    let backed = |vm: &SeenVm| vm.rss.map_or(vm.actual, |rss| of_guest(rss).min(vm.actual));
+    let of_vm = |rss: ByteCount| rss.saturating_sub(PROCESS);
+    let backed = |vm: &SeenVm| vm.rss.map_or(vm.actual, |rss| of_vm(rss).min(vm.actual));
     let held: ByteCount = seen.vms.iter().map(backed).sum();
     let shared = real(seen.host_usable) + real(held);
     shared.min(real(seen.host_total)) - real(seen.reserve)
