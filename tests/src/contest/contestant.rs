@@ -3,6 +3,7 @@
 use agentd_core::policy::Algorithm;
 
 use super::rival::Rival;
+use super::rivals;
 
 /// One who takes part.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Contestant {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let ours = Algorithm::ALL.into_iter().map(Self::Ours);
-        let rivals = rivals().into_iter().map(Self::Rival);
+        let rivals = rivals::all().into_iter().map(Self::Rival);
         ours.chain(rivals).chain([Self::Clairvoyant]).collect()
     }
 
@@ -60,11 +61,6 @@ pub enum Part {
     Rival,
     /// It shows what can be had.
     Bound,
-}
-
-/// Every policy of somebody else.
-fn rivals() -> Vec<Box<dyn Rival>> {
-    Vec::new()
 }
 
 /// The name of the bound.

@@ -21,6 +21,7 @@ pub mod plot;
 pub mod report;
 pub mod results;
 pub mod rival;
+pub mod rivals;
 pub mod shares;
 mod stopwatch;
 pub mod workload;
