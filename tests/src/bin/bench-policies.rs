@@ -127,7 +127,7 @@ impl Wish {
         if !self.policies.is_empty() {
             return results.programme.contestants.clone();
         }
-        let unmet = |who: &&'static str| results.mean(&MEASURES[0], who, Some(family));
+        let unmet = |who: &&'static str| results.figure(&MEASURES[0], who, Some(family));
         let rivals = results.of_part(Part::Rival);
         let best = rivals
             .filter(|rival| results.keeps_reserve(rival, Some(family)))

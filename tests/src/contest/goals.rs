@@ -36,10 +36,10 @@ fn reserve(results: &Results, who: &str) -> Goal {
         .filter(|family| !results.keeps_reserve(who, Some(**family)))
         .map(|family| {
             let worst = figure(results, "reserve_worst_mib", who, Some(*family));
-            format!("{} by {worst:.0} MiB in the mean", family.name())
+            format!("{} by {worst:.0} MiB", family.name())
         })
         .collect();
-    let worst = results.worst(named("reserve_worst_mib"), who);
+    let worst = figure(results, "reserve_worst_mib", who, None);
     let fine = format!("everywhere; at worst {worst:.0} MiB are missing");
     goal("the host keeps its reserve", Some(broken.is_empty()), &fine, &broken)
 }
@@ -69,10 +69,10 @@ fn unmet(results: &Results, who: &str) -> Goal {
 fn bound(results: &Results, who: &str) -> Goal {
     let text = "in the mean over all families within 10 % of what the bound meets";
     let measure = named("met_of_bound_percent");
-    let mean = results.mean(measure, who, None);
+    let mean = results.figure(measure, who, None);
     let families = results.programme.families.iter();
     let least = families
-        .filter_map(|family| Some((results.mean(measure, who, Some(*family))?, family)))
+        .filter_map(|family| Some((results.figure(measure, who, Some(*family))?, family)))
         .min_by(|one, two| one.0.total_cmp(&two.0));
     let detail = match (mean, least) {
         (Some(mean), Some((least, family))) => {
@@ -138,9 +138,9 @@ fn goal(text: &'static str, reached: Option<bool>, fine: &str, broken: &[String]
     Goal { text, reached, detail }
 }
 
-/// The mean of a measure; zero where it has no figure.
+/// What a measure says; zero where it has no figure.
 fn figure(results: &Results, key: &str, who: &str, family: Option<Family>) -> f64 {
-    results.mean(named(key), who, family).unwrap_or(0.0)
+    results.figure(named(key), who, family).unwrap_or(0.0)
 }
 
 /// How the contestants stand: the mean over all families of the place of each in unmet demand.
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(reached(&bad), [false; 7]);
         let goals = judge(&results(&bad), "two-pointer");
         assert_eq!(goals[1].detail, "steady: 20.00 beside 8.00 GiB·s of rival");
-        assert_eq!(goals[0].detail, "steady by 40 MiB in the mean");
+        assert_eq!(goals[0].detail, "steady by 40 MiB");
         assert_eq!(goals[2].detail, "80.0 %, least in steady: 80.0 %");
     }
 

@@ -36,7 +36,10 @@ pub fn markdown(results: &Results, version: &str) -> String {
 
 fn heading(results: &Results, version: &str) -> String {
     let seeds: Vec<_> = results.programme.seeds.iter().map(ToString::to_string).collect();
-    format!("agentd {version}, seeds {}. Figures are means over the seeds.\n", seeds.join(", "))
+    format!(
+        "agentd {version}, seeds {}. Figures are means over the seeds, but for the worst ones.\n",
+        seeds.join(", ")
+    )
 }
 
 fn table(results: &Results, family: Option<Family>) -> String {
@@ -53,7 +56,7 @@ fn table(results: &Results, family: Option<Family>) -> String {
             Part::Rival => format!("{who}{mark}"),
         };
         let figures = MEASURES.iter().map(|measure| {
-            let figure = results.mean(measure, who, family);
+            let figure = results.figure(measure, who, family);
             figure.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.*}", measure.digits))
         });
         let _ = writeln!(text, "| {name} | {} |", figures.collect::<Vec<_>>().join(" | "));

@@ -112,22 +112,17 @@ impl Results {
         self.parts.get(who).copied().unwrap_or(Part::Rival)
     }
 
-    /// The mean of a measure over the runs of somebody, in one family or in the mean of all;
-    /// `None` where it has no figure in any.
+    /// What a measure says of the runs of somebody, in one family or in all: the mean, for all
+    /// families that of their means, or the worst. `None` where it has no figure in any.
     #[must_use]
-    pub fn mean(&self, measure: &Measure, who: &str, family: Option<Family>) -> Option<f64> {
-        let Some(family) = family else {
-            let means = self.programme.families.iter();
-            return average(means.filter_map(|family| self.mean(measure, who, Some(*family))));
+    pub fn figure(&self, measure: &Measure, who: &str, family: Option<Family>) -> Option<f64> {
+        let families = family.map_or_else(|| self.programme.families.clone(), |one| vec![one]);
+        let of_family = |family: Family| {
+            let own = move |entry: &&Entry| entry.family == family && entry.contestant == who;
+            let figures = self.entries.iter().filter(own);
+            summary(measure, figures.filter_map(|entry| (measure.of)(&entry.score)))
         };
-        average(self.runs(who, family).filter_map(|entry| (measure.of)(&entry.score)))
-    }
-
-    /// The largest figure of a measure in any run of somebody; zero where there is none.
-    #[must_use]
-    pub fn worst(&self, measure: &Measure, who: &str) -> f64 {
-        let own = self.entries.iter().filter(|entry| entry.contestant == who);
-        own.filter_map(|entry| (measure.of)(&entry.score)).fold(0.0, f64::max)
+        summary(measure, families.into_iter().filter_map(of_family))
     }
 
     /// True for one that left hosts their reserve, in one family or in all.
@@ -144,11 +139,10 @@ impl Results {
         let all = self.programme.contestants.iter().copied();
         all.filter(move |who| self.part(who) == part)
     }
+}
 
-    fn runs(&self, who: &str, family: Family) -> impl Iterator<Item = &Entry> {
-        let of = move |entry: &&Entry| entry.family == family && entry.contestant == who;
-        self.entries.iter().filter(of)
-    }
+fn summary(measure: &Measure, figures: impl Iterator<Item = f64>) -> Option<f64> {
+    if measure.worst { figures.reduce(f64::max) } else { average(figures) }
 }
 
 /// The mean of some figures; none of none.
@@ -168,7 +162,7 @@ mod tests {
             family: Family::Burst,
             seed,
             contestant,
-            score: Score { demand: 10.0, unmet, ..Score::default() },
+            score: Score { demand: 10.0, unmet, reserve_worst: seed as f64, ..Score::default() },
             reel: None,
         };
         let entries = vec![
@@ -184,9 +178,11 @@ mod tests {
         };
         let results = Results::new(programme, entries);
         let measure = MEASURES.iter().find(|one| one.key == "met_of_bound_percent").unwrap();
-        let mean = results.mean(measure, "two-pointer", None).unwrap();
+        let mean = results.figure(measure, "two-pointer", None).unwrap();
         assert!((mean - 65.0).abs() < 1e-9, "{mean}");
-        assert_eq!(results.mean(measure, "nobody", None), None);
+        assert_eq!(results.figure(measure, "nobody", None), None);
+        let worst = MEASURES.iter().find(|one| one.worst).unwrap();
+        assert_eq!(results.figure(worst, "two-pointer", None), Some(2.0));
     }
 
     #[test]

@@ -178,6 +178,8 @@ pub struct Measure {
     pub title: &'static str,
     /// How many decimals are told.
     pub digits: usize,
+    /// Of many runs the worst is told, not the mean.
+    pub worst: bool,
     /// The figure.
     pub of: fn(&Score) -> Option<f64>,
 }
@@ -195,7 +197,10 @@ pub const MEASURES: &[Measure] = &[
     measure("burst_worst_s", "burst worst s", 1, |score| score.burst_worst),
     measure("oom_kills", "OOM kills", 1, |score| Some(score.oom_kills)),
     measure("reserve_unkept_gib_s", "reserve unkept GiB·s", 2, |score| Some(score.reserve_unkept)),
-    measure("reserve_worst_mib", "worst MiB", 0, |score| Some(score.reserve_worst)),
+    Measure {
+        worst: true,
+        ..measure("reserve_worst_mib", "worst MiB", 0, |score| Some(score.reserve_worst))
+    },
     measure("below_min_gib_s", "below min GiB·s", 2, |score| Some(score.below_min)),
     measure("moved_gib", "moved GiB", 1, |score| Some(score.moved)),
     measure("moved_per_useful_byte", "moved per useful byte", 2, |score| score.moved_per_use),
@@ -213,7 +218,7 @@ const fn measure(
     digits: usize,
     of: fn(&Score) -> Option<f64>,
 ) -> Measure {
-    Measure { key, title, digits, of }
+    Measure { key, title, digits, worst: false, of }
 }
 
 /// Each frame with how long it is so.
