@@ -1,5 +1,7 @@
-//! The clairvoyant bound: knows what every VM wants now and soon, and where all memory is. What it
-//! cannot have, nobody can.
+//! The clairvoyant bound: knows what every VM wants now and soon, and where all memory is. Nobody who
+//! keeps what is promised leaves less unmet: what VMs may hold together is the pool at most. Who
+//! gives out more than there is, and is lucky that not all of it is touched, can leave a little less
+//! where demand is beyond the pool.
 //!
 //! It gives by weighted max–min what is wanted now, then of the rest what is wanted soon, and leaves
 //! what is left where it is. Like everybody it keeps minimums and the reserve, and waits for memory

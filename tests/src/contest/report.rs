@@ -106,7 +106,7 @@ pub fn csv(results: &Results, version: &str) -> String {
 const LEGEND: &str = "\
 **Ours**, rivals, and the *bound* that knows what every VM will want. ✗: took more than 32 MiB of \
 the host's reserve, so that its other figures are bought with memory that nobody had. The bound is \
-one of unmet demand: nothing keeps it from moving memory, where it costs nothing. Unmet is what programs \
+one of unmet demand for who gives out no more than the pool; it may move memory as it likes. Unmet is what programs \
 want and do not have in memory, through time; p99 that of the VM worse off than 99 of 100. A burst \
 is a rise of demand of 128 MiB or more, and lasts from where it is short until it is met. A useful \
 byte is one of a rise that was met. Slack is what VMs hold beyond demand and what their kernels \
