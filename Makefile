@@ -1,5 +1,5 @@
 # Each target is a line or two; what they need and a new machine lacks is installed first.
-.PHONY: run lab test soak bench fuzz install lint deny
+.PHONY: run lab test soak bench bench-policies fuzz install lint deny
 
 run:            ## agentd on a simulated host, with memctl watching it, for half a minute
 	sh tests/install.sh build
@@ -35,6 +35,11 @@ bench:          ## what a decision and a tick cost, beside what they are compare
 	sh tests/install.sh
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	$${CARGO_TARGET_DIR:-target}/release/lab-bench
+
+bench-policies: ## every policy on every workload, as tables and plots; SEED=N draws others
+	sh tests/install.sh build
+	BENCH_VERSION=$$(git describe --always --dirty 2>/dev/null) cargo run --quiet --release --locked \
+		--package agentd-tests --bin bench-policies -- $(if $(SEED),--seed $(SEED)) $(FLAGS)
 
 fuzz:           ## what others write, in every odd form, for SECONDS each
 	sh tests/install.sh fuzz

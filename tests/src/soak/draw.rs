@@ -16,9 +16,9 @@ use agentd_core::bytes::ByteCount;
 use agentd_core::policy::Policy;
 use agentd_core::sample::{Pressure, Share};
 
-use super::dice::{Dice, mib};
 use super::draw_policy::policy;
 use super::fault::Fault;
+use crate::dice::{Dice, mib};
 
 /// What happens in one run.
 #[derive(Clone, Debug)]

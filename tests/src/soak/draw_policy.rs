@@ -4,7 +4,7 @@ use agentd::hypervisor::sim::VmScenario;
 use agentd_core::bytes::ByteCount;
 use agentd_core::policy::{Policy, TwoPointer, VmKey, VmPolicy};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// A valid policy for these VMs.
 pub(super) fn policy(dice: &mut Dice, vms: &[VmScenario]) -> Policy {

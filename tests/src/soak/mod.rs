@@ -10,7 +10,6 @@
 //! whether control comes back and the orders end. The same seed is the same run, bit for bit.
 
 mod budget;
-mod dice;
 mod draw;
 mod draw_policy;
 mod fault;

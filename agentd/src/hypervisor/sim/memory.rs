@@ -183,10 +183,12 @@ impl Memory {
         out
     }
 
-    /// Programs read back what they miss: into free memory, else in exchange for other memory of
-    /// theirs, which they will miss next.
+    /// Programs read back what they miss: into free memory, else that of files, else in exchange for
+    /// other memory of theirs, which they will miss next.
     fn swap_back(&mut self, step: &mut Step<'_>) {
-        let back = self.swapped.min(step.disk).min(self.above_watermark(step.numbers));
+        let free = self.above_watermark(step.numbers);
+        let back = self.swapped.min(step.disk).min(free.saturating_add(self.cache));
+        self.cache = self.cache.saturating_sub(back.saturating_sub(free));
         step.disk = step.disk.saturating_sub(back);
         self.swapped = self.swapped.saturating_sub(back);
         self.resident = self.resident.saturating_add(back);

@@ -176,6 +176,22 @@ fn caches_fill_free_memory_count_as_usable_and_go_first() {
     assert_eq!(facts.cache, mib(212 - 100).saturating_sub(mib(212).fraction(1, 8)));
 }
 
+/// A kernel that thrashes has next to nothing usable: it gave up its files first.
+#[test]
+fn files_give_way_to_what_programs_read_back_from_swap() {
+    let mut rig = Rig::with("cache = \"300MiB\"\n");
+    rig.pass(2_000);
+    rig.order(100);
+    rig.pass(5_000);
+    assert!(rig.facts().swapped > mib(5), "{:?}", rig.facts());
+    // Room for what was swapped, but not for files beside.
+    rig.order(120);
+    rig.pass(5_000);
+    let facts = rig.facts();
+    assert_eq!((facts.resident, facts.swapped), (mib(100), ByteCount::ZERO));
+    assert!(facts.cache <= mib(5), "{facts:?}");
+}
+
 #[test]
 fn granted_memory_is_taken_from_the_host_only_as_it_is_touched() {
     let mut rig = Rig::with("");

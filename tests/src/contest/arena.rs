@@ -1,0 +1,311 @@
+//! [`run`]: one contestant on one workload, in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use agentd::clock::Clock;
+use agentd::control::{Actor, Gate, InForce, Mode, Revision};
+use agentd::hypervisor::sim::{Onlooker, Sim};
+use agentd::hypervisor::{Answer, Hypervisor, Target};
+use agentd::tick::{TickConfig, Ticker};
+use agentd_core::bytes::ByteCount;
+use agentd_core::policy::{Algorithm, Policy, VmKey, VmPolicy};
+use agentd_core::sample::VmReading;
+use agentd_core::vm::VmId;
+
+use super::clairvoyant;
+use super::contestant::Contestant;
+use super::film::{FilmedClock, Frame};
+use super::ledger::Ledger;
+pub use super::ledger::Order;
+use super::rival::{Rival, Seen, SeenVm};
+use super::stopwatch::Stopwatch;
+use super::workload::Workload;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was really so.
+    pub frames: Vec<Frame>,
+    /// Every order that was taken.
+    pub orders: Vec<Order>,
+    /// What deciding cost, turn by turn. The only thing that differs from run to run.
+    pub costs: Vec<Duration>,
+}
+
+/// Lets a contestant have a host for the length of a workload.
+#[must_use]
+pub fn run(load: &Workload, contestant: Contestant) -> Run {
+    let stopwatch = Stopwatch::start();
+    let clock = FilmedClock::new(stopwatch.clone());
+    let sim = Sim::new(Path::new("contest"), &load.scenario, clock.clone());
+    let truth = sim.onlooker();
+    clock.roll(truth.clone(), load.members.iter().map(|member| member.id).collect());
+    let ledger = Ledger::new(sim, clock.clone(), stopwatch.clone());
+    let orders = ledger.orders();
+    let mut costs = Vec::new();
+    let stage = Stage { load, clock: clock.clone(), stopwatch, truth };
+    match contestant {
+        Contestant::Ours(algorithm) => stage.ours(algorithm, ledger, &mut costs),
+        Contestant::Rival(rival) => stage.rival(rival, ledger, &mut costs),
+        Contestant::Clairvoyant => stage.bound(ledger, &mut costs),
+    }
+    clock.pass_to(load.length);
+    let mut frames = clock.develop();
+    // The last call may have gone on for a little.
+    frames.retain(|frame| frame.at <= load.length);
+    Run { frames, orders: orders.take(), costs }
+}
+
+struct Stage<'a> {
+    load: &'a Workload,
+    clock: Arc<FilmedClock>,
+    stopwatch: Arc<Stopwatch>,
+    truth: Onlooker,
+}
+
+impl Stage<'_> {
+    /// Turns at an interval. Those that are late are not caught up.
+    fn turns(&self, interval: Duration, mut turn: impl FnMut()) {
+        let mut due = Duration::ZERO;
+        while due < self.load.length {
+            self.clock.pass_to(due);
+            turn();
+            due = due.saturating_add(interval).max(self.clock.now());
+        }
+    }
+
+    fn ours(&self, algorithm: Algorithm, ledger: Ledger, costs: &mut Vec<Duration>) {
+        let config = config(self.load);
+        let mut ticker = Ticker::new(Box::new(ledger), self.clock.clone(), config);
+        let (in_force, gate) = (in_force(policy(self.load, algorithm)), Gate::new(Mode::Active));
+        self.turns(config.interval, || {
+            costs.push(self.stopwatch.time(|| ticker.turn(&in_force, &gate)).1);
+        });
+    }
+
+    fn rival(&self, mut rival: Box<dyn Rival>, mut ledger: Ledger, costs: &mut Vec<Duration>) {
+        let mut targets = BTreeMap::new();
+        self.turns(rival.interval(), || {
+            let Some(seen) = self.look(&mut ledger, &targets) else {
+                return;
+            };
+            let (wanted, cost) = self.stopwatch.time(|| rival.turn(&seen));
+            costs.push(cost);
+            // Who was told so already need not be told again.
+            let new = |(vm, target): &(VmId, ByteCount)| targets.get(vm) != Some(target);
+            let told = |(vm, target)| Target { vm, target };
+            let orders: Vec<Target> = wanted.into_iter().filter(new).map(told).collect();
+            if orders.is_empty() {
+                return;
+            }
+            let answers = ledger.set_targets(&orders, TIMEOUT);
+            let taken = orders.iter().zip(answers).filter(|(_, one)| *one == Answer::Accepted);
+            targets.extend(taken.map(|(order, _)| (order.vm, order.target)));
+        });
+    }
+
+    fn bound(&self, mut ledger: Ledger, costs: &mut Vec<Duration>) {
+        self.turns(BOUND_INTERVAL, || {
+            let facts = self.truth.facts();
+            let work = || clairvoyant::targets(self.load, &facts);
+            let (orders, cost) = self.stopwatch.time(work);
+            costs.push(cost);
+            if !orders.is_empty() {
+                let _ = ledger.set_targets(&orders, TIMEOUT);
+            }
+        });
+    }
+
+    /// What a host shows to somebody who asks libvirt for everything.
+    fn look(&self, ledger: &mut Ledger, targets: &BTreeMap<VmId, ByteCount>) -> Option<Seen> {
+        let all: BTreeSet<VmId> = self.load.members.iter().map(|member| member.id).collect();
+        let reading = ledger.read(&all, TIMEOUT).ok()?;
+        let reports = self.truth.facts().vms;
+        let now = self.clock.now();
+        let age = |vm| {
+            let said = reports.get(&vm)?.report?.at.as_secs();
+            Some(now.saturating_sub(Duration::from_secs(said)))
+        };
+        let seen = |vm: &VmReading| {
+            let member = self.load.members.iter().find(|member| member.id == vm.id)?;
+            Some(SeenVm {
+                id: vm.id,
+                min: member.min,
+                max: member.max.min(vm.max),
+                weight: member.weight,
+                actual: vm.actual,
+                target: targets.get(&vm.id).copied().unwrap_or(vm.actual),
+                unused: vm.guest.unused,
+                usable: vm.guest.usable,
+                swap_in: vm.guest.swap_in,
+                swap_out: vm.guest.swap_out,
+                major_faults: vm.guest.major_faults,
+                age: age(vm.id),
+                rss: vm.host_rss,
+            })
+        };
+        Some(Seen {
+            now,
+            host_total: reading.host.total,
+            host_usable: reading.host.usable,
+            reserve: self.load.reserve,
+            vms: reading.vms.iter().filter_map(seen).collect(),
+        })
+    }
+}
+
+/// How agentd would run on this host.
+fn config(load: &Workload) -> TickConfig {
+    let interval = load.scenario.tick_interval;
+    let periods = load.scenario.vms.iter().map(|vm| vm.numbers.stats_period);
+    let slowest = periods.max().unwrap_or_default();
+    TickConfig {
+        interval,
+        settle: interval / 2,
+        call_timeout: interval / 8,
+        stale_after: slowest.saturating_mul(3).max(Duration::from_secs(5)),
+    }
+}
+
+/// The policy of an operator who promises what the workload does, and else leaves all as it is.
+fn policy(load: &Workload, algorithm: Algorithm) -> Policy {
+    let own = load.members.iter().map(|member| {
+        let (min, max) = (Some(member.min), Some(member.max));
+        (VmKey::Id(member.id), VmPolicy { min, max, ..VmPolicy::default() })
+    });
+    Policy { algorithm, host_reserve: load.reserve, vms: own.collect(), ..Policy::default() }
+}
+
+fn in_force(policy: Policy) -> InForce {
+    let time = SystemTime::UNIX_EPOCH;
+    let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
+    let (etag, reason) = (String::new(), String::new());
+    let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
+    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+const BOUND_INTERVAL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contest::measures::Score;
+    use crate::contest::workload::Family;
+
+    /// Leaves all as it is.
+    #[derive(Debug)]
+    struct Still;
+
+    impl Rival for Still {
+        fn name(&self) -> &'static str {
+            "still"
+        }
+
+        fn interval(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+
+        fn turn(&mut self, _: &Seen) -> Vec<(VmId, ByteCount)> {
+            Vec::new()
+        }
+    }
+
+    /// Takes from everybody what is guaranteed to nobody.
+    #[derive(Debug)]
+    struct Taker;
+
+    impl Rival for Taker {
+        fn name(&self) -> &'static str {
+            "taker"
+        }
+
+        fn interval(&self) -> Duration {
+            Duration::from_secs(5)
+        }
+
+        fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+            seen.vms.iter().map(|vm| (vm.id, vm.min)).collect()
+        }
+    }
+
+    /// Gives everybody all that it may hold.
+    #[derive(Debug)]
+    struct Spender;
+
+    impl Rival for Spender {
+        fn name(&self) -> &'static str {
+            "spender"
+        }
+
+        fn interval(&self) -> Duration {
+            Duration::from_secs(5)
+        }
+
+        fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+            seen.vms.iter().map(|vm| (vm.id, vm.max)).collect()
+        }
+    }
+
+    fn score(family: Family, contestant: Contestant) -> Score {
+        let load = family.draw(1);
+        Score::of(&load, &run(&load, contestant))
+    }
+
+    fn rival(rival: impl Rival + 'static) -> Contestant {
+        Contestant::Rival(Box::new(rival))
+    }
+
+    #[test]
+    fn a_run_is_the_same_twice() {
+        let load = Family::Turns.draw(3);
+        for who in [|| Contestant::Ours(Algorithm::TwoPointer), || Contestant::Clairvoyant] {
+            let (one, two) = (run(&load, who()), run(&load, who()));
+            assert_eq!(one.frames, two.frames);
+            assert_eq!(one.orders, two.orders);
+            assert!(!one.orders.is_empty());
+            let frames = load.length.as_millis() / 100 + 1;
+            assert_eq!(one.frames.len() as u128, frames);
+        }
+    }
+
+    #[test]
+    fn who_knows_all_leaves_nearly_nothing_unmet_where_there_is_enough() {
+        for family in [Family::Loose, Family::Burst, Family::Steady] {
+            let bound = score(family, Contestant::Clairvoyant);
+            let (unmet, kills) = (bound.unmet_share, bound.oom_kills);
+            let has = if family == Family::Steady { 0.02 } else { 0.002 };
+            assert!(unmet < has && kills == 0.0, "{}: {unmet} unmet", family.name());
+            assert!(bound.reserve_worst < 1.0, "{}: {}", family.name(), bound.reserve_worst);
+        }
+    }
+
+    #[test]
+    fn the_bound_is_better_than_doing_nothing() {
+        for family in [Family::Turns, Family::IdleCaches, Family::Over] {
+            let (bound, still) =
+                (score(family, Contestant::Clairvoyant), score(family, rival(Still)));
+            assert!(bound.unmet < still.unmet, "{}: {bound:?} {still:?}", family.name());
+        }
+    }
+
+    #[test]
+    fn who_takes_memory_away_is_seen() {
+        let (still, taker) =
+            (score(Family::Loose, rival(Still)), score(Family::Loose, rival(Taker)));
+        assert!(taker.unmet_share > still.unmet_share + 0.1, "{taker:?} {still:?}");
+        assert!(taker.swapped > still.swapped, "{taker:?}");
+        assert_eq!(still.moved, 0.0);
+        assert!(taker.moved > 1.0 && taker.below_min == 0.0, "{taker:?}");
+    }
+
+    #[test]
+    fn who_spends_the_reserve_is_seen() {
+        let spender = score(Family::IdleCaches, rival(Spender));
+        assert!(!spender.keeps_reserve() && spender.reserve_worst > 1.0, "{spender:?}");
+        assert!(score(Family::IdleCaches, rival(Still)).keeps_reserve());
+    }
+}

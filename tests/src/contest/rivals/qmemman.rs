@@ -1,0 +1,305 @@
+//! [`Qmemman`]: the memory daemon of Qubes OS, from a description of it.
+//!
+//! A VM prefers to hold 1.3 times what it uses, swapped memory included. When there is enough for
+//! all, all of it is handed out in proportion to what each prefers; when there is not, whoever has
+//! more than it prefers gives that, and the others share what is there. Small changes are left
+//! undone. Who gives does so first, and nobody gets what is not there yet.
+//!
+//! It acts whenever a VM's used memory changed much, at most ten times a second; figures of a
+//! virtio balloon come once a second at best, so it turns once a second and keeps the same rule of
+//! what is much. Its wait for memory within a turn ends the turn here: the next one goes on. Used
+//! is `actual - usable` and what lies on the swap device (see `swapped`); the VM's minimum stands
+//! for its 200 MiB and the host reserve for its 50 MiB. The host is no VM here, so nothing stands
+//! for its dom0. A slow giver is not marked: the mark changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agentd_core::bytes::ByteCount;
+use agentd_core::vm::VmId;
+
+use super::figures::{MIB, committed, forget_gone, order, real, spare, within};
+use super::swapped::Swapped;
+use super::usage::Usage;
+use crate::contest::rival::{Rival, Seen, SeenVm};
+
+/// The memory daemon of Qubes OS.
+#[derive(Clone, Debug, Default)]
+pub struct Qmemman {
+    usage: Usage,
+    swapped: Swapped,
+    known: BTreeMap<VmId, Known>,
+    /// The last turn ended because memory had not arrived.
+    waits: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// What it uses, as it last told.
+    used: f64,
+    /// What it held a turn ago.
+    actual: f64,
+    /// It was to give, and gave nothing at all.
+    is_stuck: bool,
+}
+
+/// What a VM has and would like.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// What it prefers to hold, in whole bytes.
+    pub preferred: f64,
+    /// What it holds, or was told to hold if that is more.
+    pub actual: f64,
+    /// Most that it may hold.
+    pub max: f64,
+}
+
+impl Rival for Qmemman {
+    fn name(&self) -> &'static str {
+        "qmemman"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+        self.usage.read(seen);
+        self.swapped.read(seen);
+        forget_gone(&mut self.known, seen);
+        let mut vms = Vec::new();
+        let mut wishes = Vec::new();
+        for vm in &seen.vms {
+            let Some(used) = self.usage.of(vm) else { continue };
+            let known = self.told(vm, used.used + self.swapped.of(vm.id));
+            if !known.is_stuck {
+                vms.push(vm);
+                wishes.push(wish(vm, known.used));
+            }
+        }
+        let free = spare(seen);
+        let plan = divide(&wishes, free);
+        let plan: Vec<_> = plan
+            .into_iter()
+            .filter_map(|(which, target)| Some((*vms.get(which)?, wishes.get(which)?, target)))
+            .collect();
+        self.waits = false;
+        if is_significant(&plan, free) { self.apply(&plan, free) } else { Vec::new() }
+    }
+}
+
+impl Qmemman {
+    /// Takes in what a VM uses, where it would tell.
+    fn told(&mut self, vm: &SeenVm, used: f64) -> Known {
+        let actual = real(vm.actual);
+        let new = Known { used, actual, is_stuck: false };
+        let known = self.known.entry(vm.id).or_insert(new);
+        let rise = used - known.used;
+        if rise.abs() > TOLD || (used * MARGIN > actual && rise > TOLD / 2.0) {
+            known.used = used;
+        }
+        let missing = actual - real(vm.target);
+        if self.waits && missing > SURPLUS && actual >= known.actual {
+            known.is_stuck = true;
+        } else if missing <= SURPLUS || wish(vm, known.used).preferred > actual {
+            known.is_stuck = false;
+        }
+        known.actual = actual;
+        *known
+    }
+
+    /// Orders what memory is there for; who gives comes first in the plan.
+    fn apply(&mut self, plan: &[(&SeenVm, &Wish, f64)], free: f64) -> Vec<(VmId, ByteCount)> {
+        let mut free = free + SLACK;
+        let mut orders = Vec::new();
+        for (vm, wish, target) in plan {
+            let growth = target - wish.actual;
+            if growth <= 0.0 || growth <= free {
+                orders.extend(order(vm, *target));
+                free -= growth.max(0.0);
+                continue;
+            }
+            if free > 0.0 {
+                orders.extend(order(vm, wish.actual + free));
+            }
+            self.waits = true;
+            break;
+        }
+        orders
+    }
+}
+
+fn wish(vm: &SeenVm, used: f64) -> Wish {
+    let preferred = within(used * MARGIN, real(vm.min), real(vm.max)).floor();
+    Wish { preferred, actual: committed(vm), max: real(vm.max) }
+}
+
+/// What whom to tell to hold, those who give first; `free` is what the host has above its reserve.
+#[must_use]
+pub fn divide(wishes: &[Wish], free: f64) -> Vec<(usize, f64)> {
+    let need: f64 = wishes.iter().map(|wish| wish.preferred - wish.actual).sum();
+    if free - need > 0.0 { divide_plenty(wishes, free - need) } else { divide_little(wishes, free) }
+}
+
+/// All of it goes out, in proportion to what is preferred; what is too much for one goes to the
+/// others in equal parts.
+fn divide_plenty(wishes: &[Wish], available: f64) -> Vec<(usize, f64)> {
+    let sum: f64 = wishes.iter().map(|wish| wish.preferred).sum::<f64>().max(1.0);
+    let fair = |wish: &Wish| wish.preferred + wish.preferred / sum * available;
+    let mut targets: Vec<f64> = wishes.iter().map(|wish| (CAUTION * fair(wish)).floor()).collect();
+    // Every round but the last fills one.
+    for _ in 0..=wishes.len() {
+        let mut excess = 0.0;
+        for (target, wish) in targets.iter_mut().zip(wishes) {
+            excess += (*target - wish.max).max(0.0);
+            *target = target.min(wish.max);
+        }
+        let open = targets.iter().zip(wishes).filter(|(target, wish)| **target < wish.max).count();
+        if excess < 1.0 || open == 0 {
+            break;
+        }
+        let part = (CAUTION * excess / open as f64).floor();
+        let below = targets.iter_mut().zip(wishes).filter(|(target, wish)| **target < wish.max);
+        below.for_each(|(target, _)| *target += part);
+    }
+    let mut plan: Vec<_> = targets.into_iter().enumerate().collect();
+    plan.sort_by_key(|(which, target)| {
+        wishes.get(*which).is_none_or(|wish| *target >= wish.actual)
+    });
+    plan
+}
+
+/// Who has more than it prefers gives that; the others share what is there once that has come.
+fn divide_little(wishes: &[Wish], free: f64) -> Vec<(usize, f64)> {
+    let gives = |wish: &Wish| wish.preferred < wish.actual || wish.actual >= wish.max;
+    let (donors, acceptors): (Vec<_>, Vec<_>) =
+        wishes.iter().enumerate().partition(|(_, wish)| gives(wish));
+    let donors: Vec<_> =
+        donors.into_iter().filter(|(_, wish)| wish.actual - wish.preferred >= SURPLUS).collect();
+    let surplus: f64 = donors.iter().map(|(_, wish)| wish.actual - wish.preferred).sum();
+    let mut plan: Vec<_> = donors.iter().map(|(which, wish)| (*which, wish.preferred)).collect();
+    let squeezed = free - surplus;
+    if squeezed < 0.0 {
+        return plan;
+    }
+    let sum: f64 = acceptors.iter().map(|(_, wish)| wish.preferred).sum::<f64>().max(1.0);
+    plan.extend(acceptors.iter().map(|(which, wish)| {
+        let fair = CAUTION * (wish.actual + wish.preferred / sum * squeezed);
+        (*which, fair.floor().min(wish.max))
+    }));
+    plan
+}
+
+/// What whom to tell to hold so that a VM that asks for so much can start; empty when there is not
+/// as much. It asks for 5 % more than it needs, for reasons of its own.
+#[must_use]
+pub fn make_room(wishes: &[Wish], asked: f64) -> Vec<(usize, f64)> {
+    let surplus = |wish: &Wish| (wish.actual - wish.preferred).max(0.0);
+    let available: f64 = wishes.iter().map(surplus).sum();
+    if available < asked {
+        return Vec::new();
+    }
+    let donors = wishes.iter().enumerate().filter(|(_, wish)| surplus(wish) > 0.0);
+    let left = |wish: &Wish| wish.actual - surplus(wish) * (asked / available) * 1.05;
+    donors.map(|(which, wish)| (which, left(wish).floor())).collect()
+}
+
+/// Whether the plan is worth the trouble.
+fn is_significant(plan: &[(&SeenVm, &Wish, f64)], free: f64) -> bool {
+    let gain = |vm: &SeenVm, target: f64| target - real(vm.target);
+    let helps = |(vm, wish, target): &(&SeenVm, &Wish, f64)| {
+        let lacks = !vm.target.is_zero() && real(vm.target) < wish.preferred;
+        lacks && gain(vm, *target) > 15.0 * MIB
+    };
+    let moved: f64 = plan.iter().map(|(vm, _, target)| gain(vm, *target).abs()).sum();
+    free < -15.0 * MIB || plan.iter().any(helps) || moved + free.abs() > 150.0 * MIB
+}
+
+/// What a VM likes to hold for each byte that it uses.
+const MARGIN: f64 = 1.3;
+/// It never hands out the last thousandth.
+const CAUTION: f64 = 0.999;
+/// A change of used memory that a VM tells: 30000 KB.
+const TOLD: f64 = 30_000.0 * 1024.0;
+/// Less than this is not worth taking, and nearly arrived.
+const SURPLUS: f64 = 10.0 * MIB;
+/// So much of the host's reserve it may take for a moment.
+const SLACK: f64 = 5.0 * MIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contest::rivals::scenes::{at, given, mib, reports, scene, vm};
+
+    /// One of its test VMs; MiB used, most, held, and what the host gets more.
+    fn wished(used: u32, max: u32, actual: u32, boost: u32) -> Wish {
+        let preferred = (mib(used) * MARGIN + mib(boost)).min(mib(max)).max(mib(200)).floor();
+        Wish { preferred, actual: mib(actual), max: mib(max) }
+    }
+
+    #[test]
+    fn when_memory_is_short_those_who_have_it_give_first() {
+        let wishes = [
+            wished(1024, 4096, 768, 350),
+            wished(1024, 4096, 1536, 0),
+            wished(4096, 4096, 4096, 0),
+            wished(1536, 4096, 1536, 0),
+            wished(512, 1024, 768, 0),
+        ];
+        assert_eq!(divide(&wishes, mib(50)), [(1, 1_395_864_371.0), (4, 697_932_185.0)]);
+    }
+
+    #[test]
+    fn when_memory_abounds_all_of_it_is_handed_out() {
+        let wishes = [
+            wished(1024, 4096, 1736, 350),
+            wished(1024, 4096, 1536, 0),
+            wished(4096, 4096, 4096, 0),
+            wished(1536, 4096, 1536, 0),
+            wished(512, 1024, 768, 0),
+        ];
+        let need: f64 = wishes.iter().map(|wish| wish.preferred - wish.actual).sum();
+        let targets =
+            [3_068_708_976.0, 2_548_378_128.0, 4_294_967_296.0, 3_537_898_734.0, 1_073_741_824.0];
+        let mut plan = divide(&wishes, mib(4096) + need);
+        plan.sort_by_key(|(which, _)| *which);
+        assert_eq!(plan.iter().map(|(_, target)| *target).collect::<Vec<_>>(), targets);
+    }
+
+    #[test]
+    fn a_vm_that_starts_gets_of_what_others_can_spare() {
+        let others = [wished(1024, 4096, 1736, 350), wished(4096, 4096, 4096, 0)];
+        let wishes = [others[0], wished(512, 4096, 1536, 0), others[1]];
+        assert_eq!(make_room(&wishes, mib(400)), [(0, 1_794_242_737.0), (1, 1_196_296_014.0)]);
+        let wishes = [others[0], wished(1024, 4096, 1536, 0), others[1]];
+        assert_eq!(make_room(&wishes, mib(400)), []);
+    }
+
+    #[test]
+    fn nobody_gets_what_has_not_arrived() {
+        let mut qubes = Qmemman::default();
+        // The first prefers 390 of its 1200 MiB, the second 1170 of its 900; nothing is free.
+        let giver = |actual, target| {
+            let vm = reports(vm(1, 100, 2000, actual), 0, actual - 300);
+            SeenVm { target: ByteCount::mib(target), ..vm }
+        };
+        let getter = || reports(vm(2, 100, 2000, 900), 0, 0);
+        let first = qubes.turn(&at(scene(4000, 100, 100, vec![giver(1200, 1200), getter()]), 1));
+        assert_eq!(given(&first), [(1, 524), (2, 905)]);
+        // What arrived since is handed on.
+        let seen = at(scene(4000, 400, 100, vec![giver(900, 524), getter()]), 2);
+        let orders = qubes.turn(&seen);
+        assert_eq!(given(&orders).last(), Some(&(2, 900 + 305)));
+        // It gives no more: it is left out, and what it keeps is no longer counted on.
+        let seen = at(scene(4000, 100, 100, vec![giver(900, 524), getter()]), 3);
+        assert_eq!(given(&qubes.turn(&seen)), []);
+    }
+
+    #[test]
+    fn small_changes_are_left_undone() {
+        let near = |actual| vec![reports(vm(1, 100, 4000, actual), 0, actual - 1000)];
+        assert!(Qmemman::default().turn(&scene(4000, 150, 100, near(1400))).is_empty());
+        let orders = Qmemman::default().turn(&scene(4000, 300, 100, near(1400)));
+        assert_eq!(given(&orders), [(1, 1598)]);
+    }
+}
