@@ -24,6 +24,8 @@ pub struct View<'a> {
     pub vm: &'a VmSample,
     /// What bounds it.
     pub limits: Limits,
+    /// Its share of memory that is short, beside that of others.
+    pub weight: u32,
     /// What it may hold already: its actual, or a larger target in force.
     pub holds: ByteCount,
     /// What it was given at earlier ticks and has not got yet.
@@ -56,7 +58,7 @@ fn view<'a>(
     (id, vm): (VmId, &'a VmSample),
     owed: ByteCount,
 ) -> View<'a> {
-    let Rules { mut limits, pinned } = policy.rules(id, &vm.name, vm.max);
+    let Rules { mut limits, weight, pinned } = policy.rules(id, &vm.name, vm.max);
     let followed = state.followed.get(&id);
     let spared = followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
     limits.min = limits.min.max(spared).min(limits.max);
@@ -71,6 +73,7 @@ fn view<'a>(
         id,
         vm,
         limits,
+        weight,
         holds: state.holds(id, vm),
         owed,
         give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),

@@ -13,6 +13,7 @@ use crate::{
     state::State,
     two_pointer,
     verdict::{Reason, Verdict, VerdictKind},
+    working_set,
 };
 
 /// Decides what every VM is to hold, and says why.
@@ -21,7 +22,7 @@ use crate::{
 /// of it.
 #[must_use]
 pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, State) {
-    let memory = &state.two_pointer;
+    let before = state;
     let mut state = state.continued(policy, sample);
     let (host, watch) = state.host.look(policy.host_reserve, sample);
     state.host = watch;
@@ -33,16 +34,12 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
 
     let ruling = match host.level {
         HostLevel::Emergency => {
-            state.two_pointer.clone_from(memory);
+            state.two_pointer.clone_from(&before.two_pointer);
+            state.working_set.clone_from(&before.working_set);
             save_the_host(policy, &mut state, sample, &views)
         }
         HostLevel::Normal | HostLevel::Low => {
-            let constants = &policy.two_pointer;
-            let Algorithm::TwoPointer = policy.algorithm;
-            let ruling = two_pointer::rule(constants, memory, &views, &pool, sample.granule);
-            state.two_pointer = ruling.memory;
-            let (verdicts, transfers) = (ruling.verdicts, ruling.transfers);
-            Ruling { verdicts, transfers, offset: Some(ruling.offset) }
+            follow_policy(policy, (before, &mut state), sample, &views, &pool)
         }
     };
     let decision = put_together(policy, &state, sample, (&views, ruling), (pool, host));
@@ -56,6 +53,33 @@ struct Ruling {
     transfers: Vec<Transfer>,
     /// Where the rotation of `two-pointer` stood.
     offset: Option<u64>,
+}
+
+/// What an algorithm remembers is its own: one that is not in force remembers nothing.
+fn follow_policy(
+    policy: &Policy,
+    (before, state): (&State, &mut State),
+    sample: &Sample,
+    views: &[View<'_>],
+    pool: &Pool,
+) -> Ruling {
+    let granule = sample.granule;
+    match policy.algorithm {
+        Algorithm::TwoPointer => {
+            let (constants, memory) = (&policy.two_pointer, &before.two_pointer);
+            let ruling = two_pointer::rule(constants, memory, views, pool, granule);
+            state.two_pointer = ruling.memory;
+            let (verdicts, transfers) = (ruling.verdicts, ruling.transfers);
+            Ruling { verdicts, transfers, offset: Some(ruling.offset) }
+        }
+        Algorithm::WorkingSet => {
+            let (constants, memory) = (&policy.working_set, &before.working_set);
+            let ruling = working_set::rule(constants, memory, views, pool, (granule, sample.now));
+            state.working_set = ruling.memory;
+            let (verdicts, transfers) = (ruling.verdicts, ruling.transfers);
+            Ruling { verdicts, transfers, offset: None }
+        }
+    }
 }
 
 fn save_the_host(

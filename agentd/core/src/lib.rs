@@ -19,6 +19,7 @@ pub mod decision;
 pub mod distress;
 pub mod emergency;
 pub mod explain;
+pub mod fair;
 #[cfg(test)]
 mod fixture;
 pub mod followed;
@@ -34,3 +35,4 @@ pub mod track;
 pub mod two_pointer;
 pub mod verdict;
 pub mod vm;
+pub mod working_set;

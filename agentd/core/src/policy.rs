@@ -1,6 +1,6 @@
 //! [`Policy`]: what the operator wants of memory. Changed while agentd runs, unlike its config.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use crate::{
     bytes::ByteCount,
@@ -25,6 +25,8 @@ pub struct Policy {
     pub shrink_step: ByteCount,
     /// Constants of [`Algorithm::TwoPointer`].
     pub two_pointer: TwoPointer,
+    /// Constants of [`Algorithm::WorkingSet`].
+    pub working_set: WorkingSet,
     /// Exceptions for single VMs, at most [`Policy::MAX_VMS`].
     pub vms: BTreeMap<VmKey, VmPolicy>,
 }
@@ -35,6 +37,8 @@ pub enum Algorithm {
     /// [`crate::two_pointer`].
     #[default]
     TwoPointer,
+    /// [`crate::working_set`].
+    WorkingSet,
 }
 
 /// The constants of the algorithm `two-pointer`.
@@ -46,6 +50,21 @@ pub struct TwoPointer {
     pub spare_above: ByteCount,
     /// Least need, most spare, and what the host grants at a time.
     pub step: ByteCount,
+}
+
+/// The constants of the algorithm `working-set`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkingSet {
+    /// Least memory that a VM is to have beyond what its programs work with.
+    pub headroom: ByteCount,
+    /// The same in percent of what they work with; the larger of the two counts.
+    pub headroom_percent: u32,
+    /// For how long ahead a VM is given what its demand grows by.
+    pub lead: Duration,
+    /// For how long, about, a VM is spared what it had a use for.
+    pub keep_for: Duration,
+    /// Differences smaller than this are not worth an order.
+    pub dead_band: ByteCount,
 }
 
 /// What a [`VmPolicy`] is for. A VM that is meant both by UUID and by name follows its UUID.
@@ -64,6 +83,8 @@ pub struct VmPolicy {
     pub min: Option<ByteCount>,
     /// The VM never grows above this.
     pub max: Option<ByteCount>,
+    /// Its share of memory that is short, beside that of others; [`VmPolicy::WEIGHT`] by default.
+    pub weight: Option<u32>,
     /// True: the VM is left alone and counted in full.
     pub pinned: Option<bool>,
 }
@@ -73,6 +94,8 @@ pub struct VmPolicy {
 pub struct Rules {
     /// How little and how much it may hold.
     pub limits: Limits,
+    /// Its share of memory that is short, beside that of others.
+    pub weight: u32,
     /// It is left alone and counted in full.
     pub pinned: bool,
 }
@@ -99,7 +122,9 @@ impl Policy {
         let own = self.vm(id, name);
         let max = own.max.map_or(hypervisor_max, |max| max.min(hypervisor_max));
         let min = own.min.map_or(self.floor, |min| min.max(self.floor));
-        Rules { limits: Limits { min: min.min(max), max }, pinned: own.pinned == Some(true) }
+        let weight = own.weight.unwrap_or(VmPolicy::WEIGHT);
+        let pinned = own.pinned == Some(true);
+        Rules { limits: Limits { min: min.min(max), max }, weight, pinned }
     }
 
     /// The exception for a VM; one that excepts nothing where there is none.
@@ -144,8 +169,33 @@ impl Policy {
             let why = format!("must be at most two_pointer.need_below, which is {most}");
             faults.push(fault("two_pointer.spare_above", &two.spare_above, why));
         }
+        self.validate_working_set(&mut faults);
         self.validate_vms(&mut faults);
         faults
+    }
+
+    fn validate_working_set(&self, faults: &mut Vec<Fault>) {
+        let own = &self.working_set;
+        let mut bad = |field: &str, value: &dyn fmt::Display, why: String| {
+            faults.push(fault(&format!("working_set.{field}"), value, why));
+        };
+        for (field, value) in [("headroom", own.headroom), ("dead_band", own.dead_band)] {
+            if value < LEAST_STEP || value > MOST {
+                bad(field, &value, format!("must be from {LEAST_STEP} to {MOST}"));
+            }
+        }
+        if own.headroom_percent > MOST_HEADROOM {
+            let why = format!("must be at most {MOST_HEADROOM}");
+            bad("headroom_percent", &own.headroom_percent, why);
+        }
+        if own.lead > MOST_LEAD {
+            let value = format!("{:?}", own.lead);
+            bad("lead", &value, format!("must be at most {MOST_LEAD:?}"));
+        }
+        if own.keep_for < LEAST_KEEP || own.keep_for > MOST_KEEP {
+            let value = format!("{:?}", own.keep_for);
+            bad("keep_for", &value, format!("must be from {LEAST_KEEP:?} to {MOST_KEEP:?}"));
+        }
     }
 
     fn validate_vms(&self, faults: &mut Vec<Fault>) {
@@ -165,6 +215,14 @@ impl Policy {
             if let Some(max) = vm.max.filter(|max| *max < floor || *max > MOST) {
                 bad("max", max, format!("must be from the floor, {floor}, to {MOST}"));
             }
+            if let Some(weight) = vm.weight.filter(|own| !VmPolicy::WEIGHTS.contains(own)) {
+                let path = format!("vms.{key}.weight");
+                let (least, most) = (VmPolicy::WEIGHTS.start(), VmPolicy::WEIGHTS.end());
+                faults.push(fault(&path, &weight, format!("must be from {least} to {most}")));
+            }
+            let mut bad = |field: &str, value: ByteCount, why: String| {
+                faults.push(fault(&format!("vms.{key}.{field}"), &value, why));
+            };
             if let (Some(min), Some(max)) = (vm.min, vm.max)
                 && min > max
             {
@@ -193,9 +251,23 @@ impl Default for Policy {
                 spare_above: ByteCount::mib(100),
                 step: ByteCount::mib(50),
             },
+            working_set: WorkingSet {
+                headroom: ByteCount::mib(64),
+                headroom_percent: 10,
+                lead: Duration::from_secs(3),
+                keep_for: Duration::from_secs(60),
+                dead_band: ByteCount::mib(16),
+            },
             vms: BTreeMap::new(),
         }
     }
+}
+
+impl VmPolicy {
+    /// The weight of a VM that has none of its own.
+    pub const WEIGHT: u32 = 100;
+    /// The weights that there are: those of Hyper-V.
+    pub const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=10_000;
 }
 
 impl VmKey {
@@ -227,13 +299,14 @@ impl fmt::Display for VmKey {
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 1] = [Self::TwoPointer];
+    pub const ALL: [Self; 2] = [Self::TwoPointer, Self::WorkingSet];
 
     /// Its name in files, on the wire and on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::TwoPointer => "two-pointer",
+            Self::WorkingSet => "working-set",
         }
     }
 }
@@ -272,6 +345,11 @@ const LEAST_STEP: ByteCount = ByteCount::mib(1);
 const MOST: ByteCount = ByteCount::bytes(1 << 50);
 /// Share of its maximum that a VM may always give in one tick.
 const SHRINK_PERCENT: u64 = 5;
+/// Twice what it works with is more headroom than any VM has a use for.
+const MOST_HEADROOM: u32 = 200;
+const MOST_LEAD: Duration = Duration::from_secs(60);
+const LEAST_KEEP: Duration = Duration::from_secs(1);
+const MOST_KEEP: Duration = Duration::from_secs(86_400);
 /// Longest name that libvirt's own tools are known to handle.
 const MAX_NAME: usize = 256;
 

@@ -17,6 +17,7 @@ use crate::{
     sample::{Sample, Shown, VmSample},
     two_pointer,
     vm::VmId,
+    working_set,
 };
 
 /// What is remembered from tick to tick. Holds only VMs of the last sample, so that it is bounded.
@@ -24,6 +25,8 @@ use crate::{
 pub struct State {
     /// Memory of the algorithm `two-pointer`.
     pub two_pointer: two_pointer::Memory,
+    /// Memory of the algorithm `working-set`.
+    pub working_set: working_set::Memory,
     /// The target that is, or possibly is, in force for each VM that was ever given one.
     pub orders: BTreeMap<VmId, Order>,
     /// Decided, and not granted because the giver has not delivered yet.

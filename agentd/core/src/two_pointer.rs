@@ -147,7 +147,7 @@ impl Ask {
             (VerdictKind::Hold, self.hold, ByteCount::ZERO)
         };
         let (previous_used, need, spare) = (self.previous, self.need, self.spare);
-        Verdict { kind, reason, previous_used, need, spare, amount }
+        Verdict { previous_used, need, spare, amount, kind, ..Verdict::hold(reason) }
     }
 }
 

@@ -17,6 +17,10 @@ pub struct Verdict {
     pub need: Option<ByteCount>,
     /// What it was found to have to spare; `None` where the algorithm did not ask.
     pub spare: Option<ByteCount>,
+    /// What its programs were found to work with; `None` where the algorithm did not ask.
+    pub demand: Option<ByteCount>,
+    /// What it may hold of the pool, fairly shared; `None` where the algorithm did not ask.
+    pub entitled: Option<ByteCount>,
     /// What it gets or gives in this tick.
     pub amount: ByteCount,
 }
@@ -55,6 +59,8 @@ pub enum Reason {
     AtMinimum,
     /// Hold: it needs memory, no VM has any to spare, and the host is at its reserve.
     PoolEmpty,
+    /// Hold: it needs memory and has its fair share of too little.
+    FairShare,
     /// Hold: its memory is still moving, or its figures are of before the move's end.
     Settling,
     /// Hold: it has unused memory, but did not follow its last order to shrink.
@@ -108,7 +114,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NeedsMemory,
         Self::Awaiting,
         Self::GivesToVm,
@@ -119,6 +125,7 @@ impl Reason {
         Self::AtMaximum,
         Self::AtMinimum,
         Self::PoolEmpty,
+        Self::FairShare,
         Self::Settling,
         Self::NotFollowing,
         Self::ReclaimIneffective,
@@ -159,6 +166,7 @@ impl Reason {
             Self::AtMaximum => "AT_MAXIMUM",
             Self::AtMinimum => "AT_MINIMUM",
             Self::PoolEmpty => "POOL_EMPTY",
+            Self::FairShare => "FAIR_SHARE",
             Self::Settling => "SETTLING",
             Self::NotFollowing => "NOT_FOLLOWING",
             Self::ReclaimIneffective => "RECLAIM_INEFFECTIVE",
@@ -215,6 +223,8 @@ impl Verdict {
             previous_used: None,
             need: None,
             spare: None,
+            demand: None,
+            entitled: None,
             amount: ByteCount::ZERO,
         }
     }

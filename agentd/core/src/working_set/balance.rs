@@ -1,0 +1,195 @@
+//! Who gives how much to whom, so that VMs come nearer to what they are entitled to.
+
+use std::cmp::Reverse;
+
+use super::Stand;
+use crate::{
+    assess::View,
+    bytes::ByteCount,
+    decision::Pool,
+    fair::{Claim, share},
+    plan::{Party, Transfer},
+    verdict::{Reason, Verdict, VerdictKind},
+    vm::VmId,
+};
+
+/// Verdicts in the order of the views, and transfers. Nobody gives more than is asked for.
+pub(super) fn balance(
+    vms: &[View<'_>],
+    stands: &[Option<Stand>],
+    pool: &Pool,
+    granule: ByteCount,
+) -> (Vec<Verdict>, Vec<Transfer>) {
+    let mut balance = Balance::new(vms, stands, pool, granule);
+    balance.take();
+    balance.give();
+    (balance.verdicts(), balance.transfers())
+}
+
+/// What is known of one VM while memory is shared out.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    id: VmId,
+    weight: u32,
+    lacks: ByteCount,
+    spare: ByteCount,
+    gives: ByteCount,
+    gets: ByteCount,
+}
+
+#[derive(Debug)]
+struct Balance<'a> {
+    vms: &'a [View<'a>],
+    stands: &'a [Option<Stand>],
+    stop: Option<Reason>,
+    granule: ByteCount,
+    /// In the order of the views.
+    parts: Vec<Part>,
+    /// What the host can give.
+    free: ByteCount,
+    /// What the host is to get back.
+    missing: ByteCount,
+}
+
+impl<'a> Balance<'a> {
+    fn new(
+        vms: &'a [View<'a>],
+        stands: &'a [Option<Stand>],
+        pool: &Pool,
+        granule: ByteCount,
+    ) -> Self {
+        let part = |(view, stand): (&View<'_>, &Option<Stand>)| {
+            let takes = |stand: &&Stand| view.bar.is_none() && !stand.lacks.is_zero();
+            let lacks = stand.as_ref().filter(takes).map_or(ByteCount::ZERO, |stand| stand.lacks);
+            let spare = stand.as_ref().map_or(ByteCount::ZERO, |stand| stand.spare);
+            let (gives, gets) = Default::default();
+            Part { id: view.id, weight: view.weight, lacks, spare, gives, gets }
+        };
+        // The host keeps more than its reserve, not just that.
+        let least = pool.reserve.saturating_add(granule);
+        let free = if pool.stop.is_some() { ByteCount::ZERO } else { pool.kept };
+        Self {
+            vms,
+            stands,
+            stop: pool.stop,
+            granule,
+            parts: vms.iter().zip(stands).map(part).collect(),
+            free: free.saturating_sub(least).align_down(granule),
+            missing: least.saturating_sub(pool.kept).align_up(granule),
+        }
+    }
+
+    /// Takes what the host cannot give from those who have most beyond their entitlement: few give
+    /// much rather than many a little.
+    fn take(&mut self) {
+        let lacks: ByteCount = self.parts.iter().map(|part| part.lacks).sum();
+        let mut asked = lacks.saturating_sub(self.free).saturating_add(self.missing);
+        let mut givers: Vec<&mut Part> =
+            self.parts.iter_mut().filter(|part| !part.spare.is_zero()).collect();
+        givers.sort_by_key(|part| (Reverse(part.spare), part.id));
+        for part in givers {
+            part.gives = part.spare.min(asked.align_up(self.granule));
+            asked = asked.saturating_sub(part.gives);
+        }
+    }
+
+    /// Shares out what there is among those who lack some.
+    fn give(&mut self) {
+        let given: ByteCount = self.parts.iter().map(|part| part.gives).sum();
+        let there = self.free.saturating_add(given.saturating_sub(self.missing));
+        let claim = |part: &Part| {
+            let (least, most) = (ByteCount::ZERO, part.lacks);
+            Claim { least, most, weight: part.weight }
+        };
+        let claims: Vec<Claim> = self.parts.iter().map(claim).collect();
+        for (part, gets) in self.parts.iter_mut().zip(share(there, &claims)) {
+            part.gets = gets.align_down(self.granule);
+        }
+    }
+
+    fn transfers(&self) -> Vec<Transfer> {
+        let mut transfers = Vec::new();
+        let mut missing = self.missing;
+        let mut takers = self.parts.iter().filter(|part| !part.gets.is_zero());
+        let mut taker = takers.next().map(|part| (part.id, part.gets));
+        for part in self.parts.iter().filter(|part| !part.gives.is_zero()) {
+            let mut left = part.gives;
+            let mut hand = |to: Party, amount: ByteCount| {
+                if !amount.is_zero() {
+                    transfers.push(Transfer { from: Party::Vm(part.id), to, amount });
+                }
+            };
+            let back = left.min(missing);
+            missing = missing.saturating_sub(back);
+            left = left.saturating_sub(back);
+            hand(Party::Host, back);
+            while let Some((id, open)) = taker.filter(|_| !left.is_zero()) {
+                let amount = left.min(open);
+                hand(Party::Vm(id), amount);
+                left = left.saturating_sub(amount);
+                let open = open.saturating_sub(amount);
+                taker = if open.is_zero() {
+                    takers.next().map(|part| (part.id, part.gets))
+                } else {
+                    Some((id, open))
+                };
+            }
+            // What rounding leaves over.
+            hand(Party::Host, left);
+        }
+        while let Some((id, amount)) = taker {
+            transfers.push(Transfer { from: Party::Host, to: Party::Vm(id), amount });
+            taker = takers.next().map(|part| (part.id, part.gets));
+        }
+        transfers
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let all = self.vms.iter().zip(self.stands).zip(&self.parts);
+        all.map(|((view, stand), part)| self.verdict(view, stand.as_ref(), part)).collect()
+    }
+
+    fn verdict(&self, view: &View<'_>, stand: Option<&Stand>, part: &Part) -> Verdict {
+        let Some(stand) = stand else {
+            return Verdict::hold(view.bar.unwrap_or(Reason::FiguresAbsent));
+        };
+        let (kind, reason, amount) = if !part.gets.is_zero() {
+            (VerdictKind::Grow, Reason::NeedsMemory, part.gets)
+        } else if !part.gives.is_zero() {
+            let others = self.parts.iter().any(|part| !part.gets.is_zero());
+            let reason = if others { Reason::GivesToVm } else { Reason::GivesToHost };
+            (VerdictKind::Shrink, reason, part.gives)
+        } else {
+            (VerdictKind::Hold, self.holds(view, stand, part), ByteCount::ZERO)
+        };
+        let (need, spare) = (Some(stand.lacks), Some(stand.spare));
+        let (demand, entitled) = (Some(stand.ask.demand), Some(stand.entitled));
+        Verdict { kind, reason, need, spare, demand, entitled, amount, ..Verdict::hold(reason) }
+    }
+
+    /// Why a VM keeps what it has.
+    fn holds(&self, view: &View<'_>, stand: &Stand, part: &Part) -> Reason {
+        if let Some(bar) = view.bar {
+            return bar;
+        }
+        if !part.lacks.is_zero() {
+            return self.stop.unwrap_or(Reason::PoolEmpty);
+        }
+        if stand.exceeds {
+            return view.give_bar.unwrap_or(if view.give_limit.is_zero() {
+                Reason::AtMinimum
+            } else {
+                Reason::SpareNotNeeded
+            });
+        }
+        let holds = view.holds.saturating_add(view.owed);
+        let short = stand.ask.now.saturating_sub(holds);
+        match short.is_zero() {
+            true => Reason::Content,
+            false if holds >= view.limits.max => Reason::AtMaximum,
+            false if stand.entitled < stand.ask.now => Reason::FairShare,
+            false if !view.owed.is_zero() => Reason::Awaiting,
+            false => Reason::Content,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The algorithm `working-set`: every VM is to have what its programs work with and some headroom,
+//! and when that is too much for all, its weighted fair share.
+//!
+//! ```text
+//!   figures --demand--> what each VM asks for --fair--> its entitlement --balance--> who gives, who gets
+//! ```
+//!
+//! Up at once, down only for somebody else: nobody is shrunk as long as the host can give what is
+//! asked for, so that caches stay where they are; and what was lately in use is asked for last of
+//! all, so that those give first who have had no use for theirs the longest.
+
+mod balance;
+mod demand;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    assess::View,
+    bytes::ByteCount,
+    decision::Pool,
+    fair::{Claim, share},
+    plan::Transfer,
+    policy::WorkingSet,
+    verdict::{Reason, Verdict},
+    vm::VmId,
+};
+
+pub use demand::Demand;
+
+/// What the algorithm remembers: the demand of every VM whose figures have counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// By VM.
+    pub demands: BTreeMap<VmId, Demand>,
+}
+
+/// What the algorithm decided.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    /// A verdict for each VM, in the order of the views.
+    pub verdicts: Vec<Verdict>,
+    /// Who gives how much to whom.
+    pub transfers: Vec<Transfer>,
+    /// What to remember.
+    pub memory: Memory,
+}
+
+/// Decides for VMs in the order of their ids.
+#[must_use]
+pub fn rule(
+    constants: &WorkingSet,
+    memory: &Memory,
+    vms: &[View<'_>],
+    pool: &Pool,
+    (granule, now): (ByteCount, Duration),
+) -> Ruling {
+    let memory = memory.follow(constants, vms, now);
+    let asks: Vec<Option<Ask>> = vms.iter().map(|view| memory.ask(constants, view)).collect();
+    let entitled = entitlements(vms, &asks, pool);
+    let parts = vms.iter().zip(asks).zip(entitled);
+    let stands = parts.map(|((view, ask), entitled)| {
+        ask.zip(entitled).map(|(ask, entitled)| Stand::new(constants, view, ask, entitled, granule))
+    });
+    let stands: Vec<Option<Stand>> = stands.collect();
+    let (verdicts, transfers) = balance::balance(vms, &stands, pool, granule);
+    Ruling { verdicts, transfers, memory }
+}
+
+/// What one VM asks for.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    /// What its programs work with.
+    demand: ByteCount,
+    /// That, and headroom: what it is to have now.
+    now: ByteCount,
+    /// What it would like to keep, because it had a use for it lately; at least `now`.
+    keep: ByteCount,
+}
+
+impl Memory {
+    /// Takes in what the VMs say, and forgets who is gone.
+    fn follow(&self, constants: &WorkingSet, vms: &[View<'_>], now: Duration) -> Self {
+        let mut known = self.demands.iter().peekable();
+        let follow = |view: &View<'_>| {
+            while known.next_if(|(id, _)| **id < view.id).is_some() {}
+            let before = known.next_if(|(id, _)| **id == view.id).map(|(_, demand)| demand);
+            Some((view.id, Demand::follow(before, constants, view, now)?))
+        };
+        Self { demands: vms.iter().filter_map(follow).collect() }
+    }
+
+    /// What a VM asks for; `None` where it is left alone, or nothing is known of it.
+    fn ask(&self, constants: &WorkingSet, view: &View<'_>) -> Option<Ask> {
+        let steered = matches!(view.bar, None | Some(Reason::Settling));
+        let demand = self.demands.get(&view.id).filter(|_| steered)?;
+        let (mut now, mut keep) = (demand.asks_now(constants), demand.would_keep(constants));
+        if view.starves {
+            // Its demand cannot show while there is no room for it.
+            let more = view.holds.fraction(STARVING_PERCENT, 100).max(constants.headroom);
+            now = now.max(view.holds.saturating_add(more));
+        }
+        now = now.clamp(view.limits.min, view.limits.max);
+        keep = keep.clamp(now, view.limits.max);
+        Some(Ask { demand: demand.working_set(), now, keep })
+    }
+}
+
+/// What each VM that asks is entitled to: of all that those VMs hold and the host can give, first
+/// its minimum, then what it is to have now, then what it would like to keep.
+fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Option<ByteCount>> {
+    let asking = || vms.iter().zip(asks).filter_map(|(view, ask)| Some((view, ask.as_ref()?)));
+    let held = asking().map(|(view, _)| view.holds.saturating_add(view.owed)).sum::<ByteCount>();
+    let budget = held
+        .saturating_add(pool.kept.saturating_sub(pool.reserve))
+        .saturating_sub(pool.reserve.saturating_sub(pool.kept));
+    let claim = |(view, ask): (&View<'_>, &Ask)| {
+        let (least, most) = (view.limits.min, ask.now);
+        Claim { least, most, weight: view.weight }
+    };
+    let needed: ByteCount = asking().map(|(_, ask)| ask.now).sum();
+    let claims: Vec<Claim> = if needed > budget {
+        asking().map(claim).collect()
+    } else {
+        let keeps = |(view, ask): (&View<'_>, &Ask)| {
+            Claim { least: ask.now, most: ask.keep, weight: view.weight }
+        };
+        asking().map(keeps).collect()
+    };
+    let mut shares = share(budget, &claims).into_iter();
+    asks.iter().map(|ask| ask.as_ref().and_then(|_| shares.next())).collect()
+}
+
+/// How one VM stands beside what it is entitled to.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    ask: Ask,
+    entitled: ByteCount,
+    /// What it is short of; zero where that is not worth an order.
+    lacks: ByteCount,
+    /// What it holds beyond its entitlement and can give in this tick.
+    spare: ByteCount,
+    /// It holds more than it is entitled to, whether it can give or not.
+    exceeds: bool,
+}
+
+impl Stand {
+    fn new(
+        constants: &WorkingSet,
+        view: &View<'_>,
+        ask: Ask,
+        entitled: ByteCount,
+        granule: ByteCount,
+    ) -> Self {
+        let holds = view.holds.saturating_add(view.owed);
+        let band = constants.dead_band;
+        let missing = entitled.min(ask.now).saturating_sub(holds);
+        let lacks = if missing >= band || view.starves { missing } else { ByteCount::ZERO };
+        let excess = view.vm.actual.saturating_sub(entitled);
+        let exceeds = excess >= band;
+        let may = view.bar.is_none() && view.give_bar.is_none() && exceeds;
+        let idle = view.vm.guest.usable.or(view.vm.guest.unused).unwrap_or_default();
+        let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
+        let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
+        Self { ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
+    }
+}
+
+/// A quarter more for a VM that swaps hard: what it needs is not known, and the next report tells.
+const STARVING_PERCENT: u64 = 25;
+/// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.
+const LEFT_USABLE: ByteCount = ByteCount::mib(16);
