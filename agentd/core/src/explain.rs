@@ -3,7 +3,7 @@
 use crate::{
     bytes::ByteCount,
     distress::{Distress, Sign},
-    policy::Policy,
+    policy::{Algorithm, Policy},
     sample::{Obstacle, VmSample},
     verdict::{Reason, Verdict},
 };
@@ -31,6 +31,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::HostEmergency => format!("holds: {}", emergency(reserve)),
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
+        Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
         Reason::SpareNotNeeded => {
             format!("holds: it could spare {spare} in this tick, but others gave what was needed")
         }
@@ -123,6 +124,9 @@ fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     if vm.distress.is_some_and(|distress| distress.is_acute()) {
         return suffers(vm);
     }
+    if policy.algorithm == Algorithm::WorkingSet {
+        return works_with(verdict, vm);
+    }
     let unused = vm.guest.unused.unwrap_or_default();
     let below = policy.two_pointer.need_below;
     format!("{} and {unused} is unused, below {below}", use_of(verdict, vm))
@@ -130,9 +134,19 @@ fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
 
 /// Why a VM was found to have memory to spare.
 fn spares(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    if policy.algorithm == Algorithm::WorkingSet {
+        return works_with(verdict, vm);
+    }
     let unused = vm.guest.unused.unwrap_or_default();
     let above = policy.two_pointer.spare_above;
     format!("{} and {unused} is unused, above {above}", use_of(verdict, vm))
+}
+
+/// What `working-set` goes by.
+fn works_with(verdict: &Verdict, vm: &VmSample) -> String {
+    let (demand, holds) = (verdict.demand.unwrap_or_default(), vm.actual);
+    let entitled = verdict.entitled.unwrap_or_default();
+    format!("it works with {demand} of the {holds} that it holds, and may have {entitled}")
 }
 
 fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
@@ -147,6 +161,9 @@ fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
 
 /// Why a VM that neither needs nor spares is content.
 fn content(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    if policy.algorithm == Algorithm::WorkingSet {
+        return format!("holds: {}", works_with(verdict, vm));
+    }
     let constants = &policy.two_pointer;
     let unused = vm.guest.unused.unwrap_or_default();
     let grew = match (verdict.previous_used, vm.used()) {

@@ -369,7 +369,7 @@ mod tests {
         policy.two_pointer.spare_above = ByteCount::gib(1);
         policy.pool_limit = Some(ByteCount::MAX);
         let (min, max) = (Some(ByteCount::gib(2)), Some(ByteCount::gib(1)));
-        policy.vms.insert("db1".into(), VmPolicy { min, max, pinned: None });
+        policy.vms.insert("db1".into(), VmPolicy { min, max, ..VmPolicy::default() });
         policy.vms.insert("a\nb".into(), VmPolicy::default());
         let faults: Vec<_> = policy.validate().iter().map(ToString::to_string).collect();
         assert_eq!(

@@ -60,6 +60,7 @@ fn read_vms(fields: &Fields<'_>) -> Result<BTreeMap<VmKey, VmPolicy>, FieldError
         let vm = VmPolicy {
             min: own.get("min").map(|min| min.size()).transpose()?,
             max: own.get("max").map(|max| max.size()).transpose()?,
+            weight: None,
             pinned: own.get("pinned").map(|pinned| pinned.truth()).transpose()?,
         };
         vms.insert(VmKey::from(name), vm);

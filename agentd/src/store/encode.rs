@@ -27,6 +27,7 @@ pub(super) fn from_json(text: &str) -> Result<Policy, String> {
             spare_above: ByteCount::bytes(body.two_pointer.spare_above_bytes),
             step: ByteCount::bytes(body.two_pointer.step_bytes),
         },
+        working_set: Policy::default().working_set,
         vms: vms.collect::<Result<_, String>>()?,
     })
 }
@@ -62,7 +63,7 @@ struct VmBody {
 impl From<&Policy> for Body {
     fn from(policy: &Policy) -> Self {
         let vm = |(key, vm): (&VmKey, &VmPolicy)| {
-            let VmPolicy { min, max, pinned } = *vm;
+            let VmPolicy { min, max, pinned, weight: _ } = *vm;
             let (min_bytes, max_bytes) = (min.map(ByteCount::as_u64), max.map(ByteCount::as_u64));
             (key_text(key), VmBody { min_bytes, max_bytes, pinned })
         };
@@ -85,7 +86,7 @@ impl From<&Policy> for Body {
 impl From<VmBody> for VmPolicy {
     fn from(vm: VmBody) -> Self {
         let (min, max) = (vm.min_bytes.map(ByteCount::bytes), vm.max_bytes.map(ByteCount::bytes));
-        Self { min, max, pinned: vm.pinned }
+        Self { min, max, pinned: vm.pinned, weight: None }
     }
 }
 
@@ -117,6 +118,7 @@ mod tests {
     fn reads_what_it_writes() {
         let id = VmId::from_bytes([7; 16]);
         let all = VmPolicy {
+            weight: None,
             min: Some(ByteCount::MAX),
             max: Some(ByteCount::bytes(1)),
             pinned: Some(false),

@@ -29,6 +29,7 @@ pub(super) fn policy(dice: &mut Dice, vms: &[VmScenario]) -> Policy {
             let min = dice.share(vm.max, 10, 60).max(floor);
             let max = dice.share(vm.max, 60, 100).max(min);
             let own = VmPolicy {
+                weight: None,
                 min: dice.chance(60).then_some(min),
                 max: dice.chance(40).then_some(max),
                 pinned: dice.chance(20).then_some(true),
