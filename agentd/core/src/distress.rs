@@ -30,7 +30,7 @@ pub enum Sign {
 
 impl Distress {
     /// For how long a sign counts: virtui lowers no VM for a minute after it swapped.
-    pub const REMEMBERED: Duration = Duration::from_secs(60);
+    pub const REMEMBERED: Duration = Duration::from_secs(10);
 
     /// True while it suffers so much that more memory is the remedy: it swaps out at the rate at
     /// which virtui found VMs to be slowed down noticeably.

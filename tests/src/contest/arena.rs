@@ -174,9 +174,10 @@ fn config(load: &Workload) -> TickConfig {
 fn policy(load: &Workload, algorithm: Algorithm) -> Policy {
     let own = load.members.iter().map(|member| {
         let (min, max) = (Some(member.min), Some(member.max));
-        (VmKey::Id(member.id), VmPolicy { min, max, ..VmPolicy::default() })
+        let weight = u32::try_from(member.weight).ok();
+        (VmKey::Id(member.id), VmPolicy { min, max, weight, ..VmPolicy::default() })
     });
-    Policy { algorithm, host_reserve: load.reserve, vms: own.collect(), ..Policy::default() }
+    Policy { algorithm, host_reserve: load.reserve, shrink_step: ByteCount::mib(1024), vms: own.collect(), ..Policy::default() }
 }
 
 fn in_force(policy: Policy) -> InForce {
