@@ -114,6 +114,7 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample, host: &HostView)
         exposed,
         promised,
         kept,
+        usable,
         room,
         debt,
         reserve: policy.host_reserve,

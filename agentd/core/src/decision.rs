@@ -46,6 +46,8 @@ pub struct Pool {
     /// What the host keeps: the lesser of its usable memory less `promised`, and what the limit
     /// leaves beside all that VMs may hold.
     pub kept: ByteCount,
+    /// What the host has left.
+    pub usable: ByteCount,
     /// What the host could promise beside its reserve and what it has promised already.
     pub room: ByteCount,
     /// What the host has promised already beyond its usable memory less its reserve; nothing where

@@ -30,7 +30,7 @@ pub enum Sign {
 
 impl Distress {
     /// For how long a sign counts: virtui lowers no VM for a minute after it swapped.
-    pub const REMEMBERED: Duration = Duration::from_secs(10);
+    pub const REMEMBERED: Duration = Duration::from_secs(60);
 
     /// True while it suffers so much that more memory is the remedy: it swaps out at the rate at
     /// which virtui found VMs to be slowed down noticeably.
@@ -50,15 +50,23 @@ impl Distress {
 pub struct Counters {
     last: Option<(GuestFigures, Duration)>,
     sign: Option<(Sign, Duration)>,
+    /// Swapped out and not missed yet, since the first sign of a spell.
+    missing: ByteCount,
+    /// Reports without a sign since.
+    quiet: u32,
 }
 
 impl Counters {
     /// Takes in a new report.
     pub fn follow(&mut self, figures: GuestFigures, now: Duration) {
-        if let Some((before, at)) = self.last
-            && let Some(sign) = sign(&before, &figures, now.saturating_sub(at))
-        {
-            self.sign = Some((sign, now));
+        if let Some((before, at)) = self.last {
+            let sign = sign(&before, &figures, now.saturating_sub(at));
+            self.missing = missing(self.missing, &before, &figures);
+            self.quiet = if sign.is_some() { 0 } else { self.quiet.saturating_add(1) };
+            self.sign = sign.map(|sign| (sign, now)).or(self.sign);
+            if self.has_recovered(&figures) {
+                self.sign = None;
+            }
         }
         self.last = Some((figures, now));
     }
@@ -67,6 +75,12 @@ impl Counters {
     #[must_use]
     pub const fn interrupted(self) -> Self {
         Self { last: None, ..self }
+    }
+
+    /// It has been quiet, and could take back all that it had to swap out and have room left.
+    fn has_recovered(&self, figures: &GuestFigures) -> bool {
+        let room = figures.usable.unwrap_or_default();
+        self.quiet >= QUIET_REPORTS && room >= self.missing.saturating_add(ROOM)
     }
 
     /// The last sign, as long as it counts.
@@ -101,6 +115,19 @@ fn sign(before: &GuestFigures, now: &GuestFigures, passed: Duration) -> Option<S
     (faults >= MANY_FAULTS).then_some(Sign::Faults(faults))
 }
 
+/// What has been swapped out and not been read back.
+fn missing(known: ByteCount, before: &GuestFigures, now: &GuestFigures) -> ByteCount {
+    let since = |before: Option<ByteCount>, now: Option<ByteCount>| {
+        before.zip(now).map_or(ByteCount::ZERO, |(before, now)| now.saturating_sub(before))
+    };
+    let out = since(before.swap_out, now.swap_out);
+    known.saturating_add(out).saturating_sub(since(before.swap_in, now.swap_in))
+}
+
+/// One report may have come just after a sign.
+const QUIET_REPORTS: u32 = 3;
+/// More than kernels of ordinary VMs keep unused in any case.
+const ROOM: ByteCount = ByteCount::mib(64);
 /// virtui raises the memory of a VM that swaps out at this rate.
 const HARD_SWAPPING: ByteCount = ByteCount::mib(1);
 /// Two reports of the default period of a second, and the tick of two seconds between them.

@@ -75,7 +75,7 @@ impl<'a> Balance<'a> {
             granule,
             parts: vms.iter().zip(stands).map(part).collect(),
             free: free.saturating_sub(least).align_down(granule),
-            missing: least.saturating_sub(pool.kept).align_up(granule),
+            missing: least.saturating_sub(pool.usable).align_up(granule),
         }
     }
 

@@ -101,31 +101,32 @@ impl Memory {
         }
         now = now.clamp(view.limits.min, view.limits.max);
         keep = keep.clamp(now, view.limits.max);
-        Some(Ask { demand: demand.working_set(), now, keep })
+        Some(Ask { demand: demand.working_set().min(now), now, keep })
     }
 }
 
 /// What each VM that asks is entitled to: of all that those VMs hold and the host can give, first
-/// its minimum, then what it is to have now, then what it would like to keep.
+/// its minimum, then what it works with, then what it is to have now, then what it would like to keep.
 fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Option<ByteCount>> {
     let asking = || vms.iter().zip(asks).filter_map(|(view, ask)| Some((view, ask.as_ref()?)));
     let held = asking().map(|(view, _)| view.holds.saturating_add(view.owed)).sum::<ByteCount>();
     let budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
-        .saturating_sub(pool.reserve.saturating_sub(pool.kept));
-    let claim = |(view, ask): (&View<'_>, &Ask)| {
-        let (least, most) = (view.limits.min, ask.now);
-        Claim { least, most, weight: view.weight }
-    };
-    let needed: ByteCount = asking().map(|(_, ask)| ask.now).sum();
-    let claims: Vec<Claim> = if needed > budget {
-        asking().map(claim).collect()
-    } else {
-        let keeps = |(view, ask): (&View<'_>, &Ask)| {
-            Claim { least: ask.now, most: ask.keep, weight: view.weight }
-        };
-        asking().map(keeps).collect()
-    };
+        .saturating_sub(pool.reserve.saturating_sub(pool.usable));
+    let mut claims: Vec<Claim> = asking()
+        .map(|(view, _)| {
+            let least = view.limits.min;
+            Claim { least, most: least, weight: view.weight }
+        })
+        .collect();
+    for wanted in [|ask: &Ask| ask.demand, |ask: &Ask| ask.now, |ask: &Ask| ask.keep] {
+        if claims.iter().map(|claim| claim.most).sum::<ByteCount>() > budget {
+            break;
+        }
+        for (claim, (_, ask)) in claims.iter_mut().zip(asking()) {
+            (claim.least, claim.most) = (claim.most, wanted(ask).max(claim.most));
+        }
+    }
     let mut shares = share(budget, &claims).into_iter();
     asks.iter().map(|ask| ask.as_ref().and_then(|_| shares.next())).collect()
 }
