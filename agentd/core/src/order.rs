@@ -80,7 +80,7 @@ impl Order {
         if missing > sample.granule {
             return Stage::Open(missing);
         }
-        let useless = self.undelivered(vm.shown()) > self.gives.fraction(1, 2);
+        let useless = self.freed_little(vm);
         let age = sample.now.saturating_sub(self.since);
         if useless && age >= PATIENCE && !self.written_off { Stage::Useless } else { Stage::Done }
     }
@@ -89,7 +89,16 @@ impl Order {
     #[must_use]
     pub fn is_freeing(&self, vm: &VmSample, now: Duration) -> bool {
         let young = now.saturating_sub(self.since) < PATIENCE;
-        young && self.undelivered(vm.shown()) > self.gives.fraction(1, 2)
+        young && self.freed_little(vm)
+    }
+
+    /// The host got less than half of it, and not because the VM let go of what it had never touched:
+    /// then no more is resident than it holds and a process may take beside.
+    fn freed_little(&self, vm: &VmSample) -> bool {
+        let shown = vm.shown();
+        let excess = shown.taken.unwrap_or_default().saturating_sub(shown.actual);
+        let plausible = PROCESS.saturating_add(vm.max.fraction(1, PROCESS_SHARE));
+        self.undelivered(shown) > self.gives.fraction(1, 2) && excess > plausible
     }
 
     /// True for one given lately: the VM's actual has to be read live.
@@ -103,6 +112,9 @@ impl Order {
     }
 }
 
+/// What a process takes beside the memory of its VM, by vcmmd's model: 64 MiB and 8 bytes a page.
+const PROCESS: ByteCount = ByteCount::mib(64);
+const PROCESS_SHARE: u64 = 512;
 /// The host has what a VM let go of within milliseconds; one that has nothing after this time gets
 /// nothing. Xen's squeezed calls a VM inactive after the same time.
 const PATIENCE: Duration = Duration::from_secs(5);
