@@ -125,7 +125,7 @@ fn missing(known: ByteCount, before: &GuestFigures, now: &GuestFigures) -> ByteC
 }
 
 /// One report may have come just after a sign.
-const QUIET_REPORTS: u32 = 3;
+const QUIET_REPORTS: u32 = 2;
 /// More than kernels of ordinary VMs keep unused in any case.
 const ROOM: ByteCount = ByteCount::mib(64);
 /// virtui raises the memory of a VM that swaps out at this rate.

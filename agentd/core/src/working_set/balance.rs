@@ -183,11 +183,11 @@ impl<'a> Balance<'a> {
             });
         }
         let holds = view.holds.saturating_add(view.owed);
-        let short = stand.ask.now.saturating_sub(holds);
+        let short = stand.ask.soon.saturating_sub(holds);
         match short.is_zero() {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,
-            false if stand.entitled < stand.ask.now => Reason::FairShare,
+            false if stand.entitled < stand.ask.soon => Reason::FairShare,
             false if !view.owed.is_zero() => Reason::Awaiting,
             false => Reason::Content,
         }

@@ -23,7 +23,7 @@ pub struct Demand {
     working: ByteCount,
     /// What was swapped out and not missed so far, forgotten over time.
     debt: ByteCount,
-    /// How fast `working` and `debt` grow, a second; halves with every report that shows less.
+    /// How fast `working` and `debt` grow, a second; a quarter is left by every report that shows less.
     growth: ByteCount,
     /// The most that was worked with, forgotten over time.
     peak: ByteCount,
@@ -68,7 +68,7 @@ impl Demand {
         let debt = self.debt_after(&figures, constants.keep_for, passed);
         let grown = working.saturating_add(debt).saturating_sub(self.working_set());
         let rate = grown.fraction(SECOND, millis(passed).max(1));
-        let growth = rate.max(self.growth.fraction(1, 2));
+        let growth = rate.max(self.growth.fraction(1, 4));
         let high = working.saturating_add(debt);
         let excess = self.peak.saturating_sub(high);
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
@@ -89,16 +89,20 @@ impl Demand {
         self.working.saturating_add(self.debt)
     }
 
-    /// What it is to have now: what it works with, headroom, and what it will have grown by when
-    /// the next order arrives.
+    /// What it is to have now: what it works with, and headroom.
     pub(super) fn asks_now(&self, constants: &WorkingSet) -> ByteCount {
+        with_headroom(self.working_set(), constants)
+    }
+
+    /// The same when the next order arrives, as far as can be told.
+    pub(super) fn asks_soon(&self, constants: &WorkingSet) -> ByteCount {
         let ahead = self.growth.fraction(millis(constants.lead), SECOND);
-        with_headroom(self.working_set(), constants).saturating_add(ahead)
+        self.asks_now(constants).saturating_add(ahead)
     }
 
     /// What it would like to keep.
     pub(super) fn would_keep(&self, constants: &WorkingSet) -> ByteCount {
-        with_headroom(self.peak, constants).max(self.asks_now(constants))
+        with_headroom(self.peak, constants).max(self.asks_soon(constants))
     }
 }
 

@@ -73,7 +73,9 @@ struct Ask {
     demand: ByteCount,
     /// That, and headroom: what it is to have now.
     now: ByteCount,
-    /// What it would like to keep, because it had a use for it lately; at least `now`.
+    /// That, and what it grows by: at least `now`.
+    soon: ByteCount,
+    /// What it would like to keep, because it had a use for it lately; at least `soon`.
     keep: ByteCount,
 }
 
@@ -93,15 +95,16 @@ impl Memory {
     fn ask(&self, constants: &WorkingSet, view: &View<'_>) -> Option<Ask> {
         let steered = matches!(view.bar, None | Some(Reason::Settling));
         let demand = self.demands.get(&view.id).filter(|_| steered)?;
-        let (mut now, mut keep) = (demand.asks_now(constants), demand.would_keep(constants));
+        let mut now = demand.asks_now(constants);
         if view.starves {
             // Its demand cannot show while there is no room for it.
             let more = view.holds.fraction(STARVING_PERCENT, 100).max(constants.headroom);
             now = now.max(view.holds.saturating_add(more));
         }
         now = now.clamp(view.limits.min, view.limits.max);
-        keep = keep.clamp(now, view.limits.max);
-        Some(Ask { demand: demand.working_set().min(now), now, keep })
+        let soon = demand.asks_soon(constants).clamp(now, view.limits.max);
+        let keep = demand.would_keep(constants).clamp(soon, view.limits.max);
+        Some(Ask { demand: demand.working_set().min(now), now, soon, keep })
     }
 }
 
@@ -119,7 +122,9 @@ fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Opti
             Claim { least, most: least, weight: view.weight }
         })
         .collect();
-    for wanted in [|ask: &Ask| ask.demand, |ask: &Ask| ask.now, |ask: &Ask| ask.keep] {
+    let tiers: [fn(&Ask) -> ByteCount; 4] =
+        [|ask| ask.demand, |ask| ask.now, |ask| ask.soon, |ask| ask.keep];
+    for wanted in tiers {
         if claims.iter().map(|claim| claim.most).sum::<ByteCount>() > budget {
             break;
         }
@@ -154,7 +159,7 @@ impl Stand {
     ) -> Self {
         let holds = view.holds.saturating_add(view.owed);
         let band = constants.dead_band;
-        let missing = entitled.min(ask.now).saturating_sub(holds);
+        let missing = entitled.min(ask.soon).saturating_sub(holds);
         let lacks = if missing >= band || view.starves { missing } else { ByteCount::ZERO };
         let excess = view.vm.actual.saturating_sub(entitled);
         let exceeds = excess >= band;
