@@ -36,6 +36,8 @@ pub struct View<'a> {
     pub starves: bool,
     /// Why it can neither give nor get; `None` when it can.
     pub bar: Option<Reason>,
+    /// It can be told to take more: nothing bars it, or only that it is getting memory already.
+    pub takes: bool,
     /// Why it cannot give; `None` when it can.
     pub give_bar: Option<Reason>,
 }
@@ -69,6 +71,12 @@ fn view<'a>(
     let progress = state.progress(id, vm, sample);
     let life = state.life(id, vm, sample.now);
     let standing = state.standing(id, sample.now);
+    let shrinks = state.orders.get(&id).is_some_and(|order| order.least < vm.actual);
+    let bar = if pinned {
+        Some(Reason::Pinned)
+    } else {
+        life.bar().or_else(|| settling(vm, progress))
+    };
     View {
         id,
         vm,
@@ -78,11 +86,8 @@ fn view<'a>(
         owed,
         give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),
         starves: distress.is_some_and(|distress| distress.is_acute()),
-        bar: if pinned {
-            Some(Reason::Pinned)
-        } else {
-            life.bar().or_else(|| settling(vm, progress))
-        },
+        bar,
+        takes: bar.is_none() || bar == Some(Reason::Settling) && !shrinks,
         give_bar: give_bar(standing, distress, owed),
     }
 }

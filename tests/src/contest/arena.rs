@@ -190,7 +190,7 @@ fn policy(load: &Workload, algorithm: Algorithm) -> Policy {
         let weight = u32::try_from(member.weight).ok();
         (VmKey::Id(member.id), VmPolicy { min, max, weight, ..VmPolicy::default() })
     });
-    Policy { algorithm, host_reserve: load.reserve, shrink_step: ByteCount::mib(1024), vms: own.collect(), ..Policy::default() }
+    Policy { algorithm, host_reserve: load.reserve, vms: own.collect(), ..Policy::default() }
 }
 
 fn in_force(policy: Policy) -> InForce {

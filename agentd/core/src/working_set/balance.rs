@@ -59,7 +59,7 @@ impl<'a> Balance<'a> {
         granule: ByteCount,
     ) -> Self {
         let part = |(view, stand): (&View<'_>, &Option<Stand>)| {
-            let takes = |stand: &&Stand| view.bar.is_none() && !stand.lacks.is_zero();
+            let takes = |stand: &&Stand| view.takes && !stand.lacks.is_zero();
             let lacks = stand.as_ref().filter(takes).map_or(ByteCount::ZERO, |stand| stand.lacks);
             let spare = stand.as_ref().map_or(ByteCount::ZERO, |stand| stand.spare);
             let (gives, gets) = Default::default();
