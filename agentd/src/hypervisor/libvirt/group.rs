@@ -50,14 +50,19 @@ impl Places {
     /// The control group of a VM's process, when it has one of its own.
     pub(super) fn group_of(&self, vm: &str) -> Option<Group> {
         let (layout, tree) = self.tree()?;
-        // A name is a file name to libvirt too; nothing else must come of it here.
-        let file = Path::new(vm).file_name().filter(|file| *file == vm)?.to_str()?;
-        let pid = fs::read_to_string(self.pids.join(format!("{file}.pid"))).ok()?;
-        let pid: u32 = pid.trim().parse().ok()?;
+        let pid = self.pid_of(vm)?;
         let text = fs::read_to_string(self.processes.join(format!("{pid}/cgroup"))).ok()?;
         let own = own_group(path_in(&text, layout)?)?;
         let group = Group { stat: tree.join(own).join("memory.stat"), layout };
         group.resident().map(|_| group)
+    }
+
+    /// The number of a VM's process.
+    pub(super) fn pid_of(&self, vm: &str) -> Option<u32> {
+        // A name is a file name to libvirt too; nothing else must come of it here.
+        let file = Path::new(vm).file_name().filter(|file| *file == vm)?.to_str()?;
+        let pid = fs::read_to_string(self.pids.join(format!("{file}.pid"))).ok()?;
+        pid.trim().parse().ok()
     }
 
     /// What the host's memory is to its VMs: no more than the group of all of them may have.

@@ -5,7 +5,7 @@
 //! by side, a `chore` is done in the background; `question` is what one VM is asked, and a `ticket`
 //! ends an order that comes too late; `record`, `standing` and `traits` say what libvirt's words
 //! mean and `reading` puts them together; `register` is what is remembered of VMs: their `jobs`,
-//! their `lives`, what of them is resident (`residents`, by their control `group`); `arming` has the
+//! their `lives` and each one's `process`, what of them is resident (`residents`, by their control `group`); `arming` has the
 //! balloon drivers report. Only `ffi` calls the C library.
 //!
 //! Nothing here decides anything: a target is passed on as it comes.
@@ -25,6 +25,7 @@ mod link;
 mod lives;
 mod meminfo;
 mod pressure;
+mod process;
 mod question;
 mod reading;
 mod record;
@@ -185,6 +186,7 @@ impl Libvirt {
             self.asked = InFlight::default();
             self.asked_for_job = InFlight::default();
             self.silent = false;
+            self.register.notice(self.session.take_last_events());
             self.register.start_over();
         }
     }
@@ -192,8 +194,11 @@ impl Libvirt {
     fn notice_events(&mut self) {
         match self.session.link().map(Link::take_events) {
             Some(Some(events)) => self.register.notice(events),
-            // What is missing may have been the start of any VM.
-            Some(None) => self.register.start_over(),
+            // What is missing may have been the start of any VM: as over a new connection.
+            Some(None) => {
+                self.reconnected = true;
+                self.register.start_over();
+            }
             None => {}
         }
     }

@@ -33,6 +33,7 @@ pub(super) struct Register {
     jobs: Jobs,
     lives: Lives,
     residents: Residents,
+    places: Places,
     arming: Chore<()>,
     makeups: Chore<Makeup>,
 }
@@ -53,13 +54,15 @@ impl Register {
             lives: Lives::default(),
             residents: Residents::default(),
             arming: arming(period),
-            makeups: makeups(places),
+            makeups: makeups(places.clone()),
+            places,
         }
     }
 
-    /// Anything may have happened meanwhile: VMs are learned anew.
+    /// Anything may have happened meanwhile: VMs are learned anew, but those that show that they are
+    /// the same live on.
     pub(super) fn start_over(&mut self) {
-        self.lives.end_all();
+        self.lives.question_all();
         self.arming.restart_all();
         self.makeups.restart_all();
     }
@@ -75,7 +78,7 @@ impl Register {
                 }
                 Event::Rebuilt(vm) => self.makeups.restart(vm),
                 Event::Stopped(vm) => {
-                    self.lives.end(vm);
+                    self.lives.forget(vm);
                     self.known.remove(&vm);
                 }
                 Event::Actual { vm, kib } => self.note_actual(vm, ByteCount::from_kib(kib)),
@@ -138,7 +141,9 @@ impl Register {
         let starts: BTreeMap<VmId, u32> =
             records.iter().filter_map(|record| Some((record.id, record.start?))).collect();
         for vm in vms {
-            vm.generation = self.lives.of(vm.id, starts.get(&vm.id).copied(), &vm.guest);
+            let (start, process) =
+                (starts.get(&vm.id).copied(), || self.places.process_of(&vm.name));
+            vm.generation = self.lives.of(vm.id, start, process, &vm.guest).generation;
             vm.traits = makeups.get(&vm.id).map(|makeup| makeup.traits);
             // Which figure counts is not known before the VM's makeup is.
             vm.host_rss = match vm.traits {
