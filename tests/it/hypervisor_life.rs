@@ -83,7 +83,8 @@ fn a_life_goes_on_over_a_restart_of_libvirtd_and_not_over_one_of_the_vm() {
     host.start_libvirtd().unwrap();
     let back = agent.wait(&vms[0], "to be back", |vm| vm.run == RunState::Running);
     assert!(agent.libvirt.take_reconnected());
-    assert_eq!(back.generation, first.generation);
+    assert_eq!((back.generation, back.traits), (first.generation, first.traits));
+    assert!(back.host_rss.is_some());
 
     host.kill_libvirtd();
     vms[0].kill().unwrap();

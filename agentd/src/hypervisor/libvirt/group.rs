@@ -10,6 +10,7 @@ use std::{
 };
 
 use agentd_core::{bytes::ByteCount, sample::HostMemory};
+use rustix::io::Errno;
 
 /// Where the kernel shows control groups and processes, and libvirt the processes of VMs.
 #[derive(Clone, Debug)]
@@ -27,6 +28,15 @@ pub(super) struct Places {
 pub(super) struct Group {
     stat: PathBuf,
     layout: Layout,
+}
+
+/// Why a group does not tell what is resident of its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untold {
+    /// There is no such group any more.
+    Gone,
+    /// It could not be read this time: agentd may be short of descriptors, for example.
+    Now,
 }
 
 /// Why the limit of all VMs could not be read.
@@ -54,7 +64,7 @@ impl Places {
         let text = fs::read_to_string(self.processes.join(format!("{pid}/cgroup"))).ok()?;
         let own = own_group(path_in(&text, layout)?)?;
         let group = Group { stat: tree.join(own).join("memory.stat"), layout };
-        group.resident().map(|_| group)
+        group.resident().is_ok().then_some(group)
     }
 
     /// The number of a VM's process.
@@ -89,10 +99,18 @@ impl Places {
 
 impl Group {
     /// What is resident of the VM: anonymous and shared memory, and huge pages where the kernel
-    /// counts them here. Files that were read and may be dropped at any time are not. `None` when
-    /// the group is gone.
-    pub(super) fn resident(&self) -> Option<ByteCount> {
-        resident_in(&fs::read_to_string(&self.stat).ok()?, self.layout)
+    /// counts them here. Files that were read and may be dropped at any time are not.
+    pub(super) fn resident(&self) -> Result<ByteCount, Untold> {
+        let text = fs::read_to_string(&self.stat).map_err(|error| Untold::of(&error))?;
+        resident_in(&text, self.layout).ok_or(Untold::Now)
+    }
+}
+
+impl Untold {
+    fn of(error: &io::Error) -> Self {
+        // The kernel's word where a group ends while its file is read.
+        let ended = Errno::from_io_error(error) == Some(Errno::NODEV);
+        if ended || error.kind() == io::ErrorKind::NotFound { Self::Gone } else { Self::Now }
     }
 }
 

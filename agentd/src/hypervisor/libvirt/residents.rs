@@ -8,40 +8,63 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agentd_core::{bytes::ByteCount, vm::VmId};
 
-use super::{group::Group, turn::Turn};
+use super::{
+    group::{Group, Untold},
+    turn::Turn,
+};
 
 /// What was last read.
 #[derive(Debug, Default)]
 pub(super) struct Residents {
-    vms: BTreeMap<VmId, (Group, Option<ByteCount>)>,
+    vms: BTreeMap<VmId, Resident>,
     turn: Turn,
+}
+
+#[derive(Debug)]
+struct Resident {
+    group: Group,
+    /// `None` when it was never read, or never can be again.
+    last: Option<ByteCount>,
 }
 
 impl Residents {
     /// Reads the `groups` of VMs in `live`, of those never read before, and of others in turn.
     pub(super) fn read(&mut self, groups: BTreeMap<VmId, Group>, live: &BTreeSet<VmId>) {
-        self.vms.retain(|vm, (group, _)| groups.get(vm) == Some(group));
-        let now = |vm: &VmId| live.contains(vm) || !self.vms.contains_key(vm);
-        let (now, others): (BTreeSet<VmId>, BTreeSet<VmId>) = groups.keys().copied().partition(now);
-        let others = self.turn.take(&others, IN_TURN);
+        self.vms.retain(|vm, resident| groups.get(vm) == Some(&resident.group));
         for (vm, group) in groups {
-            if now.contains(&vm) || others.contains(&vm) {
-                let resident = group.resident();
-                self.vms.insert(vm, (group, resident));
-            }
+            self.vms.entry(vm).or_insert(Resident { group, last: None });
+        }
+        let now = |vm: &VmId| live.contains(vm) || self.of(*vm).flatten().is_none();
+        let (now, others): (BTreeSet<VmId>, BTreeSet<VmId>) =
+            self.vms.keys().copied().partition(now);
+        let others = self.turn.take(&others, IN_TURN);
+        for vm in now.into_iter().chain(others) {
+            self.read_one(vm);
         }
     }
 
     /// Reads one VM now, when it has a group: `Some(None)` says that the group is gone.
     pub(super) fn read_one(&mut self, vm: VmId) -> Option<Option<ByteCount>> {
-        let (group, resident) = self.vms.get_mut(&vm)?;
-        *resident = group.resident();
-        Some(*resident)
+        let resident = self.vms.get_mut(&vm)?;
+        resident.read();
+        Some(resident.last)
     }
 
     /// What was last read of a VM, when it has a group.
     pub(super) fn of(&self, vm: VmId) -> Option<Option<ByteCount>> {
-        self.vms.get(&vm).map(|(_, resident)| *resident)
+        self.vms.get(&vm).map(|resident| resident.last)
+    }
+}
+
+impl Resident {
+    /// What cannot be read this time is as it was: without a figure a VM that gives would count as
+    /// one whose memory has arrived.
+    fn read(&mut self) {
+        match self.group.resident() {
+            Ok(resident) => self.last = Some(resident),
+            Err(Untold::Gone) => self.last = None,
+            Err(Untold::Now) => {}
+        }
     }
 }
 
@@ -98,6 +121,18 @@ mod tests {
         assert_eq!((0..100).filter(|n| residents.of(vm(*n)) == two).count(), IN_TURN);
         residents.read(groups, &live);
         assert!((0..100).all(|n| residents.of(vm(n)) == two));
+    }
+
+    #[test]
+    fn what_cannot_be_read_this_time_is_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut residents = Residents::default();
+        let groups = BTreeMap::from([(LIVE, group(folder.path(), "vm1", 1))]);
+        residents.read(groups.clone(), &BTreeSet::new());
+        write(&folder.path().join("machine-qemu-vm1.scope/memory.stat"), "");
+        residents.read(groups, &BTreeSet::from([LIVE]));
+        let known = Some(Some(ByteCount::mib(1)));
+        assert_eq!((residents.of(LIVE), residents.read_one(LIVE)), (known, known));
     }
 
     #[test]

@@ -151,6 +151,35 @@ fn a_life_goes_on_over_a_new_connection_where_the_process_is_the_same() {
 }
 
 #[test]
+fn what_is_known_of_a_vm_counts_until_a_new_look_at_the_same_process() {
+    let _turn = turn();
+    let (folder, mut libvirt) = with_a_process();
+    let mut vm = read_anew(&mut libvirt);
+    while vm.traits.is_none() {
+        vm = read_anew(&mut libvirt);
+    }
+    let told = |vm: &VmReading| (vm.traits, vm.host_rss);
+    let known = (Some(Traits::default()), Some(ByteCount::gib(1)));
+    assert_eq!(told(&vm), known);
+    // An event, and a reading right after it: nobody has looked anew yet.
+    for event in [events::Event::Rebuilt(vm.id), events::Event::Started(vm.id)] {
+        libvirt.register.notice(vec![event]);
+        assert_eq!(told(&read_anew(&mut libvirt)), known, "{event:?}");
+    }
+    libvirt.session.reset("a test");
+    assert_eq!(told(&read_anew(&mut libvirt)), known);
+    // libvirt leaves out what it could not find out this time.
+    let mut vms = [VmReading { host_rss: None, ..vm.clone() }];
+    libvirt.register.complete(&[], &mut vms, &BTreeSet::new());
+    assert_eq!(told(&vms[0]), known);
+    assert_eq!(libvirt.register.resident_now(vm.id, None), known.1);
+
+    begin_process(folder.path(), 700);
+    libvirt.register.notice(vec![events::Event::Started(vm.id)]);
+    assert_eq!(told(&read_anew(&mut libvirt)), (None, None), "it is another process");
+}
+
+#[test]
 fn what_a_connection_told_last_counts_after_its_end() {
     let _turn = turn();
     let mut libvirt = adapter("test:///default");
