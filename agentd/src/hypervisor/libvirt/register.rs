@@ -54,7 +54,7 @@ impl Register {
             known: Known::new(),
             jobs: Jobs::default(),
             lives: Lives::default(),
-            residents: Residents::default(),
+            residents: Residents::new(),
             arming: arming(period),
             makeups: makeups(places.clone()),
             places,
@@ -148,12 +148,15 @@ impl Register {
         }
         let makeups = vms.iter().filter_map(|vm| Some((vm.id, self.made.get(&vm.id)?)));
         let groups = makeups.filter_map(|(vm, makeup)| Some((vm, makeup.group.clone()?)));
-        self.residents.read(groups.collect(), live);
+        let figures = records.iter().filter_map(|one| Some((one.id, one.figures.host_rss?)));
+        let by_libvirt: BTreeMap<VmId, ByteCount> = figures.collect();
+        self.residents.read(groups.collect(), live, &by_libvirt);
         for vm in vms {
             // Which figure counts is not known before the VM's makeup is.
             vm.host_rss = vm.traits.and_then(|_| {
                 let known = || self.known.get(&vm.id)?.host_rss;
-                self.residents.of(vm.id).unwrap_or_else(|| vm.host_rss.or_else(known))
+                let resident = self.residents.of(vm.id, by_libvirt.get(&vm.id).copied());
+                resident.unwrap_or_else(|| vm.host_rss.or_else(known))
             });
         }
     }
@@ -179,7 +182,7 @@ impl Register {
         by_libvirt: Option<ByteCount>,
     ) -> Option<ByteCount> {
         let known = self.known.get(&vm).filter(|known| known.traits.is_some())?;
-        self.residents.read_one(vm).unwrap_or_else(|| by_libvirt.or(known.host_rss))
+        self.residents.read_one(vm, by_libvirt).unwrap_or_else(|| by_libvirt.or(known.host_rss))
     }
 
     /// Keeps what the next reading needs, and has new VMs report and examined.
