@@ -38,7 +38,7 @@ use crate::{
     record::{History, HistoryError, Recorder},
     resources,
     server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
-    store::{Retention, StateDir, StoreError},
+    store::{Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
 };
 
@@ -106,10 +106,11 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
+    let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let recorder =
         Arc::new(Recorder::start(publisher.clone(), encode, history(&state, retention))?);
-    let control = control(&config, &state, &clock, &recorder, &publisher)?;
+    let control = control(&config, will, &clock, &recorder, &publisher)?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     tracing::info!(
@@ -273,13 +274,13 @@ fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
 
 fn control(
     config: &Config,
-    state: &StateDir,
+    will: Will,
     clock: &Arc<dyn Clock>,
     recorder: &Arc<Recorder>,
     publisher: &Arc<Publisher>,
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
-        storage: Box::new(state.will()),
+        storage: Box::new(will),
         base: Base { mode: config.mode, policy: config.policy.clone() },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),

@@ -26,6 +26,11 @@ impl Marker {
         self.path().try_exists().unwrap_or(true)
     }
 
+    /// True where it says who set it: people make an empty one by hand.
+    pub(super) fn is_written(&self) -> bool {
+        fs::metadata(self.path()).is_ok_and(|marker| marker.len() > 0)
+    }
+
     /// Sets it, durably. `who` is for people.
     pub(super) fn set(&self, who: &str) -> io::Result<()> {
         let new = self.dir.join("paused.new");

@@ -5,6 +5,8 @@
 //! file, and counts where either says so.
 
 use std::{
+    fs,
+    io::ErrorKind,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -29,16 +31,24 @@ pub struct Will {
 }
 
 impl Will {
-    /// Opens the database in a state directory, anew where there is none.
+    /// Opens the database in a state directory, anew where agentd was never there. `is_used` says
+    /// that it was; what is in the directory may say so too.
     ///
     /// One that is broken, of a newer agentd, or may not be read is moved aside. What it said does
     /// not count then, a pause among it perhaps: agentd is paused until somebody sets another mode.
     /// One that cannot be opened for any other reason may be whole: it stays where it is, and
-    /// agentd is paused and changes nothing until it is started again.
+    /// agentd is paused and changes nothing until it is started again. One that is missing where
+    /// agentd was before is lost as a broken one is: nobody knows what it said.
     #[must_use]
-    pub fn open(dir: &Path) -> Self {
+    pub fn open(dir: &Path, is_used: bool) -> Self {
         let path = dir.join("agentd.db");
         let marker = Marker::new(dir);
+        if is_missing(&path)
+            && let Some(sign) = sign_of_use(dir, &marker, is_used)
+        {
+            let why = format!("it is not there, and agentd was here before: there is {sign}");
+            return Self::begin_anew(marker, &path, Why::Missing, &why);
+        }
         match LAYOUT.open(&path).and_then(check) {
             Ok(db) => Self { marker, db: Some(db), lost: None },
             Err(OpenError::Broken(why)) => Self::begin_anew(marker, &path, Why::Corrupt, &why),
@@ -243,7 +253,15 @@ fn check(db: Connection) -> Result<Connection, OpenError> {
 
 fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
     let (path, aside) = (path.display(), aside.display());
+    let in_force = "the policy in force is the config file's, and agentd is paused in case it had been";
+    let end = "the policy again where it was changed, then end the pause with \"memctl mode active\"";
     let begin = match kind {
+        Why::Missing => {
+            return format!(
+                "{was}. Now {in_force}. To go back to a copy of it, stop agentd, put the copy at \
+                 {path}, and start agentd again. To go on without it, set {end}"
+            );
+        }
         Why::Corrupt => "Set".to_owned(),
         Why::Newer => format!(
             "To go back to it, stop agentd, move it to {path} again, and start the newer agentd. \
@@ -254,11 +272,32 @@ fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
              it. To go on without it, set"
         ),
     };
-    format!(
-        "{was}. It was moved to {aside}; the policy in force is the config file's, and agentd is \
-         paused in case it had been. {begin} the policy again where it was changed, then end the \
-         pause with \"memctl mode active\""
-    )
+    format!("{was}. It was moved to {aside}; {in_force}. {begin} {end}")
+}
+
+/// True where there is no such file, or a link that leads nowhere.
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// What says that agentd was in this directory before. What a first start that was cut short leaves
+/// says nothing, nor does an empty marker, which people make before the first start.
+fn sign_of_use(dir: &Path, marker: &Marker, is_used: bool) -> Option<String> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    let is_sign = |name: &String| {
+        let of_ours = name.starts_with("agentd.db") || name.starts_with("history.db");
+        of_ours && !name.starts_with("agentd.db.new")
+    };
+    let mut found = names.into_iter().find(is_sign);
+    if found.is_none() && marker.is_written() {
+        found = Some("paused".to_owned());
+    }
+    if found.is_none() && is_used {
+        found = Some("the lock of an earlier one".to_owned());
+    }
+    found
 }
 
 fn closed_message(problem: &str) -> String {

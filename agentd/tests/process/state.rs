@@ -80,6 +80,32 @@ async fn what_may_not_be_read_is_kept_aside_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_gone_is_a_lost_state_and_a_new_directory_is_none() {
+    let home = used().await;
+    fs::remove_file(home.path("state/agentd.db")).unwrap();
+    let agent = home.start().await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Paused);
+    assert!(agent.has_condition("STATE_LOST").await);
+    assert!(home.log().contains("it is not there, and agentd was here before"), "{}", home.log());
+    agent.set_mode(Mode::Active).await.unwrap();
+    agent.until_condition("STATE_LOST", false).await;
+    agent.kill();
+
+    // The lock alone is enough: both databases are gone.
+    for name in ["agentd.db", "history.db"] {
+        fs::remove_file(home.path("state").join(name)).unwrap();
+    }
+    let agent = home.start().await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Paused);
+    agent.kill();
+
+    fs::remove_dir_all(home.path("state")).unwrap();
+    let agent = home.start().await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Active);
+    assert!(!agent.has_condition("STATE_LOST").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_history_is_left_alone_and_ticks_go_on() {
     let home = used().await;
     let history = home.path("state/history.db");
