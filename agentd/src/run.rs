@@ -24,7 +24,7 @@ use crate::{
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
-    control::{Audience, Base, Control, Gate, Parts, StartError},
+    control::{Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
     host_lock::{HostLock, HostLockError},
     hypervisor::{
@@ -110,7 +110,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let recorder =
         Arc::new(Recorder::start(publisher.clone(), encode, history(&state, retention))?);
-    let control = control(&config, will, &clock, &recorder, &publisher)?;
+    let asked = args.mode.map(Mode::from);
+    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     tracing::info!(
@@ -161,9 +162,6 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
         config.listen.clone_from(&args.listen);
     }
     config.insecure |= args.insecure;
-    if let Some(mode) = args.mode {
-        config.mode = mode.into();
-    }
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }
@@ -274,14 +272,13 @@ fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
 
 fn control(
     config: &Config,
+    asked: Option<Mode>,
     will: Will,
-    clock: &Arc<dyn Clock>,
-    recorder: &Arc<Recorder>,
-    publisher: &Arc<Publisher>,
+    (clock, recorder, publisher): (&Arc<dyn Clock>, &Arc<Recorder>, &Arc<Publisher>),
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
         storage: Box::new(will),
-        base: Base { mode: config.mode, policy: config.policy.clone() },
+        base: Base { mode: config.mode, asked, policy: config.policy.clone() },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),
         patience: crate::control::PATIENCE,
@@ -498,7 +495,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::VirtualClock,
-        control::{Actor, InForce, Mode, Revision},
+        control::{Actor, InForce, Revision},
         hypervisor::{Answer, LiveActual, ReadError, Target},
     };
 

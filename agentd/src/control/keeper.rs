@@ -16,9 +16,9 @@ use std::{
 use agentd_core::policy::{Fault, Policy};
 
 use super::{
-    Actor, Audience, Base, ControlError, InForce, Mode, ModeSet, PAUSE_NOT_DURABLE,
-    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
-    SavedMode, Storage, StorageError, changes,
+    Actor, Audience, Base, ControlError, InForce, MODE_FLAG_IGNORED, Mode, ModeSet,
+    PAUSE_NOT_DURABLE, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision,
+    STATE_LOST, SavedMode, Storage, StorageError, changes,
     desk::{Claim, Job, Parts, Shared, stuck},
     fields::{digest, warnings},
 };
@@ -73,7 +73,7 @@ impl Keeper {
     pub(super) fn begin(parts: Parts) -> Result<Self, StorageError> {
         let Parts { mut storage, base, clock, audience, patience, freeze_file } = parts;
         let saved = storage.load()?;
-        let mode = saved.mode.as_ref().map_or(base.mode, |saved| saved.mode);
+        let (mode, ignored) = begin_mode(saved.mode.as_ref(), &base);
         let from_file = |number| file_revision(&base.policy, number, clock.wall());
         let (policy, is_new) = match saved.newest {
             None => (from_file(1), true),
@@ -100,6 +100,9 @@ impl Keeper {
         };
         if let Some(lost) = saved.lost {
             keeper.audience.raise(STATE_LOST, lost);
+        }
+        if let Some(message) = ignored {
+            keeper.audience.raise(MODE_FLAG_IGNORED, message);
         }
         if keeper.unsaved.is_some() {
             keeper.file_policy = Some(keeper.base.policy.clone());
@@ -153,6 +156,7 @@ impl Keeper {
         }
         self.saved_mode = Some(wanted.clone());
         self.audience.clear(STATE_LOST);
+        self.audience.clear(MODE_FLAG_IGNORED);
         let entered = self.shared.enter(mode, seen);
         let is_change = entered && before != mode;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
@@ -161,6 +165,7 @@ impl Keeper {
 
     /// Writes and announces a pause that is in force already.
     pub(super) fn pause(&mut self, before: Mode, wanted: SavedMode) -> ModeSet {
+        self.audience.clear(MODE_FLAG_IGNORED);
         let durable = self.is_pause_saved() || self.save_pause(&wanted);
         let is_change = before != Mode::Paused;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
@@ -473,6 +478,40 @@ impl Keeper {
         let unsaved = self.unsaved.is_some() || self.is_pause_unsaved();
         let retry = unsaved.then(|| self.retry_at.saturating_sub(now));
         [trial, retry].into_iter().flatten().fold(LONGEST_LOOK, Duration::min)
+    }
+}
+
+/// The mode to begin in, and what to say where the command line's is not it. What somebody set counts,
+/// but for this run a more cautious flag does: whoever gives it wants no more than that.
+fn begin_mode(saved: Option<&SavedMode>, base: &Base) -> (Mode, Option<String>) {
+    let Some(saved) = saved else { return (base.asked.unwrap_or(base.mode), None) };
+    let stored = format!("mode {}, which {} set,", saved.mode.name(), saved.actor.id);
+    match base.asked {
+        Some(asked) if asked.caution() > saved.mode.caution() => {
+            tracing::warn!(
+                "mode {} is in force for this run, as --mode on the command line says; {stored} is \
+                 less cautious, and in force again after a start without the flag",
+                asked.name()
+            );
+            (asked, None)
+        }
+        Some(asked) if asked != saved.mode => {
+            let message = format!(
+                "{stored} stays in force: --mode {} on the command line is less cautious and does \
+                 not end it; \"memctl mode {}\" does",
+                asked.name(),
+                asked.name()
+            );
+            (saved.mode, Some(message))
+        }
+        None if base.mode != saved.mode => {
+            tracing::warn!(
+                "{stored} is in force: the config's mode, {}, counts only until somebody sets one",
+                base.mode.name()
+            );
+            (saved.mode, None)
+        }
+        Some(_) | None => (saved.mode, None),
     }
 }
 

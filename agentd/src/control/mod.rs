@@ -175,6 +175,9 @@ pub trait Audience: Debug + Send {
 pub struct Base {
     /// The mode until one is set.
     pub mode: Mode,
+    /// The mode that the command line asks for: until one is set, and in this run where it is more
+    /// cautious than the one that was.
+    pub asked: Option<Mode>,
     /// The policy of the config file.
     pub policy: Policy,
 }
@@ -187,6 +190,16 @@ impl Mode {
             Self::Active => "active",
             Self::Observe => "observe",
             Self::Paused => "paused",
+        }
+    }
+
+    /// The higher, the less is done.
+    #[must_use]
+    pub const fn caution(self) -> u8 {
+        match self {
+            Self::Active => 0,
+            Self::Observe => 1,
+            Self::Paused => 2,
         }
     }
 
@@ -215,6 +228,9 @@ pub const STATE_LOST: &str = "STATE_LOST";
 pub const PAUSE_NOT_DURABLE: &str = "PAUSE_NOT_DURABLE";
 /// Raised while the policy in force is one that a restart would have to make up again.
 pub const POLICY_NOT_DURABLE: &str = "POLICY_NOT_DURABLE";
+/// Raised while the command line asks for a mode that another one, which somebody set, keeps out of
+/// force.
+pub const MODE_FLAG_IGNORED: &str = "MODE_FLAG_IGNORED";
 /// Raised while the config file holds a policy that a live one keeps out of force.
 pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 

@@ -196,6 +196,45 @@ fn a_mode_that_somebody_set_wins_over_the_config_file() {
 }
 
 #[test]
+fn a_flag_that_is_more_cautious_wins_for_its_run_and_one_that_is_less_is_said_to_be_ignored() {
+    use Mode::{Active, Observe, Paused};
+    let cases = [
+        // stored, asked for, in force, said to be ignored
+        (Active, Observe, Observe, false),
+        (Active, Paused, Paused, false),
+        (Observe, Paused, Paused, false),
+        (Observe, Active, Observe, true),
+        (Paused, Observe, Paused, true),
+        (Paused, Active, Paused, true),
+        (Observe, Observe, Observe, false),
+    ];
+    for (stored, asked, in_force, ignored) in cases {
+        let mut rig = Rig::default();
+        rig.start().set_mode(stored, somebody(), String::new()).unwrap();
+        rig.base.asked = Some(asked);
+        let control = rig.start();
+        assert_eq!(control.in_force().mode, in_force, "{stored:?} and --mode {asked:?}");
+        assert_eq!(control.gate().pass().is_some(), in_force == Active);
+        assert_eq!(rig.ear.has(MODE_FLAG_IGNORED), ignored, "{stored:?} and --mode {asked:?}");
+        // The flag is of this run: the next one without it is as somebody set it.
+        assert!(control.close(PATIENT));
+        rig.base.asked = None;
+        assert_eq!(rig.start().in_force().mode, stored);
+        // What is set counts in the same run.
+        rig.base.asked = Some(asked);
+        let control = rig.start();
+        for mode in [Active, Paused] {
+            control.set_mode(mode, somebody(), String::new()).unwrap();
+            assert_eq!(control.in_force().mode, mode);
+            assert!(!rig.ear.has(MODE_FLAG_IGNORED));
+        }
+    }
+    let mut rig = Rig::default();
+    rig.base.asked = Some(Observe);
+    assert_eq!(rig.start().in_force().mode, Observe, "nobody has set one");
+}
+
+#[test]
 fn on_a_full_disk_only_a_pause_is_accepted_and_written_later() {
     let rig = Rig::default();
     let control = rig.start();

@@ -253,8 +253,10 @@ fn check(db: Connection) -> Result<Connection, OpenError> {
 
 fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
     let (path, aside) = (path.display(), aside.display());
-    let in_force = "the policy in force is the config file's, and agentd is paused in case it had been";
-    let end = "the policy again where it was changed, then end the pause with \"memctl mode active\"";
+    let in_force =
+        "the policy in force is the config file's, and agentd is paused in case it had been";
+    let end =
+        "the policy again where it was changed, then end the pause with \"memctl mode active\"";
     let begin = match kind {
         Why::Missing => {
             return format!(

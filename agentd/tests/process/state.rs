@@ -106,6 +106,27 @@ async fn a_database_that_is_gone_is_a_lost_state_and_a_new_directory_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_more_cautious_than_the_mode_that_was_set_wins_for_its_run() {
+    let home = Home::new();
+    let agent = home.start().await;
+    agent.set_mode(Mode::Active).await.unwrap();
+    agent.kill();
+    let with = |mode: &str| {
+        let mut command = Command::new(AGENTD);
+        command.args(home.arguments(&home.path("state"))).args(["--mode", mode]);
+        command
+    };
+    let agent = home.start_as(with("observe")).await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Observe);
+    assert!(home.log().contains("mode observe is in force for this run"), "{}", home.log());
+    agent.set_mode(Mode::Paused).await.unwrap();
+    agent.kill();
+    let agent = home.start_as(with("active")).await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Paused);
+    assert!(agent.has_condition("MODE_FLAG_IGNORED").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_history_is_left_alone_and_ticks_go_on() {
     let home = used().await;
     let history = home.path("state/history.db");
