@@ -136,6 +136,10 @@ impl Bound {
         }
     }
 
+    pub(super) const fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(..))
+    }
+
     /// True where other hosts can reach it.
     pub(super) fn is_exposed(&self) -> bool {
         match self {

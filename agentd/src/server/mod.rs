@@ -12,6 +12,7 @@
 
 mod accept;
 mod change;
+mod crowd;
 mod fault;
 mod from_proto;
 mod health;
@@ -46,6 +47,7 @@ use crate::{
 };
 use accept::Connections;
 use change::Entrance;
+use crowd::Crowd;
 use listen::Bound;
 
 /// How the server runs.
@@ -126,6 +128,7 @@ impl Server {
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let crowd = Crowd::new(Arc::clone(&deps.publisher));
         let published = Arc::new(Published {
             publisher: deps.publisher,
             changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
@@ -139,12 +142,16 @@ impl Server {
             tasks: tasks.clone(),
         });
         let guard = runtime.enter();
-        let connections = Connections::new(routes::all(&published), stop.clone());
+        let connections = Connections::new(routes::all(&published), crowd, stop.clone());
         let served = connections.tasks.clone();
+        let unix = bound.iter().filter(|bound| bound.is_unix()).count();
+        let tcp = bound.len().saturating_sub(unix);
         for bound in bound {
             let connections = connections.clone();
+            let (alike, others) = if bound.is_unix() { (unix, tcp) } else { (tcp, unix) };
+            let share = limits::Share::new(alike, others);
             tasks.spawn(async move {
-                if let Err(error) = connections.accept_from(bound).await {
+                if let Err(error) = connections.accept_from(bound, share).await {
                     tracing::error!(%error, "a listener could not be served");
                 }
             });
