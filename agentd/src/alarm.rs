@@ -90,7 +90,7 @@ fn names(record: &TickRecord, life: Life) -> String {
 }
 
 /// Raised while the hypervisor cannot be read.
-const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+pub(crate) const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
 /// Raised while plans break a rule of safety and are thrown away.
 const PLAN_REJECTED: &str = "PLAN_REJECTED";
 /// Raised while the hypervisor does not answer for a VM.

@@ -26,6 +26,7 @@ use crate::{
     config::{Config, ConfigError, LogFormat},
     control::{Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
+    frozen,
     host_lock::{HostLock, HostLockError},
     hypervisor::{
         Hypervisor,
@@ -318,16 +319,11 @@ impl Audience for Log {
     }
 
     fn raise(&self, condition: &'static str, message: String) {
-        if !self.publisher.conditions().has(condition) {
-            tracing::warn!(condition, "{message}");
-        }
-        self.publisher.raise(condition, message);
+        self.publisher.tell(condition, Some(message));
     }
 
     fn clear(&self, condition: &'static str) {
-        if self.publisher.clear(condition) {
-            tracing::info!(condition, "is over");
-        }
+        self.publisher.tell(condition, None);
     }
 }
 
@@ -392,28 +388,11 @@ impl Teller {
     }
 
     fn judge(&self, record: &TickRecord, gate: &Gate) {
-        let frozen = (FROZEN, gate.freeze().map(frozen_message));
-        for (condition, alarm) in alarms(record).into_iter().chain([frozen]) {
-            match alarm {
-                Some(message) => {
-                    if !self.publisher.conditions().has(condition) {
-                        tracing::warn!(condition, "{message}");
-                    }
-                    self.publisher.raise(condition, message);
-                }
-                None if self.publisher.clear(condition) => tracing::info!(condition, "is over"),
-                None => {}
-            }
+        frozen::look(gate, &self.publisher);
+        for (condition, alarm) in alarms(record) {
+            self.publisher.tell(condition, alarm);
         }
     }
-}
-
-fn frozen_message(file: &Path) -> String {
-    let file = file.display();
-    format!(
-        "{file} is there, or cannot be looked for: nothing is decided and no order starts, \
-         whatever the mode is; \"rm {file}\" ends this"
-    )
 }
 
 /// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
@@ -466,8 +445,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Raised while the freeze file is there.
-const FROZEN: &str = "FROZEN";
 /// Calls that hang before the process ends itself for its supervisor to start it again: half of the
 /// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
 const MOST_PARKED: usize = 8;

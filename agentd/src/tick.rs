@@ -101,13 +101,15 @@ impl Ticker {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
 
-        let mode = gate.freeze().map_or(in_force.mode, |_| Mode::Paused);
+        let frozen = gate.freeze().map(|file| file.display().to_string());
+        let mode = if frozen.is_some() { Mode::Paused } else { in_force.mode };
         let mut record = TickRecord {
             tick: self.tick,
             began,
             now,
             took: Duration::ZERO,
             mode,
+            frozen,
             policy: in_force.policy.clone(),
             sample: None,
             decision: None,

@@ -20,6 +20,7 @@ impl HostService for HostCalls {
         &self,
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        self.0.look_for_freeze().await;
         Ok(Response::new(status(&self.0, Peer::of(&request))))
     }
 
@@ -55,7 +56,6 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, record, **id, vm)))
     });
     let newest = publisher.position(publisher.ring().span().newest);
-    let conditions = publisher.conditions().all().into_iter();
     wire::GetStatusResponse {
         host: about.host.clone(),
         agent_version: about.version.clone(),
@@ -74,8 +74,9 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         tick_interval: Some(to_proto::duration(about.tick_interval)),
         algorithm: policy.algorithm.name().to_owned(),
         policy_etag: in_force.policy.etag.clone(),
-        conditions: conditions.map(to_proto::condition).collect(),
+        conditions: published.conditions(|_| true),
         caller: Some(wire::Identity { name: caller.name() }),
+        last_read_age: publisher.last_read_age().map(to_proto::duration),
     }
 }
 

@@ -53,8 +53,10 @@ pub(super) const RESPONSE: usize = 4 << 20;
 pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
-/// Threads for [`CHANGES`], with room for name look-ups.
-pub(super) const BLOCKING: usize = 4;
+/// Threads for [`CHANGES`] of the policy, for as many of the mode, and for one look for the freeze file.
+pub(super) const BLOCKING: usize = 5;
+/// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Part of a snapshot, below what any client takes in one message.

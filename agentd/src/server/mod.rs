@@ -40,9 +40,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use listen::{Listen, ListenError};
 pub use to_proto::encode;
 
+use agentd_proto::v1 as wire;
+
 use crate::{
+    alarm,
     clock::Clock,
     control::{Control, InForce},
+    frozen,
     publish::{Publisher, Stamp},
 };
 use accept::Connections;
@@ -138,6 +142,7 @@ impl Server {
             about: config.about,
             max_watchers: config.max_watchers,
             watchers: Arc::new(Semaphore::new(config.max_watchers)),
+            looking: Arc::new(Semaphore::new(1)),
             stop: stop.clone(),
             tasks: tasks.clone(),
         });
@@ -211,11 +216,42 @@ struct Published {
     about: About,
     max_watchers: usize,
     watchers: Arc<Semaphore>,
+    /// One looks for the freeze file at a time: its disk may hang.
+    looking: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Published {
+    /// Looks for the freeze file, so that an answer says what is so now and not at the last tick. Where
+    /// the look takes too long, what the last one found has to do.
+    async fn look_for_freeze(&self) {
+        let look = async {
+            let Ok(place) = Arc::clone(&self.looking).acquire_owned().await else { return };
+            let (control, publisher) = (Arc::clone(&self.control), Arc::clone(&self.publisher));
+            let looked = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                frozen::look(control.gate(), &publisher);
+            });
+            // It does not panic, and where the server stops nobody waits for an answer.
+            let _ = looked.await;
+        };
+        // What is not over goes on by itself, and takes the place until it is.
+        let _ = tokio::time::timeout(limits::LOOK, look).await;
+    }
+
+    /// The conditions with these names, as they are now.
+    fn conditions(&self, wanted: impl Fn(&str) -> bool) -> Vec<wire::Condition> {
+        let all = self.publisher.conditions().all().into_iter();
+        all.filter(|(reason, _)| wanted(reason)).map(to_proto::condition).collect()
+    }
+
+    /// What keeps figures from being current, or decisions from being carried out.
+    async fn caveats(&self) -> Vec<wire::Condition> {
+        self.look_for_freeze().await;
+        self.conditions(|reason| [alarm::HYPERVISOR_LOST, frozen::FROZEN].contains(&reason))
+    }
+
     fn in_force(&self) -> Arc<InForce> {
         self.control.in_force()
     }

@@ -250,6 +250,7 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
         now,
         took: Duration::from_millis(20),
         mode: Mode::Active,
+        frozen: None,
         policy: Arc::clone(policy),
         sample: Some(sample),
         decision: Some(decision),

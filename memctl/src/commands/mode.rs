@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Ended, consent, exit_of, status};
 use crate::client::Connection;
-use crate::dto::{Item, ModeName, Status};
+use crate::dto::{Condition, Item, ModeName, Status};
 use crate::failure::Failure;
 use crate::fleet::ask_all;
 use crate::render::mode::ModeBody;
@@ -58,9 +58,9 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
         );
         session.output.notice(&text)?;
     }
-    for item in &items {
-        if let Some(frozen) = item.body.as_ref().and_then(|body| body.frozen.as_ref()) {
-            session.output.notice(&format!("{}: {FROZEN}: {frozen}", item.host))?;
+    for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
+        if let Some(frozen) = &body.frozen {
+            session.output.notice(&format!("{host}: {}: {frozen}", Condition::FROZEN))?;
         }
     }
     Ok(exit_of(&items))
@@ -74,7 +74,8 @@ async fn show(connection: Connection) -> Result<ModeBody, Failure> {
 
 /// What keeps a host from carrying anything out, whatever its mode is.
 fn frozen(status: &Status) -> Option<String> {
-    let condition = status.conditions.iter().find(|condition| condition.reason == FROZEN)?;
+    let condition =
+        status.conditions.iter().find(|condition| condition.reason == Condition::FROZEN)?;
     Some(condition.message.clone())
 }
 
@@ -106,6 +107,3 @@ impl WantedMode {
         }
     }
 }
-
-/// The condition of a host whose freeze file is there.
-const FROZEN: &str = "FROZEN";

@@ -4,7 +4,7 @@ use agentd_proto::v1;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Ended, exit_of};
+use super::{Ended, exit_of, tell_conditions};
 use crate::client::Connection;
 use crate::dto::{Item, Status};
 use crate::exit::Exit;
@@ -27,7 +27,9 @@ pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
     let answers = ask_all(&hosts, session.bounds(), ask).await;
     let items = Item::of_answers(answers, |status| vec![StatusBody { status }]);
     session.output.show(&items)?;
-    tell_conditions(&items, session)?;
+    for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
+        tell_conditions(host, &body.status.conditions, session)?;
+    }
     let exit = exit_of(&items);
     let unhealthy =
         items.iter().filter_map(|i| i.body.as_ref()).any(|b| b.status.health != "healthy");
@@ -39,18 +41,4 @@ pub(crate) async fn ask(connection: Connection) -> Result<Status, Failure> {
     let answer = connection.hosts().get_status(v1::GetStatusRequest {}).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     Ok(Status::new(wire, Timestamp::now()))
-}
-
-/// The table has no room for what is wrong: it is told beside it.
-fn tell_conditions(items: &[Item<StatusBody>], session: &Session) -> std::io::Result<()> {
-    if session.output.is_for_programs() {
-        return Ok(());
-    }
-    for item in items {
-        for condition in item.body.iter().flat_map(|b| &b.status.conditions) {
-            let text = format!("{}: {}: {}", item.host, condition.reason, condition.message);
-            session.output.notice(&text)?;
-        }
-    }
-    Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) struct Status {
     pub(crate) pool: Option<Pool>,
     pub(crate) tick: Option<u64>,
     pub(crate) last_tick_age_seconds: Option<f64>,
+    /// The age of memory, pool and the number of VMs.
+    pub(crate) last_read_age_seconds: Option<f64>,
     pub(crate) tick_interval_seconds: Option<f64>,
     pub(crate) agent_version: String,
     pub(crate) hypervisor: String,
@@ -74,6 +76,18 @@ pub(crate) struct Condition {
     pub(crate) since: Option<Time>,
 }
 
+impl Condition {
+    /// The condition of a host whose freeze file is there.
+    pub(crate) const FROZEN: &str = "FROZEN";
+    /// The condition of a host whose hypervisor cannot be read.
+    pub(crate) const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+
+    /// Whether one of this name is there.
+    pub(crate) fn is_among(all: &[Self], reason: &str) -> bool {
+        all.iter().any(|condition| condition.reason == reason)
+    }
+}
+
 /// A place in an agent's event log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Position {
@@ -107,6 +121,7 @@ impl Status {
             pool: wire.pool.map(Into::into),
             tick: wire.tick,
             last_tick_age_seconds: seconds(wire.last_tick_age),
+            last_read_age_seconds: seconds(wire.last_read_age),
             tick_interval_seconds: seconds(wire.tick_interval),
             agent_version: wire.agent_version,
             hypervisor: wire.hypervisor,

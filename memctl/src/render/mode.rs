@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::table::{Cell, Table};
+use super::table::{Cell, Paint, Table};
 use super::{Show, View};
-use crate::dto::{Item, ModeName};
+use crate::dto::{Condition, Item, ModeName};
 
 /// Body of an item of `memctl mode`.
 #[derive(Debug, Serialize)]
@@ -22,6 +22,14 @@ pub(crate) struct ModeBody {
     pub(crate) frozen: Option<String>,
 }
 
+/// The mode, with what counts more where it does.
+pub(crate) fn mode(mode: &ModeName, frozen: bool) -> Cell {
+    match frozen {
+        true => Cell::Painted(format!("{}, {}", mode.0, Condition::FROZEN), Paint::Warn),
+        false => Cell::text(&*mode.0),
+    }
+}
+
 impl Show for ModeBody {
     const KIND: &'static str = "Mode";
 
@@ -34,7 +42,7 @@ impl Show for ModeBody {
                 table.failed(item, "MODE");
                 continue;
             };
-            let mut cells = vec![Cell::text(&*body.mode.0)];
+            let mut cells = vec![mode(&body.mode, body.frozen.is_some())];
             if set {
                 let before = body.previous_mode.as_ref();
                 cells.push(before.map_or(Cell::Absent, |m| Cell::text(&*m.0)));

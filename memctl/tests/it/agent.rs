@@ -25,6 +25,8 @@ pub(crate) struct Script {
     pub(crate) hangs: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
+    /// What vms and explain are told to be kept from being current by.
+    pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
     pub(crate) refuses: Option<Status>,
     /// Refuses UpdatePolicy that is not validate_only with this.
@@ -143,9 +145,13 @@ impl VmService for Agent {
         let at: usize = request.into_inner().page_token.parse().unwrap_or(0);
         let mut vms = sample::vms();
         let next_page_token = if at + 1 < vms.len() { (at + 1).to_string() } else { String::new() };
-        let page =
-            v1::ListVmsResponse { vms: vec![vms.remove(at)], next_page_token, tick: Some(41) };
-        Ok(Response::new(page))
+        Ok(Response::new(v1::ListVmsResponse {
+            vms: vec![vms.remove(at)],
+            next_page_token,
+            tick: Some(41),
+            tick_age: sample::millis(35_100),
+            conditions: self.script().caveats.clone(),
+        }))
     }
 
     async fn explain_vm(
@@ -157,7 +163,8 @@ impl VmService for Agent {
         if vm != "web1" {
             return Err(Status::not_found(format!("no running VM is called \"{vm}\"")));
         }
-        Ok(Response::new(sample::explanation()))
+        let conditions = self.script().caveats.clone();
+        Ok(Response::new(v1::ExplainVmResponse { conditions, ..sample::explanation() }))
     }
 }
 

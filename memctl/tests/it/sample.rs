@@ -58,6 +58,7 @@ pub(crate) fn status() -> v1::GetStatusResponse {
             since: time(-60),
         }],
         caller: Some(v1::Identity { name: "uid:0".to_owned() }),
+        last_read_age: millis(400),
     }
 }
 
@@ -148,6 +149,8 @@ pub(crate) fn explanation() -> v1::ExplainVmResponse {
         ],
         mode: v1::Mode::Active.into(),
         algorithm: "two-pointer".to_owned(),
+        tick_age: millis(400),
+        conditions: Vec::new(),
     }
 }
 
