@@ -346,6 +346,9 @@ impl Loop {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
                 let hung = hung(&turn);
+                if let Some(sample) = &turn.record.sample {
+                    control.note_host_total(sample.host.total);
+                }
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {
                     end_broken(&why);

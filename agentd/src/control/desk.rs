@@ -9,13 +9,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
     time::Duration,
 };
 
+use agentd_core::bytes::ByteCount;
 use arc_swap::ArcSwap;
 
 use super::{
@@ -95,6 +96,11 @@ impl Control {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.shared.gate
+    }
+
+    /// Notes how much memory the host has: a policy beyond that is refused from now on.
+    pub fn note_host_total(&self, total: ByteCount) {
+        self.shared.host_total.store(total.as_u64(), Ordering::Relaxed);
     }
 
     /// Changes the mode. When it returns, no order starts against it.
@@ -223,6 +229,8 @@ impl fmt::Debug for Control {
 pub(super) struct Shared {
     pub(super) in_force: ArcSwap<InForce>,
     pub(super) gate: Gate,
+    /// Bytes that the host has; 0 while nobody has seen it.
+    host_total: AtomicU64,
     pauses: Mutex<Pauses>,
 }
 
@@ -237,7 +245,14 @@ struct Pauses {
 impl Shared {
     pub(super) fn new(in_force: InForce, freeze_file: Option<PathBuf>) -> Self {
         let gate = Gate::new(in_force.mode).frozen_by(freeze_file);
-        Self { in_force: ArcSwap::from_pointee(in_force), gate, pauses: Mutex::default() }
+        let (in_force, host_total) = (ArcSwap::from_pointee(in_force), AtomicU64::new(0));
+        Self { in_force, gate, host_total, pauses: Mutex::default() }
+    }
+
+    /// What the host has; `None` while nobody has seen it.
+    pub(super) fn host_total(&self) -> Option<ByteCount> {
+        let bytes = self.host_total.load(Ordering::Relaxed);
+        (bytes > 0).then(|| ByteCount::bytes(bytes))
     }
 
     pub(super) fn mode(&self) -> Mode {

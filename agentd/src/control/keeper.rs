@@ -18,7 +18,7 @@ use agentd_core::policy::{Fault, Policy};
 use super::{
     Actor, Audience, Base, ControlError, InForce, MODE_FLAG_IGNORED, Mode, ModeSet,
     PAUSE_NOT_DURABLE, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision,
-    STATE_LOST, SavedMode, Storage, StorageError, changes,
+    STATE_LOST, SavedMode, Storage, StorageError, beyond_host, changes,
     desk::{Claim, Job, Parts, Shared, stuck},
     fields::{digest, warnings},
 };
@@ -183,6 +183,7 @@ impl Keeper {
         let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
         let mut faults = policy.validate();
         faults.extend(edit.revert_after.and_then(bad_trial));
+        faults.extend(self.beyond_host(&policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
@@ -235,6 +236,10 @@ impl Keeper {
         self.expect(revert.etag.as_deref())?;
         let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
         let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
+        let faults = self.beyond_host(&earlier.policy);
+        if !faults.is_empty() {
+            return Err(ControlError::Invalid(faults));
+        }
         let revision = self.next(earlier.policy, revert.actor, revert.reason);
         self.replace(revision, None, claim)
     }
@@ -248,6 +253,15 @@ impl Keeper {
         let before = before.unwrap_or(u64::MAX);
         let page = self.storage.revisions(before, limit.min(PAGE)).map_err(unreadable)?;
         Ok(page.into_iter().map(Arc::new).collect())
+    }
+
+    /// What a policy has beyond this host that the one in force does not have already: who mends one of
+    /// two values is not kept from it by the other.
+    fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
+        let Some(total) = self.shared.host_total() else { return Vec::new() };
+        let known = beyond_host(&self.current().policy, total);
+        let faults = beyond_host(policy, total).into_iter();
+        faults.filter(|fault| !known.contains(fault)).collect()
     }
 
     fn current(&self) -> Arc<Revision> {

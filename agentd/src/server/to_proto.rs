@@ -265,7 +265,9 @@ fn outcome(outcome: &Outcome) -> (wire::Outcome, String) {
         Outcome::VmGone => (wire::Outcome::VmGone, "the VM was gone"),
         Outcome::InDoubt => (wire::Outcome::InDoubt, "the hypervisor did not answer in time"),
         Outcome::Held => (wire::Outcome::Held, "its memory has not arrived yet"),
-        Outcome::Skipped => (wire::Outcome::Skipped, "the mode says not to order"),
+        Outcome::Skipped => {
+            (wire::Outcome::Skipped, "not ordered: see the mode, and what is wrong now")
+        }
     };
     (outcome, message.to_owned())
 }

@@ -108,6 +108,8 @@ impl Rig {
         self.pass(Duration::from_secs(1));
         let record = record(self.ticks, vms, busy, &self.control.in_force().policy);
         self.ticks += 1;
+        let total = record.sample.as_ref().unwrap().host.total;
+        self.control.note_host_total(total);
         let seq = self.publisher.ring().span().newest + 1;
         self.recorder.tick(Arc::new(record));
         self.published(seq).await;
