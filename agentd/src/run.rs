@@ -64,6 +64,18 @@ pub enum RunError {
          qemu:///system for example"
     )]
     Remote(String),
+    /// The freeze file cannot be put where it is looked for.
+    #[error(
+        "there is no directory {folder}, in which the freeze file {} would be: create it, or correct \
+         freeze_file in [state]; whoever needs to freeze agentd could not",
+        .file.display(), folder = .folder.display()
+    )]
+    NoFreezeFolder {
+        /// The file.
+        file: PathBuf,
+        /// The directory that is not there.
+        folder: PathBuf,
+    },
     /// Another agentd serves this host.
     #[error(transparent)]
     Host(#[from] HostLockError),
@@ -102,6 +114,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
     let listen = listen(&config)?;
+    check_freeze_file(&config)?;
     resources::take_descriptors();
     let _host = take_host(&config)?;
 
@@ -117,8 +130,9 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let about = about(&config, hypervisor.uri(), &clock);
     tracing::info!(
         host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
-        state = %state.path().display(), "agentd starts"
+        state = %state.path().display(), freeze_file = freeze_text(control.gate()), "agentd starts"
     );
+    warn_of_freeze_folder(control.gate());
     let server_config = ServerConfig {
         listen,
         insecure: config.insecure,
@@ -203,6 +217,7 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     for address in listen(config)? {
         address.check(config.insecure)?;
     }
+    check_freeze_file(config)?;
     let clock: Arc<dyn Clock> = RealClock::start();
     hypervisor(&mut config.clone(), &clock).map(drop)
 }
@@ -255,6 +270,34 @@ fn is_real(uri: &str) -> bool {
 fn freeze_file(config: &Config) -> Option<PathBuf> {
     let default = || is_real(&config.hypervisor).then(|| places::runtime_dir().join("freeze"));
     config.freeze_file.clone().or_else(default)
+}
+
+/// A file that somebody named is to be where it can be made: who mistyped the path would learn it in
+/// the hour of need. The directory of its own that agentd makes may be missing yet.
+fn check_freeze_file(config: &Config) -> Result<(), RunError> {
+    let Some(file) = &config.freeze_file else { return Ok(()) };
+    match missing_folder(file) {
+        Some(folder) if folder != places::runtime_dir() => {
+            Err(RunError::NoFreezeFolder { file: file.clone(), folder: folder.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn missing_folder(file: &Path) -> Option<&Path> {
+    file.parent().filter(|folder| !folder.is_dir())
+}
+
+fn freeze_text(gate: &Gate) -> String {
+    gate.freeze_file().map_or_else(|| "none".to_owned(), |file| file.display().to_string())
+}
+
+fn warn_of_freeze_folder(gate: &Gate) {
+    let file = gate.freeze_file();
+    if let Some(folder) = file.and_then(missing_folder) {
+        let folder = folder.display();
+        tracing::warn!("there is no directory {folder}: a freeze file cannot be put there");
+    }
 }
 
 /// A URI with a host, or with a transport that leads to one.

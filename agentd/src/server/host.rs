@@ -76,8 +76,14 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         policy_etag: in_force.policy.etag.clone(),
         conditions: published.conditions(|_| true),
         caller: Some(wire::Identity { name: caller.name() }),
+        freeze_file: freeze_file(published),
         last_read_age: publisher.last_read_age().map(to_proto::duration),
     }
+}
+
+fn freeze_file(published: &Published) -> String {
+    let file = published.control.gate().freeze_file();
+    file.map(|file| file.display().to_string()).unwrap_or_default()
 }
 
 /// True for VMs that agentd may resize now.

@@ -5,7 +5,7 @@ use std::fs;
 use agentd_proto::v1 as wire;
 use wire::{Mode, vm_service_client::VmServiceClient};
 
-use crate::rig::{Agent, Home, Ticks, giving, pause};
+use crate::rig::{Agent, Home, Ticks, agentd, giving, pause};
 
 fn config(home: &Home) -> String {
     format!("[state]\nfreeze_file = \"{}\"\n", home.path("freeze").display())
@@ -62,11 +62,11 @@ async fn the_file_is_said_at_once_in_every_answer() {
         giving("ideal = true").replace("tick_interval = \"100ms\"", "tick_interval = \"60s\"");
     let home = Home::with(&slow, config);
     let agent = home.start().await;
-    while agent.status().await.unwrap().tick.is_none() {
-        pause();
-    }
     let mut vms = VmServiceClient::new(agent.channel().await.unwrap());
     let ask = wire::ExplainVmRequest { vm: "vm1".to_owned(), at: None };
+    while vms.explain_vm(ask.clone()).await.is_err() {
+        pause();
+    }
     fs::create_dir(home.path("freeze")).unwrap();
     let status = agent.status().await.unwrap();
     let list = vms.list_vms(wire::ListVmsRequest::default()).await.unwrap().into_inner();
@@ -80,6 +80,30 @@ async fn the_file_is_said_at_once_in_every_answer() {
     fs::remove_dir(home.path("freeze")).unwrap();
     assert!(!agent.has_condition("FROZEN").await);
     assert_eq!(vms.explain_vm(ask).await.unwrap().into_inner().conditions, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_path_is_told_and_one_that_cannot_be_made_is_refused() {
+    let home = Home::with(&giving("ideal = true"), config);
+    let agent = home.start().await;
+    let file = home.path("freeze").display().to_string();
+    assert_eq!(agent.status().await.unwrap().freeze_file, file);
+    home.until_log(&format!("freeze_file=\"{file}\""));
+    agent.kill();
+    let mistyped = home.path("mistyped/freeze").display().to_string();
+    fs::write(home.path("agentd.toml"), format!("[state]\nfreeze_file = \"{mistyped}\"\n"))
+        .unwrap();
+    let config = home.path("agentd.toml").display().to_string();
+    let mut run = home.arguments(&home.path("state"));
+    let check = ["check-config".to_owned(), config];
+    for arguments in [&check[..], run.as_mut_slice()] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let refused = agentd(&arguments);
+        let problem = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{problem}");
+        let why = format!("there is no directory {}", home.path("mistyped").display());
+        assert!(problem.contains(&why), "{problem}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

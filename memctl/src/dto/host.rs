@@ -34,6 +34,8 @@ pub(crate) struct Status {
     pub(crate) position: Option<Position>,
     pub(crate) policy_etag: String,
     pub(crate) caller: Option<String>,
+    /// The file that freezes the agent while it is there; null where none does.
+    pub(crate) freeze_file: Option<String>,
     pub(crate) conditions: Vec<Condition>,
 }
 
@@ -132,6 +134,7 @@ impl Status {
             position: wire.position.map(Into::into),
             policy_etag: wire.policy_etag,
             caller: wire.caller.map(|c| c.name).filter(|name| !name.is_empty()),
+            freeze_file: Some(wire.freeze_file).filter(|file| !file.is_empty()),
             conditions: wire.conditions.into_iter().map(Into::into).collect(),
         }
     }

@@ -62,6 +62,7 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
             Cell::figure(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
             status.caller.as_ref().map_or(Cell::Absent, |c| Cell::text(&**c)),
             Cell::text(&*status.hypervisor),
+            status.freeze_file.as_ref().map_or(Cell::Absent, |f| Cell::text(&**f)),
             status.position.as_ref().map_or(Cell::Absent, |p| Cell::text(p.to_string())),
         ]);
     }
@@ -114,5 +115,6 @@ const WIDE_HEADS: &[&str] = &[
     "SKEW",
     "CALLER",
     "HYPERVISOR",
+    "FREEZE FILE",
     "POSITION",
 ];

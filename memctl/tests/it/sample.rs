@@ -59,6 +59,7 @@ pub(crate) fn status() -> v1::GetStatusResponse {
         }],
         caller: Some(v1::Identity { name: "uid:0".to_owned() }),
         last_read_age: millis(400),
+        freeze_file: "/run/agentd/freeze".to_owned(),
     }
 }
 
