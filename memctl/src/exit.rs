@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     Invalid = 8,
     /// Some hosts did it, others did not.
     Partial = 9,
+    /// The agent could not write the change to its disk, and did not make it.
+    NotDurable = 10,
     /// SIGINT.
     Interrupted = 130,
     /// The reader of stdout went away.
@@ -50,6 +52,7 @@ Exit codes:
   7    conflict (the policy was changed in between; the state does not allow it)
   8    invalid value
   9    partial: some hosts did it, others did not
+  10   not made: the agent could not write the change to its disk
   130  interrupted (Ctrl-C); 143 by SIGTERM
   141  the reader of stdout went away
 
@@ -64,7 +67,7 @@ Environment:
 impl Exit {
     /// The code of a command that asked several hosts: `done` of them did it.
     pub(crate) fn of_hosts<'a>(done: usize, failures: impl Iterator<Item = &'a Failure>) -> Self {
-        let mut codes: Vec<Self> = failures.map(|f| f.code.exit()).collect();
+        let mut codes: Vec<Self> = failures.map(Failure::exit).collect();
         codes.dedup();
         match (done, codes.as_slice()) {
             (_, []) => Self::Done,

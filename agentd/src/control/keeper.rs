@@ -18,7 +18,7 @@ use agentd_core::policy::{Fault, Policy};
 use super::{
     Actor, Audience, Base, ControlError, InForce, MODE_FLAG_IGNORED, Mode, ModeSet,
     PAUSE_NOT_DURABLE, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision,
-    STATE_LOST, SavedMode, Storage, StorageError, beyond_host, changes,
+    STATE_LOST, STATE_NOT_WRITABLE, SavedMode, Storage, StorageError, beyond_host, changes,
     desk::{Claim, Job, Parts, Shared, stuck},
     fields::{digest, warnings},
 };
@@ -45,6 +45,8 @@ pub(super) struct Keeper {
     unsaved: Option<Arc<Revision>>,
     /// When to try again to write what is not on disk.
     retry_at: Duration,
+    /// When to see whether the disk takes anything, where nobody asks it to.
+    probe_at: Duration,
     stopped: bool,
 }
 
@@ -96,6 +98,7 @@ impl Keeper {
             trial: None,
             unsaved: is_new.then_some(policy),
             retry_at: Duration::ZERO,
+            probe_at: Duration::ZERO,
             stopped: false,
         };
         if let Some(lost) = saved.lost {
@@ -149,7 +152,8 @@ impl Keeper {
             return Ok(ModeSet { before, after: mode, durable: true, position: None });
         }
         self.still_wanted(claim)?;
-        self.storage.save_mode(&wanted).map_err(not_durable)?;
+        let saved = self.storage.save_mode(&wanted);
+        self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             self.take_back_mode(before);
             return Err(stuck(self.patience));
@@ -211,7 +215,8 @@ impl Keeper {
         self.still_wanted(claim)?;
         let current = self.current();
         let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
-        self.storage.confirm(&kept).map_err(not_durable)?;
+        let saved = self.storage.confirm(&kept);
+        self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             let back = self.storage.save_revision(&current, Some(trial.falls_back_to));
             log_failure("take a confirmation back", back);
@@ -330,7 +335,8 @@ impl Keeper {
         self.still_wanted(claim)?;
         self.save_unsaved().map_err(not_durable)?;
         let falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
-        self.storage.save_revision(&set.revision, falls_back_to).map_err(not_durable)?;
+        let saved = self.storage.save_revision(&set.revision, falls_back_to);
+        self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             log_failure("take a policy back", self.storage.forget(set.revision.number));
             return Err(stuck(self.patience));
@@ -397,6 +403,9 @@ impl Keeper {
         if let Some(trial) = self.trial.take_if(|trial| trial.ends <= now) {
             self.end(trial);
         }
+        if self.probe_at <= now {
+            self.probe();
+        }
         if now < self.retry_at || (self.unsaved.is_none() && !self.is_pause_unsaved()) {
             return;
         }
@@ -429,10 +438,11 @@ impl Keeper {
     }
 
     fn save_unsaved(&mut self) -> Result<(), StorageError> {
-        let Some(revision) = &self.unsaved else {
+        let Some(revision) = self.unsaved.clone() else {
             return Ok(());
         };
-        if let Err(error) = self.storage.save_revision(revision, None) {
+        let saved = self.storage.save_revision(&revision, None);
+        if let Err(error) = self.wrote(saved) {
             let message = format!(
                 "revision {} of the policy is in force but could not be written: {error}; no \
                  other change is accepted until it is",
@@ -467,7 +477,33 @@ impl Keeper {
         }
         self.saved_mode = Some(wanted.clone());
         self.audience.clear(PAUSE_NOT_DURABLE);
+        // It is kept in two places, of which one is enough.
+        self.probe();
         true
+    }
+
+    /// Sees whether the disk takes anything.
+    fn probe(&mut self) {
+        let probed = self.storage.probe();
+        // Told, and that is all there is to do.
+        let _ = self.wrote(probed);
+    }
+
+    /// Tells whether what was written is on disk.
+    fn wrote(&mut self, written: Result<(), StorageError>) -> Result<(), StorageError> {
+        self.probe_at = self.clock.now().saturating_add(PROBE);
+        match &written {
+            Ok(()) => self.audience.clear(STATE_NOT_WRITABLE),
+            Err(error) => {
+                let message = format!(
+                    "policy and mode cannot be written: {error}; every change but a pause is \
+                     refused, and a restart may find them lost: see to the state directory and its \
+                     disk"
+                );
+                self.audience.raise(STATE_NOT_WRITABLE, message);
+            }
+        }
+        written
     }
 
     /// Says when the file's policy has changed and does not count.
@@ -491,7 +527,8 @@ impl Keeper {
         let trial = self.trial.as_ref().map(|trial| trial.ends.saturating_sub(now));
         let unsaved = self.unsaved.is_some() || self.is_pause_unsaved();
         let retry = unsaved.then(|| self.retry_at.saturating_sub(now));
-        [trial, retry].into_iter().flatten().fold(LONGEST_LOOK, Duration::min)
+        let probe = self.probe_at.saturating_sub(now);
+        [trial, retry].into_iter().flatten().fold(probe, Duration::min)
     }
 }
 
@@ -575,6 +612,7 @@ const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
 const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);
 /// A disk that was full is seldom empty sooner.
 const RETRY: Duration = Duration::from_secs(5);
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// A disk that breaks between changes is told of within a minute.
+const PROBE: Duration = Duration::from_secs(60);
 /// Most revisions that are read at once.
 const PAGE: usize = 100;

@@ -224,6 +224,8 @@ impl Debug for PolicyEdit {
 
 /// Raised after what was kept could not be read any more, until somebody sets a mode.
 pub const STATE_LOST: &str = "STATE_LOST";
+/// Raised while the policy and the mode cannot be written.
+pub const STATE_NOT_WRITABLE: &str = "STATE_NOT_WRITABLE";
 /// Raised while a pause is in force that a restart would forget.
 pub const PAUSE_NOT_DURABLE: &str = "PAUSE_NOT_DURABLE";
 /// Raised while the policy in force is one that a restart would have to make up again.

@@ -259,6 +259,29 @@ fn on_a_full_disk_only_a_pause_is_accepted_and_written_later() {
 }
 
 #[test]
+fn a_disk_that_breaks_is_told_by_the_next_change_or_within_a_minute_and_until_it_works() {
+    let rig = Rig::default();
+    let control = rig.start();
+    rig.disk.with(|disk| disk.is_full = true);
+    control.expire().unwrap();
+    assert!(!rig.ear.has(STATE_NOT_WRITABLE), "nothing was written");
+    rig.pass(60);
+    control.expire().unwrap();
+    assert!(rig.ear.has(STATE_NOT_WRITABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    control.update(set_step(60)).unwrap();
+    assert!(!rig.ear.has(STATE_NOT_WRITABLE));
+
+    rig.disk.with(|disk| disk.is_full = true);
+    control.update(set_step(70)).unwrap_err();
+    assert!(rig.ear.has(STATE_NOT_WRITABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    rig.pass(60);
+    control.expire().unwrap();
+    assert!(!rig.ear.has(STATE_NOT_WRITABLE));
+}
+
+#[test]
 fn a_trial_ends_on_a_full_disk_too() {
     let rig = Rig::default();
     let control = rig.start();

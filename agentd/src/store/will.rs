@@ -7,7 +7,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -24,6 +24,7 @@ use crate::control::{Actor, Mode, Revision, Saved, SavedMode, Storage, StorageEr
 /// The policy and the mode on disk.
 #[derive(Debug)]
 pub struct Will {
+    path: PathBuf,
     marker: Marker,
     /// `None` where there is no file that could be used.
     db: Option<Connection>,
@@ -50,7 +51,7 @@ impl Will {
             return Self::begin_anew(marker, &path, Why::Missing, &why);
         }
         match LAYOUT.open(&path).and_then(check) {
-            Ok(db) => Self { marker, db: Some(db), lost: None },
+            Ok(db) => Self { path, marker, db: Some(db), lost: None },
             Err(OpenError::Broken(why)) => Self::begin_anew(marker, &path, Why::Corrupt, &why),
             Err(OpenError::Barred(why)) => Self::begin_anew(marker, &path, Why::Unreadable, &why),
             Err(OpenError::Newer { found, known }) => {
@@ -60,13 +61,15 @@ impl Will {
                 Self::begin_anew(marker, &path, Why::Newer, &why)
             }
             Err(OpenError::Other(error)) => {
-                Self { marker, db: None, lost: Some(closed_message(&error.to_string())) }
+                let lost = Some(closed_message(&error.to_string()));
+                Self { path, marker, db: None, lost }
             }
         }
     }
 
     /// First the marker, then the rest: whenever this is cut short, the next start is paused.
     fn begin_anew(marker: Marker, path: &Path, kind: Why, why: &str) -> Self {
+        let own = path.to_owned();
         let was = format!("{} could not be used: {why}", path.display());
         let marked = marker.set(&format!("by agentd itself: {was}")).map_err(|e| e.to_string());
         let moved =
@@ -85,11 +88,11 @@ impl Will {
                 if let Err(error) = noted {
                     tracing::warn!(%error, "cannot note that the state was lost");
                 }
-                Self { marker, db: Some(db), lost: Some(lost) }
+                Self { path: own, marker, db: Some(db), lost: Some(lost) }
             }
             Err(problem) => {
                 let lost = closed_message(&format!("{was}; nor could it be replaced: {problem}"));
-                Self { marker, db: None, lost: Some(lost) }
+                Self { path: own, marker, db: None, lost: Some(lost) }
             }
         }
     }
@@ -218,6 +221,16 @@ impl Storage for Will {
     fn forget(&mut self, number: u64) -> Result<(), StorageError> {
         let forget = "DELETE FROM revision WHERE number = ?1";
         self.db()?.execute(forget, params![to_i64(number)])?;
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StorageError> {
+        let path = self.path.clone();
+        self.db()?.execute(PUT_NOTE, params![PROBE, ""])?;
+        // A file that was removed can be written for as long as it is open.
+        if is_missing(&path) {
+            return Err(StorageError(format!("{} is gone", path.display())));
+        }
         Ok(())
     }
 
@@ -405,6 +418,8 @@ const PUT_NOTE: &str = "INSERT OR REPLACE INTO note VALUES (?1, ?2)";
 const GET_NOTE: &str = "SELECT text FROM note WHERE name = ?1";
 /// Note: the config file's policy when it was last in force.
 const FILE_POLICY: &str = "file_policy";
+/// Note: nothing; written to see whether that can be done.
+const PROBE: &str = "probe";
 /// Note: why the state was lost, until somebody sets a mode.
 const LOST: &str = "state_lost";
 /// Revisions kept, and the bytes that their policies may take: a policy with 4096 VMs takes 400

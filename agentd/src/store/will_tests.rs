@@ -40,7 +40,7 @@ fn open(dir: &TempDir) -> Will {
     Will::open(dir.path(), false)
 }
 
-fn db(dir: &TempDir) -> std::path::PathBuf {
+fn db(dir: &TempDir) -> PathBuf {
     dir.path().join("agentd.db")
 }
 
@@ -86,6 +86,23 @@ fn a_database_that_is_gone_is_lost_wherever_agentd_was_before() {
     let dir = tempfile::tempdir().unwrap();
     let lost = Will::open(dir.path(), true).load().unwrap().lost.unwrap();
     assert!(lost.contains("there is the lock of an earlier one. "), "{lost}");
+}
+
+#[test]
+fn a_probe_finds_whatever_has_become_of_the_file() {
+    let breakers: [(&str, fn(&Path)); 4] = [
+        ("garbage", |db| fs::write(db, "nonsense".repeat(8000)).unwrap()),
+        ("emptied", |db| fs::write(db, "").unwrap()),
+        ("removed", |db| fs::remove_file(db).unwrap()),
+        ("removed with its directory", |db| fs::remove_dir_all(db.parent().unwrap()).unwrap()),
+    ];
+    for (what, damage) in breakers {
+        let dir = used();
+        let mut will = open(&dir);
+        will.probe().unwrap();
+        damage(&db(&dir));
+        assert!(will.probe().is_err(), "{what}");
+    }
 }
 
 #[test]

@@ -127,6 +127,25 @@ async fn a_flag_that_is_more_cautious_than_the_mode_that_was_set_wins_for_its_ru
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_breaks_under_a_running_agentd_is_told_and_only_a_pause_is_accepted() {
+    let home = used().await;
+    let agent = home.start().await;
+    fs::remove_dir_all(home.path("state")).unwrap();
+    agent.set_mode(Mode::Observe).await.unwrap_err();
+    agent.until_condition("STATE_NOT_WRITABLE", true).await;
+    let paused = agent.set_mode(Mode::Paused).await.unwrap();
+    assert_eq!((paused.mode(), paused.durable), (Mode::Paused, false));
+    agent.kill();
+
+    let home = used().await;
+    let agent = home.start().await;
+    fs::write(home.path("state/agentd.db"), "nonsense".repeat(8000)).unwrap();
+    agent.set_floor(66 << 20).await.unwrap_err();
+    agent.until_condition("STATE_NOT_WRITABLE", true).await;
+    assert!(home.log().contains("policy and mode cannot be written"), "{}", home.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_history_is_left_alone_and_ticks_go_on() {
     let home = used().await;
     let history = home.path("state/history.db");

@@ -384,6 +384,10 @@ impl Storage for Kept {
         Ok(())
     }
 
+    fn probe(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError> {
         let older = self.revisions.iter().rev().filter(|kept| kept.number < before);
         Ok(older.take(limit).cloned().collect())
