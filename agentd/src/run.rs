@@ -233,6 +233,7 @@ fn hypervisor(
         config.tick.interval = scenario.tick_interval;
         if let Some(policy) = scenario.policy.clone() {
             config.policy = policy;
+            config.policy_source = format!("the scenario {}", file.display());
         }
         return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
     }
@@ -322,7 +323,13 @@ fn control(
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
         storage: Box::new(will),
-        base: Base { mode: config.mode, asked, policy: config.policy.clone() },
+        base: Base {
+            mode: config.mode,
+            asked,
+            policy: config.policy.clone(),
+            source: config.source.clone(),
+            policy_source: config.policy_source.clone(),
+        },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),
         patience: crate::control::PATIENCE,

@@ -43,7 +43,8 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
-  1    done, and the answer is no (policy diff: differences; status --check: not healthy)
+  1    done, and the answer is no (policy diff: differences; status --check: not
+       healthy, or not in the mode of --expect-mode)
   2    the command line makes no sense
   3    any other failure, or hosts that failed for different reasons
   4    unreachable (no agent answers, or not in time)

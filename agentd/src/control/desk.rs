@@ -92,6 +92,12 @@ impl Control {
         self.shared.in_force.load_full()
     }
 
+    /// The mode in force with who set it, when and why.
+    #[must_use]
+    pub fn mode_set(&self) -> Arc<SavedMode> {
+        self.shared.set.load_full()
+    }
+
     /// What every order has to pass.
     #[must_use]
     pub fn gate(&self) -> &Gate {
@@ -229,6 +235,8 @@ impl fmt::Debug for Control {
 pub(super) struct Shared {
     pub(super) in_force: ArcSwap<InForce>,
     pub(super) gate: Gate,
+    /// Who set the mode.
+    set: ArcSwap<SavedMode>,
     /// Bytes that the host has; 0 while nobody has seen it.
     host_total: AtomicU64,
     pauses: Mutex<Pauses>,
@@ -243,10 +251,11 @@ struct Pauses {
 }
 
 impl Shared {
-    pub(super) fn new(in_force: InForce, freeze_file: Option<PathBuf>) -> Self {
-        let gate = Gate::new(in_force.mode).frozen_by(freeze_file);
-        let (in_force, host_total) = (ArcSwap::from_pointee(in_force), AtomicU64::new(0));
-        Self { in_force, gate, host_total, pauses: Mutex::default() }
+    pub(super) fn new(set: SavedMode, policy: Arc<Revision>, freeze_file: Option<PathBuf>) -> Self {
+        let gate = Gate::new(set.mode).frozen_by(freeze_file);
+        let in_force = ArcSwap::from_pointee(InForce { mode: set.mode, policy });
+        let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
+        Self { in_force, gate, set, host_total, pauses: Mutex::default() }
     }
 
     /// What the host has; `None` while nobody has seen it.
@@ -263,9 +272,14 @@ impl Shared {
     fn pause(&self, wanted: SavedMode) -> Mode {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.count = pauses.count.saturating_add(1);
-        pauses.last = Some(wanted);
+        pauses.last = Some(wanted.clone());
         let before = self.mode();
         self.gate.set(Mode::Paused);
+        // Who pauses what somebody has paused already does not make it begin anew.
+        let by_whom = &self.set.load_full().actor.id;
+        if before != Mode::Paused || by_whom == super::FILE {
+            self.set.store(Arc::new(wanted));
+        }
         self.show(Mode::Paused);
         before
     }
@@ -280,13 +294,14 @@ impl Shared {
     }
 
     /// Enters a mode unless somebody has paused since `seen`.
-    pub(super) fn enter(&self, mode: Mode, seen: u64) -> bool {
+    pub(super) fn enter(&self, wanted: &SavedMode, seen: u64) -> bool {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         if pauses.count != seen {
             return false;
         }
-        self.show(mode);
-        self.gate.set(mode);
+        self.set.store(Arc::new(wanted.clone()));
+        self.show(wanted.mode);
+        self.gate.set(wanted.mode);
         true
     }
 

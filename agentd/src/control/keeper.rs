@@ -16,9 +16,9 @@ use std::{
 use agentd_core::policy::{Fault, Policy};
 
 use super::{
-    Actor, Audience, Base, ControlError, InForce, MODE_FLAG_IGNORED, Mode, ModeSet,
-    PAUSE_NOT_DURABLE, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision,
-    STATE_LOST, STATE_NOT_WRITABLE, SavedMode, Storage, StorageError, beyond_host, changes,
+    Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
+    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
+    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError, beyond_host, changes,
     desk::{Claim, Job, Parts, Shared, stuck},
     fields::{digest, warnings},
 };
@@ -75,8 +75,8 @@ impl Keeper {
     pub(super) fn begin(parts: Parts) -> Result<Self, StorageError> {
         let Parts { mut storage, base, clock, audience, patience, freeze_file } = parts;
         let saved = storage.load()?;
-        let (mode, ignored) = begin_mode(saved.mode.as_ref(), &base);
-        let from_file = |number| file_revision(&base.policy, number, clock.wall());
+        let (set, ignored) = begin_mode(saved.mode.as_ref(), &base, clock.wall());
+        let from_file = |number| file_revision(&base, number, clock.wall());
         let (policy, is_new) = match saved.newest {
             None => (from_file(1), true),
             Some(newest) if newest.actor.id == FILE && newest.policy != base.policy => {
@@ -85,9 +85,8 @@ impl Keeper {
             Some(newest) => (newest, false),
         };
         let policy = Arc::new(policy);
-        let in_force = InForce { mode, policy: Arc::clone(&policy) };
         let mut keeper = Self {
-            shared: Arc::new(Shared::new(in_force, freeze_file)),
+            shared: Arc::new(Shared::new(set, Arc::clone(&policy), freeze_file)),
             storage,
             clock,
             audience,
@@ -161,7 +160,7 @@ impl Keeper {
         self.saved_mode = Some(wanted.clone());
         self.audience.clear(STATE_LOST);
         self.audience.clear(MODE_FLAG_IGNORED);
-        let entered = self.shared.enter(mode, seen);
+        let entered = self.shared.enter(&wanted, seen);
         let is_change = entered && before != mode;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
         Ok(ModeSet { before, after: self.shared.mode(), durable: true, position })
@@ -224,7 +223,7 @@ impl Keeper {
         }
         self.trial = None;
         self.shared.put(&kept);
-        tracing::info!(actor = actor.id, revision = kept.number, "trial policy confirmed");
+        tracing::info!(%actor, revision = kept.number, "trial policy confirmed");
         let reason = "confirmed".to_owned();
         let told = Revision { actor: actor.clone(), reason, ..Revision::clone(&kept) };
         let change = PolicyChange { revision: Arc::new(told), changes: Vec::new() };
@@ -355,7 +354,7 @@ impl Keeper {
             .map(|change| format!("{} {} -> {}", change.path, change.old, change.new))
             .collect();
         tracing::info!(
-            actor = revision.actor.id,
+            actor = %revision.actor,
             revision = revision.number,
             reason = revision.reason,
             changes = words.join(", "),
@@ -368,7 +367,7 @@ impl Keeper {
     fn announce_mode(&self, before: Mode, set: SavedMode) -> Option<Position> {
         let SavedMode { mode: after, actor, reason } = set;
         let (was, is) = (before.name(), after.name());
-        tracing::info!(actor = actor.id, reason, "mode changed from {was} to {is}");
+        tracing::info!(%actor, reason, "mode changed from {was} to {is}");
         self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
     }
 
@@ -517,7 +516,7 @@ impl Keeper {
         let message = format!(
             "the policy in the config file has changed, but the one set by {} (revision {}) stays \
              in force: set the file's values with \"memctl policy set\", or put the file back",
-            in_force.actor.id, in_force.number
+            in_force.actor, in_force.number
         );
         self.audience.raise(POLICY_FILE_IGNORED, message);
     }
@@ -534,9 +533,22 @@ impl Keeper {
 
 /// The mode to begin in, and what to say where the command line's is not it. What somebody set counts,
 /// but for this run a more cautious flag does: whoever gives it wants no more than that.
-fn begin_mode(saved: Option<&SavedMode>, base: &Base) -> (Mode, Option<String>) {
-    let Some(saved) = saved else { return (base.asked.unwrap_or(base.mode), None) };
-    let stored = format!("mode {}, which {} set,", saved.mode.name(), saved.actor.id);
+fn begin_mode(
+    saved: Option<&SavedMode>,
+    base: &Base,
+    now: SystemTime,
+) -> (SavedMode, Option<String>) {
+    let by_flag = |mode| SavedMode {
+        mode,
+        actor: actor(FILE, now),
+        reason: "--mode on the command line".to_owned(),
+    };
+    let Some(saved) = saved else {
+        let reason = base.source.clone();
+        let of_file = SavedMode { mode: base.mode, actor: actor(FILE, now), reason };
+        return (base.asked.map_or(of_file, by_flag), None);
+    };
+    let stored = format!("mode {}, which {} set,", saved.mode.name(), saved.actor);
     match base.asked {
         Some(asked) if asked.caution() > saved.mode.caution() => {
             tracing::warn!(
@@ -544,7 +556,7 @@ fn begin_mode(saved: Option<&SavedMode>, base: &Base) -> (Mode, Option<String>) 
                  less cautious, and in force again after a start without the flag",
                 asked.name()
             );
-            (asked, None)
+            (by_flag(asked), None)
         }
         Some(asked) if asked != saved.mode => {
             let message = format!(
@@ -553,16 +565,16 @@ fn begin_mode(saved: Option<&SavedMode>, base: &Base) -> (Mode, Option<String>) 
                 asked.name(),
                 asked.name()
             );
-            (saved.mode, Some(message))
+            (saved.clone(), Some(message))
         }
         None if base.mode != saved.mode => {
             tracing::warn!(
                 "{stored} is in force: the config's mode, {}, counts only until somebody sets one",
                 base.mode.name()
             );
-            (saved.mode, None)
+            (saved.clone(), None)
         }
-        Some(_) | None => (saved.mode, None),
+        Some(_) | None => (saved.clone(), None),
     }
 }
 
@@ -572,8 +584,8 @@ fn revision(number: u64, policy: Policy, actor: Actor, reason: String) -> Revisi
     Revision { number, etag, policy, actor, reason, revert_at: None }
 }
 
-fn file_revision(policy: &Policy, number: u64, now: SystemTime) -> Revision {
-    revision(number, policy.clone(), actor(FILE, now), "the config file".to_owned())
+fn file_revision(base: &Base, number: u64, now: SystemTime) -> Revision {
+    revision(number, base.policy.clone(), actor(FILE, now), base.policy_source.clone())
 }
 
 fn actor(id: &str, time: SystemTime) -> Actor {
@@ -604,8 +616,6 @@ fn log_failure(what: &str, result: Result<(), StorageError>) {
     }
 }
 
-/// Who made a revision that came from the config file.
-const FILE: &str = "config";
 /// Who made a revision that nobody asked for.
 const AGENT: &str = "agent";
 const SHORTEST_TRIAL: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ mod keeper;
 mod storage;
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug, Display},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -180,6 +180,10 @@ pub struct Base {
     pub asked: Option<Mode>,
     /// The policy of the config file.
     pub policy: Policy,
+    /// Where the mode is from, in words.
+    pub source: String,
+    /// Where the policy is from, in words.
+    pub policy_source: String,
 }
 
 impl Mode {
@@ -210,8 +214,16 @@ impl Mode {
     }
 }
 
+/// With the address where there is one: "tcp" alone says nothing.
+impl Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = if self.peer.is_empty() { "" } else { " " };
+        write!(f, "{}{space}{}", self.id, self.peer)
+    }
+}
+
 impl Debug for PolicyEdit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyEdit")
             .field("etag", &self.etag)
             .field("validate_only", &self.validate_only)
@@ -222,6 +234,8 @@ impl Debug for PolicyEdit {
     }
 }
 
+/// Who set what nobody has set: the config.
+const FILE: &str = "config";
 /// Raised after what was kept could not be read any more, until somebody sets a mode.
 pub const STATE_LOST: &str = "STATE_LOST";
 /// Raised while the policy and the mode cannot be written.

@@ -187,6 +187,33 @@ fn modes_are_kept_and_announced_once() {
 }
 
 #[test]
+fn who_set_the_mode_when_and_why_is_known_also_after_a_restart() {
+    let mut rig = Rig::default();
+    rig.base.source = "the config file /x".to_owned();
+    let control = rig.start();
+    let set = control.mode_set();
+    assert_eq!((set.mode, set.actor.id.as_str()), (Mode::Active, "config"));
+    assert_eq!(set.reason, "the config file /x");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(77);
+    let actor = Actor { id: "tcp".to_owned(), peer: "192.0.2.1:5".to_owned(), time };
+    control.set_mode(Mode::Paused, actor.clone(), "backup".to_owned()).unwrap();
+    // A second pause is no other one.
+    control.set_mode(Mode::Paused, somebody(), "again".to_owned()).unwrap();
+    assert!(control.close(PATIENT));
+    let paused = SavedMode { mode: Mode::Paused, actor, reason: "backup".to_owned() };
+    for control in [control, rig.start()] {
+        assert_eq!(*control.mode_set(), paused);
+    }
+    assert_eq!(paused.actor.to_string(), "tcp 192.0.2.1:5");
+    let control = rig.start();
+    control.set_mode(Mode::Observe, somebody(), "done".to_owned()).unwrap();
+    assert_eq!(
+        (control.mode_set().mode, control.mode_set().reason.as_str()),
+        (Mode::Observe, "done")
+    );
+}
+
+#[test]
 fn a_mode_that_somebody_set_wins_over_the_config_file() {
     let mut rig = Rig::default();
     // Also one that was in force already.

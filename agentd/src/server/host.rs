@@ -47,6 +47,8 @@ impl HostService for HostCalls {
 fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
     let (publisher, about) = (&published.publisher, &published.about);
     let in_force = published.in_force();
+    // The two are read one after the other.
+    let set = Some(published.control.mode_set()).filter(|set| set.mode == in_force.mode);
     let latest = publisher.latest();
     let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
     let sample = seen.and_then(|record| record.sample.as_ref());
@@ -77,6 +79,8 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         conditions: published.conditions(|_| true),
         caller: Some(wire::Identity { name: caller.name() }),
         freeze_file: freeze_file(published),
+        mode_actor: set.as_ref().map(|set| to_proto::mode_actor(&set.actor)),
+        mode_reason: set.map(|set| set.reason.clone()).unwrap_or_default(),
         last_read_age: publisher.last_read_age().map(to_proto::duration),
     }
 }

@@ -78,6 +78,13 @@ pub(super) fn actor(actor: &Actor) -> wire::Actor {
     }
 }
 
+/// Who set the mode; since when, as far as anybody knows.
+pub(super) fn mode_actor(set: &Actor) -> wire::Actor {
+    let is_known = set.time > SystemTime::UNIX_EPOCH;
+    let actor = actor(set);
+    wire::Actor { time: actor.time.filter(|_| is_known), ..actor }
+}
+
 pub(super) fn condition((reason, condition): (&'static str, Condition)) -> wire::Condition {
     wire::Condition {
         reason: reason.to_owned(),

@@ -116,12 +116,15 @@ impl Will {
     /// What the database says, and the marker.
     fn read(&mut self) -> Result<Saved, StorageError> {
         let is_marked = self.marker.is_set();
+        let (said, since) = self.marker.said();
         let lost = self.lost.clone();
         let db = self.db()?;
         let mode = db.query_row(GET_MODE, [], read_mode).optional()?;
         let is_paused = mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused);
         let mode = if (is_marked || lost.is_some()) && !is_paused {
-            Some(paused_by_agentd("the file \"paused\" in the state directory"))
+            let colon = if said.is_empty() { "" } else { ": " };
+            let file = "the file \"paused\" in the state directory";
+            Some(paused_by_agentd(format!("{file}{colon}{said}"), since))
         } else {
             mode
         };
@@ -152,7 +155,8 @@ impl Storage for Will {
         };
         self.db = None;
         let lost = self.lost.get_or_insert_with(|| closed_message(&problem)).clone();
-        let mode = Some(paused_by_agentd("the state could not be read"));
+        let (_, since) = self.marker.said();
+        let mode = Some(paused_by_agentd("the state could not be read".to_owned(), since));
         Ok(Saved { mode, lost: Some(lost), ..Saved::default() })
     }
 
@@ -323,9 +327,9 @@ fn closed_message(problem: &str) -> String {
 }
 
 /// A pause that nobody asked for by memctl.
-fn paused_by_agentd(reason: &str) -> SavedMode {
-    let actor = Actor { id: "agent".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
-    SavedMode { mode: Mode::Paused, actor, reason: reason.to_owned() }
+fn paused_by_agentd(reason: String, time: SystemTime) -> SavedMode {
+    let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
+    SavedMode { mode: Mode::Paused, actor, reason }
 }
 
 fn read_mode(row: &Row<'_>) -> rusqlite::Result<SavedMode> {

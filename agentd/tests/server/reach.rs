@@ -28,6 +28,10 @@ async fn serves_loopback_tcp_to_callers_without_identity() {
     let ask = wire::SetModeRequest { mode: wire::Mode::Observe.into(), reason: String::new() };
     client.set_mode(ask).await.unwrap();
     rig.published(1).await;
+    let status = client.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
+    let actor = status.mode_actor.unwrap();
+    assert_eq!(actor.id, "tcp");
+    assert!(actor.peer.starts_with("127.0.0.1:") && actor.time.is_some(), "{actor:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

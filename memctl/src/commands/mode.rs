@@ -23,8 +23,9 @@ pub(crate) struct ModeArgs {
     reason: Option<String>,
 }
 
+/// A mode that a person names.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum WantedMode {
+pub(crate) enum WantedMode {
     /// Decisions are made and carried out.
     Active,
     /// Decisions are made and published, never carried out.
@@ -69,7 +70,8 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
 async fn show(connection: Connection) -> Result<ModeBody, Failure> {
     let status = status::ask(connection).await?;
     let frozen = frozen(&status);
-    Ok(ModeBody { mode: status.mode, previous_mode: None, durable: None, frozen })
+    let (actor, reason) = (status.mode_actor, Some(status.mode_reason));
+    Ok(ModeBody { mode: status.mode, actor, reason, previous_mode: None, durable: None, frozen })
 }
 
 /// What keeps a host from carrying anything out, whatever its mode is.
@@ -92,6 +94,8 @@ async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<Mode
     };
     Ok(ModeBody {
         mode: ModeName::new(wire.mode()),
+        actor: None,
+        reason: None,
         previous_mode: Some(ModeName::new(wire.previous_mode())),
         durable: Some(wire.durable),
         frozen,
@@ -99,7 +103,7 @@ async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<Mode
 }
 
 impl WantedMode {
-    fn wire(self) -> v1::Mode {
+    pub(crate) fn wire(self) -> v1::Mode {
         match self {
             Self::Active => v1::Mode::Active,
             Self::Observe => v1::Mode::Observe,

@@ -4,7 +4,7 @@ use agentd_proto::v1;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Time, lower, seconds, time};
+use super::{Actor, Time, lower, seconds, time};
 
 /// The state of a host and its agent.
 #[derive(Debug, Serialize)]
@@ -14,6 +14,9 @@ pub(crate) struct Status {
     /// The host's own name.
     pub(crate) name: String,
     pub(crate) mode: ModeName,
+    /// Who set the mode, and when.
+    pub(crate) mode_actor: Option<Actor>,
+    pub(crate) mode_reason: String,
     pub(crate) algorithm: String,
     pub(crate) managed_vms: u32,
     pub(crate) total_vms: u32,
@@ -115,6 +118,8 @@ impl Status {
         Self {
             health,
             mode: ModeName::new(wire.mode()),
+            mode_actor: wire.mode_actor.map(Into::into),
+            mode_reason: wire.mode_reason,
             name: wire.host,
             algorithm: wire.algorithm,
             managed_vms: wire.managed_vms,

@@ -353,7 +353,7 @@ fn mode_line(event: &ModeEvent, color: bool) -> String {
 }
 
 fn by(actor: Option<&Actor>, reason: &str) -> String {
-    let mut text = actor.map(|a| format!(", by {}", safe(&a.id))).unwrap_or_default();
+    let mut text = actor.map(|a| format!(", by {}", safe(&a.label()))).unwrap_or_default();
     if !reason.is_empty() {
         text.push_str(&format!(" ({})", safe(reason)));
     }

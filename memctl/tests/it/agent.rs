@@ -25,6 +25,8 @@ pub(crate) struct Script {
     pub(crate) hangs: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
+    /// Nothing is wrong, and this mode is in force.
+    pub(crate) healthy_in: Option<v1::Mode>,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -111,7 +113,15 @@ impl HostService for Agent {
         if self.script().hangs {
             std::future::pending::<()>().await;
         }
-        Ok(Response::new(sample::status()))
+        let status = match self.script().healthy_in {
+            None => sample::status(),
+            Some(mode) => v1::GetStatusResponse {
+                mode: mode.into(),
+                conditions: Vec::new(),
+                ..sample::status()
+            },
+        };
+        Ok(Response::new(status))
     }
 
     async fn set_mode(

@@ -152,6 +152,21 @@ async fn vms_that_nobody_has_read_are_not_claimed_to_be_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_pause_is_found_by_a_check_that_asks_for_it() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let script = Script { healthy_in: Some(v1::Mode::Paused), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    assert_eq!(world.run(&["status", "--check"]).await.exit, 0);
+    assert_eq!(world.run(&["status", "--check", "--expect-mode", "paused"]).await.exit, 0);
+    assert_eq!(world.run(&["status", "--check", "--expect-mode", "active"]).await.exit, 1);
+    assert_eq!(world.run(&["status", "--expect-mode", "active"]).await.exit, 2);
+    let run = world.run(&["mode", "--utc"]).await;
+    let told = "paused  2026-01-02 01:04:05Z  tcp 192.0.2.7:51234  maintenance";
+    assert!(run.stdout.contains(told), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_read_before_the_hypervisor_was_lost_is_told_as_old() {
     let world = World::new();
     world.configure(&["node1"]);
