@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod fields;
+mod frozen;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod host_lock;

@@ -24,8 +24,9 @@ use crate::{
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
-    control::{Audience, Base, Control, Gate, Parts, StartError},
+    control::{Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
+    frozen,
     host_lock::{HostLock, HostLockError},
     hypervisor::{
         Hypervisor,
@@ -38,7 +39,7 @@ use crate::{
     record::{History, HistoryError, Recorder},
     resources,
     server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
-    store::{Retention, StateDir, StoreError},
+    store::{Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
 };
 
@@ -63,6 +64,18 @@ pub enum RunError {
          qemu:///system for example"
     )]
     Remote(String),
+    /// The freeze file cannot be put where it is looked for.
+    #[error(
+        "there is no directory {folder}, in which the freeze file {} would be: create it, or correct \
+         freeze_file in [state]; whoever needs to freeze agentd could not",
+        .file.display(), folder = .folder.display()
+    )]
+    NoFreezeFolder {
+        /// The file.
+        file: PathBuf,
+        /// The directory that is not there.
+        folder: PathBuf,
+    },
     /// Another agentd serves this host.
     #[error(transparent)]
     Host(#[from] HostLockError),
@@ -101,21 +114,25 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
     let listen = listen(&config)?;
+    check_freeze_file(&config)?;
     resources::take_descriptors();
     let _host = take_host(&config)?;
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
+    let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let recorder =
         Arc::new(Recorder::start(publisher.clone(), encode, history(&state, retention))?);
-    let control = control(&config, &state, &clock, &recorder, &publisher)?;
+    let asked = args.mode.map(Mode::from);
+    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     tracing::info!(
         host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
-        state = %state.path().display(), "agentd starts"
+        state = %state.path().display(), freeze_file = freeze_text(control.gate()), "agentd starts"
     );
+    warn_of_freeze_folder(control.gate());
     let server_config = ServerConfig {
         listen,
         insecure: config.insecure,
@@ -160,9 +177,6 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
         config.listen.clone_from(&args.listen);
     }
     config.insecure |= args.insecure;
-    if let Some(mode) = args.mode {
-        config.mode = mode.into();
-    }
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }
@@ -203,6 +217,7 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     for address in listen(config)? {
         address.check(config.insecure)?;
     }
+    check_freeze_file(config)?;
     let clock: Arc<dyn Clock> = RealClock::start();
     hypervisor(&mut config.clone(), &clock).map(drop)
 }
@@ -218,6 +233,7 @@ fn hypervisor(
         config.tick.interval = scenario.tick_interval;
         if let Some(policy) = scenario.policy.clone() {
             config.policy = policy;
+            config.policy_source = format!("the scenario {}", file.display());
         }
         return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
     }
@@ -257,6 +273,34 @@ fn freeze_file(config: &Config) -> Option<PathBuf> {
     config.freeze_file.clone().or_else(default)
 }
 
+/// A file that somebody named is to be where it can be made: who mistyped the path would learn it in
+/// the hour of need. The directory of its own that agentd makes may be missing yet.
+fn check_freeze_file(config: &Config) -> Result<(), RunError> {
+    let Some(file) = &config.freeze_file else { return Ok(()) };
+    match missing_folder(file) {
+        Some(folder) if folder != places::runtime_dir() => {
+            Err(RunError::NoFreezeFolder { file: file.clone(), folder: folder.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn missing_folder(file: &Path) -> Option<&Path> {
+    file.parent().filter(|folder| !folder.is_dir())
+}
+
+fn freeze_text(gate: &Gate) -> String {
+    gate.freeze_file().map_or_else(|| "none".to_owned(), |file| file.display().to_string())
+}
+
+fn warn_of_freeze_folder(gate: &Gate) {
+    let file = gate.freeze_file();
+    if let Some(folder) = file.and_then(missing_folder) {
+        let folder = folder.display();
+        tracing::warn!("there is no directory {folder}: a freeze file cannot be put there");
+    }
+}
+
 /// A URI with a host, or with a transport that leads to one.
 fn is_remote(uri: &str) -> bool {
     let Some((scheme, rest)) = uri.split_once("://") else { return false };
@@ -273,14 +317,19 @@ fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
 
 fn control(
     config: &Config,
-    state: &StateDir,
-    clock: &Arc<dyn Clock>,
-    recorder: &Arc<Recorder>,
-    publisher: &Arc<Publisher>,
+    asked: Option<Mode>,
+    will: Will,
+    (clock, recorder, publisher): (&Arc<dyn Clock>, &Arc<Recorder>, &Arc<Publisher>),
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
-        storage: Box::new(state.will()),
-        base: Base { mode: config.mode, policy: config.policy.clone() },
+        storage: Box::new(will),
+        base: Base {
+            mode: config.mode,
+            asked,
+            policy: config.policy.clone(),
+            source: config.source.clone(),
+            policy_source: config.policy_source.clone(),
+        },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),
         patience: crate::control::PATIENCE,
@@ -320,16 +369,11 @@ impl Audience for Log {
     }
 
     fn raise(&self, condition: &'static str, message: String) {
-        if !self.publisher.conditions().has(condition) {
-            tracing::warn!(condition, "{message}");
-        }
-        self.publisher.raise(condition, message);
+        self.publisher.tell(condition, Some(message));
     }
 
     fn clear(&self, condition: &'static str) {
-        if self.publisher.clear(condition) {
-            tracing::info!(condition, "is over");
-        }
+        self.publisher.tell(condition, None);
     }
 }
 
@@ -352,6 +396,9 @@ impl Loop {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
                 let hung = hung(&turn);
+                if let Some(sample) = &turn.record.sample {
+                    control.note_host_total(sample.host.total);
+                }
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {
                     end_broken(&why);
@@ -394,28 +441,11 @@ impl Teller {
     }
 
     fn judge(&self, record: &TickRecord, gate: &Gate) {
-        let frozen = (FROZEN, gate.freeze().map(frozen_message));
-        for (condition, alarm) in alarms(record).into_iter().chain([frozen]) {
-            match alarm {
-                Some(message) => {
-                    if !self.publisher.conditions().has(condition) {
-                        tracing::warn!(condition, "{message}");
-                    }
-                    self.publisher.raise(condition, message);
-                }
-                None if self.publisher.clear(condition) => tracing::info!(condition, "is over"),
-                None => {}
-            }
+        frozen::look(gate, &self.publisher);
+        for (condition, alarm) in alarms(record) {
+            self.publisher.tell(condition, alarm);
         }
     }
-}
-
-fn frozen_message(file: &Path) -> String {
-    let file = file.display();
-    format!(
-        "{file} is there, or cannot be looked for: nothing is decided and no order starts, \
-         whatever the mode is; \"rm {file}\" ends this"
-    )
 }
 
 /// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
@@ -468,8 +498,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Raised while the freeze file is there.
-const FROZEN: &str = "FROZEN";
 /// Calls that hang before the process ends itself for its supervisor to start it again: half of the
 /// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
 const MOST_PARKED: usize = 8;
@@ -497,7 +525,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::VirtualClock,
-        control::{Actor, InForce, Mode, Revision},
+        control::{Actor, InForce, Revision},
         hypervisor::{Answer, LiveActual, ReadError, Target},
     };
 

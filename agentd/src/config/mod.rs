@@ -53,6 +53,10 @@ pub struct Config {
     pub log: Log,
     /// The policy to start with.
     pub policy: Policy,
+    /// Where this is from, in words.
+    pub source: String,
+    /// Where the policy is from, in words.
+    pub policy_source: String,
 }
 
 /// How the loop runs.
@@ -128,7 +132,11 @@ impl Config {
         match fs::read_to_string(path) {
             Err(error) => Err(ConfigError::Unreadable { file, error }),
             Ok(text) if text.len() > LONGEST => Err(ConfigError::TooLong { file }),
-            Ok(text) => Ok(Self::parse(&file, &text)?),
+            Ok(text) => {
+                let source = format!("the config file {file}");
+                let config = Self::parse(&file, &text)?;
+                Ok(Self { policy_source: source.clone(), source, ..config })
+            }
         }
     }
 
@@ -331,6 +339,8 @@ impl Default for Config {
             ring_size: ByteCount::mib(64),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             policy: Policy::default(),
+            source: BUILT_IN.to_owned(),
+            policy_source: BUILT_IN.to_owned(),
         }
     }
 }
@@ -384,6 +394,8 @@ const LEVELS: [(&str, tracing::Level); 5] = [
     ("debug", tracing::Level::DEBUG),
     ("trace", tracing::Level::TRACE),
 ];
+/// Where a config is from that no file was read for.
+const BUILT_IN: &str = "built in: there is no config file";
 const LONGEST: usize = 1 << 20;
 const LONGEST_HOST: usize = 253;
 const MOST_LISTENERS: usize = 16;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::rig::{Home, agentd};
+use crate::rig::{Home, Ticks, agentd, giving};
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
@@ -66,6 +66,24 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     let (code, problem) = run(&|arguments| arguments[2] = "sim:/nowhere.toml".to_owned());
     assert_eq!(code, Some(1));
     assert!(problem.starts_with("agentd: cannot read the scenario /nowhere.toml: "), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_with_a_policy_beyond_the_host_orders_nothing_and_says_so() {
+    let beyond = |_: &Home| "[policy]\nhost_reserve = \"3000GiB\"\n".to_owned();
+    let home = Home::with(&giving("ideal = true"), beyond);
+    let agent = home.start().await;
+    agent.until_condition("POLICY_BEYOND_HOST", true).await;
+    let mut ticks = Ticks::since_start(&agent).await;
+    for _ in 0..10 {
+        assert!(!ticks.next().await.has_ordered());
+    }
+    home.until_log("host_reserve = 3000 GiB: must be less than the host's memory");
+    agent.set_reserve(200 << 20).await.unwrap();
+    agent.until_condition("POLICY_BEYOND_HOST", false).await;
+    while !ticks.next().await.has_ordered() {}
+    let refused = agent.set_reserve(3000 << 30).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
 
 #[test]

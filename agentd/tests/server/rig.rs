@@ -108,6 +108,8 @@ impl Rig {
         self.pass(Duration::from_secs(1));
         let record = record(self.ticks, vms, busy, &self.control.in_force().policy);
         self.ticks += 1;
+        let total = record.sample.as_ref().unwrap().host.total;
+        self.control.note_host_total(total);
         let seq = self.publisher.ring().span().newest + 1;
         self.recorder.tick(Arc::new(record));
         self.published(seq).await;
@@ -250,6 +252,7 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
         now,
         took: Duration::from_millis(20),
         mode: Mode::Active,
+        frozen: None,
         policy: Arc::clone(policy),
         sample: Some(sample),
         decision: Some(decision),
@@ -378,6 +381,10 @@ impl Storage for Kept {
 
     fn forget(&mut self, number: u64) -> Result<(), StorageError> {
         self.revisions.retain(|kept| kept.number != number);
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 
