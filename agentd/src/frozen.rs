@@ -1,4 +1,4 @@
-//! The freeze file as a condition: what there is, and how it is taken away.
+//! The freeze file for people: whether it is there, how it is taken away, and whether it can be made.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -7,6 +7,24 @@ use crate::{control::Gate, publish::Publisher};
 /// Looks for the freeze file now, and says whether it is there.
 pub(crate) fn look(gate: &Gate, publisher: &Publisher) {
     publisher.tell(FROZEN, gate.freeze().map(message));
+}
+
+/// The file that is looked for, in words.
+pub(crate) fn file(gate: &Gate) -> String {
+    gate.freeze_file().map_or_else(|| "none".to_owned(), |file| file.display().to_string())
+}
+
+/// The directory of a file, where it is not there.
+pub(crate) fn missing_folder(file: &Path) -> Option<&Path> {
+    file.parent().filter(|folder| !folder.is_dir())
+}
+
+/// Warns where nobody could make the file.
+pub(crate) fn warn_of_folder(gate: &Gate) {
+    if let Some(folder) = gate.freeze_file().and_then(missing_folder) {
+        let folder = folder.display();
+        tracing::warn!("there is no directory {folder}: a freeze file cannot be put there");
+    }
 }
 
 fn message(path: &Path) -> String {

@@ -27,3 +27,4 @@ pub mod server;
 pub mod simulate;
 pub mod store;
 pub mod tick;
+mod uri;

@@ -41,6 +41,7 @@ use crate::{
     server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
     store::{Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
+    uri::{is_real, is_remote, is_uri},
 };
 
 /// Where the config is looked for when no other is named.
@@ -58,6 +59,9 @@ pub enum RunError {
     /// The scenario makes no sense.
     #[error(transparent)]
     Scenario(#[from] LoadError),
+    /// The text names no hypervisor.
+    #[error("\"{0}\" is no hypervisor: write a libvirt URI such as qemu:///system, or sim:FILE")]
+    NoUri(String),
     /// The hypervisor is on another host.
     #[error(
         "{0} is on another host: agentd reads this host's memory, so run it there, on \
@@ -97,7 +101,20 @@ impl RunError {
     /// True when another agentd is at work.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Busy { .. }) | Self::Host(HostLockError::Busy(_)))
+        match self {
+            Self::Store(StoreError::Busy { .. }) | Self::Host(HostLockError::Busy(_)) => true,
+            Self::Server(error) => error.is_answered(),
+            Self::Config(_)
+            | Self::Listen(_)
+            | Self::Scenario(_)
+            | Self::NoUri(_)
+            | Self::Remote(_)
+            | Self::NoFreezeFolder { .. }
+            | Self::Host(HostLockError::Unsure { .. })
+            | Self::Store(_)
+            | Self::Control(_)
+            | Self::System(_) => false,
+        }
     }
 }
 
@@ -130,9 +147,9 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let about = about(&config, hypervisor.uri(), &clock);
     tracing::info!(
         host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
-        state = %state.path().display(), freeze_file = freeze_text(control.gate()), "agentd starts"
+        state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
     );
-    warn_of_freeze_folder(control.gate());
+    frozen::warn_of_folder(control.gate());
     let server_config = ServerConfig {
         listen,
         insecure: config.insecure,
@@ -237,6 +254,9 @@ fn hypervisor(
         }
         return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
     }
+    if !is_uri(&config.hypervisor) {
+        return Err(RunError::NoUri(config.hypervisor.clone()));
+    }
     if is_remote(&config.hypervisor) {
         return Err(RunError::Remote(config.hypervisor.clone()));
     }
@@ -262,11 +282,6 @@ fn take_host(config: &Config) -> Result<Option<HostLock>, HostLockError> {
     Ok(Some(lock))
 }
 
-/// False for what takes no memory of this host.
-fn is_real(uri: &str) -> bool {
-    !matches!(uri.split([':', '+']).next(), Some("sim" | "test"))
-}
-
 /// What freezes agentd. A simulated host does not share a real one's file.
 fn freeze_file(config: &Config) -> Option<PathBuf> {
     let default = || is_real(&config.hypervisor).then(|| places::runtime_dir().join("freeze"));
@@ -277,35 +292,12 @@ fn freeze_file(config: &Config) -> Option<PathBuf> {
 /// the hour of need. The directory of its own that agentd makes may be missing yet.
 fn check_freeze_file(config: &Config) -> Result<(), RunError> {
     let Some(file) = &config.freeze_file else { return Ok(()) };
-    match missing_folder(file) {
+    match frozen::missing_folder(file) {
         Some(folder) if folder != places::runtime_dir() => {
             Err(RunError::NoFreezeFolder { file: file.clone(), folder: folder.to_owned() })
         }
         Some(_) | None => Ok(()),
     }
-}
-
-fn missing_folder(file: &Path) -> Option<&Path> {
-    file.parent().filter(|folder| !folder.is_dir())
-}
-
-fn freeze_text(gate: &Gate) -> String {
-    gate.freeze_file().map_or_else(|| "none".to_owned(), |file| file.display().to_string())
-}
-
-fn warn_of_freeze_folder(gate: &Gate) {
-    let file = gate.freeze_file();
-    if let Some(folder) = file.and_then(missing_folder) {
-        let folder = folder.display();
-        tracing::warn!("there is no directory {folder}: a freeze file cannot be put there");
-    }
-}
-
-/// A URI with a host, or with a transport that leads to one.
-fn is_remote(uri: &str) -> bool {
-    let Some((scheme, rest)) = uri.split_once("://") else { return false };
-    let leads_away = scheme.split_once('+').is_some_and(|(_, transport)| transport != "unix");
-    leads_away || !(rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
 fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
@@ -587,24 +579,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_takes_memory_of_this_host_is_locked() {
-        let real = ["qemu:///system", "qemu+unix:///session", "ch:///system", "lxc:///"];
-        let play = ["sim:/etc/x.toml", "sim:x", "test:///default", "test+unix:///x"];
-        assert!(real.iter().all(|uri| is_real(uri)));
-        assert!(play.iter().all(|uri| !is_real(uri)));
+    fn a_simulated_host_has_no_freeze_file_but_one_that_is_named() {
         let mut config = Config { hypervisor: "sim:x".to_owned(), ..Config::default() };
         assert_eq!(freeze_file(&config), None);
         config.freeze_file = Some(PathBuf::from("/run/x"));
         assert_eq!(freeze_file(&config), Some(PathBuf::from("/run/x")));
         assert!(freeze_file(&Config::default()).unwrap().ends_with("agentd/freeze"));
-    }
-
-    #[test]
-    fn only_uris_of_this_host_are_served() {
-        let here =
-            ["qemu:///system", "qemu+unix:///system?socket=/x", "test:///default", "qemu://"];
-        let there = ["qemu+ssh://root@node1/system", "qemu://node1/system", "xen+tls:///"];
-        assert!(here.iter().all(|uri| !is_remote(uri)));
-        assert!(there.iter().all(|uri| is_remote(uri)));
     }
 }

@@ -226,15 +226,10 @@ impl Config {
             return Ok(());
         };
         if let Some(dir) = fields.get("dir") {
-            self.state_dir = Some(dir.text()?).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+            self.state_dir = read_path(&dir)?;
         }
         if let Some(file) = fields.get("freeze_file") {
-            let path =
-                Some(PathBuf::from(file.text()?)).filter(|path| !path.as_os_str().is_empty());
-            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
-                return Err(file.error("must be an absolute path"));
-            }
-            self.freeze_file = path;
+            self.freeze_file = read_path(&file)?;
         }
         self.history_age = fields.time_or("history_age", self.history_age)?;
         if let Some(size) = fields.get("history_size") {
@@ -365,6 +360,15 @@ fn read_host(field: &Field<'_>) -> Result<Option<String>, FieldError> {
     Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
 }
 
+/// The same file wherever agentd is started; `None` for an empty text.
+fn read_path(field: &Field<'_>) -> Result<Option<PathBuf>, FieldError> {
+    let path = Some(PathBuf::from(field.text()?)).filter(|path| !path.as_os_str().is_empty());
+    match path {
+        Some(path) if !path.is_absolute() => Err(field.error("must be an absolute path")),
+        path => Ok(path),
+    }
+}
+
 fn bounded(field: &Field<'_>, least: Duration, most: Duration) -> Result<Duration, FieldError> {
     let time = field.time()?;
     if !(least..=most).contains(&time) {
@@ -491,10 +495,13 @@ mod tests {
     }
 
     #[test]
-    fn a_freeze_file_has_one_place_wherever_agentd_was_started() {
-        let error = Config::parse("a.toml", "[state]\nfreeze_file = \"freeze\"").unwrap_err();
-        let expected = "a.toml:2: state.freeze_file = \"freeze\": must be an absolute path";
-        assert_eq!(error.to_string(), expected);
+    fn files_have_one_place_wherever_agentd_was_started() {
+        for key in ["freeze_file", "dir"] {
+            let text = format!("[state]\n{key} = \"state/x\"");
+            let error = Config::parse("a.toml", &text).unwrap_err();
+            let expected = format!("a.toml:2: state.{key} = \"state/x\": must be an absolute path");
+            assert_eq!(error.to_string(), expected);
+        }
         let config = Config::parse("a.toml", "[state]\nfreeze_file = \"/run/x\"").unwrap();
         assert_eq!(config.freeze_file, Some(PathBuf::from("/run/x")));
     }

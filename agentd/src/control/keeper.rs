@@ -10,7 +10,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use agentd_core::policy::{Fault, Policy};
@@ -18,9 +18,11 @@ use agentd_core::policy::{Fault, Policy};
 use super::{
     Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
     POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
-    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError, beyond_host, changes,
+    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
+    begin::{actor, begin_mode, file_revision, revision},
+    beyond_host, changes,
     desk::{Claim, Job, Parts, Shared, stuck},
-    fields::{digest, warnings},
+    fields::warnings,
 };
 use crate::{
     clock::Clock,
@@ -529,67 +531,6 @@ impl Keeper {
         let probe = self.probe_at.saturating_sub(now);
         [trial, retry].into_iter().flatten().fold(probe, Duration::min)
     }
-}
-
-/// The mode to begin in, and what to say where the command line's is not it. What somebody set counts,
-/// but for this run a more cautious flag does: whoever gives it wants no more than that.
-fn begin_mode(
-    saved: Option<&SavedMode>,
-    base: &Base,
-    now: SystemTime,
-) -> (SavedMode, Option<String>) {
-    let by_flag = |mode| SavedMode {
-        mode,
-        actor: actor(FILE, now),
-        reason: "--mode on the command line".to_owned(),
-    };
-    let Some(saved) = saved else {
-        let reason = base.source.clone();
-        let of_file = SavedMode { mode: base.mode, actor: actor(FILE, now), reason };
-        return (base.asked.map_or(of_file, by_flag), None);
-    };
-    let stored = format!("mode {}, which {} set,", saved.mode.name(), saved.actor);
-    match base.asked {
-        Some(asked) if asked.caution() > saved.mode.caution() => {
-            tracing::warn!(
-                "mode {} is in force for this run, as --mode on the command line says; {stored} is \
-                 less cautious, and in force again after a start without the flag",
-                asked.name()
-            );
-            (by_flag(asked), None)
-        }
-        Some(asked) if asked != saved.mode => {
-            let message = format!(
-                "{stored} stays in force: --mode {} on the command line is less cautious and does \
-                 not end it; \"memctl mode {}\" does",
-                asked.name(),
-                asked.name()
-            );
-            (saved.clone(), Some(message))
-        }
-        None if base.mode != saved.mode => {
-            tracing::warn!(
-                "{stored} is in force: the config's mode, {}, counts only until somebody sets one",
-                base.mode.name()
-            );
-            (saved.clone(), None)
-        }
-        Some(_) | None => (saved.clone(), None),
-    }
-}
-
-fn revision(number: u64, policy: Policy, actor: Actor, reason: String) -> Revision {
-    let since = actor.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let etag = format!("{number}-{:016x}", digest(&policy, since.as_nanos()));
-    Revision { number, etag, policy, actor, reason, revert_at: None }
-}
-
-fn file_revision(base: &Base, number: u64, now: SystemTime) -> Revision {
-    revision(number, base.policy.clone(), actor(FILE, now), base.policy_source.clone())
-}
-
-fn actor(id: &str, time: SystemTime) -> Actor {
-    Actor { id: id.to_owned(), peer: String::new(), time }
 }
 
 fn bad_trial(after: Duration) -> Option<Fault> {

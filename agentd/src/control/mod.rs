@@ -9,6 +9,7 @@
 //! Changes are made one after the other on the keeper's thread, so that a slow disk delays their
 //! callers and nobody else. A pause alone takes effect before it is written.
 
+mod begin;
 mod desk;
 mod fields;
 mod gate;

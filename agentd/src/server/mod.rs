@@ -104,6 +104,14 @@ pub enum ServerError {
     Threads(#[source] io::Error),
 }
 
+impl ServerError {
+    /// True where another agentd answers at the place.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        matches!(self, Self::Listen(ListenError::Answered(_)))
+    }
+}
+
 /// The server.
 #[derive(Clone, Copy, Debug)]
 pub struct Server;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 
 type Breaker = fn(&[u8]) -> Vec<u8>;
+type Damage = fn(&Path);
 
 fn somebody(seconds: u64) -> Actor {
     let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456_789);
@@ -62,7 +63,7 @@ fn a_first_start_finds_nothing_and_is_fine() {
 
 #[test]
 fn a_database_that_is_gone_is_lost_wherever_agentd_was_before() {
-    let signs: [(&str, fn(&Path)); 5] = [
+    let signs: [(&str, Damage); 5] = [
         ("history.db", |dir| fs::write(dir.join("history.db"), "").unwrap()),
         ("agentd.db.corrupt-3", |dir| fs::write(dir.join("agentd.db.corrupt-3"), "").unwrap()),
         ("agentd.db-journal", |dir| fs::write(dir.join("agentd.db-journal"), "old").unwrap()),
@@ -90,7 +91,7 @@ fn a_database_that_is_gone_is_lost_wherever_agentd_was_before() {
 
 #[test]
 fn a_probe_finds_whatever_has_become_of_the_file() {
-    let breakers: [(&str, fn(&Path)); 4] = [
+    let breakers: [(&str, Damage); 4] = [
         ("garbage", |db| fs::write(db, "nonsense".repeat(8000)).unwrap()),
         ("emptied", |db| fs::write(db, "").unwrap()),
         ("removed", |db| fs::remove_file(db).unwrap()),

@@ -165,6 +165,13 @@ impl Agent {
         client.update_policy(request).await.map(|_| ())
     }
 
+    /// Why the policy in force is.
+    pub(crate) async fn policy_reason(&self) -> String {
+        let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
+        let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
+        policy.current.unwrap().reason
+    }
+
     pub(crate) async fn floor(&self) -> u64 {
         let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
         let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
