@@ -230,7 +230,9 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
     let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8), pressure: None };
     let sample =
         Sample { tick, now, host, granule: ByteCount::kib(4), ideal: false, vms: vms.collect() };
-    let (decision, state) = decide(&policy.policy, &State::default(), &sample);
+    let mut before = State::default().continued(&policy.policy, &sample);
+    before.followed.values_mut().for_each(|own| own.adopted = true);
+    let (decision, state) = decide(&policy.policy, &before, &sample);
     let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, now));
     let lives = sample.vms.iter().map(life).collect();
     let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(&policy.policy, *id, vm, &sample));
