@@ -45,13 +45,12 @@ fuzz:           ## what others write, in every odd form, for SECONDS each
 	sh tests/install.sh fuzz
 	sh tests/fuzz/run.sh $(SECONDS)
 
-install:        ## DESTDIR and PREFIX are honoured; a config that is there is left alone
+install:        ## DESTDIR and PREFIX are honoured; a config that is there is left alone; a new one says observe
 	sh tests/install.sh build
 	cargo build --release --locked --package agentd --package memctl
 	install -D -m 755 $${CARGO_TARGET_DIR:-target}/release/agentd $(DESTDIR)$(PREFIX)/sbin/agentd
 	install -D -m 755 $${CARGO_TARGET_DIR:-target}/release/memctl $(DESTDIR)$(PREFIX)/bin/memctl
-	test -e $(DESTDIR)/etc/agentd/agentd.toml || \
-		install -D -m 644 packaging/agentd.toml $(DESTDIR)/etc/agentd/agentd.toml
+	sh packaging/install-config.sh $(DESTDIR)/etc/agentd/agentd.toml
 
 PREFIX ?= /usr/local
 SEEDS ?= 20000

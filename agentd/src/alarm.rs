@@ -1,8 +1,8 @@
 //! [`alarms`]: what is wrong or unusual by one tick, as conditions for the operator.
 
-use agentd_core::{host::HostLevel, life::Life, vm::VmId};
+use agentd_core::{bytes::ByteCount, host::HostLevel, life::Life, vm::VmId};
 
-use crate::event::TickRecord;
+use crate::{control::beyond_host, event::TickRecord};
 
 /// Every condition that a tick can tell of: what is wrong and what to do, or `None` where it is
 /// right. A tick that saw nothing says nothing of VMs and host.
@@ -11,13 +11,23 @@ pub fn alarms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     let error = |is: bool| record.error.clone().filter(|_| is);
     let saw = record.sample.is_some();
     let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
-    if saw {
+    if let Some(sample) = &record.sample {
+        alarms.push((POLICY_BEYOND_HOST, beyond(record, sample.host.total)));
         alarms.extend(vms(record));
-    }
-    if saw {
         alarms.extend(host(record));
     }
     alarms
+}
+
+fn beyond(record: &TickRecord, total: ByteCount) -> Option<String> {
+    let faults = beyond_host(&record.policy.policy, total);
+    let each: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    (!each.is_empty()).then(|| {
+        format!(
+            "{}; nothing is ordered until \"memctl policy set\" has set what is",
+            each.join("; ")
+        )
+    })
 }
 
 fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
@@ -90,9 +100,11 @@ fn names(record: &TickRecord, life: Life) -> String {
 }
 
 /// Raised while the hypervisor cannot be read.
-const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+pub(crate) const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
 /// Raised while plans break a rule of safety and are thrown away.
 const PLAN_REJECTED: &str = "PLAN_REJECTED";
+/// Raised while the policy asks for more than the host has: nothing is ordered.
+const POLICY_BEYOND_HOST: &str = "POLICY_BEYOND_HOST";
 /// Raised while the hypervisor does not answer for a VM.
 const VM_UNRESPONSIVE: &str = "VM_UNRESPONSIVE";
 /// Raised while a VM is not asked for memory because it does not give it.

@@ -47,7 +47,8 @@ pub struct RunArgs {
     /// Hypervisor to serve: sim:FILE for a simulated host, or a libvirt URI.
     #[arg(long, value_name = "sim:FILE|URI")]
     pub hypervisor: Option<String>,
-    /// Mode until one is set by memctl: active by default; observe decides and orders nothing.
+    /// Mode until one is set by memctl, active by default; observe decides and orders nothing. After
+    /// that it counts for this run, where it is more cautious than the one that was set.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<ModeArg>,
     /// Where clients reach agentd; may be given several times. TCP is plaintext: loopback only,

@@ -39,6 +39,8 @@ pub struct TickRecord {
     pub took: Duration,
     /// Mode of this turn.
     pub mode: Mode,
+    /// The freeze file, where it was there: the turn was one of mode paused.
+    pub frozen: Option<String>,
     /// Policy of this turn.
     pub policy: Arc<Revision>,
     /// What was observed; `None` where the hypervisor could not be read.

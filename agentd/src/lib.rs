@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod fields;
+mod frozen;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod host_lock;
@@ -26,3 +27,4 @@ pub mod server;
 pub mod simulate;
 pub mod store;
 pub mod tick;
+mod uri;

@@ -1,8 +1,11 @@
 //! [`Lock`]: a file that one agentd holds.
+//!
+//! Whoever may open the file may hold it, if only to read: it is its owner's alone.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, Permissions, TryLockError},
     io::{self, ErrorKind, Read, Write},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -38,10 +41,27 @@ impl Lock {
 
 /// A file system that has become read-only can still be locked.
 fn open(path: &Path) -> io::Result<File> {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    match open {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(OWNERS_ALONE);
+    let file = match options.open(path) {
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
         other => other,
+    }?;
+    close_to_others(&file, path);
+    Ok(file)
+}
+
+/// A file that is there already may be open to others. Where that cannot be changed it is a lock all
+/// the same.
+fn close_to_others(file: &File, path: &Path) {
+    let is_open = |mode: u32| mode & !OWNERS_ALONE & 0o777 != 0;
+    if file.metadata().is_ok_and(|metadata| is_open(metadata.permissions().mode()))
+        && let Err(error) = file.set_permissions(Permissions::from_mode(OWNERS_ALONE))
+    {
+        tracing::warn!(
+            "{} is open to other users, who can hold it and keep agentd from starting: {error}",
+            path.display()
+        );
     }
 }
 
@@ -57,6 +77,7 @@ fn holder(file: &mut File) -> String {
     if read.is_err() || line.is_empty() { "of unknown pid".to_owned() } else { line.to_owned() }
 }
 
+const OWNERS_ALONE: u32 = 0o600;
 /// "pid " and a number.
 const LONGEST: u64 = 64;
 
@@ -76,5 +97,18 @@ mod tests {
         }
         drop(first);
         assert!(Lock::take(&path).is_ok());
+    }
+
+    #[test]
+    fn nobody_else_can_open_it_be_it_new_or_of_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let lock = Lock::take(&path).unwrap();
+        assert_eq!(mode(), 0o600);
+        drop(lock);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let _lock = Lock::take(&path).unwrap();
+        assert_eq!(mode(), 0o600);
     }
 }

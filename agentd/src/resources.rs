@@ -20,9 +20,11 @@ pub fn take_descriptors() {
 /// Makes this process the last one to be killed where memory runs out: it is small, and the host
 /// needs it most just then.
 pub fn be_spared() {
-    let spared = be_killed_late(OOM_SCORE_ADJ);
-    if let Err(error) = spared {
-        tracing::debug!(%error, "the OOM killer sees agentd as any process");
+    if let Err(error) = be_killed_late(OOM_SCORE_ADJ) {
+        tracing::warn!(
+            "agentd's oom_score_adj is not {OOM_SCORE_ADJ} ({error}): where memory runs out, the \
+             kernel kills it as soon as any other process. Let it have OOMScoreAdjust={OOM_SCORE_ADJ}"
+        );
     }
 }
 

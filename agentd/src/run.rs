@@ -24,8 +24,9 @@ use crate::{
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
-    control::{Audience, Base, Control, Gate, Parts, StartError},
+    control::{Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
+    frozen,
     host_lock::{HostLock, HostLockError},
     hypervisor::{
         Hypervisor,
@@ -38,8 +39,9 @@ use crate::{
     record::{History, HistoryError, Recorder},
     resources,
     server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
-    store::{Retention, StateDir, StoreError},
+    store::{Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
+    uri::{is_real, is_remote, is_uri},
 };
 
 /// Where the config is looked for when no other is named.
@@ -57,12 +59,27 @@ pub enum RunError {
     /// The scenario makes no sense.
     #[error(transparent)]
     Scenario(#[from] LoadError),
+    /// The text names no hypervisor.
+    #[error("\"{0}\" is no hypervisor: write a libvirt URI such as qemu:///system, or sim:FILE")]
+    NoUri(String),
     /// The hypervisor is on another host.
     #[error(
         "{0} is on another host: agentd reads this host's memory, so run it there, on \
          qemu:///system for example"
     )]
     Remote(String),
+    /// The freeze file cannot be put where it is looked for.
+    #[error(
+        "there is no directory {folder}, in which the freeze file {} would be: create it, or correct \
+         freeze_file in [state]; whoever needs to freeze agentd could not",
+        .file.display(), folder = .folder.display()
+    )]
+    NoFreezeFolder {
+        /// The file.
+        file: PathBuf,
+        /// The directory that is not there.
+        folder: PathBuf,
+    },
     /// Another agentd serves this host.
     #[error(transparent)]
     Host(#[from] HostLockError),
@@ -84,7 +101,20 @@ impl RunError {
     /// True when another agentd is at work.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Busy { .. }) | Self::Host(HostLockError::Busy(_)))
+        match self {
+            Self::Store(StoreError::Busy { .. }) | Self::Host(HostLockError::Busy(_)) => true,
+            Self::Server(error) => error.is_answered(),
+            Self::Config(_)
+            | Self::Listen(_)
+            | Self::Scenario(_)
+            | Self::NoUri(_)
+            | Self::Remote(_)
+            | Self::NoFreezeFolder { .. }
+            | Self::Host(HostLockError::Unsure { .. })
+            | Self::Store(_)
+            | Self::Control(_)
+            | Self::System(_) => false,
+        }
     }
 }
 
@@ -101,21 +131,25 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
     let listen = listen(&config)?;
+    check_freeze_file(&config)?;
     resources::take_descriptors();
     let _host = take_host(&config)?;
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
+    let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let recorder =
         Arc::new(Recorder::start(publisher.clone(), encode, history(&state, retention))?);
-    let control = control(&config, &state, &clock, &recorder, &publisher)?;
+    let asked = args.mode.map(Mode::from);
+    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     tracing::info!(
         host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
-        state = %state.path().display(), "agentd starts"
+        state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
     );
+    frozen::warn_of_folder(control.gate());
     let server_config = ServerConfig {
         listen,
         insecure: config.insecure,
@@ -160,9 +194,6 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
         config.listen.clone_from(&args.listen);
     }
     config.insecure |= args.insecure;
-    if let Some(mode) = args.mode {
-        config.mode = mode.into();
-    }
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }
@@ -203,6 +234,7 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     for address in listen(config)? {
         address.check(config.insecure)?;
     }
+    check_freeze_file(config)?;
     let clock: Arc<dyn Clock> = RealClock::start();
     hypervisor(&mut config.clone(), &clock).map(drop)
 }
@@ -218,8 +250,12 @@ fn hypervisor(
         config.tick.interval = scenario.tick_interval;
         if let Some(policy) = scenario.policy.clone() {
             config.policy = policy;
+            config.policy_source = format!("the scenario {}", file.display());
         }
         return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
+    }
+    if !is_uri(&config.hypervisor) {
+        return Err(RunError::NoUri(config.hypervisor.clone()));
     }
     if is_remote(&config.hypervisor) {
         return Err(RunError::Remote(config.hypervisor.clone()));
@@ -246,22 +282,22 @@ fn take_host(config: &Config) -> Result<Option<HostLock>, HostLockError> {
     Ok(Some(lock))
 }
 
-/// False for what takes no memory of this host.
-fn is_real(uri: &str) -> bool {
-    !matches!(uri.split([':', '+']).next(), Some("sim" | "test"))
-}
-
 /// What freezes agentd. A simulated host does not share a real one's file.
 fn freeze_file(config: &Config) -> Option<PathBuf> {
     let default = || is_real(&config.hypervisor).then(|| places::runtime_dir().join("freeze"));
     config.freeze_file.clone().or_else(default)
 }
 
-/// A URI with a host, or with a transport that leads to one.
-fn is_remote(uri: &str) -> bool {
-    let Some((scheme, rest)) = uri.split_once("://") else { return false };
-    let leads_away = scheme.split_once('+').is_some_and(|(_, transport)| transport != "unix");
-    leads_away || !(rest.is_empty() || rest.starts_with(['/', '?']))
+/// A file that somebody named is to be where it can be made: who mistyped the path would learn it in
+/// the hour of need. The directory of its own that agentd makes may be missing yet.
+fn check_freeze_file(config: &Config) -> Result<(), RunError> {
+    let Some(file) = &config.freeze_file else { return Ok(()) };
+    match frozen::missing_folder(file) {
+        Some(folder) if folder != places::runtime_dir() => {
+            Err(RunError::NoFreezeFolder { file: file.clone(), folder: folder.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
@@ -273,14 +309,19 @@ fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
 
 fn control(
     config: &Config,
-    state: &StateDir,
-    clock: &Arc<dyn Clock>,
-    recorder: &Arc<Recorder>,
-    publisher: &Arc<Publisher>,
+    asked: Option<Mode>,
+    will: Will,
+    (clock, recorder, publisher): (&Arc<dyn Clock>, &Arc<Recorder>, &Arc<Publisher>),
 ) -> Result<Arc<Control>, RunError> {
     let parts = Parts {
-        storage: Box::new(state.will()),
-        base: Base { mode: config.mode, policy: config.policy.clone() },
+        storage: Box::new(will),
+        base: Base {
+            mode: config.mode,
+            asked,
+            policy: config.policy.clone(),
+            source: config.source.clone(),
+            policy_source: config.policy_source.clone(),
+        },
         clock: clock.clone(),
         audience: Box::new(Log { recorder: recorder.clone(), publisher: publisher.clone() }),
         patience: crate::control::PATIENCE,
@@ -320,16 +361,11 @@ impl Audience for Log {
     }
 
     fn raise(&self, condition: &'static str, message: String) {
-        if !self.publisher.conditions().has(condition) {
-            tracing::warn!(condition, "{message}");
-        }
-        self.publisher.raise(condition, message);
+        self.publisher.tell(condition, Some(message));
     }
 
     fn clear(&self, condition: &'static str) {
-        if self.publisher.clear(condition) {
-            tracing::info!(condition, "is over");
-        }
+        self.publisher.tell(condition, None);
     }
 }
 
@@ -352,6 +388,9 @@ impl Loop {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
                 let hung = hung(&turn);
+                if let Some(sample) = &turn.record.sample {
+                    control.note_host_total(sample.host.total);
+                }
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {
                     end_broken(&why);
@@ -394,28 +433,11 @@ impl Teller {
     }
 
     fn judge(&self, record: &TickRecord, gate: &Gate) {
-        let frozen = (FROZEN, gate.freeze().map(frozen_message));
-        for (condition, alarm) in alarms(record).into_iter().chain([frozen]) {
-            match alarm {
-                Some(message) => {
-                    if !self.publisher.conditions().has(condition) {
-                        tracing::warn!(condition, "{message}");
-                    }
-                    self.publisher.raise(condition, message);
-                }
-                None if self.publisher.clear(condition) => tracing::info!(condition, "is over"),
-                None => {}
-            }
+        frozen::look(gate, &self.publisher);
+        for (condition, alarm) in alarms(record) {
+            self.publisher.tell(condition, alarm);
         }
     }
-}
-
-fn frozen_message(file: &Path) -> String {
-    let file = file.display();
-    format!(
-        "{file} is there, or cannot be looked for: nothing is decided and no order starts, \
-         whatever the mode is; \"rm {file}\" ends this"
-    )
 }
 
 /// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
@@ -468,8 +490,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Raised while the freeze file is there.
-const FROZEN: &str = "FROZEN";
 /// Calls that hang before the process ends itself for its supervisor to start it again: half of the
 /// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
 const MOST_PARKED: usize = 8;
@@ -497,7 +517,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::VirtualClock,
-        control::{Actor, InForce, Mode, Revision},
+        control::{Actor, InForce, Revision},
         hypervisor::{Answer, LiveActual, ReadError, Target},
     };
 
@@ -559,24 +579,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_takes_memory_of_this_host_is_locked() {
-        let real = ["qemu:///system", "qemu+unix:///session", "ch:///system", "lxc:///"];
-        let play = ["sim:/etc/x.toml", "sim:x", "test:///default", "test+unix:///x"];
-        assert!(real.iter().all(|uri| is_real(uri)));
-        assert!(play.iter().all(|uri| !is_real(uri)));
+    fn a_simulated_host_has_no_freeze_file_but_one_that_is_named() {
         let mut config = Config { hypervisor: "sim:x".to_owned(), ..Config::default() };
         assert_eq!(freeze_file(&config), None);
         config.freeze_file = Some(PathBuf::from("/run/x"));
         assert_eq!(freeze_file(&config), Some(PathBuf::from("/run/x")));
         assert!(freeze_file(&Config::default()).unwrap().ends_with("agentd/freeze"));
-    }
-
-    #[test]
-    fn only_uris_of_this_host_are_served() {
-        let here =
-            ["qemu:///system", "qemu+unix:///system?socket=/x", "test:///default", "qemu://"];
-        let there = ["qemu+ssh://root@node1/system", "qemu://node1/system", "xen+tls:///"];
-        assert!(here.iter().all(|uri| !is_remote(uri)));
-        assert!(there.iter().all(|uri| is_remote(uri)));
     }
 }

@@ -27,7 +27,7 @@ use agentd_core::{
 use crate::{
     apply::{Hands, Patience, apply, skip},
     clock::Clock,
-    control::{Gate, InForce, Mode},
+    control::{Gate, InForce, Mode, beyond_host},
     event::{TickRecord, VmChange},
     hypervisor::{Hypervisor, ReadError},
 };
@@ -101,13 +101,15 @@ impl Ticker {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
 
-        let mode = gate.freeze().map_or(in_force.mode, |_| Mode::Paused);
+        let frozen = gate.freeze().map(|file| file.display().to_string());
+        let mode = if frozen.is_some() { Mode::Paused } else { in_force.mode };
         let mut record = TickRecord {
             tick: self.tick,
             began,
             now,
             took: Duration::ZERO,
             mode,
+            frozen,
             policy: in_force.policy.clone(),
             sample: None,
             decision: None,
@@ -190,6 +192,9 @@ impl Ticker {
         let plan = &decision.plan;
         if !findings.is_empty() {
             record.error = Some(objection(&findings));
+            record.applied = skip(plan);
+        } else if !beyond_host(policy, sample.host.total).is_empty() {
+            // Told as a condition, and not an error of the plan.
             record.applied = skip(plan);
         } else if in_force.mode == Mode::Active {
             let expires = record.now.saturating_add(self.longest_gap());
@@ -364,6 +369,26 @@ mod tests {
 
     fn reason(turn: &Turn, name: &str) -> Reason {
         turn.record.decision.as_ref().unwrap().verdicts[&derived_id(name)].reason
+    }
+
+    #[test]
+    fn a_policy_beyond_the_host_orders_nothing() {
+        let scenario = pair("");
+        let mut bench = Bench::new(&scenario);
+        assert!(bench.turns(20).iter().any(|turn| !turn.record.applied.resized.is_empty()));
+        let total = ByteCount::gib(4);
+        let beyond = [
+            Policy { host_reserve: total, ..Policy::default() },
+            Policy { floor: ByteCount::gib(100_000), ..Policy::default() },
+        ];
+        for policy in beyond {
+            bench.in_force = in_force(Mode::Active, policy);
+            for turn in bench.turns(20) {
+                let resized = &turn.record.applied.resized;
+                assert!(resized.iter().all(|done| done.ordered.is_none()), "{resized:?}");
+                assert_eq!(turn.record.error, None);
+            }
+        }
     }
 
     /// One VM that idles with much unused, one that grows; the host has nothing to give.

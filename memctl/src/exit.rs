@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     Invalid = 8,
     /// Some hosts did it, others did not.
     Partial = 9,
+    /// The agent could not write the change to its disk, and did not make it.
+    NotDurable = 10,
     /// SIGINT.
     Interrupted = 130,
     /// The reader of stdout went away.
@@ -41,7 +43,8 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
-  1    done, and the answer is no (policy diff: differences; status --check: not healthy)
+  1    done, and the answer is no (policy diff: differences; status --check: not
+       healthy, or not in the mode of --expect-mode)
   2    the command line makes no sense
   3    any other failure, or hosts that failed for different reasons
   4    unreachable (no agent answers, or not in time)
@@ -50,6 +53,7 @@ Exit codes:
   7    conflict (the policy was changed in between; the state does not allow it)
   8    invalid value
   9    partial: some hosts did it, others did not
+  10   not made: the agent could not write the change to its disk
   130  interrupted (Ctrl-C); 143 by SIGTERM
   141  the reader of stdout went away
 
@@ -64,7 +68,7 @@ Environment:
 impl Exit {
     /// The code of a command that asked several hosts: `done` of them did it.
     pub(crate) fn of_hosts<'a>(done: usize, failures: impl Iterator<Item = &'a Failure>) -> Self {
-        let mut codes: Vec<Self> = failures.map(|f| f.code.exit()).collect();
+        let mut codes: Vec<Self> = failures.map(Failure::exit).collect();
         codes.dedup();
         match (done, codes.as_slice()) {
             (_, []) => Self::Done,

@@ -130,6 +130,16 @@ impl Failure {
         Self::new(Code::Usage, "USAGE", message)
     }
 
+    /// The exit code of a command that failed so.
+    pub(crate) fn exit(&self) -> Exit {
+        if self.reason == NOT_DURABLE { Exit::NotDurable } else { self.code.exit() }
+    }
+
+    /// The word that a table shows where a host's state would stand.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.reason == NOT_DURABLE { "NOT SAVED" } else { self.code.word() }
+    }
+
     /// The same failure with what to do about it.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -214,6 +224,10 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
     }
 }
 
+/// The reason of an agent that could not write what was asked of it: it answers, so that it is not
+/// unreachable whatever the code.
+const NOT_DURABLE: &str = "NOT_DURABLE";
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -231,6 +245,15 @@ mod tests {
         assert!(failure.message.contains(text));
         let canceled = tonic::Status::cancelled("operation was canceled");
         assert_eq!(Failure::from_status(&canceled).code, Code::Unavailable);
+    }
+
+    #[test]
+    fn an_agent_that_cannot_write_is_not_unreachable() {
+        let details = ErrorDetails::with_error_info("NOT_DURABLE", "agentd", HashMap::new());
+        let status =
+            tonic::Status::with_error_details(tonic::Code::Unavailable, "no room", details);
+        let failure = Failure::from_status(&status);
+        assert_eq!((failure.exit(), failure.word()), (Exit::NotDurable, "NOT SAVED"));
     }
 
     #[test]

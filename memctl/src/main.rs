@@ -75,6 +75,6 @@ fn ended_early(output: &Output, stop: Stop) -> Exit {
     };
     match output.refuse(&failure) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::BrokenPipe,
-        _ => failure.code.exit(),
+        _ => failure.exit(),
     }
 }

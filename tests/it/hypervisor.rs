@@ -103,6 +103,29 @@ fn a_vm_that_hangs_is_seen_to_and_the_others_go_on() {
 }
 
 #[test]
+fn an_order_whose_time_is_over_before_it_goes_out_never_does() {
+    let Some(lab) = open_lab("an_order_whose_time_is_over_before_it_goes_out_never_does") else {
+        return;
+    };
+    let host = lab.host("node1").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 256)]).unwrap();
+    let mut agent = Agent::on(&host);
+    let known = agent.wait(&vms[0], "to report", |vm| vm.reported != Reported::Never);
+
+    host.freeze_libvirtd().unwrap();
+    let answer = agent.order(&vms[0], 200);
+    host.thaw_libvirtd().unwrap();
+    let Answer::Refused(words) = &answer else { panic!("nobody could take it: {answer:?}") };
+    assert!(words.contains("not passed on"), "{words}");
+    // The thread that was at it goes on, and finds its time over.
+    agent.wait(&vms[0], "to report on", |vm| vm.reported != known.reported);
+    agent.clock.sleep(Duration::from_secs(2));
+    assert_eq!(agent.see(&vms[0]).actual, ByteCount::mib(256));
+    assert_eq!(agent.order(&vms[0], 200), Answer::Accepted);
+    agent.wait(&vms[0], "to obey", |vm| vm.actual == ByteCount::mib(200));
+}
+
+#[test]
 fn a_libvirtd_that_comes_back_is_taken_up_again() {
     let Some(lab) = open_lab("a_libvirtd_that_comes_back_is_taken_up_again") else {
         return;

@@ -68,6 +68,46 @@ fn a_vm_is_seen_suspended_saved_restored_reset_and_made_anew() {
 }
 
 #[test]
+fn a_life_goes_on_over_a_restart_of_libvirtd_and_not_over_one_of_the_vm() {
+    const TEST: &str = "a_life_goes_on_over_a_restart_of_libvirtd_and_not_over_one_of_the_vm";
+    let Some(lab) = open_lab(TEST) else {
+        return;
+    };
+    let mut host = lab.host("node1").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 192).persistent(), VmSpec::new("vm2", 192)]).unwrap();
+    let mut agent = Agent::on(&host);
+    let first = agent.wait(&vms[0], "to be known", is_known);
+    let other = agent.wait(&vms[1], "to be known", is_known);
+
+    host.stop_libvirtd().unwrap();
+    host.start_libvirtd().unwrap();
+    let back = agent.wait(&vms[0], "to be back", |vm| vm.run == RunState::Running);
+    assert!(agent.libvirt.take_reconnected());
+    assert_eq!((back.generation, back.traits), (first.generation, first.traits));
+    assert!(back.host_rss.is_some());
+
+    host.kill_libvirtd();
+    vms[0].kill().unwrap();
+    host.start_libvirtd().unwrap();
+    agent.try_until(|_| host.virsh(&["domstate", "vm1"]).unwrap().contains("off").then_some(()));
+    vms[0].start_again().unwrap();
+    // No reading has seen it gone, and its event came when nobody listened.
+    let anew = agent.wait(&vms[0], "to be back", |vm| vm.run == RunState::Running);
+    assert!(agent.libvirt.take_reconnected());
+    assert_ne!(anew.generation, first.generation);
+    assert_eq!(agent.see(&vms[1]).generation, other.generation, "nothing befell this one");
+
+    // The same process with another kernel, and nobody listened again.
+    agent.wait(&vms[0], "to be known", is_known);
+    vms[0].reset().unwrap();
+    agent.clock.sleep(Duration::from_secs(1));
+    host.kill_libvirtd();
+    host.start_libvirtd().unwrap();
+    let reset = agent.wait(&vms[0], "to begin anew", |vm| vm.generation != anew.generation);
+    assert_eq!(reset.run, RunState::Running, "the last that the old connection told counts");
+}
+
+#[test]
 fn a_migration_is_seen_from_both_ends() {
     let Some(lab) = open_lab("a_migration_is_seen_from_both_ends") else {
         return;

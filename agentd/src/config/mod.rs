@@ -53,6 +53,10 @@ pub struct Config {
     pub log: Log,
     /// The policy to start with.
     pub policy: Policy,
+    /// Where this is from, in words.
+    pub source: String,
+    /// Where the policy is from, in words.
+    pub policy_source: String,
 }
 
 /// How the loop runs.
@@ -128,7 +132,11 @@ impl Config {
         match fs::read_to_string(path) {
             Err(error) => Err(ConfigError::Unreadable { file, error }),
             Ok(text) if text.len() > LONGEST => Err(ConfigError::TooLong { file }),
-            Ok(text) => Ok(Self::parse(&file, &text)?),
+            Ok(text) => {
+                let source = format!("the config file {file}");
+                let config = Self::parse(&file, &text)?;
+                Ok(Self { policy_source: source.clone(), source, ..config })
+            }
         }
     }
 
@@ -218,15 +226,10 @@ impl Config {
             return Ok(());
         };
         if let Some(dir) = fields.get("dir") {
-            self.state_dir = Some(dir.text()?).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+            self.state_dir = read_path(&dir)?;
         }
         if let Some(file) = fields.get("freeze_file") {
-            let path =
-                Some(PathBuf::from(file.text()?)).filter(|path| !path.as_os_str().is_empty());
-            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
-                return Err(file.error("must be an absolute path"));
-            }
-            self.freeze_file = path;
+            self.freeze_file = read_path(&file)?;
         }
         self.history_age = fields.time_or("history_age", self.history_age)?;
         if let Some(size) = fields.get("history_size") {
@@ -331,6 +334,8 @@ impl Default for Config {
             ring_size: ByteCount::mib(64),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             policy: Policy::default(),
+            source: BUILT_IN.to_owned(),
+            policy_source: BUILT_IN.to_owned(),
         }
     }
 }
@@ -353,6 +358,15 @@ fn read_host(field: &Field<'_>) -> Result<Option<String>, FieldError> {
         return Err(field.error(problem));
     }
     Ok(Some(name.to_owned()).filter(|name| !name.is_empty()))
+}
+
+/// The same file wherever agentd is started; `None` for an empty text.
+fn read_path(field: &Field<'_>) -> Result<Option<PathBuf>, FieldError> {
+    let path = Some(PathBuf::from(field.text()?)).filter(|path| !path.as_os_str().is_empty());
+    match path {
+        Some(path) if !path.is_absolute() => Err(field.error("must be an absolute path")),
+        path => Ok(path),
+    }
 }
 
 fn bounded(field: &Field<'_>, least: Duration, most: Duration) -> Result<Duration, FieldError> {
@@ -384,6 +398,8 @@ const LEVELS: [(&str, tracing::Level); 5] = [
     ("debug", tracing::Level::DEBUG),
     ("trace", tracing::Level::TRACE),
 ];
+/// Where a config is from that no file was read for.
+const BUILT_IN: &str = "built in: there is no config file";
 const LONGEST: usize = 1 << 20;
 const LONGEST_HOST: usize = 253;
 const MOST_LISTENERS: usize = 16;
@@ -479,10 +495,13 @@ mod tests {
     }
 
     #[test]
-    fn a_freeze_file_has_one_place_wherever_agentd_was_started() {
-        let error = Config::parse("a.toml", "[state]\nfreeze_file = \"freeze\"").unwrap_err();
-        let expected = "a.toml:2: state.freeze_file = \"freeze\": must be an absolute path";
-        assert_eq!(error.to_string(), expected);
+    fn files_have_one_place_wherever_agentd_was_started() {
+        for key in ["freeze_file", "dir"] {
+            let text = format!("[state]\n{key} = \"state/x\"");
+            let error = Config::parse("a.toml", &text).unwrap_err();
+            let expected = format!("a.toml:2: state.{key} = \"state/x\": must be an absolute path");
+            assert_eq!(error.to_string(), expected);
+        }
         let config = Config::parse("a.toml", "[state]\nfreeze_file = \"/run/x\"").unwrap();
         assert_eq!(config.freeze_file, Some(PathBuf::from("/run/x")));
     }

@@ -9,13 +9,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
     time::Duration,
 };
 
+use agentd_core::bytes::ByteCount;
 use arc_swap::ArcSwap;
 
 use super::{
@@ -91,10 +92,21 @@ impl Control {
         self.shared.in_force.load_full()
     }
 
+    /// The mode in force with who set it, when and why.
+    #[must_use]
+    pub fn mode_set(&self) -> Arc<SavedMode> {
+        self.shared.set.load_full()
+    }
+
     /// What every order has to pass.
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.shared.gate
+    }
+
+    /// Notes how much memory the host has: a policy beyond that is refused from now on.
+    pub fn note_host_total(&self, total: ByteCount) {
+        self.shared.host_total.store(total.as_u64(), Ordering::Relaxed);
     }
 
     /// Changes the mode. When it returns, no order starts against it.
@@ -223,6 +235,10 @@ impl fmt::Debug for Control {
 pub(super) struct Shared {
     pub(super) in_force: ArcSwap<InForce>,
     pub(super) gate: Gate,
+    /// Who set the mode.
+    set: ArcSwap<SavedMode>,
+    /// Bytes that the host has; 0 while nobody has seen it.
+    host_total: AtomicU64,
     pauses: Mutex<Pauses>,
 }
 
@@ -235,9 +251,17 @@ struct Pauses {
 }
 
 impl Shared {
-    pub(super) fn new(in_force: InForce, freeze_file: Option<PathBuf>) -> Self {
-        let gate = Gate::new(in_force.mode).frozen_by(freeze_file);
-        Self { in_force: ArcSwap::from_pointee(in_force), gate, pauses: Mutex::default() }
+    pub(super) fn new(set: SavedMode, policy: Arc<Revision>, freeze_file: Option<PathBuf>) -> Self {
+        let gate = Gate::new(set.mode).frozen_by(freeze_file);
+        let in_force = ArcSwap::from_pointee(InForce { mode: set.mode, policy });
+        let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
+        Self { in_force, gate, set, host_total, pauses: Mutex::default() }
+    }
+
+    /// What the host has; `None` while nobody has seen it.
+    pub(super) fn host_total(&self) -> Option<ByteCount> {
+        let bytes = self.host_total.load(Ordering::Relaxed);
+        (bytes > 0).then(|| ByteCount::bytes(bytes))
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -248,9 +272,14 @@ impl Shared {
     fn pause(&self, wanted: SavedMode) -> Mode {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.count = pauses.count.saturating_add(1);
-        pauses.last = Some(wanted);
+        pauses.last = Some(wanted.clone());
         let before = self.mode();
         self.gate.set(Mode::Paused);
+        // Who pauses what somebody has paused already does not make it begin anew.
+        let by_whom = &self.set.load_full().actor.id;
+        if before != Mode::Paused || by_whom == super::FILE {
+            self.set.store(Arc::new(wanted));
+        }
         self.show(Mode::Paused);
         before
     }
@@ -265,13 +294,14 @@ impl Shared {
     }
 
     /// Enters a mode unless somebody has paused since `seen`.
-    pub(super) fn enter(&self, mode: Mode, seen: u64) -> bool {
+    pub(super) fn enter(&self, wanted: &SavedMode, seen: u64) -> bool {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         if pauses.count != seen {
             return false;
         }
-        self.show(mode);
-        self.gate.set(mode);
+        self.set.store(Arc::new(wanted.clone()));
+        self.show(wanted.mode);
+        self.gate.set(wanted.mode);
         true
     }
 

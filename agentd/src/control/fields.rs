@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use agentd_core::{
     bytes::ByteCount,
-    policy::{Policy, VmKey},
+    policy::{Fault, Policy, VmKey},
 };
 
 use super::FieldChange;
@@ -39,6 +39,19 @@ pub(super) fn digest(policy: &Policy, salt: u128) -> u64 {
         text.push_str(&format!("{}:{path}={value:?}\n", path.len()));
     }
     text.bytes().fold(FNV_START, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+}
+
+/// What in a policy is beyond a host with so much memory: the host would never have its reserve, or no
+/// VM could be told from one that is at its minimum.
+#[must_use]
+pub fn beyond_host(policy: &Policy, total: ByteCount) -> Vec<Fault> {
+    let fault = |(path, value): (&str, ByteCount)| Fault {
+        path: path.to_owned(),
+        value: value.to_string(),
+        problem: format!("must be less than the host's memory, which is {total}"),
+    };
+    let amounts = [("host_reserve", policy.host_reserve), ("floor", policy.floor)];
+    amounts.into_iter().filter(|(_, value)| *value >= total).map(fault).collect()
 }
 
 /// What makes sense but was hardly meant. For people.

@@ -52,6 +52,12 @@ impl Gate {
         *self.mode.write().unwrap_or_else(PoisonError::into_inner) = mode;
     }
 
+    /// The file that would freeze this gate; `None` where none would.
+    #[must_use]
+    pub fn freeze_file(&self) -> Option<&Path> {
+        self.freeze_file.as_deref()
+    }
+
     /// The file that freezes this gate now; `None` where there is none.
     ///
     /// Whatever has the name counts, be it a link that leads nowhere; and where it cannot be looked

@@ -10,17 +10,19 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use agentd_core::policy::{Fault, Policy};
 
 use super::{
-    Actor, Audience, Base, ControlError, InForce, Mode, ModeSet, PAUSE_NOT_DURABLE,
+    Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
     POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
-    SavedMode, Storage, StorageError, changes,
+    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
+    begin::{actor, begin_mode, file_revision, revision},
+    beyond_host, changes,
     desk::{Claim, Job, Parts, Shared, stuck},
-    fields::{digest, warnings},
+    fields::warnings,
 };
 use crate::{
     clock::Clock,
@@ -45,6 +47,8 @@ pub(super) struct Keeper {
     unsaved: Option<Arc<Revision>>,
     /// When to try again to write what is not on disk.
     retry_at: Duration,
+    /// When to see whether the disk takes anything, where nobody asks it to.
+    probe_at: Duration,
     stopped: bool,
 }
 
@@ -73,8 +77,8 @@ impl Keeper {
     pub(super) fn begin(parts: Parts) -> Result<Self, StorageError> {
         let Parts { mut storage, base, clock, audience, patience, freeze_file } = parts;
         let saved = storage.load()?;
-        let mode = saved.mode.as_ref().map_or(base.mode, |saved| saved.mode);
-        let from_file = |number| file_revision(&base.policy, number, clock.wall());
+        let (set, ignored) = begin_mode(saved.mode.as_ref(), &base, clock.wall());
+        let from_file = |number| file_revision(&base, number, clock.wall());
         let (policy, is_new) = match saved.newest {
             None => (from_file(1), true),
             Some(newest) if newest.actor.id == FILE && newest.policy != base.policy => {
@@ -83,9 +87,8 @@ impl Keeper {
             Some(newest) => (newest, false),
         };
         let policy = Arc::new(policy);
-        let in_force = InForce { mode, policy: Arc::clone(&policy) };
         let mut keeper = Self {
-            shared: Arc::new(Shared::new(in_force, freeze_file)),
+            shared: Arc::new(Shared::new(set, Arc::clone(&policy), freeze_file)),
             storage,
             clock,
             audience,
@@ -96,10 +99,14 @@ impl Keeper {
             trial: None,
             unsaved: is_new.then_some(policy),
             retry_at: Duration::ZERO,
+            probe_at: Duration::ZERO,
             stopped: false,
         };
         if let Some(lost) = saved.lost {
             keeper.audience.raise(STATE_LOST, lost);
+        }
+        if let Some(message) = ignored {
+            keeper.audience.raise(MODE_FLAG_IGNORED, message);
         }
         if keeper.unsaved.is_some() {
             keeper.file_policy = Some(keeper.base.policy.clone());
@@ -146,14 +153,16 @@ impl Keeper {
             return Ok(ModeSet { before, after: mode, durable: true, position: None });
         }
         self.still_wanted(claim)?;
-        self.storage.save_mode(&wanted).map_err(not_durable)?;
+        let saved = self.storage.save_mode(&wanted);
+        self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             self.take_back_mode(before);
             return Err(stuck(self.patience));
         }
         self.saved_mode = Some(wanted.clone());
         self.audience.clear(STATE_LOST);
-        let entered = self.shared.enter(mode, seen);
+        self.audience.clear(MODE_FLAG_IGNORED);
+        let entered = self.shared.enter(&wanted, seen);
         let is_change = entered && before != mode;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
         Ok(ModeSet { before, after: self.shared.mode(), durable: true, position })
@@ -161,6 +170,7 @@ impl Keeper {
 
     /// Writes and announces a pause that is in force already.
     pub(super) fn pause(&mut self, before: Mode, wanted: SavedMode) -> ModeSet {
+        self.audience.clear(MODE_FLAG_IGNORED);
         let durable = self.is_pause_saved() || self.save_pause(&wanted);
         let is_change = before != Mode::Paused;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
@@ -178,6 +188,7 @@ impl Keeper {
         let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
         let mut faults = policy.validate();
         faults.extend(edit.revert_after.and_then(bad_trial));
+        faults.extend(self.beyond_host(&policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
@@ -205,7 +216,8 @@ impl Keeper {
         self.still_wanted(claim)?;
         let current = self.current();
         let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
-        self.storage.confirm(&kept).map_err(not_durable)?;
+        let saved = self.storage.confirm(&kept);
+        self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             let back = self.storage.save_revision(&current, Some(trial.falls_back_to));
             log_failure("take a confirmation back", back);
@@ -213,7 +225,7 @@ impl Keeper {
         }
         self.trial = None;
         self.shared.put(&kept);
-        tracing::info!(actor = actor.id, revision = kept.number, "trial policy confirmed");
+        tracing::info!(%actor, revision = kept.number, "trial policy confirmed");
         let reason = "confirmed".to_owned();
         let told = Revision { actor: actor.clone(), reason, ..Revision::clone(&kept) };
         let change = PolicyChange { revision: Arc::new(told), changes: Vec::new() };
@@ -230,6 +242,10 @@ impl Keeper {
         self.expect(revert.etag.as_deref())?;
         let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
         let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
+        let faults = self.beyond_host(&earlier.policy);
+        if !faults.is_empty() {
+            return Err(ControlError::Invalid(faults));
+        }
         let revision = self.next(earlier.policy, revert.actor, revert.reason);
         self.replace(revision, None, claim)
     }
@@ -243,6 +259,15 @@ impl Keeper {
         let before = before.unwrap_or(u64::MAX);
         let page = self.storage.revisions(before, limit.min(PAGE)).map_err(unreadable)?;
         Ok(page.into_iter().map(Arc::new).collect())
+    }
+
+    /// What a policy has beyond this host that the one in force does not have already: who mends one of
+    /// two values is not kept from it by the other.
+    fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
+        let Some(total) = self.shared.host_total() else { return Vec::new() };
+        let known = beyond_host(&self.current().policy, total);
+        let faults = beyond_host(policy, total).into_iter();
+        faults.filter(|fault| !known.contains(fault)).collect()
     }
 
     fn current(&self) -> Arc<Revision> {
@@ -311,7 +336,8 @@ impl Keeper {
         self.still_wanted(claim)?;
         self.save_unsaved().map_err(not_durable)?;
         let falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
-        self.storage.save_revision(&set.revision, falls_back_to).map_err(not_durable)?;
+        let saved = self.storage.save_revision(&set.revision, falls_back_to);
+        self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             log_failure("take a policy back", self.storage.forget(set.revision.number));
             return Err(stuck(self.patience));
@@ -330,7 +356,7 @@ impl Keeper {
             .map(|change| format!("{} {} -> {}", change.path, change.old, change.new))
             .collect();
         tracing::info!(
-            actor = revision.actor.id,
+            actor = %revision.actor,
             revision = revision.number,
             reason = revision.reason,
             changes = words.join(", "),
@@ -343,7 +369,7 @@ impl Keeper {
     fn announce_mode(&self, before: Mode, set: SavedMode) -> Option<Position> {
         let SavedMode { mode: after, actor, reason } = set;
         let (was, is) = (before.name(), after.name());
-        tracing::info!(actor = actor.id, reason, "mode changed from {was} to {is}");
+        tracing::info!(%actor, reason, "mode changed from {was} to {is}");
         self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
     }
 
@@ -378,6 +404,9 @@ impl Keeper {
         if let Some(trial) = self.trial.take_if(|trial| trial.ends <= now) {
             self.end(trial);
         }
+        if self.probe_at <= now {
+            self.probe();
+        }
         if now < self.retry_at || (self.unsaved.is_none() && !self.is_pause_unsaved()) {
             return;
         }
@@ -410,10 +439,11 @@ impl Keeper {
     }
 
     fn save_unsaved(&mut self) -> Result<(), StorageError> {
-        let Some(revision) = &self.unsaved else {
+        let Some(revision) = self.unsaved.clone() else {
             return Ok(());
         };
-        if let Err(error) = self.storage.save_revision(revision, None) {
+        let saved = self.storage.save_revision(&revision, None);
+        if let Err(error) = self.wrote(saved) {
             let message = format!(
                 "revision {} of the policy is in force but could not be written: {error}; no \
                  other change is accepted until it is",
@@ -448,7 +478,33 @@ impl Keeper {
         }
         self.saved_mode = Some(wanted.clone());
         self.audience.clear(PAUSE_NOT_DURABLE);
+        // It is kept in two places, of which one is enough.
+        self.probe();
         true
+    }
+
+    /// Sees whether the disk takes anything.
+    fn probe(&mut self) {
+        let probed = self.storage.probe();
+        // Told, and that is all there is to do.
+        let _ = self.wrote(probed);
+    }
+
+    /// Tells whether what was written is on disk.
+    fn wrote(&mut self, written: Result<(), StorageError>) -> Result<(), StorageError> {
+        self.probe_at = self.clock.now().saturating_add(PROBE);
+        match &written {
+            Ok(()) => self.audience.clear(STATE_NOT_WRITABLE),
+            Err(error) => {
+                let message = format!(
+                    "policy and mode cannot be written: {error}; every change but a pause is \
+                     refused, and a restart may find them lost: see to the state directory and its \
+                     disk"
+                );
+                self.audience.raise(STATE_NOT_WRITABLE, message);
+            }
+        }
+        written
     }
 
     /// Says when the file's policy has changed and does not count.
@@ -462,7 +518,7 @@ impl Keeper {
         let message = format!(
             "the policy in the config file has changed, but the one set by {} (revision {}) stays \
              in force: set the file's values with \"memctl policy set\", or put the file back",
-            in_force.actor.id, in_force.number
+            in_force.actor, in_force.number
         );
         self.audience.raise(POLICY_FILE_IGNORED, message);
     }
@@ -472,22 +528,9 @@ impl Keeper {
         let trial = self.trial.as_ref().map(|trial| trial.ends.saturating_sub(now));
         let unsaved = self.unsaved.is_some() || self.is_pause_unsaved();
         let retry = unsaved.then(|| self.retry_at.saturating_sub(now));
-        [trial, retry].into_iter().flatten().fold(LONGEST_LOOK, Duration::min)
+        let probe = self.probe_at.saturating_sub(now);
+        [trial, retry].into_iter().flatten().fold(probe, Duration::min)
     }
-}
-
-fn revision(number: u64, policy: Policy, actor: Actor, reason: String) -> Revision {
-    let since = actor.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let etag = format!("{number}-{:016x}", digest(&policy, since.as_nanos()));
-    Revision { number, etag, policy, actor, reason, revert_at: None }
-}
-
-fn file_revision(policy: &Policy, number: u64, now: SystemTime) -> Revision {
-    revision(number, policy.clone(), actor(FILE, now), "the config file".to_owned())
-}
-
-fn actor(id: &str, time: SystemTime) -> Actor {
-    Actor { id: id.to_owned(), peer: String::new(), time }
 }
 
 fn bad_trial(after: Duration) -> Option<Fault> {
@@ -514,14 +557,13 @@ fn log_failure(what: &str, result: Result<(), StorageError>) {
     }
 }
 
-/// Who made a revision that came from the config file.
-const FILE: &str = "config";
 /// Who made a revision that nobody asked for.
 const AGENT: &str = "agent";
 const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
 const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);
 /// A disk that was full is seldom empty sooner.
 const RETRY: Duration = Duration::from_secs(5);
-const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// A disk that breaks between changes is told of within a minute.
+const PROBE: Duration = Duration::from_secs(60);
 /// Most revisions that are read at once.
 const PAGE: usize = 100;

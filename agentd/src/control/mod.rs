@@ -9,6 +9,7 @@
 //! Changes are made one after the other on the keeper's thread, so that a slow disk delays their
 //! callers and nobody else. A pause alone takes effect before it is written.
 
+mod begin;
 mod desk;
 mod fields;
 mod gate;
@@ -16,7 +17,7 @@ mod keeper;
 mod storage;
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug, Display},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,7 +27,7 @@ use agentd_core::policy::{Fault, Policy};
 use crate::{event::Event, publish::Position};
 
 pub use desk::{Control, PATIENCE, Parts, StartError};
-pub use fields::{changes, warnings};
+pub use fields::{beyond_host, changes, warnings};
 pub use gate::{Gate, Pass};
 pub use storage::{Saved, SavedMode, Storage, StorageError};
 
@@ -175,8 +176,15 @@ pub trait Audience: Debug + Send {
 pub struct Base {
     /// The mode until one is set.
     pub mode: Mode,
+    /// The mode that the command line asks for: until one is set, and in this run where it is more
+    /// cautious than the one that was.
+    pub asked: Option<Mode>,
     /// The policy of the config file.
     pub policy: Policy,
+    /// Where the mode is from, in words.
+    pub source: String,
+    /// Where the policy is from, in words.
+    pub policy_source: String,
 }
 
 impl Mode {
@@ -190,6 +198,16 @@ impl Mode {
         }
     }
 
+    /// The higher, the less is done.
+    #[must_use]
+    pub const fn caution(self) -> u8 {
+        match self {
+            Self::Active => 0,
+            Self::Observe => 1,
+            Self::Paused => 2,
+        }
+    }
+
     /// The mode with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -197,8 +215,16 @@ impl Mode {
     }
 }
 
+/// With the address where there is one: "tcp" alone says nothing.
+impl Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = if self.peer.is_empty() { "" } else { " " };
+        write!(f, "{}{space}{}", self.id, self.peer)
+    }
+}
+
 impl Debug for PolicyEdit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyEdit")
             .field("etag", &self.etag)
             .field("validate_only", &self.validate_only)
@@ -209,12 +235,19 @@ impl Debug for PolicyEdit {
     }
 }
 
+/// Who set what nobody has set: the config.
+const FILE: &str = "config";
 /// Raised after what was kept could not be read any more, until somebody sets a mode.
 pub const STATE_LOST: &str = "STATE_LOST";
+/// Raised while the policy and the mode cannot be written.
+pub const STATE_NOT_WRITABLE: &str = "STATE_NOT_WRITABLE";
 /// Raised while a pause is in force that a restart would forget.
 pub const PAUSE_NOT_DURABLE: &str = "PAUSE_NOT_DURABLE";
 /// Raised while the policy in force is one that a restart would have to make up again.
 pub const POLICY_NOT_DURABLE: &str = "POLICY_NOT_DURABLE";
+/// Raised while the command line asks for a mode that another one, which somebody set, keeps out of
+/// force.
+pub const MODE_FLAG_IGNORED: &str = "MODE_FLAG_IGNORED";
 /// Raised while the config file holds a policy that a live one keeps out of force.
 pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 

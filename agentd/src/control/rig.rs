@@ -84,6 +84,10 @@ impl Storage for Disk {
         })
     }
 
+    fn probe(&mut self) -> Result<(), StorageError> {
+        self.write(|_| {})
+    }
+
     fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError> {
         Ok(self.with(|disk| {
             let page = disk.revisions.range(..before).rev().take(limit);

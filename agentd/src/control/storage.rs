@@ -50,6 +50,13 @@ pub trait Storage: Debug + Send {
     /// See [`Storage::load`].
     fn forget(&mut self, number: u64) -> Result<(), StorageError>;
 
+    /// Writes something that says nothing, to see whether a change could be kept now.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn probe(&mut self) -> Result<(), StorageError>;
+
     /// At most `limit` revisions with numbers below `before`, newest first.
     ///
     /// # Errors

@@ -187,12 +187,78 @@ fn modes_are_kept_and_announced_once() {
 }
 
 #[test]
+fn who_set_the_mode_when_and_why_is_known_also_after_a_restart() {
+    let mut rig = Rig::default();
+    rig.base.source = "the config file /x".to_owned();
+    let control = rig.start();
+    let set = control.mode_set();
+    assert_eq!((set.mode, set.actor.id.as_str()), (Mode::Active, "config"));
+    assert_eq!(set.reason, "the config file /x");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(77);
+    let actor = Actor { id: "tcp".to_owned(), peer: "192.0.2.1:5".to_owned(), time };
+    control.set_mode(Mode::Paused, actor.clone(), "backup".to_owned()).unwrap();
+    // A second pause is no other one.
+    control.set_mode(Mode::Paused, somebody(), "again".to_owned()).unwrap();
+    assert!(control.close(PATIENT));
+    let paused = SavedMode { mode: Mode::Paused, actor, reason: "backup".to_owned() };
+    for control in [control, rig.start()] {
+        assert_eq!(*control.mode_set(), paused);
+    }
+    assert_eq!(paused.actor.to_string(), "tcp 192.0.2.1:5");
+    let control = rig.start();
+    control.set_mode(Mode::Observe, somebody(), "done".to_owned()).unwrap();
+    assert_eq!(
+        (control.mode_set().mode, control.mode_set().reason.as_str()),
+        (Mode::Observe, "done")
+    );
+}
+
+#[test]
 fn a_mode_that_somebody_set_wins_over_the_config_file() {
     let mut rig = Rig::default();
     // Also one that was in force already.
     rig.start().set_mode(Mode::Active, somebody(), String::new()).unwrap();
     rig.base.mode = Mode::Observe;
     assert_eq!(rig.start().in_force().mode, Mode::Active);
+}
+
+#[test]
+fn a_flag_that_is_more_cautious_wins_for_its_run_and_one_that_is_less_is_said_to_be_ignored() {
+    use Mode::{Active, Observe, Paused};
+    let cases = [
+        // stored, asked for, in force, said to be ignored
+        (Active, Observe, Observe, false),
+        (Active, Paused, Paused, false),
+        (Observe, Paused, Paused, false),
+        (Observe, Active, Observe, true),
+        (Paused, Observe, Paused, true),
+        (Paused, Active, Paused, true),
+        (Observe, Observe, Observe, false),
+    ];
+    for (stored, asked, in_force, ignored) in cases {
+        let mut rig = Rig::default();
+        rig.start().set_mode(stored, somebody(), String::new()).unwrap();
+        rig.base.asked = Some(asked);
+        let control = rig.start();
+        assert_eq!(control.in_force().mode, in_force, "{stored:?} and --mode {asked:?}");
+        assert_eq!(control.gate().pass().is_some(), in_force == Active);
+        assert_eq!(rig.ear.has(MODE_FLAG_IGNORED), ignored, "{stored:?} and --mode {asked:?}");
+        // The flag is of this run: the next one without it is as somebody set it.
+        assert!(control.close(PATIENT));
+        rig.base.asked = None;
+        assert_eq!(rig.start().in_force().mode, stored);
+        // What is set counts in the same run.
+        rig.base.asked = Some(asked);
+        let control = rig.start();
+        for mode in [Active, Paused] {
+            control.set_mode(mode, somebody(), String::new()).unwrap();
+            assert_eq!(control.in_force().mode, mode);
+            assert!(!rig.ear.has(MODE_FLAG_IGNORED));
+        }
+    }
+    let mut rig = Rig::default();
+    rig.base.asked = Some(Observe);
+    assert_eq!(rig.start().in_force().mode, Observe, "nobody has set one");
 }
 
 #[test]
@@ -217,6 +283,29 @@ fn on_a_full_disk_only_a_pause_is_accepted_and_written_later() {
     control.expire().unwrap();
     assert_eq!(rig.disk.with(|disk| disk.mode.as_ref().map(|m| m.mode)), Some(Mode::Paused));
     assert!(!rig.ear.has(PAUSE_NOT_DURABLE));
+}
+
+#[test]
+fn a_disk_that_breaks_is_told_by_the_next_change_or_within_a_minute_and_until_it_works() {
+    let rig = Rig::default();
+    let control = rig.start();
+    rig.disk.with(|disk| disk.is_full = true);
+    control.expire().unwrap();
+    assert!(!rig.ear.has(STATE_NOT_WRITABLE), "nothing was written");
+    rig.pass(60);
+    control.expire().unwrap();
+    assert!(rig.ear.has(STATE_NOT_WRITABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    control.update(set_step(60)).unwrap();
+    assert!(!rig.ear.has(STATE_NOT_WRITABLE));
+
+    rig.disk.with(|disk| disk.is_full = true);
+    control.update(set_step(70)).unwrap_err();
+    assert!(rig.ear.has(STATE_NOT_WRITABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    rig.pass(60);
+    control.expire().unwrap();
+    assert!(!rig.ear.has(STATE_NOT_WRITABLE));
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub trait Hypervisor: Debug + Send {
     /// `Accepted` means that the order was taken, not that the VM follows: only its actual shows
     /// that. A target is a multiple of the reading's granule, and a VM is named at most once. A VM
     /// never has two orders in flight: while an earlier one is without answer, a new one is
-    /// `InDoubt` at once and not passed on.
+    /// `InDoubt` at once and not passed on. What was not passed on within `timeout` never is, and is
+    /// `Refused`: once this returns no order begins any more.
     fn set_targets(&mut self, orders: &[Target], timeout: Duration) -> Vec<Answer>;
 
     /// True once after VMs' figures may no longer be continued from earlier readings: after a new

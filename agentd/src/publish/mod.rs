@@ -109,6 +109,34 @@ impl Publisher {
         self.conditions.clear(reason)
     }
 
+    /// Says that something is wrong, or that it is not, and logs it where that is news.
+    pub fn tell(&self, reason: &'static str, alarm: Option<String>) {
+        match alarm {
+            Some(message) => {
+                if !self.conditions.has(reason) {
+                    tracing::warn!(condition = reason, "{message}");
+                }
+                self.raise(reason, message);
+            }
+            None if self.clear(reason) => tracing::info!(condition = reason, "is over"),
+            None => {}
+        }
+    }
+
+    /// How long ago this tick began.
+    #[must_use]
+    pub fn age(&self, record: &TickRecord) -> Duration {
+        self.clock.now().saturating_sub(record.now)
+    }
+
+    /// Time since the last tick finished that could read the hypervisor; `None` where none could.
+    #[must_use]
+    pub fn last_read_age(&self) -> Option<Duration> {
+        let latest = self.latest()?;
+        let seen = latest.seen.as_ref()?;
+        Some(self.age(seen).saturating_sub(seen.took))
+    }
+
     /// Time since the last tick finished; `None` before the first.
     #[must_use]
     pub fn last_tick_age(&self) -> Option<Duration> {

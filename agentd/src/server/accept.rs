@@ -1,5 +1,6 @@
-//! Accepting connections and serving each until it ends: with a cap on their number, a deadline
-//! for the first request, and an end when the server stops. What the calls do is not known here.
+//! Accepting connections and serving each until it ends: with a cap on their number at each
+//! listener, a deadline for the first request, and an end when the server stops. What the calls do is
+//! not known here.
 
 use std::{
     convert::Infallible,
@@ -31,6 +32,7 @@ use tonic::{
 };
 
 use super::{
+    crowd::{Crowd, Door},
     fault, limits,
     listen::{Bound, OwnedPath},
     peer::Peer,
@@ -40,33 +42,44 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) routes: Routes,
-    pub(super) free: Arc<Semaphore>,
-    pub(super) calls: Arc<Semaphore>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
 
+/// The places of one listener. Nobody who comes by another one can take them.
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+}
+
 impl Connections {
-    pub(super) fn new(routes: Routes, stop: CancellationToken) -> Self {
-        Self {
-            routes: routes.prepare(),
-            free: Arc::new(Semaphore::new(limits::connections())),
-            calls: Arc::new(Semaphore::new(limits::CALLS)),
-            tasks: TaskTracker::new(),
-            stop,
-        }
+    pub(super) fn new(routes: Routes, crowd: Crowd, stop: CancellationToken) -> Self {
+        let (routes, crowd) = (routes.prepare(), Arc::new(crowd));
+        Self { routes, crowd, tasks: TaskTracker::new(), stop }
     }
 
-    /// Accepts from one listener until the server stops.
-    pub(super) async fn accept_from(self, bound: Bound) -> io::Result<()> {
+    /// Accepts from one listener until the server stops. `share` is its share of the places.
+    pub(super) async fn accept_from(self, bound: Bound, share: limits::Share) -> io::Result<()> {
+        let most = share.of(limits::connections());
+        let places = Places {
+            free: Arc::new(Semaphore::new(most)),
+            calls: Arc::new(Semaphore::new(share.of(limits::CALLS))),
+        };
+        let mut door = Door::new(bound.address().to_string(), most, Arc::clone(&self.crowd));
         let listener = Listener::of(bound)?;
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
+                () = time::sleep_until(door.look_at()), if door.is_crowded() => {
+                    door.look(places.free.available_permits());
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => self.admit(accepted),
+                Ok(accepted) => self.admit(accepted, &places, &mut door),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     time::sleep(limits::ACCEPT_BACKOFF).await;
@@ -76,33 +89,31 @@ impl Connections {
     }
 
     /// Serves a connection, or ends it where there are too many.
-    fn admit(&self, accepted: Accepted) {
-        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
-            tracing::debug!("a connection was turned away: there are too many");
-            return;
+    fn admit(&self, accepted: Accepted, places: &Places, door: &mut Door) {
+        let Ok(permit) = Arc::clone(&places.free).try_acquire_owned() else {
+            return door.turn_away();
         };
-        let this = self.clone();
+        let (this, calls) = (self.clone(), Arc::clone(&places.calls));
         match accepted {
             Accepted::Unix(io) => {
                 let uid = io.peer_cred().ok().map(|peer| peer.uid());
                 let peer = Peer::Local { uid };
-                self.tasks.spawn(this.serve(io, peer, permit));
+                self.tasks.spawn(this.serve(io, peer, calls, permit));
             }
             Accepted::Tcp(io, address) => {
                 // Without it small messages wait for the acknowledgement of earlier ones.
                 let _ = io.set_nodelay(true);
-                self.tasks.spawn(this.serve(io, Peer::Tcp(address), permit));
+                self.tasks.spawn(this.serve(io, Peer::Tcp(address), calls, permit));
             }
         }
     }
 
-    async fn serve<I>(self, io: I, peer: Peer, _permit: OwnedSemaphorePermit)
+    async fn serve<I>(self, io: I, peer: Peer, calls: Arc<Semaphore>, _permit: OwnedSemaphorePermit)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoke = Arc::new(AtomicBool::new(false));
-        let calls =
-            Calls { routes: self.routes, free: self.calls, peer, spoke: Arc::clone(&spoke) };
+        let calls = Calls { routes: self.routes, free: calls, peer, spoke: Arc::clone(&spoke) };
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);
@@ -233,8 +244,7 @@ impl http_body::Body for Counted {
 }
 
 fn too_many() -> Status {
-    let most = limits::CALLS;
-    let message = format!("{most} calls are under way, which is all that may be");
+    let message = "as many calls are under way on this listener as may be".to_owned();
     fault::exhausted("TOO_MANY_CALLS", message, RETRY_AFTER)
 }
 

@@ -20,6 +20,7 @@ impl HostService for HostCalls {
         &self,
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        self.0.look_for_freeze().await;
         Ok(Response::new(status(&self.0, Peer::of(&request))))
     }
 
@@ -46,6 +47,8 @@ impl HostService for HostCalls {
 fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
     let (publisher, about) = (&published.publisher, &published.about);
     let in_force = published.in_force();
+    // The two are read one after the other.
+    let set = Some(published.control.mode_set()).filter(|set| set.mode == in_force.mode);
     let latest = publisher.latest();
     let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
     let sample = seen.and_then(|record| record.sample.as_ref());
@@ -55,7 +58,6 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, record, **id, vm)))
     });
     let newest = publisher.position(publisher.ring().span().newest);
-    let conditions = publisher.conditions().all().into_iter();
     wire::GetStatusResponse {
         host: about.host.clone(),
         agent_version: about.version.clone(),
@@ -74,9 +76,18 @@ fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
         tick_interval: Some(to_proto::duration(about.tick_interval)),
         algorithm: policy.algorithm.name().to_owned(),
         policy_etag: in_force.policy.etag.clone(),
-        conditions: conditions.map(to_proto::condition).collect(),
+        conditions: published.conditions(|_| true),
         caller: Some(wire::Identity { name: caller.name() }),
+        freeze_file: freeze_file(published),
+        mode_actor: set.as_ref().map(|set| to_proto::mode_actor(&set.actor)),
+        mode_reason: set.map(|set| set.reason.clone()).unwrap_or_default(),
+        last_read_age: publisher.last_read_age().map(to_proto::duration),
     }
+}
+
+fn freeze_file(published: &Published) -> String {
+    let file = published.control.gate().freeze_file();
+    file.map(|file| file.display().to_string()).unwrap_or_default()
 }
 
 /// True for VMs that agentd may resize now.

@@ -10,7 +10,7 @@ use hyper_util::{
 use rustix::process::{Resource, getrlimit};
 
 /// Connections at a time, as far as there are descriptors. A tool takes one or two; this many tools
-/// do not look at one host.
+/// do not look at one host. Every listener has a share of its own: see [`Share`].
 const CONNECTIONS: usize = 256;
 /// Descriptors that are not for clients: libvirt's connections, the databases with their journals,
 /// what a tick reads of the kernel, and one for whoever is turned away. About 40 are in use.
@@ -19,7 +19,7 @@ const OWN_DESCRIPTORS: usize = 64;
 const LEAST_CONNECTIONS: usize = 4;
 /// Calls at a time on one connection; tonic alone sets no bound. Further calls wait at the client.
 const STREAMS: u32 = 32;
-/// Calls at a time on all connections, each counted until its last byte is taken: a client that asks
+/// Calls at a time on all connections, shared as these are, each counted until its last byte is taken: a client that asks
 /// and does not read holds this many responses at most.
 pub(super) const CALLS: usize = 256;
 /// Upload windows. Requests are small; the defaults of 1 MiB serve nobody here.
@@ -53,8 +53,10 @@ pub(super) const RESPONSE: usize = 4 << 20;
 pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
-/// Threads for [`CHANGES`], with room for name look-ups.
-pub(super) const BLOCKING: usize = 4;
+/// Threads for [`CHANGES`] of the policy, for as many of the mode, and for one look for the freeze file.
+pub(super) const BLOCKING: usize = 5;
+/// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Part of a snapshot, below what any client takes in one message.
@@ -69,6 +71,34 @@ pub(super) const MASK_PATHS: usize = 256;
 pub(super) const REASON: usize = 512;
 /// Bytes of a VM's name, of an etag, of a page token.
 pub(super) const NAME: usize = 256;
+
+/// A listener that turned nobody away for so long may have room again, and is looked at until it has.
+pub(super) const CROWD_OVER: Duration = Duration::from_secs(5);
+pub(super) const CROWD_LOOK: Duration = Duration::from_secs(1);
+/// A listener says at most so often that it turns connections away.
+pub(super) const CROWD_LOG: Duration = Duration::from_secs(60);
+
+/// What a listener may take of what there is for all clients. Whoever fills one takes nothing from
+/// the others: above all, nobody on the network keeps this host's root from its socket, which has the
+/// half of it where there is TCP too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// One of so many equal shares.
+    parts: usize,
+}
+
+impl Share {
+    /// Of a listener of a kind of which there are `alike`, where there are `others` of the other one.
+    pub(super) fn new(alike: usize, others: usize) -> Self {
+        let parts = if others == 0 { alike } else { alike.saturating_mul(2) };
+        Self { parts: parts.max(1) }
+    }
+
+    /// At least one: a listener without a place were none.
+    pub(super) fn of(self, all: usize) -> usize {
+        all.checked_div(self.parts).unwrap_or(all).max(1)
+    }
+}
 
 /// Connections at a time: clients never take what the tick needs.
 pub(super) fn connections() -> usize {

@@ -11,6 +11,8 @@ use std::{
     str::FromStr,
 };
 
+use crate::places;
+
 /// Where the server can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -32,6 +34,9 @@ pub enum ListenError {
     /// There is something else.
     #[error("{0}: exists and is no socket; remove it, or choose another path")]
     NotASocket(PathBuf),
+    /// It would be in a directory that is not there.
+    #[error("cannot listen on unix://{}: there is no directory {}; create it", .0.display(), .1.display())]
+    NoFolder(PathBuf, PathBuf),
     /// It could be reached from other hosts, unencrypted and by anybody.
     #[error(
         "tcp://{0}: {1} is not a loopback address, and the connection would be plaintext; \
@@ -95,7 +100,7 @@ impl Listen {
     /// Fails when it may not, or when it is no address of this host.
     pub fn check(&self, insecure: bool) -> Result<(), ListenError> {
         match self {
-            Self::Unix(_) => Ok(()),
+            Self::Unix(path) => check_folder(path),
             Self::Tcp(authority) => self.resolve(authority, insecure).map(drop),
         }
     }
@@ -136,6 +141,10 @@ impl Bound {
         }
     }
 
+    pub(super) const fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(..))
+    }
+
     /// True where other hosts can reach it.
     pub(super) fn is_exposed(&self) -> bool {
         match self {
@@ -154,11 +163,22 @@ impl Drop for OwnedPath {
     }
 }
 
+/// Only agentd's own directory is made: a path that was mistyped leads to no new one.
+fn check_folder(path: &Path) -> Result<(), ListenError> {
+    match path.parent() {
+        Some(folder) if !folder.is_dir() && folder != places::runtime_dir() => {
+            Err(ListenError::NoFolder(path.to_owned(), folder.to_owned()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn bind_unix(
     path: &Path,
     refused: impl Fn(io::Error) -> ListenError,
 ) -> Result<Bound, ListenError> {
-    if let Some(parent) = path.parent() {
+    check_folder(path)?;
+    if let Some(parent) = path.parent().filter(|parent| *parent == places::runtime_dir()) {
         fs::create_dir_all(parent).map_err(&refused)?;
     }
     clear_stale(path, &refused)?;
@@ -215,7 +235,7 @@ mod tests {
     #[test]
     fn takes_over_a_stale_socket_and_leaves_a_live_one() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("deep/agentd.sock");
+        let path = dir.path().join("agentd.sock");
         let place = Listen::Unix(path.clone());
         let first = place.bind(false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SOCKET_MODE);
@@ -231,6 +251,17 @@ mod tests {
         drop(second);
         assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
         assert!(matches!(place.bind(false), Err(ListenError::NotASocket(_))));
+    }
+
+    #[test]
+    fn makes_no_directory_but_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Listen::Unix(dir.path().join("mistyped/agentd.sock"));
+        for refused in [place.check(false).unwrap_err(), place.bind(false).unwrap_err()] {
+            assert!(refused.to_string().contains("mistyped; create it"), "{refused}");
+        }
+        assert!(!dir.path().join("mistyped").exists());
+        assert!(Listen::Unix(places::runtime_dir().join("agentd.sock")).check(false).is_ok());
     }
 
     #[test]

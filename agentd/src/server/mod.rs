@@ -12,6 +12,7 @@
 
 mod accept;
 mod change;
+mod crowd;
 mod fault;
 mod from_proto;
 mod health;
@@ -39,13 +40,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use listen::{Listen, ListenError};
 pub use to_proto::encode;
 
+use agentd_proto::v1 as wire;
+
 use crate::{
+    alarm,
     clock::Clock,
     control::{Control, InForce},
+    frozen,
     publish::{Publisher, Stamp},
 };
 use accept::Connections;
 use change::Entrance;
+use crowd::Crowd;
 use listen::Bound;
 
 /// How the server runs.
@@ -98,6 +104,14 @@ pub enum ServerError {
     Threads(#[source] io::Error),
 }
 
+impl ServerError {
+    /// True where another agentd answers at the place.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        matches!(self, Self::Listen(ListenError::Answered(_)))
+    }
+}
+
 /// The server.
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
@@ -126,6 +140,7 @@ impl Server {
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let crowd = Crowd::new(Arc::clone(&deps.publisher));
         let published = Arc::new(Published {
             publisher: deps.publisher,
             changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
@@ -135,16 +150,21 @@ impl Server {
             about: config.about,
             max_watchers: config.max_watchers,
             watchers: Arc::new(Semaphore::new(config.max_watchers)),
+            looking: Arc::new(Semaphore::new(1)),
             stop: stop.clone(),
             tasks: tasks.clone(),
         });
         let guard = runtime.enter();
-        let connections = Connections::new(routes::all(&published), stop.clone());
+        let connections = Connections::new(routes::all(&published), crowd, stop.clone());
         let served = connections.tasks.clone();
+        let unix = bound.iter().filter(|bound| bound.is_unix()).count();
+        let tcp = bound.len().saturating_sub(unix);
         for bound in bound {
             let connections = connections.clone();
+            let (alike, others) = if bound.is_unix() { (unix, tcp) } else { (tcp, unix) };
+            let share = limits::Share::new(alike, others);
             tasks.spawn(async move {
-                if let Err(error) = connections.accept_from(bound).await {
+                if let Err(error) = connections.accept_from(bound, share).await {
                     tracing::error!(%error, "a listener could not be served");
                 }
             });
@@ -204,11 +224,42 @@ struct Published {
     about: About,
     max_watchers: usize,
     watchers: Arc<Semaphore>,
+    /// One looks for the freeze file at a time: its disk may hang.
+    looking: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Published {
+    /// Looks for the freeze file, so that an answer says what is so now and not at the last tick. Where
+    /// the look takes too long, what the last one found has to do.
+    async fn look_for_freeze(&self) {
+        let look = async {
+            let Ok(place) = Arc::clone(&self.looking).acquire_owned().await else { return };
+            let (control, publisher) = (Arc::clone(&self.control), Arc::clone(&self.publisher));
+            let looked = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                frozen::look(control.gate(), &publisher);
+            });
+            // It does not panic, and where the server stops nobody waits for an answer.
+            let _ = looked.await;
+        };
+        // What is not over goes on by itself, and takes the place until it is.
+        let _ = tokio::time::timeout(limits::LOOK, look).await;
+    }
+
+    /// The conditions with these names, as they are now.
+    fn conditions(&self, wanted: impl Fn(&str) -> bool) -> Vec<wire::Condition> {
+        let all = self.publisher.conditions().all().into_iter();
+        all.filter(|(reason, _)| wanted(reason)).map(to_proto::condition).collect()
+    }
+
+    /// What keeps figures from being current, or decisions from being carried out.
+    async fn caveats(&self) -> Vec<wire::Condition> {
+        self.look_for_freeze().await;
+        self.conditions(|reason| [alarm::HYPERVISOR_LOST, frozen::FROZEN].contains(&reason))
+    }
+
     fn in_force(&self) -> Arc<InForce> {
         self.control.in_force()
     }

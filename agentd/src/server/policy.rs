@@ -43,8 +43,11 @@ fn beside(policy: &Policy, sample: &Sample) -> Vec<String> {
         ("floor_bytes", Some(policy.floor)),
     ];
     for (field, value) in limits {
-        if let Some(value) = value.filter(|value| *value >= total) {
+        let Some(value) = value else { continue };
+        if value >= total {
             warnings.push(format!("{field} = {value}: the whole host has {total}"));
+        } else if value.saturating_add(value) > total && field != "pool_limit_bytes" {
+            warnings.push(format!("{field} = {value}: more than half of the host's {total}"));
         }
     }
     for (key, own) in &policy.vms {

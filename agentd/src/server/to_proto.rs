@@ -78,6 +78,13 @@ pub(super) fn actor(actor: &Actor) -> wire::Actor {
     }
 }
 
+/// Who set the mode; since when, as far as anybody knows.
+pub(super) fn mode_actor(set: &Actor) -> wire::Actor {
+    let is_known = set.time > SystemTime::UNIX_EPOCH;
+    let actor = actor(set);
+    wire::Actor { time: actor.time.filter(|_| is_known), ..actor }
+}
+
 pub(super) fn condition((reason, condition): (&'static str, Condition)) -> wire::Condition {
     wire::Condition {
         reason: reason.to_owned(),
@@ -129,31 +136,32 @@ fn tick(record: &TickRecord) -> wire::Tick {
         mode: mode(record.mode).into(),
         algorithm: record.policy.policy.algorithm.name().to_owned(),
         policy_revision: record.policy.number,
-        vms: vms(record).collect(),
+        vms: vms(record, Duration::ZERO).collect(),
         transfers: transfers(record).collect(),
         resizes: resizes(record).collect(),
         offset: decision.and_then(|decision| decision.offset),
         error: record.error.clone().unwrap_or_default(),
+        frozen: record.frozen.clone().unwrap_or_default(),
     }
 }
 
-/// Every VM of a tick, in the order of their UUIDs.
-pub(super) fn vms(record: &TickRecord) -> impl Iterator<Item = wire::Vm> {
+/// Every VM of a tick, in the order of their UUIDs; `since` is the time from the tick on.
+pub(super) fn vms(record: &TickRecord, since: Duration) -> impl Iterator<Item = wire::Vm> {
     let sampled = record.sample.iter().flat_map(|sample| &sample.vms);
-    sampled.map(|(id, sample)| vm(record, *id, sample))
+    sampled.map(move |(id, sample)| vm(record, *id, sample, since))
 }
 
-/// One VM of a tick.
-pub(super) fn vm(record: &TickRecord, id: VmId, sample: &VmSample) -> wire::Vm {
+/// One VM of a tick, with the age that its figures have `since` after it.
+pub(super) fn vm(record: &TickRecord, id: VmId, sample: &VmSample, since: Duration) -> wire::Vm {
     wire::Vm {
         vm: Some(vm_ref(id, &sample.name)),
-        memory: Some(vm_memory(record, id, sample)),
+        memory: Some(vm_memory(record, id, sample, since)),
         verdict: verdict_of(record, id, sample),
         state: vm_state(record.lives.get(&id).copied()).into(),
     }
 }
 
-pub(super) fn vm_memory(record: &TickRecord, id: VmId, sample: &VmSample) -> wire::VmMemory {
+fn vm_memory(record: &TickRecord, id: VmId, sample: &VmSample, since: Duration) -> wire::VmMemory {
     let limits = record.policy.policy.rules(id, &sample.name, sample.max).limits;
     let bytes = |amount: Option<ByteCount>| amount.map(ByteCount::as_u64);
     wire::VmMemory {
@@ -165,7 +173,7 @@ pub(super) fn vm_memory(record: &TickRecord, id: VmId, sample: &VmSample) -> wir
         guest_usable_bytes: bytes(sample.guest.usable),
         used_bytes: bytes(sample.used()),
         host_rss_bytes: bytes(sample.host_rss),
-        figures_age: sample.figures_age.map(duration),
+        figures_age: sample.figures_age.map(|age| duration(age.saturating_add(since))),
         exposure_bytes: bytes(record.exposures.get(&id).copied()),
     }
 }
@@ -264,7 +272,9 @@ fn outcome(outcome: &Outcome) -> (wire::Outcome, String) {
         Outcome::VmGone => (wire::Outcome::VmGone, "the VM was gone"),
         Outcome::InDoubt => (wire::Outcome::InDoubt, "the hypervisor did not answer in time"),
         Outcome::Held => (wire::Outcome::Held, "its memory has not arrived yet"),
-        Outcome::Skipped => (wire::Outcome::Skipped, "the mode says not to order"),
+        Outcome::Skipped => {
+            (wire::Outcome::Skipped, "not ordered: see the mode, and what is wrong now")
+        }
     };
     (outcome, message.to_owned())
 }

@@ -1,6 +1,10 @@
 //! `VmService`: the VMs as the last tick saw them, and why each got what it got.
 
-use std::{ops::Bound, sync::Arc, time::SystemTime};
+use std::{
+    ops::Bound,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use agentd_core::vm::VmId;
 use agentd_proto::v1 as wire;
@@ -32,10 +36,13 @@ impl VmService for VmCalls {
         let size = from_proto::page_size(request.page_size, PAGE, PAGE_MOST)?;
         let behind = page_start(&request.page_token)?;
         let latest = self.0.publisher.latest();
+        let conditions = self.0.caveats().await;
         let Some(record) = latest.and_then(|latest| latest.seen.clone()) else {
-            return Ok(Response::new(wire::ListVmsResponse::default()));
+            let unread = wire::ListVmsResponse { conditions, ..wire::ListVmsResponse::default() };
+            return Ok(Response::new(unread));
         };
-        Ok(Response::new(page(&record, behind, size)))
+        let page = page(&record, behind, size, self.0.publisher.age(&record));
+        Ok(Response::new(wire::ListVmsResponse { conditions, ..page }))
     }
 
     async fn explain_vm(
@@ -44,11 +51,13 @@ impl VmService for VmCalls {
     ) -> Result<Response<wire::ExplainVmResponse>, Status> {
         let wire::ExplainVmRequest { vm, at } = request.into_inner();
         from_proto::name(&vm).map_err(|why| invalid("vm", why))?;
-        let entry = match at {
-            None => last_tick(&self.0)?,
-            Some(at) => tick_at(&self.0, &at)?,
+        let Some(at) = at else {
+            let conditions = self.0.caveats().await;
+            let told = explain(&last_tick(&self.0)?, &vm, self.0.clock.now(), When::Now)?;
+            return Ok(Response::new(wire::ExplainVmResponse { conditions, ..told }));
         };
-        Ok(Response::new(explain(&entry, &vm)?))
+        let entry = tick_at(&self.0, &at)?;
+        Ok(Response::new(explain(&entry, &vm, self.0.clock.now(), When::Then)?))
     }
 }
 
@@ -61,7 +70,12 @@ fn page_start(token: &str) -> Result<Bound<VmId>, Status> {
     id.map(Bound::Excluded).map_err(|_| invalid("page_token", why))
 }
 
-fn page(record: &TickRecord, behind: Bound<VmId>, size: usize) -> wire::ListVmsResponse {
+fn page(
+    record: &TickRecord,
+    behind: Bound<VmId>,
+    size: usize,
+    since: Duration,
+) -> wire::ListVmsResponse {
     let Some(sample) = &record.sample else {
         return wire::ListVmsResponse::default();
     };
@@ -70,9 +84,11 @@ fn page(record: &TickRecord, behind: Bound<VmId>, size: usize) -> wire::ListVmsR
     let last = found.last().map(|(id, _)| id.to_string());
     let next = last.filter(|_| vms.next().is_some());
     wire::ListVmsResponse {
-        vms: found.into_iter().map(|(id, vm)| to_proto::vm(record, *id, vm)).collect(),
+        vms: found.into_iter().map(|(id, vm)| to_proto::vm(record, *id, vm, since)).collect(),
         next_page_token: next.unwrap_or_default(),
         tick: Some(record.tick),
+        tick_age: Some(to_proto::duration(since)),
+        conditions: Vec::new(),
     }
 }
 
@@ -102,18 +118,35 @@ fn not_kept(seq: u64) -> Status {
     failed(Code::NotFound, "NOT_KEPT", message, [("seq", seq.to_string())])
 }
 
-fn explain(entry: &Entry, name: &str) -> Result<wire::ExplainVmResponse, Status> {
+/// As of when figures have their age: a past tick is explained by what they were to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Now,
+    Then,
+}
+
+fn explain(
+    entry: &Entry,
+    name: &str,
+    now: Duration,
+    when: When,
+) -> Result<wire::ExplainVmResponse, Status> {
     let decoded = wire::WatchResponse::decode(&*entry.bytes).map(|message| message.body);
     let Ok(Some(Body::Tick(tick))) = decoded else {
         let seq = entry.position.seq;
         return Err(invalid("at.seq", format!("entry {seq} is no tick; only ticks are explained")));
     };
-    let vm = find(&tick, name)?;
+    let took = took(&tick);
+    let since = now.saturating_sub(entry.stamp.monotonic).saturating_add(took);
+    let vm = match when {
+        When::Now => &aged(find(&tick, name)?, since),
+        When::Then => find(&tick, name)?,
+    };
     Ok(wire::ExplainVmResponse {
         vm: vm.vm.clone(),
         tick: tick.tick,
         position: Some(to_proto::position(&entry.position)),
-        time: Some(to_proto::timestamp(began(entry, &tick))),
+        time: Some(to_proto::timestamp(began(entry, took))),
         memory: vm.memory,
         verdict: vm.verdict.clone(),
         resize: story::resize(&tick, vm).cloned(),
@@ -122,13 +155,28 @@ fn explain(entry: &Entry, name: &str) -> Result<wire::ExplainVmResponse, Status>
         sentences: story::sentences(&tick, vm),
         mode: tick.mode,
         algorithm: tick.algorithm.clone(),
+        tick_age: Some(to_proto::duration(since)),
+        conditions: Vec::new(),
     })
 }
 
+fn took(tick: &wire::Tick) -> Duration {
+    tick.took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default()
+}
+
 /// An entry is made when its tick ends.
-fn began(entry: &Entry, tick: &wire::Tick) -> SystemTime {
-    let took = tick.took.and_then(|took| std::time::Duration::try_from(took).ok());
-    entry.stamp.wall.checked_sub(took.unwrap_or_default()).unwrap_or(entry.stamp.wall)
+fn began(entry: &Entry, took: Duration) -> SystemTime {
+    entry.stamp.wall.checked_sub(took).unwrap_or(entry.stamp.wall)
+}
+
+/// A VM of a tick with the age that its figures have `since` after it.
+fn aged(vm: &wire::Vm, since: Duration) -> wire::Vm {
+    let mut vm = vm.clone();
+    if let Some(age) = vm.memory.as_mut().and_then(|memory| memory.figures_age.as_mut()) {
+        let then = Duration::try_from(*age).unwrap_or_default();
+        *age = to_proto::duration(then.saturating_add(since));
+    }
+    vm
 }
 
 fn find<'a>(tick: &'a wire::Tick, name: &str) -> Result<&'a wire::Vm, Status> {

@@ -2,7 +2,8 @@
 //! back, and keeps few of them.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,8 @@ pub(super) enum Why {
     Newer,
     /// It may not be read, or is no file.
     Unreadable,
+    /// Its name is there, and nothing behind it, or not even that.
+    Missing,
 }
 
 impl Why {
@@ -25,6 +28,7 @@ impl Why {
             Self::Corrupt => "corrupt",
             Self::Newer => "newer",
             Self::Unreadable => "unreadable",
+            Self::Missing => "missing",
         }
     }
 }
@@ -47,7 +51,11 @@ pub(super) fn move_aside(path: &Path, why: Why, keep: u64) -> io::Result<PathBuf
             fs::rename(from, to)?;
         }
     }
-    fs::rename(path, &aside)?;
+    match fs::rename(path, &aside) {
+        // Nothing was there to be kept; what stood beside it is.
+        Err(error) if why == Why::Missing && error.kind() == ErrorKind::NotFound => {}
+        other => other?,
+    }
     sync_dir(dir)?;
 
     for old in earlier.into_iter().filter(|old| old.saturating_add(keep) <= number) {

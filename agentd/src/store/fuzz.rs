@@ -38,7 +38,7 @@ fn on_disk(make: impl FnOnce(&std::path::Path) -> bool) {
     if !make(&path) {
         return;
     }
-    let mut will = Will::open(dir.path());
+    let mut will = Will::open(dir.path(), false);
     let Ok(saved) = will.load() else { panic!("a start fails on its state") };
     let is_paused = saved.mode.is_some_and(|saved| saved.mode == Mode::Paused);
     assert!(saved.lost.is_none() || is_paused, "a lost state does not pause");
@@ -51,7 +51,7 @@ fn on_disk(make: impl FnOnce(&std::path::Path) -> bool) {
 /// A database of ours with one row of each kind; their texts are lines.
 fn put_rows(path: &std::path::Path, rows: &str) -> bool {
     let Some(dir) = path.parent() else { return false };
-    drop(Will::open(dir));
+    drop(Will::open(dir, false));
     let Ok(db) = Connection::open(path) else { return false };
     let mut lines = rows.lines();
     let mut text = || lines.next().unwrap_or_default();

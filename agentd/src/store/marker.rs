@@ -5,8 +5,9 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::sync_dir;
@@ -24,6 +25,24 @@ impl Marker {
     /// True where it is there, or cannot be looked for: whoever cannot tell has to assume it.
     pub(super) fn is_set(&self) -> bool {
         self.path().try_exists().unwrap_or(true)
+    }
+
+    /// True where it says who set it: people make an empty one by hand.
+    pub(super) fn is_written(&self) -> bool {
+        fs::metadata(self.path()).is_ok_and(|marker| marker.len() > 0)
+    }
+
+    /// What it says and since when it does.
+    pub(super) fn said(&self) -> (String, SystemTime) {
+        let mut said = String::new();
+        let file = File::open(self.path());
+        let since = file.as_ref().ok().and_then(|file| file.metadata().ok()?.modified().ok());
+        if let Ok(file) = file {
+            // What cannot be read says nothing.
+            let _ = file.take(LONGEST).read_to_string(&mut said);
+        }
+        let line = said.lines().next().unwrap_or_default().trim().to_owned();
+        (line, since.unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
     /// Sets it, durably. `who` is for people.
@@ -50,3 +69,6 @@ impl Marker {
         self.dir.join("paused")
     }
 }
+
+/// A reason of 512 bytes, and who gave it.
+const LONGEST: u64 = 1024;

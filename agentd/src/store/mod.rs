@@ -35,6 +35,8 @@ use crate::lock::{Lock, LockError};
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
+    /// Whether an agentd had locked it before.
+    is_used: bool,
     _lock: Lock,
 }
 
@@ -51,6 +53,7 @@ impl StateDir {
         };
         DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(unusable)?;
         let lock_file = path.join("lock");
+        let is_used = lock_file.try_exists().unwrap_or(true);
         let lock = Lock::take(&lock_file).map_err(|error| {
             let path = lock_file.display().to_string();
             match error {
@@ -58,14 +61,15 @@ impl StateDir {
                 LockError::Unusable(error) => unusable(error),
             }
         })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), is_used, _lock: lock })
     }
 
-    /// Opens the policy and the mode, anew where there are none. A file that cannot be used makes
-    /// agentd start paused; see [`Will::open`].
+    /// Opens the policy and the mode, anew where agentd was never here. A file that cannot be used,
+    /// or is missing, makes agentd start paused; see [`Will::open`]. Comes before the history: one
+    /// that is there alone shows that the policy and the mode were lost.
     #[must_use]
     pub fn will(&self) -> Will {
-        Will::open(&self.path)
+        Will::open(&self.path, self.is_used)
     }
 
     /// Opens the event log, anew where there is none or it is broken.

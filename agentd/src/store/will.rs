@@ -5,7 +5,9 @@
 //! file, and counts where either says so.
 
 use std::{
-    path::Path,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -22,6 +24,7 @@ use crate::control::{Actor, Mode, Revision, Saved, SavedMode, Storage, StorageEr
 /// The policy and the mode on disk.
 #[derive(Debug)]
 pub struct Will {
+    path: PathBuf,
     marker: Marker,
     /// `None` where there is no file that could be used.
     db: Option<Connection>,
@@ -29,18 +32,26 @@ pub struct Will {
 }
 
 impl Will {
-    /// Opens the database in a state directory, anew where there is none.
+    /// Opens the database in a state directory, anew where agentd was never there. `is_used` says
+    /// that it was; what is in the directory may say so too.
     ///
     /// One that is broken, of a newer agentd, or may not be read is moved aside. What it said does
     /// not count then, a pause among it perhaps: agentd is paused until somebody sets another mode.
     /// One that cannot be opened for any other reason may be whole: it stays where it is, and
-    /// agentd is paused and changes nothing until it is started again.
+    /// agentd is paused and changes nothing until it is started again. One that is missing where
+    /// agentd was before is lost as a broken one is: nobody knows what it said.
     #[must_use]
-    pub fn open(dir: &Path) -> Self {
+    pub fn open(dir: &Path, is_used: bool) -> Self {
         let path = dir.join("agentd.db");
         let marker = Marker::new(dir);
+        if is_missing(&path)
+            && let Some(sign) = sign_of_use(dir, &marker, is_used)
+        {
+            let why = format!("it is not there, and agentd was here before: there is {sign}");
+            return Self::begin_anew(marker, &path, Why::Missing, &why);
+        }
         match LAYOUT.open(&path).and_then(check) {
-            Ok(db) => Self { marker, db: Some(db), lost: None },
+            Ok(db) => Self { path, marker, db: Some(db), lost: None },
             Err(OpenError::Broken(why)) => Self::begin_anew(marker, &path, Why::Corrupt, &why),
             Err(OpenError::Barred(why)) => Self::begin_anew(marker, &path, Why::Unreadable, &why),
             Err(OpenError::Newer { found, known }) => {
@@ -50,13 +61,15 @@ impl Will {
                 Self::begin_anew(marker, &path, Why::Newer, &why)
             }
             Err(OpenError::Other(error)) => {
-                Self { marker, db: None, lost: Some(closed_message(&error.to_string())) }
+                let lost = Some(closed_message(&error.to_string()));
+                Self { path, marker, db: None, lost }
             }
         }
     }
 
     /// First the marker, then the rest: whenever this is cut short, the next start is paused.
     fn begin_anew(marker: Marker, path: &Path, kind: Why, why: &str) -> Self {
+        let own = path.to_owned();
         let was = format!("{} could not be used: {why}", path.display());
         let marked = marker.set(&format!("by agentd itself: {was}")).map_err(|e| e.to_string());
         let moved =
@@ -75,11 +88,11 @@ impl Will {
                 if let Err(error) = noted {
                     tracing::warn!(%error, "cannot note that the state was lost");
                 }
-                Self { marker, db: Some(db), lost: Some(lost) }
+                Self { path: own, marker, db: Some(db), lost: Some(lost) }
             }
             Err(problem) => {
                 let lost = closed_message(&format!("{was}; nor could it be replaced: {problem}"));
-                Self { marker, db: None, lost: Some(lost) }
+                Self { path: own, marker, db: None, lost: Some(lost) }
             }
         }
     }
@@ -103,12 +116,15 @@ impl Will {
     /// What the database says, and the marker.
     fn read(&mut self) -> Result<Saved, StorageError> {
         let is_marked = self.marker.is_set();
+        let (said, since) = self.marker.said();
         let lost = self.lost.clone();
         let db = self.db()?;
         let mode = db.query_row(GET_MODE, [], read_mode).optional()?;
         let is_paused = mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused);
         let mode = if (is_marked || lost.is_some()) && !is_paused {
-            Some(paused_by_agentd("the file \"paused\" in the state directory"))
+            let colon = if said.is_empty() { "" } else { ": " };
+            let file = "the file \"paused\" in the state directory";
+            Some(paused_by_agentd(format!("{file}{colon}{said}"), since))
         } else {
             mode
         };
@@ -139,7 +155,8 @@ impl Storage for Will {
         };
         self.db = None;
         let lost = self.lost.get_or_insert_with(|| closed_message(&problem)).clone();
-        let mode = Some(paused_by_agentd("the state could not be read"));
+        let (_, since) = self.marker.said();
+        let mode = Some(paused_by_agentd("the state could not be read".to_owned(), since));
         Ok(Saved { mode, lost: Some(lost), ..Saved::default() })
     }
 
@@ -211,6 +228,16 @@ impl Storage for Will {
         Ok(())
     }
 
+    fn probe(&mut self) -> Result<(), StorageError> {
+        let path = self.path.clone();
+        self.db()?.execute(PUT_NOTE, params![PROBE, ""])?;
+        // A file that was removed can be written for as long as it is open.
+        if is_missing(&path) {
+            return Err(StorageError(format!("{} is gone", path.display())));
+        }
+        Ok(())
+    }
+
     fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut query = self.db()?.prepare_cached(GET_PAGE)?;
@@ -243,7 +270,17 @@ fn check(db: Connection) -> Result<Connection, OpenError> {
 
 fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
     let (path, aside) = (path.display(), aside.display());
+    let in_force =
+        "the policy in force is the config file's, and agentd is paused in case it had been";
+    let end =
+        "the policy again where it was changed, then end the pause with \"memctl mode active\"";
     let begin = match kind {
+        Why::Missing => {
+            return format!(
+                "{was}. Now {in_force}. To go back to a copy of it, stop agentd, put the copy at \
+                 {path}, and start agentd again. To go on without it, set {end}"
+            );
+        }
         Why::Corrupt => "Set".to_owned(),
         Why::Newer => format!(
             "To go back to it, stop agentd, move it to {path} again, and start the newer agentd. \
@@ -254,11 +291,32 @@ fn lost_message(was: &str, path: &Path, kind: Why, aside: &Path) -> String {
              it. To go on without it, set"
         ),
     };
-    format!(
-        "{was}. It was moved to {aside}; the policy in force is the config file's, and agentd is \
-         paused in case it had been. {begin} the policy again where it was changed, then end the \
-         pause with \"memctl mode active\""
-    )
+    format!("{was}. It was moved to {aside}; {in_force}. {begin} {end}")
+}
+
+/// True where there is no such file, or a link that leads nowhere.
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// What says that agentd was in this directory before. What a first start that was cut short leaves
+/// says nothing, nor does an empty marker, which people make before the first start.
+fn sign_of_use(dir: &Path, marker: &Marker, is_used: bool) -> Option<String> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    let is_sign = |name: &String| {
+        let of_ours = name.starts_with("agentd.db") || name.starts_with("history.db");
+        of_ours && !name.starts_with("agentd.db.new")
+    };
+    let mut found = names.into_iter().find(is_sign);
+    if found.is_none() && marker.is_written() {
+        found = Some("paused".to_owned());
+    }
+    if found.is_none() && is_used {
+        found = Some("the lock of an earlier one".to_owned());
+    }
+    found
 }
 
 fn closed_message(problem: &str) -> String {
@@ -269,9 +327,9 @@ fn closed_message(problem: &str) -> String {
 }
 
 /// A pause that nobody asked for by memctl.
-fn paused_by_agentd(reason: &str) -> SavedMode {
-    let actor = Actor { id: "agent".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
-    SavedMode { mode: Mode::Paused, actor, reason: reason.to_owned() }
+fn paused_by_agentd(reason: String, time: SystemTime) -> SavedMode {
+    let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
+    SavedMode { mode: Mode::Paused, actor, reason }
 }
 
 fn read_mode(row: &Row<'_>) -> rusqlite::Result<SavedMode> {
@@ -364,6 +422,8 @@ const PUT_NOTE: &str = "INSERT OR REPLACE INTO note VALUES (?1, ?2)";
 const GET_NOTE: &str = "SELECT text FROM note WHERE name = ?1";
 /// Note: the config file's policy when it was last in force.
 const FILE_POLICY: &str = "file_policy";
+/// Note: nothing; written to see whether that can be done.
+const PROBE: &str = "probe";
 /// Note: why the state was lost, until somebody sets a mode.
 const LOST: &str = "state_lost";
 /// Revisions kept, and the bytes that their policies may take: a policy with 4096 VMs takes 400

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 
 type Breaker = fn(&[u8]) -> Vec<u8>;
+type Damage = fn(&Path);
 
 fn somebody(seconds: u64) -> Actor {
     let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456_789);
@@ -37,10 +38,10 @@ fn revision(number: u64) -> Revision {
 }
 
 fn open(dir: &TempDir) -> Will {
-    Will::open(dir.path())
+    Will::open(dir.path(), false)
 }
 
-fn db(dir: &TempDir) -> std::path::PathBuf {
+fn db(dir: &TempDir) -> PathBuf {
     dir.path().join("agentd.db")
 }
 
@@ -58,6 +59,63 @@ fn a_first_start_finds_nothing_and_is_fine() {
     let dir = tempfile::tempdir().unwrap();
     let saved = open(&dir).load().unwrap();
     assert!(saved.mode.is_none() && saved.newest.is_none() && saved.lost.is_none());
+}
+
+#[test]
+fn a_database_that_is_gone_is_lost_wherever_agentd_was_before() {
+    let signs: [(&str, Damage); 5] = [
+        ("history.db", |dir| fs::write(dir.join("history.db"), "").unwrap()),
+        ("agentd.db.corrupt-3", |dir| fs::write(dir.join("agentd.db.corrupt-3"), "").unwrap()),
+        ("agentd.db-journal", |dir| fs::write(dir.join("agentd.db-journal"), "old").unwrap()),
+        ("agentd.db", |dir| std::os::unix::fs::symlink("nowhere", dir.join("agentd.db")).unwrap()),
+        ("paused", |dir| fs::write(dir.join("paused"), "by uid:0: why\n").unwrap()),
+    ];
+    for (sign, make) in signs {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path());
+        let saved = open(&dir).load().unwrap();
+        assert_eq!(saved.mode.map(|saved| saved.mode), Some(Mode::Paused), "{sign}");
+        let lost = saved.lost.unwrap_or_else(|| panic!("{sign}: nothing is said to be lost"));
+        assert!(lost.contains(&format!("there is {sign}. ")), "{sign}: {lost}");
+        assert!(!dir.path().join("agentd.db-journal").exists(), "{sign}: an old journal is left");
+        // Until somebody ends the pause, and not after.
+        assert!(open(&dir).load().unwrap().lost.is_some(), "{sign}: forgotten by a restart");
+        open(&dir).save_mode(&mode(Mode::Active)).unwrap();
+        let saved = open(&dir).load().unwrap();
+        assert!(saved.lost.is_none() && saved.mode == Some(mode(Mode::Active)), "{sign}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let lost = Will::open(dir.path(), true).load().unwrap().lost.unwrap();
+    assert!(lost.contains("there is the lock of an earlier one. "), "{lost}");
+}
+
+#[test]
+fn a_probe_finds_whatever_has_become_of_the_file() {
+    let breakers: [(&str, Damage); 4] = [
+        ("garbage", |db| fs::write(db, "nonsense".repeat(8000)).unwrap()),
+        ("emptied", |db| fs::write(db, "").unwrap()),
+        ("removed", |db| fs::remove_file(db).unwrap()),
+        ("removed with its directory", |db| fs::remove_dir_all(db.parent().unwrap()).unwrap()),
+    ];
+    for (what, damage) in breakers {
+        let dir = used();
+        let mut will = open(&dir);
+        will.probe().unwrap();
+        damage(&db(&dir));
+        assert!(will.probe().is_err(), "{what}");
+    }
+}
+
+#[test]
+fn what_a_first_start_leaves_that_was_cut_short_is_no_sign_of_use() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("agentd.db.new"), "half").unwrap();
+    fs::write(dir.path().join("agentd.db.new-journal"), "half").unwrap();
+    fs::create_dir(dir.path().join("lost+found")).unwrap();
+    fs::write(dir.path().join("paused"), "").unwrap();
+    let saved = open(&dir).load().unwrap();
+    assert!(saved.lost.is_none() && saved.newest.is_none());
+    assert_eq!(saved.mode.map(|saved| saved.mode), Some(Mode::Paused), "made by hand");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The command line: what it says, and how it exits.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use crate::rig::{Home, agentd};
+use crate::rig::{Home, SCENARIO, Ticks, agentd, giving};
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
@@ -63,9 +63,79 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     assert_eq!(code, Some(1));
     assert!(problem.starts_with(&format!("agentd: {remote} is on another host")), "{problem}");
 
+    let (code, problem) = run(&|arguments| arguments[2] = "foo".to_owned());
+    assert_eq!(code, Some(1));
+    let why = "\"foo\" is no hypervisor: write a libvirt URI such as qemu:///system, or sim:FILE";
+    assert_eq!(problem, format!("agentd: {why}\n"));
+
     let (code, problem) = run(&|arguments| arguments[2] = "sim:/nowhere.toml".to_owned());
     assert_eq!(code, Some(1));
     assert!(problem.starts_with("agentd: cannot read the scenario /nowhere.toml: "), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_agentd_on_a_socket_that_is_used_ends_with_75() {
+    let home = Home::new();
+    let _agent = home.start().await;
+    let arguments = home.arguments(&home.path("other"));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let refused = agentd(&arguments);
+    let problem = text(refused.stderr);
+    assert_eq!(refused.status.code(), Some(75), "{problem}");
+    assert!(problem.contains("another agentd answers on this socket"), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_says_which_file_it_is_from() {
+    let home = Home::new();
+    let agent = home.start().await;
+    let file = home.path("agentd.toml").display().to_string();
+    assert_eq!(agent.policy_reason().await, format!("the config file {file}"));
+    assert_eq!(agent.status().await.unwrap().mode_reason, format!("the config file {file}"));
+    agent.kill();
+    let scenario = format!("{SCENARIO}\n[policy]\nfloor = \"70MiB\"\n");
+    let home = Home::with(&scenario, |_| String::new());
+    let agent = home.start().await;
+    let file = home.path("scenario.toml").display().to_string();
+    assert_eq!(agent.policy_reason().await, format!("the scenario {file}"));
+}
+
+/// What `make install` does with the config; a first start moves nothing.
+#[test]
+fn the_installed_config_begins_in_mode_observe_and_one_that_is_there_is_left_alone() {
+    let home = Home::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/install-config.sh");
+    let installed = home.path("etc/agentd/agentd.toml");
+    let install = || {
+        let status = Command::new("sh").arg(&script).arg(&installed).status().unwrap();
+        assert!(status.success());
+        fs::read_to_string(&installed).unwrap()
+    };
+    let text = install();
+    let modes: Vec<&str> = text.lines().filter(|line| line.starts_with("mode = ")).collect();
+    assert_eq!(modes, ["mode = \"observe\""]);
+    let checked = agentd(&["check-config", installed.to_str().unwrap()]);
+    assert!(checked.status.success());
+    fs::write(&installed, "mode = \"active\"\n").unwrap();
+    assert_eq!(install(), "mode = \"active\"\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_with_a_policy_beyond_the_host_orders_nothing_and_says_so() {
+    let beyond = |_: &Home| "[policy]\nhost_reserve = \"3000GiB\"\n".to_owned();
+    let home = Home::with(&giving("ideal = true"), beyond);
+    let agent = home.start().await;
+    agent.until_condition("POLICY_BEYOND_HOST", true).await;
+    let mut ticks = Ticks::since_start(&agent).await;
+    for _ in 0..10 {
+        assert!(!ticks.next().await.has_ordered());
+    }
+    home.until_log("host_reserve = 3000 GiB: must be less than the host's memory");
+    agent.set_reserve(200 << 20).await.unwrap();
+    agent.until_condition("POLICY_BEYOND_HOST", false).await;
+    while !ticks.next().await.has_ordered() {}
+    let refused = agent.set_reserve(3000 << 30).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
 
 #[test]

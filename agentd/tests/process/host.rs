@@ -2,10 +2,14 @@
 //! nobody else sees; says so where there is none.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     os::{
         linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixListener},
+        unix::{
+            fs::PermissionsExt as _,
+            net::{SocketAddr, UnixListener},
+        },
     },
     process::{Child, Command, Output, Stdio},
 };
@@ -115,6 +119,26 @@ async fn a_stranger_who_takes_the_name_keeps_no_agentd_away() {
     assert!(problem.contains(&format!("(pid {})", agent.pid())), "{problem}");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_rights_that_root_has_it_runs_and_says_what_it_lacks() {
+    let Some(apart) = Apart::new("without_rights") else { return };
+    let home = Home::new();
+    let everybody = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(home.dir.path(), everybody).unwrap();
+    let mut command = apart.command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", AGENTD]);
+    let mut arguments = home.arguments(&home.path("state"));
+    arguments[2] = "qemu:///system?socket=/run/nobody".to_owned();
+    let agent = home
+        .start_as({
+            command.args(arguments);
+            command
+        })
+        .await;
+    home.until_log("WARN agentd's oom_score_adj is not -900 (Permission denied");
+    agent.until_ticks_go_on().await;
 }
 
 /// What runs as the stranger; nothing otherwise.

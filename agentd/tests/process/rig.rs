@@ -152,6 +152,26 @@ impl Agent {
         client.update_policy(request).await.map(|_| ())
     }
 
+    /// Sets the reserve of the host.
+    pub(crate) async fn set_reserve(&self, bytes: u64) -> Result<(), Status> {
+        let mut client = PolicyServiceClient::new(self.channel().await?);
+        let paths = vec!["host_reserve_bytes".to_owned()];
+        let policy = wire::Policy { host_reserve_bytes: Some(bytes), ..wire::Policy::default() };
+        let request = wire::UpdatePolicyRequest {
+            policy: Some(policy),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            ..wire::UpdatePolicyRequest::default()
+        };
+        client.update_policy(request).await.map(|_| ())
+    }
+
+    /// Why the policy in force is.
+    pub(crate) async fn policy_reason(&self) -> String {
+        let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
+        let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
+        policy.current.unwrap().reason
+    }
+
     pub(crate) async fn floor(&self) -> u64 {
         let mut client = PolicyServiceClient::new(self.channel().await.unwrap());
         let policy = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();

@@ -80,6 +80,72 @@ async fn what_may_not_be_read_is_kept_aside_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_gone_is_a_lost_state_and_a_new_directory_is_none() {
+    let home = used().await;
+    fs::remove_file(home.path("state/agentd.db")).unwrap();
+    let agent = home.start().await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Paused);
+    assert!(agent.has_condition("STATE_LOST").await);
+    assert!(home.log().contains("it is not there, and agentd was here before"), "{}", home.log());
+    agent.set_mode(Mode::Active).await.unwrap();
+    agent.until_condition("STATE_LOST", false).await;
+    agent.kill();
+
+    // The lock alone is enough: both databases are gone.
+    for name in ["agentd.db", "history.db"] {
+        fs::remove_file(home.path("state").join(name)).unwrap();
+    }
+    let agent = home.start().await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Paused);
+    agent.kill();
+
+    fs::remove_dir_all(home.path("state")).unwrap();
+    let agent = home.start().await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Active);
+    assert!(!agent.has_condition("STATE_LOST").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_is_more_cautious_than_the_mode_that_was_set_wins_for_its_run() {
+    let home = Home::new();
+    let agent = home.start().await;
+    agent.set_mode(Mode::Active).await.unwrap();
+    agent.kill();
+    let with = |mode: &str| {
+        let mut command = Command::new(AGENTD);
+        command.args(home.arguments(&home.path("state"))).args(["--mode", mode]);
+        command
+    };
+    let agent = home.start_as(with("observe")).await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Observe);
+    assert!(home.log().contains("mode observe is in force for this run"), "{}", home.log());
+    agent.set_mode(Mode::Paused).await.unwrap();
+    agent.kill();
+    let agent = home.start_as(with("active")).await;
+    assert_eq!(agent.status().await.unwrap().mode(), Mode::Paused);
+    assert!(agent.has_condition("MODE_FLAG_IGNORED").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_breaks_under_a_running_agentd_is_told_and_only_a_pause_is_accepted() {
+    let home = used().await;
+    let agent = home.start().await;
+    fs::remove_dir_all(home.path("state")).unwrap();
+    agent.set_mode(Mode::Observe).await.unwrap_err();
+    agent.until_condition("STATE_NOT_WRITABLE", true).await;
+    let paused = agent.set_mode(Mode::Paused).await.unwrap();
+    assert_eq!((paused.mode(), paused.durable), (Mode::Paused, false));
+    agent.kill();
+
+    let home = used().await;
+    let agent = home.start().await;
+    fs::write(home.path("state/agentd.db"), "nonsense".repeat(8000)).unwrap();
+    agent.set_floor(66 << 20).await.unwrap_err();
+    agent.until_condition("STATE_NOT_WRITABLE", true).await;
+    assert!(home.log().contains("policy and mode cannot be written"), "{}", home.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_history_is_left_alone_and_ticks_go_on() {
     let home = used().await;
     let history = home.path("state/history.db");

@@ -128,6 +128,47 @@ async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
     assert_eq!(now.policy.unwrap().floor_bytes, Some(floor.as_u64()));
 }
 
+/// The rig's host has 16 GiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_beyond_the_host_is_refused_once_the_host_was_seen_and_warned_of_before() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let gib = |gib: u64| Some(gib << 30);
+    let policy = wire::Policy::default;
+    let reserve = |size| {
+        let policy = wire::Policy { host_reserve_bytes: gib(size), ..policy() };
+        update(&["host_reserve_bytes"], policy)
+    };
+    let floor =
+        |size| update(&["floor_bytes"], wire::Policy { floor_bytes: gib(size), ..policy() });
+    // Nobody knows the host yet.
+    client.update_policy(floor(17)).await.unwrap();
+    client.update_policy(step(60)).await.unwrap();
+    rig.tick(&["web1"], false).await;
+    for (field, request) in [
+        ("host_reserve_bytes", reserve(16)),
+        ("host_reserve_bytes", reserve(102_400)),
+        ("floor_bytes", floor(100 << 10)),
+    ] {
+        for validate_only in [true, false] {
+            let request = wire::UpdatePolicyRequest { validate_only, ..request.clone() };
+            let refused = client.update_policy(request).await.unwrap_err();
+            assert_eq!(violated(&refused), [field]);
+            let details = refused.get_error_details();
+            let why = &details.bad_request().unwrap().field_violations[0].description;
+            assert!(why.ends_with("less than the host's memory, which is 16 GiB"), "{why}");
+        }
+    }
+    // What is beyond already is mended by itself, and not gone back to.
+    client.update_policy(step(70)).await.unwrap();
+    client.update_policy(floor(1)).await.unwrap();
+    let back = wire::RevertPolicyRequest { revision: 2, ..Default::default() };
+    assert_eq!(violated(&client.revert_policy(back).await.unwrap_err()), ["floor_bytes"]);
+    let only = wire::UpdatePolicyRequest { validate_only: true, ..reserve(9) };
+    let warned = client.update_policy(only).await.unwrap().into_inner().warnings;
+    assert_eq!(warned, ["host_reserve_bytes = 9 GiB: more than half of the host's 16 GiB"]);
+}
+
 fn violated(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     let violations = details.bad_request().unwrap().field_violations.clone();

@@ -48,6 +48,49 @@ async fn status_is_of_the_last_tick_and_keeps_what_was_last_read() {
     assert!(then.memory.is_some());
 }
 
+/// Ticks that cannot read the hypervisor go on, and nothing that was read before grows younger by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_hypervisor_is_lost_every_figure_has_its_age() {
+    let mut rig = Rig::start();
+    let channel = rig.channel().await;
+    let mut client = VmServiceClient::new(channel.clone());
+    rig.tick(&["web1"], false).await;
+    rig.pass(Duration::from_secs(30));
+    let mut blind = record(1, &[], false, &rig.control.in_force().policy);
+    (blind.sample, blind.decision) = (None, None);
+    blind.error = Some("no answer".to_owned());
+    rig.recorder.tick(Arc::new(blind));
+    rig.publisher.raise("HYPERVISOR_LOST", "no answer".to_owned());
+    rig.publisher.raise("OTHER", "of no matter here".to_owned());
+    rig.pass(Duration::from_secs(5));
+
+    let now = status(&channel).await;
+    assert_eq!(now.last_tick_age.unwrap().seconds, 5);
+    // By the rig a tick begins a second before it is told, and takes 20 ms.
+    let millis = |age: Option<prost_types::Duration>| Duration::try_from(age.unwrap()).unwrap();
+    assert_eq!(millis(now.last_read_age), Duration::from_millis(35_980));
+    let list = client.list_vms(wire::ListVmsRequest::default()).await.unwrap().into_inner();
+    let since = millis(list.tick_age);
+    assert_eq!(since, Duration::from_secs(36));
+    let age = |memory: &Option<wire::VmMemory>| millis(memory.as_ref().unwrap().figures_age);
+    assert_eq!(age(&list.vms[0].memory), since + Duration::from_millis(300));
+    let told = |all: &[wire::Condition]| {
+        all.iter().map(|one| one.reason.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(told(&list.conditions), "HYPERVISOR_LOST");
+    assert!(list.conditions[0].since.is_some());
+
+    let ask = |at| wire::ExplainVmRequest { vm: "web1".to_owned(), at };
+    let last = client.explain_vm(ask(None)).await.unwrap().into_inner();
+    assert_eq!(told(&last.conditions), "HYPERVISOR_LOST");
+    assert_eq!(millis(last.tick_age), Duration::from_millis(35_020));
+    assert_eq!(age(&last.memory), Duration::from_millis(35_320));
+    assert!(last.sentences[0].contains("(figures 35.3 s old)"), "{:?}", last.sentences);
+    // The figures that a past decision rests on are as old as they were to it.
+    let past = client.explain_vm(ask(Some(rig.position(1)))).await.unwrap().into_inner();
+    assert_eq!(age(&past.memory), Duration::from_millis(300));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn vms_come_in_pages_in_the_order_of_their_uuids() {
     let mut rig = Rig::start();

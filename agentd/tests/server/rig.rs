@@ -108,6 +108,8 @@ impl Rig {
         self.pass(Duration::from_secs(1));
         let record = record(self.ticks, vms, busy, &self.control.in_force().policy);
         self.ticks += 1;
+        let total = record.sample.as_ref().unwrap().host.total;
+        self.control.note_host_total(total);
         let seq = self.publisher.ring().span().newest + 1;
         self.recorder.tick(Arc::new(record));
         self.published(seq).await;
@@ -228,7 +230,9 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
     let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8), pressure: None };
     let sample =
         Sample { tick, now, host, granule: ByteCount::kib(4), ideal: false, vms: vms.collect() };
-    let (decision, state) = decide(&policy.policy, &State::default(), &sample);
+    let mut before = State::default().continued(&policy.policy, &sample);
+    before.followed.values_mut().for_each(|own| own.adopted = true);
+    let (decision, state) = decide(&policy.policy, &before, &sample);
     let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, now));
     let lives = sample.vms.iter().map(life).collect();
     let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(&policy.policy, *id, vm, &sample));
@@ -250,6 +254,7 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
         now,
         took: Duration::from_millis(20),
         mode: Mode::Active,
+        frozen: None,
         policy: Arc::clone(policy),
         sample: Some(sample),
         decision: Some(decision),
@@ -378,6 +383,10 @@ impl Storage for Kept {
 
     fn forget(&mut self, number: u64) -> Result<(), StorageError> {
         self.revisions.retain(|kept| kept.number != number);
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 

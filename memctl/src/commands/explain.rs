@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use clap::Args;
 
-use super::{Ended, exit_of, parse_position};
+use super::{Ended, exit_of, parse_position, tell_conditions};
 use crate::client::Connection;
 use crate::dto::{Explanation, Item};
 use crate::failure::{Code, Failure};
@@ -31,6 +31,9 @@ pub(crate) async fn run(args: &ExplainArgs, session: &mut Session) -> Ended {
         items.retain(|item| item.error.as_ref().is_none_or(|e| e.code != Code::NotFound));
     }
     session.output.show(&items)?;
+    for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
+        tell_conditions(host, &body.explanation.conditions, session)?;
+    }
     Ok(exit_of(&items))
 }
 

@@ -16,9 +16,10 @@ use std::io;
 use agentd_proto::v1;
 
 use crate::args::Command;
-use crate::dto::Item;
+use crate::dto::{Condition, Item};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::render::text::date_time;
 use crate::session::Session;
 
 /// Why a command ended early.
@@ -58,6 +59,23 @@ pub(crate) fn parse_position(text: &str) -> Result<v1::Position, String> {
     }
     let seq = seq.parse().map_err(|_| refused())?;
     Ok(v1::Position { epoch: epoch.to_ascii_lowercase(), seq })
+}
+
+/// Tells a person what is wrong on a host, beside the data that has no room for it.
+pub(crate) fn tell_conditions(
+    host: &str,
+    conditions: &[Condition],
+    session: &Session,
+) -> io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    for Condition { reason, message, since } in conditions {
+        let since = since.map(|since| date_time(since.0, &session.output.view.zone));
+        let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+        session.output.notice(&format!("{host}: {reason}{since}: {message}"))?;
+    }
+    Ok(())
 }
 
 /// The exit code that follows from how the hosts answered.

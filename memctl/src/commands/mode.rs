@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Ended, consent, exit_of, status};
 use crate::client::Connection;
-use crate::dto::{Item, ModeName, Status};
+use crate::dto::{Condition, Item, ModeName, Status};
 use crate::failure::Failure;
 use crate::fleet::ask_all;
 use crate::render::mode::ModeBody;
@@ -23,8 +23,9 @@ pub(crate) struct ModeArgs {
     reason: Option<String>,
 }
 
+/// A mode that a person names.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum WantedMode {
+pub(crate) enum WantedMode {
     /// Decisions are made and carried out.
     Active,
     /// Decisions are made and published, never carried out.
@@ -58,9 +59,9 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
         );
         session.output.notice(&text)?;
     }
-    for item in &items {
-        if let Some(frozen) = item.body.as_ref().and_then(|body| body.frozen.as_ref()) {
-            session.output.notice(&format!("{}: {FROZEN}: {frozen}", item.host))?;
+    for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
+        if let Some(frozen) = &body.frozen {
+            session.output.notice(&format!("{host}: {}: {frozen}", Condition::FROZEN))?;
         }
     }
     Ok(exit_of(&items))
@@ -69,12 +70,14 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
 async fn show(connection: Connection) -> Result<ModeBody, Failure> {
     let status = status::ask(connection).await?;
     let frozen = frozen(&status);
-    Ok(ModeBody { mode: status.mode, previous_mode: None, durable: None, frozen })
+    let (actor, reason) = (status.mode_actor, Some(status.mode_reason));
+    Ok(ModeBody { mode: status.mode, actor, reason, previous_mode: None, durable: None, frozen })
 }
 
 /// What keeps a host from carrying anything out, whatever its mode is.
 fn frozen(status: &Status) -> Option<String> {
-    let condition = status.conditions.iter().find(|condition| condition.reason == FROZEN)?;
+    let condition =
+        status.conditions.iter().find(|condition| condition.reason == Condition::FROZEN)?;
     Some(condition.message.clone())
 }
 
@@ -91,6 +94,8 @@ async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<Mode
     };
     Ok(ModeBody {
         mode: ModeName::new(wire.mode()),
+        actor: None,
+        reason: None,
         previous_mode: Some(ModeName::new(wire.previous_mode())),
         durable: Some(wire.durable),
         frozen,
@@ -98,7 +103,7 @@ async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<Mode
 }
 
 impl WantedMode {
-    fn wire(self) -> v1::Mode {
+    pub(crate) fn wire(self) -> v1::Mode {
         match self {
             Self::Active => v1::Mode::Active,
             Self::Observe => v1::Mode::Observe,
@@ -106,6 +111,3 @@ impl WantedMode {
         }
     }
 }
-
-/// The condition of a host whose freeze file is there.
-const FROZEN: &str = "FROZEN";

@@ -28,7 +28,7 @@ pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
     let hosts = match session.hosts() {
         Ok(hosts) => hosts,
         Err(failure) if failure.reason == "NO_HOST" => {
-            let exit = failure.code.exit();
+            let exit = failure.exit();
             items.push(Item::failed("local", failure));
             session.output.show(&items)?;
             return Ok(exit);

@@ -3,9 +3,9 @@
 use agentd_proto::v1;
 use clap::Args;
 
-use super::{Ended, exit_of, status};
+use super::{Ended, exit_of, status, tell_conditions};
 use crate::client::Connection;
-use crate::dto::{Item, Vm};
+use crate::dto::{Condition, Item, Vm, seconds};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
 use crate::render::vms::VmBody;
@@ -29,12 +29,23 @@ pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
         .filter(|(_, listed)| listed.vms.is_empty())
         .map(|(host, listed)| (host, listed.unread.clone()))
         .collect::<Vec<_>>();
+    let caveats = answers
+        .iter()
+        .filter_map(|answer| Some((answer.host.clone(), answer.result.as_ref().ok()?)))
+        .filter(|(_, listed)| listed.unread.is_none())
+        .map(|(host, listed)| (host, listed.conditions.clone()))
+        .collect::<Vec<_>>();
     let mut items = Item::of_answers(answers, |listed| {
-        listed.vms.into_iter().map(|vm| VmBody { vm }).collect()
+        let Listed { vms, tick_age_seconds, conditions, .. } = listed;
+        let body = |vm| VmBody { vm, tick_age_seconds, conditions: conditions.clone() };
+        vms.into_iter().map(body).collect()
     });
     items.retain(|item| item.body.as_ref().is_none_or(|body| is_wanted(&body.vm, &args.vms)));
     session.output.show(&items)?;
     tell_empty(&empty, session)?;
+    for (host, conditions) in &caveats {
+        tell_conditions(host, conditions, session)?;
+    }
     let exit = exit_of(&items);
     let missing = args.vms.iter().find(|name| !items.iter().any(|item| names(item, name)));
     match missing {
@@ -48,6 +59,10 @@ struct Listed {
     vms: Vec<Vm>,
     /// Why nobody knows the VMs. None where a tick has read them.
     unread: Option<String>,
+    /// How long ago the tick began that the figures are of.
+    tick_age_seconds: Option<f64>,
+    /// What keeps them from being current, or decisions from being carried out.
+    conditions: Vec<Condition>,
 }
 
 /// All VMs of one host.
@@ -65,7 +80,9 @@ async fn list(connection: Connection) -> Result<Listed, Failure> {
                 None if vms.is_empty() => Some(why_unread(connection).await?),
                 _ => None,
             };
-            return Ok(Listed { vms, unread });
+            let conditions = page.conditions.into_iter().map(Into::into).collect();
+            let tick_age_seconds = seconds(page.tick_age);
+            return Ok(Listed { vms, unread, tick_age_seconds, conditions });
         }
     }
     Err(Failure::new(Code::OutOfRange, "TOO_MANY_VMS", "the agent's list of VMs has no end"))

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::vm::state_name;
 use super::{
-    Actor, HostMemory, ModeName, PolicyChange, Pool, Position, Resize, Revision, Time, Transfer,
-    Vm, VmName, lower, seconds, time,
+    Actor, Condition, HostMemory, ModeName, PolicyChange, Pool, Position, Resize, Revision, Time,
+    Transfer, Vm, VmName, lower, seconds, time,
 };
 use crate::failure::Failure;
 
@@ -64,6 +64,7 @@ pub(crate) struct Snapshot {
     pub(crate) pool: Option<Pool>,
     pub(crate) policy: Option<Revision>,
     pub(crate) vms: Vec<Vm>,
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) continued: bool,
 }
 
@@ -86,6 +87,8 @@ pub(crate) struct Tick {
     pub(crate) offset: Option<u64>,
     /// Why the hypervisor could not be read; "" when it could.
     pub(crate) error: String,
+    /// The freeze file, where it was there; "" otherwise.
+    pub(crate) frozen: String,
     pub(crate) memory: Option<HostMemory>,
     pub(crate) pool: Option<Pool>,
     pub(crate) transfers: Vec<Transfer>,
@@ -203,6 +206,7 @@ impl From<v1::Snapshot> for Snapshot {
             pool: wire.pool.map(Into::into),
             policy: wire.policy.map(Into::into),
             vms: wire.vms.into_iter().map(Into::into).collect(),
+            conditions: wire.conditions.into_iter().map(Into::into).collect(),
             continued: wire.continued,
         }
     }
@@ -229,6 +233,7 @@ impl From<v1::Tick> for Tick {
             policy_revision: wire.policy_revision,
             offset: wire.offset,
             error: wire.error,
+            frozen: wire.frozen,
             memory: wire.memory.map(Into::into),
             pool: wire.pool.map(Into::into),
             transfers: wire.transfers.into_iter().map(Into::into).collect(),

@@ -3,7 +3,10 @@
 use agentd_proto::v1;
 use serde::Serialize;
 
-use super::{ModeName, Pool, Position, Resize, Time, Transfer, Verdict, VmMemory, VmName, time};
+use super::{
+    Condition, ModeName, Pool, Position, Resize, Time, Transfer, Verdict, VmMemory, VmName,
+    seconds, time,
+};
 
 /// Why a VM got what it got at one tick.
 #[derive(Clone, Debug, Serialize)]
@@ -12,6 +15,7 @@ pub(crate) struct Explanation {
     pub(crate) tick: u64,
     pub(crate) position: Option<Position>,
     pub(crate) time: Option<Time>,
+    pub(crate) tick_age_seconds: Option<f64>,
     pub(crate) mode: ModeName,
     pub(crate) algorithm: String,
     pub(crate) verdict: Option<Verdict>,
@@ -21,6 +25,8 @@ pub(crate) struct Explanation {
     pub(crate) resize: Option<Resize>,
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) pool: Option<Pool>,
+    /// What keeps this from being current, or from being carried out.
+    pub(crate) conditions: Vec<Condition>,
 }
 
 impl From<v1::ExplainVmResponse> for Explanation {
@@ -31,6 +37,7 @@ impl From<v1::ExplainVmResponse> for Explanation {
             tick: wire.tick,
             position: wire.position.map(Into::into),
             time: time(wire.time),
+            tick_age_seconds: seconds(wire.tick_age),
             algorithm: wire.algorithm,
             verdict: wire.verdict.map(Into::into),
             sentences: wire.sentences,
@@ -38,6 +45,7 @@ impl From<v1::ExplainVmResponse> for Explanation {
             resize: wire.resize.map(Into::into),
             transfers: wire.transfers.into_iter().map(Into::into).collect(),
             pool: wire.pool.map(Into::into),
+            conditions: wire.conditions.into_iter().map(Into::into).collect(),
         }
     }
 }

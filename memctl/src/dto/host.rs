@@ -4,7 +4,7 @@ use agentd_proto::v1;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Time, lower, seconds, time};
+use super::{Actor, Time, lower, seconds, time};
 
 /// The state of a host and its agent.
 #[derive(Debug, Serialize)]
@@ -14,6 +14,9 @@ pub(crate) struct Status {
     /// The host's own name.
     pub(crate) name: String,
     pub(crate) mode: ModeName,
+    /// Who set the mode, and when.
+    pub(crate) mode_actor: Option<Actor>,
+    pub(crate) mode_reason: String,
     pub(crate) algorithm: String,
     pub(crate) managed_vms: u32,
     pub(crate) total_vms: u32,
@@ -21,6 +24,8 @@ pub(crate) struct Status {
     pub(crate) pool: Option<Pool>,
     pub(crate) tick: Option<u64>,
     pub(crate) last_tick_age_seconds: Option<f64>,
+    /// The age of memory, pool and the number of VMs.
+    pub(crate) last_read_age_seconds: Option<f64>,
     pub(crate) tick_interval_seconds: Option<f64>,
     pub(crate) agent_version: String,
     pub(crate) hypervisor: String,
@@ -32,6 +37,8 @@ pub(crate) struct Status {
     pub(crate) position: Option<Position>,
     pub(crate) policy_etag: String,
     pub(crate) caller: Option<String>,
+    /// The file that freezes the agent while it is there; null where none does.
+    pub(crate) freeze_file: Option<String>,
     pub(crate) conditions: Vec<Condition>,
 }
 
@@ -74,6 +81,18 @@ pub(crate) struct Condition {
     pub(crate) since: Option<Time>,
 }
 
+impl Condition {
+    /// The condition of a host whose freeze file is there.
+    pub(crate) const FROZEN: &str = "FROZEN";
+    /// The condition of a host whose hypervisor cannot be read.
+    pub(crate) const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+
+    /// Whether one of this name is there.
+    pub(crate) fn is_among(all: &[Self], reason: &str) -> bool {
+        all.iter().any(|condition| condition.reason == reason)
+    }
+}
+
 /// A place in an agent's event log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Position {
@@ -99,6 +118,8 @@ impl Status {
         Self {
             health,
             mode: ModeName::new(wire.mode()),
+            mode_actor: wire.mode_actor.map(Into::into),
+            mode_reason: wire.mode_reason,
             name: wire.host,
             algorithm: wire.algorithm,
             managed_vms: wire.managed_vms,
@@ -107,6 +128,7 @@ impl Status {
             pool: wire.pool.map(Into::into),
             tick: wire.tick,
             last_tick_age_seconds: seconds(wire.last_tick_age),
+            last_read_age_seconds: seconds(wire.last_read_age),
             tick_interval_seconds: seconds(wire.tick_interval),
             agent_version: wire.agent_version,
             hypervisor: wire.hypervisor,
@@ -117,6 +139,7 @@ impl Status {
             position: wire.position.map(Into::into),
             policy_etag: wire.policy_etag,
             caller: wire.caller.map(|c| c.name).filter(|name| !name.is_empty()),
+            freeze_file: Some(wire.freeze_file).filter(|file| !file.is_empty()),
             conditions: wire.conditions.into_iter().map(Into::into).collect(),
         }
     }

@@ -14,7 +14,7 @@ pub(crate) use event::{
     Body, Gap, HostNews, ModeEvent, PolicyEvent, Record, Snapshot, Tick, VmChange,
 };
 pub(crate) use explain::Explanation;
-pub(crate) use host::{HostMemory, ModeName, Pool, Position, Status};
+pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
 pub(crate) use policy::{Actor, Policy, PolicyChange, Revision};
 pub(crate) use vm::{Resize, Transfer, Verdict, Vm, VmMemory, VmName};
 

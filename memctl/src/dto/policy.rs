@@ -55,6 +55,14 @@ pub(crate) struct Actor {
     pub(crate) time: Option<Time>,
 }
 
+impl Actor {
+    /// Who it is, with the address where that says more.
+    pub(crate) fn label(&self) -> String {
+        let space = if self.peer.is_empty() { "" } else { " " };
+        format!("{}{space}{}", self.id, self.peer)
+    }
+}
+
 /// One field that changed, or would.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PolicyChange {

@@ -71,11 +71,13 @@ fn headline(host: &str, explanation: &Explanation, view: &View) -> String {
     );
     let place = if view.many_hosts { format!(" on {}", safe(host)) } else { String::new() };
     let time = explanation.time.map(|t| format!(" at {}", date_time(t.0, &view.zone)));
+    let age = explanation.tick_age_seconds.map(|age| format!(", {} ago", format_seconds(age)));
     format!(
-        "{}{place}: {decided}\ntick {}{}, mode {}, {}\n\n",
+        "{}{place}: {decided}\ntick {}{}{}, mode {}, {}\n\n",
         safe(explanation.vm.label()),
         explanation.tick,
         time.unwrap_or_default(),
+        age.unwrap_or_default(),
         explanation.mode.0,
         safe(&explanation.algorithm),
     )

@@ -174,7 +174,7 @@ fn footer(host: &str, current: &Revision, view: &View) -> String {
     };
     text.push_str(&format!(", etag {}", safe(&current.etag)));
     if let Some(actor) = &current.actor {
-        text.push_str(&format!(", by {}", safe(&actor.id)));
+        text.push_str(&format!(", by {}", safe(&actor.label())));
         text.extend(actor.time.map(|t| format!(" at {}", date_time(t.0, &view.zone))));
     }
     if !current.reason.is_empty() {

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::mode::mode;
 use super::table::{Cell, Paint, Table};
 use super::{Show, View};
-use crate::dto::{HostMemory, Item, Status};
+use crate::dto::{Condition, HostMemory, Item, Status};
 use crate::quantity::format_seconds;
 
 /// Body of an item of `memctl status`.
@@ -37,14 +38,14 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
     let (memory, pool) = (status.memory.as_ref(), status.pool.as_ref());
     let mut cells = vec![
         health(status),
-        Cell::text(&*status.mode.0),
+        mode(&status.mode, Condition::is_among(&status.conditions, Condition::FROZEN)),
         Cell::Number(format!("{}/{}", status.managed_vms, status.total_vms)),
         Cell::bytes(pool.map(|p| p.actual_bytes)),
         Cell::bytes(pool.map(|p| p.kept_bytes)),
         Cell::bytes(pool.map(|p| p.reserve_bytes)),
         Cell::bytes(memory.map(|m| m.usable_bytes)),
         Cell::bytes(memory.map(|m| m.total_bytes)),
-        Cell::figure(status.last_tick_age_seconds.map(format_seconds)),
+        Cell::figure(status.last_read_age_seconds.map(format_seconds)),
         Cell::text(&*status.agent_version),
     ];
     if view.wide {
@@ -61,6 +62,7 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
             Cell::figure(status.clock_skew_seconds.map(|s| format!("{s:+.1}s"))),
             status.caller.as_ref().map_or(Cell::Absent, |c| Cell::text(&**c)),
             Cell::text(&*status.hypervisor),
+            status.freeze_file.as_ref().map_or(Cell::Absent, |f| Cell::text(&**f)),
             status.position.as_ref().map_or(Cell::Absent, |p| Cell::text(p.to_string())),
         ]);
     }
@@ -87,7 +89,7 @@ const HEADS: &[&str] = &[
     "RESERVE",
     "HOST USABLE",
     "HOST TOTAL",
-    "LAST TICK",
+    "LAST READ",
     "VERSION",
 ];
 const WIDE_HEADS: &[&str] = &[
@@ -99,7 +101,7 @@ const WIDE_HEADS: &[&str] = &[
     "RESERVE",
     "HOST USABLE",
     "HOST TOTAL",
-    "LAST TICK",
+    "LAST READ",
     "VERSION",
     "ALGORITHM",
     "POOL LIMIT",
@@ -113,5 +115,6 @@ const WIDE_HEADS: &[&str] = &[
     "SKEW",
     "CALLER",
     "HYPERVISOR",
+    "FREEZE FILE",
     "POSITION",
 ];

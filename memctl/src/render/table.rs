@@ -114,7 +114,7 @@ impl Table {
         let Some(error) = &item.error else { return };
         let first = usize::from(self.named);
         let cells = self.heads.iter().skip(first).map(|head| match *head == at {
-            true => Cell::Painted(error.code.word().to_owned(), Paint::Bad),
+            true => Cell::Painted(error.word().to_owned(), Paint::Bad),
             false => Cell::Absent,
         });
         let cells = cells.collect();

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::table::{Cell, Paint, Table};
 use super::{Show, View};
-use crate::dto::{Item, Vm};
+use crate::dto::{Condition, Item, Vm};
 use crate::quantity::format_seconds;
 
 /// Body of an item of `memctl vms`.
@@ -12,6 +12,10 @@ use crate::quantity::format_seconds;
 pub(crate) struct VmBody {
     /// The VM.
     pub(crate) vm: Vm,
+    /// How long ago the tick began that this is of.
+    pub(crate) tick_age_seconds: Option<f64>,
+    /// What keeps this from being current, or decisions from being carried out.
+    pub(crate) conditions: Vec<Condition>,
 }
 
 impl Show for VmBody {
@@ -21,7 +25,7 @@ impl Show for VmBody {
         let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
         for item in items {
             match &item.body {
-                Some(body) => table.row(&item.host, row(&body.vm, view)),
+                Some(body) => table.row(&item.host, row(body, view)),
                 None => table.failed(item, "STATE"),
             }
         }
@@ -33,7 +37,8 @@ impl Show for VmBody {
     }
 }
 
-fn row(vm: &Vm, view: &View) -> Vec<Cell> {
+fn row(body: &VmBody, view: &View) -> Vec<Cell> {
+    let vm = &body.vm;
     let memory = vm.memory.as_ref();
     let figure =
         |read: fn(&crate::dto::VmMemory) -> Option<u64>| Cell::bytes(memory.and_then(read));
@@ -49,7 +54,7 @@ fn row(vm: &Vm, view: &View) -> Vec<Cell> {
         figure(|m| Some(m.min_bytes)),
         figure(|m| Some(m.max_bytes)),
         Cell::figure(age),
-        verdict.map_or(Cell::Absent, |v| Cell::text(&*v.kind)),
+        verdict.map_or(Cell::Absent, |v| decided(&v.kind, body)),
         verdict.map_or(Cell::Absent, |v| Cell::text(&*v.reason)),
     ];
     if view.wide {
@@ -62,6 +67,15 @@ fn row(vm: &Vm, view: &View) -> Vec<Cell> {
         ]);
     }
     cells
+}
+
+/// A verdict; one of before the hypervisor was lost says how long ago that was.
+fn decided(kind: &str, body: &VmBody) -> Cell {
+    let lost = Condition::is_among(&body.conditions, Condition::HYPERVISOR_LOST);
+    match body.tick_age_seconds.filter(|_| lost) {
+        Some(age) => Cell::Painted(format!("{kind} {} ago", format_seconds(age)), Paint::Dim),
+        None => Cell::text(kind),
+    }
 }
 
 fn state(state: &str) -> Cell {

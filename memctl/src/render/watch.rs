@@ -8,7 +8,9 @@ use super::View;
 use super::explain::party;
 use super::table::Paint;
 use super::text::{date_time, safe, time_of_day};
-use crate::dto::{Actor, Body, Gap, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm, VmChange};
+use crate::dto::{
+    Actor, Body, Condition, Gap, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm, VmChange,
+};
 use crate::dto::{ModeEvent, PolicyEvent};
 use crate::quantity::{format_seconds, format_size};
 
@@ -35,6 +37,8 @@ struct HostState {
     /// VMs, by UUID, that need memory and got none at the last tick.
     unmet: BTreeSet<String>,
     last_error: String,
+    /// The freeze file of the last tick.
+    frozen: String,
 }
 
 impl Watch {
@@ -101,7 +105,12 @@ impl Watch {
         let algorithm = snapshot.policy.as_ref().map(|p| format!(", {}", p.policy.algorithm));
         let pool = snapshot.pool.as_ref().map(|pool| format!("; {}", self.pool(pool)));
         let (algorithm, pool) = (algorithm.unwrap_or_default(), pool.unwrap_or_default());
-        format!("watching, mode {}{algorithm}{pool}", snapshot.mode.0)
+        let wrong: Vec<&str> = snapshot.conditions.iter().map(|c| &*c.reason).collect();
+        let wrong = match wrong.as_slice() {
+            [] => String::new(),
+            _ => format!("; wrong now: {}, see `memctl status`", wrong.join(", ")),
+        };
+        format!("watching, mode {}{algorithm}{pool}{wrong}", snapshot.mode.0)
     }
 
     fn tick(&mut self, record: &Record, tick: &Tick) -> Vec<String> {
@@ -112,10 +121,13 @@ impl Watch {
         let failed_anew = !tick.error.is_empty() && tick.error != state.last_error;
         state.unmet = unmet(tick).map(|vm| vm.vm.uuid.clone()).collect();
         state.last_error.clone_from(&tick.error);
+        let frozen = std::mem::replace(&mut state.frozen, tick.frozen.clone());
+        let frozen = (frozen != tick.frozen).then_some(frozen);
         let quiet = tick.transfers.is_empty()
             && tick.resizes.is_empty()
             && waiting_anew.is_empty()
-            && !failed_anew;
+            && !failed_anew
+            && frozen.is_none();
         if quiet {
             state.quiet_ticks += 1;
             let many = state.quiet_ticks.is_multiple_of(SIGN_OF_LIFE_TICKS);
@@ -137,6 +149,7 @@ impl Watch {
             let text = format!("the hypervisor could not be read: {}", safe(&tick.error));
             lines.push(Paint::Bad.apply(&text, self.view.color));
         }
+        lines.extend(frozen.map(|before| frozen_line(&before, tick, self.view.color)));
         lines.extend(self.transfer_lines(tick));
         lines.extend(lone_resizes(tick).map(|resize| self.resize_line(resize)));
         lines.extend(waiting_anew.iter().map(|vm| self.unmet_line(vm)));
@@ -254,6 +267,17 @@ impl Watch {
     }
 }
 
+/// The freeze file is there, or `before` is not any more.
+fn frozen_line(before: &str, tick: &Tick, color: bool) -> String {
+    if tick.frozen.is_empty() {
+        return Paint::Good.apply(&format!("{} is gone: no longer frozen", safe(before)), color);
+    }
+    let file = safe(&tick.frozen);
+    let text =
+        format!("{}: {file} is there: nothing is decided, no order starts", Condition::FROZEN);
+    Paint::Warn.apply(&text, color)
+}
+
 /// VMs that need memory, are not being given any, and so may suffer.
 fn unmet(tick: &Tick) -> impl Iterator<Item = &Vm> {
     let gets = |vm: &Vm| tick.transfers.iter().any(|t| t.to.as_ref() == Some(&vm.vm));
@@ -329,7 +353,7 @@ fn mode_line(event: &ModeEvent, color: bool) -> String {
 }
 
 fn by(actor: Option<&Actor>, reason: &str) -> String {
-    let mut text = actor.map(|a| format!(", by {}", safe(&a.id))).unwrap_or_default();
+    let mut text = actor.map(|a| format!(", by {}", safe(&a.label()))).unwrap_or_default();
     if !reason.is_empty() {
         text.push_str(&format!(" ({})", safe(reason)));
     }
@@ -435,6 +459,23 @@ mod tests {
         assert!(shown(&needy(1)) && !shown(&needy(2)) && !shown(&quiet()) && shown(&needy(3)));
         assert!(shown(&unread("gone")) && !shown(&unread("gone")) && shown(&unread("denied")));
         assert!(!shown(&quiet()) && shown(&unread("denied")));
+    }
+
+    #[test]
+    fn a_freeze_is_told_when_it_begins_and_when_it_ends() {
+        let mut watch = watch(false);
+        let frozen = || {
+            let frozen = "/run/agentd/freeze".to_owned();
+            record(Wire::Tick(v1::Tick { frozen, ..Default::default() }))
+        };
+        let text = watch.text(&frozen());
+        assert!(text.contains("FROZEN: /run/agentd/freeze is there"), "{text}");
+        assert_eq!(watch.text(&frozen()), "");
+        assert!(watch.text(&quiet()).contains("/run/agentd/freeze is gone"));
+        let condition = v1::Condition { reason: "FROZEN".to_owned(), ..Default::default() };
+        let snapshot = v1::Snapshot { conditions: vec![condition], ..Default::default() };
+        let greeting = watch.notice(&record(Wire::Snapshot(snapshot))).unwrap();
+        assert!(greeting.ends_with("; wrong now: FROZEN, see `memctl status`"), "{greeting}");
     }
 
     #[test]

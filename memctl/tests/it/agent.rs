@@ -25,6 +25,10 @@ pub(crate) struct Script {
     pub(crate) hangs: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
+    /// Nothing is wrong, and this mode is in force.
+    pub(crate) healthy_in: Option<v1::Mode>,
+    /// What vms and explain are told to be kept from being current by.
+    pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
     pub(crate) refuses: Option<Status>,
     /// Refuses UpdatePolicy that is not validate_only with this.
@@ -109,7 +113,15 @@ impl HostService for Agent {
         if self.script().hangs {
             std::future::pending::<()>().await;
         }
-        Ok(Response::new(sample::status()))
+        let status = match self.script().healthy_in {
+            None => sample::status(),
+            Some(mode) => v1::GetStatusResponse {
+                mode: mode.into(),
+                conditions: Vec::new(),
+                ..sample::status()
+            },
+        };
+        Ok(Response::new(status))
     }
 
     async fn set_mode(
@@ -143,9 +155,13 @@ impl VmService for Agent {
         let at: usize = request.into_inner().page_token.parse().unwrap_or(0);
         let mut vms = sample::vms();
         let next_page_token = if at + 1 < vms.len() { (at + 1).to_string() } else { String::new() };
-        let page =
-            v1::ListVmsResponse { vms: vec![vms.remove(at)], next_page_token, tick: Some(41) };
-        Ok(Response::new(page))
+        Ok(Response::new(v1::ListVmsResponse {
+            vms: vec![vms.remove(at)],
+            next_page_token,
+            tick: Some(41),
+            tick_age: sample::millis(35_100),
+            conditions: self.script().caveats.clone(),
+        }))
     }
 
     async fn explain_vm(
@@ -157,7 +173,8 @@ impl VmService for Agent {
         if vm != "web1" {
             return Err(Status::not_found(format!("no running VM is called \"{vm}\"")));
         }
-        Ok(Response::new(sample::explanation()))
+        let conditions = self.script().caveats.clone();
+        Ok(Response::new(v1::ExplainVmResponse { conditions, ..sample::explanation() }))
     }
 }
 

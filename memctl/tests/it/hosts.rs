@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use agentd_proto::v1;
 use tonic::Status;
 
 use crate::agent::{Agent, Script};
 use crate::memctl::{FOLDER, World};
+use crate::sample;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_are_added_listed_and_removed() {
@@ -147,6 +149,41 @@ async fn vms_that_nobody_has_read_are_not_claimed_to_be_none() {
     let run = world.run(&["vms", "web1"]).await;
     assert_eq!(run.exit, 7, "{run:?}");
     assert!(run.stderr.contains("nobody knows whether \"web1\" runs"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_pause_is_found_by_a_check_that_asks_for_it() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let script = Script { healthy_in: Some(v1::Mode::Paused), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    assert_eq!(world.run(&["status", "--check"]).await.exit, 0);
+    assert_eq!(world.run(&["status", "--check", "--expect-mode", "paused"]).await.exit, 0);
+    assert_eq!(world.run(&["status", "--check", "--expect-mode", "active"]).await.exit, 1);
+    assert_eq!(world.run(&["status", "--expect-mode", "active"]).await.exit, 2);
+    let run = world.run(&["mode", "--utc"]).await;
+    let told = "paused  2026-01-02 01:04:05Z  tcp 192.0.2.7:51234  maintenance";
+    assert!(run.stdout.contains(told), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_before_the_hypervisor_was_lost_is_told_as_old() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let caveats = vec![v1::Condition {
+        reason: "HYPERVISOR_LOST".to_owned(),
+        message: "no answer: start libvirtd".to_owned(),
+        since: sample::time(0),
+    }];
+    Agent::start(&world.path("node1.sock"), Script { caveats, ..Default::default() });
+    let since = "node1: HYPERVISOR_LOST since 2026-01-02 03:04:05Z: no answer: start libvirtd";
+    let run = world.run(&["vms", "--utc"]).await;
+    assert!(run.stdout.contains("grow 35s ago") && run.stderr.contains(since), "{run:?}");
+    let run = world.run(&["explain", "web1", "--utc"]).await;
+    assert!(run.stdout.contains("Z, 0.4s ago, mode") && run.stderr.contains(since), "{run:?}");
+    let run = world.run(&["vms", "-o", "json"]).await;
+    assert!(run.stdout.contains("\"tick_age_seconds\": 35.1"), "{run:?}");
+    assert!(run.stdout.contains("\"HYPERVISOR_LOST\"") && run.stderr.is_empty(), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

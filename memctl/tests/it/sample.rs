@@ -58,6 +58,14 @@ pub(crate) fn status() -> v1::GetStatusResponse {
             since: time(-60),
         }],
         caller: Some(v1::Identity { name: "uid:0".to_owned() }),
+        mode_actor: Some(v1::Actor {
+            id: "tcp".to_owned(),
+            peer: "192.0.2.7:51234".to_owned(),
+            time: time(-7200),
+        }),
+        mode_reason: "maintenance".to_owned(),
+        last_read_age: millis(400),
+        freeze_file: "/run/agentd/freeze".to_owned(),
     }
 }
 
@@ -148,6 +156,8 @@ pub(crate) fn explanation() -> v1::ExplainVmResponse {
         ],
         mode: v1::Mode::Active.into(),
         algorithm: "two-pointer".to_owned(),
+        tick_age: millis(400),
+        conditions: Vec::new(),
     }
 }
 

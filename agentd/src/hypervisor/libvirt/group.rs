@@ -10,6 +10,7 @@ use std::{
 };
 
 use agentd_core::{bytes::ByteCount, sample::HostMemory};
+use rustix::io::Errno;
 
 /// Where the kernel shows control groups and processes, and libvirt the processes of VMs.
 #[derive(Clone, Debug)]
@@ -27,6 +28,15 @@ pub(super) struct Places {
 pub(super) struct Group {
     stat: PathBuf,
     layout: Layout,
+}
+
+/// Why a group does not tell what is resident of its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Untold {
+    /// There is no such group any more.
+    Gone,
+    /// It could not be read this time: agentd may be short of descriptors, for example.
+    Now,
 }
 
 /// Why the limit of all VMs could not be read.
@@ -50,14 +60,19 @@ impl Places {
     /// The control group of a VM's process, when it has one of its own.
     pub(super) fn group_of(&self, vm: &str) -> Option<Group> {
         let (layout, tree) = self.tree()?;
-        // A name is a file name to libvirt too; nothing else must come of it here.
-        let file = Path::new(vm).file_name().filter(|file| *file == vm)?.to_str()?;
-        let pid = fs::read_to_string(self.pids.join(format!("{file}.pid"))).ok()?;
-        let pid: u32 = pid.trim().parse().ok()?;
+        let pid = self.pid_of(vm)?;
         let text = fs::read_to_string(self.processes.join(format!("{pid}/cgroup"))).ok()?;
         let own = own_group(path_in(&text, layout)?)?;
         let group = Group { stat: tree.join(own).join("memory.stat"), layout };
-        group.resident().map(|_| group)
+        group.resident().is_ok().then_some(group)
+    }
+
+    /// The number of a VM's process.
+    pub(super) fn pid_of(&self, vm: &str) -> Option<u32> {
+        // A name is a file name to libvirt too; nothing else must come of it here.
+        let file = Path::new(vm).file_name().filter(|file| *file == vm)?.to_str()?;
+        let pid = fs::read_to_string(self.pids.join(format!("{file}.pid"))).ok()?;
+        pid.trim().parse().ok()
     }
 
     /// What the host's memory is to its VMs: no more than the group of all of them may have.
@@ -84,10 +99,18 @@ impl Places {
 
 impl Group {
     /// What is resident of the VM: anonymous and shared memory, and huge pages where the kernel
-    /// counts them here. Files that were read and may be dropped at any time are not. `None` when
-    /// the group is gone.
-    pub(super) fn resident(&self) -> Option<ByteCount> {
-        resident_in(&fs::read_to_string(&self.stat).ok()?, self.layout)
+    /// counts them here. Files that were read and may be dropped at any time are not.
+    pub(super) fn resident(&self) -> Result<ByteCount, Untold> {
+        let text = fs::read_to_string(&self.stat).map_err(|error| Untold::of(&error))?;
+        resident_in(&text, self.layout).ok_or(Untold::Now)
+    }
+}
+
+impl Untold {
+    fn of(error: &io::Error) -> Self {
+        // The kernel's word where a group ends while its file is read.
+        let ended = Errno::from_io_error(error) == Some(Errno::NODEV);
+        if ended || error.kind() == io::ErrorKind::NotFound { Self::Gone } else { Self::Now }
     }
 }
 

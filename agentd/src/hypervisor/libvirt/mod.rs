@@ -2,11 +2,11 @@
 //!
 //! [`Libvirt`] answers the port. Below it: `session` keeps a `link` of three `crew`s, threads that
 //! may hang and have a connection each, and whose `calls` are counted; `scatter` asks many VMs side
-//! by side, a `chore` is done in the background; `question` is what one VM is asked; `record`,
-//! `standing` and `traits` say what libvirt's words mean and `reading` puts them together;
-//! `register` is what is remembered of VMs: their `jobs`, their `lives`, what of them is resident
-//! (`residents`, by their control `group`); `arming` has the balloon drivers report. Only `ffi`
-//! calls the C library.
+//! by side, a `chore` is done in the background; `question` is what one VM is asked, and a `ticket`
+//! ends an order that comes too late; `record`, `standing` and `traits` say what libvirt's words
+//! mean and `reading` puts them together; `register` is what is remembered of VMs: their `jobs`,
+//! their `lives` and each one's `process`, what of them is resident (`residents`, by their control `group`); `arming` has the
+//! balloon drivers report. Only `ffi` calls the C library.
 //!
 //! Nothing here decides anything: a target is passed on as it comes.
 
@@ -25,6 +25,7 @@ mod link;
 mod lives;
 mod meminfo;
 mod pressure;
+mod process;
 mod question;
 mod reading;
 mod record;
@@ -35,6 +36,7 @@ mod session;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod traits;
 mod turn;
 
@@ -55,11 +57,12 @@ use self::{
     group::Places,
     jobs::AskedJob,
     link::{Bulk, BulkError, Link},
-    question::Want,
+    question::{Order, Want},
     reading::Asked,
     register::Register,
     scatter::{Deadline, Fate, InFlight},
     session::Session,
+    ticket::Ticket,
 };
 use super::{Answer, Hypervisor, LiveActual, ReadError, Target};
 use crate::clock::Clock;
@@ -183,6 +186,7 @@ impl Libvirt {
             self.asked = InFlight::default();
             self.asked_for_job = InFlight::default();
             self.silent = false;
+            self.register.notice(self.session.take_last_events());
             self.register.start_over();
         }
     }
@@ -190,8 +194,11 @@ impl Libvirt {
     fn notice_events(&mut self) {
         match self.session.link().map(Link::take_events) {
             Some(Some(events)) => self.register.notice(events),
-            // What is missing may have been the start of any VM.
-            Some(None) => self.register.start_over(),
+            // What is missing may have been the start of any VM: as over a new connection.
+            Some(None) => {
+                self.reconnected = true;
+                self.register.start_over();
+            }
             None => {}
         }
     }
@@ -306,13 +313,21 @@ impl Hypervisor for Libvirt {
                 return orders.iter().map(|_| Answer::Refused(obstacle.clone())).collect();
             }
         };
-        let work = orders.iter().map(|order| (order.vm, order.target)).collect();
-        let fates =
-            scatter::scatter(link.ordering_desk(), &self.ordered, work, &deadline, question::order);
-        let answers = fates.into_iter().map(|fate| match fate {
+        let tickets: Vec<Ticket> = orders.iter().map(|_| Ticket::until(&deadline)).collect();
+        let pairs = orders.iter().zip(&tickets);
+        let work = pairs.map(|(order, ticket)| {
+            (order.vm, Order { target: order.target, ticket: ticket.clone() })
+        });
+        let (desk, work) = (link.ordering_desk(), work.collect());
+        let fates = scatter::scatter(desk, &self.ordered, work, &deadline, question::order);
+        let not_passed_on =
+            || Answer::Refused(format!("not passed on: no time within {timeout:?}"));
+        let answers = fates.into_iter().zip(tickets).map(|(fate, ticket)| match fate {
             Fate::Answered(answer) => answer,
+            // A thread is at it: what it has not begun by now it never will.
+            Fate::Unanswered if ticket.give_up() => not_passed_on(),
             Fate::Unanswered | Fate::Taken => Answer::InDoubt,
-            Fate::NotAsked => Answer::Refused(format!("not passed on: no time within {timeout:?}")),
+            Fate::NotAsked => not_passed_on(),
         });
         answers.collect()
     }

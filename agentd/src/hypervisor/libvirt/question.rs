@@ -10,6 +10,7 @@ use super::{
     ffi::{Control, Domain, is},
     record::Figures,
     standing::Job,
+    ticket::Ticket,
 };
 use crate::hypervisor::Answer;
 
@@ -52,32 +53,60 @@ pub(super) fn figures(wire: &Wire, vm: VmId, want: &Want) -> Result<Figures, Ask
     Ok(figures)
 }
 
+/// An order for one VM.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// What it is to hold.
+    pub(super) target: ByteCount,
+    /// Leave to pass it on.
+    pub(super) ticket: Ticket,
+}
+
 /// Orders how much a VM is to hold.
-pub(super) fn order(wire: &Wire, vm: VmId, target: &ByteCount) -> Answer {
-    let kib = target.kib_floor();
-    if ByteCount::from_kib(kib) != Some(*target) {
-        return Answer::Refused(format!("{} bytes are no whole KiB", target.as_u64()));
+///
+/// What is asked before may hang for as long as the VM does: whether the order may still go out is
+/// looked at last.
+pub(super) fn order(wire: &Wire, vm: VmId, order: &Order) -> Answer {
+    let kib = order.target.kib_floor();
+    if ByteCount::from_kib(kib) != Some(order.target) {
+        return Answer::Refused(format!("{} bytes are no whole KiB", order.target.as_u64()));
     }
     let domain = match wire.domain(vm) {
         Ok(domain) => domain,
-        Err(error) if is(&error, ErrorNumber::NoDomain) => return Answer::VmGone,
-        Err(error) => return Answer::Refused(error.message().to_owned()),
+        Err(error) => return not_passed_on(why_no_domain(&error)),
     };
     if let Some(obstacle) = obstacle(&domain, HANGS) {
         return Answer::Refused(obstacle);
     }
     // An order would wait for the end of a job, half a minute at most, and then fail.
-    if let Ok(Some(obstacle)) = current_job(&domain).map(|job| job.and_then(Job::obstacle)) {
-        return Answer::Refused(obstacle.to_owned());
+    if let Some(answer) = hindrance(current_job(&domain).map_err(|e| why_not(&domain, &e))) {
+        return answer;
+    }
+    if !order.ticket.redeem() {
+        return Answer::Refused(TOO_LATE.to_owned());
     }
     match domain.set_memory_kib(kib) {
         Ok(()) => Answer::Accepted,
         // The order may have arrived before the line broke.
         Err(_) if !wire.connection.is_alive() => Answer::InDoubt,
-        Err(error) => match why_not(&domain, &error) {
-            AskError::Gone => Answer::VmGone,
-            AskError::Failed(words) => Answer::Refused(words),
-        },
+        Err(error) => not_passed_on(why_not(&domain, &error)),
+    }
+}
+
+/// What becomes of an order, given the job that libvirt is at; `None` when nothing hinders it. Where
+/// libvirt cannot tell, it could not pass the order on either: it waits for the VM half a minute
+/// before it says so.
+fn hindrance(job: Result<Option<Job>, AskError>) -> Option<Answer> {
+    match job {
+        Ok(job) => job.and_then(Job::obstacle).map(|words| Answer::Refused(words.to_owned())),
+        Err(why) => Some(not_passed_on(why)),
+    }
+}
+
+fn not_passed_on(why: AskError) -> Answer {
+    match why {
+        AskError::Gone => Answer::VmGone,
+        AskError::Failed(words) => Answer::Refused(words),
     }
 }
 
@@ -165,7 +194,86 @@ fn is_final(error: &Error) -> bool {
     .any(|number| is(error, number))
 }
 
+const TOO_LATE: &str = "not passed on: its time was over before libvirt was ready for it";
 // An answer of a VM takes libvirt about two milliseconds. An order that is not passed on costs a
 // tick, a figure that is not asked for costs nothing when the VM hangs.
 const HANGS: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{Arc, mpsc::sync_channel},
+    };
+
+    use super::*;
+    use crate::{
+        clock::{Clock, RealClock, VirtualClock},
+        hypervisor::libvirt::{
+            calls::Calls,
+            crew::Crew,
+            ffi::{Connection, start_event_loop},
+            scatter::Deadline,
+        },
+    };
+
+    const VM: VmId = VmId::from_bytes([7; 16]);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One connection to a world of its own, with one VM of 512 MiB.
+    fn crew(folder: &Path) -> Crew {
+        let world = folder.join("world.xml");
+        let text = format!(
+            "<node><domain type='test'><name>vm1</name><uuid>{VM}</uuid>
+             <memory>524288</memory><os><type>hvm</type></os></domain></node>"
+        );
+        std::fs::write(&world, text).expect("a file");
+        start_event_loop().expect("the event loop");
+        let connection = Connection::open(&format!("test://{}", world.display()));
+        let connections = vec![connection.expect("a connection")];
+        Crew::new(connections, &Calls::new(RealClock::start())).expect("a thread")
+    }
+
+    /// What becomes of an order to hold 256 MiB, and what the VM holds then.
+    fn pass_on(ticket: Ticket) -> (Answer, Option<ByteCount>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let crew = crew(folder.path());
+        let (said, answer) = sync_channel(1);
+        let given = Order { target: ByteCount::mib(256), ticket };
+        assert!(crew.start(0, move |wire| {
+            let answer = order(wire, VM, &given);
+            let holds = figures(wire, VM, &Want::Live).expect("figures").actual;
+            said.send((answer, holds)).expect("somebody waits");
+        }));
+        answer.recv().expect("an answer")
+    }
+
+    fn ticket(clock: &Arc<VirtualClock>) -> Ticket {
+        let clock: Arc<dyn Clock> = clock.clone();
+        Ticket::until(&Deadline::after(&clock, SECOND))
+    }
+
+    #[test]
+    fn an_order_goes_out_while_its_ticket_is_good_and_not_afterwards() {
+        let clock = Arc::new(VirtualClock::default());
+        let (few, many) = (Some(ByteCount::mib(256)), Some(ByteCount::mib(512)));
+        assert_eq!(pass_on(ticket(&clock)), (Answer::Accepted, few));
+        let given_up = ticket(&clock);
+        assert!(given_up.give_up());
+        assert_eq!(pass_on(given_up), (Answer::Refused(TOO_LATE.to_owned()), many));
+        let late = ticket(&clock);
+        clock.sleep(SECOND);
+        assert_eq!(pass_on(late), (Answer::Refused(TOO_LATE.to_owned()), many));
+    }
+
+    #[test]
+    fn where_libvirt_does_not_tell_its_job_nothing_is_ordered() {
+        assert_eq!(hindrance(Ok(None)), None);
+        assert_eq!(hindrance(Ok(Some(Job::Backup))), None);
+        let refused = |words: &str| Some(Answer::Refused(words.to_owned()));
+        assert_eq!(hindrance(Ok(Some(Job::Save))), refused("libvirt is saving the VM"));
+        assert_eq!(hindrance(Err(AskError::Failed("no lock".to_owned()))), refused("no lock"));
+        assert_eq!(hindrance(Err(AskError::Gone)), Some(Answer::VmGone));
+    }
+}

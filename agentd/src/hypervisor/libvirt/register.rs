@@ -15,7 +15,7 @@ use super::{
     group::{Group, Places},
     jobs::{AskedJob, Jobs},
     link::{Bulk, Link},
-    lives::Lives,
+    lives::{Lives, Present},
     question::AskError,
     reading::{Asked, Known},
     record::{Completeness, Record},
@@ -33,11 +33,14 @@ pub(super) struct Register {
     jobs: Jobs,
     lives: Lives,
     residents: Residents,
+    places: Places,
     arming: Chore<()>,
     makeups: Chore<Makeup>,
+    /// What came of it, for each VM as long as it is the same process.
+    made: BTreeMap<VmId, Makeup>,
 }
 
-/// What stays as it is while a VM runs.
+/// What a VM is made of.
 #[derive(Clone, Debug)]
 struct Makeup {
     traits: Traits,
@@ -51,15 +54,18 @@ impl Register {
             known: Known::new(),
             jobs: Jobs::default(),
             lives: Lives::default(),
-            residents: Residents::default(),
+            residents: Residents::new(),
             arming: arming(period),
-            makeups: makeups(places),
+            makeups: makeups(places.clone()),
+            places,
+            made: BTreeMap::new(),
         }
     }
 
-    /// Anything may have happened meanwhile: VMs are learned anew.
+    /// Anything may have happened meanwhile: VMs are learned anew, but those that show that they are
+    /// the same live on.
     pub(super) fn start_over(&mut self) {
-        self.lives.end_all();
+        self.lives.question_all();
         self.arming.restart_all();
         self.makeups.restart_all();
     }
@@ -75,7 +81,7 @@ impl Register {
                 }
                 Event::Rebuilt(vm) => self.makeups.restart(vm),
                 Event::Stopped(vm) => {
-                    self.lives.end(vm);
+                    self.lives.forget(vm);
                     self.known.remove(&vm);
                 }
                 Event::Actual { vm, kib } => self.note_actual(vm, ByteCount::from_kib(kib)),
@@ -131,21 +137,42 @@ impl Register {
         vms: &mut [VmReading],
         live: &BTreeSet<VmId>,
     ) {
-        let makeups: BTreeMap<VmId, Makeup> =
-            vms.iter().filter_map(|vm| Some((vm.id, self.makeups.outcome(vm.id)?))).collect();
-        let groups = makeups.iter().filter_map(|(vm, makeup)| Some((*vm, makeup.group.clone()?)));
-        self.residents.read(groups.collect(), live);
         let starts: BTreeMap<VmId, u32> =
             records.iter().filter_map(|record| Some((record.id, record.start?))).collect();
-        for vm in vms {
-            vm.generation = self.lives.of(vm.id, starts.get(&vm.id).copied(), &vm.guest);
-            vm.traits = makeups.get(&vm.id).map(|makeup| makeup.traits);
-            // Which figure counts is not known before the VM's makeup is.
-            vm.host_rss = match vm.traits {
-                Some(_) => self.residents.of(vm.id).unwrap_or(vm.host_rss),
-                None => None,
-            };
+        for vm in vms.iter_mut() {
+            let (start, process) =
+                (starts.get(&vm.id).copied(), || self.places.process_of(&vm.name));
+            let present = self.lives.of(vm.id, start, process, &vm.guest);
+            vm.generation = present.generation;
+            vm.traits = self.makeup(vm.id, present).map(|makeup| makeup.traits);
         }
+        let makeups = vms.iter().filter_map(|vm| Some((vm.id, self.made.get(&vm.id)?)));
+        let groups = makeups.filter_map(|(vm, makeup)| Some((vm, makeup.group.clone()?)));
+        let figures = records.iter().filter_map(|one| Some((one.id, one.figures.host_rss?)));
+        let by_libvirt: BTreeMap<VmId, ByteCount> = figures.collect();
+        self.residents.read(groups.collect(), live, &by_libvirt);
+        for vm in vms {
+            // Which figure counts is not known before the VM's makeup is.
+            vm.host_rss = vm.traits.and_then(|_| {
+                let known = || self.known.get(&vm.id)?.host_rss;
+                let resident = self.residents.of(vm.id, by_libvirt.get(&vm.id).copied());
+                resident.unwrap_or_else(|| vm.host_rss.or_else(known))
+            });
+        }
+    }
+
+    /// What a VM is made of, as far as was found out. While that is looked up again, what was known
+    /// counts, as long as it is the same process.
+    fn makeup(&mut self, vm: VmId, present: Present) -> Option<&Makeup> {
+        if present.is_another_process {
+            self.made.remove(&vm);
+            self.makeups.restart(vm);
+        } else if let Some(makeup) = self.makeups.outcome(vm) {
+            let traits = makeup.traits;
+            // Where its memory is counted stays: two ways to count are not to be compared.
+            self.made.entry(vm).or_insert(makeup).traits = traits;
+        }
+        self.made.get(&vm)
     }
 
     /// What is resident of a VM of the last reading, of which libvirt says `by_libvirt` now.
@@ -154,9 +181,8 @@ impl Register {
         vm: VmId,
         by_libvirt: Option<ByteCount>,
     ) -> Option<ByteCount> {
-        let is_known = self.known.get(&vm).is_some_and(|known| known.traits.is_some());
-        let by_libvirt = by_libvirt.filter(|_| is_known);
-        self.residents.read_one(vm).unwrap_or(by_libvirt)
+        let known = self.known.get(&vm).filter(|known| known.traits.is_some())?;
+        self.residents.read_one(vm, by_libvirt).unwrap_or_else(|| by_libvirt.or(known.host_rss))
     }
 
     /// Keeps what the next reading needs, and has new VMs report and examined.
@@ -165,6 +191,7 @@ impl Register {
         let there: BTreeSet<VmId> = self.known.keys().copied().collect();
         self.jobs.forget_all_but(&there);
         self.lives.forget_all_but(&there);
+        self.made.retain(|vm, _| there.contains(vm));
         self.makeups.sight(&there);
         self.arming.sight(&there);
         if let Some(link) = link {

@@ -17,6 +17,7 @@ use std::{
 use super::{
     backoff::Backoff,
     calls::Calls,
+    events::Event,
     link::{Link, OpenError, RUNNING},
 };
 use crate::{clock::Clock, hypervisor::ReadError};
@@ -32,6 +33,8 @@ pub(super) struct Session {
     opened: u64,
     /// The calls of all of them.
     calls: Calls,
+    /// What links that were given up had told of VMs before.
+    last_events: Vec<Event>,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,8 @@ impl Session {
     pub(super) fn new(uri: String, clock: Arc<dyn Clock>) -> Self {
         let state = State::Down { due: Duration::ZERO, why: not_tried() };
         let calls = Calls::new(clock.clone());
-        Self { uri, clock, state, backoff: Backoff::default(), opened: 0, calls }
+        let (backoff, opened, last_events) = Default::default();
+        Self { uri, clock, state, backoff, opened, calls, last_events }
     }
 
     /// The URI that it keeps a link to.
@@ -57,6 +61,11 @@ impl Session {
     /// How many links it has opened: a new number is a new link.
     pub(super) fn opened(&self) -> u64 {
         self.opened
+    }
+
+    /// What happened to VMs before the last link was given up, and was not taken from it.
+    pub(super) fn take_last_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.last_events)
     }
 
     /// How many calls have not returned for so long that only the VM that they wait for could free
@@ -110,6 +119,7 @@ impl Session {
 
     fn close(&mut self, next: State) {
         if let State::Up(link) = std::mem::replace(&mut self.state, next) {
+            self.last_events = link.take_events().unwrap_or_default();
             link.close();
         }
     }

@@ -108,6 +108,98 @@ fn a_vm_is_known_once_its_xml_was_read_and_a_start_is_a_new_life() {
     assert!(known(&mut libvirt).generation > first.generation);
 }
 
+/// A folder in which the VM of the test driver has a process, and the adapter that looks there.
+fn with_a_process() -> (tempfile::TempDir, Libvirt) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = || folder.path().to_owned();
+    fs::create_dir_all(folder.path().join("7")).expect("a folder");
+    fs::write(folder.path().join("test.pid"), "7").expect("a file");
+    begin_process(folder.path(), 500);
+    let uri = "test:///default".to_owned();
+    let config = LibvirtConfig { uri, processes: at(), vm_processes: at(), ..Default::default() };
+    (folder, Libvirt::new(config, RealClock::start()))
+}
+
+fn begin_process(folder: &Path, began: u64) {
+    let stat = format!("7 (qemu) S {}{began} 4096", "0 ".repeat(18));
+    fs::write(folder.join("7/stat"), stat).expect("a file");
+}
+
+/// Reads until there is an answer of a new connection.
+fn read_anew(libvirt: &mut Libvirt) -> VmReading {
+    loop {
+        if let Ok(mut reading) = read(libvirt) {
+            return reading.vms.remove(0);
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_life_goes_on_over_a_new_connection_where_the_process_is_the_same() {
+    let _turn = turn();
+    let (folder, mut libvirt) = with_a_process();
+    let first = read_anew(&mut libvirt);
+    libvirt.session.reset("a test");
+    let second = read_anew(&mut libvirt);
+    assert!(libvirt.take_reconnected());
+    assert_eq!(second.generation, first.generation);
+    begin_process(folder.path(), 700);
+    assert_eq!(read_anew(&mut libvirt).generation, first.generation, "an event would have told");
+    libvirt.session.reset("a test");
+    assert_ne!(read_anew(&mut libvirt).generation, first.generation);
+}
+
+#[test]
+fn what_is_known_of_a_vm_counts_until_a_new_look_at_the_same_process() {
+    let _turn = turn();
+    let (folder, mut libvirt) = with_a_process();
+    let mut vm = read_anew(&mut libvirt);
+    while vm.traits.is_none() {
+        vm = read_anew(&mut libvirt);
+    }
+    let told = |vm: &VmReading| (vm.traits, vm.host_rss);
+    let known = (Some(Traits::default()), Some(ByteCount::gib(1)));
+    assert_eq!(told(&vm), known);
+    // An event, and a reading right after it: nobody has looked anew yet.
+    for event in [events::Event::Rebuilt(vm.id), events::Event::Started(vm.id)] {
+        libvirt.register.notice(vec![event]);
+        assert_eq!(told(&read_anew(&mut libvirt)), known, "{event:?}");
+    }
+    libvirt.session.reset("a test");
+    assert_eq!(told(&read_anew(&mut libvirt)), known);
+    // libvirt leaves out what it could not find out this time.
+    let mut vms = [VmReading { host_rss: None, ..vm.clone() }];
+    libvirt.register.complete(&[], &mut vms, &BTreeSet::new());
+    assert_eq!(told(&vms[0]), known);
+    assert_eq!(libvirt.register.resident_now(vm.id, None), known.1);
+
+    begin_process(folder.path(), 700);
+    libvirt.register.notice(vec![events::Event::Started(vm.id)]);
+    assert_eq!(told(&read_anew(&mut libvirt)), (None, None), "it is another process");
+}
+
+#[test]
+fn what_a_connection_told_last_counts_after_its_end() {
+    let _turn = turn();
+    let mut libvirt = adapter("test:///default");
+    let vm = read_anew(&mut libvirt).id;
+    let connect = virt::connect::Connect::open(Some("test:///default")).expect("a connection");
+    let domain = connect.lookup_domain_by_name("test").expect("the VM");
+    // Events come by a thread of libvirt's own, when it has time.
+    let told = (0..ATTEMPTS).any(|_| {
+        domain.destroy().and_then(|()| domain.create()).expect("it runs");
+        libvirt.clock.sleep(Duration::from_millis(50));
+        libvirt.session.reset("a test");
+        let told = libvirt.session.take_last_events().contains(&events::Event::Started(vm));
+        read_anew(&mut libvirt);
+        told
+    });
+    assert!(told, "its start was overlooked");
+}
+
+const ATTEMPTS: usize = 10;
+
 #[test]
 fn the_limit_of_all_vms_and_the_pressure_are_part_of_the_host() {
     let _turn = turn();

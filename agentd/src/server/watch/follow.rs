@@ -223,7 +223,7 @@ impl Follower {
         if !self.wanted.snapshot {
             return Ok(());
         }
-        for part in snapshot::parts(&self.published, &self.wanted.filter) {
+        for part in snapshot::parts(&self.published, &self.wanted.filter).await {
             self.send(Body::Snapshot(part)).await?;
         }
         Ok(())

@@ -7,7 +7,8 @@ use super::filter::Filter;
 use crate::server::{Published, limits, to_proto};
 
 /// The state now, as one or more parts.
-pub(super) fn parts(published: &Published, filter: &Filter) -> Vec<wire::Snapshot> {
+pub(super) async fn parts(published: &Published, filter: &Filter) -> Vec<wire::Snapshot> {
+    published.look_for_freeze().await;
     let in_force = published.in_force();
     let logged = published.publisher.logged();
     let record = logged.as_ref().map(|logged| &logged.record);
@@ -20,8 +21,10 @@ pub(super) fn parts(published: &Published, filter: &Filter) -> Vec<wire::Snapsho
         policy: Some(to_proto::revision(&in_force.policy)),
         mode: to_proto::mode(in_force.mode).into(),
         continued: false,
+        conditions: published.conditions(|_| true),
     };
-    let vms = record.into_iter().flat_map(|record| to_proto::vms(record));
+    let since = record.map(|record| published.publisher.age(record)).unwrap_or_default();
+    let vms = record.into_iter().flat_map(|record| to_proto::vms(record, since));
     split(first, vms.filter(|vm| filter.names(vm.vm.as_ref())))
 }
 

@@ -86,14 +86,16 @@ fn the_resident_memory_of_a_vm_is_that_of_its_group() {
         ("elsewhere.pid", "77"),
     ]);
     let group = tree.places.group_of("web1").expect("it has a group of its own");
-    assert_eq!(group.resident(), Some(ByteCount::mib(1)));
+    assert_eq!(group.resident(), Ok(ByteCount::mib(1)));
     tree.write(&stat, "anon 2097152\nshmem 0\n");
-    assert_eq!(group.resident(), Some(ByteCount::mib(2)));
+    assert_eq!(group.resident(), Ok(ByteCount::mib(2)));
+    tree.write(&stat, "");
+    assert_eq!(group.resident(), Err(Untold::Now));
     for other in ["web2", "web3", "web4", "../elsewhere", "..", ""] {
         assert_eq!(tree.places.group_of(other), None, "{other:?}");
     }
     fs::remove_file(tree.folder.path().join(&stat)).expect("it is there");
-    assert_eq!(group.resident(), None, "it is gone");
+    assert_eq!(group.resident(), Err(Untold::Gone));
     assert_eq!(tree.places.group_of("web1"), None, "a group that tells nothing is none");
 }
 
