@@ -136,7 +136,7 @@ impl Rig {
 
     /// The host gives nothing from here on: the VMs may hold together what they held in this tick.
     pub(crate) fn close_pool(&self, tick: &Value) {
-        let held = &tick["pool"]["exposed_bytes"];
+        let held = &tick["pool"]["actual_bytes"];
         self.memctl().done(&["policy", "set", &format!("pool-limit={held}B")]).unwrap();
     }
 

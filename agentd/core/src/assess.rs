@@ -72,11 +72,8 @@ fn view<'a>(
     let life = state.life(id, vm, sample.now);
     let standing = state.standing(id, sample.now);
     let shrinks = state.orders.get(&id).is_some_and(|order| order.least < vm.actual);
-    let bar = if pinned {
-        Some(Reason::Pinned)
-    } else {
-        life.bar().or_else(|| settling(vm, progress))
-    };
+    let bar =
+        if pinned { Some(Reason::Pinned) } else { life.bar().or_else(|| settling(vm, progress)) };
     View {
         id,
         vm,

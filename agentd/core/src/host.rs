@@ -39,14 +39,36 @@ pub struct HostView {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostWatch {
     level: HostLevel,
-    /// What of the host's own use is accepted as such.
-    explained: Option<ByteCount>,
+    /// What of the host's own use is accepted as such, and when it last was so much.
+    explained: Option<(ByteCount, Duration)>,
     /// The use that has stood still, and since when.
     still: Option<(ByteCount, Duration)>,
-    /// For how many ticks in a row too much was unexplained.
+    /// For how many ticks in a row too much was unexplained, and the spell in which it is so again
+    /// and again.
     suspicious_for: u32,
+    spell: Option<Spell>,
     /// When VMs were last made to give in an emergency.
     acted_at: Option<Duration>,
+}
+
+/// A time in which too much is unexplained again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spell {
+    from: Duration,
+    /// When it last was so.
+    last: Duration,
+    /// The most that the host used in it.
+    most: ByteCount,
+}
+
+impl Spell {
+    /// The spell after a look that found too much, or not.
+    fn follow(before: Option<Self>, used: Option<ByteCount>, now: Duration) -> Option<Self> {
+        let before = before.filter(|spell| now.saturating_sub(spell.last) < LASTED_AFTER);
+        let Some(used) = used else { return before };
+        let (from, most) = before.map_or((now, used), |spell| (spell.from, spell.most.max(used)));
+        Some(Self { from, last: now, most })
+    }
 }
 
 impl HostView {
@@ -108,24 +130,32 @@ impl HostWatch {
 
     /// Accepts whatever is used as the host's own: anything may have happened.
     pub fn begin_anew(&mut self) {
-        (self.explained, self.still, self.suspicious_for) = Default::default();
+        (self.explained, self.still) = Default::default();
+        (self.suspicious_for, self.spell) = Default::default();
     }
 
     /// What of the host's own use is unexplained.
     fn explain(&mut self, other: ByteCount, total: ByteCount, now: Duration) -> ByteCount {
+        let noise = STILL.max(total.fraction(1, STILL_SHARE));
         let (stood, since) = self.still.unwrap_or((other, now));
-        let moved = other.abs_diff(stood) > STILL.max(total.fraction(1, STILL_SHARE));
+        let moved = other.abs_diff(stood) > noise;
         self.still = Some(if moved { (other, now) } else { (stood, since) });
-        let lasted = !moved && now.saturating_sub(since) >= ACCEPTED_AFTER;
-        let explained = self.explained.map_or(other, |known| known.min(other));
+        let stands = !moved && now.saturating_sub(since) >= ACCEPTED_AFTER;
+
+        let (explained, used_at) = self.explained.unwrap_or((other, now));
+        let used_at = if other.saturating_add(noise) >= explained { now } else { used_at };
+        let forgotten = now.saturating_sub(used_at) >= FORGOTTEN_AFTER;
         let unexplained = other.saturating_sub(explained);
         let is_much = unexplained > LEAST_UNEXPLAINED.max(total.fraction(UNEXPLAINED_PERCENT, 100));
-        self.suspicious_for = if is_much { self.suspicious_for.saturating_add(1) } else { 0 };
-        if lasted {
-            (self.explained, self.suspicious_for) = (Some(other), 0);
+        let spell = Spell::follow(self.spell, is_much.then_some(other), now);
+        let lasts = spell.filter(|spell| now.saturating_sub(spell.from) >= LASTED_AFTER);
+        if stands && other > explained || lasts.is_some() || forgotten {
+            let most = lasts.map_or(other, |spell| spell.most.max(other));
+            (self.explained, self.spell, self.suspicious_for) = (Some((most, now)), None, 0);
             return ByteCount::ZERO;
         }
-        self.explained = Some(explained);
+        self.suspicious_for = if is_much { self.suspicious_for.saturating_add(1) } else { 0 };
+        (self.explained, self.spell) = (Some((explained, used_at)), spell);
         unexplained
     }
 }
@@ -170,6 +200,10 @@ const SUSPICIOUS_TICKS: u32 = 3;
 const STILL: ByteCount = ByteCount::mib(64);
 const STILL_SHARE: u64 = 200;
 const ACCEPTED_AFTER: Duration = Duration::from_secs(15);
+/// What goes up and down for so long is the host's own work, too: its reserve is there for that.
+const LASTED_AFTER: Duration = Duration::from_secs(60);
+/// What it used once it may use again, for so long: work that comes and goes is no stranger each time.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -255,6 +289,27 @@ mod tests {
         sample.vms.insert(crate::fixture::VM, vm);
         let (view, _) = HostWatch::default().look(RESERVE, &sample);
         assert_eq!(view.other.map(ByteCount::mib_floor), Some(8192 - 6000 - 1000));
+    }
+
+    /// Builds, backups: they take a GiB more and less all the time.
+    #[test]
+    fn work_that_comes_and_goes_is_accepted_after_a_minute_and_forgotten_after_ten() {
+        let mut watch = HostWatch::default();
+        let mut told = Vec::new();
+        for second in 0..900 {
+            let busy = second < 200 && second % 7 >= 3;
+            let usable = if busy { 4500 + u32::try_from(second % 7).unwrap() * 100 } else { 6000 };
+            let usable = if second == 850 { 4000 } else { usable };
+            let (view, next) = watch.look(RESERVE, &sample(second, usable, 0));
+            told.push(view.suspicious);
+            watch = next;
+        }
+        assert!(told[..200].iter().any(|told| *told));
+        assert!(
+            !told[100..850].iter().any(|told| *told),
+            "{:?}",
+            told.iter().rposition(|told| *told)
+        );
     }
 
     #[test]

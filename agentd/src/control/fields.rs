@@ -116,8 +116,16 @@ impl Value {
 }
 
 fn fields(policy: &Policy) -> BTreeMap<String, Value> {
-    let Policy { algorithm, host_reserve, pool_limit, floor, shrink_step, two_pointer, working_set: _, vms } =
-        policy;
+    let Policy {
+        algorithm,
+        host_reserve,
+        pool_limit,
+        floor,
+        shrink_step,
+        two_pointer,
+        working_set: _,
+        vms,
+    } = policy;
     let amount = |path: &str, amount: &ByteCount| (path.to_owned(), Value::Amount(*amount));
     let mut all = BTreeMap::from([
         ("algorithm".to_owned(), Value::Name(algorithm.name())),
@@ -175,7 +183,8 @@ mod tests {
     #[test]
     fn changes_are_named_as_in_a_field_mask() {
         let old = Policy::default();
-        let vm = VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
+        let vm =
+            VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
         let mut new = with_vm("web 1", vm);
         new.pool_limit = Some(ByteCount::gib(8));
         new.two_pointer.step = ByteCount::mib(60);
@@ -225,7 +234,8 @@ mod tests {
     #[test]
     fn warns_of_what_was_hardly_meant() {
         assert_eq!(warnings(&Policy::default()), Vec::<String>::new());
-        let vm = VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
+        let vm =
+            VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
         let mut policy = with_vm("db1", vm);
         policy.host_reserve = ByteCount::mib(100);
         let warnings = warnings(&policy);

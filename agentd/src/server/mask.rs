@@ -314,7 +314,8 @@ mod tests {
 
         let pinned = vms(&[("web.1", vm(None, Some(true)))]);
         let field = applied(&["vms.`web.1`.pinned"], pinned, &one);
-        let expected = VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
+        let expected =
+            VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
         assert_eq!(field.vms.values().collect::<Vec<_>>(), [&expected]);
         let cleared = applied(&["vms.`web.1`.min_bytes"], wire::Policy::default(), &one);
         assert_eq!(cleared.vms.len(), 0);
