@@ -296,7 +296,7 @@ impl Court<'_> {
             let executes = matches!(vm.run, RunState::Running | RunState::Busy);
             let stays = vm.traits.is_some_and(|traits| traits.obstacle.is_some());
             let unseen = !executes || !visible || stays || self.is_others(*id);
-            let overhead = vm.overhead.unwrap_or_default();
+            let overhead = if stays { ByteCount::ZERO } else { vm.overhead.unwrap_or_default() };
             let resident = vm.host_rss.unwrap_or_default().saturating_sub(overhead);
             let pinned = self.policy.rules(*id, &vm.name, vm.max).pinned;
             let unknown = !self.sample.ideal && (pinned || self.may_have_been_told(*id));

@@ -253,7 +253,8 @@ impl VmSample {
     /// What shows of it when it reads so much.
     #[must_use]
     pub fn shown_at(&self, actual: ByteCount, host_rss: Option<ByteCount>) -> Shown {
-        let overhead = self.overhead.unwrap_or_default();
+        // What a process takes beside cannot be told from memory that stays in place.
+        let overhead = self.overhead.filter(|_| self.obstacle().is_none()).unwrap_or_default();
         Shown { actual, taken: host_rss.map(|rss| rss.saturating_sub(overhead)) }
     }
 

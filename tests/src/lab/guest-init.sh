@@ -165,7 +165,8 @@ if booted_with labswap; then
     mkswap /dev/vdb >/dev/null && swapon /dev/vdb
 fi
 
-until [ -e /dev/vport0p1 ]; do usleep 10000; done
+# The port is there a moment before it can be opened, and a shell that fails to open it ends.
+until (exec 3<>/dev/vport0p1) 2>/dev/null; do usleep 10000; done
 exec 3<>/dev/vport0p1 4</dev/vda
 echo "READY $(cut -d ' ' -f 1 /proc/uptime)"
 while :; do

@@ -49,8 +49,8 @@ pub(super) struct Judge {
     ledger: Ledger,
     /// What VMs were granted in this tick.
     grown: ByteCount,
-    /// For how many ticks a VM that is seen to swap has been left with a shrink in force.
-    squeezed: BTreeMap<VmId, u32>,
+    /// For how many ticks, and since when, a VM that is seen to swap has had a shrink in force.
+    squeezed: BTreeMap<VmId, (u32, Duration)>,
     /// VMs that were found to be somebody else's.
     strangers: BTreeSet<VmId>,
     /// When VMs were last told to give while the host ran out of memory.
@@ -270,14 +270,18 @@ impl Judge {
             let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
             let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
             if steered && shrinks && known.swaps && known.changed.is_some() {
-                let ticks = self.squeezed.get(id).map_or(1, |ticks| ticks + 1);
-                squeezed.insert(*id, ticks);
+                let (ticks, since) = self.squeezed.get(id).copied().unwrap_or((0, facts.now));
+                squeezed.insert(*id, (ticks + 1, since));
             }
         }
         self.squeezed = squeezed;
-        let longest = self.squeezed.values().copied().max().unwrap_or_default();
-        self.hold(Rule::Cancel, longest <= SQUEEZED, || {
-            format!("a VM swaps and is to shrink on for {longest} ticks")
+        let passed = |since| facts.now.saturating_sub(since);
+        let too_long =
+            |(ticks, since): &&(u32, Duration)| *ticks > SQUEEZED && passed(*since) > SQUEEZED_FOR;
+        let worst = self.squeezed.values().find(too_long).copied();
+        self.hold(Rule::Cancel, worst.is_none(), || {
+            let (ticks, since) = worst.unwrap_or_default();
+            format!("a VM swaps and is to shrink on for {ticks} ticks, {:?}", passed(since))
         });
     }
 
@@ -406,6 +410,7 @@ impl Judge {
             delivered: self.ledger.open(),
             grown: self.grown,
             returned: self.ledger.returned(),
+            noise: self.ledger.noise(),
         };
         let objection = budget.objection(granted, true);
         let without = objection.as_ref().and_then(|_| budget.objection(granted, false));
@@ -458,6 +463,8 @@ const PAGE: ByteCount = ByteCount::kib(4);
 const GAP: u32 = 3;
 /// A report is needed to see that a VM swaps, and one tick to tell it.
 const SQUEEZED: u32 = 2;
+/// One report more is needed where the first is of a kernel that has just begun.
+const SQUEEZED_FOR: Duration = Duration::from_millis(2_500);
 /// All work on the host waits for memory for so much of the time.
 const STALLS: Share = Share::percent(20);
 /// The effect of giving shows in an average over ten seconds: fifteen from reading to reading,
