@@ -434,10 +434,11 @@ mod tests {
             let path = format!("working_set.{path}");
             assert_eq!(applied(&[&path], values.clone(), &before).working_set, only, "{path}");
             assert_eq!(applied(&[&path], wire::Policy::default(), &whole).vms.len(), 0);
-            let back = applied(&[&path], wire::Policy::default(), &Policy {
-                working_set: only,
-                ..before.clone()
-            });
+            let back = applied(
+                &[&path],
+                wire::Policy::default(),
+                &Policy { working_set: only, ..before.clone() },
+            );
             assert_eq!(back, before, "{path} unset is the default");
         }
         let heavy = applied(&["vms.web1.weight"], values, &before);
@@ -502,11 +503,7 @@ mod tests {
             keep_for: Duration::ZERO,
             dead_band: ByteCount::ZERO,
         };
-        let tiny = VmPolicy {
-            max: Some(ByteCount::ZERO),
-            weight: Some(0),
-            ..VmPolicy::default()
-        };
+        let tiny = VmPolicy { max: Some(ByteCount::ZERO), weight: Some(0), ..VmPolicy::default() };
         policy.vms = [("a.b".into(), tiny), ("c".into(), tiny)].into();
         policy.floor = ByteCount::mib(1);
         let faults = policy.validate();

@@ -210,11 +210,8 @@ async fn minimums_that_the_pool_has_not_are_told_of_or_refused() {
         let vm = wire::VmPolicy { min_bytes: Some(gib << 30), ..wire::VmPolicy::default() };
         ["web1", "db1"].map(|name| (name.to_owned(), vm)).into()
     };
-    let reserve = wire::Policy {
-        host_reserve_bytes: Some(10 << 30),
-        vms: min(4),
-        ..wire::Policy::default()
-    };
+    let reserve =
+        wire::Policy { host_reserve_bytes: Some(10 << 30), vms: min(4), ..wire::Policy::default() };
     let fits = wire::Policy { host_reserve_bytes: Some(8 << 30), ..reserve.clone() };
     let paths = ["host_reserve_bytes", "pool_limit_bytes", "vms"];
     let minimums = |response: wire::UpdatePolicyResponse| {
@@ -225,15 +222,14 @@ async fn minimums_that_the_pool_has_not_are_told_of_or_refused() {
     let made = client.update_policy(update(&paths, reserve)).await.unwrap().into_inner();
     assert_eq!(
         minimums(made),
-        ["minimums: 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
-          without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB"]
+        [
+            "minimums: 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
+          without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB"
+        ]
     );
 
-    let limited = wire::Policy {
-        pool_limit_bytes: Some(5 << 30),
-        vms: min(4),
-        ..wire::Policy::default()
-    };
+    let limited =
+        wire::Policy { pool_limit_bytes: Some(5 << 30), vms: min(4), ..wire::Policy::default() };
     let refused = client.update_policy(update(&paths, limited)).await.unwrap_err();
     assert_eq!(violated(&refused), ["pool_limit_bytes"]);
     assert!(refused.message().contains("at least 8 GiB"), "{}", refused.message());

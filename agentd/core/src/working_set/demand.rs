@@ -75,7 +75,12 @@ impl Demand {
         Self { generation: self.generation, at, figures, working, debt, growth, peak }
     }
 
-    fn debt_after(&self, figures: &GuestFigures, keep_for: Duration, passed: Duration) -> ByteCount {
+    fn debt_after(
+        &self,
+        figures: &GuestFigures,
+        keep_for: Duration,
+        passed: Duration,
+    ) -> ByteCount {
         let since = |before: Option<ByteCount>, now: Option<ByteCount>| {
             before.zip(now).map_or(ByteCount::ZERO, |(before, now)| now.saturating_sub(before))
         };

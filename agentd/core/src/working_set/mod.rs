@@ -121,8 +121,10 @@ fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Opti
     let claims: Vec<Claim> = if needed > budget {
         asking().map(claim).collect()
     } else {
-        let keeps = |(view, ask): (&View<'_>, &Ask)| {
-            Claim { least: ask.now, most: ask.keep, weight: view.weight }
+        let keeps = |(view, ask): (&View<'_>, &Ask)| Claim {
+            least: ask.now,
+            most: ask.keep,
+            weight: view.weight,
         };
         asking().map(keeps).collect()
     };
