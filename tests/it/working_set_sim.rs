@@ -9,6 +9,7 @@ use crate::sim_host::{SCENARIO, World, until};
 fn working_set_is_set_live_decides_and_is_told_of() {
     let world = World::new(SCENARIO);
     let agentd = world.start("local");
+    until("a first tick", || Ok(world.memctl(&["explain", "db1"]).exit == Some(0)));
     let before = explanation(&world);
     assert_eq!(before["algorithm"], "two-pointer");
     assert_eq!(before["verdict"]["demand_bytes"], Value::Null, "{before}");
@@ -44,6 +45,7 @@ fn working_set_is_set_live_decides_and_is_told_of() {
     assert_eq!(policy["algorithm"], "working-set");
     assert_eq!(policy["working_set"]["lead_seconds"], 1.5);
     assert_eq!(policy["vms"]["db1"]["weight"], 300);
+    until("a first tick", || Ok(world.memctl(&["explain", "db1"]).exit == Some(0)));
     until("a decision of working-set", || Ok(explanation(&world)["algorithm"] == "working-set"));
 }
 
