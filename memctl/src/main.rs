@@ -15,6 +15,7 @@ mod fleet;
 mod follow;
 mod hosts;
 mod output;
+mod policy_book;
 mod policy_keys;
 mod quantity;
 mod render;

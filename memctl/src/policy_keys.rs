@@ -3,11 +3,12 @@
 //! says.
 
 use std::fmt;
+use std::time::Duration;
 
 use agentd_proto::v1;
 
 use crate::dto::Policy;
-use crate::quantity::{Units, format_size, parse_size};
+use crate::quantity::{Units, format_size, parse_duration, parse_size};
 use crate::suggest::did_you_mean;
 
 /// One field of the policy.
@@ -32,6 +33,11 @@ pub(crate) enum General {
     NeedBelow,
     SpareAbove,
     Step,
+    Headroom,
+    HeadroomPercent,
+    Lead,
+    KeepFor,
+    DeadBand,
 }
 
 /// Fields of an exception.
@@ -39,6 +45,7 @@ pub(crate) enum General {
 pub(crate) enum VmField {
     Min,
     Max,
+    Weight,
     Pinned,
 }
 
@@ -46,6 +53,8 @@ pub(crate) enum VmField {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Size(u64),
+    Time(Duration),
+    Number(u32),
     Word(String),
     Flag(bool),
     Unset,
@@ -56,6 +65,8 @@ impl Value {
     pub(crate) fn text(&self, units: Units) -> String {
         match self {
             Self::Size(bytes) => format_size(*bytes, units),
+            Self::Time(time) => format!("{time:?}"),
+            Self::Number(number) => number.to_string(),
             Self::Word(word) => word.clone(),
             Self::Flag(flag) => flag.to_string(),
             Self::Unset => "unset".to_owned(),
@@ -72,11 +83,16 @@ impl Key {
         if let Some(rest) = text.strip_prefix("vm.").filter(|rest| !rest.is_empty()) {
             return Ok(Self::parse_vm(rest));
         }
-        let mut known: Vec<&str> = GENERAL.iter().map(|(_, key, _)| *key).collect();
+        let mut known: Vec<&str> = Self::general().collect();
         let close = did_you_mean(text, &known).map(|k| format!("; did you mean {k}?"));
-        known.push("vm.NAME.min|max|pinned");
+        known.push("vm.NAME.min|max|weight|pinned");
         let all = || format!("; keys are {}", known.join(", "));
         Err(format!("\"{text}\" is not a key of the policy{}", close.unwrap_or_else(all)))
+    }
+
+    /// Every key of the general rule, as typed.
+    pub(crate) fn general() -> impl Iterator<Item = &'static str> {
+        GENERAL.iter().map(|(_, key, _)| *key)
     }
 
     /// The path in a field mask.
@@ -114,7 +130,8 @@ impl Key {
             Self::General(general) => general.assign(policy, text, unset),
             Self::WholeVm(_) if unset => Ok(()),
             Self::WholeVm(name) => Err(format!(
-                "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max or vm.{name}.pinned"
+                "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max, vm.{name}.weight \
+                 or vm.{name}.pinned"
             )),
             Self::Vm(name, _) if name.contains('`') => {
                 Err(format!("the VM name \"{name}\" has a backtick: use the UUID"))
@@ -127,6 +144,8 @@ impl Key {
                 match field {
                     VmField::Min => vm.min_bytes = size()?,
                     VmField::Max => vm.max_bytes = size()?,
+                    VmField::Weight if unset => vm.weight = None,
+                    VmField::Weight => vm.weight = Some(parse_number(text)?),
                     VmField::Pinned if unset => vm.pinned = None,
                     VmField::Pinned => vm.pinned = Some(parse_flag(text)?),
                 }
@@ -167,6 +186,7 @@ pub(crate) fn values(policy: &Policy) -> Vec<(Key, Value)> {
         for (field, value) in [
             (VmField::Min, vm.min_bytes.map(Value::Size)),
             (VmField::Max, vm.max_bytes.map(Value::Size)),
+            (VmField::Weight, vm.weight.map(Value::Number)),
             (VmField::Pinned, vm.pinned.map(Value::Flag)),
         ] {
             values.extend(value.map(|value| (Key::Vm(name.clone(), field), value)));
@@ -182,8 +202,12 @@ impl General {
     }
 
     fn value(self, policy: &Policy) -> Value {
-        let two_pointer = &policy.two_pointer;
+        let (two_pointer, working_set) = (&policy.two_pointer, &policy.working_set);
         let size = |bytes: Option<u64>| bytes.map_or(Value::Unset, Value::Size);
+        let time = |seconds: Option<f64>| {
+            let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+            time.map_or(Value::Unset, Value::Time)
+        };
         match self {
             Self::Algorithm => Value::Word(policy.algorithm.clone()),
             Self::HostReserve => size(policy.host_reserve_bytes),
@@ -193,12 +217,20 @@ impl General {
             Self::NeedBelow => size(two_pointer.need_below_bytes),
             Self::SpareAbove => size(two_pointer.spare_above_bytes),
             Self::Step => size(two_pointer.step_bytes),
+            Self::Headroom => size(working_set.headroom_bytes),
+            Self::HeadroomPercent => {
+                working_set.headroom_percent.map_or(Value::Unset, Value::Number)
+            }
+            Self::Lead => time(working_set.lead_seconds),
+            Self::KeepFor => time(working_set.keep_for_seconds),
+            Self::DeadBand => size(working_set.dead_band_bytes),
         }
     }
 
     fn assign(self, policy: &mut v1::Policy, text: &str, unset: bool) -> Result<(), String> {
         let size = || if unset { Ok(None) } else { parse_size(text).map(Some) };
         let mut two_pointer = policy.two_pointer.unwrap_or_default();
+        let mut working_set = policy.working_set.unwrap_or_default();
         match self {
             Self::Algorithm if unset => policy.algorithm.clear(),
             Self::Algorithm if text.is_empty() => return Err("no algorithm is given".to_owned()),
@@ -210,19 +242,29 @@ impl General {
             Self::NeedBelow => two_pointer.need_below_bytes = size()?,
             Self::SpareAbove => two_pointer.spare_above_bytes = size()?,
             Self::Step => two_pointer.step_bytes = size()?,
+            Self::Headroom => working_set.headroom_bytes = size()?,
+            Self::HeadroomPercent => working_set.headroom_percent = parse_percent(text, unset)?,
+            Self::Lead => working_set.lead = parse_time(text, unset)?,
+            Self::KeepFor => working_set.keep_for = parse_time(text, unset)?,
+            Self::DeadBand => working_set.dead_band_bytes = size()?,
         }
-        if matches!(self, Self::NeedBelow | Self::SpareAbove | Self::Step) {
+        let key = self.row().1;
+        if key.starts_with("two-pointer.") {
             policy.two_pointer = Some(two_pointer);
+        } else if key.starts_with("working-set.") {
+            policy.working_set = Some(working_set);
         }
         Ok(())
     }
 }
 
 impl VmField {
-    fn word(self) -> &'static str {
+    /// As typed.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Min => "min",
             Self::Max => "max",
+            Self::Weight => "weight",
             Self::Pinned => "pinned",
         }
     }
@@ -231,6 +273,7 @@ impl VmField {
         match self {
             Self::Min => "min_bytes",
             Self::Max => "max_bytes",
+            Self::Weight => "weight",
             Self::Pinned => "pinned",
         }
     }
@@ -244,13 +287,31 @@ fn parse_flag(text: &str) -> Result<bool, String> {
     }
 }
 
+fn parse_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not a whole number"))
+}
+
+/// "10" or "10%".
+fn parse_percent(text: &str, unset: bool) -> Result<Option<u32>, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    if unset { Ok(None) } else { parse_number(number).map(Some) }
+}
+
+fn parse_time(text: &str, unset: bool) -> Result<Option<prost_types::Duration>, String> {
+    if unset {
+        return Ok(None);
+    }
+    let time = parse_duration(text)?;
+    prost_types::Duration::try_from(time).map(Some).map_err(|error| error.to_string())
+}
+
 fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if name.chars().all(plain) { name.to_owned() } else { format!("`{name}`") }
 }
 
 /// Key as typed, and path in a field mask.
-const GENERAL: [(General, &str, &str); 8] = [
+const GENERAL: [(General, &str, &str); 13] = [
     (General::Algorithm, "algorithm", "algorithm"),
     (General::HostReserve, "host-reserve", "host_reserve_bytes"),
     (General::PoolLimit, "pool-limit", "pool_limit_bytes"),
@@ -259,8 +320,13 @@ const GENERAL: [(General, &str, &str); 8] = [
     (General::NeedBelow, "two-pointer.need-below", "two_pointer.need_below_bytes"),
     (General::SpareAbove, "two-pointer.spare-above", "two_pointer.spare_above_bytes"),
     (General::Step, "two-pointer.step", "two_pointer.step_bytes"),
+    (General::Headroom, "working-set.headroom", "working_set.headroom_bytes"),
+    (General::HeadroomPercent, "working-set.headroom-percent", "working_set.headroom_percent"),
+    (General::Lead, "working-set.lead", "working_set.lead"),
+    (General::KeepFor, "working-set.keep-for", "working_set.keep_for"),
+    (General::DeadBand, "working-set.dead-band", "working_set.dead_band_bytes"),
 ];
-const VM_FIELDS: [VmField; 3] = [VmField::Min, VmField::Max, VmField::Pinned];
+const VM_FIELDS: [VmField; 4] = [VmField::Min, VmField::Max, VmField::Weight, VmField::Pinned];
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +345,13 @@ mod tests {
         for (key, path) in [
             ("host-reserve", "host_reserve_bytes"),
             ("two-pointer.step", "two_pointer.step_bytes"),
+            ("working-set.headroom", "working_set.headroom_bytes"),
+            ("working-set.headroom-percent", "working_set.headroom_percent"),
+            ("working-set.lead", "working_set.lead"),
+            ("working-set.keep-for", "working_set.keep_for"),
+            ("working-set.dead-band", "working_set.dead_band_bytes"),
             ("vm.web1.max", "vms.web1.max_bytes"),
+            ("vm.web1.weight", "vms.web1.weight"),
             ("vm.db.example.org.min", "vms.`db.example.org`.min_bytes"),
             ("vm.a b.pinned", "vms.`a b`.pinned"),
             ("vm.web1", "vms.web1"),
@@ -310,7 +382,13 @@ mod tests {
             ("pool-limit", "unset"),
             ("vm.web1.max", "2GiB"),
             ("vm.web1.pinned", "true"),
+            ("vm.web1.weight", "300"),
             ("vm.db1.min", "unset"),
+            ("vm.db1.weight", "unset"),
+            ("working-set.headroom-percent", "15 %"),
+            ("working-set.lead", "500ms"),
+            ("working-set.keep-for", "unset"),
+            ("working-set.dead-band", "8MiB"),
         ]);
         assert_eq!(policy.host_reserve_bytes, Some(1 << 30));
         assert_eq!(policy.two_pointer.unwrap().step_bytes, Some(50 << 20));
@@ -318,7 +396,16 @@ mod tests {
         assert_eq!(policy.pool_limit_bytes, None);
         Key::parse("host-reserve").unwrap().assign(&mut policy, "0B").unwrap();
         assert_eq!(policy.host_reserve_bytes, Some(0), "0 is a value, not the default");
-        let web1 = v1::VmPolicy { min_bytes: None, max_bytes: Some(2 << 30), pinned: Some(true) };
+        let own = policy.working_set.unwrap();
+        assert_eq!((own.headroom_percent, own.dead_band_bytes), (Some(15), Some(8 << 20)));
+        assert_eq!(own.lead, Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
+        assert_eq!((own.keep_for, own.headroom_bytes), (None, None));
+        let web1 = v1::VmPolicy {
+            min_bytes: None,
+            max_bytes: Some(2 << 30),
+            weight: Some(300),
+            pinned: Some(true),
+        };
         assert_eq!(policy.vms["web1"], web1);
         assert_eq!(policy.vms["db1"], v1::VmPolicy::default());
     }
@@ -330,6 +417,10 @@ mod tests {
             ("algorithm", ""),
             ("vm.web1", "2GiB"),
             ("vm.web1.pinned", "maybe"),
+            ("vm.web1.weight", "1.5"),
+            ("vm.web1.weight", "-1"),
+            ("working-set.lead", "3"),
+            ("working-set.headroom-percent", "1GiB"),
             ("vm.a`b.max", "1GiB"),
         ] {
             let key = Key::parse(key).unwrap();
@@ -339,11 +430,20 @@ mod tests {
 
     #[test]
     fn every_field_has_a_value() {
-        let policy = assigned(&[("floor", "64MiB"), ("vm.a.pinned", "no")]);
+        let policy = assigned(&[
+            ("floor", "64MiB"),
+            ("working-set.lead", "1500ms"),
+            ("vm.a.weight", "7"),
+            ("vm.a.pinned", "no"),
+        ]);
         let values = values(&policy.into());
-        assert_eq!(values.len(), GENERAL.len() + 1);
+        assert_eq!(values.len(), GENERAL.len() + 2);
         let floor = values.iter().find(|(key, _)| *key == Key::General(General::Floor)).unwrap();
         assert_eq!(floor.1.text(Units::Iec), "64 MiB");
-        assert_eq!(values[8], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));
+        let lead = values.iter().find(|(key, _)| *key == Key::General(General::Lead)).unwrap();
+        assert_eq!(lead.1.text(Units::Iec), "1.5s");
+        let vm = |field| Key::Vm("a".to_owned(), field);
+        assert_eq!(values[13], (vm(VmField::Weight), Value::Number(7)));
+        assert_eq!(values[14], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));
     }
 }

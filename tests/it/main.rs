@@ -64,6 +64,8 @@ mod soak;
 mod tidy;
 /// A watch outlives agentd.
 mod watch_restarts;
+/// The other algorithm, set while agentd runs.
+mod working_set_sim;
 
 /// A lab, or nothing where this machine cannot run one.
 ///

@@ -32,6 +32,9 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
         Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
+        Reason::SpareNotNeeded if policy.algorithm == Algorithm::WorkingSet => {
+            format!("holds: {}; it could spare {spare} in this tick, which nobody needs", spares())
+        }
         Reason::SpareNotNeeded => {
             format!("holds: it could spare {spare} in this tick, but others gave what was needed")
         }

@@ -171,6 +171,7 @@ impl Policy {
         }
         self.validate_working_set(&mut faults);
         self.validate_vms(&mut faults);
+        faults.extend(self.pool_limit.and_then(|limit| self.guarantees_too_much(limit)));
         faults
     }
 
@@ -196,6 +197,22 @@ impl Policy {
             let value = format!("{:?}", own.keep_for);
             bad("keep_for", &value, format!("must be from {LEAST_KEEP:?} to {MOST_KEEP:?}"));
         }
+    }
+
+    /// What is guaranteed to VMs by name or UUID has to fit into the pool. A pinned VM is left what
+    /// it holds, whatever its minimum says.
+    fn guarantees_too_much(&self, limit: ByteCount) -> Option<Fault> {
+        let of = |(key, vm): (&VmKey, &VmPolicy)| {
+            let min = vm.min.filter(|_| vm.pinned != Some(true))?;
+            Some((min, key.to_string()))
+        };
+        let minimums: Vec<(ByteCount, String)> = self.vms.iter().filter_map(of).collect();
+        let together: ByteCount = minimums.iter().map(|(min, _)| *min).sum();
+        (together > limit).then(|| {
+            let who = largest(minimums);
+            let why = format!("must be at least {together}, what vms.*.min guarantee: {who}");
+            fault("pool_limit", &limit, why)
+        })
     }
 
     fn validate_vms(&self, faults: &mut Vec<Fault>) {
@@ -333,6 +350,18 @@ impl FromStr for Algorithm {
     }
 }
 
+/// The largest of these amounts with whose they are, and how many more there are.
+#[must_use]
+pub fn largest(mut amounts: Vec<(ByteCount, String)>) -> String {
+    amounts.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+    let (count, shown) = (amounts.len(), amounts.into_iter().take(SHOWN));
+    let mut words: Vec<String> = shown.map(|(amount, whose)| format!("{whose} {amount}")).collect();
+    if count > words.len() {
+        words.push(format!("{} more", count.saturating_sub(words.len())));
+    }
+    words.join(", ")
+}
+
 fn fault(path: &str, value: &dyn fmt::Display, problem: impl Into<Cow<'static, str>>) -> Fault {
     Fault { path: path.to_owned(), value: value.to_string(), problem: problem.into().into_owned() }
 }
@@ -350,6 +379,8 @@ const MOST_HEADROOM: u32 = 200;
 const MOST_LEAD: Duration = Duration::from_secs(60);
 const LEAST_KEEP: Duration = Duration::from_secs(1);
 const MOST_KEEP: Duration = Duration::from_secs(86_400);
+/// So many of a list are shown to people.
+const SHOWN: usize = 4;
 /// Longest name that libvirt's own tools are known to handle.
 const MAX_NAME: usize = 256;
 
@@ -384,6 +415,42 @@ mod tests {
                 "vms = a\nb: a name has 1 to 256 bytes and no control characters",
             ]
         );
+    }
+
+    #[test]
+    fn weights_constants_and_guarantees_that_cannot_be_are_refused_with_the_figures() {
+        let mut policy = Policy { pool_limit: Some(ByteCount::gib(3)), ..Policy::default() };
+        let min = |gib| VmPolicy { min: Some(ByteCount::gib(gib)), ..VmPolicy::default() };
+        policy.vms.insert("db1".into(), min(2));
+        policy.vms.insert("web1".into(), VmPolicy { weight: Some(0), ..min(1) });
+        policy.vms.insert("web2".into(), VmPolicy { weight: Some(10_001), ..min(1) });
+        // It holds what it holds.
+        policy.vms.insert("pinned".into(), VmPolicy { pinned: Some(true), ..min(9) });
+        policy.working_set.headroom_percent = 201;
+        policy.working_set.lead = Duration::from_millis(60_001);
+        policy.working_set.keep_for = Duration::ZERO;
+        let faults: Vec<_> = policy.validate().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "working_set.headroom_percent = 201: must be at most 200",
+                "working_set.lead = 60.001s: must be at most 60s",
+                "working_set.keep_for = 0ns: must be from 1s to 86400s",
+                "vms.web1.weight = 0: must be from 1 to 10000",
+                "vms.web2.weight = 10001: must be from 1 to 10000",
+                "pool_limit = 3 GiB: must be at least 4 GiB, what vms.*.min guarantee: db1 2 GiB, \
+                 web1 1 GiB, web2 1 GiB",
+            ]
+        );
+        policy.vms.retain(|_, vm| vm.weight.is_none());
+        policy.working_set = Policy::default().working_set;
+        assert_eq!(policy.validate(), [], "2 GiB of 3 GiB");
+    }
+
+    #[test]
+    fn of_many_amounts_the_largest_are_named() {
+        let all = (1..=7).map(|mib| (ByteCount::mib(mib), format!("vm{mib}"))).collect();
+        assert_eq!(largest(all), "vm7 7 MiB, vm6 6 MiB, vm5 5 MiB, vm4 4 MiB, 3 more");
     }
 
     #[test]

@@ -414,6 +414,8 @@ const MOST_RING: ByteCount = ByteCount::gib(4);
 
 #[cfg(test)]
 mod tests {
+    use agentd_core::policy::{Algorithm, WorkingSet};
+
     use super::*;
 
     #[test]
@@ -478,7 +480,35 @@ mod tests {
             (
                 "[policy]\nalgorithm = \"best\"",
                 "a.toml:2: policy.algorithm = \"best\": \"best\" is \
-              no algorithm: there is two-pointer",
+              no algorithm: there is two-pointer, working-set",
+            ),
+            (
+                "[policy.working_set]\nlead = 3",
+                "a.toml:2: policy.working_set.lead = 3: must be a duration in quotes, for \
+              example \"10s\"",
+            ),
+            (
+                "[policy.working_set]\nlead = \"61s\"",
+                "a.toml:2: policy.working_set.lead = \"61s\": must be at most 60s",
+            ),
+            (
+                "[policy.working_set]\nheadroom_percent = 5000000000",
+                "a.toml:2: policy.working_set.headroom_percent = 5000000000: must be a whole \
+              number from 0 to 4294967295",
+            ),
+            (
+                "[policy.working_set]\nhedroom = \"1GiB\"",
+                "a.toml:2: policy.working_set.hedroom is no key that is known: did you mean \
+              \"headroom\"?",
+            ),
+            (
+                "[policy.vms.db1]\nweight = 0",
+                "a.toml:2: policy.vms.db1.weight = 0: must be from 1 to 10000",
+            ),
+            (
+                "[policy]\npool_limit = \"1GiB\"\n[policy.vms.db1]\nmin = \"2GiB\"",
+                "a.toml:2: policy.pool_limit = \"1GiB\": must be at least 2 GiB, what vms.*.min \
+              guarantee: db1 2 GiB",
             ),
             ("[listen", "a.toml:1: unclosed table, expected `]`"),
             (
@@ -504,6 +534,23 @@ mod tests {
         }
         let config = Config::parse("a.toml", "[state]\nfreeze_file = \"/run/x\"").unwrap();
         assert_eq!(config.freeze_file, Some(PathBuf::from("/run/x")));
+    }
+
+    #[test]
+    fn the_constants_of_working_set_and_weights_are_read() {
+        let text = "[policy]\nalgorithm = \"working-set\"\n[policy.working_set]\n\
+                    headroom = \"128MiB\"\nheadroom_percent = 20\nlead = \"500ms\"\n\
+                    keep_for = \"5m\"\ndead_band = \"8MiB\"\n[policy.vms.db1]\nweight = 400";
+        let policy = Config::parse("a.toml", text).unwrap().policy;
+        let expected = WorkingSet {
+            headroom: ByteCount::mib(128),
+            headroom_percent: 20,
+            lead: Duration::from_millis(500),
+            keep_for: Duration::from_secs(300),
+            dead_band: ByteCount::mib(8),
+        };
+        assert_eq!((policy.algorithm, policy.working_set), (Algorithm::WorkingSet, expected));
+        assert_eq!(policy.vms[&"db1".into()].weight, Some(400));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agentd_core::policy::{Policy, TwoPointer, VmKey, VmPolicy};
+use agentd_core::policy::{Policy, TwoPointer, VmKey, VmPolicy, WorkingSet};
 
 use crate::fields::{Field, FieldError, Fields};
 
@@ -13,9 +13,7 @@ use crate::fields::{Field, FieldError, Fields};
 /// Fails when a value makes no sense by itself or beside the others.
 pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
     let fields = field.fields()?;
-    let keys =
-        ["algorithm", "host_reserve", "pool_limit", "floor", "shrink_step", "two_pointer", "vms"];
-    fields.only(&keys)?;
+    fields.only(&KEYS)?;
     let mut policy = Policy::default();
     if let Some(algorithm) = fields.get("algorithm") {
         let parsed = algorithm.text()?.parse();
@@ -30,6 +28,9 @@ pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
     policy.shrink_step = fields.size_or("shrink_step", policy.shrink_step)?;
     if let Some(constants) = fields.get("two_pointer") {
         policy.two_pointer = read_two_pointer(&constants.fields()?, policy.two_pointer)?;
+    }
+    if let Some(constants) = fields.get("working_set") {
+        policy.working_set = read_working_set(&constants.fields()?, policy.working_set)?;
     }
     if let Some(vms) = fields.get("vms") {
         policy.vms = read_vms(&vms.fields()?)?;
@@ -51,16 +52,28 @@ fn read_two_pointer(fields: &Fields<'_>, or: TwoPointer) -> Result<TwoPointer, F
     })
 }
 
+fn read_working_set(fields: &Fields<'_>, or: WorkingSet) -> Result<WorkingSet, FieldError> {
+    fields.only(&["headroom", "headroom_percent", "lead", "keep_for", "dead_band"])?;
+    let percent = fields.get("headroom_percent");
+    Ok(WorkingSet {
+        headroom: fields.size_or("headroom", or.headroom)?,
+        headroom_percent: percent.map_or(Ok(or.headroom_percent), |percent| percent.count())?,
+        lead: fields.time_or("lead", or.lead)?,
+        keep_for: fields.time_or("keep_for", or.keep_for)?,
+        dead_band: fields.size_or("dead_band", or.dead_band)?,
+    })
+}
+
 fn read_vms(fields: &Fields<'_>) -> Result<BTreeMap<VmKey, VmPolicy>, FieldError> {
     let mut vms = BTreeMap::new();
     for name in fields.keys() {
         let Some(field) = fields.get(name) else { continue };
         let own = field.fields()?;
-        own.only(&["min", "max", "pinned"])?;
+        own.only(&["min", "max", "weight", "pinned"])?;
         let vm = VmPolicy {
             min: own.get("min").map(|min| min.size()).transpose()?,
             max: own.get("max").map(|max| max.size()).transpose()?,
-            weight: None,
+            weight: own.get("weight").map(|weight| weight.count()).transpose()?,
             pinned: own.get("pinned").map(|pinned| pinned.truth()).transpose()?,
         };
         vms.insert(VmKey::from(name), vm);
@@ -81,3 +94,14 @@ fn find<'a>(fields: &Fields<'a>, path: &str) -> Option<Field<'a>> {
         None => fields.get(path),
     }
 }
+
+const KEYS: [&str; 8] = [
+    "algorithm",
+    "host_reserve",
+    "pool_limit",
+    "floor",
+    "shrink_step",
+    "two_pointer",
+    "working_set",
+    "vms",
+];

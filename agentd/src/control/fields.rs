@@ -1,11 +1,11 @@
 //! A policy as a list of fields with the paths of the wire's field mask: to tell two policies
 //! apart, to name one by its content, and to find values that make sense but hardly were meant.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    policy::{Fault, Policy, VmKey},
+    policy::{Algorithm, Fault, Policy, VmKey, VmPolicy, WorkingSet},
 };
 
 use super::FieldChange;
@@ -84,20 +84,62 @@ pub fn warnings(policy: &Policy) -> Vec<String> {
             two.step
         ));
     }
-    let idle = policy
-        .vms
-        .iter()
-        .filter(|(_, vm)| vm.pinned == Some(true) && (vm.min.is_some() || vm.max.is_some()));
+    warn_of_working_set(&policy.working_set, &mut warnings);
+    let is_idle = |vm: &VmPolicy| vm.min.is_some() || vm.max.is_some() || vm.weight.is_some();
+    let idle = policy.vms.iter().filter(|(_, vm)| vm.pinned == Some(true) && is_idle(vm));
     warnings.extend(idle.take(MOST_WARNINGS).map(|(key, _)| {
         let path = path_of(key);
-        format!("{path}.pinned = true: the VM is left alone, so its min and max have no effect")
+        format!(
+            "{path}.pinned = true: the VM is left alone, so its min, max and weight have no effect"
+        )
+    }));
+    let weighs = |vm: &VmPolicy| vm.pinned != Some(true) && vm.weight.is_some();
+    let weighed = policy.vms.iter().filter(|(_, vm)| weighs(vm));
+    let unused = weighed.filter(|_| policy.algorithm != Algorithm::WorkingSet);
+    warnings.extend(unused.take(MOST_WARNINGS).map(|(key, vm)| {
+        let (path, weight) = (path_of(key), vm.weight.unwrap_or(VmPolicy::WEIGHT));
+        let algorithm = policy.algorithm;
+        format!("{path}.weight = {weight}: has no effect, for {algorithm} goes by no weights")
     }));
     warnings
+}
+
+fn warn_of_working_set(own: &WorkingSet, warnings: &mut Vec<String>) {
+    if own.headroom < SMALL_SPARE {
+        warnings.push(format!(
+            "working_set.headroom_bytes = {}: a VM left with less than {SMALL_SPARE} beyond what \
+             its programs work with swaps or kills programs at the next burst",
+            own.headroom
+        ));
+    }
+    if own.dead_band >= own.headroom {
+        warnings.push(format!(
+            "working_set.dead_band_bytes = {}: is not less than headroom_bytes, which is {}, so a \
+             VM may have used up its headroom before it gets anything",
+            own.dead_band, own.headroom
+        ));
+    }
+    if own.lead.is_zero() {
+        warnings.push(
+            "working_set.lead = 0ns: nothing is given ahead, so that a VM that grows always has a \
+             tick's growth less than its headroom"
+                .to_owned(),
+        );
+    }
+    if own.lead > LONG_LEAD {
+        warnings.push(format!(
+            "working_set.lead = {:?}: a VM is taken to go on growing for longer than most do, and \
+             gets memory that it has no use for",
+            own.lead
+        ));
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
     Amount(ByteCount),
+    Time(Duration),
+    Number(u32),
     Truth(bool),
     Name(&'static str),
     /// A VM that is named and excepts nothing.
@@ -108,6 +150,8 @@ impl Value {
     fn word(&self) -> String {
         match self {
             Self::Amount(amount) => amount.to_string(),
+            Self::Time(time) => format!("{time:?}"),
+            Self::Number(number) => number.to_string(),
             Self::Truth(truth) => truth.to_string(),
             Self::Name(name) => (*name).to_owned(),
             Self::Empty => "no exception".to_owned(),
@@ -116,17 +160,12 @@ impl Value {
 }
 
 fn fields(policy: &Policy) -> BTreeMap<String, Value> {
-    let Policy {
-        algorithm,
-        host_reserve,
-        pool_limit,
-        floor,
-        shrink_step,
-        two_pointer,
-        working_set: _,
-        vms,
-    } = policy;
+    let Policy { algorithm, host_reserve, pool_limit, floor, shrink_step, .. } = policy;
+    let Policy { two_pointer, working_set, vms, .. } = policy;
+    let WorkingSet { headroom, headroom_percent, lead, keep_for, dead_band } = working_set;
     let amount = |path: &str, amount: &ByteCount| (path.to_owned(), Value::Amount(*amount));
+    let time = |path: &str, time: &Duration| (path.to_owned(), Value::Time(*time));
+    let number = |path: &str, number: &u32| (path.to_owned(), Value::Number(*number));
     let mut all = BTreeMap::from([
         ("algorithm".to_owned(), Value::Name(algorithm.name())),
         amount("host_reserve_bytes", host_reserve),
@@ -135,6 +174,11 @@ fn fields(policy: &Policy) -> BTreeMap<String, Value> {
         amount("two_pointer.need_below_bytes", &two_pointer.need_below),
         amount("two_pointer.spare_above_bytes", &two_pointer.spare_above),
         amount("two_pointer.step_bytes", &two_pointer.step),
+        amount("working_set.headroom_bytes", headroom),
+        number("working_set.headroom_percent", headroom_percent),
+        time("working_set.lead", lead),
+        time("working_set.keep_for", keep_for),
+        amount("working_set.dead_band_bytes", dead_band),
     ]);
     all.extend(pool_limit.map(|limit| amount("pool_limit_bytes", &limit)));
     for (key, vm) in vms {
@@ -142,6 +186,7 @@ fn fields(policy: &Policy) -> BTreeMap<String, Value> {
         let before = all.len();
         all.extend(vm.min.map(|min| amount(&format!("{path}.min_bytes"), &min)));
         all.extend(vm.max.map(|max| amount(&format!("{path}.max_bytes"), &max)));
+        all.extend(vm.weight.map(|weight| number(&format!("{path}.weight"), &weight)));
         all.extend(vm.pinned.map(|pinned| (format!("{path}.pinned"), Value::Truth(pinned))));
         if all.len() == before {
             all.insert(path, Value::Empty);
@@ -167,6 +212,8 @@ const SMALL_POOL: ByteCount = ByteCount::mib(64);
 const SMALL_SPARE: ByteCount = ByteCount::mib(32);
 /// A balloon was measured to give 1 to 2 GiB a second.
 const LARGE_STEP: ByteCount = ByteCount::gib(1);
+/// Several ticks of the usual length.
+const LONG_LEAD: Duration = Duration::from_secs(20);
 /// Nobody reads more of the same.
 const MOST_WARNINGS: usize = 10;
 
@@ -184,7 +231,7 @@ mod tests {
     fn changes_are_named_as_in_a_field_mask() {
         let old = Policy::default();
         let vm =
-            VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
+            VmPolicy { min: Some(ByteCount::gib(1)), pinned: Some(true), ..VmPolicy::default() };
         let mut new = with_vm("web 1", vm);
         new.pool_limit = Some(ByteCount::gib(8));
         new.two_pointer.step = ByteCount::mib(60);
@@ -225,6 +272,16 @@ mod tests {
         vary(|p| p.two_pointer.need_below = ByteCount::mib(201));
         vary(|p| p.two_pointer.spare_above = ByteCount::mib(99));
         vary(|p| p.two_pointer.step = ByteCount::mib(51));
+        vary(|p| p.algorithm = Algorithm::WorkingSet);
+        vary(|p| p.working_set.headroom = ByteCount::mib(65));
+        vary(|p| p.working_set.headroom_percent = 11);
+        vary(|p| p.working_set.lead = Duration::from_millis(3001));
+        vary(|p| p.working_set.keep_for = Duration::from_secs(61));
+        vary(|p| p.working_set.dead_band = ByteCount::mib(17));
+        let weight = |weight| VmPolicy { weight: Some(weight), ..VmPolicy::default() };
+        others.push(with_vm("db1", weight(100)));
+        let (less, more) = (with_vm("db1", weight(100)), with_vm("db1", weight(101)));
+        assert_ne!(digest(&less, 0), digest(&more, 0));
         for other in others {
             assert_eq!(changes(&base, &other).len(), 1, "{other:?}");
             assert_ne!(digest(&base, 0), digest(&other, 0), "{other:?}");
@@ -232,10 +289,38 @@ mod tests {
     }
 
     #[test]
+    fn warns_of_constants_and_weights_that_were_hardly_meant() {
+        let vm = VmPolicy { weight: Some(300), ..VmPolicy::default() };
+        let mut policy = with_vm("web 1", vm);
+        policy.working_set.headroom = ByteCount::mib(8);
+        policy.working_set.lead = Duration::from_secs(30);
+        let heads = |policy: &Policy| {
+            let told = warnings(policy).into_iter();
+            told.map(|w| w.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            heads(&policy),
+            [
+                "working_set.headroom_bytes = 8 MiB",
+                "working_set.dead_band_bytes = 16 MiB",
+                "working_set.lead = 30s",
+                "vms.`web 1`.weight = 300",
+            ]
+        );
+        policy.algorithm = Algorithm::WorkingSet;
+        policy.working_set = Policy::default().working_set;
+        assert_eq!(heads(&policy), Vec::<String>::new());
+        policy.working_set.lead = Duration::ZERO;
+        let pinned = VmPolicy { pinned: Some(true), ..vm };
+        policy.vms.insert("web 1".into(), pinned);
+        assert_eq!(heads(&policy), ["working_set.lead = 0ns", "vms.`web 1`.pinned = true"]);
+    }
+
+    #[test]
     fn warns_of_what_was_hardly_meant() {
         assert_eq!(warnings(&Policy::default()), Vec::<String>::new());
         let vm =
-            VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
+            VmPolicy { min: Some(ByteCount::gib(1)), pinned: Some(true), ..VmPolicy::default() };
         let mut policy = with_vm("db1", vm);
         policy.host_reserve = ByteCount::mib(100);
         let warnings = warnings(&policy);

@@ -166,6 +166,12 @@ impl<'a> Field<'a> {
         number.ok().filter(|number| *number <= most).ok_or_else(wrong)
     }
 
+    /// A whole number that fits into 32 bits; whether it makes sense is asked elsewhere.
+    pub(crate) fn count(&self) -> Result<u32, FieldError> {
+        let number = self.number(u32::MAX.into())?;
+        Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
     pub(crate) fn size(&self) -> Result<ByteCount, FieldError> {
         let Some(text) = self.value().as_str() else {
             let problem = "must be an amount of memory in quotes, for example \"512MiB\"";

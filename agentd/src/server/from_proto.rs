@@ -13,12 +13,15 @@ use super::{
 use crate::control::Mode;
 
 /// A length of time, not negative.
-pub(super) fn duration(field: &str, time: prost_types::Duration) -> Result<Duration, Status> {
+pub(super) fn duration(field: &str, length: prost_types::Duration) -> Result<Duration, Status> {
+    time(length).map_err(|why| invalid(field, why))
+}
+
+/// The same, or why it is none.
+pub(super) fn time(time: prost_types::Duration) -> Result<Duration, String> {
     let (seconds, nanos) = (time.seconds, time.nanos);
     Duration::try_from(time).map_err(|_| {
-        let why =
-            format!("{seconds} s and {nanos} ns is no length of time: it must not be below 0");
-        invalid(field, why)
+        format!("{seconds} s and {nanos} ns is no length of time: it must not be below 0")
     })
 }
 

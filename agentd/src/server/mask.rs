@@ -1,14 +1,14 @@
 //! Field masks of the policy: their paths, and what a request with them makes of a policy.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    policy::{Algorithm, Fault, Policy, TwoPointer, VmKey, VmPolicy},
+    policy::{Algorithm, Fault, Policy, TwoPointer, VmKey, VmPolicy, WorkingSet},
 };
 use agentd_proto::v1 as wire;
 
-use super::{fault::Violations, limits};
+use super::{fault::Violations, from_proto, limits};
 
 /// What one path of a mask names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +23,21 @@ pub(super) enum Path {
     NeedBelow,
     SpareAbove,
     Step,
+    WorkingSet,
+    WorkingSetField(WorkingSetField),
     Vms,
     Vm(VmKey),
     VmField(VmKey, VmField),
+}
+
+/// A constant of `working-set`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WorkingSetField {
+    Headroom,
+    HeadroomPercent,
+    Lead,
+    KeepFor,
+    DeadBand,
 }
 
 /// A field of an exception.
@@ -33,6 +45,7 @@ pub(super) enum Path {
 pub(super) enum VmField {
     Min,
     Max,
+    Weight,
     Pinned,
 }
 
@@ -77,6 +90,12 @@ fn path(text: &str) -> Option<Path> {
         "two_pointer.need_below_bytes" => Path::NeedBelow,
         "two_pointer.spare_above_bytes" => Path::SpareAbove,
         "two_pointer.step_bytes" => Path::Step,
+        "working_set" => Path::WorkingSet,
+        "working_set.headroom_bytes" => Path::WorkingSetField(WorkingSetField::Headroom),
+        "working_set.headroom_percent" => Path::WorkingSetField(WorkingSetField::HeadroomPercent),
+        "working_set.lead" => Path::WorkingSetField(WorkingSetField::Lead),
+        "working_set.keep_for" => Path::WorkingSetField(WorkingSetField::KeepFor),
+        "working_set.dead_band_bytes" => Path::WorkingSetField(WorkingSetField::DeadBand),
         "vms" => Path::Vms,
         _ => return vm_path(text.strip_prefix("vms.")?),
     })
@@ -100,6 +119,7 @@ fn vm_path(text: &str) -> Option<Path> {
         "" => Path::Vm(key),
         ".min_bytes" => Path::VmField(key, VmField::Min),
         ".max_bytes" => Path::VmField(key, VmField::Max),
+        ".weight" => Path::VmField(key, VmField::Weight),
         ".pinned" => Path::VmField(key, VmField::Pinned),
         _ => return None,
     })
@@ -107,18 +127,16 @@ fn vm_path(text: &str) -> Option<Path> {
 
 /// The path of the wire for a field as the core names it.
 pub(super) fn wire_path(path: &str) -> String {
-    let amounts = ["host_reserve", "pool_limit", "floor", "shrink_step"];
-    if amounts.contains(&path) || path.starts_with("two_pointer.") {
-        return format!("{path}_bytes");
-    }
     let vm = path.strip_prefix("vms.").and_then(|rest| rest.rsplit_once('.'));
     let Some((name, field)) = vm else {
-        return path.to_owned();
+        let ending = if AMOUNTS.contains(&path) { "_bytes" } else { "" };
+        return format!("{path}{ending}");
     };
+    let ending = if matches!(field, "min" | "max") { "_bytes" } else { "" };
     if name.chars().all(is_plain) {
-        format!("vms.{name}.{field}_bytes")
+        format!("vms.{name}.{field}{ending}")
     } else {
-        format!("vms.`{name}`.{field}_bytes")
+        format!("vms.`{name}`.{field}{ending}")
     }
 }
 
@@ -131,6 +149,8 @@ const fn is_plain(c: char) -> bool {
 pub(super) struct Values {
     algorithm: Algorithm,
     amounts: wire::Policy,
+    lead: Option<Duration>,
+    keep_for: Option<Duration>,
     vms: BTreeMap<VmKey, VmPolicy>,
 }
 
@@ -151,7 +171,13 @@ impl Values {
                 violations.add("vms", format!("{name} is named twice, in two ways to write it"));
             }
         }
-        Self { algorithm, amounts: policy, vms }
+        let constants = policy.working_set.unwrap_or_default();
+        let mut time = |field: &str, time: Option<prost_types::Duration>| {
+            let known = from_proto::time(time?);
+            known.map_err(|why| violations.add(format!("working_set.{field}"), why)).ok()
+        };
+        let (lead, keep_for) = (time("lead", constants.lead), time("keep_for", constants.keep_for));
+        Self { algorithm, amounts: policy, lead, keep_for, vms }
     }
 
     /// The policy with the named fields taken from these values. The policy checks the outcome.
@@ -185,6 +211,14 @@ impl Values {
                 let two = amounts.two_pointer.unwrap_or_default();
                 apply_two_pointer(path, &two, &mut policy.two_pointer);
             }
+            Path::WorkingSet => {
+                for each in WORKING_SET {
+                    self.apply_working_set(each, &mut policy.working_set);
+                }
+            }
+            Path::WorkingSetField(field) => {
+                self.apply_working_set(*field, &mut policy.working_set);
+            }
             Path::Vms => policy.vms.clone_from(&self.vms),
             Path::Vm(key) => match self.vms.get(key) {
                 Some(vm) => drop(policy.vms.insert(key.clone(), *vm)),
@@ -194,12 +228,34 @@ impl Values {
         }
     }
 
+    fn apply_working_set(&self, field: WorkingSetField, constants: &mut WorkingSet) {
+        let default = Policy::default().working_set;
+        let new = self.amounts.working_set.unwrap_or_default();
+        match field {
+            WorkingSetField::Headroom => {
+                constants.headroom = or(new.headroom_bytes, default.headroom);
+            }
+            WorkingSetField::HeadroomPercent => {
+                let percent = new.headroom_percent.unwrap_or(default.headroom_percent);
+                constants.headroom_percent = percent;
+            }
+            WorkingSetField::Lead => constants.lead = self.lead.unwrap_or(default.lead),
+            WorkingSetField::KeepFor => {
+                constants.keep_for = self.keep_for.unwrap_or(default.keep_for);
+            }
+            WorkingSetField::DeadBand => {
+                constants.dead_band = or(new.dead_band_bytes, default.dead_band);
+            }
+        }
+    }
+
     fn apply_vm_field(&self, key: &VmKey, field: VmField, policy: &mut Policy) {
         let new = self.vms.get(key).copied().unwrap_or_default();
         let mut vm = policy.vms.get(key).copied().unwrap_or_default();
         match field {
             VmField::Min => vm.min = new.min,
             VmField::Max => vm.max = new.max,
+            VmField::Weight => vm.weight = new.weight,
             VmField::Pinned => vm.pinned = new.pinned,
         }
         if vm == VmPolicy::default() {
@@ -232,20 +288,41 @@ fn vm_policy(vm: &wire::VmPolicy) -> VmPolicy {
     VmPolicy {
         min: vm.min_bytes.map(ByteCount::bytes),
         max: vm.max_bytes.map(ByteCount::bytes),
+        weight: vm.weight,
         pinned: vm.pinned,
-        weight: None,
     }
 }
 
 /// What "*" stands for.
-const WHOLE: [Path; 7] = [
+const WHOLE: [Path; 8] = [
     Path::Algorithm,
     Path::HostReserve,
     Path::PoolLimit,
     Path::Floor,
     Path::ShrinkStep,
     Path::TwoPointer,
+    Path::WorkingSet,
     Path::Vms,
+];
+/// What "working_set" stands for.
+const WORKING_SET: [WorkingSetField; 5] = [
+    WorkingSetField::Headroom,
+    WorkingSetField::HeadroomPercent,
+    WorkingSetField::Lead,
+    WorkingSetField::KeepFor,
+    WorkingSetField::DeadBand,
+];
+/// The amounts of memory among the fields of a policy, as the core names them.
+const AMOUNTS: [&str; 9] = [
+    "host_reserve",
+    "pool_limit",
+    "floor",
+    "shrink_step",
+    "two_pointer.need_below",
+    "two_pointer.spare_above",
+    "two_pointer.step",
+    "working_set.headroom",
+    "working_set.dead_band",
 ];
 /// Characters of a bad path that are shown.
 const SHOWN: usize = 80;
@@ -265,7 +342,7 @@ mod tests {
     }
 
     fn vm(min: Option<u64>, pinned: Option<bool>) -> wire::VmPolicy {
-        wire::VmPolicy { min_bytes: min, max_bytes: None, pinned }
+        wire::VmPolicy { min_bytes: min, pinned, ..wire::VmPolicy::default() }
     }
 
     fn vms(vms: &[(&str, wire::VmPolicy)]) -> wire::Policy {
@@ -315,10 +392,70 @@ mod tests {
         let pinned = vms(&[("web.1", vm(None, Some(true)))]);
         let field = applied(&["vms.`web.1`.pinned"], pinned, &one);
         let expected =
-            VmPolicy { min: Some(ByteCount::gib(1)), max: None, pinned: Some(true), weight: None };
+            VmPolicy { min: Some(ByteCount::gib(1)), pinned: Some(true), ..VmPolicy::default() };
         assert_eq!(field.vms.values().collect::<Vec<_>>(), [&expected]);
         let cleared = applied(&["vms.`web.1`.min_bytes"], wire::Policy::default(), &one);
         assert_eq!(cleared.vms.len(), 0);
+    }
+
+    #[test]
+    fn constants_of_working_set_and_weights_change_whole_and_by_field() {
+        let time = |seconds| Some(prost_types::Duration { seconds, nanos: 500_000_000 });
+        let constants = wire::WorkingSet {
+            headroom_bytes: Some(1 << 27),
+            headroom_percent: Some(0),
+            lead: time(1),
+            keep_for: time(90),
+            dead_band_bytes: Some(1 << 22),
+        };
+        let weight = wire::VmPolicy { weight: Some(300), ..wire::VmPolicy::default() };
+        let values = wire::Policy { working_set: Some(constants), ..vms(&[("web1", weight)]) };
+        let before = Policy::default();
+        let expected = WorkingSet {
+            headroom: ByteCount::mib(128),
+            headroom_percent: 0,
+            lead: Duration::from_millis(1500),
+            keep_for: Duration::from_millis(90_500),
+            dead_band: ByteCount::mib(4),
+        };
+        let whole = applied(&["working_set"], values.clone(), &before);
+        assert_eq!(whole, Policy { working_set: expected, ..before.clone() });
+        let defaults = applied(&["working_set"], wire::Policy::default(), &whole);
+        assert_eq!(defaults, before);
+
+        let own = Policy::default().working_set;
+        for (path, only) in [
+            ("headroom_bytes", WorkingSet { headroom: expected.headroom, ..own }),
+            ("headroom_percent", WorkingSet { headroom_percent: 0, ..own }),
+            ("lead", WorkingSet { lead: expected.lead, ..own }),
+            ("keep_for", WorkingSet { keep_for: expected.keep_for, ..own }),
+            ("dead_band_bytes", WorkingSet { dead_band: expected.dead_band, ..own }),
+        ] {
+            let path = format!("working_set.{path}");
+            assert_eq!(applied(&[&path], values.clone(), &before).working_set, only, "{path}");
+            assert_eq!(applied(&[&path], wire::Policy::default(), &whole).vms.len(), 0);
+            let back = applied(
+                &[&path],
+                wire::Policy::default(),
+                &Policy { working_set: only, ..before.clone() },
+            );
+            assert_eq!(back, before, "{path} unset is the default");
+        }
+        let heavy = applied(&["vms.web1.weight"], values, &before);
+        assert_eq!(heavy.vms[&"web1".into()].weight, Some(300));
+        let all = applied(&["*"], wire::Policy::default(), &heavy);
+        assert_eq!(all, before);
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_by_its_field() {
+        let lead = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let constants = wire::WorkingSet { lead, ..wire::WorkingSet::default() };
+        let mut violations = Violations::default();
+        let policy = wire::Policy { working_set: Some(constants), ..wire::Policy::default() };
+        Values::read(policy, &mut violations);
+        let told = violations.check().unwrap_err();
+        assert!(told.message().starts_with("working_set.lead: -1 s"), "{}", told.message());
     }
 
     #[test]
@@ -359,13 +496,20 @@ mod tests {
     fn faults_of_the_core_get_the_paths_of_the_wire() {
         let mut policy = Policy { floor: ByteCount::ZERO, ..Policy::default() };
         policy.two_pointer.step = ByteCount::ZERO;
-        let tiny = VmPolicy { max: Some(ByteCount::ZERO), ..VmPolicy::default() };
+        policy.working_set = WorkingSet {
+            headroom: ByteCount::ZERO,
+            headroom_percent: 201,
+            lead: Duration::from_secs(61),
+            keep_for: Duration::ZERO,
+            dead_band: ByteCount::ZERO,
+        };
+        let tiny = VmPolicy { max: Some(ByteCount::ZERO), weight: Some(0), ..VmPolicy::default() };
         policy.vms = [("a.b".into(), tiny), ("c".into(), tiny)].into();
         policy.floor = ByteCount::mib(1);
         let faults = policy.validate();
         let paths: Vec<String> = faults.iter().map(|fault| wire_path(&fault.path)).collect();
         let known: Vec<_> = paths.iter().map(|path| super::path(path)).collect();
         assert!(known.iter().all(Option::is_some), "{paths:?}");
-        assert_eq!(paths.len(), 4);
+        assert_eq!(paths.len(), 11);
     }
 }

@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use agentd_core::{
-    policy::{Policy, VmKey},
+    bytes::ByteCount,
+    policy::{Policy, Rules, VmKey, largest},
     sample::Sample,
 };
 use agentd_proto::v1 as wire;
@@ -69,7 +70,34 @@ fn beside(policy: &Policy, sample: &Sample) -> Vec<String> {
             warnings.push(format!("vms.{key}.min_bytes = {min}: it holds {holds}; {why}"));
         }
     }
+    warnings.extend(guarantees(policy, sample));
     warnings
+}
+
+/// What the VMs that run are guaranteed, where that is more than there is for them.
+fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
+    let host = sample.host.total.saturating_sub(policy.host_reserve);
+    let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
+    let guaranteed = sample.vms.iter().map(|(id, vm)| {
+        let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
+        (if pinned { vm.actual } else { limits.min }, vm.name.to_string())
+    });
+    let guaranteed: Vec<(ByteCount, String)> = guaranteed.collect();
+    let together: ByteCount = guaranteed.iter().map(|(min, _)| *min).sum();
+    (together > pool).then(|| {
+        let (count, who) = (guaranteed.len(), largest(guaranteed));
+        let of_what = match policy.pool_limit {
+            Some(limit) if limit <= host => format!("pool_limit_bytes = {limit}"),
+            Some(_) | None => {
+                let (total, reserve) = (sample.host.total, policy.host_reserve);
+                format!("the host's {total} without host_reserve_bytes = {reserve}")
+            }
+        };
+        format!(
+            "minimums: {count} VMs that run here are guaranteed {together} together, more than \
+             {of_what}: {who}"
+        )
+    })
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use agentd_core::{
     host::{HostLevel, HostView},
     life::Life,
     plan::{Party, Plan, Transfer},
-    policy::{Policy, TwoPointer, VmPolicy},
+    policy::{Policy, TwoPointer, VmPolicy, WorkingSet},
     sample::{HostMemory, Sample, VmSample},
     state::{Outcome, Resized},
     verdict::{Reason, Verdict, VerdictKind},
@@ -184,7 +184,7 @@ pub(super) fn verdict_of(
     sample: &VmSample,
 ) -> Option<wire::Verdict> {
     let verdict = record.decision.as_ref()?.verdicts.get(&id)?;
-    let Verdict { kind, reason, need, spare, .. } = verdict;
+    let Verdict { kind, reason, need, spare, demand, entitled, .. } = verdict;
     let kind = match kind {
         VerdictKind::Hold => wire::VerdictKind::Hold,
         VerdictKind::Grow => wire::VerdictKind::Grow,
@@ -196,6 +196,8 @@ pub(super) fn verdict_of(
         message: explain::message(verdict, sample, &record.policy.policy),
         need_bytes: need.map(ByteCount::as_u64),
         spare_bytes: spare.map(ByteCount::as_u64),
+        demand_bytes: demand.map(ByteCount::as_u64),
+        entitled_bytes: entitled.map(ByteCount::as_u64),
     })
 }
 
@@ -365,6 +367,7 @@ pub(super) fn policy(policy: &Policy) -> wire::Policy {
         floor_bytes: Some(policy.floor.as_u64()),
         shrink_step_bytes: Some(policy.shrink_step.as_u64()),
         two_pointer: Some(two_pointer(&policy.two_pointer)),
+        working_set: Some(working_set(&policy.working_set)),
         vms: vms.map(|(key, vm)| (key.to_string(), vm_policy(vm))).collect(),
     }
 }
@@ -377,10 +380,21 @@ const fn two_pointer(constants: &TwoPointer) -> wire::TwoPointer {
     }
 }
 
+fn working_set(constants: &WorkingSet) -> wire::WorkingSet {
+    wire::WorkingSet {
+        headroom_bytes: Some(constants.headroom.as_u64()),
+        headroom_percent: Some(constants.headroom_percent),
+        lead: Some(duration(constants.lead)),
+        keep_for: Some(duration(constants.keep_for)),
+        dead_band_bytes: Some(constants.dead_band.as_u64()),
+    }
+}
+
 fn vm_policy(vm: &VmPolicy) -> wire::VmPolicy {
     wire::VmPolicy {
         min_bytes: vm.min.map(ByteCount::as_u64),
         max_bytes: vm.max.map(ByteCount::as_u64),
         pinned: vm.pinned,
+        weight: vm.weight,
     }
 }

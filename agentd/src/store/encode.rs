@@ -1,11 +1,11 @@
 //! A policy as JSON, for the database. The names are those of the wire's fields; a name in `vms`
-//! says whether it is a UUID.
+//! says whether it is a UUID. What an earlier version did not know is as built in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    policy::{Policy, TwoPointer, VmKey, VmPolicy},
+    policy::{Policy, TwoPointer, VmKey, VmPolicy, WorkingSet},
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub(super) fn from_json(text: &str) -> Result<Policy, String> {
             spare_above: ByteCount::bytes(body.two_pointer.spare_above_bytes),
             step: ByteCount::bytes(body.two_pointer.step_bytes),
         },
-        working_set: Policy::default().working_set,
+        working_set: body.working_set.into(),
         vms: vms.collect::<Result<_, String>>()?,
     })
 }
@@ -41,6 +41,8 @@ struct Body {
     floor_bytes: u64,
     shrink_step_bytes: u64,
     two_pointer: TwoPointerBody,
+    #[serde(default)]
+    working_set: WorkingSetBody,
     vms: BTreeMap<String, VmBody>,
 }
 
@@ -54,18 +56,30 @@ struct TwoPointerBody {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+struct WorkingSetBody {
+    headroom_bytes: u64,
+    headroom_percent: u32,
+    lead_ns: u64,
+    keep_for_ns: u64,
+    dead_band_bytes: u64,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct VmBody {
     min_bytes: Option<u64>,
     max_bytes: Option<u64>,
+    #[serde(default)]
+    weight: Option<u32>,
     pinned: Option<bool>,
 }
 
 impl From<&Policy> for Body {
     fn from(policy: &Policy) -> Self {
         let vm = |(key, vm): (&VmKey, &VmPolicy)| {
-            let VmPolicy { min, max, pinned, weight: _ } = *vm;
+            let VmPolicy { min, max, weight, pinned } = *vm;
             let (min_bytes, max_bytes) = (min.map(ByteCount::as_u64), max.map(ByteCount::as_u64));
-            (key_text(key), VmBody { min_bytes, max_bytes, pinned })
+            (key_text(key), VmBody { min_bytes, max_bytes, weight, pinned })
         };
         Self {
             algorithm: policy.algorithm.name().to_owned(),
@@ -78,7 +92,39 @@ impl From<&Policy> for Body {
                 spare_above_bytes: policy.two_pointer.spare_above.as_u64(),
                 step_bytes: policy.two_pointer.step.as_u64(),
             },
+            working_set: WorkingSetBody::from(&policy.working_set),
             vms: policy.vms.iter().map(vm).collect(),
+        }
+    }
+}
+
+impl Default for WorkingSetBody {
+    fn default() -> Self {
+        Self::from(&Policy::default().working_set)
+    }
+}
+
+impl From<&WorkingSet> for WorkingSetBody {
+    fn from(constants: &WorkingSet) -> Self {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            headroom_bytes: constants.headroom.as_u64(),
+            headroom_percent: constants.headroom_percent,
+            lead_ns: nanos(constants.lead),
+            keep_for_ns: nanos(constants.keep_for),
+            dead_band_bytes: constants.dead_band.as_u64(),
+        }
+    }
+}
+
+impl From<WorkingSetBody> for WorkingSet {
+    fn from(body: WorkingSetBody) -> Self {
+        Self {
+            headroom: ByteCount::bytes(body.headroom_bytes),
+            headroom_percent: body.headroom_percent,
+            lead: Duration::from_nanos(body.lead_ns),
+            keep_for: Duration::from_nanos(body.keep_for_ns),
+            dead_band: ByteCount::bytes(body.dead_band_bytes),
         }
     }
 }
@@ -86,7 +132,7 @@ impl From<&Policy> for Body {
 impl From<VmBody> for VmPolicy {
     fn from(vm: VmBody) -> Self {
         let (min, max) = (vm.min_bytes.map(ByteCount::bytes), vm.max_bytes.map(ByteCount::bytes));
-        Self { min, max, pinned: vm.pinned, weight: None }
+        Self { min, max, weight: vm.weight, pinned: vm.pinned }
     }
 }
 
@@ -110,20 +156,40 @@ const NAME: &str = "name:";
 
 #[cfg(test)]
 mod tests {
-    use agentd_core::vm::VmId;
+    use agentd_core::{policy::Algorithm, vm::VmId};
 
     use super::*;
+
+    /// As the version before there were weights and "working-set" wrote it.
+    const EARLIER: &str = include_str!("../../../tests/fuzz/seeds/state/policy.json");
+
+    #[test]
+    fn reads_what_an_earlier_version_wrote() {
+        let policy = from_json(EARLIER).unwrap();
+        assert!(!EARLIER.contains("working_set") && !EARLIER.contains("weight"));
+        assert_eq!(policy.working_set, Policy::default().working_set);
+        assert_eq!(policy.pool_limit, Some(ByteCount::gib(3)));
+        assert_eq!(policy.vms.values().map(|vm| vm.weight).collect::<Vec<_>>(), [None, None]);
+    }
 
     #[test]
     fn reads_what_it_writes() {
         let id = VmId::from_bytes([7; 16]);
         let all = VmPolicy {
-            weight: None,
+            weight: Some(u32::MAX),
             min: Some(ByteCount::MAX),
             max: Some(ByteCount::bytes(1)),
             pinned: Some(false),
         };
         let mut policy = Policy { pool_limit: Some(ByteCount::gib(3)), ..Policy::default() };
+        policy.algorithm = Algorithm::WorkingSet;
+        policy.working_set = WorkingSet {
+            headroom: ByteCount::bytes(1),
+            headroom_percent: 2,
+            lead: Duration::from_nanos(3),
+            keep_for: Duration::from_nanos(u64::MAX),
+            dead_band: ByteCount::MAX,
+        };
         policy.vms = BTreeMap::from([
             (VmKey::Id(id), all),
             // A name may look like anything.

@@ -30,6 +30,27 @@ fn step(mib: u64) -> wire::UpdatePolicyRequest {
     update(&["two_pointer.step_bytes"], policy)
 }
 
+/// Working-set with these constants.
+fn constants(lead: i64, headroom_percent: u32) -> wire::UpdatePolicyRequest {
+    let working_set = wire::WorkingSet {
+        lead: Some(prost_types::Duration { seconds: lead, nanos: 0 }),
+        headroom_percent: Some(headroom_percent),
+        ..wire::WorkingSet::default()
+    };
+    let policy = wire::Policy {
+        algorithm: "working-set".to_owned(),
+        working_set: Some(working_set),
+        ..wire::Policy::default()
+    };
+    update(&["algorithm", "working_set.lead", "working_set.headroom_percent"], policy)
+}
+
+fn weight(weight: u32) -> wire::UpdatePolicyRequest {
+    let vm = wire::VmPolicy { weight: Some(weight), ..wire::VmPolicy::default() };
+    let vms = [("db1".to_owned(), vm)].into();
+    update(&["vms.db1.weight"], wire::Policy { vms, ..wire::Policy::default() })
+}
+
 async fn current(client: &mut Client) -> wire::PolicyRevision {
     let answer = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
     answer.current.unwrap()
@@ -107,6 +128,11 @@ async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
             vec!["floor_bytes"],
             update(&["floor_bytes"], wire::Policy { floor_bytes: Some(0), ..policy() }),
         ),
+        (vec!["working_set.lead"], constants(-1, 10)),
+        (vec!["working_set.lead"], constants(61, 10)),
+        (vec!["working_set.headroom_percent"], constants(3, 201)),
+        (vec!["vms.db1.weight"], weight(0)),
+        (vec!["vms.db1.weight"], weight(10_001)),
         (vec!["vms.`web.1`.max_bytes"], update(&["vms"], wire::Policy { vms, ..policy() })),
         (vec!["revert_after"], wire::UpdatePolicyRequest { revert_after: seconds(0), ..step(60) }),
         (
@@ -167,6 +193,95 @@ async fn a_policy_beyond_the_host_is_refused_once_the_host_was_seen_and_warned_o
     let only = wire::UpdatePolicyRequest { validate_only: true, ..reserve(9) };
     let warned = client.update_policy(only).await.unwrap().into_inner().warnings;
     assert_eq!(warned, ["host_reserve_bytes = 9 GiB: more than half of the host's 16 GiB"]);
+#[tokio::test(flavor = "multi_thread")]
+async fn working_set_and_weights_are_set_and_read_back() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let made = client.update_policy(constants(5, 25)).await.unwrap().into_inner();
+    let told: Vec<_> = made
+        .changes
+        .iter()
+        .map(|c| format!("{} {} -> {}", c.path, c.old_value, c.new_value))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "algorithm two-pointer -> working-set",
+            "working_set.headroom_percent 10 -> 25",
+            "working_set.lead 3s -> 5s",
+        ]
+    );
+    client.update_policy(weight(300)).await.unwrap();
+    let now = current(&mut client).await.policy.unwrap();
+    let constants = now.working_set.unwrap();
+    assert_eq!((constants.lead.unwrap().seconds, constants.keep_for.unwrap().seconds), (5, 60));
+    assert_eq!(constants.headroom_percent, Some(25));
+    assert_eq!(constants.headroom_bytes, Some(64 << 20));
+    assert_eq!(constants.dead_band_bytes, Some(16 << 20));
+    assert_eq!(now.vms["db1"].weight, Some(300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tick_tells_what_a_vm_works_with_and_what_it_may_have() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let mut vms = wire::vm_service_client::VmServiceClient::new(rig.channel().await);
+    let ask = || wire::ListVmsRequest::default();
+    rig.tick(&["web1"], false).await;
+    let before = vms.list_vms(ask()).await.unwrap().into_inner().vms.remove(0).verdict.unwrap();
+    assert_eq!((before.demand_bytes, before.entitled_bytes), (None, None));
+    client.update_policy(constants(3, 10)).await.unwrap();
+    rig.tick(&["web1"], false).await;
+    let vm = vms.list_vms(ask()).await.unwrap().into_inner().vms.remove(0);
+    let (verdict, memory) = (vm.verdict.unwrap(), vm.memory.unwrap());
+    let demand = memory.actual_bytes - memory.guest_unused_bytes.unwrap();
+    assert_eq!(verdict.demand_bytes, Some(demand), "{verdict:?}");
+    assert!(verdict.entitled_bytes > Some(demand), "{verdict:?}");
+}
+
+/// The rig's host has 16 GiB, and each of its VMs holds 1 GiB and may hold 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn minimums_that_the_pool_has_not_are_told_of_or_refused() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1", "db1"], false).await;
+    let min = |gib: u64| {
+        let vm = wire::VmPolicy { min_bytes: Some(gib << 30), ..wire::VmPolicy::default() };
+        ["web1", "db1"].map(|name| (name.to_owned(), vm)).into()
+    };
+    let reserve =
+        wire::Policy { host_reserve_bytes: Some(10 << 30), vms: min(4), ..wire::Policy::default() };
+    let fits = wire::Policy { host_reserve_bytes: Some(8 << 30), ..reserve.clone() };
+    let paths = ["host_reserve_bytes", "pool_limit_bytes", "vms"];
+    let minimums = |response: wire::UpdatePolicyResponse| {
+        response.warnings.into_iter().filter(|w| w.starts_with("minimums")).collect::<Vec<_>>()
+    };
+    let made = client.update_policy(update(&paths, fits)).await.unwrap().into_inner();
+    assert_eq!(minimums(made), Vec::<String>::new());
+    let made = client.update_policy(update(&paths, reserve)).await.unwrap().into_inner();
+    assert_eq!(
+        minimums(made),
+        [
+            "minimums: 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
+          without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB"
+        ]
+    );
+
+    let limited =
+        wire::Policy { pool_limit_bytes: Some(5 << 30), vms: min(4), ..wire::Policy::default() };
+    let refused = client.update_policy(update(&paths, limited)).await.unwrap_err();
+    assert_eq!(violated(&refused), ["pool_limit_bytes"]);
+    assert!(refused.message().contains("at least 8 GiB"), "{}", refused.message());
+    // Floors do not fit either: that depends on what runs, and is only told.
+    let floors = wire::Policy {
+        pool_limit_bytes: Some(1 << 30),
+        floor_bytes: Some(1 << 30),
+        ..wire::Policy::default()
+    };
+    let paths = ["host_reserve_bytes", "pool_limit_bytes", "floor_bytes", "vms"];
+    let made = client.update_policy(update(&paths, floors)).await.unwrap().into_inner();
+    let told = minimums(made);
+    assert!(told[0].contains("more than pool_limit_bytes = 1 GiB"), "{told:?}");
 }
 
 fn violated(status: &Status) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agentd_proto::v1;
 use serde::Serialize;
 
-use super::{Time, time};
+use super::{Time, seconds, time};
 use crate::policy_keys::Key;
 
 /// The policy.
@@ -17,6 +17,7 @@ pub(crate) struct Policy {
     pub(crate) floor_bytes: Option<u64>,
     pub(crate) shrink_step_bytes: Option<u64>,
     pub(crate) two_pointer: TwoPointer,
+    pub(crate) working_set: WorkingSet,
     pub(crate) vms: BTreeMap<String, VmPolicy>,
 }
 
@@ -28,11 +29,22 @@ pub(crate) struct TwoPointer {
     pub(crate) step_bytes: Option<u64>,
 }
 
+/// Constants of "working-set".
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct WorkingSet {
+    pub(crate) headroom_bytes: Option<u64>,
+    pub(crate) headroom_percent: Option<u32>,
+    pub(crate) lead_seconds: Option<f64>,
+    pub(crate) keep_for_seconds: Option<f64>,
+    pub(crate) dead_band_bytes: Option<u64>,
+}
+
 /// An exception for one VM.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct VmPolicy {
     pub(crate) min_bytes: Option<u64>,
     pub(crate) max_bytes: Option<u64>,
+    pub(crate) weight: Option<u32>,
     pub(crate) pinned: Option<bool>,
 }
 
@@ -83,6 +95,7 @@ impl From<v1::Policy> for Policy {
             floor_bytes: wire.floor_bytes,
             shrink_step_bytes: wire.shrink_step_bytes,
             two_pointer: wire.two_pointer.map(Into::into).unwrap_or_default(),
+            working_set: wire.working_set.map(Into::into).unwrap_or_default(),
             vms: wire.vms.into_iter().map(|(name, vm)| (name, vm.into())).collect(),
         }
     }
@@ -98,9 +111,26 @@ impl From<v1::TwoPointer> for TwoPointer {
     }
 }
 
+impl From<v1::WorkingSet> for WorkingSet {
+    fn from(wire: v1::WorkingSet) -> Self {
+        Self {
+            headroom_bytes: wire.headroom_bytes,
+            headroom_percent: wire.headroom_percent,
+            lead_seconds: seconds(wire.lead),
+            keep_for_seconds: seconds(wire.keep_for),
+            dead_band_bytes: wire.dead_band_bytes,
+        }
+    }
+}
+
 impl From<v1::VmPolicy> for VmPolicy {
     fn from(wire: v1::VmPolicy) -> Self {
-        Self { min_bytes: wire.min_bytes, max_bytes: wire.max_bytes, pinned: wire.pinned }
+        Self {
+            min_bytes: wire.min_bytes,
+            max_bytes: wire.max_bytes,
+            weight: wire.weight,
+            pinned: wire.pinned,
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Verdict {
     pub(crate) message: String,
     pub(crate) need_bytes: Option<u64>,
     pub(crate) spare_bytes: Option<u64>,
+    pub(crate) demand_bytes: Option<u64>,
+    pub(crate) entitled_bytes: Option<u64>,
 }
 
 /// Memory that goes from one party to another.
@@ -129,6 +131,8 @@ impl From<v1::Verdict> for Verdict {
             message: wire.message,
             need_bytes: wire.need_bytes,
             spare_bytes: wire.spare_bytes,
+            demand_bytes: wire.demand_bytes,
+            entitled_bytes: wire.entitled_bytes,
         }
     }
 }

@@ -97,6 +97,8 @@ fn figures(explanation: &Explanation, view: &View) -> String {
         ("host_rss", memory.and_then(|m| m.host_rss_bytes)),
         ("need", verdict.and_then(|v| v.need_bytes)),
         ("spare", verdict.and_then(|v| v.spare_bytes)),
+        ("demand", verdict.and_then(|v| v.demand_bytes)),
+        ("entitled", verdict.and_then(|v| v.entitled_bytes)),
         ("pool: held by VMs", pool.map(|p| p.actual_bytes)),
         ("pool: host keeps", pool.map(|p| p.kept_bytes)),
         ("pool: promised", pool.map(|p| p.promised_bytes)),

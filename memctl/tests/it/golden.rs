@@ -112,6 +112,8 @@ goldens! {
     policy_confirm: "policy", "confirm", "-y";
     policy_revert: "policy", "revert", "2", "-y";
     policy_history: "policy", "history";
+    policy_explain: "policy", "explain", "working-set.lead", "vm.web1.weight";
+    policy_explain_unknown: "policy", "explain", "working-set.led";
     mode: "mode";
     mode_set: "mode", "paused", "--reason", "maintenance";
     host_list: "host", "list";
@@ -135,6 +137,7 @@ async fn help() {
         "policy confirm",
         "policy revert",
         "policy history",
+        "policy explain",
         "mode",
         "host",
         "host add",

@@ -31,6 +31,9 @@ async fn a_change_says_what_was_typed() {
             "host-reserve=1GiB",
             "pool-limit=unset",
             "vm.a.b.max=2GiB",
+            "vm.a.b.weight=300",
+            "working-set.lead=1500ms",
+            "working-set.headroom-percent=20%",
             "--reason",
             "more",
             "--if-match",
@@ -44,10 +47,24 @@ async fn a_change_says_what_was_typed() {
     let [trial, change] = script.updates.as_slice() else { panic!("{:?}", script.updates) };
     assert!(trial.validate_only && !change.validate_only);
     let paths = &change.update_mask.as_ref().unwrap().paths;
-    assert_eq!(paths, &["host_reserve_bytes", "pool_limit_bytes", "vms.`a.b`.max_bytes"]);
+    assert_eq!(
+        paths,
+        &[
+            "host_reserve_bytes",
+            "pool_limit_bytes",
+            "vms.`a.b`.max_bytes",
+            "vms.`a.b`.weight",
+            "working_set.lead",
+            "working_set.headroom_percent",
+        ]
+    );
     let policy = change.policy.as_ref().unwrap();
     assert_eq!((policy.host_reserve_bytes, policy.pool_limit_bytes), (Some(1 << 30), None));
     assert_eq!(policy.vms["a.b"].max_bytes, Some(2 << 30));
+    assert_eq!(policy.vms["a.b"].weight, Some(300));
+    let own = policy.working_set.unwrap();
+    assert_eq!(own.lead, Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }));
+    assert_eq!(own.headroom_percent, Some(20));
     assert_eq!((change.etag.as_str(), change.reason.as_str()), ("e3", "more"));
     assert_eq!(change.revert_after.map(|d| d.seconds), Some(90));
 }

@@ -135,11 +135,15 @@ fn verdict(
         message: message.to_owned(),
         need_bytes: Some(need * MIB),
         spare_bytes: Some(spare * MIB),
+        demand_bytes: None,
+        entitled_bytes: None,
     }
 }
 
 pub(crate) fn explanation() -> v1::ExplainVmResponse {
-    let vm = vms().remove(0);
+    let mut vm = vms().remove(0);
+    let verdict = vm.verdict.as_mut().unwrap();
+    (verdict.demand_bytes, verdict.entitled_bytes) = (Some(480 * MIB), Some(562 * MIB));
     v1::ExplainVmResponse {
         vm: vm.vm,
         tick: 41,
@@ -199,6 +203,13 @@ pub(crate) fn default_policy() -> v1::Policy {
             spare_above_bytes: Some(100 * MIB),
             step_bytes: Some(50 * MIB),
         }),
+        working_set: Some(v1::WorkingSet {
+            headroom_bytes: Some(64 * MIB),
+            headroom_percent: Some(10),
+            lead: millis(3000),
+            keep_for: millis(60_000),
+            dead_band_bytes: Some(16 * MIB),
+        }),
         vms: std::iter::empty().collect(),
     }
 }
@@ -206,7 +217,8 @@ pub(crate) fn default_policy() -> v1::Policy {
 pub(crate) fn revision(number: u64) -> v1::PolicyRevision {
     let mut policy = default_policy();
     policy.pool_limit_bytes = Some(4096 * MIB);
-    let exception = v1::VmPolicy { max_bytes: Some(2048 * MIB), ..Default::default() };
+    let exception =
+        v1::VmPolicy { max_bytes: Some(2048 * MIB), weight: Some(200), ..Default::default() };
     policy.vms.insert("db1".to_owned(), exception);
     v1::PolicyRevision {
         revision: number,

@@ -16,7 +16,7 @@ use agentd_core::bytes::ByteCount;
 use agentd_core::policy::Policy;
 use agentd_core::sample::{Pressure, Share};
 
-use super::draw_policy::policy;
+use super::draw_policy::{add_working_set, dice_of_working_set, policy};
 use super::fault::Fault;
 use crate::dice::{Dice, mib};
 
@@ -95,7 +95,19 @@ impl Plot {
         for kind in kinds {
             plot.put(kind, &mut dice);
         }
+        plot.add_working_set(seed);
         plot
+    }
+
+    fn add_working_set(&mut self, seed: u64) {
+        let Some(mut dice) = dice_of_working_set(seed) else { return };
+        let vms = &self.scenario.vms;
+        add_working_set(&mut dice, &mut self.policy, vms, 90);
+        for act in self.acts.values_mut().flatten() {
+            if let Act::Policy(policy) = act {
+                add_working_set(&mut dice, policy, vms, 50);
+            }
+        }
     }
 
     /// A host that has room for what the VMs hold, and often for little more.

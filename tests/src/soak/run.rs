@@ -14,7 +14,7 @@ use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
 use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
 use agentd_core::life::Life;
-use agentd_core::policy::Policy;
+use agentd_core::policy::{Algorithm, Policy};
 use agentd_core::sample::RunState;
 use agentd_core::verdict::Reason;
 
@@ -276,14 +276,23 @@ fn bystanders(judge: &mut Judge, plot: &Plot, record: &TickRecord, facts: &Facts
 
 /// True when the steps of the policy in force at the end are wide enough for the calm to suffice:
 /// every VM could give all it has in half of it. A policy that asks for what kernels keep for
-/// themselves asks for ever, now and then.
+/// themselves asks for ever, now and then; so does one that takes noise for growth.
 fn converges(plot: &Plot, facts: &Facts) -> bool {
     // A policy that changed in the run is another one.
     let changed = plot.faults.contains_key(&Fault::Policy);
-    let step = plot.policy.two_pointer.step.min(plot.policy.shrink_step);
+    let (two_pointer, working_set) = (&plot.policy.two_pointer, &plot.policy.working_set);
+    let (step, sane) = match plot.policy.algorithm {
+        Algorithm::TwoPointer => {
+            let step = two_pointer.step.min(plot.policy.shrink_step);
+            (step, two_pointer.spare_above > KEPT_BY_KERNELS)
+        }
+        Algorithm::WorkingSet => {
+            let is_calm = working_set.lead <= SHORT && working_set.keep_for <= MINUTE;
+            (plot.policy.shrink_step, is_calm && working_set.dead_band > KEPT_BY_KERNELS)
+        }
+    };
     let most: ByteCount = facts.vms.values().map(|vm| vm.max).max().unwrap_or_default();
     let ticks = most.as_u64().checked_div(step.as_u64()).unwrap_or(u64::MAX);
-    let sane = plot.policy.two_pointer.spare_above > KEPT_BY_KERNELS;
     let cooperative = plot.faults.keys().all(|fault| !UNCOOPERATIVE.contains(fault));
     !changed && cooperative && sane && ticks <= (TICKS - u64::from(CALM_TICK)) / 2
 }
@@ -322,6 +331,9 @@ const UNCOOPERATIVE: [Fault; 9] = [
     Fault::Vm(Kind::TakesBack),
     Fault::Vm(Kind::ForeignOrder),
 ];
+/// Growth of a report that is not reckoned to go on.
+const SHORT: Duration = Duration::from_secs(3);
+const MINUTE: Duration = Duration::from_secs(60);
 /// More than any kernel of a run keeps unused.
 const KEPT_BY_KERNELS: ByteCount = ByteCount::mib(64);
 /// Even a loop that is late leaves the machine some air.

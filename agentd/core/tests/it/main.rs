@@ -8,6 +8,8 @@
     reason = "a test that fails stops nothing but itself"
 )]
 
+mod fair; // who gets how much of too little
 mod properties; // what holds for every decision, on random hosts
 mod scenarios; // what the algorithm does, sentence by sentence, as golden transcripts
+mod worked_example; // the figures of docs/WORKING_SET.md
 mod world; // the ideal host that both run on

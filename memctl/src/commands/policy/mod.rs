@@ -1,6 +1,7 @@
 //! `memctl policy`: shows the policy, changes it, confirms or takes back a change.
 
 pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod revise;
 pub(crate) mod set;
@@ -32,6 +33,8 @@ pub(crate) enum PolicyCommand {
     Revert(revise::RevertArgs),
     /// Show earlier revisions
     History(revise::HistoryArgs),
+    /// Tell what a key does: its values, its default, who goes by it
+    Explain(explain::ExplainArgs),
 }
 
 /// Runs the command.
@@ -43,6 +46,7 @@ pub(crate) async fn run(command: &PolicyCommand, session: &mut Session) -> Ended
         PolicyCommand::Confirm(args) => revise::confirm(args, session).await,
         PolicyCommand::Revert(args) => revise::revert(args, session).await,
         PolicyCommand::History(args) => revise::history(args, session).await,
+        PolicyCommand::Explain(args) => explain::run(args, session),
     }
 }
 

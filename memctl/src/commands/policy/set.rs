@@ -21,8 +21,9 @@ use crate::session::Session;
 /// Options of `memctl policy set`.
 #[derive(Args, Debug)]
 pub(crate) struct SetArgs {
-    /// New values: host-reserve=1GiB, two-pointer.step=50MiB, vm.NAME.max=2GiB,
-    /// vm.NAME.pinned=true, pool-limit=unset, vm.NAME=unset (no exception for this VM).
+    /// New values: host-reserve=1GiB, algorithm=working-set, working-set.lead=5s,
+    /// vm.NAME.max=2GiB, vm.NAME.weight=200, vm.NAME.pinned=true, pool-limit=unset, vm.NAME=unset
+    /// (no exception for this VM). `memctl policy explain` tells what each key does.
     #[arg(value_name = "KEY=VALUE", required = true)]
     assignments: Vec<String>,
     /// Check everything, change nothing.

@@ -1,0 +1,34 @@
+//! `memctl policy explain`: what a key of the policy does. Asks no agent.
+
+use clap::Args;
+
+use crate::commands::Ended;
+use crate::dto::Item;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::policy_book::{BOOK, entry};
+use crate::render::policy_key::KeyBody;
+use crate::session::Session;
+
+/// Options of `memctl policy explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Keys as in `policy set`: working-set.lead, vm.NAME.weight; all of them if none is given.
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
+}
+
+/// Tells what the book says.
+pub(crate) fn run(args: &ExplainArgs, session: &Session) -> Ended {
+    let found: Result<Vec<_>, String> = args.keys.iter().map(|key| entry(key)).collect();
+    let mut entries = found.map_err(|what| {
+        Failure::usage(what).hint("memctl policy explain without a KEY tells of all")
+    })?;
+    if args.keys.is_empty() {
+        entries.extend(BOOK);
+    }
+    let items: Vec<_> =
+        entries.into_iter().map(|entry| Item::answered("-", KeyBody { entry })).collect();
+    session.output.show(&items)?;
+    Ok(Exit::Done)
+}
