@@ -488,15 +488,18 @@ mod tests {
              swap_rate = \"20MiB\"\n\
              demand = [{ at = \"6s\", used = \"440MiB\" }, { at = \"8s\", used = \"1GiB\" }]\n";
         let turns = Bench::new(scenario).turns(40);
-        let swaps = turns.iter().position(|turn| {
+        let suffers = |turn: &Turn| {
             let vm = &turn.record.sample.as_ref().unwrap().vms[&derived_id("full")];
             vm.distress.is_some()
-        });
-        let swaps = swaps.expect("it swapped");
+        };
+        assert!(turns.iter().filter(|turn| suffers(turn)).count() > 5, "it swapped");
         let last = turns.last().unwrap();
         assert!(actual(last, "full") >= ByteCount::gib(1), "{}", actual(last, "full"));
         let shrinks = |turn: &Turn| !turn.record.decision.as_ref().unwrap().plan.shrinks.is_empty();
-        assert!(!turns[swaps..swaps + 20].iter().any(shrinks), "it was shrunk while it suffered");
+        assert!(
+            !turns.iter().any(|turn| suffers(turn) && shrinks(turn)),
+            "shrunk while it suffers"
+        );
     }
 
     #[test]

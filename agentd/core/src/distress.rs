@@ -167,6 +167,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_room_for_all_that_it_swapped_out_suffers_no_more_once_it_is_quiet() {
+        let with = |out, back, usable| GuestFigures {
+            swap_in: Some(ByteCount::mib(back)),
+            usable: Some(ByteCount::mib(usable)),
+            ..report(out, 0)
+        };
+        let mut counters = Counters::default();
+        counters.follow(with(500, 0, 10), second(0));
+        counters.follow(with(600, 0, 100), second(1));
+        counters.follow(with(600, 20, 200), second(2));
+        counters.follow(with(600, 20, 140), second(3));
+        assert!(counters.distress(second(3)).is_some(), "80 MiB are missing, and 140 are no room");
+        counters.follow(with(600, 60, 110), second(4));
+        assert_eq!(counters.distress(second(4)), None);
+        counters.follow(with(601, 60, 300), second(5));
+        assert!(counters.distress(second(5)).is_some(), "it begins again");
+    }
+
+    #[test]
     fn many_faults_are_a_sign_and_few_are_not() {
         let mut counters = Counters::default();
         counters.follow(report(0, 0), second(0));

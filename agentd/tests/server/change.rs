@@ -193,6 +193,8 @@ async fn a_policy_beyond_the_host_is_refused_once_the_host_was_seen_and_warned_o
     let only = wire::UpdatePolicyRequest { validate_only: true, ..reserve(9) };
     let warned = client.update_policy(only).await.unwrap().into_inner().warnings;
     assert_eq!(warned, ["host_reserve_bytes = 9 GiB: more than half of the host's 16 GiB"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn working_set_and_weights_are_set_and_read_back() {
     let rig = Rig::start();

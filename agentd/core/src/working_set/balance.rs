@@ -176,11 +176,9 @@ impl<'a> Balance<'a> {
             return self.stop.unwrap_or(Reason::PoolEmpty);
         }
         if stand.exceeds {
-            return view.give_bar.unwrap_or(if view.give_limit.is_zero() {
-                Reason::AtMinimum
-            } else {
-                Reason::SpareNotNeeded
-            });
+            let at_least = view.give_limit.is_zero();
+            let idle = if at_least { Reason::AtMinimum } else { Reason::SpareNotNeeded };
+            return view.give_bar.unwrap_or(idle);
         }
         let holds = view.holds.saturating_add(view.owed);
         let short = stand.ask.soon.saturating_sub(holds);
