@@ -272,15 +272,15 @@ mod tests {
             for part in entry.key.split('.') {
                 at = &at[part.replace('-', "_").as_str()];
             }
-            let said = entry.default.replace(' ', "");
-            let is_same = match at {
-                toml::Value::String(value) if value.is_empty() => entry.default == "unset",
-                toml::Value::String(value) => match (parse_size(value), parse_duration(value)) {
+            let number = at.as_integer().map(|number| number.to_string());
+            let is_same = match (number, at.as_str().unwrap_or_default()) {
+                (Some(number), _) => number == entry.default,
+                (None, "") => entry.default == "unset",
+                (None, value) => match (parse_size(value), parse_duration(value)) {
                     (Ok(size), _) => entry.default == format_size(size, Units::Iec),
-                    (_, Ok(time)) => parse_duration(&said) == Ok(time),
-                    _ => *value == entry.default,
+                    (_, Ok(time)) => parse_duration(entry.default) == Ok(time),
+                    _ => value == entry.default,
                 },
-                other => other.to_string() == entry.default,
             };
             assert!(is_same, "{}: {at} in the file", entry.key);
         }

@@ -42,7 +42,8 @@ fn an_unknown_policy_is_refused_with_those_that_there_are() {
     let world = World::new(SCENARIO);
     let refused = world.run_agentd(&["simulate", "scenario.toml", "--policy", "best"]);
     assert_eq!(refused.exit, Some(1));
-    assert_eq!(refused.stderr, "agentd: --policy \"best\" is no algorithm: there is two-pointer\n");
+    let said = "agentd: --policy \"best\" is no algorithm: there is two-pointer, working-set\n";
+    assert_eq!(refused.stderr, said);
     for ticks in ["0", "-1", "many"] {
         let ticks = format!("--ticks={ticks}");
         let refused = world.run_agentd(&["simulate", "scenario.toml", &ticks]);

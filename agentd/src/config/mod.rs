@@ -482,6 +482,22 @@ mod tests {
                 "a.toml:2: policy.algorithm = \"best\": \"best\" is \
               no algorithm: there is two-pointer, working-set",
             ),
+            ("[listen", "a.toml:1: unclosed table, expected `]`"),
+            (
+                "host = 7\n[api]\nmax_watchers = -1\n[policy]\nfloor = 1",
+                "a.toml:1: host = 7: must be a text in quotes\na.toml:3: api.max_watchers = -1: must \
+              be a whole number from 0 to 10000\na.toml:5: policy.floor = 1: must be an amount of \
+              memory in quotes, for example \"512MiB\"",
+            ),
+        ];
+        for (text, expected) in table {
+            refused(text, expected);
+        }
+    }
+
+    #[test]
+    fn constants_weights_and_guarantees_that_cannot_be_are_errors() {
+        let table = [
             (
                 "[policy.working_set]\nlead = 3",
                 "a.toml:2: policy.working_set.lead = 3: must be a duration in quotes, for \
@@ -510,18 +526,15 @@ mod tests {
                 "a.toml:2: policy.pool_limit = \"1GiB\": must be at least 2 GiB, what vms.*.min \
               guarantee: db1 2 GiB",
             ),
-            ("[listen", "a.toml:1: unclosed table, expected `]`"),
-            (
-                "host = 7\n[api]\nmax_watchers = -1\n[policy]\nfloor = 1",
-                "a.toml:1: host = 7: must be a text in quotes\na.toml:3: api.max_watchers = -1: must \
-              be a whole number from 0 to 10000\na.toml:5: policy.floor = 1: must be an amount of \
-              memory in quotes, for example \"512MiB\"",
-            ),
         ];
         for (text, expected) in table {
-            let error = Config::parse("a.toml", text).map_err(|error| error.to_string());
-            assert_eq!(error, Err(expected.to_owned()), "{text}");
+            refused(text, expected);
         }
+    }
+
+    fn refused(text: &str, expected: &str) {
+        let error = Config::parse("a.toml", text).map_err(|error| error.to_string());
+        assert_eq!(error, Err(expected.to_owned()), "{text}");
     }
 
     #[test]

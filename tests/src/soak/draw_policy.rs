@@ -110,12 +110,10 @@ mod tests {
     fn constants_and_weights_are_drawn_and_algorithms_change_in_a_run() {
         let plots: Vec<Plot> = (0..200).map(Plot::draw).collect();
         let changes = |plot: &Plot| {
-            let acts = plot.acts.values().flatten();
-            let mut policies = acts.filter_map(|act| match act {
-                Act::Policy(policy) => Some(policy),
-                _ => None,
-            });
-            policies.any(|policy| policy.algorithm != plot.policy.algorithm)
+            let own = plot.policy.algorithm;
+            let is_other =
+                |act: &Act| matches!(act, Act::Policy(policy) if policy.algorithm != own);
+            plot.acts.values().flatten().any(is_other)
         };
         assert!(plots.iter().any(changes));
         let weighs = |plot: &&Plot| plot.policy.vms.values().any(|own| own.weight.is_some());
