@@ -82,42 +82,7 @@ impl Stage<'_> {
         let mut ticker = Ticker::new(Box::new(ledger), self.clock.clone(), config);
         let (in_force, gate) = (in_force(policy(self.load, algorithm)), Gate::new(Mode::Active));
         self.turns(config.interval, || {
-            let (turn, cost) = self.stopwatch.time(|| ticker.turn(&in_force, &gate));
-            costs.push(cost);
-            if std::env::var_os("DBG").is_some() {
-                let facts = self.truth.facts();
-                let r = &turn.record;
-                let mut line = format!(
-                    "{:?} {:?}",
-                    r.now,
-                    r.decision.as_ref().map(|d| (
-                        d.pool.kept.mib_floor(),
-                        d.pool.debt.mib_floor(),
-                        d.host.level
-                    ))
-                );
-                for (id, vm) in &facts.vms {
-                    let v = r.decision.as_ref().and_then(|d| d.verdicts.get(id));
-                    let short = vm.demand.saturating_sub(vm.resident).mib_floor();
-                    let f = |x: Option<ByteCount>| x.map_or(-1, |b| b.mib_floor() as i64);
-                    line += &format!(
-                        "\n   {} a{} dem{} res{} short{} cache{} | {} d{} e{} n{} s{} amt{}",
-                        if short > 0 { "*" } else { " " },
-                        vm.actual.mib_floor(),
-                        vm.demand.mib_floor(),
-                        vm.resident.mib_floor(),
-                        short,
-                        vm.cache.mib_floor(),
-                        v.map_or("", |v| v.reason.name()),
-                        f(v.and_then(|v| v.demand)),
-                        f(v.and_then(|v| v.entitled)),
-                        f(v.and_then(|v| v.need)),
-                        f(v.and_then(|v| v.spare)),
-                        v.map_or(0, |v| v.amount.mib_floor())
-                    );
-                }
-                eprintln!("{line}");
-            }
+            costs.push(self.stopwatch.time(|| ticker.turn(&in_force, &gate)).1);
         });
     }
 
