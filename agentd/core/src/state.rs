@@ -195,12 +195,18 @@ impl State {
             })
             .map(|resized| resized.vm)
             .collect();
+        // Of a giver that was told otherwise since nothing more is known to come.
+        let told = |own: &&Resized| matches!(own.outcome, Outcome::Accepted | Outcome::InDoubt);
+        let told: BTreeSet<VmId> = applied.resized.iter().filter(told).map(|own| own.vm).collect();
+        let others = plan.neutral.iter().chain(&plan.grows).map(|resize| resize.vm);
+        let turned: BTreeSet<VmId> = others.filter(|vm| told.contains(vm)).collect();
         let open = plan.funding.iter().zip(&applied.granted).filter_map(|(transfer, granted)| {
             let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
                 return None;
             };
             let amount = transfer.amount.saturating_sub(*granted);
-            let gone = amount.is_zero() || lost.contains(&giver) || lost.contains(&taker);
+            let never = lost.contains(&giver) || turned.contains(&giver);
+            let gone = amount.is_zero() || never || lost.contains(&taker);
             (!gone).then_some(Transfer { amount, ..*transfer })
         });
         self.owed = open.collect();
@@ -405,6 +411,27 @@ mod tests {
         assert_eq!(decision.plan.neutral, [stays]);
         let owed: Vec<ByteCount> = state.owed.iter().map(|own| own.amount).collect();
         assert_eq!(owed, [mib(30)], "what it has let go of is there, the rest is not awaited");
+    }
+
+    #[test]
+    fn a_giver_that_is_told_otherwise_owes_nothing_more() {
+        let first = sample(1, [(VM, holding(448)), (OTHER, holding(512))]);
+        let state = after(&first, &Outcome::Accepted);
+        let grow = Resize { vm: VM, from: mib(448), to: mib(500) };
+        let transfer = Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: mib(64) };
+        let plan = Plan { grows: vec![grow], funding: vec![transfer], ..Plan::default() };
+        let became = |outcome| Applied {
+            resized: vec![Resized { vm: VM, planned: grow.to, ordered: Some(grow.to), outcome }],
+            granted: vec![ByteCount::ZERO],
+        };
+        let owed = |outcome| {
+            let state = state.clone().after(&plan, &became(outcome), &first, first.now);
+            state.owed.len()
+        };
+        assert_eq!(
+            (owed(Outcome::Accepted), owed(Outcome::InDoubt), owed(Outcome::Held)),
+            (0, 0, 1)
+        );
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Budget<'_> {
                  they are granted {grown} of {returned} that the host got back"
             ));
         }
-        if all > total.saturating_add(rounded) && sum > before {
+        if all > most && sum > before {
             return Some(format!(
                 "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
                  VMs might hold {before} before"
