@@ -144,7 +144,8 @@ fn taken_not_given(tick: &Value) -> bool {
     let target = |vm: &Value| vm["memory"]["target_bytes"].as_u64();
     let owes =
         |vm: &Value| target(vm).is_some() && target(vm) < vm["memory"]["actual_bytes"].as_u64();
-    state_and_reason(vm_in(tick, "vm1")).1 == "POOL_EMPTY"
+    let waits = state_and_reason(vm_in(tick, "vm1")).1;
+    ["POOL_EMPTY", "AWAITING"].contains(&waits.as_str())
         && ["vm2", "vm3"].iter().any(|giver| owes(vm_in(tick, giver)))
 }
 
