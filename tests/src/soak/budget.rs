@@ -78,17 +78,22 @@ impl Budget<'_> {
         };
         if let Some(limit) = self.policy.pool_limit {
             let (sum, before) = (sum_of(true), before_of(true));
-            if sum > limit.max(before) {
-                let all = "VMs may come to hold";
-                return Some(format!("{all} {sum}, the pool's limit is {limit}; it was {before}"));
+            // What passes from one to another makes nothing worse, whatever else has changed since.
+            let more = self.grown > self.delivered;
+            let most = limit.max(before).saturating_add(self.rounding());
+            if more && sum > most.saturating_add(self.noise) {
+                let (grown, delivered) = (self.grown, self.delivered);
+                return Some(format!(
+                    "VMs may come to hold {sum}, the pool's limit is {limit}; it was {before}; \
+                     they are granted {grown} of {delivered} that givers let go of"
+                ));
             }
         }
         let (sum, before) = (sum_of(false), before_of(false));
         let (other, reserve) = (self.other(), self.policy.host_reserve);
         let total = self.now.host.total;
         let all = sum.saturating_add(other).saturating_add(reserve);
-        let vms = u64::try_from(self.now.vms.len()).unwrap_or(u64::MAX);
-        let rounded = ByteCount::bytes(PAGE.as_u64().saturating_mul(vms));
+        let rounded = self.rounding();
         let (grown, returned) = (self.grown, self.returned);
         // Where agentd was stopped in the very call, nothing that was so then is so any more.
         let most = total.saturating_add(rounded).saturating_add(self.noise);
@@ -105,6 +110,12 @@ impl Budget<'_> {
             ));
         }
         None
+    }
+
+    /// Figures are whole pages.
+    fn rounding(&self) -> ByteCount {
+        let vms = u64::try_from(self.now.vms.len()).unwrap_or(u64::MAX);
+        ByteCount::bytes(PAGE.as_u64().saturating_mul(vms))
     }
 
     /// What is so of a VM, without what is hidden of it.

@@ -19,7 +19,7 @@ use agentd_core::policy::Policy;
 use agentd_core::sample::{Reading, RunState, Share};
 use agentd_core::vm::VmId;
 
-use super::budget::{Budget, EVENT, Ledger};
+use super::budget::{Budget, Ledger};
 use super::known::Known;
 use super::limits::{Allowed, allowed};
 use super::rule::{Breach, Rule};
@@ -209,11 +209,9 @@ impl Judge {
         }
     }
 
-    /// What a VM was shown to hold, where somebody else has ordered it since, or just before.
+    /// What a VM was shown to hold, where somebody else has ordered it.
     fn before_others(&self, id: VmId, vm: &VmFacts) -> ByteCount {
-        let read_at = self.read.as_ref().map_or(Duration::ZERO, |(at, _)| *at);
-        let unseen = vm.foreign_at.is_some_and(|at| at.saturating_add(EVENT) > read_at);
-        let known = self.known.get(&id).filter(|_| unseen);
+        let known = self.known.get(&id).filter(|_| vm.foreign_at.is_some());
         known.map_or(ByteCount::ZERO, |known| known.actual)
     }
 
@@ -269,7 +267,9 @@ impl Judge {
             let ours = ours && !self.strangers.contains(id);
             let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
             let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
-            if steered && shrinks && known.swaps && known.changed.is_some() {
+            let age = known.changed.map(|at| facts.now.saturating_sub(at));
+            let seen = age.is_some_and(|age| age <= self.config.stale_after);
+            if steered && shrinks && known.swaps && seen {
                 let (ticks, since) = self.squeezed.get(id).copied().unwrap_or((0, facts.now));
                 squeezed.insert(*id, (ticks + 1, since));
             }
@@ -388,7 +388,11 @@ impl Judge {
         self.hold(Rule::Step, target >= least, || {
             format!("{name} goes from {from} to {target}, step {}", allows.step)
         });
-        self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
+        // Stopped in the very call: what it says is of before.
+        let stopped = now.saturating_sub(read_at) > self.config.interval.saturating_mul(GAP);
+        self.hold(Rule::Swapping, !known.swaps || stopped, || {
+            format!("{name} swaps out, told {target}")
+        });
         // What it wants beyond what it has, and what it has swapped out, shows in no figure, and nor
         // does what it took since.
         let said = known.report.filter(|report| report.is_true).map(|report| report.used);
