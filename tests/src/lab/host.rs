@@ -221,7 +221,7 @@ const SOCKET: &str = "/run/libvirt/libvirt-sock";
 const LIBVIRTD_LIMIT: Duration = Duration::from_secs(60);
 
 /// Programs that libvirt starts for its jobs come at once.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(60);
 
 /// libvirt itself gives up on a busy VM after 30 s.
 const VIRSH_LIMIT: Duration = Duration::from_secs(45);
