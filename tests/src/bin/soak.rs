@@ -87,15 +87,7 @@ fn play_many(wish: &Wish) -> Result<bool> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut seeds = kept_seeds(KEPT).map_err(|error| anyhow::anyhow!("{KEPT_FILE}: {error}"))?;
     let kept = seeds.len();
-    let open = kept_seeds(OPEN).map_err(|error| anyhow::anyhow!("{OPEN_FILE}: {error}"))?;
-    let asked = wish.from..wish.from.saturating_add(wish.seeds);
-    let left_out: Vec<u64> = open.into_iter().filter(|seed| asked.contains(seed)).collect();
-    if !left_out.is_empty() {
-        println!("open, and left out: {left_out:?}, see {OPEN_FILE}");
-    }
-    // As many as are asked for, all the same.
-    let more = asked.end..asked.end.saturating_add(left_out.len() as u64);
-    seeds.extend(asked.filter(|seed| !left_out.contains(seed)).chain(more));
+    seeds.extend(wish.from..wish.from.saturating_add(wish.seeds));
     let clock = RealClock::start();
     let tally = play_all(&seeds, wish.saboteur, threads);
     tell(&tally, kept, clock.now());
@@ -170,8 +162,6 @@ fn verdict(passed: u64, failed: u64) -> String {
 }
 
 const KEPT: &str = include_str!("../../soak-seeds.txt");
-const OPEN: &str = include_str!("../../soak-open.txt");
-const OPEN_FILE: &str = "tests/soak-open.txt";
 const KEPT_FILE: &str = "tests/soak-seeds.txt";
 /// A saboteur shows in a few hundred runs, or the judge is blind.
 const SABOTAGED: usize = 300;

@@ -13,6 +13,8 @@
 //! - The host's figures are whole pages: what is resident of a VM may be told a page too large.
 //! - What happened since the last reading, which is not older than two ticks: VMs that started or
 //!   rebooted, memory that others took, counts as it was read.
+//! - An order of somebody else that undoes one of agentd's while that is on its way cannot be told
+//!   from its progress: the VM counts as what it was told before.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
 //! - Memory that a VM took back by itself since the last reading counts as it was read.
@@ -42,6 +44,8 @@ pub(super) struct Budget<'a> {
     /// What was so at the last reading, if that counts still.
     pub(super) read: Option<&'a Facts>,
     pub(super) known: &'a BTreeMap<VmId, Known>,
+    /// What VMs may hold for all that could be known, where somebody else has ordered them since.
+    pub(super) undone: BTreeMap<VmId, ByteCount>,
     /// What givers have delivered and nobody was granted yet.
     pub(super) delivered: ByteCount,
     /// What VMs were granted in this tick, with what is looked at.
@@ -61,32 +65,30 @@ impl Budget<'_> {
         late: bool,
     ) -> Option<String> {
         let more = |id: &VmId| granted.get(id).copied().unwrap_or_default();
+        let shown = |hidden: bool, id: &VmId, vm: &VmFacts| {
+            if hidden { self.as_shown(*id, vm) } else { *vm }
+        };
         let sum_of = |hidden: bool| -> ByteCount {
             let charge = |(id, vm): (&VmId, &VmFacts)| {
-                let vm = if hidden { self.as_shown(*id, vm) } else { *vm };
-                self.charge(*id, vm, late).max(more(id))
+                let then = self.read.map(|read| read.vms.get(id).map(|vm| shown(hidden, id, vm)));
+                self.charge(*id, shown(hidden, id, vm), then, late).max(more(id))
             };
             self.now.vms.iter().map(charge).sum()
         };
         let before_of = |hidden: bool| -> ByteCount {
             let vms = self.read.unwrap_or(self.now).vms.iter();
             let held = |(id, vm): (&VmId, &VmFacts)| {
-                let vm = if hidden { self.as_shown(*id, vm) } else { *vm };
-                vm.exposure()
+                let undone = self.undone.get(id).copied().unwrap_or_default();
+                shown(hidden, id, vm).exposure().max(undone)
             };
             vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
         };
         if let Some(limit) = self.policy.pool_limit {
             let (sum, before) = (sum_of(true), before_of(true));
-            // What passes from one to another makes nothing worse, whatever else has changed since.
-            let more = self.grown > self.delivered;
             let most = limit.max(before).saturating_add(self.rounding());
-            if more && sum > most.saturating_add(self.noise) {
-                let (grown, delivered) = (self.grown, self.delivered);
-                return Some(format!(
-                    "VMs may come to hold {sum}, the pool's limit is {limit}; it was {before}; \
-                     they are granted {grown} of {delivered} that givers let go of"
-                ));
+            if sum > most.saturating_add(self.noise) {
+                let all = "VMs may come to hold";
+                return Some(format!("{all} {sum}, the pool's limit is {limit}; it was {before}"));
             }
         }
         let (sum, before) = (sum_of(false), before_of(false));
@@ -95,9 +97,8 @@ impl Budget<'_> {
         let all = sum.saturating_add(other).saturating_add(reserve);
         let rounded = self.rounding();
         let (grown, returned) = (self.grown, self.returned);
-        // Where agentd was stopped in the very call, nothing that was so then is so any more.
         let most = total.saturating_add(rounded).saturating_add(self.noise);
-        if self.read.is_some() && all > most && grown > returned {
+        if all > most && grown > returned {
             return Some(format!(
                 "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
                  they are granted {grown} of {returned} that the host got back"
@@ -125,16 +126,23 @@ impl Budget<'_> {
         VmFacts { in_place, ..*vm }
     }
 
-    /// What one VM is charged with.
-    fn charge(&self, id: VmId, mut vm: VmFacts, late: bool) -> ByteCount {
+    /// What one VM is charged with. `then` is what was so of it at the last reading, if that counts
+    /// still and if it was there.
+    fn charge(
+        &self,
+        id: VmId,
+        mut vm: VmFacts,
+        then: Option<Option<VmFacts>>,
+        late: bool,
+    ) -> ByteCount {
         if !late {
             vm.late = None;
         }
-        let Some(read) = self.read else {
+        let (Some(read), Some(then)) = (self.read, then) else {
             return vm.exposure();
         };
         // It is new, or its kernel began anew: that can be known at the next reading.
-        let Some(then) = read.vms.get(&id) else {
+        let Some(then) = then else {
             return ByteCount::ZERO;
         };
         if then.generation != vm.generation {

@@ -19,7 +19,7 @@ use agentd_core::policy::Policy;
 use agentd_core::sample::{Reading, RunState, Share};
 use agentd_core::vm::VmId;
 
-use super::budget::{Budget, Ledger};
+use super::budget::{Budget, EVENT, Ledger};
 use super::known::Known;
 use super::limits::{Allowed, allowed};
 use super::rule::{Breach, Rule};
@@ -41,8 +41,8 @@ pub(super) struct Judge {
     /// Nothing may be ordered in this tick: it is the first after a start, a gap, a new connection.
     observes: bool,
     known: BTreeMap<VmId, Known>,
-    /// VMs that this life of agentd ever ordered.
-    told: BTreeSet<VmId>,
+    /// What this life of agentd last told VMs to hold, and when.
+    told: BTreeMap<VmId, (ByteCount, Duration)>,
     /// When the last reading was, and what was so.
     read: Option<(Duration, Facts)>,
     /// What givers delivered, and what of that was granted.
@@ -86,7 +86,7 @@ impl Judge {
             last_began: None,
             observes: true,
             known: BTreeMap::new(),
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
             read: None,
             ledger: Ledger::default(),
             grown: ByteCount::ZERO,
@@ -178,7 +178,6 @@ impl Judge {
     /// These orders are about to go to the hypervisor; this is so.
     pub(super) fn orders(&mut self, orders: &[Target], facts: &Facts, now: Duration) {
         self.orders += orders.len() as u64;
-        self.told.extend(orders.iter().map(|order| order.vm));
         self.ledger.see(facts);
         let all = format!("{} orders", orders.len());
         self.hold(Rule::KillSwitch, self.active, || format!("{all} after it was closed"));
@@ -209,10 +208,17 @@ impl Judge {
         }
     }
 
-    /// What a VM was shown to hold, where somebody else has ordered it.
+    /// What a VM may hold for all that could be known, where somebody else has ordered it since:
+    /// what it was told before, which others may undo unseen while it is on its way there, or what
+    /// it was shown to hold just before.
     fn before_others(&self, id: VmId, vm: &VmFacts) -> ByteCount {
-        let known = self.known.get(&id).filter(|_| vm.foreign_at.is_some());
-        known.map_or(ByteCount::ZERO, |known| known.actual)
+        let Some(foreign_at) = vm.foreign_at else { return ByteCount::ZERO };
+        let told = self.told.get(&id).filter(|(_, at)| *at <= foreign_at);
+        let told = told.map_or(ByteCount::ZERO, |(target, _)| *target);
+        let read_at = self.read.as_ref().map_or(Duration::ZERO, |(at, _)| *at);
+        let unseen = foreign_at.saturating_add(EVENT) > read_at;
+        let shown = self.known.get(&id).filter(|_| unseen);
+        shown.map_or(told, |known| known.actual.max(told))
     }
 
     /// The hypervisor said this to orders.
@@ -222,6 +228,7 @@ impl Judge {
             let Some(vm) = before.vms.get(&order.vm).filter(|_| taken) else {
                 continue;
             };
+            self.told.insert(order.vm, (order.target, before.now));
             if order.target < vm.actual {
                 let gives = vm.actual.saturating_sub(order.target);
                 self.ledger.shrinks(order.vm, vm, gives);
@@ -263,7 +270,7 @@ impl Judge {
             let name = self.names.get(id).map_or("", |name| name);
             let pinned = allowed(&self.policy, *id, name, known.max).pinned;
             let reached = known.run == RunState::Running && vm.run == RunState::Running;
-            let ours = vm.foreign_at.is_none() && vm.late.is_none() && self.told.contains(id);
+            let ours = vm.foreign_at.is_none() && vm.late.is_none() && self.told.contains_key(id);
             let ours = ours && !self.strangers.contains(id);
             let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
             let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
@@ -328,7 +335,7 @@ impl Judge {
     fn forget_strangers(&self, facts: &mut Facts) {
         for (id, vm) in &mut facts.vms {
             let name = self.names.get(id).map_or("", |name| name);
-            if !self.told.contains(id) && allowed(&self.policy, *id, name, vm.max).pinned {
+            if !self.told.contains_key(id) && allowed(&self.policy, *id, name, vm.max).pinned {
                 vm.target = vm.target.min(vm.actual);
             }
         }
@@ -388,11 +395,7 @@ impl Judge {
         self.hold(Rule::Step, target >= least, || {
             format!("{name} goes from {from} to {target}, step {}", allows.step)
         });
-        // Stopped in the very call: what it says is of before.
-        let stopped = now.saturating_sub(read_at) > self.config.interval.saturating_mul(GAP);
-        self.hold(Rule::Swapping, !known.swaps || stopped, || {
-            format!("{name} swaps out, told {target}")
-        });
+        self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
         // What it wants beyond what it has, and what it has swapped out, shows in no figure, and nor
         // does what it took since.
         let said = known.report.filter(|report| report.is_true).map(|report| report.used);
@@ -411,6 +414,7 @@ impl Judge {
             now: facts,
             read: last.map(|(_, facts)| facts),
             known: &self.known,
+            undone: facts.vms.iter().map(|(id, vm)| (*id, self.before_others(*id, vm))).collect(),
             delivered: self.ledger.open(),
             grown: self.grown,
             returned: self.ledger.returned(),

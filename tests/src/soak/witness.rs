@@ -121,8 +121,14 @@ impl Hypervisor for Witness {
     }
 
     fn set_targets(&mut self, orders: &[Target], timeout: Duration) -> Vec<Answer> {
+        let asked = self.clock.now();
         if self.strikes(true) {
             return orders.iter().map(|_| Answer::InDoubt).collect();
+        }
+        if self.clock.now().saturating_sub(asked) > timeout {
+            // The port promises it: what was not begun in time never goes out.
+            let late = || Answer::Refused("it was not passed on in time".to_owned());
+            return orders.iter().map(|_| late()).collect();
         }
         let before = self.truth.facts();
         lock(&self.scene).judge.orders(orders, &before, self.clock.now());
