@@ -192,16 +192,17 @@ impl Ticker {
         let plan = &decision.plan;
         if !findings.is_empty() {
             record.error = Some(objection(&findings));
-            record.applied = skip(plan);
-        } else if !beyond_host(policy, sample.host.total).is_empty() {
-            // Told as a condition, and not an error of the plan.
-            record.applied = skip(plan);
-        } else if in_force.mode == Mode::Active {
+        }
+        // A policy beyond the host is told as a condition, and not as an error of the plan.
+        let may = findings.is_empty() && beyond_host(policy, sample.host.total).is_empty();
+        if may && in_force.mode == Mode::Active {
             let expires = record.now.saturating_add(self.longest_gap());
             let planned = Planned { policy, plan, state: &state, sample, expires };
             record.applied = self.carry_out(&planned, gate);
         } else {
+            // What was decided is taken for done in what follows: whoever acts begins anew.
             record.applied = skip(plan);
+            self.mode = None;
         }
         self.state = state.after(plan, &record.applied, sample, self.clock.now());
         record.decision = Some(decision);
@@ -389,6 +390,12 @@ mod tests {
                 assert_eq!(turn.record.error, None);
             }
         }
+        // What was decided meanwhile was never done: all are told anew before anything is given.
+        bench.in_force = in_force(Mode::Active, Policy::default());
+        let mended = bench.turns(2);
+        let decision = mended[0].record.decision.as_ref().unwrap();
+        assert_eq!(decision.plan.neutral.len(), 2);
+        assert!(decision.plan.grows.is_empty(), "{decision:?}");
     }
 
     /// One VM that idles with much unused, one that grows; the host has nothing to give.

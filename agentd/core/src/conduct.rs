@@ -63,7 +63,9 @@ pub enum Stage {
     Done,
     /// So much is missing to what the VM was told to hold.
     Open(ByteCount),
-    /// The VM shrank as it was told, and the host has nothing of it.
+    /// The VM shrank as it was told, and its memory may still be on its way to the host.
+    Freeing,
+    /// The VM shrank as it was told, and the host has little of it.
     Useless,
 }
 
@@ -71,7 +73,7 @@ impl Conduct {
     /// Takes in where its order stands after so much more time.
     pub fn follow(&mut self, stage: Stage, passed: Duration, now: Duration) {
         match stage {
-            Stage::Done => self.rest(passed),
+            Stage::Done | Stage::Freeing => self.rest(passed),
             Stage::Open(missing) => self.judge(missing, passed, now),
             Stage::Useless => {
                 self.rest(passed);

@@ -74,9 +74,8 @@ impl Followed {
         self.spare(vm, order.as_ref(), now);
         let stage = order.map_or(Stage::Done, |order| order.stage(vm, sample));
         self.conduct.follow(stage, passed, now);
-        if stage == Stage::Useless {
-            // It is held against the VM once.
-            order = order.map(|order| Order { written_off: true, ..order });
+        if matches!(stage, Stage::Done | Stage::Useless) {
+            order = order.map(|order| Order { judged: true, ..order });
         }
         order
     }
@@ -184,7 +183,7 @@ mod tests {
             gives: from.saturating_sub(target),
             since: Duration::from_secs(second),
             in_doubt: false,
-            written_off: false,
+            judged: false,
         }
     }
 
@@ -266,6 +265,24 @@ mod tests {
         let _ = followed.follow(&frozen, None, TICK, &sample(2, []));
         follow(&mut followed, None, &[700]);
         assert_eq!(standing(&followed, 4), Standing::Cooperative);
+    }
+
+    #[test]
+    fn what_a_vm_touches_after_the_host_got_its_memory_is_not_held_against_it() {
+        let given = Some(order(0, 900, 600));
+        let with = |rss| VmSample { host_rss: Some(ByteCount::mib(rss)), ..holding(600) };
+        let stand = |seen: [(u64, u32); 3]| {
+            let (mut followed, mut order) = (Followed::of(&holding(900)), given);
+            for (second, rss) in seen {
+                let vm = with(rss);
+                order = followed.follow(&vm, order, TICK, &sample(second, [(VM, vm.clone())]));
+            }
+            standing(&followed, 20)
+        };
+        assert_eq!(stand([(2, 630), (8, 900), (20, 930)]), Standing::Cooperative);
+        assert_eq!(stand([(2, 930), (4, 640), (20, 930)]), Standing::Cooperative);
+        assert_eq!(stand([(2, 930), (4, 930), (20, 930)]), Standing::Ineffective);
+        assert_eq!(stand([(2, 780), (4, 750), (20, 930)]), Standing::Cooperative, "half of it");
     }
 
     #[test]

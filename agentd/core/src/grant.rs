@@ -157,7 +157,7 @@ fn ordered(shrink: &Resize, vm: &VmSample) -> Order {
         gives: shrink.shrinkage(),
         since: Duration::ZERO,
         in_doubt: false,
-        written_off: false,
+        judged: false,
     }
 }
 

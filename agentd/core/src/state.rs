@@ -173,8 +173,8 @@ impl State {
             let base = sample.vms.get(&resized.vm).map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
             let (least, most, since) = (target, target, now);
-            let (in_doubt, written_off) = (false, false);
-            let order = Order { target, least, most, base, gives, since, in_doubt, written_off };
+            let (in_doubt, judged) = (false, false);
+            let order = Order { target, least, most, base, gives, since, in_doubt, judged };
             self.note(resized, order);
         }
         for resize in &plan.neutral {
@@ -304,7 +304,7 @@ impl State {
             Stage::Open(_) if !idle => Progress::Moving,
             Stage::Open(_) if vm.actual > order.target => Progress::Stuck,
             Stage::Open(_) | Stage::Useless => Progress::Arrived,
-            Stage::Done if order.is_freeing(vm, sample.now) => Progress::Moving,
+            Stage::Freeing => Progress::Moving,
             Stage::Done => Progress::Arrived,
         }
     }
