@@ -21,22 +21,24 @@ fn a_restart_in_the_middle_goes_on() {
     let gauge = host.gauge(&NAMES).unwrap();
     let (watch, _other) = (watch(&agent, "watch"), watch(&agent, "other"));
     set_mode(agent.memctl(), "active");
-    let work = vms[0].hold("a", 400, SLOWLY).unwrap();
+    let mut held = 0;
 
-    wait_for_a_grow(&watch, 0);
+    hold_until_a_grow(&vms[0], &mut held, &watch, 0);
     agent.process().signal("TERM").unwrap();
     assert!(agent.process().wait(CLEAN_STOP).unwrap().success(), "{}", agent.log().unwrap());
     assert!(watch.records().unwrap().iter().any(|record| record["type"] == "going_away"));
     agent = start_again(agent, &programs, &host, &gauge);
     assert_eq!((mode(agent.memctl()), &self::etag(agent.memctl())), ("active".to_owned(), &etag));
 
-    wait_for_a_grow(&watch, 1);
+    hold_until_a_grow(&vms[0], &mut held, &watch, 1);
     agent.process().signal("KILL").unwrap();
     agent.process().wait(PATIENCE).unwrap();
     agent = start_again(agent, &programs, &host, &gauge);
     assert_eq!((mode(agent.memctl()), &self::etag(agent.memctl())), ("active".to_owned(), &etag));
-    wait_for_a_grow(&watch, 2);
-    vms[0].finish(work, PATIENCE).unwrap();
+    hold_until_a_grow(&vms[0], &mut held, &watch, 2);
+    while held < PIECES {
+        hold_a_piece(&vms[0], &mut held);
+    }
 
     assert_eq!(kills(&vms), [0, 0, 0], "nobody ran out of memory");
 
@@ -56,7 +58,9 @@ fn a_restart_in_the_middle_goes_on() {
 /// to make do with what it has, be it too little.
 fn stays_paused(agent: &Agent, vms: &[Vm], gauge: &Gauge) {
     let watch = watch(agent, "pause");
-    vms[0].release("a").unwrap();
+    for piece in 0..PIECES {
+        vms[0].release(&piece_name(piece)).unwrap();
+    }
     let work = vms[1].hold("b", 300, 2 * SLOWLY).unwrap();
     wait_for_a_grow(&watch, 0);
     set_mode(agent.memctl(), "paused");
@@ -79,6 +83,28 @@ fn stays_paused(agent: &Agent, vms: &[Vm], gauge: &Gauge) {
         .collect();
     assert!(ordered.is_empty(), "{ordered:?}");
     rests_at(&targets(&last), gauge);
+}
+
+/// A VM takes a piece after the other until the agentd with this number has given it something. It
+/// takes none while there is no agentd: how long that is depends on how busy the machine is.
+fn hold_until_a_grow(vm: &Vm, held: &mut u64, watch: &Watch, agent: usize) {
+    clock::wait_until("agentd to look around", PATIENCE, || {
+        Ok(ticks_of(&watch.records()?, agent) >= LOOKS)
+    })
+    .unwrap_or_else(|error| panic!("agentd {agent}: {error:#}"));
+    while !has_grown(&watch.records().unwrap(), agent) {
+        assert!(*held < PIECES, "agentd {agent} gave nothing");
+        hold_a_piece(vm, held);
+    }
+}
+
+fn hold_a_piece(vm: &Vm, held: &mut u64) {
+    vm.finish(vm.hold(&piece_name(*held), PIECE_MIB, SLOWLY).unwrap(), PATIENCE).unwrap();
+    *held += 1;
+}
+
+fn piece_name(number: u64) -> String {
+    format!("a{number}")
 }
 
 /// Starts agentd after its end. While it was away nothing moved but what was on its way.
@@ -118,22 +144,32 @@ fn wait_for_samples(gauge: &Gauge) {
     clock::wait_until("samples", PATIENCE, || Ok(gauge.samples().len() >= wanted)).unwrap();
 }
 
-/// Waits until vm1 or vm2 was given something by the agentd with this number.
+/// Waits until a VM was given something by the agentd with this number.
 fn wait_for_a_grow(watch: &Watch, agent: usize) {
-    clock::wait_until("a grow", PATIENCE, || {
-        let records = watch.records()?;
-        let mut hellos = 0;
-        Ok(records.iter().any(|record| {
-            hellos += usize::from(record["type"] == "hello");
-            let resizes = record["resizes"].as_array().into_iter().flatten();
-            let mut grows = resizes.filter(|resize| {
-                resize["outcome"] == "accepted"
-                    && resize["ordered_bytes"].as_u64() > resize["from_bytes"].as_u64()
-            });
-            hellos == agent + 1 && grows.next().is_some()
-        }))
+    clock::wait_until("a grow", PATIENCE, || Ok(has_grown(&watch.records()?, agent)))
+        .unwrap_or_else(|error| panic!("agentd {agent}: {error:#}"));
+}
+
+/// Whether the agentd with this number, the first being 0, gave a VM something.
+fn has_grown(records: &[Value], agent: usize) -> bool {
+    let mut resizes = told_by(records, agent)
+        .filter_map(|record| record["resizes"].as_array())
+        .flatten()
+        .filter(|resize| resize["outcome"] == "accepted");
+    resizes.any(|resize| resize["ordered_bytes"].as_u64() > resize["from_bytes"].as_u64())
+}
+
+fn ticks_of(records: &[Value], agent: usize) -> usize {
+    told_by(records, agent).filter(|record| record["type"] == "tick").count()
+}
+
+/// What the agentd with this number told, from its hello on.
+fn told_by(records: &[Value], agent: usize) -> impl Iterator<Item = &Value> {
+    let mut hellos = 0;
+    records.iter().filter(move |record| {
+        hellos += usize::from(record["type"] == "hello");
+        hellos == agent + 1
     })
-    .unwrap_or_else(|error| panic!("agentd {agent}: {error:#}"));
 }
 
 fn watch(agent: &Agent, name: &str) -> Watch {
@@ -150,8 +186,13 @@ fn etag(memctl: &Memctl) -> String {
     memctl.items(&["policy", "get"]).unwrap()[0]["etag"].as_str().unwrap().to_owned()
 }
 
-/// MiB/s: slow enough for what a VM has unused to last until agentd is back.
+/// What vm1 comes to hold is more than it has at first, a piece at a time.
+const PIECES: u64 = 16;
+const PIECE_MIB: u64 = 25;
+/// In MiB/s.
 const SLOWLY: u64 = 6;
+/// Ticks in which agentd has come to know the VMs.
+const LOOKS: usize = 8;
 /// What is promised of a stop on SIGTERM.
 const CLEAN_STOP: Duration = Duration::from_secs(5);
 /// Samples over which nothing may move: more than a tick.
