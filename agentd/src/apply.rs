@@ -147,11 +147,8 @@ impl<'a> Work<'a> {
             .map(|resize| (*resize, Target { vm: resize.vm, target: resize.to }))
             .collect();
         self.order(hands, &orders);
-        for (resize, _) in &orders {
-            if !self.moving.contains_key(&resize.vm) {
-                self.ledger.lose(resize.vm);
-            }
-        }
+        let told = |vm: &VmId| self.moving.contains_key(vm);
+        self.ledger.lose(orders.iter().map(|(resize, _)| resize.vm).filter(|vm| !told(vm)));
     }
 
     /// Orders every grow that is `due` and was not ordered yet, as far as its memory is there. True
@@ -212,9 +209,10 @@ impl<'a> Work<'a> {
             return;
         }
         self.silent.extend(&vms);
-        for live in hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK)) {
+        let seen = hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK));
+        self.ledger.see(seen.iter().map(|live| (live.vm, live.actual, live.host_rss)));
+        for live in seen {
             self.silent.remove(&live.vm);
-            self.ledger.see(live.vm, live.actual, live.host_rss);
             if self.moving.get(&live.vm).is_some_and(|target| target.target == live.actual) {
                 self.moving.remove(&live.vm);
             }
@@ -224,8 +222,7 @@ impl<'a> Work<'a> {
 
     /// True when there is nobody left to wait for and every grow that can be was ordered.
     fn is_settled(&self) -> bool {
-        let awaited = self.ledger.awaited();
-        let mut waited_for = self.moving.keys().chain(&awaited);
+        let mut waited_for = self.moving.keys().chain(self.ledger.awaited());
         let mut open = self.plan.grows.iter().filter(|grow| !self.resized.contains_key(&grow.vm));
         waited_for.all(|vm| self.silent.contains(vm))
             && !open.any(|grow| self.ledger.is_settled(grow) && self.ledger.target(grow).is_some())
@@ -245,9 +242,10 @@ impl<'a> Work<'a> {
 
 /// What of each transfer was really granted: nothing where the taker was not told to take it.
 fn granted(plan: &Plan, ledger: &Ledger<'_>, resized: &[Resized]) -> Vec<ByteCount> {
+    let outcomes: BTreeMap<VmId, &Resized> = resized.iter().map(|own| (own.vm, own)).collect();
     let mut taken: BTreeMap<VmId, ByteCount> = BTreeMap::new();
     for grow in &plan.grows {
-        let own = resized.iter().find(|resized| resized.vm == grow.vm);
+        let own = outcomes.get(&grow.vm);
         let ordered = own.filter(|own| matches!(own.outcome, Outcome::Accepted | Outcome::InDoubt));
         let amount = ordered.and_then(|own| own.ordered).unwrap_or(grow.from);
         taken.insert(grow.vm, amount.saturating_sub(grow.from));
@@ -257,7 +255,7 @@ fn granted(plan: &Plan, ledger: &Ledger<'_>, resized: &[Resized]) -> Vec<ByteCou
         Party::Host => ByteCount::ZERO,
         Party::Vm(vm) => {
             let left = taken.entry(vm).or_default();
-            let amount = there.min(*left);
+            let amount = (*left).min(*there);
             *left = left.saturating_sub(amount);
             amount
         }

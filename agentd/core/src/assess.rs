@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub weight: u32,
     /// What it may hold already: its actual, or a larger target in force.
     pub holds: ByteCount,
+    /// What it may come to hold without another order: S1 counts this.
+    pub exposure: ByteCount,
     /// What it was given at earlier ticks and has not got yet.
     pub owed: ByteCount,
     /// Most that it may give in one tick.
@@ -80,6 +82,7 @@ fn view<'a>(
         limits,
         weight,
         holds: state.holds(id, vm),
+        exposure: state.exposure_of(id, vm, pinned, sample),
         owed,
         give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),
         starves: distress.is_some_and(|distress| distress.is_acute()),
@@ -89,24 +92,26 @@ fn view<'a>(
     }
 }
 
-/// The pool of this sample.
+/// The pool that these VMs share.
 #[must_use]
-pub fn measure(policy: &Policy, state: &State, sample: &Sample, host: &HostView) -> Pool {
+pub fn measure(
+    policy: &Policy,
+    state: &State,
+    sample: &Sample,
+    views: &[View<'_>],
+    host: &HostView,
+) -> Pool {
     let usable = sample.host.usable;
-    let (mut actual, mut exposed, mut promised) = Default::default();
-    let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
-    for (id, vm) in &sample.vms {
-        let exposure = state.exposure(policy, *id, vm, sample);
-        add(&mut actual, vm.actual);
-        add(&mut exposed, exposure);
-        add(&mut promised, exposure.saturating_sub(vm.taken()));
-    }
+    let sum = |of: fn(&View<'_>) -> ByteCount| views.iter().map(of).sum::<ByteCount>();
+    let actual = sum(|view| view.vm.actual);
+    let mut exposed = sum(|view| view.exposure);
+    let mut promised = sum(|view| view.exposure.saturating_sub(view.vm.taken()));
     let needs = policy.host_reserve.saturating_add(promised);
     let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
     // What a giver has let go of for others is free on the host, and theirs all the same.
     let spoken_for = state.spoken_for(sample);
-    add(&mut exposed, spoken_for);
-    add(&mut promised, spoken_for);
+    exposed = exposed.saturating_add(spoken_for);
+    promised = promised.saturating_add(spoken_for);
     let by_host = usable.saturating_sub(promised);
     let by_limit = policy.pool_limit.map_or(by_host, |limit| limit.saturating_sub(exposed));
     let kept = by_host.min(by_limit);

@@ -30,7 +30,7 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
         state.owed.clear();
     }
     let views = assess(policy, &state, sample);
-    let pool = measure(policy, &state, sample, &host);
+    let pool = measure(policy, &state, sample, &views, &host);
 
     let ruling = match host.level {
         HostLevel::Emergency => {

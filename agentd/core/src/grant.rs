@@ -5,22 +5,37 @@
 //! go of without ever having touched it brings the host nothing but the promise of it: that much is
 //! there only as far as the host could keep all its other promises, and its reserve.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     bytes::ByteCount,
     order::Order,
-    plan::{Party, Plan, Resize, Transfer},
+    plan::{Party, Plan, Resize},
     sample::{Sample, VmSample},
     state::State,
     vm::VmId,
 };
 
-/// What the givers of one plan have delivered.
+/// What the givers of one plan have delivered, and for whom.
 #[derive(Debug)]
 pub struct Ledger<'a> {
     plan: &'a Plan,
     givers: BTreeMap<VmId, Giver<'a>>,
+    /// Counted anew whenever something was seen or lost.
+    there: There,
+}
+
+/// What is there by now.
+#[derive(Debug, Default)]
+struct There {
+    /// Of each transfer of the funding, in its order.
+    granted: Vec<ByteCount>,
+    /// For each VM.
+    arrived: BTreeMap<VmId, ByteCount>,
+    /// The givers whose memory is still awaited.
+    awaited: BTreeSet<VmId>,
+    /// The VMs that wait for one of them.
+    waiting: BTreeSet<VmId>,
 }
 
 #[derive(Debug)]
@@ -43,6 +58,8 @@ impl<'a> Ledger<'a> {
     /// A ledger in which no VM has delivered anything yet.
     #[must_use]
     pub fn new(plan: &'a Plan, state: &State, sample: &'a Sample) -> Self {
+        let shrinks: BTreeMap<VmId, &Resize> =
+            plan.shrinks.iter().map(|resize| (resize.vm, resize)).collect();
         let mut givers: BTreeMap<VmId, Giver<'_>> = BTreeMap::new();
         for transfer in &plan.funding {
             let Party::Vm(id) = transfer.from else {
@@ -50,8 +67,10 @@ impl<'a> Ledger<'a> {
             };
             let giver = givers.entry(id).or_insert_with(|| {
                 let vm = sample.vms.get(&id);
-                let own = plan.shrinks.iter().find(|resize| resize.vm == id);
-                let new = own.zip(vm).map(|(resize, vm)| ordered(resize, vm));
+                let own = shrinks.get(&id).zip(vm);
+                let new = own.map(|(resize, vm)| {
+                    Order::new(resize.to, resize.shrinkage(), vm.shown(), sample.now)
+                });
                 let is_new = new.is_some();
                 let order = new.or_else(|| state.orders.get(&id).copied());
                 let (funds, delivered, returned) = Default::default();
@@ -59,57 +78,86 @@ impl<'a> Ledger<'a> {
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
-        Self { plan, givers }
+        let mut ledger = Self { plan, givers, there: There::default() };
+        ledger.count();
+        ledger
     }
 
-    /// Notes that a VM holds so much now, and that so much of its process is resident. What was
-    /// delivered once stays delivered.
-    pub fn see(&mut self, vm: VmId, actual: ByteCount, host_rss: Option<ByteCount>) {
-        if let Some(giver) = self.givers.get_mut(&vm)
-            && let (Some(order), Some(before)) = (giver.order, giver.vm)
-        {
-            let now = before.shown_at(actual, host_rss);
-            let came = |missing| giver.funds.saturating_sub(missing);
-            giver.delivered = giver.delivered.max(came(order.undelivered(now)));
-            giver.returned = giver.returned.max(came(order.unreturned(now)));
+    /// Notes what VMs hold now, and how much of their processes is resident. What was delivered once
+    /// stays delivered.
+    pub fn see(&mut self, vms: impl IntoIterator<Item = (VmId, ByteCount, Option<ByteCount>)>) {
+        for (vm, actual, host_rss) in vms {
+            if let Some(giver) = self.givers.get_mut(&vm)
+                && let (Some(order), Some(before)) = (giver.order, giver.vm)
+            {
+                let now = before.shown_at(actual, host_rss);
+                let came = |missing| giver.funds.saturating_sub(missing);
+                giver.delivered = giver.delivered.max(came(order.undelivered(now)));
+                giver.returned = giver.returned.max(came(order.unreturned(now)));
+            }
         }
+        self.count();
     }
 
-    /// Notes that a VM was not told to shrink after all.
-    pub fn lose(&mut self, vm: VmId) {
-        if let Some(giver) = self.givers.get_mut(&vm) {
-            giver.order = None;
+    /// Notes that VMs were not told to shrink after all.
+    pub fn lose(&mut self, vms: impl IntoIterator<Item = VmId>) {
+        for vm in vms {
+            if let Some(giver) = self.givers.get_mut(&vm) {
+                giver.order = None;
+            }
         }
+        self.count();
     }
 
     /// The givers whose memory is still awaited.
     #[must_use]
-    pub fn awaited(&self) -> Vec<VmId> {
-        let late = |giver: &Giver<'_>| giver.order.is_some() && giver.delivered < giver.funds;
-        self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id).collect()
+    pub const fn awaited(&self) -> &BTreeSet<VmId> {
+        &self.there.awaited
     }
 
     /// For each transfer of the funding, in its order: what of it is there. Who stands first at a
     /// giver is served first.
     #[must_use]
-    pub fn granted(&self) -> Vec<ByteCount> {
+    pub fn granted(&self) -> &[ByteCount] {
+        &self.there.granted
+    }
+
+    fn count(&mut self) {
+        let late = |giver: &Giver<'_>| giver.order.is_some() && giver.delivered < giver.funds;
+        let awaited = self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id);
+        self.there = There { awaited: awaited.collect(), ..There::default() };
+        let mut left = self.left();
+        for transfer in &self.plan.funding {
+            let amount = match transfer.from {
+                Party::Host => transfer.amount,
+                Party::Vm(giver) => {
+                    let there = left.entry(giver).or_default();
+                    let amount = transfer.amount.min(*there);
+                    *there = there.saturating_sub(amount);
+                    amount
+                }
+            };
+            self.there.granted.push(amount);
+            let Party::Vm(taker) = transfer.to else { continue };
+            let arrived = self.there.arrived.entry(taker).or_default();
+            *arrived = arrived.saturating_add(amount);
+            if let Party::Vm(giver) = transfer.from
+                && self.there.awaited.contains(&giver)
+            {
+                self.there.waiting.insert(taker);
+            }
+        }
+    }
+
+    /// What of each giver's memory may be granted.
+    fn left(&self) -> BTreeMap<VmId, ByteCount> {
         let mut promises = self.promises();
-        let mut left: BTreeMap<VmId, ByteCount> = BTreeMap::new();
-        for (id, giver) in &self.givers {
+        let left = self.givers.iter().map(|(id, giver)| {
             let promised = giver.delivered.saturating_sub(giver.returned).min(promises);
             promises = promises.saturating_sub(promised);
-            left.insert(*id, giver.returned.min(giver.delivered).saturating_add(promised));
-        }
-        let grant = |transfer: &Transfer| match transfer.from {
-            Party::Host => transfer.amount,
-            Party::Vm(id) => {
-                let there = left.entry(id).or_default();
-                let amount = transfer.amount.min(*there);
-                *there = there.saturating_sub(amount);
-                amount
-            }
-        };
-        self.plan.funding.iter().map(grant).collect()
+            (*id, giver.returned.min(giver.delivered).saturating_add(promised))
+        });
+        left.collect()
     }
 
     /// How much may be granted that no VM had ever touched.
@@ -133,38 +181,18 @@ impl<'a> Ledger<'a> {
     /// True when all that a VM is to get is there, or nothing more is to be expected.
     #[must_use]
     pub fn is_settled(&self, grow: &Resize) -> bool {
-        let awaited = self.awaited();
-        let waits = |transfer: &Transfer| match transfer.from {
-            Party::Host => false,
-            Party::Vm(giver) => transfer.to == Party::Vm(grow.vm) && awaited.contains(&giver),
-        };
-        self.target(grow) == Some(grow.to) || !self.plan.funding.iter().any(waits)
+        self.target(grow) == Some(grow.to) || !self.there.waiting.contains(&grow.vm)
     }
 
     fn arrived(&self, vm: VmId) -> ByteCount {
-        let pairs = self.plan.funding.iter().zip(self.granted());
-        pairs.filter(|(t, _)| t.to == Party::Vm(vm)).map(|(_, granted)| granted).sum()
-    }
-}
-
-/// The order that a shrink will be.
-fn ordered(shrink: &Resize, vm: &VmSample) -> Order {
-    Order {
-        target: shrink.to,
-        least: shrink.to,
-        most: shrink.to,
-        base: vm.shown(),
-        gives: shrink.shrinkage(),
-        since: Duration::ZERO,
-        in_doubt: false,
-        judged: false,
+        self.there.arrived.get(&vm).copied().unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture;
+    use crate::{fixture, plan::Transfer};
 
     const A: VmId = VmId::from_bytes([1; 16]);
     const B: VmId = VmId::from_bytes([2; 16]);
@@ -204,26 +232,26 @@ mod tests {
 
     /// A shows so much inside, and the host shows the same.
     fn see(ledger: &mut Ledger<'_>, actual: u32) {
-        ledger.see(A, mib(actual), Some(mib(actual).saturating_add(mib(30))));
+        ledger.see([(A, mib(actual), Some(mib(actual).saturating_add(mib(30))))]);
     }
 
     #[test]
     fn counts_only_what_became_free_on_the_host() {
         let (plan, sample) = (plan(), sample());
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-        ledger.see(A, mib(450), Some(mib(530)));
+        ledger.see([(A, mib(450), Some(mib(530)))]);
         assert_eq!(ledger.granted(), [mib(0), mib(0), mib(50)], "the host has nothing of it");
-        ledger.see(A, mib(450), Some(mib(505)));
+        ledger.see([(A, mib(450), Some(mib(505)))]);
         assert_eq!(ledger.granted(), [mib(25), mib(0), mib(50)]);
-        ledger.see(A, mib(450), Some(mib(482)));
+        ledger.see([(A, mib(450), Some(mib(482)))]);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)], "2 MiB are noise");
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-        ledger.see(A, mib(450), None);
+        ledger.see([(A, mib(450), None)]);
         assert_eq!(ledger.granted(), [mib(0), mib(0), mib(50)], "it does not show any more");
         let blind = VmSample { host_rss: None, ..fixture::holding(500) };
         let sample = fixture::sample(0, [(A, blind)]);
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-        ledger.see(A, mib(450), None);
+        ledger.see([(A, mib(450), None)]);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)], "the actual is all there is");
     }
 
@@ -235,15 +263,15 @@ mod tests {
         let granted = |room, debt| {
             let plan = Plan { room: mib(room), debt: mib(debt), ..plan() };
             let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-            ledger.see(A, mib(450), Some(mib(230)));
-            ledger.granted()
+            ledger.see([(A, mib(450), Some(mib(230)))]);
+            ledger.granted().to_vec()
         };
         assert_eq!(granted(50, 0), [mib(30), mib(20), mib(50)], "the host can, with its own 50");
         assert_eq!(granted(40, 0), [mib(30), mib(10), mib(50)]);
         assert_eq!(granted(0, 35), [mib(0), mib(0), mib(50)], "it pays what was promised already");
         let plan = Plan { debt: mib(500), ..plan() };
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-        ledger.see(A, mib(450), Some(mib(180)));
+        ledger.see([(A, mib(450), Some(mib(180)))]);
         assert_eq!(
             ledger.granted(),
             [mib(30), mib(20), mib(50)],
@@ -255,7 +283,7 @@ mod tests {
     fn grants_what_was_seen_to_arrive_and_not_more() {
         let (plan, sample) = (plan(), sample());
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-        assert_eq!(ledger.awaited(), [A]);
+        assert_eq!(ledger.awaited(), &BTreeSet::from([A]));
         assert_eq!(ledger.target(&plan.grows[0]), None);
         assert_eq!(ledger.target(&plan.grows[1]), Some(mib(150)));
         see(&mut ledger, 490);
@@ -274,7 +302,7 @@ mod tests {
     fn waits_for_nobody_who_was_not_told() {
         let (plan, sample) = (plan(), sample());
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
-        ledger.lose(A);
+        ledger.lose([A]);
         see(&mut ledger, 400);
         assert!(ledger.awaited().is_empty());
         assert!(ledger.is_settled(&plan.grows[0]));

@@ -32,6 +32,13 @@ pub struct Order {
 }
 
 impl Order {
+    /// An order that was taken: nothing else is in force.
+    #[must_use]
+    pub const fn new(target: ByteCount, gives: ByteCount, base: Shown, since: Duration) -> Self {
+        let (least, most) = (target, target);
+        Self { target, least, most, base, gives, since, in_doubt: false, judged: false }
+    }
+
     /// What is known of it after a VM was seen: once it holds what it was told to, no other target
     /// is in force any more.
     #[must_use]

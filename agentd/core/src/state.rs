@@ -52,7 +52,7 @@ pub enum Outcome {
     InDoubt,
     /// Not ordered: the memory for it has not arrived.
     Held,
-    /// Not ordered because of the mode.
+    /// Not ordered: the mode does not let it, or the plan as a whole was thrown away.
     Skipped,
 }
 
@@ -116,18 +116,20 @@ impl State {
             transfer.amount = transfer.amount.min(*left).min(*room).align_down(sample.granule);
             *room = room.saturating_sub(transfer.amount);
             *left = left.saturating_sub(transfer.amount);
-            !transfer.amount.is_zero() && can_take(policy, &state, sample, taker)
+            !transfer.amount.is_zero()
         });
         state.owed = owed;
         state
     }
 
-    /// What a VM may still get before it is at its maximum.
+    /// What a VM may still get before it is at its maximum; nothing while it may be told nothing.
     fn room(&self, policy: &Policy, sample: &Sample, id: VmId) -> ByteCount {
-        sample.vms.get(&id).map_or(ByteCount::ZERO, |vm| {
-            let max = policy.rules(id, &vm.name, vm.max).limits.max;
-            max.saturating_sub(self.holds(id, vm))
-        })
+        let Some(vm) = sample.vms.get(&id) else { return ByteCount::ZERO };
+        let rules = policy.rules(id, &vm.name, vm.max);
+        if rules.pinned || self.life(id, vm, sample.now).bar().is_some() {
+            return ByteCount::ZERO;
+        }
+        rules.limits.max.saturating_sub(self.holds(id, vm))
     }
 
     /// What a giver can no longer be expected to deliver of what it owes.
@@ -172,41 +174,35 @@ impl State {
             let Some(target) = resized.ordered else { continue };
             let base = sample.vms.get(&resized.vm).map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
-            let (least, most, since) = (target, target, now);
-            let (in_doubt, judged) = (false, false);
-            let order = Order { target, least, most, base, gives, since, in_doubt, judged };
-            self.note(resized, order);
+            self.note(resized, Order::new(target, gives, base, now));
         }
+        let outcomes: BTreeMap<VmId, &Outcome> =
+            applied.resized.iter().map(|own| (own.vm, &own.outcome)).collect();
         for resize in &plan.neutral {
             // Where nothing may be ordered it is decided as if it had been: all begins anew before
             // anything may.
             let taken =
-                |own: &&Resized| matches!(own.outcome, Outcome::Accepted | Outcome::Skipped);
-            let own = applied.resized.iter().find(|own| own.vm == resize.vm).filter(taken);
-            if let Some(followed) = self.followed.get_mut(&resize.vm).filter(|_| own.is_some()) {
+                matches!(outcomes.get(&resize.vm), Some(Outcome::Accepted | Outcome::Skipped));
+            if let Some(followed) = self.followed.get_mut(&resize.vm).filter(|_| taken) {
                 followed.adopted = true;
             }
         }
-        let lost: BTreeSet<VmId> = applied
-            .resized
-            .iter()
-            .filter(|resized| {
-                matches!(resized.outcome, Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped)
-            })
-            .map(|resized| resized.vm)
-            .collect();
+        let lost = |vm: &VmId| {
+            let outcome = outcomes.get(vm);
+            matches!(outcome, Some(Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped))
+        };
         // Of a giver that was told otherwise since nothing more is known to come.
-        let told = |own: &&Resized| matches!(own.outcome, Outcome::Accepted | Outcome::InDoubt);
-        let told: BTreeSet<VmId> = applied.resized.iter().filter(told).map(|own| own.vm).collect();
+        let told =
+            |vm: &VmId| matches!(outcomes.get(vm), Some(Outcome::Accepted | Outcome::InDoubt));
         let others = plan.neutral.iter().chain(&plan.grows).map(|resize| resize.vm);
-        let turned: BTreeSet<VmId> = others.filter(|vm| told.contains(vm)).collect();
+        let turned: BTreeSet<VmId> = others.filter(told).collect();
         let open = plan.funding.iter().zip(&applied.granted).filter_map(|(transfer, granted)| {
             let (Party::Vm(giver), Party::Vm(taker)) = (transfer.from, transfer.to) else {
                 return None;
             };
             let amount = transfer.amount.saturating_sub(*granted);
-            let never = lost.contains(&giver) || turned.contains(&giver);
-            let gone = amount.is_zero() || never || lost.contains(&taker);
+            let never = lost(&giver) || turned.contains(&giver);
+            let gone = amount.is_zero() || never || lost(&taker);
             (!gone).then_some(Transfer { amount, ..*transfer })
         });
         self.owed = open.collect();
@@ -249,9 +245,20 @@ impl State {
     /// have where that is not known.
     #[must_use]
     pub fn exposure(&self, policy: &Policy, id: VmId, vm: &VmSample, sample: &Sample) -> ByteCount {
+        let pinned = policy.rules(id, &vm.name, vm.max).pinned;
+        self.exposure_of(id, vm, pinned, sample)
+    }
+
+    /// The same of a VM of which is known whether it is pinned.
+    pub(crate) fn exposure_of(
+        &self,
+        id: VmId,
+        vm: &VmSample,
+        pinned: bool,
+        sample: &Sample,
+    ) -> ByteCount {
         let held = self.holds(id, vm).max(vm.held());
         let is_ours = self.standing(id, sample.now) != Standing::Quarantined;
-        let pinned = policy.rules(id, &vm.name, vm.max).pinned;
         let is_steered = sample.ideal || !pinned && self.knows_target(id);
         if vm.is_accounted_for() && is_ours && is_steered { held } else { held.max(vm.max) }
     }
@@ -333,14 +340,6 @@ pub enum Progress {
     Moving,
     /// It is to shrink and does not get on.
     Stuck,
-}
-
-/// True while a VM may be told to take what is owed to it.
-fn can_take(policy: &Policy, state: &State, sample: &Sample, id: VmId) -> bool {
-    sample.vms.get(&id).is_some_and(|vm| {
-        let pinned = policy.rules(id, &vm.name, vm.max).pinned;
-        !pinned && state.life(id, vm, sample.now).bar().is_none()
-    })
 }
 
 #[cfg(test)]

@@ -84,7 +84,9 @@ fn outcome(resize: &wire::Resize) -> String {
             format!("It was told to hold {ordered}, but the hypervisor did not answer in time.")
         }
         wire::Outcome::Held => format!("Nothing for its {planned} has arrived yet: it waits."),
-        wire::Outcome::Skipped => "It was not told, because of the mode.".to_owned(),
+        wire::Outcome::Skipped => {
+            "It was not told: the mode does not let it, or the plan was thrown away.".to_owned()
+        }
         wire::Outcome::Unspecified => format!("It was to hold {planned}."),
     }
 }

@@ -1,6 +1,6 @@
 //! Who gives how much to whom, so that VMs come nearer to what they are entitled to.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::Stand;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     bytes::ByteCount,
     decision::Pool,
     fair::{Claim, share},
-    plan::{Party, Transfer},
+    plan::{Party, Transfer, sums},
     verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
 };
@@ -23,7 +23,8 @@ pub(super) fn balance(
     let mut balance = Balance::new(vms, stands, pool, granule);
     balance.take();
     balance.give();
-    (balance.verdicts(), balance.transfers())
+    let transfers = balance.transfers();
+    (balance.verdicts(&transfers), transfers)
 }
 
 /// What is known of one VM while memory is shared out.
@@ -144,20 +145,24 @@ impl<'a> Balance<'a> {
         transfers
     }
 
-    fn verdicts(&self) -> Vec<Verdict> {
+    fn verdicts(&self, transfers: &[Transfer]) -> Vec<Verdict> {
+        let to_vms = transfers.iter().filter(|transfer| transfer.to != Party::Host);
+        let helpers: BTreeSet<VmId> = sums(to_vms, |transfer| transfer.from).into_keys().collect();
         let all = self.vms.iter().zip(self.stands).zip(&self.parts);
-        all.map(|((view, stand), part)| self.verdict(view, stand.as_ref(), part)).collect()
+        let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand>), &Part)| {
+            self.verdict(view, stand.as_ref(), part, helpers.contains(&view.id))
+        };
+        all.map(verdict).collect()
     }
 
-    fn verdict(&self, view: &View<'_>, stand: Option<&Stand>, part: &Part) -> Verdict {
+    fn verdict(&self, view: &View<'_>, stand: Option<&Stand>, part: &Part, helps: bool) -> Verdict {
         let Some(stand) = stand else {
             return Verdict::hold(view.bar.unwrap_or(Reason::FiguresAbsent));
         };
         let (kind, reason, amount) = if !part.gets.is_zero() {
             (VerdictKind::Grow, Reason::NeedsMemory, part.gets)
         } else if !part.gives.is_zero() {
-            let others = self.parts.iter().any(|part| !part.gets.is_zero());
-            let reason = if others { Reason::GivesToVm } else { Reason::GivesToHost };
+            let reason = if helps { Reason::GivesToVm } else { Reason::GivesToHost };
             (VerdictKind::Shrink, reason, part.gives)
         } else {
             (VerdictKind::Hold, self.holds(view, stand, part), ByteCount::ZERO)
