@@ -28,6 +28,7 @@ fn a_memory_hog_on_the_host_stops_growth_until_it_goes() {
     let short = |tick: &&Value| tick["memory"]["usable_bytes"].as_u64() <= Some(reserve_kib * 1024);
     let short: Vec<&Value> = ticks.iter().filter(short).collect();
     assert!(short.len() > 4, "the host was never short: {}", brief(&ticks));
+    assert!(rig.conditions().contains(&"HOST_LOW".to_owned()), "{}", rig.status());
     for tick in short {
         assert!(!grows(tick, "vm1"), "the host gave what it does not have: {tick}");
         assert_ne!(vm_in(tick, "vm1")["verdict"]["kind"], "grow", "{tick}");

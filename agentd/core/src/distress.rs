@@ -29,7 +29,8 @@ pub enum Sign {
 }
 
 impl Distress {
-    /// For how long a sign counts: virtui lowers no VM for a minute after it swapped.
+    /// For how long a sign counts at most: virtui lowers no VM for a minute after it swapped. It ends
+    /// sooner for one that has recovered.
     pub const REMEMBERED: Duration = Duration::from_secs(60);
 
     /// True while it suffers so much that more memory is the remedy: it swaps out at the rate at
@@ -50,8 +51,8 @@ impl Distress {
 pub struct Counters {
     last: Option<(GuestFigures, Duration)>,
     sign: Option<(Sign, Duration)>,
-    /// Swapped out and not missed yet, since the first sign of a spell.
-    missing: ByteCount,
+    /// Swapped out since it was first seen, and not read back yet.
+    swapped_away: ByteCount,
     /// Reports without a sign since.
     quiet: u32,
 }
@@ -61,7 +62,7 @@ impl Counters {
     pub fn follow(&mut self, figures: GuestFigures, now: Duration) {
         if let Some((before, at)) = self.last {
             let sign = sign(&before, &figures, now.saturating_sub(at));
-            self.missing = missing(self.missing, &before, &figures);
+            self.swapped_away = figures.swapped_away(self.swapped_away, &before);
             self.quiet = if sign.is_some() { 0 } else { self.quiet.saturating_add(1) };
             self.sign = sign.map(|sign| (sign, now)).or(self.sign);
             if self.has_recovered(&figures) {
@@ -80,7 +81,7 @@ impl Counters {
     /// It has been quiet, and could take back all that it had to swap out and have room left.
     fn has_recovered(&self, figures: &GuestFigures) -> bool {
         let room = figures.usable.unwrap_or_default();
-        self.quiet >= QUIET_REPORTS && room >= self.missing.saturating_add(ROOM)
+        self.quiet >= QUIET_REPORTS && room >= self.swapped_away.saturating_add(ROOM)
     }
 
     /// The last sign, as long as it counts.
@@ -113,15 +114,6 @@ fn sign(before: &GuestFigures, now: &GuestFigures, passed: Duration) -> Option<S
         return Some(Sign::SwapsOut(ByteCount::bytes(a_second(swapped_out))));
     }
     (faults >= MANY_FAULTS).then_some(Sign::Faults(faults))
-}
-
-/// What has been swapped out and not been read back.
-fn missing(known: ByteCount, before: &GuestFigures, now: &GuestFigures) -> ByteCount {
-    let since = |before: Option<ByteCount>, now: Option<ByteCount>| {
-        before.zip(now).map_or(ByteCount::ZERO, |(before, now)| now.saturating_sub(before))
-    };
-    let out = since(before.swap_out, now.swap_out);
-    known.saturating_add(out).saturating_sub(since(before.swap_in, now.swap_in))
 }
 
 /// One report may have come just after a sign.

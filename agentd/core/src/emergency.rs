@@ -27,7 +27,7 @@ pub fn rule(
     let mut order: Vec<usize> = (0..vms.len()).collect();
     let back =
         |index: &usize| vms.get(*index).map_or(ByteCount::ZERO, |view| back(view, surplus(view)));
-    order.sort_by_key(|index| std::cmp::Reverse(back(index)));
+    order.sort_by_cached_key(|index| std::cmp::Reverse(back(index)));
 
     let mut verdicts: Vec<Verdict> = vms.iter().map(held).collect();
     let mut transfers = Vec::new();
@@ -64,8 +64,7 @@ fn surplus(view: &View<'_>) -> ByteCount {
     if view.bar.is_some() || barred {
         return ByteCount::ZERO;
     }
-    let figures = &view.vm.guest;
-    let idle = figures.usable.or(figures.unused).unwrap_or_default();
+    let idle = view.vm.guest.idle().unwrap_or_default();
     idle.saturating_sub(LEFT_TO_A_VM).min(view.give_limit)
 }
 
@@ -74,7 +73,7 @@ fn surplus(view: &View<'_>) -> ByteCount {
 fn back(view: &View<'_>, amount: ByteCount) -> ByteCount {
     let vm = view.vm;
     let Some(taken) = vm.shown().taken else { return amount };
-    let idle = vm.guest.usable.or(vm.guest.unused).unwrap_or_default();
+    let idle = vm.guest.idle().unwrap_or_default();
     let resident = taken.saturating_sub(vm.actual.saturating_sub(idle)).min(idle);
     amount.fraction(resident.as_u64(), idle.as_u64())
 }

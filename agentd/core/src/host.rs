@@ -43,9 +43,9 @@ pub struct HostWatch {
     explained: Option<(ByteCount, Duration)>,
     /// The use that has stood still, and since when.
     still: Option<(ByteCount, Duration)>,
-    /// For how many ticks in a row too much was unexplained, and the spell in which it is so again
-    /// and again.
+    /// For how many ticks in a row too much was unexplained.
     suspicious_for: u32,
+    /// The spell in which it is so again and again; `None` outside of one.
     spell: Option<Spell>,
     /// When VMs were last made to give in an emergency.
     acted_at: Option<Duration>,

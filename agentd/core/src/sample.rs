@@ -167,6 +167,25 @@ pub struct GuestFigures {
     pub major_faults: Option<u64>,
 }
 
+impl GuestFigures {
+    /// What could be had without hurting anybody in the VM: MemFree where its kernel does not say how
+    /// much that is. `None` where neither was said.
+    #[must_use]
+    pub fn idle(&self) -> Option<ByteCount> {
+        self.usable.or(self.unused)
+    }
+
+    /// What is swapped out and not read back by now, when it was so much at an earlier report.
+    #[must_use]
+    pub fn swapped_away(&self, then: ByteCount, earlier: &Self) -> ByteCount {
+        let since = |then: Option<ByteCount>, now: Option<ByteCount>| {
+            then.zip(now).map_or(ByteCount::ZERO, |(then, now)| now.saturating_sub(then))
+        };
+        let out = since(earlier.swap_out, self.swap_out);
+        then.saturating_add(out).saturating_sub(since(earlier.swap_in, self.swap_in))
+    }
+}
+
 /// When guest figures were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reported {

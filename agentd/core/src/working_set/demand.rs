@@ -21,9 +21,9 @@ pub struct Demand {
     figures: GuestFigures,
     /// `actual − usable`: what could not be had without hurting anybody in it.
     working: ByteCount,
-    /// What was swapped out and not missed so far, forgotten over time.
-    debt: ByteCount,
-    /// How fast `working` and `debt` grow, a second; a quarter is left by every report that shows less.
+    /// What is swapped out and was not missed so far, forgotten over time.
+    swapped: ByteCount,
+    /// How fast `working` and `swapped` grow, a second; a quarter is left by every report that shows less.
     growth: ByteCount,
     /// The most that was worked with, forgotten over time.
     peak: ByteCount,
@@ -40,15 +40,15 @@ impl Demand {
         let vm = view.vm;
         let before = before.filter(|before| before.generation == vm.generation);
         let counts = vm.freshness == Freshness::Fresh && view.bar != Some(Reason::Settling);
-        let usable = vm.guest.usable.or(vm.guest.unused).filter(|_| counts);
+        let usable = vm.guest.idle().filter(|_| counts);
         let (Some(usable), Some(age)) = (usable, vm.figures_age) else {
             return before.copied();
         };
         let (at, working) = (now.saturating_sub(age), vm.actual.saturating_sub(usable));
         let Some(before) = before else {
-            let (debt, growth) = (ByteCount::ZERO, ByteCount::ZERO);
+            let (swapped, growth) = (ByteCount::ZERO, ByteCount::ZERO);
             let (generation, figures, peak) = (vm.generation, vm.guest, working);
-            return Some(Self { generation, at, figures, working, debt, growth, peak });
+            return Some(Self { generation, at, figures, working, swapped, growth, peak });
         };
         Some(before.after(constants, vm.guest, at, working))
     }
@@ -65,33 +65,20 @@ impl Demand {
         if passed.is_zero() {
             return Self { working, ..*self };
         }
-        let debt = self.debt_after(&figures, constants.keep_for, passed);
-        let grown = working.saturating_add(debt).saturating_sub(self.working_set());
+        let remembered = fading(self.swapped, constants.keep_for, passed);
+        let swapped = figures.swapped_away(remembered, &self.figures);
+        let high = working.saturating_add(swapped);
+        let grown = high.saturating_sub(self.working_set());
         let rate = grown.fraction(SECOND, millis(passed).max(1));
         let growth = rate.max(self.growth.fraction(1, 4));
-        let high = working.saturating_add(debt);
         let excess = self.peak.saturating_sub(high);
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
-        Self { generation: self.generation, at, figures, working, debt, growth, peak }
-    }
-
-    fn debt_after(
-        &self,
-        figures: &GuestFigures,
-        keep_for: Duration,
-        passed: Duration,
-    ) -> ByteCount {
-        let since = |before: Option<ByteCount>, now: Option<ByteCount>| {
-            before.zip(now).map_or(ByteCount::ZERO, |(before, now)| now.saturating_sub(before))
-        };
-        let out = since(self.figures.swap_out, figures.swap_out);
-        let back = since(self.figures.swap_in, figures.swap_in);
-        fading(self.debt, keep_for, passed).saturating_add(out).saturating_sub(back)
+        Self { generation: self.generation, at, figures, working, swapped, growth, peak }
     }
 
     /// What its programs work with, in memory or on its swap device.
     pub(super) const fn working_set(&self) -> ByteCount {
-        self.working.saturating_add(self.debt)
+        self.working.saturating_add(self.swapped)
     }
 
     /// What it is to have now: what it works with, and headroom.

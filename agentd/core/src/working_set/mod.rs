@@ -164,7 +164,7 @@ impl Stand {
         let excess = view.vm.actual.saturating_sub(entitled);
         let exceeds = excess >= band;
         let may = view.bar.is_none() && view.give_bar.is_none() && exceeds;
-        let idle = view.vm.guest.usable.or(view.vm.guest.unused).unwrap_or_default();
+        let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
         let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
         Self { ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
