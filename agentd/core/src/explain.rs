@@ -24,6 +24,9 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         }
         Reason::Awaiting => format!("gets up to {amount} that it was given at an earlier tick"),
         Reason::GivesToVm => format!("gives {amount} to VMs in need: {}", spares()),
+        Reason::GivesToHost if policy.algorithm == Algorithm::WorkingSet => {
+            format!("gives {amount} to the host, which keeps too little: {}", spares())
+        }
         Reason::GivesToHost => format!("gives {amount} to the host: {}; no VM needs it", spares()),
         Reason::HostEmergency if !amount.is_zero() => {
             format!("gives {amount} of what it does not use: the host runs out of memory")

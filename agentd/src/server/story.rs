@@ -1,6 +1,8 @@
 //! The story of one VM in one tick, told from the tick's entry in the log, so that it is the same
 //! for the last tick and for any that is kept.
 
+use std::cmp::Reverse;
+
 use agentd_core::bytes::ByteCount;
 use agentd_proto::v1 as wire;
 
@@ -16,11 +18,13 @@ pub(super) fn sentences(tick: &wire::Tick, vm: &wire::Vm) -> Vec<String> {
         Some(verdict) => story.push(format!("It {}.", verdict.message)),
         None => story.push("Nothing was decided in this tick.".to_owned()),
     }
+    story.extend(spared(vm));
     story.extend(tick.transfers.iter().filter(|one| concerns(one, vm)).map(told));
     let starved = vm.verdict.as_ref().is_some_and(|verdict| verdict.reason == POOL_EMPTY);
     if let Some(pool) = tick.pool.as_ref().filter(|_| starved) {
         let (kept, promised) = (amount(pool.kept_bytes), amount(pool.promised_bytes));
         story.push(format!("The host keeps {kept} beside {promised} promised to VMs."));
+        story.extend(counted_in_full(tick));
     }
     story.extend(resize(tick, vm).map(outcome));
     story
@@ -56,6 +60,35 @@ fn measured(memory: &wire::VmMemory) -> String {
     }
     text.push('.');
     text
+}
+
+/// Why a VM at its minimum holds more than the policy's.
+fn spared(vm: &wire::Vm) -> Option<String> {
+    let memory = vm.memory.as_ref().filter(|memory| memory.actual_bytes > memory.min_bytes)?;
+    (vm.verdict.as_ref()?.reason == AT_MINIMUM).then(|| {
+        let min = amount(memory.min_bytes);
+        format!("It suffered after it was shrunk, and is left with more than {min} for an hour.")
+    })
+}
+
+/// The VMs that take most of the pool beyond what they hold, because nobody knows what they will take.
+fn counted_in_full(tick: &wire::Tick) -> Option<String> {
+    let beyond = |vm: &wire::Vm| {
+        let memory = vm.memory.as_ref()?;
+        let counted = memory.exposure_bytes?;
+        let more = counted.saturating_sub(memory.target_bytes.unwrap_or(memory.actual_bytes));
+        let name = vm.vm.as_ref()?.name.clone();
+        (more >= MUCH).then_some((more, name, counted, memory.actual_bytes))
+    };
+    let mut found: Vec<_> = tick.vms.iter().filter_map(beyond).collect();
+    found.sort_by_key(|(more, name, ..)| (Reverse(*more), name.clone()));
+    let words = |(_, name, counted, holds): &(u64, String, u64, u64)| {
+        format!("{name} with {}, though it holds {}", amount(*counted), amount(*holds))
+    };
+    let named: Vec<String> = found.iter().take(NAMED).map(words).collect();
+    let more = found.len().saturating_sub(named.len());
+    let rest = if more == 0 { String::new() } else { format!(", and {more} more") };
+    (!named.is_empty()).then(|| format!("Counted at their maximum: {}{rest}.", named.join("; ")))
 }
 
 fn told(transfer: &wire::Transfer) -> String {
@@ -96,3 +129,49 @@ const fn amount(bytes: u64) -> ByteCount {
 }
 
 const POOL_EMPTY: &str = agentd_core::verdict::Reason::PoolEmpty.name();
+const AT_MINIMUM: &str = agentd_core::verdict::Reason::AtMinimum.name();
+/// Less than this in one VM is nobody's reason for want, in bytes.
+const MUCH: u64 = 64 << 20;
+/// So many VMs are named.
+const NAMED: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A VM for which this was decided, in MiB.
+    fn vm(name: &str, reason: &str, holds: u64, counted: u64) -> wire::Vm {
+        let memory = wire::VmMemory {
+            actual_bytes: holds << 20,
+            min_bytes: 64 << 20,
+            max_bytes: 2048 << 20,
+            exposure_bytes: Some(counted << 20),
+            ..wire::VmMemory::default()
+        };
+        let verdict = wire::Verdict { reason: reason.to_owned(), ..wire::Verdict::default() };
+        let (name, uuid) = (name.to_owned(), name.to_owned());
+        let vm = Some(wire::VmRef { name, uuid });
+        wire::Vm { vm, memory: Some(memory), verdict: Some(verdict), ..wire::Vm::default() }
+    }
+
+    #[test]
+    fn who_wants_in_vain_is_told_who_is_counted_in_full() {
+        let poor = vm("db1", POOL_EMPTY, 512, 512);
+        let vms = ["a", "b", "c", "d"].map(|name| vm(name, "NO_DRIVER", 512, 2048));
+        let mut tick = wire::Tick { pool: Some(wire::Pool::default()), ..wire::Tick::default() };
+        tick.vms = vec![poor.clone()];
+        assert!(!sentences(&tick, &poor).join(" ").contains("Counted"));
+        tick.vms.extend(vms);
+        let story = sentences(&tick, &poor).join(" ");
+        let named = "Counted at their maximum: a with 2 GiB, though it holds 512 MiB; b with";
+        assert!(story.contains(named) && story.contains(", and 1 more."), "{story}");
+    }
+
+    #[test]
+    fn a_minimum_that_was_raised_is_told() {
+        let raised = vm("db1", AT_MINIMUM, 640, 640);
+        let least = vm("db1", AT_MINIMUM, 64, 64);
+        let tells = |vm| sentences(&wire::Tick::default(), vm).join(" ").contains("suffered after");
+        assert_eq!((tells(&raised), tells(&least)), (true, false));
+    }
+}
