@@ -272,7 +272,7 @@ impl Hypervisor for Libvirt {
 
     fn read(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
         let deadline = Deadline::after(&self.clock, timeout);
-        let host = self.host()?;
+        let before = self.host()?;
         let pending = self.register.pending();
         let bulk = self.bulk(timeout)?;
         // Those of before the bulk call, and what it met.
@@ -285,6 +285,9 @@ impl Hypervisor for Libvirt {
         self.register.learn_jobs(jobs);
         let vms = self.vms(&bulk, asked, live);
         self.register.remember(&vms, self.session.link());
+        // What VMs took or let go of between the host's figures and theirs would count twice.
+        let after = self.host()?;
+        let host = HostMemory { usable: after.usable.min(before.usable), ..after };
         Ok(Reading { host, granule: GRANULE, ideal: false, vms })
     }
 

@@ -3,9 +3,12 @@
 //! All connections of a process see the same one, so the tests that need it take turns.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     os::unix::net::UnixListener,
+    process::Command,
     sync::{Mutex, MutexGuard, mpsc::sync_channel},
+    thread,
 };
 
 use agentd_core::sample::{Pressure, Reported, RunState, Share, Traits};
@@ -94,7 +97,7 @@ fn a_vm_is_known_once_its_xml_was_read_and_a_start_is_a_new_life() {
             break vm;
         }
         assert_eq!(vm.host_rss, None, "which figure counts is not known yet");
-        std::thread::yield_now();
+        thread::yield_now();
     };
     let first = known(&mut libvirt);
     assert_eq!(first.traits, Some(Traits::default()));
@@ -131,7 +134,7 @@ fn read_anew(libvirt: &mut Libvirt) -> VmReading {
         if let Ok(mut reading) = read(libvirt) {
             return reading.vms.remove(0);
         }
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
 
@@ -220,6 +223,31 @@ fn the_limit_of_all_vms_and_the_pressure_are_part_of_the_host() {
     assert_eq!(host.pressure, Some(pressure));
 }
 
+/// A VM that takes memory while it is read shows it as taken: then the host must not show it free.
+#[test]
+fn what_moves_during_a_reading_is_not_counted_twice() {
+    let _turn = turn();
+    let text = |usable| format!("MemTotal: 1000000 kB\nMemAvailable: {usable} kB\n");
+    for [first, second] in [[700_000, 500_000], [500_000, 700_000]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (meminfo, later) = (folder.path().join("meminfo"), folder.path().join("later"));
+        fs::write(&later, text(second)).expect("a file");
+        let made = Command::new("mkfifo").arg(&meminfo).status().expect("mkfifo runs");
+        assert!(made.success());
+        let uri = "test:///default".to_owned();
+        let config = LibvirtConfig { uri, meminfo: meminfo.clone(), ..Default::default() };
+        let kernel = thread::spawn(move || {
+            // Opens once the first reading does, which then waits for the words.
+            let mut pipe = File::create(&meminfo).expect("somebody reads");
+            fs::rename(later, meminfo).expect("another file");
+            pipe.write_all(text(first).as_bytes()).expect("somebody reads");
+        });
+        let host = read(&mut Libvirt::new(config, RealClock::start())).expect("a reading").host;
+        kernel.join().expect("both were told");
+        assert_eq!(host.usable, ByteCount::kib(500_000), "{first} and {second}");
+    }
+}
+
 #[test]
 fn an_order_in_parts_of_a_kib_is_refused() {
     let _turn = turn();
@@ -301,7 +329,7 @@ fn too_many_hung_calls_stop_orders_and_then_readings_until_one_returns() {
 /// Waits until no thread has a call: it answers before it counts as free.
 fn idle(libvirt: &Libvirt) {
     while libvirt.session.link().is_some_and(|link| link.calls() > 0) {
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
 
