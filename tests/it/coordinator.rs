@@ -56,8 +56,8 @@ fn cannot_finish_alone(vm: &Vm) {
     assert!(vm.oom_kills().unwrap() > 0, "its kernel says so: {}", vm.console().unwrap());
 }
 
-/// Every order that agentd says the hypervisor took is, VM by VM and in this order, among what
-/// libvirt says that the VM held; and where all is quiet both say the same.
+/// Every order that agentd says the hypervisor took was, VM by VM and in this order, reached or passed
+/// by what libvirt says that the VM held; and where all is quiet both say the same.
 fn what_is_told_is_true(watch: &Watch, samples: &[Actuals], host: &Host) {
     let records = watch.records().unwrap();
     let broken: Vec<_> = records.iter().filter(|record| record["type"] == "gap").collect();
@@ -67,9 +67,12 @@ fn what_is_told_is_true(watch: &Watch, samples: &[Actuals], host: &Host) {
     for name in NAMES {
         let orders = orders(&records, name);
         assert!(!orders.is_empty(), "{name} was never told anything");
-        let mut held = samples.iter().map(|sample| sample[name]);
+        let mut steps = samples.windows(2).map(|pair| (pair[0][name], pair[1][name])).peekable();
         for order in &orders {
-            let reached = held.any(|kib| kib == *order);
+            let passes = |(from, to): &(u64, u64)| (from.min(to)..=from.max(to)).contains(&order);
+            // A busy machine looks seldom: one step may pass by several orders.
+            while steps.next_if(|step| !passes(step)).is_some() {}
+            let reached = steps.peek().is_some();
             assert!(reached, "{name} never held {order} KiB in its turn; orders: {orders:?}");
         }
         let vm = last["vms"].as_array().unwrap().iter().find(|vm| vm["name"] == name).unwrap();
@@ -143,7 +146,7 @@ pub(crate) const WORK_MIB: u64 = 400;
 /// With what vm2 itself holds, nearly all that it may hold.
 const MORE_MIB: u64 = 330;
 /// How fast work wants memory, in MiB/s: no faster than two VMs can give it.
-pub(crate) const RATE: u64 = 15;
+pub(crate) const RATE: u64 = 12;
 /// After these nothing is on its way any more.
 const QUIET_TICKS: usize = 4;
 /// For what takes seconds on an idle machine and longer on a busy one.

@@ -224,7 +224,7 @@ const LIBVIRTD_LIMIT: Duration = Duration::from_secs(60);
 const PROGRAM_LIMIT: Duration = Duration::from_secs(60);
 
 /// libvirt itself gives up on a busy VM after 30 s.
-const VIRSH_LIMIT: Duration = Duration::from_secs(45);
+const VIRSH_LIMIT: Duration = Duration::from_secs(120);
 
 /// An emulated VM boots in about 3 s alone, in several times that beside others on a busy machine.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(120);

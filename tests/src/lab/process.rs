@@ -88,7 +88,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.waiter.try_wait(), Ok(None)) && self.pid != 0 {
-            let _ = self.signal("KILL");
+            // Whoever takes its place must find its locks free: it has to be gone, not only told.
+            let _ = self.signal("KILL").and_then(|()| self.wait(KILL_LIMIT).map(drop));
         }
         let _ = self.waiter.kill();
         let _ = self.waiter.wait();
@@ -114,6 +115,9 @@ fn told_its_pid(space: &Space, pid_file: &str, program: &Command) -> Command {
 fn log_file(name: &str) -> String {
     format!("/run/lab/{name}.log")
 }
+
+/// A busy kernel may take a moment to take down what a large process held.
+const KILL_LIMIT: Duration = Duration::from_secs(20);
 
 /// Between nsenter and the program's first line.
 const START_LIMIT: Duration = Duration::from_secs(20);
