@@ -97,37 +97,41 @@ pub struct Shade {
 struct Own {
     two_pointer: two_pointer::Memory,
     working_set: working_set::Memory,
-    host: HostWatch,
+    /// `None` where that one has begun anew since.
+    host: Option<HostWatch>,
 }
 
 impl Shade {
     /// What it would decide on a sample on which another mind decided that remembered `before`.
-    /// `anew` where that one has begun anew since the sample before.
     pub fn think(
         &mut self,
         policy: &Policy,
         before: &State,
         sample: &Sample,
-        anew: bool,
     ) -> (Decision, Vec<Finding>) {
         let mut state = before.clone();
         if let Some(own) = self.own.take() {
             (state.two_pointer, state.working_set) = (own.two_pointer, own.working_set);
-            if !anew {
-                state.host = own.host;
-            }
+            state.host = own.host.unwrap_or(state.host);
         }
         let (decision, state) = decide(policy, &state, sample);
         let findings = check(policy, &state, sample, &decision);
         let State { two_pointer, working_set, host, .. } = state;
-        self.own = Some(Own { two_pointer, working_set, host });
+        self.own = Some(Own { two_pointer, working_set, host: Some(host) });
         (decision, findings)
+    }
+
+    /// Who acts has begun anew, or time has passed that the shade did not see.
+    pub fn begin_anew(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.host = None;
+        }
     }
 
     /// Nothing could be seen.
     pub fn lose_sight(&mut self) {
-        if let Some(own) = &mut self.own {
-            own.host.interrupt();
+        if let Some(host) = self.own.as_mut().and_then(|own| own.host.as_mut()) {
+            host.interrupt();
         }
     }
 }

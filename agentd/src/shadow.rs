@@ -33,7 +33,7 @@ use crate::{
 pub type Vary = Arc<dyn Fn(&Policy) -> Result<Policy, String> + Send + Sync>;
 
 /// Decides as [`Shade::think`] does; tests have others.
-type Think = fn(&mut Shade, &Policy, &State, &Sample, bool) -> (Decision, Vec<Finding>);
+type Think = fn(&mut Shade, &Policy, &State, &Sample) -> (Decision, Vec<Finding>);
 
 /// What somebody wants to decide along.
 #[derive(Clone)]
@@ -139,6 +139,9 @@ impl Shadow {
         if thinker.number != number {
             *thinker = Thinker { number, ..Thinker::default() };
         }
+        if record.anew {
+            thinker.shade.begin_anew();
+        }
         let (Some(sample), Some(acting)) = (&record.sample, &record.decision) else {
             if record.sample.is_none() {
                 thinker.shade.lose_sight();
@@ -147,13 +150,13 @@ impl Shadow {
         };
         let start = self.clock.now();
         if start < thinker.rests_until {
+            thinker.shade.begin_anew();
             let mut shared = self.shared();
             shared.skipped = shared.skipped.saturating_add(1);
             return None;
         }
         let policy = thinker.policy(&wish, &record.policy)?;
-        let (other, findings) =
-            (self.think)(&mut thinker.shade, &policy, &record.before, sample, record.anew);
+        let (other, findings) = (self.think)(&mut thinker.shade, &policy, &record.before, sample);
         let took = self.clock.now().saturating_sub(start);
         if took > QUICK {
             thinker.rests_until = self.clock.now().saturating_add(took.saturating_mul(REST));

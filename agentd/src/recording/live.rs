@@ -114,3 +114,87 @@ const QUEUE: usize = 64;
 /// Part of the time that a stop of agentd may take.
 const PATIENCE: Duration = Duration::from_millis(300);
 const FILE_MODE: u32 = 0o640;
+
+#[cfg(test)]
+mod tests {
+    use agentd_core::policy::Policy;
+
+    use super::*;
+    use crate::{
+        clock::VirtualClock, hypervisor::sim::Scenario, recording::Reader, simulate::Simulation,
+    };
+
+    fn publisher() -> Arc<Publisher> {
+        Arc::new(Publisher::new(Arc::new(VirtualClock::default()), 1 << 20))
+    }
+
+    fn records(ticks: u64) -> Vec<Arc<TickRecord>> {
+        let scenario = Scenario::parse("test.toml", "[host]\ntotal = \"1GiB\"\n").unwrap();
+        let (name, policy) = (Path::new("test.toml"), Policy::default());
+        let mut records = Vec::new();
+        let simulation = Simulation { name, scenario: &scenario, policy, ticks };
+        let run: Result<(), ()> = simulation.run_each(|record| {
+            records.push(Arc::new(record.clone()));
+            Ok(())
+        });
+        run.unwrap();
+        records
+    }
+
+    fn head() -> Head {
+        let began = std::time::SystemTime::UNIX_EPOCH;
+        let text = || "test".to_owned();
+        Head { agent_version: text(), host: text(), hypervisor: text(), began }
+    }
+
+    fn ticks(file: &Path) -> usize {
+        let mut reader = Reader::open(file).unwrap();
+        std::iter::from_fn(|| reader.next_tick().unwrap()).count()
+    }
+
+    #[test]
+    fn a_disk_that_does_not_keep_up_ends_it_and_delays_no_tick() {
+        let publisher = publisher();
+        let (inbox, never_read) = mpsc::sync_channel(1);
+        let (_running, ended) = mpsc::sync_channel(0);
+        let (file, shown) = (PathBuf::from("x.rec"), Arc::clone(&publisher));
+        let mut recording = Recording { file, publisher: shown, inbox: Some(inbox), ended };
+        for record in records(3) {
+            recording.tick(&record);
+        }
+        let (_, condition) = publisher.conditions().all().remove(0);
+        assert!(condition.message.contains("no room for tick 1"), "{}", condition.message);
+        assert!(publisher.conditions().has(RECORDING_STOPPED));
+        // Tick 2 would have had room again, behind a hole.
+        assert_eq!(never_read.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn it_is_whole_when_it_ends_and_the_one_before_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, publisher) = (folder.path().join("x.rec"), publisher());
+        for count in [5, 2] {
+            let most = ByteCount::gib(1);
+            let mut recording = Recording::start(&file, head(), most, Arc::clone(&publisher));
+            records(count).iter().for_each(|record| recording.tick(record));
+            drop(recording);
+        }
+        assert_eq!((ticks(&folder.path().join("x.rec.before")), ticks(&file)), (5, 2));
+        assert_eq!(publisher.conditions().all(), []);
+    }
+
+    #[test]
+    fn a_full_one_says_so_and_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, publisher) = (folder.path().join("x.rec"), publisher());
+        let most = ByteCount::bytes(2000);
+        let mut recording = Recording::start(&file, head(), most, Arc::clone(&publisher));
+        records(60).iter().for_each(|record| recording.tick(record));
+        drop(recording);
+        let (_, condition) = publisher.conditions().all().remove(0);
+        assert!(condition.message.contains("is all that it may have"), "{}", condition.message);
+        assert!(std::fs::metadata(&file).unwrap().len() <= most.as_u64());
+        let kept = ticks(&file);
+        assert!(kept > 0 && kept < 60, "{kept}");
+    }
+}

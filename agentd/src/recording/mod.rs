@@ -11,6 +11,8 @@
 mod code;
 mod form;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod live;
 mod read;
 mod write;

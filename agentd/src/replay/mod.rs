@@ -47,6 +47,19 @@ pub enum ReplayError {
         /// The one that is there.
         found: u64,
     },
+    /// What a decision is made of is not there.
+    #[error(
+        "{}: tick {tick} was decided and has no {what}: agentd does not write this, so make another \
+         recording", .file.display()
+    )]
+    Incomplete {
+        /// The recording.
+        file: PathBuf,
+        /// The tick.
+        tick: u64,
+        /// What it lacks.
+        what: &'static str,
+    },
     /// A decision is another one than the recorded.
     #[error("{}: tick {tick}: {what}{}", .file.display(), hint(.recorded_by))]
     Differs {

@@ -9,7 +9,7 @@ use crate::{
     control::Mode,
     difference::Compared,
     mind::{Mind, Shade, Thought},
-    recording::{Damage, ReadError, Recorded},
+    recording::Recorded,
 };
 
 /// A recording under way.
@@ -64,6 +64,7 @@ impl<'a> Play<'a> {
         }
         if recorded.anew {
             self.mind.begin_anew();
+            self.shade.begin_anew();
         }
         let Some(sample) = &recorded.sample else {
             self.mind.lose_sight();
@@ -82,12 +83,14 @@ impl<'a> Play<'a> {
         sample: &Sample,
         recorded: &Recorded,
     ) -> Result<Option<Compared>, ReplayError> {
-        let Some((policy, other)) = &self.policy else { return Err(self.odd("no policy")) };
-        let Some(then) = &recorded.decision else { return Err(self.odd("no decision")) };
+        let Some((policy, other)) = &self.policy else {
+            return Err(self.lacks(recorded, "policy"));
+        };
+        let Some(then) = &recorded.decision else { return Err(self.lacks(recorded, "decision")) };
         let before = self.mind.state();
         let Thought { decision, state, .. } = self.mind.think(policy, sample);
         let compared = self.other.map(|_| {
-            let (other, findings) = self.shade.think(other, &before, sample, recorded.anew);
+            let (other, findings) = self.shade.think(other, &before, sample);
             let mut compared = Compared::new(sample, recorded.began, then, &other);
             let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
             compared.objection = (!told.is_empty()).then(|| told.join("; "));
@@ -111,10 +114,8 @@ impl<'a> Play<'a> {
     }
 
     /// A tick that was decided holds all that a decision is made of.
-    fn odd(&self, missing: &str) -> ReplayError {
-        let damage = Damage::Odd(format!("a tick that was decided has {missing}"));
-        let error = ReadError::Damaged { at: 0, damage };
-        ReplayError::Recording { file: self.file.to_owned(), error }
+    fn lacks(&self, recorded: &Recorded, what: &'static str) -> ReplayError {
+        ReplayError::Incomplete { file: self.file.to_owned(), tick: recorded.tick, what }
     }
 }
 

@@ -108,8 +108,8 @@ fn another_policy_is_told_and_changes_nothing() {
 fn a_plan_that_makes_no_sense_is_told_and_reaches_nobody() {
     let shadow = none();
     let (without, _) = run(&shadow);
-    let nonsense: Think = |shade, policy, before, sample, anew| {
-        let (mut decision, _) = shade.think(policy, before, sample, anew);
+    let nonsense: Think = |shade, policy, before, sample| {
+        let (mut decision, _) = shade.think(policy, before, sample);
         for shrink in &mut decision.plan.shrinks {
             shrink.to = ByteCount::ZERO;
         }
@@ -126,9 +126,9 @@ fn a_plan_that_makes_no_sense_is_told_and_reaches_nobody() {
 
 #[test]
 fn one_that_takes_long_rests_nine_times_as_long() {
-    let slow: Think = |shade, policy, before, sample, anew| {
+    let slow: Think = |shade, policy, before, sample| {
         std::thread::sleep(QUICK + Duration::from_millis(10));
-        shade.think(policy, before, sample, anew)
+        shade.think(policy, before, sample)
     };
     let shadow = Shadow { think: slow, ..Shadow::none(crate::clock::RealClock::start()) };
     shadow.set(wish(&[]));
