@@ -72,8 +72,7 @@ impl Mind {
     pub fn settle(
         &mut self,
         state: State,
-        plan: &Plan,
-        applied: &Applied,
+        (plan, applied): (&Plan, &Applied),
         sample: &Sample,
         settled: Duration,
     ) {

@@ -210,7 +210,7 @@ impl Ticker {
             self.mode = None;
         }
         record.settled = self.clock.now();
-        self.mind.settle(state, plan, &record.applied, sample, record.settled);
+        self.mind.settle(state, (plan, &record.applied), sample, record.settled);
         record.decision = Some(decision);
     }
 

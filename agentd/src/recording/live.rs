@@ -193,7 +193,7 @@ mod tests {
         drop(recording);
         let (_, condition) = publisher.conditions().all().remove(0);
         assert!(condition.message.contains("is all that it may have"), "{}", condition.message);
-        assert!(std::fs::metadata(&file).unwrap().len() <= most.as_u64());
+        assert!(fs::metadata(&file).unwrap().len() <= most.as_u64());
         let kept = ticks(&file);
         assert!(kept > 0 && kept < 60, "{kept}");
     }

@@ -53,7 +53,6 @@ fn recorded(ticks: u64) -> (Vec<u8>, Vec<Recorded>) {
         writer.put(record)
     });
     run.unwrap();
-    drop(writer);
     (bytes, all)
 }
 
@@ -100,10 +99,9 @@ fn whatever_is_cut_off_the_end_the_rest_is_whole() {
         let (all, end) = read(&bytes[..cut]);
         assert_eq!(all, written[..all.len()]);
         let torn = end.unwrap();
-        if torn.is_none() {
-            whole.push((cut, all.len()));
-        } else {
-            assert_eq!(torn.unwrap().at, u64::try_from(whole.last().unwrap().0).unwrap());
+        match torn {
+            None => whole.push((cut, all.len())),
+            Some(torn) => assert_eq!(torn.at, u64::try_from(whole.last().unwrap().0).unwrap()),
         }
     }
     let ticks: Vec<usize> = whole.iter().map(|(_, ticks)| *ticks).collect();
@@ -203,6 +201,5 @@ fn ends_before_it_is_larger_than_it_may_be() {
     let mut writer = Writer::begin(&mut bytes, &head, most).unwrap();
     let end: Result<(), WriteError> = simulation.run_each(|record| writer.put(record));
     assert!(matches!(end, Err(WriteError::Full(_))), "{end:?}");
-    drop(writer);
     assert_eq!(bytes, whole);
 }

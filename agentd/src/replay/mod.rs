@@ -181,7 +181,7 @@ impl Replay<'_> {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(broken(error)),
             };
-            let played = match play.tick(recorded) {
+            let played = match play.tick(&recorded) {
                 Ok(played) => played,
                 Err(error) => break Err(error),
             };

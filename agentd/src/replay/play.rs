@@ -51,7 +51,7 @@ impl<'a> Play<'a> {
     }
 
     /// Decides a tick once more.
-    pub(super) fn tick(&mut self, recorded: Recorded) -> Result<Played, ReplayError> {
+    pub(super) fn tick(&mut self, recorded: &Recorded) -> Result<Played, ReplayError> {
         let tick = recorded.tick;
         let wanted = self.next.unwrap_or(0);
         if tick != wanted {
@@ -74,7 +74,7 @@ impl<'a> Play<'a> {
         if recorded.mode == Mode::Paused {
             return Ok(Played { tick, decided: false, compared: None });
         }
-        let compared = self.decide(sample, &recorded)?;
+        let compared = self.decide(sample, recorded)?;
         Ok(Played { tick, decided: true, compared })
     }
 
@@ -96,7 +96,7 @@ impl<'a> Play<'a> {
             compared.objection = (!told.is_empty()).then(|| told.join("; "));
             compared
         });
-        self.mind.settle(state, &then.plan, &recorded.applied, sample, recorded.settled);
+        self.mind.settle(state, (&then.plan, &recorded.applied), sample, recorded.settled);
         let what = difference(sample, then, &decision);
         match (what, self.other) {
             (None, _) => Ok(compared),

@@ -73,7 +73,11 @@ fn row(vm: &VmTally) -> [String; 7] {
 }
 
 fn words(ruled: &Ruled) -> String {
-    format!("{} {} ({})", ruled.kind.name(), ruled.amount, ruled.reason)
+    let Ruled { kind, reason, amount } = ruled;
+    if amount.is_zero() {
+        return format!("{} ({reason})", kind.name());
+    }
+    format!("{} {amount} ({reason})", kind.name())
 }
 
 /// A tick that was decided as recorded, or in which nothing was.

@@ -6,7 +6,10 @@ use agentd_core::bytes::ByteCount;
 
 use super::*;
 use crate::{
-    clock::VirtualClock, config::Variation, hypervisor::sim::Scenario, simulate::Simulation,
+    clock::{RealClock, VirtualClock},
+    config::Variation,
+    hypervisor::sim::Scenario,
+    simulate::Simulation,
 };
 
 const SCENARIO: &str = r#"
@@ -127,10 +130,10 @@ fn a_plan_that_makes_no_sense_is_told_and_reaches_nobody() {
 #[test]
 fn one_that_takes_long_rests_nine_times_as_long() {
     let slow: Think = |shade, policy, before, sample| {
-        std::thread::sleep(QUICK + Duration::from_millis(10));
+        RealClock::start().sleep(QUICK + Duration::from_millis(10));
         shade.think(policy, before, sample)
     };
-    let shadow = Shadow { think: slow, ..Shadow::none(crate::clock::RealClock::start()) };
+    let shadow = Shadow { think: slow, ..Shadow::none(RealClock::start()) };
     shadow.set(wish(&[]));
     let (records, looks) = run(&shadow);
     let looked = looks.iter().flatten().count();
