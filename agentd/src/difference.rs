@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use agentd_core::{
     bytes::ByteCount,
+    check::Finding,
     decision::Decision,
     sample::Sample,
     verdict::{Reason, Verdict, VerdictKind},
@@ -53,9 +54,14 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Compares two decisions on a sample.
+    /// Compares two decisions on a sample, the other one with what the judge finds wrong with it.
     #[must_use]
-    pub fn new(sample: &Sample, began: SystemTime, acting: &Decision, other: &Decision) -> Self {
+    pub fn new(
+        sample: &Sample,
+        began: SystemTime,
+        acting: &Decision,
+        (other, findings): &(Decision, Vec<Finding>),
+    ) -> Self {
         let vms = sample.vms.iter().filter_map(|(id, vm)| {
             let acting = Ruled::from(acting.verdicts.get(id)?);
             let other = Ruled::from(other.verdicts.get(id)?);
@@ -67,10 +73,14 @@ impl Compared {
             began,
             moved: moved(acting),
             other_moved: moved(other),
-            objection: None,
+            objection: (!findings.is_empty()).then(|| words(findings)),
             vms: vms.collect(),
         }
     }
+}
+
+fn words(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn moved(decision: &Decision) -> ByteCount {

@@ -156,14 +156,12 @@ impl Shadow {
             return None;
         }
         let policy = thinker.policy(&wish, &record.policy)?;
-        let (other, findings) = (self.think)(&mut thinker.shade, &policy, &record.before, sample);
+        let other = (self.think)(&mut thinker.shade, &policy, &record.before, sample);
         let took = self.clock.now().saturating_sub(start);
         if took > QUICK {
             thinker.rests_until = self.clock.now().saturating_add(took.saturating_mul(REST));
         }
-        let mut compared = Compared::new(sample, record.began, acting, &other);
-        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        compared.objection = (!told.is_empty()).then(|| told.join("; "));
+        let compared = Compared::new(sample, record.began, acting, &other);
         self.shared().keep(number, &compared, took);
         Some(Arc::new(Look { algorithm: policy.algorithm, compared }))
     }

@@ -90,11 +90,8 @@ impl<'a> Play<'a> {
         let before = self.mind.state();
         let Thought { decision, state, .. } = self.mind.think(policy, sample);
         let compared = self.other.map(|_| {
-            let (other, findings) = self.shade.think(other, &before, sample);
-            let mut compared = Compared::new(sample, recorded.began, then, &other);
-            let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            compared.objection = (!told.is_empty()).then(|| told.join("; "));
-            compared
+            let other = self.shade.think(other, &before, sample);
+            Compared::new(sample, recorded.began, then, &other)
         });
         self.mind.settle(state, (&then.plan, &recorded.applied), sample, recorded.settled);
         let what = difference(sample, then, &decision);

@@ -63,8 +63,28 @@ fn grows_beside_idle() -> String {
     scenario(1, ["", ""], 4096, "")
 }
 
-const BEHAVIOURS: [&str; 8] =
-    ["", "stuck", "slow", "no-driver", "lying", "frozen-stats", "refuses", "hidden-vfio"];
+const BEHAVIOURS: [&str; 20] = [
+    "",
+    "stuck",
+    "slow",
+    "partial",
+    "intermittent",
+    "no-driver",
+    "frozen-stats",
+    "lying",
+    "hidden-vfio",
+    "leaks",
+    "refuses",
+    "reboots",
+    "pauses",
+    "hangs",
+    "vanishes",
+    "busy",
+    "saves",
+    "crashes",
+    "clock-back",
+    "takes-back",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
