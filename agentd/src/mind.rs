@@ -3,8 +3,7 @@
 //! The tick owns the one that acts. A replay thinks recorded samples through another, and comes to
 //! the same decisions; a [`Shade`] thinks along under another policy and never acts.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agentd_core::{
     check::{Finding, check},
