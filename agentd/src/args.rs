@@ -9,7 +9,8 @@ use crate::{config::LogFormat, control::Mode};
 /// Shares a host's memory among its VMs: reads them through libvirt, decides who gives and who
 /// gets, moves memory with the virtio balloon, and tells what it did and why over gRPC.
 ///
-/// Exit codes: 0 done; 1 the config or scenario makes no sense, or something failed; 2 the command
+/// Exit codes: 0 done; 1 the config or scenario makes no sense, or something failed, or a replay
+/// came to another decision; 2 the command
 /// line makes no sense; 70 agentd found itself broken and stopped; 75 another agentd is at work.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version, disable_help_subcommand = true)]
@@ -26,6 +27,9 @@ pub enum Command {
     Run(RunArgs),
     /// Run the same ticks on a simulated host in virtual time and print one JSON line for each.
     Simulate(SimulateArgs),
+    /// Decide every tick of a recording once more: by the policy that was recorded, which has to come to
+    /// the same decisions, or by another one, to see what it would have done differently.
+    Replay(ReplayArgs),
     /// Check a config file and say what is wrong with it.
     CheckConfig {
         /// The file; /etc/agentd/agentd.toml by default.
@@ -62,6 +66,9 @@ pub struct RunArgs {
     /// ~/.local/state/agentd.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Record every tick into this file, for "agentd replay". One that is there is kept as FILE.before.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Form of the log on standard error.
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormatArg>,
@@ -123,6 +130,38 @@ pub struct SimulateArgs {
     /// Form of the output.
     #[arg(long, short, value_name = "FORMAT", default_value = "jsonl")]
     pub output: SimulateOutput,
+    /// Record every tick into this file, for "agentd replay".
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// What to replay.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The recording, as --record of run or simulate wrote it.
+    pub recording: PathBuf,
+    /// Algorithm in the place of the recorded one.
+    #[arg(long, value_name = "ALGORITHM")]
+    pub policy: Option<String>,
+    /// File with a [policy] table, as in the config file, in the place of the recorded policy.
+    #[arg(long, value_name = "FILE")]
+    pub policy_file: Option<PathBuf>,
+    /// A key of [policy] that is to be otherwise, for example two_pointer.step=60MiB; may be given
+    /// several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Form of the output.
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: ReplayOutput,
+}
+
+/// Form of what `replay` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReplayOutput {
+    /// A summary for people.
+    Table,
+    /// One JSON object a tick, and one for the summary.
+    Jsonl,
 }
 
 /// Form of what `simulate` prints.

@@ -8,7 +8,12 @@ use std::{
 };
 
 use agentd_core::{
-    bytes::ByteCount, decision::Decision, life::Life, sample::Sample, state::Applied, vm::VmId,
+    bytes::ByteCount,
+    decision::Decision,
+    life::Life,
+    sample::Sample,
+    state::{Applied, State},
+    vm::VmId,
 };
 
 use crate::control::{Actor, FieldChange, Mode, Revision};
@@ -45,10 +50,16 @@ pub struct TickRecord {
     pub policy: Arc<Revision>,
     /// What was observed; `None` where the hypervisor could not be read.
     pub sample: Option<Sample>,
+    /// What was remembered when this was decided.
+    pub before: Arc<State>,
+    /// Whether all was begun anew since the tick before.
+    pub anew: bool,
     /// What was decided; `None` while paused and where nothing was observed.
     pub decision: Option<Decision>,
     /// What was done.
     pub applied: Applied,
+    /// When all orders were given, monotonic; the beginning where there were none.
+    pub settled: Duration,
     /// Where each VM was in its life.
     pub lives: BTreeMap<VmId, Life>,
     /// The most that each VM might have come to hold without another order; empty while paused.

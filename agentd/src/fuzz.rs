@@ -9,6 +9,7 @@ use std::{io, path::Path};
 use crate::{
     config::Config,
     hypervisor::{libvirt, sim::Scenario},
+    recording,
     simulate::Simulation,
     store,
 };
@@ -39,6 +40,11 @@ pub fn scenario(data: &[u8]) {
     }
 }
 
+/// A recording, and one tick of it. What is read is written as it was read.
+pub fn recording(data: &[u8]) {
+    recording::fuzz::recording(data);
+}
+
 /// The state: a policy as JSON; rows of a database, after a "!"; or a database file as it is.
 pub fn state(data: &[u8]) {
     store::fuzz::state(data);
@@ -67,9 +73,10 @@ mod tests {
     type Target = (&'static str, fn(&[u8]), u32);
 
     /// Each with how many inputs it gets here: a second's work or two.
-    const TARGETS: [Target; 4] = [
+    const TARGETS: [Target; 5] = [
         ("config", config, 1500),
         ("scenario", scenario, 250),
+        ("recording", recording, 1500),
         ("state", state, 800),
         ("statistics", statistics, 1500),
     ];

@@ -57,6 +57,9 @@ impl History for NoHistory {
 /// Turns an event at its place into the bytes of its entry.
 pub type Encode = fn(&Position, Stamp, &Event) -> Vec<u8>;
 
+/// The bytes of a tick's entry with what is said beside it; `None` where nothing is.
+pub type Beside = Box<dyn FnMut(&Position, Stamp, &TickRecord) -> Option<Vec<u8>> + Send>;
+
 /// Records and publishes events. Cheap to share; ends its thread when stopped or dropped.
 pub struct Recorder {
     queue: Arc<Queue>,
@@ -77,9 +80,23 @@ impl Recorder {
         encode: Encode,
         history: Box<dyn History>,
     ) -> io::Result<Self> {
+        Self::start_beside(publisher, encode, history, Box::new(|_, _, _| None))
+    }
+
+    /// The same with something that is said beside ticks.
+    ///
+    /// # Errors
+    ///
+    /// See [`Recorder::start`].
+    pub fn start_beside(
+        publisher: Arc<Publisher>,
+        encode: Encode,
+        history: Box<dyn History>,
+        beside: Beside,
+    ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(QUEUE));
-        let writer =
-            Writer { publisher: Arc::clone(&publisher), encode, history, newest: 0, lost: 0 };
+        let shown = Arc::clone(&publisher);
+        let writer = Writer { publisher: shown, encode, beside, history, newest: 0, lost: 0 };
         let source = Arc::clone(&queue);
         let (running, ended) = mpsc::sync_channel(0);
         thread::Builder::new().name("record".to_owned()).spawn(move || {
@@ -153,6 +170,7 @@ impl fmt::Debug for Recorder {
 struct Writer {
     publisher: Arc<Publisher>,
     encode: Encode,
+    beside: Beside,
     history: Box<dyn History>,
     newest: u64,
     lost: u64,
@@ -193,7 +211,12 @@ impl Writer {
         self.newest = self.newest.saturating_add(1);
         let Waiting { event, stamp, answer } = waiting;
         let position = self.publisher.position(self.newest);
+        let shadow = match &event {
+            Event::Tick(record) => (self.beside)(&position, stamp, record),
+            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+        };
         let entry = Entry {
+            shadow: shadow.map(Arc::from),
             bytes: (self.encode)(&position, stamp, &event).into(),
             position,
             stamp,

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use agentd_core::{bytes::ByteCount, life::Life, sample::RunState};
@@ -24,7 +24,7 @@ use crate::{
     args::RunArgs,
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
-    control::{Audience, Base, Control, Gate, Mode, Parts, StartError},
+    control::{Actor, Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
     frozen,
     host_lock::{HostLock, HostLockError},
@@ -36,9 +36,13 @@ use crate::{
     lifecycle::{StopSignals, end_broken, end_on_panic},
     places,
     publish::{Entry, Position, Publisher},
-    record::{History, HistoryError, Recorder},
+    record::{Beside, History, HistoryError, Recorder},
+    recording::{Head, Recording},
     resources,
-    server::{About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode},
+    server::{
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode, encode_shadow,
+    },
+    shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
     uri::{is_real, is_remote, is_uri},
@@ -139,12 +143,16 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
     let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
-    let recorder =
-        Arc::new(Recorder::start(publisher.clone(), encode, history(&state, retention))?);
+    let shadow = Arc::new(Shadow::none(clock.clone()));
+    let history = history(&state, retention);
+    let beside = beside(shadow.clone());
+    let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
+    let recorder = Arc::new(recorder);
     let asked = args.mode.map(Mode::from);
     let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
+    let recording = recording(&config, &about, &publisher);
     tracing::info!(
         host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
         state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
@@ -156,15 +164,21 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         max_watchers: config.max_watchers,
         about,
     };
-    let deps =
-        Deps { clock: clock.clone(), publisher: publisher.clone(), control: control.clone() };
+    shadow_of_config(&config, &shadow, clock.wall());
+    let deps = Deps {
+        clock: clock.clone(),
+        publisher: publisher.clone(),
+        control: control.clone(),
+        shadow,
+    };
     let server = Server::start(server_config, deps)?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
 
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
-    let loop_ = Loop::start(ticker, control.clone(), recorder.clone(), publisher)?;
+    let teller = Teller { recorder: recorder.clone(), publisher, recording };
+    let loop_ = Loop::start(ticker, control.clone(), teller)?;
     signals.wait();
     tracing::info!("stopping; every VM keeps what it has");
     loop_.tell_to_stop();
@@ -196,6 +210,9 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     config.insecure |= args.insecure;
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
+    }
+    if args.record.is_some() {
+        config.recording.file.clone_from(&args.record);
     }
     if let Some(format) = args.log_format {
         config.log.format = format.into();
@@ -330,6 +347,35 @@ fn control(
     Ok(Arc::new(Control::start(parts)?))
 }
 
+/// What the shadow says of each tick.
+fn beside(shadow: Arc<Shadow>) -> Beside {
+    Box::new(move |position, stamp, record| {
+        let look = shadow.look(record)?;
+        Some(encode_shadow(position, stamp, record, &look))
+    })
+}
+
+/// Sets the shadow that the config asks for.
+fn shadow_of_config(config: &Config, shadow: &Shadow, time: SystemTime) {
+    let Some(variation) = config.shadow.clone() else { return };
+    let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
+    let vary: Vary =
+        Arc::new(move |policy| variation.apply(policy).map_err(|error| error.to_string()));
+    shadow.set(Wish { vary, actor, reason: String::new() });
+}
+
+/// The recording that the config asks for.
+fn recording(config: &Config, about: &About, publisher: &Arc<Publisher>) -> Option<Recording> {
+    let file = config.recording.file.as_ref()?;
+    let head = Head {
+        agent_version: about.version.clone(),
+        host: about.host.clone(),
+        hypervisor: about.hypervisor.clone(),
+        began: about.started,
+    };
+    Some(Recording::start(file, head, config.recording.size, publisher.clone()))
+}
+
 /// The history, or what says with every entry why there is none: agentd runs without it.
 fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
     match state.history(retention) {
@@ -376,15 +422,9 @@ struct Loop {
 }
 
 impl Loop {
-    fn start(
-        mut ticker: Ticker,
-        control: Arc<Control>,
-        recorder: Arc<Recorder>,
-        publisher: Arc<Publisher>,
-    ) -> io::Result<Self> {
+    fn start(mut ticker: Ticker, control: Arc<Control>, mut teller: Teller) -> io::Result<Self> {
         let (stop, stopped) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
-            let teller = Teller { recorder, publisher };
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
                 let hung = hung(&turn);
@@ -420,15 +460,20 @@ impl Loop {
 struct Teller {
     recorder: Arc<Recorder>,
     publisher: Arc<Publisher>,
+    /// `None` where nothing is recorded for a replay.
+    recording: Option<Recording>,
 }
 
 impl Teller {
-    fn tell(&self, turn: Turn, gate: &Gate) {
+    fn tell(&mut self, turn: Turn, gate: &Gate) {
         for change in turn.changes {
             log_vm(&change);
             self.recorder.note(Event::Vm(change));
         }
         self.judge(&turn.record, gate);
+        if let Some(recording) = &mut self.recording {
+            recording.tick(&turn.record);
+        }
         self.recorder.tick(turn.record);
     }
 
@@ -509,81 +554,4 @@ const _: () = {
 };
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use agentd_core::{sample::Reading, vm::VmId};
-
-    use super::*;
-    use crate::{
-        clock::VirtualClock,
-        control::{Actor, InForce, Revision},
-        hypervisor::{Answer, LiveActual, ReadError, Target},
-    };
-
-    /// A hypervisor that answers nothing, and in which so many calls hang.
-    #[derive(Debug)]
-    struct Hanging(usize);
-
-    impl Hypervisor for Hanging {
-        fn uri(&self) -> &'static str {
-            "test:hanging"
-        }
-
-        fn read(&mut self, _: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
-            Err(ReadError::Silent { uri: self.uri().to_owned(), timeout })
-        }
-
-        fn read_actuals(&mut self, _: &[VmId], _: Duration) -> Vec<LiveActual> {
-            Vec::new()
-        }
-
-        fn set_targets(&mut self, orders: &[Target], _: Duration) -> Vec<Answer> {
-            orders.iter().map(|_| Answer::InDoubt).collect()
-        }
-
-        fn take_reconnected(&mut self) -> bool {
-            false
-        }
-
-        fn parked(&self) -> usize {
-            self.0
-        }
-    }
-
-    fn in_force() -> InForce {
-        let time = std::time::SystemTime::UNIX_EPOCH;
-        let revision = Revision {
-            number: 1,
-            etag: "1".to_owned(),
-            policy: agentd_core::policy::Policy::default(),
-            actor: Actor { id: "config".to_owned(), peer: String::new(), time },
-            reason: String::new(),
-            revert_at: None,
-        };
-        InForce { mode: Mode::Active, policy: Arc::new(revision) }
-    }
-
-    #[test]
-    fn ends_itself_once_too_many_calls_hang_and_says_so() {
-        let clock = Arc::new(VirtualClock::default());
-        let turn = |parked| {
-            let config = tick_config(&Config::default());
-            let mut ticker = Ticker::new(Box::new(Hanging(parked)), clock.clone(), config);
-            ticker.turn(&in_force(), &Gate::new(Mode::Active))
-        };
-        assert_eq!(hung(&turn(0)), None);
-        assert_eq!(hung(&turn(7)), None);
-        let why = hung(&turn(8)).unwrap();
-        assert!(why.starts_with("8 calls of the hypervisor have hung"), "{why}");
-    }
-
-    #[test]
-    fn a_simulated_host_has_no_freeze_file_but_one_that_is_named() {
-        let mut config = Config { hypervisor: "sim:x".to_owned(), ..Config::default() };
-        assert_eq!(freeze_file(&config), None);
-        config.freeze_file = Some(PathBuf::from("/run/x"));
-        assert_eq!(freeze_file(&config), Some(PathBuf::from("/run/x")));
-        assert!(freeze_file(&Config::default()).unwrap().ends_with("agentd/freeze"));
-    }
-}
+mod tests;

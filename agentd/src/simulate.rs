@@ -4,8 +4,9 @@
 //! that the tick saw at its beginning; targets are those in force after it.
 
 use std::{
+    fs::File,
     io::{self, BufWriter, ErrorKind, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -25,6 +26,7 @@ use crate::{
     control::{Actor, Gate, InForce, Mode, Revision},
     event::TickRecord,
     hypervisor::sim::{LoadError, Scenario, Sim},
+    recording::{Head, WriteError, Writer},
     tick::{TickConfig, Ticker},
 };
 
@@ -40,8 +42,18 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), SimulateError> {
     let ticks = args.ticks;
     let simulation = Simulation { name: &args.scenario, scenario: &scenario, policy, ticks };
     let mut out = BufWriter::new(io::stdout().lock());
-    match args.output {
-        SimulateOutput::Jsonl => Ok(simulation.run(&mut out)?),
+    let SimulateOutput::Jsonl = args.output;
+    let Some(file) = &args.record else { return Ok(simulation.run(&mut out)?) };
+    let refused = |error| SimulateError::Recording { file: file.clone(), error };
+    let tape = File::create(file).map_err(|error| refused(error.into()))?;
+    let mut tape = simulation.begin_recording(tape).map_err(refused)?;
+    let run = simulation.run_each(|record| {
+        tape.put(record).map_err(refused)?;
+        Ok(write_line(&mut out, record)?)
+    });
+    match run {
+        Err(SimulateError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        run => run,
     }
 }
 
@@ -54,6 +66,14 @@ pub enum SimulateError {
     /// There is no such algorithm.
     #[error("--policy {0}")]
     Algorithm(#[from] UnknownAlgorithm),
+    /// The recording cannot be written.
+    #[error("the recording {} is not whole: {error}", .file.display())]
+    Recording {
+        /// The recording.
+        file: PathBuf,
+        /// Why.
+        error: WriteError,
+    },
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -80,6 +100,18 @@ impl Simulation<'_> {
     ///
     /// Fails when `out` does, unless nobody reads it any more: then it just ends.
     pub fn run(self, out: &mut impl Write) -> io::Result<()> {
+        match self.run_each(|record| write_line(out, record)) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            run => run,
+        }
+    }
+
+    /// Runs it and shows each tick as soon as it is over.
+    ///
+    /// # Errors
+    ///
+    /// Ends with the first error of `each`.
+    pub fn run_each<E>(self, mut each: impl FnMut(&TickRecord) -> Result<(), E>) -> Result<(), E> {
         let clock = Arc::new(VirtualClock::default());
         let interval = self.scenario.tick_interval;
         let sim = Sim::new(self.name, self.scenario, clock.clone());
@@ -88,14 +120,25 @@ impl Simulation<'_> {
         let mut due = Duration::ZERO;
         for _ in 0..self.ticks {
             clock.advance_to(due);
-            let turn = ticker.turn(&in_force, &gate);
-            match write_line(out, &turn.record) {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                written => written?,
-            }
+            each(&ticker.turn(&in_force, &gate).record)?;
             due = due.saturating_add(interval);
         }
         Ok(())
+    }
+
+    /// Begins a recording of it.
+    ///
+    /// # Errors
+    ///
+    /// When `out` refuses it.
+    pub fn begin_recording<W: Write>(&self, out: W) -> Result<Writer<W>, WriteError> {
+        let head = Head {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: "simulated".to_owned(),
+            hypervisor: format!("sim:{}", self.name.display()),
+            began: SystemTime::UNIX_EPOCH,
+        };
+        Writer::begin(out, &head, ByteCount::MAX)
     }
 }
 

@@ -13,8 +13,7 @@ use std::{
 };
 
 use agentd_core::{
-    check::{Finding, check},
-    decide::decide,
+    check::Finding,
     life::Life,
     plan::{Plan, Resize},
     policy::Policy,
@@ -30,6 +29,7 @@ use crate::{
     control::{Gate, InForce, Mode, beyond_host},
     event::{TickRecord, VmChange},
     hypervisor::{Hypervisor, ReadError},
+    mind::{Mind, Thought},
 };
 
 /// How the loop runs.
@@ -52,7 +52,7 @@ pub struct Ticker {
     clock: Arc<dyn Clock>,
     config: TickConfig,
     tracks: Tracks,
-    state: State,
+    mind: Mind,
     tick: u64,
     last_began: Option<Duration>,
     known: BTreeMap<VmId, (Arc<str>, Life)>,
@@ -85,9 +85,9 @@ impl Ticker {
     /// A loop at its beginning: it knows nothing of any VM.
     #[must_use]
     pub fn new(hypervisor: Box<dyn Hypervisor>, clock: Arc<dyn Clock>, config: TickConfig) -> Self {
-        let (tracks, state, known) = Default::default();
+        let (tracks, mind, known) = Default::default();
         let (tick, last_began, mode) = (0, None, None);
-        Self { hypervisor, clock, config, tracks, state, tick, last_began, known, mode }
+        Self { hypervisor, clock, config, tracks, mind, tick, last_began, known, mode }
     }
 
     /// What is served, as a URI.
@@ -112,15 +112,20 @@ impl Ticker {
             frozen,
             policy: in_force.policy.clone(),
             sample: None,
+            before: self.mind.state(),
+            anew: false,
             decision: None,
             applied: Applied::default(),
+            settled: now,
             lives: BTreeMap::new(),
             exposures: BTreeMap::new(),
             targets: BTreeMap::new(),
             error: None,
         };
         self.begin_anew_in_mode(mode);
-        let changes = match self.sample(now) {
+        let sampled = self.sample(now);
+        (record.before, record.anew) = (self.mind.state(), self.mind.take_anew());
+        let changes = match sampled {
             Ok(sample) => {
                 if mode != Mode::Paused {
                     self.act(&sample, in_force, gate, &mut record);
@@ -131,12 +136,13 @@ impl Ticker {
                 changes
             }
             Err(error) => {
-                self.state.lose_sight();
+                self.mind.lose_sight();
                 record.error = Some(error.to_string());
                 Vec::new()
             }
         };
-        record.targets = self.state.orders.iter().map(|(id, order)| (*id, order.target)).collect();
+        let orders = &self.mind.state().orders;
+        record.targets = orders.iter().map(|(id, order)| (*id, order.target)).collect();
         record.took = self.clock.now().saturating_sub(now);
         self.tick = self.tick.saturating_add(1);
         Turn { changes, record: Arc::new(record), parked: self.hypervisor.parked() }
@@ -155,14 +161,14 @@ impl Ticker {
     fn begin_anew_in_mode(&mut self, mode: Mode) {
         let begins = mode == Mode::Active && self.mode != Some(Mode::Active);
         if begins || mode == Mode::Paused {
-            self.state.begin_anew();
+            self.mind.begin_anew();
         }
         self.mode = Some(mode);
     }
 
     fn begin_anew(&mut self) {
         self.tracks.distrust();
-        self.state.begin_anew();
+        self.mind.begin_anew();
     }
 
     /// A call of the hypervisor that takes all the time it is given is no gap, however short the
@@ -172,7 +178,7 @@ impl Ticker {
     }
 
     fn sample(&mut self, now: Duration) -> Result<Sample, ReadError> {
-        let mut live: BTreeSet<VmId> = self.state.live(now).collect();
+        let mut live: BTreeSet<VmId> = self.mind.state().live(now).collect();
         live.extend(self.tracks.live());
         let reading = self.hypervisor.read(&live, self.config.call_timeout)?;
         if self.hypervisor.take_reconnected() {
@@ -184,8 +190,7 @@ impl Ticker {
 
     fn act(&mut self, sample: &Sample, in_force: &InForce, gate: &Gate, record: &mut TickRecord) {
         let policy = &in_force.policy.policy;
-        let (decision, state) = decide(policy, &self.state, sample);
-        let findings = check(policy, &state, sample, &decision);
+        let Thought { decision, findings, state } = self.mind.think(policy, sample);
         let exposure =
             |(id, vm): (&VmId, &VmSample)| (*id, state.exposure(policy, *id, vm, sample));
         record.exposures = sample.vms.iter().map(exposure).collect();
@@ -204,7 +209,8 @@ impl Ticker {
             record.applied = skip(plan);
             self.mode = None;
         }
-        self.state = state.after(plan, &record.applied, sample, self.clock.now());
+        record.settled = self.clock.now();
+        self.mind.settle(state, (plan, &record.applied), sample, record.settled);
         record.decision = Some(decision);
     }
 
@@ -230,7 +236,8 @@ impl Ticker {
     }
 
     fn lives(&self, sample: &Sample) -> BTreeMap<VmId, Life> {
-        let life = |(id, vm): (&VmId, _)| (*id, self.state.life(*id, vm, sample.now));
+        let state = self.mind.state();
+        let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, sample.now));
         sample.vms.iter().map(life).collect()
     }
 

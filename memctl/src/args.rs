@@ -96,6 +96,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: commands::policy::PolicyCommand,
     },
+    /// Let a second policy decide along without acting, and see what it would do differently
+    Shadow {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: commands::shadow::ShadowCommand,
+    },
     /// Show or set the mode: active, observe or paused
     Mode(commands::mode::ModeArgs),
     /// Show and change the configured hosts

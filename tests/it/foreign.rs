@@ -19,7 +19,9 @@ fn a_client_of_reflection_alone_asks_watches_and_changes() {
         let seen = python.run("by_reflection.py", &[address, path(&code), version]);
         judge(&seen);
         let services = seen["services"].as_array().unwrap();
-        for service in ["EventService", "HostService", "PolicyService", "VmService"] {
+        for service in
+            ["EventService", "HostService", "PolicyService", "ShadowService", "VmService"]
+        {
             assert!(services.contains(&json!(format!("agentd.v1.{service}"))), "{services:?}");
         }
         assert!(services.contains(&json!("grpc.health.v1.Health")), "{services:?}");
@@ -31,7 +33,8 @@ fn a_client_generated_from_the_proto_files_asks_watches_and_changes() {
     let Some(python) = Python::find("a_client_generated_from_the_proto_files") else { return };
     let (world, _agentd, addresses) = serve();
     let code = world.path("generated");
-    let files = ["common", "event", "host", "policy", "vm"].map(|n| format!("agentd/v1/{n}.proto"));
+    let files = ["common", "event", "host", "policy", "shadow", "vm"]
+        .map(|n| format!("agentd/v1/{n}.proto"));
     let files = files.each_ref().map(String::as_str);
     let known = PathBuf::from("/usr/include");
     generate(&code, &[&folder("proto"), &known], &["--python_out", "--grpc_python_out"], &files);

@@ -12,9 +12,17 @@ use crate::fields::{Field, FieldError, Fields};
 ///
 /// Fails when a value makes no sense by itself or beside the others.
 pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
+    read_over(field, Policy::default())
+}
+
+/// Reads a policy; what the table leaves out is as in `policy`.
+///
+/// # Errors
+///
+/// See [`read`].
+pub(crate) fn read_over(field: &Field<'_>, mut policy: Policy) -> Result<Policy, FieldError> {
     let fields = field.fields()?;
     fields.only(&KEYS)?;
-    let mut policy = Policy::default();
     if let Some(algorithm) = fields.get("algorithm") {
         let parsed = algorithm.text()?.parse();
         policy.algorithm = parsed.map_err(|error| algorithm.error(format!("{error}")))?;
@@ -22,7 +30,8 @@ pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
     policy.host_reserve = fields.size_or("host_reserve", policy.host_reserve)?;
     policy.pool_limit = match fields.get("pool_limit") {
         Some(limit) if limit.text() != Ok("") => Some(limit.size()?),
-        Some(_) | None => None,
+        Some(_) => None,
+        None => policy.pool_limit,
     };
     policy.floor = fields.size_or("floor", policy.floor)?;
     policy.shrink_step = fields.size_or("shrink_step", policy.shrink_step)?;
@@ -33,7 +42,7 @@ pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
         policy.working_set = read_working_set(&constants.fields()?, policy.working_set)?;
     }
     if let Some(vms) = fields.get("vms") {
-        policy.vms = read_vms(&vms.fields()?)?;
+        read_vms(&vms.fields()?, &mut policy.vms)?;
     }
     match policy.validate().into_iter().next() {
         None => Ok(policy),
@@ -64,21 +73,23 @@ fn read_working_set(fields: &Fields<'_>, or: WorkingSet) -> Result<WorkingSet, F
     })
 }
 
-fn read_vms(fields: &Fields<'_>) -> Result<BTreeMap<VmKey, VmPolicy>, FieldError> {
-    let mut vms = BTreeMap::new();
+fn read_vms(fields: &Fields<'_>, vms: &mut BTreeMap<VmKey, VmPolicy>) -> Result<(), FieldError> {
     for name in fields.keys() {
         let Some(field) = fields.get(name) else { continue };
         let own = field.fields()?;
         own.only(&["min", "max", "weight", "pinned"])?;
+        let (min, max, weight) = (own.get("min"), own.get("max"), own.get("weight"));
+        let pinned = own.get("pinned");
+        let or = vms.get(&VmKey::from(name)).copied().unwrap_or_default();
         let vm = VmPolicy {
-            min: own.get("min").map(|min| min.size()).transpose()?,
-            max: own.get("max").map(|max| max.size()).transpose()?,
-            weight: own.get("weight").map(|weight| weight.count()).transpose()?,
-            pinned: own.get("pinned").map(|pinned| pinned.truth()).transpose()?,
+            min: min.map(|min| min.size()).transpose()?.or(or.min),
+            max: max.map(|max| max.size()).transpose()?.or(or.max),
+            weight: weight.map(|weight| weight.count()).transpose()?.or(or.weight),
+            pinned: pinned.map(|pinned| pinned.truth()).transpose()?.or(or.pinned),
         };
         vms.insert(VmKey::from(name), vm);
     }
-    Ok(vms)
+    Ok(())
 }
 
 /// The field at a path of the policy, as far as it is in the file.

@@ -55,6 +55,8 @@ pub struct Entry {
     pub eventful: bool,
     /// The whole entry as it goes over the wire.
     pub bytes: Arc<[u8]>,
+    /// The same with what the shadow says of it; `None` where it says nothing.
+    pub shadow: Option<Arc<[u8]>>,
 }
 
 impl Epoch {

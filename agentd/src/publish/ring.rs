@@ -208,7 +208,10 @@ impl Slot {
 
     fn cost(&self) -> usize {
         match self {
-            Self::Entry(entry) => entry.bytes.len().saturating_add(SLOT_COST),
+            Self::Entry(entry) => {
+                let shadow = entry.shadow.as_ref().map_or(0, |bytes| bytes.len());
+                entry.bytes.len().saturating_add(shadow).saturating_add(SLOT_COST)
+            }
             Self::Dropped { .. } => SLOT_COST,
         }
     }

@@ -10,6 +10,7 @@ use crate::publish::{Epoch, Kind, Position, Stamp};
 
 fn entry(epoch: &Epoch, seq: u64, size: usize) -> Entry {
     Entry {
+        shadow: None,
         position: Position { epoch: epoch.clone(), seq },
         stamp: Stamp { wall: SystemTime::UNIX_EPOCH, monotonic: Duration::ZERO },
         kind: Kind::Tick,

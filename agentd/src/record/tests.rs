@@ -1,15 +1,20 @@
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex},
     time::SystemTime,
 };
+
+use agentd_core::policy::Policy;
 
 use super::*;
 use crate::{
     clock::VirtualClock,
     control::{Actor, Mode},
     event::ModeChange,
+    hypervisor::sim::Scenario,
     publish::{Next, Why},
+    simulate::Simulation,
 };
 
 /// What a history was given, and how it behaves.
@@ -141,6 +146,49 @@ fn after_a_stop_nothing_is_taken_in() {
     recorder.note(event("late"));
     assert_eq!(recorder.change(event("later")), None);
     assert_eq!((publisher.ring().span().newest, recorder.dropped()), (0, 2));
+}
+
+/// A shadow that hangs, for one.
+#[test]
+fn what_is_said_beside_ticks_delays_none_however_long_it_takes() {
+    let publisher = Arc::new(Publisher::new(Arc::new(VirtualClock::default()), 1 << 20));
+    let gate = Arc::new(Mutex::new(()));
+    let hang = gate.lock().unwrap();
+    let theirs = Arc::clone(&gate);
+    let beside: Beside = Box::new(move |position, _, _| {
+        drop(theirs.lock().unwrap());
+        Some(format!("{} beside", position.seq).into_bytes())
+    });
+    let encode: Encode = |position, _, _| position.seq.to_string().into_bytes();
+    let history = Box::new(NoHistory);
+    let recorder = Recorder::start_beside(Arc::clone(&publisher), encode, history, beside).unwrap();
+    let ticks = ticks(3 * QUEUE);
+    for record in &ticks {
+        recorder.tick(Arc::clone(record));
+    }
+    // All were taken while the first hangs; those that found no room are counted.
+    assert_eq!(publisher.ring().span().newest, 0);
+    let latest = publisher.latest().unwrap();
+    assert!(Arc::ptr_eq(&latest.record, ticks.last().unwrap()), "the last tick is shown");
+    assert!(recorder.dropped() > 0);
+    drop(hang);
+    assert!(recorder.stop(LONG));
+    let entry = publisher.ring().get(1).unwrap();
+    assert_eq!((&*entry.bytes, entry.shadow.as_deref()), (&b"1"[..], Some(&b"1 beside"[..])));
+}
+
+/// Ticks of a host without VMs.
+fn ticks(count: usize) -> Vec<Arc<TickRecord>> {
+    let scenario = Scenario::parse("test.toml", "[host]\ntotal = \"1GiB\"\n").unwrap();
+    let (name, ticks) = (Path::new("test.toml"), u64::try_from(count).unwrap());
+    let simulation = Simulation { name, scenario: &scenario, policy: Policy::default(), ticks };
+    let mut records = Vec::new();
+    let run: Result<(), ()> = simulation.run_each(|record| {
+        records.push(Arc::new(record.clone()));
+        Ok(())
+    });
+    run.unwrap();
+    records
 }
 
 /// Longer than any machine that is alive takes.

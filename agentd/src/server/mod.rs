@@ -23,6 +23,7 @@ mod mask;
 mod peer;
 mod policy;
 mod routes;
+mod shadow;
 mod story;
 mod to_proto;
 mod vm;
@@ -38,6 +39,7 @@ use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use listen::{Listen, ListenError};
+pub use shadow::encode_shadow;
 pub use to_proto::encode;
 
 use agentd_proto::v1 as wire;
@@ -48,6 +50,7 @@ use crate::{
     control::{Control, InForce},
     frozen,
     publish::{Publisher, Stamp},
+    shadow::Shadow,
 };
 use accept::Connections;
 use change::Entrance;
@@ -91,6 +94,8 @@ pub struct Deps {
     pub publisher: Arc<Publisher>,
     /// The operator's will.
     pub control: Arc<Control>,
+    /// The policy that decides along, if any.
+    pub shadow: Arc<Shadow>,
 }
 
 /// Why the server does not start.
@@ -146,6 +151,7 @@ impl Server {
             changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             control: deps.control,
+            shadow: deps.shadow,
             clock: deps.clock,
             about: config.about,
             max_watchers: config.max_watchers,
@@ -216,6 +222,7 @@ impl Drop for ServerHandle {
 struct Published {
     publisher: Arc<Publisher>,
     control: Arc<Control>,
+    shadow: Arc<Shadow>,
     /// For changes and reads of the policy's history.
     changes: Entrance,
     /// For changes of the mode: a pause does not wait for anything else.

@@ -30,11 +30,22 @@ use crate::{
 #[must_use]
 pub fn encode(position: &Position, stamp: Stamp, event: &Event) -> Vec<u8> {
     let body = match event {
-        Event::Tick(record) => Body::Tick(tick(record)),
+        Event::Tick(record) => return encode_tick(position, stamp, record, None),
         Event::Vm(change) => Body::VmChanged(vm_changed(change)),
         Event::Policy(change) => Body::PolicyChanged(policy_changed(change)),
         Event::Mode(change) => Body::ModeChanged(mode_changed(change)),
     };
+    response(position, stamp, body).encode_to_vec()
+}
+
+/// The bytes of a tick's entry, with what a shadow says of it.
+pub(super) fn encode_tick(
+    position: &Position,
+    stamp: Stamp,
+    record: &TickRecord,
+    shadow: Option<wire::ShadowTick>,
+) -> Vec<u8> {
+    let body = Body::Tick(wire::Tick { shadow, ..tick(record) });
     response(position, stamp, body).encode_to_vec()
 }
 
@@ -142,6 +153,7 @@ fn tick(record: &TickRecord) -> wire::Tick {
         offset: decision.and_then(|decision| decision.offset),
         error: record.error.clone().unwrap_or_default(),
         frozen: record.frozen.clone().unwrap_or_default(),
+        shadow: None,
     }
 }
 

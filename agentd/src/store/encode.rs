@@ -9,11 +9,11 @@ use agentd_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(super) fn to_json(policy: &Policy) -> Result<String, String> {
+pub(crate) fn to_json(policy: &Policy) -> Result<String, String> {
     serde_json::to_string(&Body::from(policy)).map_err(|error| error.to_string())
 }
 
-pub(super) fn from_json(text: &str) -> Result<Policy, String> {
+pub(crate) fn from_json(text: &str) -> Result<Policy, String> {
     let body: Body = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let vms = body.vms.into_iter().map(|(key, vm)| Ok((vm_key(&key)?, vm.into())));
     Ok(Policy {

@@ -7,6 +7,7 @@ use crate::publish::{Epoch, Position, Stamp};
 
 fn entry(epoch: &Epoch, seq: u64, size: usize) -> Entry {
     Entry {
+        shadow: None,
         position: Position { epoch: epoch.clone(), seq },
         stamp: Stamp { wall: at(seq), monotonic: Duration::from_secs(seq) },
         kind: KINDS[usize::try_from(seq).unwrap() % KINDS.len()],

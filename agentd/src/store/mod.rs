@@ -29,6 +29,8 @@ use std::{
 pub use history::{HistoryStore, Retention, StoredEntry};
 pub use will::Will;
 
+pub(crate) use encode::{from_json as policy_from_json, to_json as policy_to_json};
+
 use crate::lock::{Lock, LockError};
 
 /// A state directory that is ours as long as this lives.

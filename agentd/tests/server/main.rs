@@ -10,6 +10,7 @@ mod change;
 mod reach;
 mod read;
 mod rig;
+mod shadow;
 mod stop;
 mod watch;
 mod watch_gaps;

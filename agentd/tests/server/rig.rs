@@ -16,8 +16,9 @@ use agentd::{
     },
     event::{Event, TickRecord},
     publish::{Entry, Position, Publisher, Stamp},
-    record::{History, HistoryError, Recorder},
-    server::{About, Deps, Listen, Server, ServerConfig, ServerHandle, encode},
+    record::{Beside, History, HistoryError, Recorder},
+    server::{About, Deps, Listen, Server, ServerConfig, ServerHandle, encode, encode_shadow},
+    shadow::Shadow,
 };
 use agentd_core::{
     bytes::ByteCount,
@@ -60,6 +61,13 @@ impl Default for Options {
     }
 }
 
+/// What the shadow says of each tick.
+fn beside(shadow: Arc<Shadow>) -> Beside {
+    Box::new(move |position, stamp, record| {
+        Some(encode_shadow(position, stamp, record, &*shadow.look(record)?))
+    })
+}
+
 impl Rig {
     pub(crate) fn start() -> Self {
         Self::with(&Options::default())
@@ -71,7 +79,9 @@ impl Rig {
         let publisher = Arc::new(Publisher::new(clock.clone(), options.ring_bytes));
         let disk = Disk::default();
         let history = Box::new(disk.clone());
-        let recorder = Recorder::start(publisher.clone(), counted, history).unwrap();
+        let shadow = Arc::new(Shadow::none(clock.clone()));
+        let beside = beside(shadow.clone());
+        let recorder = Recorder::start_beside(publisher.clone(), counted, history, beside).unwrap();
         let recorder = Arc::new(recorder);
         let will = Will::default();
         let parts = Parts {
@@ -97,8 +107,12 @@ impl Rig {
         };
         let max_watchers = options.max_watchers;
         let config = ServerConfig { listen, insecure: false, max_watchers, about };
-        let deps =
-            Deps { clock: clock.clone(), publisher: publisher.clone(), control: control.clone() };
+        let deps = Deps {
+            clock: clock.clone(),
+            publisher: publisher.clone(),
+            control: control.clone(),
+            shadow,
+        };
         let server = Some(Server::start(config, deps).unwrap());
         Self { clock, publisher, recorder, control, server, disk, will, dir, ticks: 0 }
     }
@@ -257,8 +271,11 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
         frozen: None,
         policy: Arc::clone(policy),
         sample: Some(sample),
+        before: Arc::default(),
+        anew: false,
         decision: Some(decision),
         applied,
+        settled: now,
         lives,
         exposures,
         targets: BTreeMap::new(),

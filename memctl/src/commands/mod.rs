@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod host;
 pub(crate) mod mode;
 pub(crate) mod policy;
+pub(crate) mod shadow;
 pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod vms;
@@ -42,6 +43,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Explain(args) => explain::run(&args, session).await,
         Command::Policy { command } => policy::run(&command, session).await,
+        Command::Shadow { command } => shadow::run(&command, session).await,
         Command::Mode(args) => mode::run(&args, session).await,
         Command::Host { command } => host::run(&command, session),
         Command::Version(args) => version::run(&args, session).await,

@@ -41,6 +41,9 @@ pub(crate) struct WatchArgs {
     /// Leave out ticks that decided and ordered nothing.
     #[arg(long)]
     only_changes: bool,
+    /// Show with every tick what the shadow would have done differently; `memctl shadow set` sets one.
+    #[arg(long)]
+    shadow: bool,
     /// Start with the last so many entries.
     #[arg(long, value_name = "N", group = "start")]
     tail: Option<u64>,
@@ -141,6 +144,7 @@ fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
         vms: args.vms.clone(),
         only_changes: args.only_changes,
         heartbeat_interval: None,
+        shadow: args.shadow,
     })
 }
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::vm::state_name;
 use super::{
-    Actor, Condition, HostMemory, ModeName, PolicyChange, Pool, Position, Resize, Revision, Time,
-    Transfer, Vm, VmName, lower, seconds, time,
+    Actor, Condition, HostMemory, ModeName, PolicyChange, Pool, Position, Resize, Revision,
+    ShadowTick, Time, Transfer, Vm, VmName, lower, seconds, time,
 };
 use crate::failure::Failure;
 
@@ -94,6 +94,9 @@ pub(crate) struct Tick {
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) resizes: Vec<Resize>,
     pub(crate) vms: Vec<Vm>,
+    /// None where it was not asked for, or there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowTick>,
 }
 
 #[derive(Debug, Serialize)]
@@ -239,6 +242,7 @@ impl From<v1::Tick> for Tick {
             transfers: wire.transfers.into_iter().map(Into::into).collect(),
             resizes: wire.resizes.into_iter().map(Into::into).collect(),
             vms: wire.vms.into_iter().map(Into::into).collect(),
+            shadow: wire.shadow.map(Into::into),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::View;
 use super::explain::party;
+use super::shadow;
 use super::table::Paint;
 use super::text::{date_time, safe, time_of_day};
 use crate::dto::{
@@ -123,11 +124,14 @@ impl Watch {
         state.last_error.clone_from(&tick.error);
         let frozen = std::mem::replace(&mut state.frozen, tick.frozen.clone());
         let frozen = (frozen != tick.frozen).then_some(frozen);
+        let shadow: Vec<String> =
+            tick.shadow.iter().flat_map(|shadow| shadow::lines(shadow, &self.view)).collect();
         let quiet = tick.transfers.is_empty()
             && tick.resizes.is_empty()
             && waiting_anew.is_empty()
             && !failed_anew
-            && frozen.is_none();
+            && frozen.is_none()
+            && shadow.is_empty();
         if quiet {
             state.quiet_ticks += 1;
             let many = state.quiet_ticks.is_multiple_of(SIGN_OF_LIFE_TICKS);
@@ -153,6 +157,7 @@ impl Watch {
         lines.extend(self.transfer_lines(tick));
         lines.extend(lone_resizes(tick).map(|resize| self.resize_line(resize)));
         lines.extend(waiting_anew.iter().map(|vm| self.unmet_line(vm)));
+        lines.extend(shadow);
         lines
     }
 

@@ -10,6 +10,7 @@ use agentd_proto::v1;
 use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
 use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
+use agentd_proto::v1::shadow_service_server::{ShadowService, ShadowServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
@@ -85,6 +86,7 @@ impl Agent {
             .add_service(HostServiceServer::new(self.clone()))
             .add_service(VmServiceServer::new(self.clone()))
             .add_service(PolicyServiceServer::new(self.clone()))
+            .add_service(ShadowServiceServer::new(self.clone()))
             .add_service(EventServiceServer::new(self.clone()))
     }
 
@@ -262,14 +264,59 @@ impl EventService for Agent {
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Messages>, Status> {
         let mut script = self.script();
-        script.watches.push(request.into_inner());
-        let steps = script.streams.pop_front().unwrap_or_else(|| vec![Step::FallSilent]);
+        let request = request.into_inner();
+        let shadow = request.shadow;
+        script.watches.push(request);
+        let mut steps = script.streams.pop_front().unwrap_or_else(|| vec![Step::FallSilent]);
+        if shadow {
+            steps.iter_mut().for_each(beside);
+        }
         if let [Step::Fail(status)] = steps.as_slice() {
             return Err(status.clone());
         }
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(self.clone().play(steps, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// Says of the first busy tick what the shadow would have done.
+fn beside(step: &mut Step) {
+    if let Step::Send(message) = step
+        && let Some(v1::watch_response::Body::Tick(tick)) = &mut message.body
+        && tick.tick == 2
+    {
+        tick.shadow = Some(sample::shadow_tick());
+    }
+}
+
+#[tonic::async_trait]
+impl ShadowService for Agent {
+    async fn get_shadow(
+        &self,
+        _: Request<v1::GetShadowRequest>,
+    ) -> Result<Response<v1::GetShadowResponse>, Status> {
+        self.check()?;
+        let (shadow, summary) = (Some(sample::shadow()), Some(sample::shadow_summary()));
+        Ok(Response::new(v1::GetShadowResponse { shadow, summary }))
+    }
+
+    async fn set_shadow(
+        &self,
+        request: Request<v1::SetShadowRequest>,
+    ) -> Result<Response<v1::SetShadowResponse>, Status> {
+        self.check()?;
+        let reason = request.into_inner().reason;
+        let shadow = Some(v1::Shadow { reason, ..sample::shadow() });
+        Ok(Response::new(v1::SetShadowResponse { shadow }))
+    }
+
+    async fn clear_shadow(
+        &self,
+        _: Request<v1::ClearShadowRequest>,
+    ) -> Result<Response<v1::ClearShadowResponse>, Status> {
+        self.check()?;
+        Ok(Response::new(v1::ClearShadowResponse { cleared: true }))
     }
 }
 

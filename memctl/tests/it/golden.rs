@@ -29,7 +29,7 @@ async fn check(name: &str, args: &[&str]) {
         for format in FORMATS {
             let all: Vec<&str> = [&["-o", format, "--utc"], args].concat();
             let mut run = world.run(&all).await;
-            if name == "watch" {
+            if name.starts_with("watch") {
                 run = settled(&run, format, situation == "three");
             }
             text.push_str(&format!("$ memctl {}\n{}", all.join(" "), told(&run)));
@@ -114,6 +114,10 @@ goldens! {
     policy_history: "policy", "history";
     policy_explain: "policy", "explain", "working-set.lead", "vm.web1.weight";
     policy_explain_unknown: "policy", "explain", "working-set.led";
+    watch_shadow: "watch", "--shadow", "--kind", "tick", "--oldest", "--no-follow", "--no-reconnect";
+    shadow_status: "shadow", "status";
+    shadow_set: "shadow", "set", "algorithm=working-set", "--reason", "to see";
+    shadow_off: "shadow", "off";
     mode: "mode";
     mode_set: "mode", "paused", "--reason", "maintenance";
     host_list: "host", "list";
@@ -138,6 +142,10 @@ async fn help() {
         "policy revert",
         "policy history",
         "policy explain",
+        "shadow",
+        "shadow set",
+        "shadow off",
+        "shadow status",
         "mode",
         "host",
         "host add",

@@ -354,3 +354,63 @@ pub(crate) fn story() -> Vec<v1::WatchResponse> {
         message(9, Body::ModeChanged(mode)),
     ]
 }
+
+/// A policy that decides along.
+pub(crate) fn shadow() -> v1::Shadow {
+    let change = v1::PolicyChange {
+        path: "algorithm".to_owned(),
+        old_value: "two-pointer".to_owned(),
+        new_value: "working-set".to_owned(),
+    };
+    let (actor, error) = (revision(3).actor, String::new());
+    v1::Shadow { changes: vec![change], actor, reason: "to see".to_owned(), error }
+}
+
+fn ruling(kind: v1::VerdictKind, reason: &str, mib: u64) -> Option<v1::ShadowRuling> {
+    let (kind, reason, amount_bytes) = (kind.into(), reason.to_owned(), mib << 20);
+    Some(v1::ShadowRuling { kind, reason, amount_bytes })
+}
+
+/// It would give web1 less, and leave db1 alone.
+pub(crate) fn shadow_tick() -> v1::ShadowTick {
+    let difference =
+        |number, acting, shadow| v1::ShadowDifference { vm: Some(vm_ref(number)), acting, shadow };
+    let (grow, shrink) = (v1::VerdictKind::Grow, v1::VerdictKind::Shrink);
+    v1::ShadowTick {
+        algorithm: "working-set".to_owned(),
+        moved_bytes: 20 << 20,
+        vms: vec![
+            difference(1, ruling(grow, "NEEDS_MEMORY", 50), ruling(grow, "NEEDS_MEMORY", 20)),
+            difference(
+                2,
+                ruling(shrink, "GIVES_TO_VM", 50),
+                ruling(v1::VerdictKind::Hold, "CONTENT", 0),
+            ),
+        ],
+        objection: String::new(),
+    }
+}
+
+/// What it would have done over ten minutes.
+pub(crate) fn shadow_summary() -> v1::ShadowSummary {
+    let tick = shadow_tick();
+    let vm = |index: usize, more_bytes, less_bytes| {
+        let v1::ShadowDifference { vm, acting, shadow } = tick.vms[index].clone();
+        let at = |tick, seconds| {
+            let (acting, shadow) = (acting.clone(), shadow.clone());
+            Some(v1::ShadowInstance { tick, time: time(seconds), acting, shadow })
+        };
+        let (first, last) = (at(2, 2), at(500, 500));
+        v1::ShadowVm { vm, differed: 12, more_bytes, less_bytes, first, last }
+    };
+    v1::ShadowSummary {
+        ticks: 600,
+        differed: 14,
+        rejected: 0,
+        moved_bytes: 900 << 20,
+        shadow_moved_bytes: 700 << 20,
+        vms: vec![vm(0, 0, 360 << 20), vm(1, 600 << 20, 0)],
+        skipped: 3,
+        slowest: millis(60),
+    }
+}

@@ -15,6 +15,8 @@ pub(super) struct Filter {
     pub(super) kinds: Vec<Kind>,
     pub(super) vms: Vec<VmName>,
     pub(super) only_changes: bool,
+    /// With what the shadow says.
+    pub(super) shadow: bool,
 }
 
 /// A VM as a watcher names it. Texts that read as a UUID are kept in canonical form.
@@ -37,7 +39,9 @@ impl Filter {
         if self.only_changes && !entry.eventful {
             return None;
         }
-        let whole = || Some(Bytes::from_owner(Arc::clone(&entry.bytes)));
+        let shadow = entry.shadow.as_ref().filter(|_| self.shadow);
+        let bytes = shadow.unwrap_or(&entry.bytes);
+        let whole = || Some(Bytes::from_owner(Arc::clone(bytes)));
         let names_vms = match entry.kind {
             Kind::Tick | Kind::Vm => true,
             Kind::Policy | Kind::Mode => false,
@@ -46,7 +50,7 @@ impl Filter {
             return whole();
         }
         // Entries are our own encoding: one that does not decode is better passed on than lost.
-        let Ok(mut message) = wire::WatchResponse::decode(&*entry.bytes) else {
+        let Ok(mut message) = wire::WatchResponse::decode(&**bytes) else {
             return whole();
         };
         self.strip(&mut message).then(|| message.encode_to_vec().into())
@@ -62,6 +66,9 @@ impl Filter {
                 tick.transfers.retain(|transfer| {
                     self.names(transfer.from.as_ref()) || self.names(transfer.to.as_ref())
                 });
+                if let Some(shadow) = &mut tick.shadow {
+                    shadow.vms.retain(|vm| self.names(vm.vm.as_ref()));
+                }
                 let eventful = !tick.transfers.is_empty() || !tick.resizes.is_empty();
                 eventful || !self.only_changes
             }

@@ -51,6 +51,7 @@ pub(super) fn wanted(request: wire::WatchRequest) -> Result<Wanted, Status> {
         kinds: kinds(&request.kinds)?,
         vms: vms(request.vms)?,
         only_changes: request.only_changes,
+        shadow: request.shadow,
     };
     Ok(Wanted {
         start,

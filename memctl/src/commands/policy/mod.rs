@@ -51,7 +51,9 @@ pub(crate) async fn run(command: &PolicyCommand, session: &mut Session) -> Ended
 }
 
 /// The policy and the mask that assignments as typed make.
-fn assignments(typed: &[String]) -> Result<(v1::Policy, prost_types::FieldMask), Failure> {
+pub(super) fn assignments(
+    typed: &[String],
+) -> Result<(v1::Policy, prost_types::FieldMask), Failure> {
     let mut policy = v1::Policy::default();
     let mut paths: Vec<String> = Vec::with_capacity(typed.len());
     for word in typed {

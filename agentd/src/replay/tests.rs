@@ -1,0 +1,219 @@
+//! A recording replayed gives the recorded decisions, whatever happened to the VMs.
+
+use std::{fs::File, path::Path};
+
+use agentd_core::policy::Algorithm;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    hypervisor::sim::Scenario,
+    recording::{Recorded, WriteError, Writer},
+    simulate::Simulation,
+};
+
+const TICKS: u64 = 40;
+
+/// Runs a scenario and records it.
+fn record(scenario: &str, algorithm: Algorithm, file: &Path) {
+    let scenario = Scenario::parse("test.toml", scenario).unwrap();
+    let policy = Policy { algorithm, ..scenario.policy.clone().unwrap_or_default() };
+    let name = Path::new("test.toml");
+    let simulation = Simulation { name, scenario: &scenario, policy, ticks: TICKS };
+    let mut writer = simulation.begin_recording(File::create(file).unwrap()).unwrap();
+    let run: Result<(), WriteError> = simulation.run_each(|record| writer.put(record));
+    run.unwrap();
+}
+
+/// What a replay prints, what it notes, and how it ends.
+fn run(
+    file: &Path,
+    other: Option<&Other>,
+    output: ReplayOutput,
+) -> (String, String, Result<(), ReplayError>) {
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let end = Replay { file, other, output }.run(&mut out, &mut notes);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(out), text(notes), end)
+}
+
+fn by(words: &[&str]) -> Other {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    Other { whole: None, words: Variation::of_words(&words) }
+}
+
+/// One VM that grows beside one that idles, each of some behaviour, on a host of some size.
+fn scenario(seed: u64, behaviours: [&str; 2], total: u64, more: &str) -> String {
+    let behaviour = |name: &str| {
+        if name.is_empty() { String::new() } else { format!("behaviour = \"{name}\"\n") }
+    };
+    let [one, other] = behaviours.map(behaviour);
+    format!(
+        "seed = {seed}\n[sim]\n{more}\n[host]\ntotal = \"{total}MiB\"\nother = \"500MiB\"\n\
+         [[vm]]\nname = \"grows\"\nmax = \"2GiB\"\nactual = \"512MiB\"\ncache = \"20MiB\"\n\
+         swap_rate = \"20MiB\"\n{one}\
+         demand = [{{ at = \"6s\", used = \"300MiB\" }}, {{ at = \"30s\", used = \"1GiB\" }}]\n\
+         [[vm]]\nname = \"idle\"\nmax = \"1GiB\"\nactual = \"800MiB\"\n{other}\
+         demand = \"100MiB\"\n"
+    )
+}
+
+fn grows_beside_idle() -> String {
+    scenario(1, ["", ""], 4096, "")
+}
+
+const BEHAVIOURS: [&str; 20] = [
+    "",
+    "stuck",
+    "slow",
+    "partial",
+    "intermittent",
+    "no-driver",
+    "frozen-stats",
+    "lying",
+    "hidden-vfio",
+    "leaks",
+    "refuses",
+    "reboots",
+    "pauses",
+    "hangs",
+    "vanishes",
+    "busy",
+    "saves",
+    "crashes",
+    "clock-back",
+    "takes-back",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_recorded_samples_give_the_recorded_decisions(
+        seed in 0_u64..1000,
+        one in prop::sample::select(&BEHAVIOURS[..]),
+        other in prop::sample::select(&BEHAVIOURS[..]),
+        total in 1900_u64..4096,
+        lost in any::<bool>(),
+    ) {
+        let lost = if lost { "connection_lost = [{ from = \"9s\", until = \"12s\" }]" } else { "" };
+        let scenario = scenario(seed, [one, other], total, lost);
+        let folder = TempDir::new().unwrap();
+        for algorithm in Algorithm::ALL {
+            let file = folder.path().join("recording");
+            record(&scenario, algorithm, &file);
+            let (out, notes, end) = run(&file, None, ReplayOutput::Table);
+            prop_assert!(end.is_ok(), "{}: {}", algorithm, end.unwrap_err());
+            prop_assert!(out.starts_with("40 ticks of host \"simulated\""), "{}", out);
+            prop_assert_eq!(notes, "");
+            // A shade of the same policy remembers the same and differs in nothing.
+            let same = by(&[&format!("algorithm={algorithm}")]);
+            let (out, notes, end) = run(&file, Some(&same), ReplayOutput::Table);
+            prop_assert!(end.is_ok() && notes.is_empty(), "{}{:?}", notes, end);
+            prop_assert!(out.contains(" decisions, 0 differ\n"), "{}", out);
+        }
+    }
+}
+
+#[test]
+fn another_policy_tells_what_it_would_have_done() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    record(&grows_beside_idle(), Algorithm::TwoPointer, &file);
+    let other = by(&["algorithm=working-set"]);
+    let (table, notes, end) = run(&file, Some(&other), ReplayOutput::Table);
+    end.unwrap();
+    assert_eq!(notes, "");
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("40 ticks of host \"simulated\""), "{table}");
+    assert!(!lines[0].ends_with(" 0 differ"), "{table}");
+    assert!(lines[3].starts_with("VM     TICKS  MORE"), "{table}");
+    assert_eq!(lines.len(), 6, "both VMs: {table}");
+
+    let (jsonl, _, end) = run(&file, Some(&other), ReplayOutput::Jsonl);
+    end.unwrap();
+    let lines: Vec<serde_json::Value> =
+        jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (summary, ticks) = lines.split_last().unwrap();
+    let differ = |line: &&serde_json::Value| !line["vms"].as_array().unwrap().is_empty();
+    let differed = ticks.iter().filter(differ).count();
+    assert_eq!(summary["summary"]["differed"], differed);
+    assert!(differed > 0);
+    // What each VM would have had beyond is the sum of what its ticks say.
+    let amount = |ruled: &serde_json::Value| {
+        let amount = i64::try_from(ruled["amount_bytes"].as_u64().unwrap()).unwrap();
+        match ruled["verdict"].as_str().unwrap() {
+            "grow" => amount,
+            "shrink" => -amount,
+            _ => 0,
+        }
+    };
+    for vm in summary["summary"]["vms"].as_array().unwrap() {
+        let own = ticks.iter().flat_map(|tick| tick["vms"].as_array().unwrap());
+        let own = own.filter(|own| own["uuid"] == vm["uuid"]);
+        let by = |own: &serde_json::Value| amount(&own["replayed"]) - amount(&own["recorded"]);
+        let net: i64 = own.map(by).sum();
+        let bytes = |key: &str| i64::try_from(vm[key].as_u64().unwrap()).unwrap();
+        assert_eq!(net, bytes("more_bytes") - bytes("less_bytes"), "{vm}");
+    }
+}
+
+#[test]
+fn a_decision_that_is_not_as_recorded_is_told_with_both() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    record(&grows_beside_idle(), Algorithm::TwoPointer, &file);
+    // The same ticks under a policy that was not in force.
+    let changed = folder.path().join("changed");
+    rewrite(&file, &changed, |recorded| {
+        if let Some(policy) = &mut recorded.policy {
+            policy.two_pointer.step = agentd_core::bytes::ByteCount::mib(60);
+        }
+    });
+    let (_, _, end) = run(&changed, None, ReplayOutput::Table);
+    let error = end.unwrap_err();
+    let ReplayError::Differs { tick, what, .. } = &error else { panic!("{error}") };
+    assert!(*tick > 0, "nothing was proven at tick 0");
+    assert_eq!(
+        what,
+        "grows: recorded grow 50 MiB (NEEDS_MEMORY), replayed grow 60 MiB (NEEDS_MEMORY)"
+    );
+    assert!(error.to_string().contains(&format!("changed: tick {tick}: ")), "{error}");
+
+    // Against another policy it is a note: what was recorded is what happened.
+    let (out, notes, end) = run(&changed, Some(&by(&["floor=65MiB"])), ReplayOutput::Table);
+    end.unwrap();
+    assert!(notes.contains(&format!("from tick {tick} on: {what}")), "{notes}");
+    assert!(out.contains("40 decisions"), "{out}");
+}
+
+#[test]
+fn a_missing_tick_and_a_torn_end_are_told() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    record(&grows_beside_idle(), Algorithm::TwoPointer, &file);
+    let changed = folder.path().join("changed");
+    rewrite(&file, &changed, |recorded| recorded.tick += u64::from(recorded.tick > 4));
+    let (_, _, end) = run(&changed, None, ReplayOutput::Table);
+    let error = end.unwrap_err().to_string();
+    assert!(error.contains("tick 6 follows where tick 5 should"), "{error}");
+
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+    let (out, notes, end) = run(&file, None, ReplayOutput::Jsonl);
+    end.unwrap();
+    assert!(notes.contains("is cut off"), "{notes}");
+    assert!(out.ends_with("\"ticks\":39,\"decided\":39}}\n"), "{out}");
+}
+
+/// The recording with its ticks changed.
+fn rewrite(file: &Path, to: &Path, change: impl Fn(&mut Recorded)) {
+    let mut reader = Reader::open(file).unwrap();
+    let most = agentd_core::bytes::ByteCount::MAX;
+    let mut writer = Writer::begin(File::create(to).unwrap(), reader.head(), most).unwrap();
+    while let Some(mut recorded) = reader.next_tick().unwrap() {
+        change(&mut recorded);
+        writer.put_recorded(&recorded).unwrap();
+    }
+}

@@ -1,0 +1,78 @@
+//! How the parts are put together.
+
+use std::collections::BTreeSet;
+
+use agentd_core::{sample::Reading, vm::VmId};
+
+use super::*;
+use crate::{
+    clock::VirtualClock,
+    control::{Actor, InForce, Revision},
+    hypervisor::{Answer, LiveActual, ReadError, Target},
+};
+
+/// A hypervisor that answers nothing, and in which so many calls hang.
+#[derive(Debug)]
+struct Hanging(usize);
+
+impl Hypervisor for Hanging {
+    fn uri(&self) -> &'static str {
+        "test:hanging"
+    }
+
+    fn read(&mut self, _: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
+        Err(ReadError::Silent { uri: self.uri().to_owned(), timeout })
+    }
+
+    fn read_actuals(&mut self, _: &[VmId], _: Duration) -> Vec<LiveActual> {
+        Vec::new()
+    }
+
+    fn set_targets(&mut self, orders: &[Target], _: Duration) -> Vec<Answer> {
+        orders.iter().map(|_| Answer::InDoubt).collect()
+    }
+
+    fn take_reconnected(&mut self) -> bool {
+        false
+    }
+
+    fn parked(&self) -> usize {
+        self.0
+    }
+}
+
+fn in_force() -> InForce {
+    let time = SystemTime::UNIX_EPOCH;
+    let revision = Revision {
+        number: 1,
+        etag: "1".to_owned(),
+        policy: agentd_core::policy::Policy::default(),
+        actor: Actor { id: "config".to_owned(), peer: String::new(), time },
+        reason: String::new(),
+        revert_at: None,
+    };
+    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+}
+
+#[test]
+fn ends_itself_once_too_many_calls_hang_and_says_so() {
+    let clock = Arc::new(VirtualClock::default());
+    let turn = |parked| {
+        let config = tick_config(&Config::default());
+        let mut ticker = Ticker::new(Box::new(Hanging(parked)), clock.clone(), config);
+        ticker.turn(&in_force(), &Gate::new(Mode::Active))
+    };
+    assert_eq!(hung(&turn(0)), None);
+    assert_eq!(hung(&turn(7)), None);
+    let why = hung(&turn(8)).unwrap();
+    assert!(why.starts_with("8 calls of the hypervisor have hung"), "{why}");
+}
+
+#[test]
+fn a_simulated_host_has_no_freeze_file_but_one_that_is_named() {
+    let mut config = Config { hypervisor: "sim:x".to_owned(), ..Config::default() };
+    assert_eq!(freeze_file(&config), None);
+    config.freeze_file = Some(PathBuf::from("/run/x"));
+    assert_eq!(freeze_file(&config), Some(PathBuf::from("/run/x")));
+    assert!(freeze_file(&Config::default()).unwrap().ends_with("agentd/freeze"));
+}

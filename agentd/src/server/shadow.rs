@@ -1,0 +1,170 @@
+//! `ShadowService`: sets a policy that decides along, and tells what it would have done differently.
+
+use std::sync::Arc;
+
+use agentd_core::{policy::Policy, verdict::VerdictKind, vm::VmId};
+use agentd_proto::v1 as wire;
+use tonic::{Request, Response, Status, async_trait};
+use wire::shadow_service_server::ShadowService;
+
+use super::{Published, change, fault::Violations, from_proto, mask, peer::Peer, to_proto};
+use crate::{
+    control::{Actor, FieldChange, changes},
+    difference::{Instance, Ruled, VmDifference, VmTally},
+    event::TickRecord,
+    publish::{Position, Stamp},
+    shadow::{Look, MOST_TICKS, Report, Vary, Wish},
+};
+
+/// `ShadowService`.
+#[derive(Clone, Debug)]
+pub(super) struct ShadowCalls(pub(super) Arc<Published>);
+
+#[async_trait]
+impl ShadowService for ShadowCalls {
+    async fn get_shadow(
+        &self,
+        request: Request<wire::GetShadowRequest>,
+    ) -> Result<Response<wire::GetShadowResponse>, Status> {
+        let ticks = match request.into_inner().ticks {
+            0 => MOST_TICKS,
+            some => usize::try_from(some).unwrap_or(MOST_TICKS),
+        };
+        let in_force = self.0.in_force();
+        let report = self.0.shadow.report(&in_force.policy.policy, ticks);
+        Ok(Response::new(wire::GetShadowResponse {
+            shadow: report.as_ref().map(shadow),
+            summary: report.as_ref().map(summary),
+        }))
+    }
+
+    async fn set_shadow(
+        &self,
+        request: Request<wire::SetShadowRequest>,
+    ) -> Result<Response<wire::SetShadowResponse>, Status> {
+        let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let wire::SetShadowRequest { policy, update_mask, reason, validate_only } =
+            request.into_inner();
+        let mut violations = Violations::default();
+        let paths = mask::paths(&update_mask.unwrap_or_default(), &mut violations);
+        let values = mask::Values::read(policy.unwrap_or_default(), &mut violations);
+        from_proto::reason(&reason, &mut violations);
+        violations.check()?;
+
+        let base = self.0.in_force();
+        let base = &base.policy.policy;
+        let vary = move |policy: &Policy| {
+            let varied = values.clone().applied(&paths, policy)?;
+            let faults = varied.validate();
+            if faults.is_empty() { Ok(varied) } else { Err(faults) }
+        };
+        let varied = vary(base).map_err(|faults| Status::from(change::violations(faults)))?;
+        let shadow = told(&changes(base, &varied), &actor, &reason);
+        if !validate_only {
+            let vary: Vary = Arc::new(move |policy| {
+                let words = |faults: Vec<agentd_core::policy::Fault>| {
+                    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                };
+                vary(policy).map_err(words)
+            });
+            self.0.shadow.set(Wish { vary, actor, reason });
+        }
+        Ok(Response::new(wire::SetShadowResponse { shadow: Some(shadow) }))
+    }
+
+    async fn clear_shadow(
+        &self,
+        _: Request<wire::ClearShadowRequest>,
+    ) -> Result<Response<wire::ClearShadowResponse>, Status> {
+        Ok(Response::new(wire::ClearShadowResponse { cleared: self.0.shadow.clear() }))
+    }
+}
+
+/// The bytes of a tick's entry with what the shadow says of it.
+#[must_use]
+pub fn encode_shadow(
+    position: &Position,
+    stamp: Stamp,
+    record: &TickRecord,
+    look: &Look,
+) -> Vec<u8> {
+    to_proto::encode_tick(position, stamp, record, Some(tick(look)))
+}
+
+fn tick(look: &Look) -> wire::ShadowTick {
+    let compared = &look.compared;
+    let difference = |vm: &VmDifference| wire::ShadowDifference {
+        vm: Some(to_proto::vm_ref(vm.vm, &vm.name)),
+        acting: Some(ruling(&vm.acting)),
+        shadow: Some(ruling(&vm.other)),
+    };
+    wire::ShadowTick {
+        algorithm: look.algorithm.name().to_owned(),
+        moved_bytes: compared.other_moved.as_u64(),
+        vms: compared.vms.iter().map(difference).collect(),
+        objection: compared.objection.clone().unwrap_or_default(),
+    }
+}
+
+fn shadow(report: &Report) -> wire::Shadow {
+    let Report { changes, actor, reason, .. } = report;
+    let none = Vec::new();
+    let error = changes.as_ref().err().cloned().unwrap_or_default();
+    wire::Shadow { error, ..told(changes.as_ref().unwrap_or(&none), actor, reason) }
+}
+
+fn told(changes: &[FieldChange], actor: &Actor, reason: &str) -> wire::Shadow {
+    wire::Shadow {
+        changes: to_proto::changes(changes),
+        actor: Some(to_proto::actor(actor)),
+        reason: reason.to_owned(),
+        error: String::new(),
+    }
+}
+
+fn summary(report: &Report) -> wire::ShadowSummary {
+    let tally = &report.tally;
+    wire::ShadowSummary {
+        ticks: tally.ticks,
+        differed: tally.differed,
+        rejected: tally.rejected,
+        moved_bytes: tally.moved.as_u64(),
+        shadow_moved_bytes: tally.other_moved.as_u64(),
+        vms: tally.vms.iter().map(|(id, vm)| shadow_vm(*id, vm)).collect(),
+        skipped: report.skipped,
+        slowest: Some(to_proto::duration(report.slowest)),
+    }
+}
+
+fn shadow_vm(id: VmId, vm: &VmTally) -> wire::ShadowVm {
+    wire::ShadowVm {
+        vm: Some(to_proto::vm_ref(id, &vm.name)),
+        differed: vm.differed,
+        more_bytes: vm.more.as_u64(),
+        less_bytes: vm.less.as_u64(),
+        first: Some(instance(&vm.first)),
+        last: Some(instance(&vm.last)),
+    }
+}
+
+fn instance(instance: &Instance) -> wire::ShadowInstance {
+    wire::ShadowInstance {
+        tick: instance.tick,
+        time: Some(to_proto::timestamp(instance.began)),
+        acting: Some(ruling(&instance.acting)),
+        shadow: Some(ruling(&instance.other)),
+    }
+}
+
+fn ruling(ruled: &Ruled) -> wire::ShadowRuling {
+    let kind = match ruled.kind {
+        VerdictKind::Hold => wire::VerdictKind::Hold,
+        VerdictKind::Grow => wire::VerdictKind::Grow,
+        VerdictKind::Shrink => wire::VerdictKind::Shrink,
+    };
+    wire::ShadowRuling {
+        kind: kind.into(),
+        reason: ruled.reason.name().to_owned(),
+        amount_bytes: ruled.amount.as_u64(),
+    }
+}

@@ -1,0 +1,241 @@
+//! [`Shadow`]: a second policy that decides along without acting, and what it would have done
+//! differently.
+//!
+//! It looks at a tick that is over, on the thread that records it: no tick waits for it, nothing that is
+//! decided, ordered or remembered depends on it, and whether there is one the tick does not know. One
+//! that takes long rests, so that it delays the log by a tenth at most. Not kept over a restart: what
+//! is to be there after one stands in the config.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use agentd_core::{
+    check::Finding,
+    decision::Decision,
+    policy::{Algorithm, Policy},
+    sample::Sample,
+    state::State,
+};
+
+use crate::{
+    clock::Clock,
+    control::{Actor, FieldChange, Revision, changes},
+    difference::{Compared, Tally},
+    event::TickRecord,
+    mind::Shade,
+};
+
+/// Makes the shadow's policy of the one in force, or says why it cannot.
+pub type Vary = Arc<dyn Fn(&Policy) -> Result<Policy, String> + Send + Sync>;
+
+/// Decides as [`Shade::think`] does; tests have others.
+type Think = fn(&mut Shade, &Policy, &State, &Sample) -> (Decision, Vec<Finding>);
+
+/// What somebody wants to decide along.
+#[derive(Clone)]
+pub struct Wish {
+    /// Its policy.
+    pub vary: Vary,
+    /// Who wants it, and since when.
+    pub actor: Actor,
+    /// Why, as they said.
+    pub reason: String,
+}
+
+/// The shadow, or the place for one.
+pub struct Shadow {
+    clock: Arc<dyn Clock>,
+    think: Think,
+    shared: Mutex<Shared>,
+    /// Held while it thinks; nobody else needs it.
+    thinker: Mutex<Thinker>,
+}
+
+/// What is asked for and what came of it.
+#[derive(Default)]
+struct Shared {
+    wish: Option<Wish>,
+    /// Counts wishes, so that what was thought for an earlier one is not told of a later one.
+    number: u64,
+    looks: VecDeque<Compared>,
+    /// Differences in all of them.
+    differences: usize,
+    skipped: u64,
+    slowest: Duration,
+}
+
+/// Who thinks.
+#[derive(Default)]
+struct Thinker {
+    shade: Shade,
+    number: u64,
+    /// The policy for a revision of the one in force.
+    policy: Option<(u64, Result<Policy, String>)>,
+    /// It rests until then, monotonic.
+    rests_until: Duration,
+}
+
+/// What a shadow says of one tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Who decided.
+    pub algorithm: Algorithm,
+    /// What it decided otherwise.
+    pub compared: Compared,
+}
+
+/// A shadow, and what it would have done differently.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How its policy differs from the one in force; why it cannot be made of it.
+    pub changes: Result<Vec<FieldChange>, String>,
+    /// Who wants it.
+    pub actor: Actor,
+    /// Why, as they said.
+    pub reason: String,
+    /// Differences in sum, over the ticks that were asked for.
+    pub tally: Tally,
+    /// Ticks that it left out because it had taken too long.
+    pub skipped: u64,
+    /// The longest that it took for a tick.
+    pub slowest: Duration,
+}
+
+impl Shadow {
+    /// A place with no shadow in it.
+    #[must_use]
+    pub fn none(clock: Arc<dyn Clock>) -> Self {
+        let (shared, thinker) = Default::default();
+        Self { clock, think: Shade::think, shared, thinker }
+    }
+
+    /// Puts a shadow in the place of any before it; it begins with the next tick.
+    pub fn set(&self, wish: Wish) {
+        let mut shared = self.shared();
+        *shared = Shared { number: shared.number.saturating_add(1), ..Shared::default() };
+        shared.wish = Some(wish);
+    }
+
+    /// Takes the shadow away. False where there was none.
+    pub fn clear(&self) -> bool {
+        let mut shared = self.shared();
+        let was = shared.wish.is_some();
+        *shared = Shared { number: shared.number.saturating_add(1), ..Shared::default() };
+        was
+    }
+
+    /// What the shadow says of a tick that is over. `None` where there is none, nothing was decided, or
+    /// it rests.
+    pub fn look(&self, record: &TickRecord) -> Option<Arc<Look>> {
+        let (wish, number) = {
+            let shared = self.shared();
+            (shared.wish.clone()?, shared.number)
+        };
+        let mut thinker = self.thinker.lock().unwrap_or_else(PoisonError::into_inner);
+        if thinker.number != number {
+            *thinker = Thinker { number, ..Thinker::default() };
+        }
+        if record.anew {
+            thinker.shade.begin_anew();
+        }
+        let (Some(sample), Some(acting)) = (&record.sample, &record.decision) else {
+            if record.sample.is_none() {
+                thinker.shade.lose_sight();
+            }
+            return None;
+        };
+        let start = self.clock.now();
+        if start < thinker.rests_until {
+            thinker.shade.begin_anew();
+            let mut shared = self.shared();
+            shared.skipped = shared.skipped.saturating_add(1);
+            return None;
+        }
+        let policy = thinker.policy(&wish, &record.policy)?;
+        let other = (self.think)(&mut thinker.shade, &policy, &record.before, sample);
+        let took = self.clock.now().saturating_sub(start);
+        if took > QUICK {
+            thinker.rests_until = self.clock.now().saturating_add(took.saturating_mul(REST));
+        }
+        let compared = Compared::new(sample, record.began, acting, &other);
+        self.shared().keep(number, &compared, took);
+        Some(Arc::new(Look { algorithm: policy.algorithm, compared }))
+    }
+
+    /// The shadow beside this policy, and what it would have done differently in the last so many ticks
+    /// that it looked at, [`MOST_TICKS`] at most. `None` where there is none.
+    #[must_use]
+    pub fn report(&self, in_force: &Policy, ticks: usize) -> Option<Report> {
+        let shared = self.shared();
+        let wish = shared.wish.clone()?;
+        let mut tally = Tally::default();
+        let skip = shared.looks.len().saturating_sub(ticks);
+        shared.looks.iter().skip(skip).for_each(|compared| tally.add(compared));
+        let (skipped, slowest) = (shared.skipped, shared.slowest);
+        drop(shared);
+        let changes = (wish.vary)(in_force).map(|policy| changes(in_force, &policy));
+        let Wish { actor, reason, .. } = wish;
+        Some(Report { changes, actor, reason, tally, skipped, slowest })
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Thinker {
+    /// The shadow's policy beside this revision; `None` where none can be made of it.
+    fn policy(&mut self, wish: &Wish, revision: &Revision) -> Option<Policy> {
+        if self.policy.as_ref().is_none_or(|(number, _)| *number != revision.number) {
+            self.policy = Some((revision.number, (wish.vary)(&revision.policy)));
+        }
+        self.policy.as_ref()?.1.as_ref().ok().cloned()
+    }
+}
+
+impl Shared {
+    /// Keeps what was thought for the wish with this number.
+    fn keep(&mut self, number: u64, compared: &Compared, took: Duration) {
+        if self.number != number {
+            return;
+        }
+        self.slowest = self.slowest.max(took);
+        self.differences = self.differences.saturating_add(compared.vms.len());
+        self.looks.push_back(compared.clone());
+        while self.looks.len() > MOST_TICKS || self.differences > MOST_DIFFERENCES {
+            let Some(oldest) = self.looks.pop_front() else { return };
+            self.differences = self.differences.saturating_sub(oldest.vms.len());
+        }
+    }
+}
+
+impl fmt::Debug for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wish")
+            .field("actor", &self.actor)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shadow").field("wish", &self.shared().wish).finish_non_exhaustive()
+    }
+}
+
+/// Ticks that are kept for the summary: an hour of them, at one every two seconds.
+pub const MOST_TICKS: usize = 1800;
+/// Differences that are kept in them: about ten MiB.
+const MOST_DIFFERENCES: usize = 65_536;
+/// Deciding on a thousand VMs takes less.
+const QUICK: Duration = Duration::from_millis(50);
+/// After a look that took longer it rests for so many times as long.
+const REST: u32 = 9;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! A shadow changes nothing, whatever it thinks and however long that takes.
+
+use std::{path::Path, time::SystemTime};
+
+use agentd_core::bytes::ByteCount;
+
+use super::*;
+use crate::{
+    clock::{RealClock, VirtualClock},
+    config::Variation,
+    hypervisor::sim::Scenario,
+    simulate::Simulation,
+};
+
+const SCENARIO: &str = r#"
+    [host]
+    total = "4GiB"
+    other = "1GiB"
+    [[vm]]
+    name = "grows"
+    max = "2GiB"
+    actual = "512MiB"
+    cache = "0MiB"
+    demand = [{ at = "6s", used = "300MiB" }, { at = "30s", used = "1GiB" }]
+    [[vm]]
+    name = "idle"
+    max = "1GiB"
+    actual = "800MiB"
+    demand = "100MiB"
+"#;
+const TICKS: u64 = 40;
+
+fn wish(words: &[&str]) -> Wish {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let variation = Variation::of_words(&words);
+    let actor = Actor { id: "uid:0".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
+    let vary: Vary = Arc::new(move |policy| variation.apply(policy).map_err(|e| e.to_string()));
+    Wish { vary, actor, reason: "to see".to_owned() }
+}
+
+/// Runs the scenario with a shadow that looks at each tick; what was recorded of each, and its looks.
+fn run(shadow: &Shadow) -> (Vec<TickRecord>, Vec<Option<Arc<Look>>>) {
+    let scenario = Scenario::parse("test.toml", SCENARIO).unwrap();
+    let (name, policy) = (Path::new("test.toml"), Policy::default());
+    let simulation = Simulation { name, scenario: &scenario, policy, ticks: TICKS };
+    let (mut records, mut looks) = (Vec::new(), Vec::new());
+    let run: Result<(), ()> = simulation.run_each(|record| {
+        looks.push(shadow.look(record));
+        records.push(record.clone());
+        Ok(())
+    });
+    run.unwrap();
+    (records, looks)
+}
+
+fn none() -> Shadow {
+    Shadow::none(Arc::new(VirtualClock::default()))
+}
+
+/// What was decided and done, without what a look could see of it.
+fn done(records: &[TickRecord]) -> String {
+    let done = |record: &TickRecord| {
+        format!("{:?} {:?} {:?}\n", record.decision, record.applied, record.targets)
+    };
+    records.iter().map(done).collect()
+}
+
+#[test]
+fn without_one_nothing_is_told() {
+    let shadow = none();
+    let (_, looks) = run(&shadow);
+    assert!(looks.iter().all(Option::is_none));
+    assert!(shadow.report(&Policy::default(), MOST_TICKS).is_none());
+    assert!(!shadow.clear());
+}
+
+#[test]
+fn the_same_policy_differs_in_nothing() {
+    let shadow = none();
+    shadow.set(wish(&[]));
+    let (_, looks) = run(&shadow);
+    assert!(looks.iter().flatten().all(|look| look.compared.vms.is_empty()), "{looks:#?}");
+    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    assert_eq!((report.tally.ticks, report.tally.differed), (TICKS, 0));
+    assert_eq!(report.changes, Ok(Vec::new()));
+}
+
+#[test]
+fn another_policy_is_told_and_changes_nothing() {
+    let shadow = none();
+    let (without, _) = run(&shadow);
+    shadow.set(wish(&["algorithm=working-set"]));
+    let (with, looks) = run(&shadow);
+    assert_eq!(done(&with), done(&without));
+    let differed = looks.iter().flatten().filter(|look| !look.compared.vms.is_empty()).count();
+    assert!(differed > 0);
+    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    assert_eq!(report.tally.differed, u64::try_from(differed).unwrap());
+    assert_eq!(report.tally.ticks, TICKS);
+    let change = &report.changes.unwrap()[0];
+    assert_eq!((change.old.as_str(), change.new.as_str()), ("two-pointer", "working-set"));
+    // Of the last ticks alone.
+    let last = shadow.report(&Policy::default(), 5).unwrap().tally;
+    assert_eq!(last.ticks, 5);
+    assert!(last.vms.values().all(|vm| vm.first.tick >= TICKS - 5));
+    assert!(shadow.clear());
+    assert!(shadow.report(&Policy::default(), MOST_TICKS).is_none());
+}
+
+#[test]
+fn a_plan_that_makes_no_sense_is_told_and_reaches_nobody() {
+    let shadow = none();
+    let (without, _) = run(&shadow);
+    let nonsense: Think = |shade, policy, before, sample| {
+        let (mut decision, _) = shade.think(policy, before, sample);
+        for shrink in &mut decision.plan.shrinks {
+            shrink.to = ByteCount::ZERO;
+        }
+        let findings = agentd_core::check::check(policy, before, sample, &decision);
+        (decision, findings)
+    };
+    let shadow = Shadow { think: nonsense, ..none() };
+    shadow.set(wish(&["two_pointer.step=60MiB"]));
+    let (with, looks) = run(&shadow);
+    assert_eq!(done(&with), done(&without));
+    assert!(looks.iter().flatten().any(|look| look.compared.objection.is_some()));
+    assert!(shadow.report(&Policy::default(), MOST_TICKS).unwrap().tally.rejected > 0);
+}
+
+#[test]
+fn one_that_takes_long_rests_nine_times_as_long() {
+    let slow: Think = |shade, policy, before, sample| {
+        RealClock::start().sleep(QUICK + Duration::from_millis(10));
+        shade.think(policy, before, sample)
+    };
+    let shadow = Shadow { think: slow, ..Shadow::none(RealClock::start()) };
+    shadow.set(wish(&[]));
+    let (records, looks) = run(&shadow);
+    let looked = looks.iter().flatten().count();
+    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    assert_eq!(report.skipped, u64::try_from(records.len() - looked).unwrap());
+    assert!(report.slowest > QUICK, "{:?}", report.slowest);
+    // The whole run takes a fraction of the rest.
+    assert!(looked < 10, "{looked} of {TICKS}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_made_of_the_one_in_force_says_why_and_thinks_nothing() {
+    let shadow = none();
+    shadow.set(wish(&["two_pointer.need_below=90MiB"]));
+    let (_, looks) = run(&shadow);
+    assert!(looks.iter().all(Option::is_none));
+    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    assert!(report.changes.unwrap_err().contains("must be at most"));
+    assert_eq!(report.tally.ticks, 0);
+}
