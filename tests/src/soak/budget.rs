@@ -17,7 +17,9 @@
 //!   from its progress: the VM counts as what it was told before.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
-//! - Memory that a VM took back by itself since the last reading counts as it was read.
+//! - Memory that a VM took back by itself since the last reading, or by a reboot, counts as it was
+//!   read; where it was looked at since, as it was when it was seen to hold least. Even if it was
+//!   then seen to have taken it back: what was delivered once in a turn is granted in that turn.
 //! - What an earlier process told a VM that is pinned now counts as what that VM holds: see the judge.
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
@@ -46,6 +48,8 @@ pub(super) struct Budget<'a> {
     pub(super) read: Option<&'a Facts>,
     /// That was lately: what happened since could not be known.
     pub(super) recent: bool,
+    /// What was so of VMs that were looked at since, when they were seen to hold least.
+    pub(super) looked: &'a BTreeMap<VmId, VmFacts>,
     pub(super) known: &'a BTreeMap<VmId, Known>,
     /// What VMs may hold for all that could be known, where somebody else has ordered them since.
     pub(super) undone: BTreeMap<VmId, ByteCount>,
@@ -100,7 +104,10 @@ impl Budget<'_> {
     fn sum(&self, granted: &BTreeMap<VmId, ByteCount>, late: bool, hidden: bool) -> ByteCount {
         let charge = |(id, vm): (&VmId, &VmFacts)| {
             let lately = self.read.filter(|_| self.recent);
-            let then = lately.map(|read| read.vms.get(id).map(|vm| self.shown(hidden, *id, vm)));
+            let then = lately.map(|read| {
+                let then = read.vms.get(id).map(|read| self.looked.get(id).unwrap_or(read));
+                then.map(|vm| self.shown(hidden, *id, vm))
+            });
             let more = granted.get(id).copied().unwrap_or_default();
             self.charge(*id, self.shown(hidden, *id, vm), then, late).max(more)
         };
@@ -139,8 +146,8 @@ impl Budget<'_> {
         VmFacts { in_place, ..*vm }
     }
 
-    /// What one VM is charged with. `then` is what was so of it at the last reading, if that counts
-    /// still and if it was there.
+    /// What one VM is charged with. `then` is what was so of it when it was seen to hold least since
+    /// the last reading, if that counts still and if it was there.
     fn charge(
         &self,
         id: VmId,
@@ -205,12 +212,14 @@ mod tests {
         let (policy, known) =
             (Policy { host_reserve: ByteCount::ZERO, ..Policy::default() }, BTreeMap::new());
         let limited = Policy { pool_limit: Some(mib(600)), ..policy.clone() };
+        let looked = BTreeMap::new();
         let grown = mib(to).saturating_sub(now.vms[&TAKER].actual);
         let mut budget = Budget {
             policy: if now.host.total > mib(1000) { &limited } else { &policy },
             now,
             read,
             recent: true,
+            looked: &looked,
             known: &known,
             undone: BTreeMap::new(),
             delivered: ByteCount::ZERO,
@@ -292,5 +301,37 @@ mod tests {
         assert!(objection(old, Some(&read), &now, 200).is_some());
         assert_eq!(objection(old, Some(&read), &read, 200), None);
         assert!(objection(old, Some(&read), &read, 201).is_some());
+    }
+
+    /// It gave 100 MiB, was seen to have, and took them back before they went to the other.
+    #[test]
+    fn what_a_vm_took_back_counts_as_it_was_seen_to_be_gone_and_only_then() {
+        let read = pair(600, 300);
+        let seen = VmFacts { target: mib(500), ..holding(500) };
+        let now =
+            host(&[(GIVER, VmFacts { target: mib(500), ..holding(600) }), (TAKER, holding(300))]);
+        let looked = BTreeMap::from([(GIVER, seen)]);
+        let unseen = BTreeMap::from([(GIVER, now.vms[&GIVER])]);
+        let with = |looked, to| {
+            let policy = Policy { host_reserve: ByteCount::ZERO, ..Policy::default() };
+            let known = BTreeMap::new();
+            let budget = Budget {
+                policy: &policy,
+                now: &now,
+                read: Some(&read),
+                recent: true,
+                looked,
+                known: &known,
+                undone: BTreeMap::new(),
+                delivered: ByteCount::ZERO,
+                grown: mib(to).saturating_sub(mib(300)),
+                returned: ByteCount::ZERO,
+                noise: ByteCount::ZERO,
+            };
+            budget.objection(&BTreeMap::from([(TAKER, mib(to))]), true)
+        };
+        assert_eq!(with(&looked, 400), None);
+        assert!(with(&looked, 401).is_some());
+        assert!(with(&unseen, 400).is_some(), "it was never seen to give it");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use agentd::event::TickRecord;
 use agentd::hypervisor::sim::{Facts, VmFacts};
-use agentd::hypervisor::{Answer, Target};
+use agentd::hypervisor::{Answer, LiveActual, Target};
 use agentd::tick::TickConfig;
 use agentd_core::bytes::ByteCount;
 use agentd_core::plan::Party;
@@ -51,7 +51,9 @@ pub(super) struct Judge {
     read: Option<(Duration, Facts)>,
     /// What givers delivered, and what of that was granted.
     ledger: Ledger,
-    /// What they had let go of for VMs that had not got it yet, at that reading.
+    /// What was so of VMs that were looked at since, when they were seen to hold least.
+    looked: BTreeMap<VmId, VmFacts>,
+    /// What givers had let go of for VMs that had not got it yet, at that reading.
     delivered: ByteCount,
     /// What VMs were granted in this tick.
     grown: ByteCount,
@@ -99,6 +101,7 @@ impl Judge {
             told: BTreeMap::new(),
             read: None,
             ledger: Ledger::default(),
+            looked: BTreeMap::new(),
             delivered: ByteCount::ZERO,
             grown: ByteCount::ZERO,
             short: None,
@@ -190,12 +193,20 @@ impl Judge {
         self.known = known;
         self.ledger.see(&facts);
         self.delivered = self.ledger.open();
+        self.looked.clear();
         self.read = Some((now, facts));
     }
 
-    /// The port shows VMs live; this is so.
-    pub(super) fn looks(&mut self, facts: &Facts) {
+    /// The port showed these VMs live; this is so.
+    pub(super) fn looks(&mut self, seen: &[LiveActual], facts: &Facts) {
         self.ledger.see(facts);
+        for live in seen {
+            let Some(vm) = facts.vms.get(&live.vm) else { continue };
+            let least = self.looked.entry(live.vm).or_insert(*vm);
+            if vm.exposure() < least.exposure() {
+                *least = *vm;
+            }
+        }
     }
 
     /// These orders are about to go to the hypervisor; this is so.
@@ -484,6 +495,7 @@ impl Judge {
             now: facts,
             read: last.map(|(_, facts)| facts),
             recent: last.is_some_and(|(at, _)| now.saturating_sub(*at) <= lasts),
+            looked: &self.looked,
             known: &self.known,
             undone: facts.vms.iter().map(|(id, vm)| (*id, self.before_others(*id, vm))).collect(),
             delivered: self.delivered,

@@ -23,8 +23,8 @@ pub(super) struct Ledger {
 
 #[derive(Debug)]
 struct Giver {
-    /// How much it was last told to give.
-    gives: ByteCount,
+    /// What it may fail to deliver unnoticed.
+    noise: ByteCount,
     /// What it holds.
     held: Course,
     /// What is really on the host of it.
@@ -65,10 +65,11 @@ impl Ledger {
     pub(super) fn shrinks(&mut self, id: VmId, vm: &VmFacts, gives: ByteCount) {
         let before = self.givers.get(&id);
         let fresh = Giver {
-            gives,
+            noise: noise_of(gives)
+                .saturating_add(before.map_or(ByteCount::ZERO, Giver::carried_noise)),
             held: Course::of(vm.held()),
             resident: Course::of(resident(vm)),
-            carried: before.map_or(ByteCount::ZERO, Giver::open),
+            carried: before.map_or(ByteCount::ZERO, Giver::due),
             carried_back: before.map_or(ByteCount::ZERO, Giver::returned),
             granted: ByteCount::ZERO,
             promised: None,
@@ -96,7 +97,7 @@ impl Ledger {
 
     /// What givers may fail to deliver unnoticed.
     pub(super) fn noise(&self) -> ByteCount {
-        self.givers.values().map(Giver::noise).sum()
+        self.givers.values().map(|giver| giver.noise).sum()
     }
 
     /// Notes that so much was granted out of a giver. Why that is too much; `None` where it is not.
@@ -105,7 +106,7 @@ impl Ledger {
             return Some(format!("{amount} was granted, and it was not told to give"));
         };
         giver.granted = giver.granted.saturating_add(amount);
-        let there = giver.delivered().saturating_add(giver.noise());
+        let there = giver.delivered().saturating_add(giver.noise);
         (giver.granted > there).then(|| {
             let (granted, delivered) = (giver.granted, giver.delivered());
             format!("{granted} was granted, of which the host got back {delivered}")
@@ -128,12 +129,17 @@ impl Giver {
         self.held.fell().saturating_add(self.carried)
     }
 
-    /// A sixteenth of what it is to give is left to the noise of the host's figures.
-    fn noise(&self) -> ByteCount {
-        self.gives.fraction(1, 16).saturating_add(ByteCount::kib(8))
+    /// What it let go of and VMs are still to get.
+    fn due(&self) -> ByteCount {
+        self.delivered().saturating_sub(self.granted).min(self.promised())
     }
 
-    /// What it took back since is its own again.
+    /// What is due of an earlier order was not counted more exactly than that order.
+    fn carried_noise(&self) -> ByteCount {
+        self.noise.min(self.due())
+    }
+
+    /// The same without what it took back since, which is its own again.
     fn open(&self) -> ByteCount {
         let gave = self.held.base.saturating_sub(self.held.now).saturating_add(self.carried);
         gave.saturating_sub(self.granted).min(self.promised())
@@ -162,6 +168,11 @@ impl Course {
     fn fell(&self) -> ByteCount {
         self.base.saturating_sub(self.least)
     }
+}
+
+/// A sixteenth of what a VM is to give is left to the noise of the host's figures.
+fn noise_of(gives: ByteCount) -> ByteCount {
+    gives.fraction(1, 16).saturating_add(ByteCount::kib(8))
 }
 
 /// What of it is really on the host.
@@ -247,5 +258,13 @@ mod tests {
         let noise = mib(10).saturating_add(ByteCount::kib(8));
         assert_eq!(ledger(160, &[]).noise(), noise);
         assert_eq!(ledger(0, &[400]).noise(), ByteCount::ZERO);
+        // Told again, with as much due of before as that may be wrong by, or less.
+        for (due, carried) in [(mib(100), noise), (mib(4), mib(4)), (ByteCount::ZERO, mib(0))] {
+            let mut own = ledger(160, &[400]);
+            own.grant(GIVER, mib(100).saturating_sub(due));
+            own.shrinks(GIVER, &holding(400), mib(16));
+            let of_now = mib(1).saturating_add(ByteCount::kib(8));
+            assert_eq!(own.noise(), of_now.saturating_add(carried), "{due}");
+        }
     }
 }
