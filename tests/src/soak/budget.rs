@@ -247,7 +247,7 @@ mod tests {
         let now = pair(500, 300);
         assert_eq!(objection(|_| {}, Some(&now), &now, 400), None);
         let words = objection(|_| {}, Some(&now), &now, 401).unwrap();
-        assert!(words.contains("granted 101.0 MiB of 0"), "{words}");
+        assert!(words.contains("granted 101 MiB of 0 B"), "{words}");
         let now = pool(300, 200);
         assert_eq!(objection(|_| {}, Some(&now), &now, 300), None);
         assert!(objection(|_| {}, Some(&now), &now, 301).is_some());

@@ -73,7 +73,7 @@ const TIME: Duration = Duration::from_millis(2_500);
 mod tests {
     use super::*;
 
-    const VM: VmId = VmId::from_u128(1);
+    const VM: VmId = VmId::from_bytes([1; 16]);
 
     /// Whether it is overdue after turns of a second each in which a VM fared so; `None` where it had
     /// no shrink in force.
