@@ -28,7 +28,7 @@
 //!   got yet; to nothing where nothing was read. On the host only as much as the host really got back
 //!   for them: what a giver never touched makes nobody richer, and what it gave to the host neither.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agentd::hypervisor::sim::{Facts, VmFacts};
@@ -48,8 +48,11 @@ pub(super) struct Budget<'a> {
     pub(super) read: Option<&'a Facts>,
     /// That was lately: what happened since could not be known.
     pub(super) recent: bool,
-    /// What was so of VMs that were looked at since, when they were seen to hold least.
+    /// What was so of VMs that were seen to hold less since, when they were seen to hold least.
     pub(super) looked: &'a BTreeMap<VmId, VmFacts>,
+    /// VMs that were told since to hold no more than they did already, or were shown to: they were
+    /// granted nothing.
+    pub(super) stay: &'a BTreeSet<VmId>,
     pub(super) known: &'a BTreeMap<VmId, Known>,
     /// What VMs may hold for all that could be known, where somebody else has ordered them since.
     pub(super) undone: BTreeMap<VmId, ByteCount>,
@@ -170,7 +173,8 @@ impl Budget<'_> {
         }
         // More than it was to hold is what it took back by itself.
         let ordered = vm.late.map_or(vm.target, |late| late.max(vm.target));
-        let exposure = vm.exposure().min(then.exposure().max(ordered));
+        let granted = if self.stay.contains(&id) { ByteCount::ZERO } else { ordered };
+        let exposure = vm.exposure().min(then.exposure().max(granted));
         let unseen = vm.foreign_at.is_some_and(|at| at.saturating_add(EVENT) > read.now);
         match self.known.get(&id).filter(|_| unseen) {
             Some(known) => known.actual.min(exposure),
@@ -212,7 +216,7 @@ mod tests {
         let (policy, known) =
             (Policy { host_reserve: ByteCount::ZERO, ..Policy::default() }, BTreeMap::new());
         let limited = Policy { pool_limit: Some(mib(600)), ..policy.clone() };
-        let looked = BTreeMap::new();
+        let (looked, stay) = (BTreeMap::new(), BTreeSet::new());
         let grown = mib(to).saturating_sub(now.vms[&TAKER].actual);
         let mut budget = Budget {
             policy: if now.host.total > mib(1000) { &limited } else { &policy },
@@ -220,6 +224,7 @@ mod tests {
             read,
             recent: true,
             looked: &looked,
+            stay: &stay,
             known: &known,
             undone: BTreeMap::new(),
             delivered: ByteCount::ZERO,
@@ -312,6 +317,7 @@ mod tests {
             host(&[(GIVER, VmFacts { target: mib(500), ..holding(600) }), (TAKER, holding(300))]);
         let looked = BTreeMap::from([(GIVER, seen)]);
         let unseen = BTreeMap::from([(GIVER, now.vms[&GIVER])]);
+        let stay = BTreeSet::new();
         let with = |looked, to| {
             let policy = Policy { host_reserve: ByteCount::ZERO, ..Policy::default() };
             let known = BTreeMap::new();
@@ -321,6 +327,7 @@ mod tests {
                 read: Some(&read),
                 recent: true,
                 looked,
+                stay: &stay,
                 known: &known,
                 undone: BTreeMap::new(),
                 delivered: ByteCount::ZERO,

@@ -51,8 +51,12 @@ pub(super) struct Judge {
     read: Option<(Duration, Facts)>,
     /// What givers delivered, and what of that was granted.
     ledger: Ledger,
-    /// What was so of VMs that were looked at since, when they were seen to hold least.
+    /// What was so of VMs that were seen to hold less since, when they were seen to hold least.
     looked: BTreeMap<VmId, VmFacts>,
+    /// What VMs were since shown to hold.
+    shown: BTreeMap<VmId, ByteCount>,
+    /// VMs that were told since to hold no more than they did already, or were shown to.
+    stay: BTreeSet<VmId>,
     /// What givers had let go of for VMs that had not got it yet, at that reading.
     delivered: ByteCount,
     /// What VMs were granted in this tick.
@@ -102,6 +106,8 @@ impl Judge {
             read: None,
             ledger: Ledger::default(),
             looked: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            stay: BTreeSet::new(),
             delivered: ByteCount::ZERO,
             grown: ByteCount::ZERO,
             short: None,
@@ -152,17 +158,17 @@ impl Judge {
 
     /// From now on orders may be given, or not.
     pub(super) fn set_active(&mut self, active: bool) {
-        if active && !self.active {
-            // Whoever acts again begins with what is so then.
-            self.squeezes.clear();
-            self.ledger.clear();
-        }
         self.active = active;
     }
 
     /// A turn begins.
     pub(super) fn begin(&mut self, tick: u64, now: Duration) {
         self.tick = tick;
+        if !self.active {
+            // Whoever acts again after a turn without begins with what is so then.
+            self.squeezes.clear();
+            self.ledger.clear();
+        }
         self.orders = 0;
         self.grown = ByteCount::ZERO;
         self.short = None;
@@ -194,17 +200,23 @@ impl Judge {
         self.ledger.see(&facts);
         self.delivered = self.ledger.open();
         self.looked.clear();
+        self.shown.clear();
+        self.stay.clear();
         self.read = Some((now, facts));
     }
 
     /// The port showed these VMs live; this is so.
     pub(super) fn looks(&mut self, seen: &[LiveActual], facts: &Facts) {
         self.ledger.see(facts);
+        let read = self.read.as_ref().map(|(_, read)| &read.vms);
         for live in seen {
-            let Some(vm) = facts.vms.get(&live.vm) else { continue };
-            let least = self.looked.entry(live.vm).or_insert(*vm);
-            if vm.exposure() < least.exposure() {
-                *least = *vm;
+            self.shown.insert(live.vm, live.actual);
+            let before = self.looked.get(&live.vm).or_else(|| read?.get(&live.vm));
+            let now = facts.vms.get(&live.vm);
+            if let Some((before, now)) = before.zip(now)
+                && now.exposure() < before.exposure()
+            {
+                self.looked.insert(live.vm, *now);
             }
         }
     }
@@ -263,9 +275,14 @@ impl Judge {
                 continue;
             };
             self.told.insert(order.vm, (order.target, before.now));
+            let shown = self.shown.get(&order.vm).copied().unwrap_or_default();
+            if order.target <= vm.exposure().max(shown) {
+                self.stay.insert(order.vm);
+            }
             if order.target < vm.actual {
                 let gives = vm.actual.saturating_sub(order.target);
-                self.ledger.shrinks(order.vm, vm, gives);
+                let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&order.vm));
+                self.ledger.shrinks(order.vm, (read.unwrap_or(vm), vm), gives);
             }
         }
     }
@@ -396,7 +413,10 @@ impl Judge {
             let ours = self.sound.contains(id) && self.told.contains_key(id);
             ours && can_give(known, &allows, age)
         };
-        let could = acts && read.is_some() && self.known.iter().any(can);
+        // After a turn that was stopped in its middle nothing is ordered any more.
+        let began = self.last_began.unwrap_or(now);
+        let in_time = now.saturating_sub(began) <= self.config.interval.saturating_mul(GAP);
+        let could = acts && in_time && read.is_some() && self.known.iter().any(can);
         let late = self.emergencies.ends(could, now);
         if could {
             self.hold(Rule::Emergency, late.is_none(), || {
@@ -496,6 +516,7 @@ impl Judge {
             read: last.map(|(_, facts)| facts),
             recent: last.is_some_and(|(at, _)| now.saturating_sub(*at) <= lasts),
             looked: &self.looked,
+            stay: &self.stay,
             known: &self.known,
             undone: facts.vms.iter().map(|(id, vm)| (*id, self.before_others(*id, vm))).collect(),
             delivered: self.delivered,

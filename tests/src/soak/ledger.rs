@@ -61,14 +61,20 @@ impl Ledger {
         }
     }
 
-    /// Notes that a VM was told to shrink by so much.
-    pub(super) fn shrinks(&mut self, id: VmId, vm: &VmFacts, gives: ByteCount) {
+    /// Notes that a VM was told to shrink by so much, which was `read` so and is so now. What it
+    /// gives counts from what was read, unless what came since came for an earlier order.
+    pub(super) fn shrinks(&mut self, id: VmId, (read, vm): (&VmFacts, &VmFacts), gives: ByteCount) {
         let before = self.givers.get(&id);
+        let base = |of: fn(&VmFacts) -> ByteCount| {
+            let now = of(vm);
+            let then = if before.is_none() { of(read) } else { now };
+            Course { base: then.max(now), now, least: now }
+        };
         let fresh = Giver {
             noise: noise_of(gives)
                 .saturating_add(before.map_or(ByteCount::ZERO, Giver::carried_noise)),
-            held: Course::of(vm.held()),
-            resident: Course::of(resident(vm)),
+            held: base(VmFacts::held),
+            resident: base(resident),
             carried: before.map_or(ByteCount::ZERO, Giver::due),
             carried_back: before.map_or(ByteCount::ZERO, Giver::returned),
             granted: ByteCount::ZERO,
@@ -156,10 +162,6 @@ impl Giver {
 }
 
 impl Course {
-    const fn of(amount: ByteCount) -> Self {
-        Self { base: amount, now: amount, least: amount }
-    }
-
     fn see(&mut self, amount: ByteCount) {
         self.now = amount;
         self.least = self.least.min(amount);
@@ -189,7 +191,7 @@ mod tests {
     /// to hold these amounts since.
     fn ledger(promised: u32, held: &[u32]) -> Ledger {
         let mut ledger = Ledger::default();
-        ledger.shrinks(GIVER, &holding(500), mib(160));
+        ledger.shrinks(GIVER, (&holding(500), &holding(500)), mib(160));
         for held in held {
             ledger.see(&host(&[(GIVER, holding(*held))]));
         }
@@ -236,18 +238,25 @@ mod tests {
         assert_eq!(own.grant(GIVER, mib(100)), None);
     }
 
+    #[test]
+    fn what_came_between_the_reading_and_the_order_counts_for_who_owed_nothing() {
+        let mut own = Ledger::default();
+        own.shrinks(GIVER, (&holding(500), &holding(480)), mib(100));
+        assert_eq!((own.open(), own.returned()), (mib(20), mib(20)));
+    }
+
     /// Of 100 MiB that it let go of, the host had given it 30.
     #[test]
     fn what_was_never_touched_came_back_in_no_turn() {
         let mut own = Ledger::default();
         let vm = |actual, touched| VmFacts { touched: mib(touched), ..holding(actual) };
-        own.shrinks(GIVER, &vm(500, 430), mib(100));
+        own.shrinks(GIVER, (&vm(500, 430), &vm(500, 430)), mib(100));
         own.see(&host(&[(GIVER, vm(400, 400))]));
         assert_eq!((own.open(), own.returned()), (mib(100), mib(30)));
         assert_eq!(own.returned_for(&BTreeMap::from([(GIVER, mib(20))])), mib(20));
         assert_eq!(own.returned_for(&BTreeMap::new()), ByteCount::ZERO, "all is for the host");
         own.ends(&BTreeMap::from([(GIVER, mib(100))]));
-        own.shrinks(GIVER, &vm(400, 400), mib(50));
+        own.shrinks(GIVER, (&vm(420, 420), &vm(400, 400)), mib(50));
         assert_eq!((own.open(), own.returned()), (mib(100), mib(30)), "told again");
         own.see(&host(&[(GIVER, vm(350, 350))]));
         assert_eq!((own.open(), own.returned()), (mib(150), mib(80)));
@@ -262,7 +271,7 @@ mod tests {
         for (due, carried) in [(mib(100), noise), (mib(4), mib(4)), (ByteCount::ZERO, mib(0))] {
             let mut own = ledger(160, &[400]);
             own.grant(GIVER, mib(100).saturating_sub(due));
-            own.shrinks(GIVER, &holding(400), mib(16));
+            own.shrinks(GIVER, (&holding(400), &holding(400)), mib(16));
             let of_now = mib(1).saturating_add(ByteCount::kib(8));
             assert_eq!(own.noise(), of_now.saturating_add(carried), "{due}");
         }
