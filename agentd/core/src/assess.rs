@@ -101,7 +101,7 @@ pub fn measure(policy: &Policy, state: &State, sample: &Sample, host: &HostView)
         add(&mut exposed, exposure);
         add(&mut promised, exposure.saturating_sub(vm.taken()));
     }
-    let needs = policy.host_reserve.saturating_add(promised);
+    let needs = policy.host_reserve.saturating_add(promised).saturating_add(state.returned(sample));
     let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
     // What a giver has let go of for others is free on the host, and theirs all the same.
     let spoken_for = state.spoken_for(sample);
