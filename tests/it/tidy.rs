@@ -180,6 +180,15 @@ fn every_fault_is_shown_by_a_test_that_is_there() {
     };
     let missing: Vec<_> = named.filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "docs/OPERATING.md names {missing:?}");
+
+    let of_faults = files.iter().filter(|(path, _)| path.starts_with("tests/it/faults_"));
+    let tests = of_faults.flat_map(|(_, text)| text.split("#[test]").skip(1));
+    let names = tests.filter_map(|text| text.split_once("fn ")?.1.split('(').next());
+    let names: BTreeSet<&str> = names.collect();
+    assert!(names.len() >= 20, "{names:?}");
+    let unnamed: Vec<_> =
+        names.iter().filter(|name| !table.contains(&format!("::{name}`"))).collect();
+    assert!(unnamed.is_empty(), "docs/OPERATING.md names no row that shows {unnamed:?}");
 }
 
 /// Every condition that agentd can raise is explained to the operator.

@@ -12,3 +12,4 @@ pub mod lab;
 pub mod programs;
 pub mod soak;
 pub mod tally;
+pub mod threads;

@@ -106,7 +106,7 @@ pub fn measure(
     let actual = sum(|view| view.vm.actual);
     let mut exposed = sum(|view| view.exposure);
     let mut promised = sum(|view| view.exposure.saturating_sub(view.vm.taken()));
-    let needs = policy.host_reserve.saturating_add(promised);
+    let needs = policy.host_reserve.saturating_add(promised).saturating_add(state.returned(sample));
     let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
     // What a giver has let go of for others is free on the host, and theirs all the same.
     let spoken_for = state.spoken_for(sample);

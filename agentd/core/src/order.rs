@@ -50,14 +50,16 @@ impl Order {
         Self { least: self.target, most: self.target, in_doubt: false, ..self }
     }
 
-    /// What of it the VM has not let go of when this shows of it. Measured from what the host showed
-    /// before, so that what is resident beside the VM's memory does not count.
+    /// What of it the VM has not let go of when this shows of it: by what it holds and by what the
+    /// host shows, whichever is more. Measured from what both were before, so that what is resident
+    /// beside the VM's memory does not count.
     #[must_use]
     pub fn undelivered(&self, now: Shown) -> ByteCount {
         if self.is_hidden(now) {
             return self.gives;
         }
-        self.missing_of(self.base.held().saturating_sub(now.held()))
+        let let_go = self.base.actual.saturating_sub(now.actual);
+        self.missing_of(self.base.held().saturating_sub(now.held()).min(let_go))
     }
 
     /// What of it the host has not got back when this shows of the VM. More than what is
@@ -123,3 +125,42 @@ const PROCESS_SHARE: u64 = 512;
 /// The host has what a VM let go of within milliseconds; one that has nothing after this time gets
 /// nothing. Xen's squeezed calls a VM inactive after the same time.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn shown(actual: u32, taken: u32) -> Shown {
+        Shown { actual: ByteCount::mib(actual), taken: Some(ByteCount::mib(taken)) }
+    }
+
+    /// What is undelivered, in MiB, of an order to give 40 MiB.
+    fn undelivered(base: Shown, now: Shown) -> u64 {
+        let target = base.actual.saturating_sub(ByteCount::mib(40));
+        let order = Order {
+            target,
+            least: target,
+            most: target,
+            base,
+            gives: ByteCount::mib(40),
+            since: Duration::ZERO,
+            in_doubt: false,
+            judged: false,
+        };
+        order.undelivered(now).mib_floor()
+    }
+
+    #[test]
+    fn delivered_is_what_the_vm_let_go_of_and_the_host_no_longer_shows() {
+        assert_eq!(undelivered(shown(446, 400), shown(406, 400)), 0, "it had never touched it");
+        assert_eq!(undelivered(shown(446, 446), shown(406, 446)), 40, "the host has not got it");
+        assert_eq!(undelivered(shown(446, 446), shown(426, 420)), 20);
+    }
+
+    /// What its process takes beside passes as its memory here.
+    #[test]
+    fn a_vm_that_took_back_what_it_gave_has_not_delivered_it() {
+        assert_eq!(undelivered(shown(446, 486), shown(406, 446)), 0);
+        assert_eq!(undelivered(shown(446, 486), shown(440, 450)), 34);
+    }
+}

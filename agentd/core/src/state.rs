@@ -292,12 +292,23 @@ impl State {
     /// What givers have delivered and those who are to get it have not been told to take yet.
     #[must_use]
     pub fn spoken_for(&self, sample: &Sample) -> ByteCount {
+        self.owed_but(sample, Order::undelivered)
+    }
+
+    /// What of that the host got back: it is free there, and theirs all the same.
+    #[must_use]
+    pub fn returned(&self, sample: &Sample) -> ByteCount {
+        self.owed_but(sample, Order::unreturned)
+    }
+
+    /// What is owed of all givers but for what is missing of their orders.
+    fn owed_but(&self, sample: &Sample, missing: fn(&Order, Shown) -> ByteCount) -> ByteCount {
         let owed = sums(&self.owed, |transfer| transfer.from).into_iter();
-        let delivered = owed.filter_map(|(giver, owed)| {
+        let there = owed.filter_map(|(giver, owed)| {
             let order = self.orders.get(&giver)?;
-            Some(owed.saturating_sub(order.undelivered(sample.vms.get(&giver)?.shown())))
+            Some(owed.saturating_sub(missing(order, sample.vms.get(&giver)?.shown())))
         });
-        delivered.sum()
+        there.sum()
     }
 
     /// Where the order for a VM stands.
@@ -346,15 +357,37 @@ pub enum Progress {
 mod tests {
     use super::*;
     use crate::{
+        assess::{assess, measure},
         decide::decide,
         distress::{Distress, Sign},
         fixture::{OTHER, VM, holding, sample},
+        host::HostView,
         plan::Resize,
         policy::{VmKey, VmPolicy},
     };
 
     const fn mib(count: u32) -> ByteCount {
         ByteCount::mib(count)
+    }
+
+    /// A giver let go of 100 MiB, 40 of which it had never touched.
+    #[test]
+    fn what_the_host_got_back_for_others_is_no_room_to_promise() {
+        let base = Shown { actual: mib(500), taken: Some(mib(400)) };
+        let gives = mib(100);
+        let order = Order::new(mib(400), gives, base, Duration::ZERO);
+        let giver = VmSample { host_rss: Some(mib(370)), ..holding(400) };
+        let mut sample = sample(2, [(VM, giver), (OTHER, holding(300))]);
+        (sample.host.total, sample.host.usable) = (ByteCount::gib(64), ByteCount::gib(32));
+        let owed = vec![Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: gives }];
+        let paid = State { orders: [(VM, order)].into(), ..State::default() };
+        let owing = State { owed, ..paid.clone() };
+        assert_eq!((owing.spoken_for(&sample), owing.returned(&sample)), (mib(100), mib(60)));
+        let room = |state| {
+            let (policy, host) = (Policy::default(), HostView::default());
+            measure(&policy, state, &sample, &assess(&policy, state, &sample), &host).room
+        };
+        assert_eq!(room(&paid).saturating_sub(room(&owing)), mib(60));
     }
 
     /// The state after a tick in which all that was planned came to this.

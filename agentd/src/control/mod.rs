@@ -91,6 +91,18 @@ pub struct InForce {
     pub policy: Arc<Revision>,
 }
 
+impl InForce {
+    /// What nobody has set and nobody changes, for whoever runs ticks without a keeper.
+    #[must_use]
+    pub fn fixed(mode: Mode, policy: Policy) -> Self {
+        let time = SystemTime::UNIX_EPOCH;
+        let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
+        let (etag, reason) = (String::new(), String::new());
+        let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
+        Self { mode, policy: Arc::new(revision) }
+    }
+}
+
 /// A change of the policy that somebody asks for.
 pub struct PolicyEdit {
     /// Makes the new policy of the one in force.

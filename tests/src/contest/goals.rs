@@ -91,12 +91,14 @@ fn moved(results: &Results, who: &str) -> Goal {
         .map(|rival| figure(results, "moved_gib", rival, None))
         .collect();
     rivals.sort_by(f64::total_cmp);
-    let median = rivals.get(rivals.len() / 2);
+    // Of an even number the mean of the two in the middle.
+    let middle = [rivals.len().saturating_sub(1) / 2, rivals.len() / 2];
+    let median = average(middle.into_iter().filter_map(|index| rivals.get(index).copied()));
     let detail = median.map_or_else(
         || format!("{own:.1} GiB; no rivals were run"),
         |median| format!("{own:.1} GiB beside {median:.1} GiB"),
     );
-    Goal { text, reached: median.map(|median| own <= *median), detail }
+    Goal { text, reached: median.map(|median| own <= median), detail }
 }
 
 fn rest(results: &Results, who: &str) -> Goal {
@@ -224,6 +226,22 @@ mod tests {
         assert_eq!(goals[1].detail, "steady: 20.00 beside 8.00 GiB·s of rival");
         assert_eq!(goals[0].detail, "steady by 40 MiB");
         assert_eq!(goals[2].detail, "80.0 %, least in steady: 80.0 %");
+    }
+
+    #[test]
+    fn what_is_moved_is_held_against_the_middle_of_the_rivals() {
+        let ours = |moved| Score { unmet: 7.0, moved, oom_kills: 1.0, ..Score::default() };
+        let two = |moved| reached(&ours(moved))[3];
+        assert_eq!([two(7.0), two(7.1)], [true, false], "between 5 and 9");
+        let three = |moved| {
+            let mut results = results(&ours(moved));
+            results.programme.contestants.push("another");
+            let mut entry = results.entries[1].clone();
+            (entry.contestant, entry.score.moved) = ("another", 20.0);
+            results.entries.push(entry);
+            judge(&results, "two-pointer")[3].reached
+        };
+        assert_eq!([three(9.0), three(9.1)], [Some(true), Some(false)]);
     }
 
     #[test]

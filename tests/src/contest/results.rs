@@ -1,15 +1,13 @@
 //! [`Results`]: the scores of many runs, and what is read off them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use super::arena::run;
 use super::contestant::{BOUND, Contestant, Part};
 use super::measures::{Measure, Score};
 use super::plot::Reel;
 use super::workload::Family;
+use crate::threads::on_all;
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -57,26 +55,11 @@ impl Programme {
                 jobs.extend(self.contestants.iter().map(|who| (*family, *seed, *who)));
             }
         }
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let first = self.seeds.first().copied();
-        let work = || {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some((family, seed, who)) = jobs.get(number) else {
-                    break;
-                };
-                let entry = play(*family, *seed, who, first == Some(*seed));
-                done.lock().unwrap_or_else(PoisonError::into_inner).push((number, entry));
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..threads.max(1) {
-                scope.spawn(work);
-            }
+        let entries = on_all(&jobs, threads, |(family, seed, who)| {
+            play(*family, *seed, who, first == Some(*seed))
         });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(number, _)| *number);
-        Results::new(self, done.into_iter().filter_map(|(_, entry)| entry).collect())
+        Results::new(self, entries.into_iter().flatten().collect())
     }
 }
 

@@ -1,4 +1,5 @@
-//! [`share`]: weighted max–min fairness, by which the contest says what is whose.
+//! [`share`]: weighted max–min fairness, by which the contest says what is whose. By halving, and
+//! without the code that agentd divides with, which it is held against.
 
 use agentd_core::bytes::ByteCount;
 
@@ -48,7 +49,10 @@ const FINE: u32 = 10;
 
 #[cfg(test)]
 mod tests {
+    use agentd_core::fair;
+
     use super::*;
+    use crate::dice::Dice;
 
     fn divided(amount: u32, claims: &[(u64, u32, u32)]) -> Vec<u64> {
         let claim = |(weight, least, most): &(u64, u32, u32)| Claim {
@@ -70,5 +74,39 @@ mod tests {
         assert_eq!(divided(900, &[(100, 0, 50), (300, 10, 100)]), [50, 100]);
         assert_eq!(divided(100, &[(100, 100, 500), (100, 100, 500)]), [50, 50]);
         assert_eq!(divided(100, &[]), [] as [u64; 0]);
+    }
+
+    /// Where what is guaranteed fits: else agentd gives it all the same.
+    #[test]
+    fn agentd_divides_in_the_same_way() {
+        let mut divided = 0;
+        for seed in 0..2_000 {
+            let mut dice = Dice::new(seed, 0);
+            let count = dice.between(1, 12);
+            let claims: Vec<Claim> = (0..count)
+                .map(|_| {
+                    let most = dice.size(1, 8192);
+                    let least = dice.share(most, 0, 60);
+                    let weight = dice.pick(&[1, 50, 100, 200, 10_000], 100);
+                    Claim { weight, least, most }
+                })
+                .collect();
+            let sum = |of: fn(&Claim) -> ByteCount| claims.iter().map(of).sum::<ByteCount>();
+            let (least, most) = (sum(|claim| claim.least), sum(|claim| claim.most));
+            let pool = least.saturating_add(most.saturating_sub(least).fraction(seed % 120, 100));
+            divided += u32::from(pool < most);
+            let fair = |claim: &Claim| fair::Claim {
+                least: claim.least,
+                most: claim.most,
+                weight: u32::try_from(claim.weight).unwrap(),
+            };
+            let theirs = fair::share(pool, &claims.iter().map(fair).collect::<Vec<_>>());
+            for ((own, theirs), claim) in share(pool, &claims).iter().zip(theirs).zip(&claims) {
+                // A level is as fine as a 1024th of a byte.
+                let rounded = ByteCount::bytes(2 + (claim.weight >> FINE));
+                assert!(own.abs_diff(theirs) <= rounded, "seed {seed}: {own} {theirs} {claim:?}");
+            }
+        }
+        assert!(divided > 1_000, "{divided}");
     }
 }

@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn a_name_has_one_uuid_and_another_name_another() {
-        assert_eq!(uuid_of("vm1"), uuid_of("vm1"));
+        // The same in every build: images and state of a lab that was made before go by it.
+        assert_eq!(uuid_of("vm1"), "a68da6db-498b-8822-836d-bc7993f7f0bf");
         assert_ne!(uuid_of("vm1"), uuid_of("vm2"));
-        assert_eq!(uuid_of("vm1").len(), 36);
     }
 }

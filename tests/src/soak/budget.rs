@@ -1,5 +1,5 @@
 //! [`Budget`]: whether a grow leaves the host and the pool what they are to keep, by what is really
-//! so; and [`Ledger`]: whether what was granted out of a giver had really come back.
+//! so.
 //!
 //! ```text
 //! for each VM    exposure = most of: held, target in force, order still to be taken
@@ -17,15 +17,18 @@
 //!   from its progress: the VM counts as what it was told before.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
-//! - Memory that a VM took back by itself since the last reading counts as it was read.
+//! - Memory that a VM took back by itself since the last reading, or by a reboot, counts as it was
+//!   read; where it was looked at since, as it was when it was seen to hold least. Even if it was
+//!   then seen to have taken it back: what was delivered once in a turn is granted in that turn.
 //! - What an earlier process told a VM that is pinned now counts as what that VM holds: see the judge.
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
 //! - Where it is already too much, memory may still pass from one to another: it may come to what it
-//!   was at the reading and what givers have delivered and takers have not got yet. On the host only
-//!   as much as the host really got back: what a giver never touched makes nobody richer.
+//!   was at the last reading, however old, and what givers had delivered by then and takers had not
+//!   got yet; to nothing where nothing was read. On the host only as much as the host really got back
+//!   for them: what a giver never touched makes nobody richer, and what it gave to the host neither.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agentd::hypervisor::sim::{Facts, VmFacts};
@@ -41,16 +44,23 @@ pub(super) struct Budget<'a> {
     pub(super) policy: &'a Policy,
     /// What is really so now.
     pub(super) now: &'a Facts,
-    /// What was so at the last reading, if that counts still.
+    /// What was so at the last reading; `None` where there was none.
     pub(super) read: Option<&'a Facts>,
+    /// That was lately: what happened since could not be known.
+    pub(super) recent: bool,
+    /// What was so of VMs that were seen to hold less since, when they were seen to hold least.
+    pub(super) looked: &'a BTreeMap<VmId, VmFacts>,
+    /// VMs that were told since to hold no more than they did already, or were shown to: they were
+    /// granted nothing.
+    pub(super) stay: &'a BTreeSet<VmId>,
     pub(super) known: &'a BTreeMap<VmId, Known>,
     /// What VMs may hold for all that could be known, where somebody else has ordered them since.
     pub(super) undone: BTreeMap<VmId, ByteCount>,
-    /// What givers have delivered and nobody was granted yet.
+    /// What givers had delivered by then for VMs that were not granted it yet.
     pub(super) delivered: ByteCount,
     /// What VMs were granted in this tick, with what is looked at.
     pub(super) grown: ByteCount,
-    /// What the host got back of givers, and nobody was granted before this tick.
+    /// What the host got back of givers for VMs, and nobody was granted before this tick.
     pub(super) returned: ByteCount,
     /// What givers may fail to deliver unnoticed.
     pub(super) noise: ByteCount,
@@ -64,53 +74,66 @@ impl Budget<'_> {
         granted: &BTreeMap<VmId, ByteCount>,
         late: bool,
     ) -> Option<String> {
-        let more = |id: &VmId| granted.get(id).copied().unwrap_or_default();
-        let shown = |hidden: bool, id: &VmId, vm: &VmFacts| {
-            if hidden { self.as_shown(*id, vm) } else { *vm }
-        };
-        let sum_of = |hidden: bool| -> ByteCount {
-            let charge = |(id, vm): (&VmId, &VmFacts)| {
-                let then = self.read.map(|read| read.vms.get(id).map(|vm| shown(hidden, id, vm)));
-                self.charge(*id, shown(hidden, id, vm), then, late).max(more(id))
-            };
-            self.now.vms.iter().map(charge).sum()
-        };
-        let before_of = |hidden: bool| -> ByteCount {
-            let vms = self.read.unwrap_or(self.now).vms.iter();
-            let held = |(id, vm): (&VmId, &VmFacts)| {
-                let undone = self.undone.get(id).copied().unwrap_or_default();
-                shown(hidden, id, vm).exposure().max(undone)
-            };
-            vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
-        };
         if let Some(limit) = self.policy.pool_limit {
-            let (sum, before) = (sum_of(true), before_of(true));
-            let most = limit.max(before).saturating_add(self.rounding());
-            if sum > most.saturating_add(self.noise) {
+            let (sum, before) = (self.sum(granted, late, true), self.before(true));
+            if sum > limit.max(before).saturating_add(self.tolerance()) {
                 let all = "VMs may come to hold";
                 return Some(format!("{all} {sum}, the pool's limit is {limit}; it was {before}"));
             }
         }
-        let (sum, before) = (sum_of(false), before_of(false));
-        let (other, reserve) = (self.other(), self.policy.host_reserve);
-        let total = self.now.host.total;
-        let all = sum.saturating_add(other).saturating_add(reserve);
-        let rounded = self.rounding();
+        let words = self.excess(granted, late)?;
+        let (sum, before) = (self.sum(granted, late, false), self.before(false));
         let (grown, returned) = (self.grown, self.returned);
-        let most = total.saturating_add(rounded).saturating_add(self.noise);
-        if all > most && grown > returned {
-            return Some(format!(
-                "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
-                 they are granted {grown} of {returned} that the host got back"
-            ));
+        if grown > returned.saturating_add(self.noise) {
+            return Some(format!("{words}; they are granted {grown} of {returned} that came back"));
         }
-        if all > most && sum > before {
-            return Some(format!(
-                "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}; \
-                 VMs might hold {before} before"
-            ));
-        }
-        None
+        let is_more = sum > before.saturating_add(self.noise);
+        is_more.then(|| format!("{words}; VMs might hold {before} before"))
+    }
+
+    /// What is too much on the host with what `granted` says; `None` where it is not.
+    pub(super) fn excess(&self, granted: &BTreeMap<VmId, ByteCount>, late: bool) -> Option<String> {
+        let (sum, other, reserve) =
+            (self.sum(granted, late, false), self.other(), self.policy.host_reserve);
+        let (all, total) = (sum.saturating_add(other).saturating_add(reserve), self.now.host.total);
+        (all > total.saturating_add(self.tolerance())).then(|| {
+            format!(
+                "VMs may come to hold {sum}, others {other}, reserve {reserve}: {all} of {total}"
+            )
+        })
+    }
+
+    /// What VMs may come to hold with what they are granted; without what is `hidden` of them.
+    fn sum(&self, granted: &BTreeMap<VmId, ByteCount>, late: bool, hidden: bool) -> ByteCount {
+        let charge = |(id, vm): (&VmId, &VmFacts)| {
+            let lately = self.read.filter(|_| self.recent);
+            let then = lately.map(|read| {
+                let then = read.vms.get(id).map(|read| self.looked.get(id).unwrap_or(read));
+                then.map(|vm| self.shown(hidden, *id, vm))
+            });
+            let more = granted.get(id).copied().unwrap_or_default();
+            self.charge(*id, self.shown(hidden, *id, vm), then, late).max(more)
+        };
+        self.now.vms.iter().map(charge).sum()
+    }
+
+    /// What they might already at the last reading.
+    fn before(&self, hidden: bool) -> ByteCount {
+        let held = |(id, vm): (&VmId, &VmFacts)| {
+            let undone = self.undone.get(id).copied().unwrap_or_default();
+            self.shown(hidden, *id, vm).exposure().max(undone)
+        };
+        let vms = self.read.into_iter().flat_map(|read| &read.vms);
+        vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
+    }
+
+    fn shown(&self, hidden: bool, id: VmId, vm: &VmFacts) -> VmFacts {
+        if hidden { self.as_shown(id, vm) } else { *vm }
+    }
+
+    /// What is no breach, though it is too much.
+    fn tolerance(&self) -> ByteCount {
+        self.rounding().saturating_add(self.noise)
     }
 
     /// Figures are whole pages.
@@ -126,8 +149,8 @@ impl Budget<'_> {
         VmFacts { in_place, ..*vm }
     }
 
-    /// What one VM is charged with. `then` is what was so of it at the last reading, if that counts
-    /// still and if it was there.
+    /// What one VM is charged with. `then` is what was so of it when it was seen to hold least since
+    /// the last reading, if that counts still and if it was there.
     fn charge(
         &self,
         id: VmId,
@@ -150,7 +173,8 @@ impl Budget<'_> {
         }
         // More than it was to hold is what it took back by itself.
         let ordered = vm.late.map_or(vm.target, |late| late.max(vm.target));
-        let exposure = vm.exposure().min(then.exposure().max(ordered));
+        let granted = if self.stay.contains(&id) { ByteCount::ZERO } else { ordered };
+        let exposure = vm.exposure().min(then.exposure().max(granted));
         let unseen = vm.foreign_at.is_some_and(|at| at.saturating_add(EVENT) > read.now);
         match self.known.get(&id).filter(|_| unseen) {
             Some(known) => known.actual.min(exposure),
@@ -161,7 +185,7 @@ impl Budget<'_> {
     /// What others use.
     fn other(&self) -> ByteCount {
         let now = other(self.now);
-        self.read.map_or(now, |read| other(read).min(now))
+        self.read.filter(|_| self.recent).map_or(now, |read| other(read).min(now))
     }
 }
 
@@ -173,106 +197,148 @@ fn other(facts: &Facts) -> ByteCount {
     facts.taken.saturating_sub(processes)
 }
 
-/// What each giver has delivered, and what of that was granted.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    givers: BTreeMap<VmId, Giver>,
-}
-
-#[derive(Debug)]
-struct Giver {
-    /// What it held when it was last told to shrink.
-    base: ByteCount,
-    /// The least that it was seen to hold since.
-    least: ByteCount,
-    /// How much it was to give.
-    gives: ByteCount,
-    /// What was resident of it when it was last told to shrink, and the least since.
-    touched: (ByteCount, ByteCount),
-    /// Delivered for earlier orders, and not granted yet.
-    carried: ByteCount,
-    granted: ByteCount,
-}
-
-impl Ledger {
-    /// Forgets everything: a new process knows of no debts.
-    pub(super) fn clear(&mut self) {
-        self.givers.clear();
-    }
-
-    /// Notes what VMs really hold; one that is gone holds nothing.
-    pub(super) fn see(&mut self, facts: &Facts) {
-        for (id, giver) in &mut self.givers {
-            let held = facts.vms.get(id).map(VmFacts::held).unwrap_or_default();
-            let touched = facts.vms.get(id).map(resident).unwrap_or_default();
-            giver.least = giver.least.min(held);
-            giver.touched.1 = giver.touched.1.min(touched);
-        }
-    }
-
-    /// Notes that a VM was told to shrink by so much.
-    pub(super) fn shrinks(&mut self, id: VmId, vm: &VmFacts, gives: ByteCount) {
-        let carried = self.givers.get(&id).map_or(ByteCount::ZERO, Giver::open);
-        let (base, least, touched) = (vm.held(), vm.held(), (resident(vm), resident(vm)));
-        let granted = ByteCount::ZERO;
-        let fresh = Giver { base, least, gives, touched, carried, granted };
-        self.givers.insert(id, fresh);
-    }
-
-    /// What was delivered and not granted, of all, and the noise of that.
-    pub(super) fn open(&self) -> ByteCount {
-        self.givers.values().map(|giver| giver.open().saturating_add(giver.noise())).sum()
-    }
-
-    /// What the host got back and nobody was granted, of all, and the noise of that.
-    pub(super) fn returned(&self) -> ByteCount {
-        let of = |giver: &Giver| {
-            let came = giver.touched.0.saturating_sub(giver.touched.1);
-            let came = came.saturating_add(giver.carried).min(giver.delivered());
-            came.saturating_sub(giver.granted).saturating_add(giver.noise())
-        };
-        self.givers.values().map(of).sum()
-    }
-
-    /// What all of them may fail to deliver unnoticed.
-    pub(super) fn noise(&self) -> ByteCount {
-        self.givers.values().map(Giver::noise).sum()
-    }
-
-    /// Notes that so much was granted out of a giver. Why that is too much; `None` where it is not.
-    /// A sixteenth of what it was to give is left to the noise of the host's figures.
-    pub(super) fn grant(&mut self, id: VmId, amount: ByteCount) -> Option<String> {
-        let Some(giver) = self.givers.get_mut(&id) else {
-            return Some(format!("{amount} was granted, and it was not told to give"));
-        };
-        giver.granted = giver.granted.saturating_add(amount);
-        let there = giver.delivered().saturating_add(giver.noise());
-        (giver.granted > there).then(|| {
-            let (granted, delivered) = (giver.granted, giver.delivered());
-            format!("{granted} was granted, of which the host got back {delivered}")
-        })
-    }
-}
-
-impl Giver {
-    fn delivered(&self) -> ByteCount {
-        self.base.saturating_sub(self.least).saturating_add(self.carried)
-    }
-
-    /// What it may fail to deliver unnoticed.
-    fn noise(&self) -> ByteCount {
-        self.gives.fraction(1, 16).saturating_add(ByteCount::kib(8))
-    }
-
-    fn open(&self) -> ByteCount {
-        self.delivered().saturating_sub(self.granted)
-    }
-}
-
-/// What of it is really on the host.
-fn resident(vm: &VmFacts) -> ByteCount {
-    vm.touched.max(vm.in_place)
-}
-
 /// The longest time from one balloon event to the next.
 pub(super) const EVENT: Duration = Duration::from_millis(1_100);
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{GIVER, TAKER, holding, host, mib};
+    use super::*;
+
+    /// What is said to a taker growing to so many MiB where all was so at the last reading and is so
+    /// now. The host can have 900 MiB for VMs.
+    fn objection(
+        change: impl FnOnce(&mut Budget<'_>),
+        read: Option<&Facts>,
+        now: &Facts,
+        to: u32,
+    ) -> Option<String> {
+        let (policy, known) =
+            (Policy { host_reserve: ByteCount::ZERO, ..Policy::default() }, BTreeMap::new());
+        let limited = Policy { pool_limit: Some(mib(600)), ..policy.clone() };
+        let (looked, stay) = (BTreeMap::new(), BTreeSet::new());
+        let grown = mib(to).saturating_sub(now.vms[&TAKER].actual);
+        let mut budget = Budget {
+            policy: if now.host.total > mib(1000) { &limited } else { &policy },
+            now,
+            read,
+            recent: true,
+            looked: &looked,
+            stay: &stay,
+            known: &known,
+            undone: BTreeMap::new(),
+            delivered: ByteCount::ZERO,
+            grown,
+            returned: ByteCount::ZERO,
+            noise: ByteCount::ZERO,
+        };
+        change(&mut budget);
+        budget.objection(&BTreeMap::from([(TAKER, mib(to))]), true)
+    }
+
+    fn pair(giver: u32, taker: u32) -> Facts {
+        host(&[(GIVER, holding(giver)), (TAKER, holding(taker))])
+    }
+
+    /// The same on a host of so much that only the pool's limit of 600 MiB counts.
+    fn pool(giver: u32, taker: u32) -> Facts {
+        let mut facts = pair(giver, taker);
+        facts.host.total = ByteCount::gib(64);
+        facts
+    }
+
+    #[test]
+    fn what_fits_may_be_granted_and_a_mib_more_may_not() {
+        let now = pair(500, 300);
+        assert_eq!(objection(|_| {}, Some(&now), &now, 400), None);
+        let words = objection(|_| {}, Some(&now), &now, 401).unwrap();
+        assert!(words.contains("granted 101 MiB of 0 B"), "{words}");
+        let now = pool(300, 200);
+        assert_eq!(objection(|_| {}, Some(&now), &now, 300), None);
+        assert!(objection(|_| {}, Some(&now), &now, 301).is_some());
+    }
+
+    #[test]
+    fn where_it_is_too_much_memory_may_pass_on_and_no_more() {
+        // 100 MiB too much; the giver let go of 50 of them since the reading.
+        let (read, now) = (pair(600, 400), pair(550, 400));
+        let came = |mib: ByteCount| move |budget: &mut Budget<'_>| budget.returned = mib;
+        assert_eq!(objection(came(mib(50)), Some(&read), &now, 450), None);
+        assert!(objection(came(mib(49)), Some(&read), &now, 450).is_some());
+        assert!(objection(came(mib(90)), Some(&read), &now, 451).is_some(), "it held 1000 before");
+        let (read, now) = (pool(500, 200), pool(450, 200));
+        assert_eq!(objection(|_| {}, Some(&read), &now, 250), None);
+        assert!(objection(|_| {}, Some(&read), &now, 251).is_some());
+    }
+
+    /// What was delivered before the reading is no more held at it, and counts beside it.
+    #[test]
+    fn what_is_open_since_before_the_reading_counts_beside_it_and_noise_once() {
+        let now = pool(450, 200);
+        let open = |budget: &mut Budget<'_>| budget.delivered = mib(50);
+        assert_eq!(objection(open, Some(&now), &now, 250), None);
+        assert!(objection(open, Some(&now), &now, 251).is_some());
+        let noisy = |budget: &mut Budget<'_>| budget.noise = mib(3);
+        assert_eq!(objection(noisy, Some(&now), &now, 203), None);
+        assert!(objection(noisy, Some(&now), &now, 204).is_some());
+    }
+
+    #[test]
+    fn where_nothing_was_read_only_what_fits_may_be_granted() {
+        let now = pool(450, 200);
+        assert!(objection(|_| {}, None, &now, 201).is_some());
+        let fits = pool(300, 200);
+        assert_eq!(objection(|_| {}, None, &fits, 300), None);
+        assert!(objection(|_| {}, None, &fits, 301).is_some());
+        let now = pair(700, 300);
+        let came = |budget: &mut Budget<'_>| budget.returned = mib(500);
+        assert!(objection(came, None, &now, 301).is_some());
+    }
+
+    /// It was read long ago: what was so then still bounds what passes on, and nothing is forgiven.
+    #[test]
+    fn an_old_reading_is_no_excuse() {
+        let read = pool(450, 200);
+        let mut now = read.clone();
+        now.vms.insert(GIVER, VmFacts { generation: 1, ..holding(500) });
+        let old = |budget: &mut Budget<'_>| budget.recent = false;
+        assert_eq!(objection(|_| {}, Some(&read), &now, 200), None, "nobody could know");
+        assert!(objection(old, Some(&read), &now, 200).is_some());
+        assert_eq!(objection(old, Some(&read), &read, 200), None);
+        assert!(objection(old, Some(&read), &read, 201).is_some());
+    }
+
+    /// It gave 100 MiB, was seen to have, and took them back before they went to the other.
+    #[test]
+    fn what_a_vm_took_back_counts_as_it_was_seen_to_be_gone_and_only_then() {
+        let read = pair(600, 300);
+        let seen = VmFacts { target: mib(500), ..holding(500) };
+        let now =
+            host(&[(GIVER, VmFacts { target: mib(500), ..holding(600) }), (TAKER, holding(300))]);
+        let looked = BTreeMap::from([(GIVER, seen)]);
+        let unseen = BTreeMap::from([(GIVER, now.vms[&GIVER])]);
+        let stay = BTreeSet::new();
+        let with = |looked, to| {
+            let policy = Policy { host_reserve: ByteCount::ZERO, ..Policy::default() };
+            let known = BTreeMap::new();
+            let budget = Budget {
+                policy: &policy,
+                now: &now,
+                read: Some(&read),
+                recent: true,
+                looked,
+                stay: &stay,
+                known: &known,
+                undone: BTreeMap::new(),
+                delivered: ByteCount::ZERO,
+                grown: mib(to).saturating_sub(mib(300)),
+                returned: ByteCount::ZERO,
+                noise: ByteCount::ZERO,
+            };
+            budget.objection(&BTreeMap::from([(TAKER, mib(to))]), true)
+        };
+        assert_eq!(with(&looked, 400), None);
+        assert!(with(&looked, 401).is_some());
+        assert!(with(&unseen, 400).is_some(), "it was never seen to give it");
+    }
+}

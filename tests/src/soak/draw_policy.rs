@@ -85,8 +85,7 @@ pub(super) fn add_working_set(
 
 const STREAM: u64 = 0x5753;
 /// Of `tests/soak-seeds.txt`: their runs are to stay what they were.
-const KEPT_BEFORE: [u64; 14] =
-    [67, 99, 115, 120, 205, 302, 467, 1447, 1456, 2171, 2216, 2453, 4134, 14_057];
+const KEPT_BEFORE: [u64; 4] = [467, 1447, 1456, 2171];
 
 #[cfg(test)]
 mod tests {

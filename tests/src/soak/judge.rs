@@ -10,19 +10,21 @@ use std::time::Duration;
 
 use agentd::event::TickRecord;
 use agentd::hypervisor::sim::{Facts, VmFacts};
-use agentd::hypervisor::{Answer, Target};
+use agentd::hypervisor::{Answer, LiveActual, Target};
 use agentd::tick::TickConfig;
 use agentd_core::bytes::ByteCount;
-use agentd_core::life::Life;
 use agentd_core::plan::Party;
 use agentd_core::policy::Policy;
-use agentd_core::sample::{Reading, RunState, Share};
+use agentd_core::sample::{Reading, RunState};
 use agentd_core::vm::VmId;
 
-use super::budget::{Budget, EVENT, Ledger};
+use super::budget::{Budget, EVENT};
+use super::emergency::{Emergencies, can_give, is_emergency};
 use super::known::Known;
+use super::ledger::Ledger;
 use super::limits::{Allowed, allowed};
 use super::rule::{Breach, Rule};
+use super::squeeze::{Fares, Squeezes};
 
 /// What VMs are called.
 type Names = BTreeMap<VmId, Arc<str>>;
@@ -32,6 +34,8 @@ type Names = BTreeMap<VmId, Arc<str>>;
 pub(super) struct Judge {
     config: TickConfig,
     names: Names,
+    /// VMs that no fault ever meets.
+    sound: BTreeSet<VmId>,
     /// The policy really in force.
     policy: Arc<Policy>,
     /// Orders may be given.
@@ -47,14 +51,21 @@ pub(super) struct Judge {
     read: Option<(Duration, Facts)>,
     /// What givers delivered, and what of that was granted.
     ledger: Ledger,
+    /// What was so of VMs that were seen to hold less since, when they were seen to hold least.
+    looked: BTreeMap<VmId, VmFacts>,
+    /// What VMs were since shown to hold.
+    shown: BTreeMap<VmId, ByteCount>,
+    /// VMs that were told since to hold no more than they did already, or were shown to.
+    stay: BTreeSet<VmId>,
+    /// What givers had let go of for VMs that had not got it yet, at that reading.
+    delivered: ByteCount,
     /// What VMs were granted in this tick.
     grown: ByteCount,
-    /// For how many ticks, and since when, a VM that is seen to swap has had a shrink in force.
-    squeezed: BTreeMap<VmId, (u32, Duration)>,
-    /// VMs that were found to be somebody else's.
-    strangers: BTreeSet<VmId>,
-    /// When VMs were last told to give while the host ran out of memory.
-    saved: Option<Duration>,
+    /// Why they should not have been, where the host had less than it should: unless all of it came
+    /// of givers who gave it for them.
+    short: Option<String>,
+    squeezes: Squeezes,
+    emergencies: Emergencies,
     /// VMs that were told to hold less than what they said they use, with what that was and when.
     below_need: BTreeMap<VmId, (ByteCount, Duration)>,
     kills: BTreeMap<VmId, (u64, u64)>,
@@ -76,10 +87,15 @@ pub(super) struct Judge {
 impl Judge {
     /// The judge of a run of these VMs.
     #[must_use]
-    pub(super) fn new(config: TickConfig, names: Names, policy: Arc<Policy>) -> Self {
+    pub(super) fn new(
+        config: TickConfig,
+        (names, sound): (Names, BTreeSet<VmId>),
+        policy: Arc<Policy>,
+    ) -> Self {
         Self {
             config,
             names,
+            sound,
             policy,
             active: true,
             tick: 0,
@@ -89,10 +105,14 @@ impl Judge {
             told: BTreeMap::new(),
             read: None,
             ledger: Ledger::default(),
+            looked: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            stay: BTreeSet::new(),
+            delivered: ByteCount::ZERO,
             grown: ByteCount::ZERO,
-            squeezed: BTreeMap::new(),
-            strangers: BTreeSet::new(),
-            saved: None,
+            short: None,
+            squeezes: Squeezes::default(),
+            emergencies: Emergencies::default(),
             below_need: BTreeMap::new(),
             kills: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -107,23 +127,28 @@ impl Judge {
     /// A new process of agentd knows nothing.
     pub(super) fn restarted(&mut self) {
         self.distrust();
-        self.ledger.clear();
         self.told.clear();
-        self.strangers.clear();
-        self.saved = None;
+        self.emergencies.clear();
         self.last_began = None;
     }
 
-    /// Nothing that was shown before counts any more.
-    pub(super) fn distrust(&mut self) {
+    /// Nothing that was shown before counts any more, and nothing that was promised.
+    fn distrust(&mut self) {
         self.known.clear();
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
+        self.squeezes.clear();
+        self.ledger.clear();
+        self.delivered = ByteCount::ZERO;
         self.observes = true;
     }
 
     /// What the reading of this tick showed is the first of a new connection.
     pub(super) fn reconnected(&mut self) {
         self.known.values_mut().for_each(Known::distrust);
-        self.observes = true;
+        self.begin_anew();
     }
 
     /// Another policy is in force.
@@ -139,8 +164,14 @@ impl Judge {
     /// A turn begins.
     pub(super) fn begin(&mut self, tick: u64, now: Duration) {
         self.tick = tick;
+        if !self.active {
+            // Whoever acts again after a turn without begins with what is so then.
+            self.squeezes.clear();
+            self.ledger.clear();
+        }
         self.orders = 0;
         self.grown = ByteCount::ZERO;
+        self.short = None;
         self.observes = self.last_began.is_none();
         let gap = self.last_began.map(|began| now.saturating_sub(began));
         if gap.is_some_and(|gap| gap > self.config.interval.saturating_mul(GAP)) {
@@ -167,12 +198,27 @@ impl Judge {
         }
         self.known = known;
         self.ledger.see(&facts);
+        self.delivered = self.ledger.open();
+        self.looked.clear();
+        self.shown.clear();
+        self.stay.clear();
         self.read = Some((now, facts));
     }
 
-    /// The port shows VMs live; this is so.
-    pub(super) fn looks(&mut self, facts: &Facts) {
+    /// The port showed these VMs live; this is so.
+    pub(super) fn looks(&mut self, seen: &[LiveActual], facts: &Facts) {
         self.ledger.see(facts);
+        let read = self.read.as_ref().map(|(_, read)| &read.vms);
+        for live in seen {
+            self.shown.insert(live.vm, live.actual);
+            let before = self.looked.get(&live.vm).or_else(|| read?.get(&live.vm));
+            let now = facts.vms.get(&live.vm);
+            if let Some((before, now)) = before.zip(now)
+                && now.exposure() < before.exposure()
+            {
+                self.looked.insert(live.vm, *now);
+            }
+        }
     }
 
     /// These orders are about to go to the hypervisor; this is so.
@@ -194,7 +240,7 @@ impl Judge {
                 self.grown = self.grown.saturating_add(order.target.saturating_sub(holds));
             }
         }
-        self.saves(orders, &granted, facts, now);
+        self.orders_in_emergency(orders, &granted, facts, now);
         if !granted.is_empty() {
             // Of orders that go together none is before the other.
             let mut together = facts.clone();
@@ -229,9 +275,14 @@ impl Judge {
                 continue;
             };
             self.told.insert(order.vm, (order.target, before.now));
+            let shown = self.shown.get(&order.vm).copied().unwrap_or_default();
+            if order.target <= vm.exposure().max(shown) {
+                self.stay.insert(order.vm);
+            }
             if order.target < vm.actual {
                 let gives = vm.actual.saturating_sub(order.target);
-                self.ledger.shrinks(order.vm, vm, gives);
+                let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&order.vm));
+                self.ledger.shrinks(order.vm, (read.unwrap_or(vm), vm), gives);
             }
         }
     }
@@ -241,84 +292,136 @@ impl Judge {
         let error = record.error.as_deref().unwrap_or("");
         let refused = error.contains("thrown away");
         self.hold(Rule::PlanAccepted, !refused, || error.to_owned());
-        let funding = record.decision.iter().flat_map(|decision| &decision.plan.funding);
-        for (transfer, granted) in funding.zip(&record.applied.granted) {
-            let Party::Vm(giver) = transfer.from else {
-                continue;
-            };
-            if !granted.is_zero() {
-                let name = self.names.get(&giver).cloned().unwrap_or_default();
-                let objection = self.ledger.grant(giver, *granted);
-                let fine = objection.is_none();
-                let words = || format!("out of {name}: {}", objection.unwrap_or_default());
-                self.hold(Rule::TakeThenGive, fine, words);
-            }
+        if record.decision.is_some() {
+            self.settles(record);
         }
-        if record.error.is_none() && self.active && !self.observes {
-            self.squeezes(record, facts);
+        let acts = record.error.is_none() && self.active && !self.observes;
+        if acts {
+            self.squeezes(facts);
         }
+        self.ends_in_emergency(acts, facts.now);
         self.count_kills(facts);
     }
 
-    /// A VM that is seen to swap is not left with less than it holds for long.
-    fn squeezes(&mut self, record: &TickRecord, facts: &Facts) {
-        let strangers = record.lives.iter().filter(|(_, life)| **life == Life::Quarantined);
-        self.strangers.extend(strangers.map(|(id, _)| *id));
-        let mut squeezed = BTreeMap::new();
-        for (id, known) in &self.known {
-            let Some(vm) = facts.vms.get(id) else { continue };
-            let name = self.names.get(id).map_or("", |name| name);
-            let pinned = allowed(&self.policy, *id, name, known.max).pinned;
-            let reached = known.run == RunState::Running && vm.run == RunState::Running;
-            let ours = vm.foreign_at.is_none() && vm.late.is_none() && self.told.contains_key(id);
-            let ours = ours && !self.strangers.contains(id);
-            let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
-            let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
-            let age = known.changed.map(|at| facts.now.saturating_sub(at));
-            let seen = age.is_some_and(|age| age <= self.config.stale_after);
-            if steered && shrinks && known.swaps && seen {
-                let (ticks, since) = self.squeezed.get(id).copied().unwrap_or((0, facts.now));
-                squeezed.insert(*id, (ticks + 1, since));
+    /// What was granted out of whom in a turn, and what is still to be.
+    fn settles(&mut self, record: &TickRecord) {
+        let funding = record.decision.iter().flat_map(|decision| &decision.plan.funding);
+        let (mut due, mut left): (BTreeMap<_, ByteCount>, BTreeMap<_, ByteCount>) =
+            Default::default();
+        let mut grants = Vec::new();
+        for (transfer, granted) in funding.zip(&record.applied.granted) {
+            let (Party::Vm(giver), Party::Vm(_)) = (transfer.from, transfer.to) else {
+                continue;
+            };
+            let open = transfer.amount.saturating_sub(*granted);
+            for (sum, more) in [(&mut due, transfer.amount), (&mut left, open)] {
+                let sum = sum.entry(giver).or_default();
+                *sum = sum.saturating_add(more);
+            }
+            if !granted.is_zero() {
+                grants.push((giver, *granted));
             }
         }
-        self.squeezed = squeezed;
-        let passed = |since| facts.now.saturating_sub(since);
-        let too_long =
-            |(ticks, since): &&(u32, Duration)| *ticks > SQUEEZED && passed(*since) > SQUEEZED_FOR;
-        let worst = self.squeezed.values().find(too_long).copied();
+        if let Some(words) = self.short.take() {
+            let most = self.ledger.returned_for(&due).saturating_add(self.ledger.noise());
+            let (grown, fine) = (self.grown, self.grown <= most);
+            let words = || format!("{words}; {grown} was granted of {most} that came for VMs");
+            self.hold(Rule::Budget, fine, words);
+        }
+        for (giver, granted) in grants {
+            let name = self.names.get(&giver).cloned().unwrap_or_default();
+            let objection = self.ledger.grant(giver, granted);
+            let fine = objection.is_none();
+            let words = || format!("out of {name}: {}", objection.unwrap_or_default());
+            self.hold(Rule::TakeThenGive, fine, words);
+        }
+        self.ledger.ends(&left);
+    }
+
+    /// A VM that is seen to swap is not left with less than it holds for long.
+    fn squeezes(&mut self, facts: &Facts) {
+        let shrinking = self.known.iter().filter_map(|(id, known)| {
+            let vm = facts.vms.get(id)?;
+            Some((*id, self.fares(*id, known, vm, facts.now)?))
+        });
+        let shrinking = shrinking.collect();
+        self.squeezes.follow(&shrinking, facts.now);
+        let worst = self.squeezes.overdue(facts.now);
         self.hold(Rule::Cancel, worst.is_none(), || {
-            let (ticks, since) = worst.unwrap_or_default();
-            format!("a VM swaps and is to shrink on for {ticks} ticks, {:?}", passed(since))
+            let worst = worst.map(|(squeeze, passed)| (squeeze.turns, passed));
+            let (turns, passed) = worst.unwrap_or_default();
+            format!("a VM swaps and is to shrink on for {turns} ticks, {passed:?}")
         });
     }
 
+    /// How a VM fares that this life of agentd told to shrink and could tell otherwise; `None` for any
+    /// other.
+    fn fares(&self, id: VmId, known: &Known, vm: &VmFacts, now: Duration) -> Option<Fares> {
+        let name = self.names.get(&id).map_or("", |name| name);
+        let pinned = allowed(&self.policy, id, name, known.max).pinned;
+        let reached = known.run == RunState::Running && vm.run == RunState::Running;
+        let ours = vm.foreign_at.is_none() && vm.late.is_none() && self.told.contains_key(&id);
+        let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
+        let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
+        let age = known.changed.map(|at| now.saturating_sub(at));
+        let seen = age.is_some_and(|age| age <= self.config.stale_after);
+        (steered && shrinks).then_some(match (seen, known.swaps) {
+            (true, true) => Fares::Swaps,
+            (true, false) => Fares::Quiet,
+            (false, _) => Fares::Unseen,
+        })
+    }
+
     /// While the host runs out of memory nobody gets any, and VMs are made to give once in a while.
-    fn saves(
+    fn orders_in_emergency(
         &mut self,
         orders: &[Target],
         granted: &BTreeMap<VmId, ByteCount>,
         facts: &Facts,
         now: Duration,
     ) {
-        let Some((at, read)) = &self.read else { return };
-        let host = &read.host;
-        let stalls = host.pressure.is_some_and(|pressure| pressure.full >= STALLS);
-        let empty = host.usable < self.policy.host_reserve.fraction(1, 2);
-        if !stalls && !empty || *at + self.config.interval < now {
+        let Some((_, read)) = &self.read else { return };
+        if !is_emergency(&read.host, &self.policy) {
             return;
         }
-        let usable = host.usable;
-        let gets = granted.len();
+        let (usable, gets) = (read.host.usable, granted.len());
         self.hold(Rule::Emergency, gets == 0, || format!("{gets} VMs get memory, {usable} usable"));
         let gives = |order: &Target| {
             let (vm, known) = (facts.vms.get(&order.vm)?, self.known.get(&order.vm)?);
             Some(order.target.saturating_add(PAGE) < vm.actual.min(known.actual))
         };
         if orders.iter().filter_map(gives).any(|gives| gives) {
-            let passed = self.saved.map(|at| now.saturating_sub(at));
-            let fine = passed.is_none_or(|passed| passed >= SAVES_EVERY);
-            self.hold(Rule::Emergency, fine, || format!("VMs are made to give {passed:?} later"));
-            self.saved = Some(now);
+            let soon = self.emergencies.gives(now);
+            self.hold(Rule::Emergency, soon.is_none(), || {
+                format!("VMs are made to give {soon:?} later")
+            });
+        }
+    }
+
+    /// Whoever could save the host in this turn and did not, though a VM could give, has to do so
+    /// before long.
+    fn ends_in_emergency(&mut self, acts: bool, now: Duration) {
+        let this_turn = |at: &Duration| self.last_began.is_some_and(|began| began <= *at);
+        let read = self.read.as_ref().filter(|(at, read)| {
+            let fits = self.policy.host_reserve.max(self.policy.floor) < read.host.total;
+            this_turn(at) && fits && is_emergency(&read.host, &self.policy)
+        });
+        let can = |(id, known): (&VmId, &Known)| {
+            let name = self.names.get(id).map_or("", |name| name);
+            let allows = allowed(&self.policy, *id, name, known.max);
+            let age = known.changed.map(|at| now.saturating_sub(at));
+            let ours = self.sound.contains(id) && self.told.contains_key(id);
+            ours && can_give(known, &allows, age)
+        };
+        // After a turn that was stopped in its middle nothing is ordered any more.
+        let began = self.last_began.unwrap_or(now);
+        let in_time = now.saturating_sub(began) <= self.config.interval.saturating_mul(GAP);
+        let could = acts && in_time && read.is_some() && self.known.iter().any(can);
+        let late = self.emergencies.ends(could, now);
+        if could {
+            self.hold(Rule::Emergency, late.is_none(), || {
+                format!("nobody was made to give for {:?}", late.unwrap_or_default())
+            });
         }
     }
 
@@ -405,21 +508,25 @@ impl Judge {
     }
 
     fn grants(&mut self, granted: &BTreeMap<VmId, ByteCount>, facts: &Facts, now: Duration) {
-        let last = self
-            .read
-            .as_ref()
-            .filter(|(at, _)| now.saturating_sub(*at) <= self.config.interval.saturating_mul(2));
+        let lasts = self.config.interval.saturating_mul(2);
+        let last = self.read.as_ref();
         let budget = Budget {
             policy: &self.policy,
             now: facts,
             read: last.map(|(_, facts)| facts),
+            recent: last.is_some_and(|(at, _)| now.saturating_sub(*at) <= lasts),
+            looked: &self.looked,
+            stay: &self.stay,
             known: &self.known,
             undone: facts.vms.iter().map(|(id, vm)| (*id, self.before_others(*id, vm))).collect(),
-            delivered: self.ledger.open(),
+            delivered: self.delivered,
             grown: self.grown,
             returned: self.ledger.returned(),
             noise: self.ledger.noise(),
         };
+        if self.short.is_none() {
+            self.short = budget.excess(granted, true);
+        }
         let objection = budget.objection(granted, true);
         let without = objection.as_ref().and_then(|_| budget.objection(granted, false));
         let doubtful = facts.vms.values().any(|vm| vm.late.is_some());
@@ -469,15 +576,6 @@ impl Judge {
 const PAGE: ByteCount = ByteCount::kib(4);
 /// A gap of more than so many intervals makes everything old.
 const GAP: u32 = 3;
-/// A report is needed to see that a VM swaps, and one tick to tell it.
-const SQUEEZED: u32 = 2;
-/// One report more is needed where the first is of a kernel that has just begun.
-const SQUEEZED_FOR: Duration = Duration::from_millis(2_500);
-/// All work on the host waits for memory for so much of the time.
-const STALLS: Share = Share::percent(20);
-/// The effect of giving shows in an average over ten seconds: fifteen from reading to reading,
-/// which orders follow sooner or later.
-const SAVES_EVERY: Duration = Duration::from_secs(14);
 /// A kill so long after a shrink is not its fault.
 const BLAME: Duration = Duration::from_secs(10);
 /// More of one promise in one run tell nothing new.

@@ -12,14 +12,19 @@
 mod budget;
 mod draw;
 mod draw_policy;
+mod emergency;
 mod fault;
+#[cfg(test)]
+mod fixture;
 mod judge;
 mod known;
+mod ledger;
 mod limits;
 pub mod report;
 mod rule;
 mod run;
 mod saboteur;
+mod squeeze;
 mod trace;
 mod witness;
 

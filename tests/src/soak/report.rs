@@ -1,10 +1,9 @@
 //! Many runs over all processors, and what is told of them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::{Fault, Played, Rule, Saboteur, play};
+use crate::threads::on_all;
 
 /// What came of many runs.
 #[derive(Debug, Default)]
@@ -49,47 +48,17 @@ impl Tally {
             self.failed.push(played);
         }
     }
-
-    fn join(&mut self, other: Self) {
-        self.seeds += other.seeds;
-        self.ticks += other.ticks;
-        self.orders += other.orders;
-        self.kills += other.kills;
-        let sums = [(&mut self.checks, other.checks), (&mut self.broken, other.broken)];
-        for (sum, more) in sums {
-            for (rule, times) in more {
-                *sum.entry(rule).or_default() += times;
-            }
-        }
-        for (fault, times) in other.faults {
-            *self.faults.entry(fault).or_default() += times;
-        }
-        self.failed.extend(other.failed);
-        self.failed.sort_by_key(|played| played.seed);
-    }
 }
 
 /// Plays all of these seeds, on so many threads.
 #[must_use]
 pub fn play_all(seeds: &[u64], saboteur: Option<Saboteur>, threads: usize) -> Tally {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut tally = Tally::default();
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            tally.add(play(*seed, saboteur, None));
-        }
-        tally
-    };
-    let mut all = Tally::default();
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        for thread in threads {
-            if let Ok(tally) = thread.join() {
-                all.join(tally);
-            }
-        }
-    });
-    all
+    let mut tally = Tally::default();
+    for played in on_all(seeds, threads, |seed| play(*seed, saboteur, None)) {
+        tally.add(played);
+    }
+    tally.failed.sort_by_key(|played| played.seed);
+    tally
 }
 
 /// The seeds of a list: a line each, the seed first, then why it is kept. Empty lines and those that

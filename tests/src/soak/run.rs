@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use agentd::clock::{Clock, VirtualClock};
-use agentd::control::{Actor, Gate, InForce, Mode, Revision};
+use agentd::control::{Gate, InForce, Mode};
 use agentd::event::TickRecord;
 use agentd::hypervisor::Hypervisor;
 use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
@@ -66,7 +66,6 @@ struct Stage<'a> {
     policy: Arc<Policy>,
     in_force: InForce,
     ticker: Ticker,
-    /// The last tick, counted from the calm, without a decision.
     played: Played,
 }
 
@@ -78,9 +77,11 @@ impl<'a> Stage<'a> {
         let truth = sim.onlooker();
         let gate = Arc::new(Gate::new(Mode::Active));
         let names = plot.scenario.vms.iter().map(|vm| (vm.id, vm.name.clone())).collect();
+        let sound = plot.scenario.vms.iter().filter(|vm| vm.behaviours.is_empty());
+        let sound = sound.map(|vm| vm.id).collect();
         let policy = Arc::new(plot.policy.clone());
         let scene = Scene {
-            judge: Judge::new(plot.config, names, policy.clone()),
+            judge: Judge::new(plot.config, (names, sound), policy.clone()),
             strike: None,
             dead: false,
             digest: 0,
@@ -305,12 +306,8 @@ fn port(saboteur: Option<Saboteur>, witness: Witness) -> Box<dyn Hypervisor> {
 }
 
 fn in_force(mode: Mode, saboteur: Option<Saboteur>, policy: &Policy) -> InForce {
-    let time = SystemTime::UNIX_EPOCH;
-    let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
     let policy = saboteur.map_or_else(|| policy.clone(), |saboteur| saboteur.policy(policy));
-    let (etag, reason) = (String::new(), String::new());
-    let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-    InForce { mode, policy: Arc::new(revision) }
+    InForce::fixed(mode, policy)
 }
 
 /// How many ticks a run has.

@@ -21,11 +21,17 @@ pub enum Saboteur {
     NoFloor,
     /// Old figures are trusted: their stamps are shown to change all the time.
     StaleTrusted,
+    /// No shrink is ever called off: who is told to stay where it is on its way down is not told.
+    NeverCancels,
+    /// The host never runs out of memory: it is shown with as much as any policy wants it to keep, and
+    /// without pressure.
+    NoEmergency,
 }
 
 impl Saboteur {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::OnePhase, Self::NoFloor, Self::StaleTrusted];
+    pub const ALL: [Self; 5] =
+        [Self::OnePhase, Self::NoFloor, Self::StaleTrusted, Self::NeverCancels, Self::NoEmergency];
 
     /// Its name on the command line.
     #[must_use]
@@ -34,6 +40,8 @@ impl Saboteur {
             Self::OnePhase => "one-phase",
             Self::NoFloor => "no-floor",
             Self::StaleTrusted => "stale-trusted",
+            Self::NeverCancels => "never-cancels",
+            Self::NoEmergency => "no-emergency",
         }
     }
 
@@ -44,6 +52,8 @@ impl Saboteur {
             Self::OnePhase => &[Rule::TakeThenGive, Rule::Budget],
             Self::NoFloor => &[Rule::Floor],
             Self::StaleTrusted => &[Rule::Freshness],
+            Self::NeverCancels => &[Rule::Cancel],
+            Self::NoEmergency => &[Rule::Emergency],
         }
     }
 
@@ -68,6 +78,8 @@ pub(super) struct Sabotaged<H> {
     saboteur: Saboteur,
     /// What VMs were told to hold in this tick.
     told: BTreeMap<VmId, ByteCount>,
+    /// VMs on their way down: what they were told to hold, and what they were last shown to.
+    shrinking: BTreeMap<VmId, (ByteCount, ByteCount)>,
     stamp: u64,
 }
 
@@ -75,7 +87,14 @@ impl<H> Sabotaged<H> {
     /// A port that this saboteur has.
     #[must_use]
     pub(super) const fn new(port: H, saboteur: Saboteur) -> Self {
-        Self { port, saboteur, told: BTreeMap::new(), stamp: 0 }
+        Self { port, saboteur, told: BTreeMap::new(), shrinking: BTreeMap::new(), stamp: 0 }
+    }
+
+    /// True for an order that stops a VM on its way down: more than it was told, and no more than it
+    /// was shown to hold.
+    fn calls_off(&self, order: Target) -> bool {
+        let own = self.shrinking.get(&order.vm);
+        own.is_some_and(|(told, shown)| *told < order.target && order.target <= *shown)
     }
 
     fn stamp(&mut self, reported: &mut Reported) {
@@ -96,6 +115,13 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
         self.told.clear();
         for vm in &mut reading.vms {
             self.stamp(&mut vm.reported);
+            if let Some((_, shown)) = self.shrinking.get_mut(&vm.id) {
+                *shown = vm.actual;
+            }
+        }
+        if self.saboteur == Saboteur::NoEmergency {
+            reading.host.usable = reading.host.usable.max(MOST_RESERVE);
+            reading.host.pressure = None;
         }
         Ok(reading)
     }
@@ -109,6 +135,9 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
                 vm.host_rss = vm.host_rss.map(|rss| rss.saturating_sub(gave));
             }
             self.stamp(&mut vm.reported);
+            if let Some((_, shown)) = self.shrinking.get_mut(&vm.vm) {
+                *shown = vm.actual;
+            }
         }
         live
     }
@@ -117,7 +146,20 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
         if self.saboteur == Saboteur::OnePhase {
             self.told.extend(orders.iter().map(|order| (order.vm, order.target)));
         }
-        self.port.set_targets(orders, timeout)
+        if self.saboteur != Saboteur::NeverCancels {
+            return self.port.set_targets(orders, timeout);
+        }
+        let (swallowed, passed): (Vec<Target>, Vec<Target>) =
+            orders.iter().copied().partition(|order| self.calls_off(*order));
+        let answers = self.port.set_targets(&passed, timeout);
+        let answers: BTreeMap<VmId, Answer> =
+            passed.iter().map(|order| order.vm).zip(answers).collect();
+        for order in &passed {
+            self.shrinking.insert(order.vm, (order.target, ByteCount::MAX));
+        }
+        let taken = swallowed.iter().map(|order| (order.vm, Answer::Accepted));
+        let mut all: BTreeMap<VmId, Answer> = answers.into_iter().chain(taken).collect();
+        orders.iter().filter_map(|order| all.remove(&order.vm)).collect()
     }
 
     fn take_reconnected(&mut self) -> bool {
@@ -128,3 +170,6 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
         self.port.parked()
     }
 }
+
+/// The most that policies of runs want a host to keep.
+const MOST_RESERVE: ByteCount = ByteCount::mib(500);

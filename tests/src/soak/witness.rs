@@ -116,7 +116,7 @@ impl Hypervisor for Witness {
             return Vec::new();
         }
         let live = lock(&self.sim).read_actuals(vms, timeout);
-        lock(&self.scene).judge.looks(&self.truth.facts());
+        lock(&self.scene).judge.looks(&live, &self.truth.facts());
         live
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{forget_gone, funded, level, pool, real, spare, within_limits};
+use super::figures::{forget_gone, funded, level, pool, real, spare, weight, within_limits};
 use super::meter::Meter;
 use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
@@ -98,7 +98,7 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     fn shares(&self) -> f64 {
-        self.vm.weight.max(1) as f64
+        weight(self.vm)
     }
 
     /// What it holds when it pays one for so much: active memory costs its size, idle memory more.

@@ -41,6 +41,11 @@ pub(super) fn within_limits(vm: &SeenVm, amount: f64) -> f64 {
     within(amount, real(vm.min), real(vm.max))
 }
 
+/// Its share beside that of others; one without any has the least there is.
+pub(super) fn weight(vm: &SeenVm) -> f64 {
+    vm.weight.max(1) as f64
+}
+
 /// What it holds or is about to.
 pub(super) fn committed(vm: &SeenVm) -> f64 {
     real(vm.actual.max(vm.target))

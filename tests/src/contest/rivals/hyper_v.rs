@@ -14,7 +14,9 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{committed, funded, pool, real, share_out, spare, within, within_limits};
+use super::figures::{
+    committed, funded, pool, real, share_out, spare, weight, within, within_limits,
+};
 use super::swapped::Swapped;
 use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
@@ -61,7 +63,6 @@ fn want(vm: &SeenVm, demand: f64) -> f64 {
 fn divide<'a>(demands: &[(&'a SeenVm, f64)], pool: f64) -> Vec<(&'a SeenVm, f64)> {
     let base = |(vm, demand): &(&SeenVm, f64)| within_limits(vm, *demand);
     let rest = pool - demands.iter().map(base).sum::<f64>();
-    let weight = |vm: &SeenVm| vm.weight.max(1) as f64;
     let buffer = |claim: &(&SeenVm, f64)| (want(claim.0, claim.1) - base(claim), weight(claim.0));
     let above_min = |claim: &(&SeenVm, f64)| {
         (base(claim) - real(claim.0.min).min(base(claim)), 1.0 / weight(claim.0))

@@ -34,7 +34,7 @@ pub mod virtui;
 #[must_use]
 pub fn all() -> Vec<Box<dyn Rival>> {
     vec![
-        Box::<proxmox::Proxmox>::default(),
+        Box::new(proxmox::Proxmox),
         Box::<qmemman::Qmemman>::default(),
         Box::<squeezed::Squeezed>::default(),
         Box::<mom::Mom>::default(),

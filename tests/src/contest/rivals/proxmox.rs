@@ -1,7 +1,7 @@
 //! [`Proxmox`]: auto-ballooning of Proxmox VE, from a description of pvestatd.
 //!
 //! Every 10 s it hands out or takes back memory so that the host comes to use a share of its
-//! memory, 80 % by default, whatever the reserve is. What a VM holds above its minimum is made fair
+//! memory, by default 80 %, whatever the reserve is. What a VM holds above its minimum is made fair
 //! by shares; a VM's MemFree says only whose turn it is: those that have some give first, those
 //! that lack it get first. A VM moves by 100 MiB at most.
 //!
@@ -17,24 +17,8 @@ use super::figures::order;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// Auto-ballooning of Proxmox VE.
-#[derive(Clone, Copy, Debug)]
-pub struct Proxmox {
-    target_percent: u64,
-}
-
-impl Proxmox {
-    /// With this share of the host's memory to be used.
-    #[must_use]
-    pub const fn new(target_percent: u64) -> Self {
-        Self { target_percent }
-    }
-}
-
-impl Default for Proxmox {
-    fn default() -> Self {
-        Self::new(80)
-    }
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Proxmox;
 
 impl Rival for Proxmox {
     fn name(&self) -> &'static str {
@@ -47,7 +31,7 @@ impl Rival for Proxmox {
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
         let host_used = seen.host_total.saturating_sub(seen.host_usable);
-        let goal = wide(seen.host_total.fraction(self.target_percent, 100)) - wide(host_used);
+        let goal = wide(seen.host_total.fraction(USED_PERCENT, 100)) - wide(host_used);
         let mut claims: Vec<Claim> = seen.vms.iter().map(Claim::of).collect();
         balance(&mut claims, goal, MAX_CHANGE);
         let ordered = seen.vms.iter().zip(&claims);
@@ -150,6 +134,8 @@ fn wide(amount: ByteCount) -> i128 {
     i128::from(amount.as_u64())
 }
 
+/// What the host is to use of its memory.
+const USED_PERCENT: u64 = 80;
 /// Most that a VM moves in one turn.
 const MAX_CHANGE: i128 = 100 << 20;
 /// A goal within this is reached.
@@ -230,16 +216,11 @@ mod tests {
     fn the_host_comes_to_use_four_fifths() {
         let vms = || vec![reports(vm(1, 500, 2000, 1000), 0, 0), vm(2, 500, 2000, 1000)];
         // 2300 of 2500 MiB are used, where 2000 are to be: each is to give 150, and gives 100.
-        assert_eq!(
-            given(&Proxmox::default().turn(&scene(2500, 200, 0, vms()))),
-            [(1, 900), (2, 900)]
-        );
-        assert_eq!(
-            given(&Proxmox::default().turn(&scene(2500, 540, 0, vms()))),
-            [(1, 1020), (2, 1020)]
-        );
-        assert!(Proxmox::new(92).turn(&scene(2500, 205, 0, vms())).is_empty());
+        assert_eq!(given(&Proxmox.turn(&scene(2500, 200, 0, vms()))), [(1, 900), (2, 900)]);
+        assert_eq!(given(&Proxmox.turn(&scene(2500, 540, 0, vms()))), [(1, 1020), (2, 1020)]);
+        // 1990 of them are used, which is near enough.
+        assert!(Proxmox.turn(&scene(2500, 510, 0, vms())).is_empty());
         let opted_out = vms().into_iter().map(|vm| SeenVm { weight: 0, ..vm }).collect();
-        assert!(Proxmox::default().turn(&scene(2500, 200, 0, opted_out)).is_empty());
+        assert!(Proxmox.turn(&scene(2500, 200, 0, opted_out)).is_empty());
     }
 }

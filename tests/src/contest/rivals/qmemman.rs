@@ -10,7 +10,8 @@
 //! what is much. Its wait for memory within a turn ends the turn here: the next one goes on. Used
 //! is `actual - usable` and what lies on the swap device (see `swapped`); the VM's minimum stands
 //! for its 200 MiB and the host reserve for its 50 MiB. The host is no VM here, so nothing stands
-//! for its dom0. A slow giver is not marked: the mark changes nothing.
+//! for its dom0. A slow giver is not marked: the mark changes nothing. Memory for a VM about to start
+//! cannot be asked for here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,13 +46,13 @@ struct Known {
 
 /// What a VM has and would like.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+struct Wish {
     /// What it prefers to hold, in whole bytes.
-    pub preferred: f64,
+    preferred: f64,
     /// What it holds, or was told to hold if that is more.
-    pub actual: f64,
+    actual: f64,
     /// Most that it may hold.
-    pub max: f64,
+    max: f64,
 }
 
 impl Rival for Qmemman {
@@ -135,8 +136,7 @@ fn wish(vm: &SeenVm, used: f64) -> Wish {
 }
 
 /// What whom to tell to hold, those who give first; `free` is what the host has above its reserve.
-#[must_use]
-pub fn divide(wishes: &[Wish], free: f64) -> Vec<(usize, f64)> {
+fn divide(wishes: &[Wish], free: f64) -> Vec<(usize, f64)> {
     let need: f64 = wishes.iter().map(|wish| wish.preferred - wish.actual).sum();
     if free - need > 0.0 { divide_plenty(wishes, free - need) } else { divide_little(wishes, free) }
 }
@@ -190,20 +190,6 @@ fn divide_little(wishes: &[Wish], free: f64) -> Vec<(usize, f64)> {
     plan
 }
 
-/// What whom to tell to hold so that a VM that asks for so much can start; empty when there is not
-/// as much. It asks for 5 % more than it needs, for reasons of its own.
-#[must_use]
-pub fn make_room(wishes: &[Wish], asked: f64) -> Vec<(usize, f64)> {
-    let surplus = |wish: &Wish| (wish.actual - wish.preferred).max(0.0);
-    let available: f64 = wishes.iter().map(surplus).sum();
-    if available < asked {
-        return Vec::new();
-    }
-    let donors = wishes.iter().enumerate().filter(|(_, wish)| surplus(wish) > 0.0);
-    let left = |wish: &Wish| wish.actual - surplus(wish) * (asked / available) * 1.05;
-    donors.map(|(which, wish)| (which, left(wish).floor())).collect()
-}
-
 /// Whether the plan is worth the trouble.
 fn is_significant(plan: &[(&SeenVm, &Wish, f64)], free: f64) -> bool {
     let gain = |vm: &SeenVm, target: f64| target - real(vm.target);
@@ -237,42 +223,32 @@ mod tests {
         Wish { preferred, actual: mib(actual), max: mib(max) }
     }
 
-    #[test]
-    fn when_memory_is_short_those_who_have_it_give_first() {
-        let wishes = [
-            wished(1024, 4096, 768, 350),
+    /// Those of its own tests, of which the host holds so much.
+    fn five(host: u32) -> [Wish; 5] {
+        [
+            wished(1024, 4096, host, 350),
             wished(1024, 4096, 1536, 0),
             wished(4096, 4096, 4096, 0),
             wished(1536, 4096, 1536, 0),
             wished(512, 1024, 768, 0),
-        ];
+        ]
+    }
+
+    #[test]
+    fn when_memory_is_short_those_who_have_it_give_first() {
+        let wishes = five(768);
         assert_eq!(divide(&wishes, mib(50)), [(1, 1_395_864_371.0), (4, 697_932_185.0)]);
     }
 
     #[test]
     fn when_memory_abounds_all_of_it_is_handed_out() {
-        let wishes = [
-            wished(1024, 4096, 1736, 350),
-            wished(1024, 4096, 1536, 0),
-            wished(4096, 4096, 4096, 0),
-            wished(1536, 4096, 1536, 0),
-            wished(512, 1024, 768, 0),
-        ];
+        let wishes = five(1736);
         let need: f64 = wishes.iter().map(|wish| wish.preferred - wish.actual).sum();
         let targets =
             [3_068_708_976.0, 2_548_378_128.0, 4_294_967_296.0, 3_537_898_734.0, 1_073_741_824.0];
         let mut plan = divide(&wishes, mib(4096) + need);
         plan.sort_by_key(|(which, _)| *which);
         assert_eq!(plan.iter().map(|(_, target)| *target).collect::<Vec<_>>(), targets);
-    }
-
-    #[test]
-    fn a_vm_that_starts_gets_of_what_others_can_spare() {
-        let others = [wished(1024, 4096, 1736, 350), wished(4096, 4096, 4096, 0)];
-        let wishes = [others[0], wished(512, 4096, 1536, 0), others[1]];
-        assert_eq!(make_room(&wishes, mib(400)), [(0, 1_794_242_737.0), (1, 1_196_296_014.0)]);
-        let wishes = [others[0], wished(1024, 4096, 1536, 0), others[1]];
-        assert_eq!(make_room(&wishes, mib(400)), []);
     }
 
     #[test]

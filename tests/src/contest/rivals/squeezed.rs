@@ -3,7 +3,7 @@
 //! Every VM gets the same part of the range between its minimum and maximum, as large as the host's
 //! memory allows; whether a VM suffers is no input. While anybody has to give, only that is
 //! ordered. A VM that for 5 s comes no nearer to its target is inactive: it is left out, and held
-//! at what it has so that it cannot take more later. After 20 s it is called uncooperative.
+//! at what it has so that it cannot take more later. What it is called after 20 s changes nothing.
 //!
 //! It looks every 10 s, and when a VM comes or goes; while memory moves it goes on every second,
 //! which is the interval here. The host reserve stands for its 72 MiB. A virtio balloon has no
@@ -33,8 +33,6 @@ struct Known {
     actual: f64,
     /// When it last came nearer to its target, or was there.
     progressed: Duration,
-    /// When it was last at its target.
-    arrived: Duration,
     now: Duration,
 }
 
@@ -77,18 +75,11 @@ impl Rival for Squeezed {
 }
 
 impl Squeezed {
-    /// The VMs that have been away from their target for 20 s.
-    #[must_use]
-    pub fn uncooperative(&self) -> Vec<VmId> {
-        let late = |known: &Known| known.now.saturating_sub(known.arrived) > UNCOOPERATIVE;
-        self.known.iter().filter(|(_, known)| late(known)).map(|(id, _)| *id).collect()
-    }
-
     fn follow(&mut self, seen: &Seen) {
         forget_gone(&mut self.known, seen);
         for vm in &seen.vms {
             let (now, actual, target) = (seen.now, real(vm.actual), real(vm.target));
-            let new = Known { actual, progressed: now, arrived: now, now };
+            let new = Known { actual, progressed: now, now };
             let known = self.known.entry(vm.id).or_insert(new);
             let missing = (target - actual).abs();
             if missing <= INACCURACY {
@@ -118,7 +109,6 @@ fn divide<'a>(vms: &[&'a SeenVm], free: f64) -> Vec<(&'a SeenVm, f64)> {
 
 const LOOK: Duration = Duration::from_secs(10);
 const INACTIVE: Duration = Duration::from_secs(5);
-const UNCOOPERATIVE: Duration = Duration::from_secs(20);
 /// How exactly memory can be counted: a page.
 const INACCURACY: f64 = 4096.0;
 /// So near is there.
@@ -161,10 +151,6 @@ mod tests {
         // Nothing is free without it. Its target is below what it holds: it cannot take.
         assert_eq!(given(&xapi.turn(&seen(6))), []);
         assert!(!xapi.is_active(id(1)) && xapi.is_active(id(2)));
-        xapi.turn(&seen(20));
-        assert!(xapi.uncooperative().is_empty());
-        xapi.turn(&seen(21));
-        assert_eq!(xapi.uncooperative(), [id(1)]);
         let grows = SeenVm { target: ByteCount::mib(1900), ..stuck };
         let seen = |seconds| at(scene(8000, 100, 100, vec![grows]), seconds);
         xapi.turn(&seen(30));

@@ -12,8 +12,9 @@ use std::time::Duration;
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
-use super::figures::{funded, level, pool, real, spare, within_limits};
+use super::figures::{funded, pool, real, spare, whole};
 use crate::contest::rival::{Rival, Seen, SeenVm};
+use crate::contest::shares::{Claim, share};
 
 /// No policy at all, what an operator without one does.
 #[derive(Clone, Debug, Default)]
@@ -41,13 +42,14 @@ impl Rival for StaticSplit {
 }
 
 fn split(vms: &[SeenVm], pool: f64) -> BTreeMap<VmId, f64> {
-    let weight = |vm: &SeenVm| vm.weight.max(1) as f64;
-    let share = |vm: &SeenVm, per_weight: f64| within_limits(vm, weight(vm) * per_weight);
-    let all = |per_weight: f64| vms.iter().map(|vm| share(vm, per_weight)).sum::<f64>();
-    let top = vms.iter().map(|vm| real(vm.max) / weight(vm)).fold(0.0, f64::max);
-    let per_weight = level(pool, top, all);
-    let fits = (pool / all(per_weight).max(1.0)).min(1.0);
-    vms.iter().map(|vm| (vm.id, fits * share(vm, per_weight))).collect()
+    let least = |vm: &SeenVm| vm.min.min(vm.max);
+    let minima = real(vms.iter().map(least).sum());
+    if minima > pool {
+        return vms.iter().map(|vm| (vm.id, real(least(vm)) * pool / minima)).collect();
+    }
+    let claim = |vm: &SeenVm| Claim { weight: vm.weight.max(1), least: least(vm), most: vm.max };
+    let shares = share(whole(pool), &vms.iter().map(claim).collect::<Vec<_>>());
+    vms.iter().zip(shares).map(|(vm, share)| (vm.id, real(share))).collect()
 }
 
 #[cfg(test)]

@@ -124,12 +124,13 @@ pub(super) fn divide(claims: &mut [Claim], pool: f64) {
     }
 }
 
-fn average(before: f64, now: f64) -> f64 {
+/// A rate over some turns.
+pub(super) fn average(before: f64, now: f64) -> f64 {
     (now + 10.0 * before) / 11.0
 }
 
 /// A rate from which on a VM is busy.
-const BUSY: f64 = 20.0;
+pub(super) const BUSY: f64 = 20.0;
 /// What is not worth another round.
 const LEFT_OVER: f64 = 16.0 * MIB;
 

@@ -18,7 +18,7 @@ use agentd_core::vm::VmId;
 use super::figures::{MIB, committed, forget_gone, givers_first, pool, real, within_limits};
 use super::meter::{Meter, Rates};
 use super::usage::Usage;
-use super::vcmmd_wfb::{Claim, divide};
+use super::vcmmd_wfb::{BUSY, Claim, average, divide};
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
 /// The working set policy of OpenVZ's vcmmd.
@@ -80,7 +80,7 @@ impl Known {
     /// What it is to hold next, if nobody lacks it.
     fn next(&mut self, vm: &SeenVm, working_set: f64, rates: Rates) -> f64 {
         let before = self.average_io;
-        self.average_io = (rates.io() + 10.0 * before) / 11.0;
+        self.average_io = average(before, rates.io());
         let actual = real(vm.actual);
         let swaps = rates.pages_in() > BUSY && rates.pages_out() > BUSY;
         let signs = [
@@ -98,8 +98,6 @@ impl Known {
     }
 }
 
-/// A rate from which on a VM is busy.
-const BUSY: f64 = 20.0;
 const STEP: f64 = 32.0 * MIB;
 const ALIGNMENT: f64 = 4.0 * MIB;
 

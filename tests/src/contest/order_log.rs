@@ -1,4 +1,4 @@
-//! [`Ledger`]: stands before the simulated hypervisor and writes down every order that it took.
+//! [`OrderLog`]: stands before the simulated hypervisor and writes down every order that it took.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,18 +27,18 @@ pub struct Order {
 
 /// Writes down orders.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct OrderLog {
     sim: Sim,
     clock: Arc<FilmedClock>,
     stopwatch: Arc<Stopwatch>,
     orders: Orders,
 }
 
-/// The orders of a run, for who does not have the ledger.
+/// The orders of a run, for who does not have the log.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orders(Arc<Mutex<Vec<Order>>>);
 
-impl Ledger {
+impl OrderLog {
     pub(super) fn new(sim: Sim, clock: Arc<FilmedClock>, stopwatch: Arc<Stopwatch>) -> Self {
         Self { sim, clock, stopwatch, orders: Orders::default() }
     }
@@ -58,7 +58,7 @@ impl Orders {
     }
 }
 
-impl Hypervisor for Ledger {
+impl Hypervisor for OrderLog {
     fn uri(&self) -> &str {
         self.sim.uri()
     }
