@@ -161,6 +161,8 @@ impl<'a> Work<'a> {
         });
         let orders: Vec<_> = ready.collect();
         self.order(hands, &orders);
+        let told = orders.iter().map(|(resize, _)| resize.vm);
+        self.ledger.take(&told.filter(|vm| self.moving.contains_key(vm)).collect());
         !orders.is_empty()
     }
 

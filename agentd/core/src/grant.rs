@@ -21,7 +21,9 @@ use crate::{
 pub struct Ledger<'a> {
     plan: &'a Plan,
     givers: BTreeMap<VmId, Giver<'a>>,
-    /// Counted anew whenever something was seen or lost.
+    /// What of each transfer its taker was told to take, and keeps whatever becomes of the giver.
+    taken: Vec<Option<ByteCount>>,
+    /// Counted anew whenever something changes.
     there: There,
 }
 
@@ -46,9 +48,9 @@ struct Giver<'a> {
     vm: Option<&'a VmSample>,
     /// What others are to get from it.
     funds: ByteCount,
-    /// What of that it was seen to let go of.
+    /// What of that it was last seen to have let go of.
     delivered: ByteCount,
-    /// What of that the host was seen to get back.
+    /// What of that the host was last seen to have got back.
     returned: ByteCount,
     /// It is told to shrink in this plan: until now its promise stands in the plan's figures.
     is_new: bool,
@@ -78,13 +80,14 @@ impl<'a> Ledger<'a> {
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
-        let mut ledger = Self { plan, givers, there: There::default() };
+        let taken = vec![None; plan.funding.len()];
+        let mut ledger = Self { plan, givers, taken, there: There::default() };
         ledger.count();
         ledger
     }
 
-    /// Notes what VMs hold now, and how much of their processes is resident. What was delivered once
-    /// stays delivered.
+    /// Notes what VMs hold now, and how much of their processes is resident. Who takes back what was
+    /// delivered and not taken by anybody yet has not delivered it.
     pub fn see(&mut self, vms: impl IntoIterator<Item = (VmId, ByteCount, Option<ByteCount>)>) {
         for (vm, actual, host_rss) in vms {
             if let Some(giver) = self.givers.get_mut(&vm)
@@ -92,8 +95,8 @@ impl<'a> Ledger<'a> {
             {
                 let now = before.shown_at(actual, host_rss);
                 let came = |missing| giver.funds.saturating_sub(missing);
-                giver.delivered = giver.delivered.max(came(order.undelivered(now)));
-                giver.returned = giver.returned.max(came(order.unreturned(now)));
+                giver.delivered = came(order.undelivered(now));
+                giver.returned = came(order.unreturned(now));
             }
         }
         self.count();
@@ -107,6 +110,16 @@ impl<'a> Ledger<'a> {
             }
         }
         self.count();
+    }
+
+    /// Notes that VMs were told to take what is there for them.
+    pub fn take(&mut self, vms: &BTreeSet<VmId>) {
+        let all = self.plan.funding.iter().zip(&self.there.granted).zip(&mut self.taken);
+        for ((transfer, granted), taken) in all {
+            if matches!(transfer.to, Party::Vm(vm) if vms.contains(&vm)) {
+                taken.get_or_insert(*granted);
+            }
+        }
     }
 
     /// The givers whose memory is still awaited.
@@ -127,10 +140,11 @@ impl<'a> Ledger<'a> {
         let awaited = self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id);
         self.there = There { awaited: awaited.collect(), ..There::default() };
         let mut left = self.left();
-        for transfer in &self.plan.funding {
-            let amount = match transfer.from {
-                Party::Host => transfer.amount,
-                Party::Vm(giver) => {
+        for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
+            let amount = match (transfer.from, taken) {
+                (_, Some(amount)) => *amount,
+                (Party::Host, None) => transfer.amount,
+                (Party::Vm(giver), None) => {
                     let there = left.entry(giver).or_default();
                     let amount = transfer.amount.min(*there);
                     *there = there.saturating_sub(amount);
@@ -149,13 +163,27 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// What of each giver's memory may be granted.
+    /// What of each giver's memory may be granted beyond what was taken of it.
     fn left(&self) -> BTreeMap<VmId, ByteCount> {
-        let mut promises = self.promises();
+        let mut gone: BTreeMap<VmId, ByteCount> = BTreeMap::new();
+        for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
+            if let (Party::Vm(giver), Some(amount)) = (transfer.from, taken) {
+                let sum = gone.entry(giver).or_default();
+                *sum = sum.saturating_add(*amount);
+            }
+        }
+        let gone_of = |id: &VmId| gone.get(id).copied().unwrap_or_default();
+        // Who was served first out of promises keeps its part of them.
+        let spent = |(id, giver): (&VmId, &Giver<'_>)| gone_of(id).saturating_sub(giver.returned);
+        let spent: ByteCount = self.givers.iter().map(spent).sum();
+        let mut promises = self.promises().saturating_sub(spent);
         let left = self.givers.iter().map(|(id, giver)| {
-            let promised = giver.delivered.saturating_sub(giver.returned).min(promises);
+            let gone = gone_of(id);
+            let returned = giver.returned.min(giver.delivered).saturating_sub(gone);
+            let untouched = giver.delivered.saturating_sub(giver.returned.max(gone));
+            let promised = untouched.min(promises);
             promises = promises.saturating_sub(promised);
-            (*id, giver.returned.min(giver.delivered).saturating_add(promised))
+            (*id, returned.saturating_add(promised))
         });
         left.collect()
     }
@@ -197,6 +225,7 @@ mod tests {
     const A: VmId = VmId::from_bytes([1; 16]);
     const B: VmId = VmId::from_bytes([2; 16]);
     const C: VmId = VmId::from_bytes([3; 16]);
+    const D: VmId = VmId::from_bytes([4; 16]);
 
     const fn mib(count: u32) -> ByteCount {
         ByteCount::mib(count)
@@ -291,11 +320,41 @@ mod tests {
         see(&mut ledger, 465);
         assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)]);
         assert!(ledger.is_settled(&plan.grows[0]) && !ledger.is_settled(&plan.grows[1]));
-        see(&mut ledger, 470);
-        assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)], "nothing is taken back");
+        see(&mut ledger, 485);
+        assert_eq!(ledger.granted(), [mib(15), mib(0), mib(50)], "it took 20 MiB back");
+        see(&mut ledger, 465);
+        ledger.take(&BTreeSet::from([B]));
+        see(&mut ledger, 485);
+        assert_eq!(ledger.granted(), [mib(30), mib(0), mib(50)], "B was told to take it");
         see(&mut ledger, 440);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         assert!(ledger.awaited().is_empty() && ledger.is_settled(&plan.grows[1]));
+    }
+
+    /// B gives C what it never touched, and C takes it; then A, who stands first, has some as well.
+    #[test]
+    fn what_was_promised_once_is_promised_to_nobody_else() {
+        let untouched = VmSample { host_rss: Some(mib(230)), ..fixture::holding(500) };
+        let sample = fixture::sample(0, [(A, untouched.clone()), (B, untouched)]);
+        let shrink = |vm| Resize { vm, from: mib(500), to: mib(450) };
+        let plan = Plan {
+            shrinks: vec![shrink(A), shrink(B)],
+            funding: vec![transfer(Party::Vm(A), D, 50), transfer(Party::Vm(B), C, 50)],
+            debt: mib(50),
+            ..Plan::default()
+        };
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see([(B, mib(400), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(0), mib(0)], "it pays what was promised before");
+        ledger.see([(A, mib(450), Some(mib(230))), (B, mib(450), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(50), mib(0)]);
+        let plan = Plan { room: mib(20), ..plan };
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see([(B, mib(450), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(0), mib(20)]);
+        ledger.take(&BTreeSet::from([C]));
+        ledger.see([(A, mib(450), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(50), mib(20)]);
     }
 
     #[test]
