@@ -47,41 +47,41 @@ fn fill(film: &Film) -> Option<f64> {
 }
 
 fn leave(film: &Film) -> Option<f64> {
-    let free = film.at(7.9)?.free;
-    film.until(8.0, |one| one.free - free >= 360.0)
+    let free = film.at(15.9)?.free;
+    film.until(16.0, |one| one.free - free >= 360.0)
 }
 
 fn shrink(film: &Film) -> Option<f64> {
-    let rate = 300.0 / film.between(10.0, |one| one.actual <= 710.0, |one| one.actual <= 410.0)?;
-    Some(rate)
+    Some(300.0 / film.between(18.0, |one| one.actual <= 710.0, |one| one.actual <= 410.0)?)
 }
 
 fn grow(film: &Film) -> Option<f64> {
-    Some(300.0 / film.between(16.0, |one| one.actual >= 410.0, |one| one.actual >= 710.0)?)
+    Some(300.0 / film.between(24.0, |one| one.actual >= 410.0, |one| one.actual >= 710.0)?)
 }
 
 /// What is taken in the time in which the programs' own memory has to go, at most eight seconds.
 fn squeeze(film: &Film) -> Option<f64> {
-    let begun = film.until(8.0, |one| one.swap_out > film.swapped_out(7.9))?;
-    let ended = film.until(8.0, |one| one.actual <= 354.0).unwrap_or(8.0);
-    let (from, to) = (film.at(8.0 + begun)?, film.at(8.0 + ended)?);
+    let before = film.at(13.9)?.swap_out;
+    let begun = film.until(14.0, |one| one.swap_out > before)?;
+    let ended = film.until(14.0, |one| one.actual <= 354.0).unwrap_or(8.0);
+    let (from, to) = (film.at(14.0 + begun)?, film.at(14.0 + ended)?);
     Some((from.actual - to.actual) / (ended - begun))
 }
 
 fn squeezed_out(film: &Film) -> Option<f64> {
-    Some(film.at(19.9)?.swap_out - film.at(7.9)?.swap_out)
+    Some(film.at(25.9)?.swap_out - film.at(13.9)?.swap_out)
 }
 
 fn churned(film: &Film) -> Option<f64> {
-    Some(film.at(19.9)?.swap_back - film.at(7.9)?.swap_back)
+    Some(film.at(25.9)?.swap_back - film.at(13.9)?.swap_back)
 }
 
 fn read_unasked(film: &Film) -> Option<f64> {
-    Some(film.at(27.9)?.swap_back - film.at(19.9)?.swap_back)
+    Some(film.at(33.9)?.swap_back - film.at(25.9)?.swap_back)
 }
 
 fn read_asked(film: &Film) -> Option<f64> {
-    Some(film.at(37.9)?.swap_back - film.at(27.9)?.swap_back)
+    Some(film.at(43.9)?.swap_back - film.at(33.9)?.swap_back)
 }
 
 fn read_files(film: &Film) -> Option<f64> {
@@ -103,16 +103,16 @@ fn files_again(film: &Film) -> Option<f64> {
 }
 
 fn overfull(film: &Film) -> Option<f64> {
-    Some(film.at(10.0)?.swap_out - film.at(3.9)?.swap_out)
+    Some(film.at(17.9)?.swap_out - film.at(3.9)?.swap_out)
 }
 
 fn resting(film: &Film) -> Option<f64> {
-    let (from, to) = (film.at(11.0)?, film.at(15.9)?);
-    Some((to.swap_out + to.swap_back - from.swap_out - from.swap_back) / 4.9)
+    let (from, to) = (film.at(18.0)?, film.at(23.9)?);
+    Some((to.swap_out + to.swap_back - from.swap_out - from.swap_back) / 5.9)
 }
 
 fn working(film: &Film) -> Option<f64> {
-    let (from, to) = (film.at(15.9)?, film.at(25.9)?);
+    let (from, to) = (film.at(23.9)?, film.at(35.9)?);
     Some(to.swap_out + to.swap_back - from.swap_out - from.swap_back)
 }
 
@@ -123,10 +123,6 @@ impl Film {
         self.samples.iter().rev().find(|one| one.at <= time)
     }
 
-    fn swapped_out(&self, seconds: f64) -> f64 {
-        self.at(seconds).map_or(0.0, |one| one.swap_out)
-    }
-
     /// Seconds from a moment until something is so.
     fn until(&self, from: f64, is: impl Fn(&Sample) -> bool) -> Option<f64> {
         let time = Duration::from_secs_f64(from);
@@ -134,7 +130,8 @@ impl Film {
         Some(first.at.saturating_sub(time).as_secs_f64())
     }
 
-    /// Seconds from when the one is so until the other is; no less than between two samples.
+    /// Seconds from when the one is so until the other is. What both is so in one sample took as
+    /// long as since the one before, at the most.
     fn between(
         &self,
         from: f64,
@@ -142,12 +139,13 @@ impl Film {
         ends: impl Fn(&Sample) -> bool,
     ) -> Option<f64> {
         let (begun, ended) = (self.until(from, begins)?, self.until(from, ends)?);
-        Some((ended - begun).max(SHORTEST))
+        if ended > begun {
+            return Some(ended - begun);
+        }
+        let before = self.at(from + ended - 0.001)?;
+        Some(from + ended - before.at.as_secs_f64())
     }
 }
-
-/// What is over sooner cannot be told from this.
-const SHORTEST: f64 = 0.02;
 
 #[cfg(test)]
 mod tests {
@@ -158,11 +156,11 @@ mod tests {
     fn a_rate_is_read_between_the_begin_and_the_end() {
         let sample = |millis: u64| Sample {
             at: Duration::from_millis(millis),
-            actual: MAX_MIB as f64 - (millis as f64 - 10_000.0).max(0.0) / 5.0,
+            actual: MAX_MIB as f64 - (millis as f64 - 18_000.0).max(0.0) / 5.0,
             ..Sample::default()
         };
         let film =
-            Film { samples: (0..2_000).map(|n| sample(n * 10)).collect(), ..Film::default() };
+            Film { samples: (0..2_800).map(|n| sample(n * 10)).collect(), ..Film::default() };
         let rate = shrink(&film).unwrap();
         assert!((195.0..=205.0).contains(&rate), "{rate}");
         assert_eq!(grow(&film), None, "it never grew");

@@ -65,11 +65,11 @@ pub const ROOM: Trace = Trace {
     name: "room",
     events: &[
         (2, Event::Demand(400)),
-        (8, Event::Demand(0)),
-        (10, Event::Target(352)),
-        (16, Event::Target(768)),
+        (16, Event::Demand(0)),
+        (18, Event::Target(352)),
+        (24, Event::Target(768)),
     ],
-    end: 20,
+    end: 28,
 };
 
 /// Programs that keep what the balloon takes.
@@ -77,11 +77,11 @@ pub const SQUEEZE: Trace = Trace {
     name: "squeeze",
     events: &[
         (0, Event::Demand(450)),
-        (8, Event::Target(352)),
-        (20, Event::Target(768)),
-        (28, Event::Touch),
+        (14, Event::Target(352)),
+        (26, Event::Target(768)),
+        (34, Event::Touch),
     ],
-    end: 38,
+    end: 44,
 };
 
 /// Files that are read once, and a balloon that takes their memory.
@@ -94,8 +94,8 @@ pub const FILES: Trace = Trace {
 /// Programs that want more than there is.
 pub const OVERFULL: Trace = Trace {
     name: "overfull",
-    events: &[(0, Event::Target(352)), (4, Event::Demand(450)), (16, Event::Touch)],
-    end: 26,
+    events: &[(0, Event::Target(352)), (4, Event::Demand(450)), (24, Event::Touch)],
+    end: 36,
 };
 
 /// All of them.
