@@ -33,8 +33,8 @@ pub struct Plot {
     pub pool_mib: u64,
 }
 
-/// 60 % of what the VMs come to hold with all the memory that they want: their kernels and a burst
-/// each.
+/// A pool of 60 % of what the VMs would come to hold if each kept what its burst and headroom take
+/// of it.
 pub const PLOT: Plot =
     Plot { vms: 4, max_mib: 768, burst_mib: 450, length: Duration::from_secs(14), pool_mib: 1410 };
 
@@ -99,7 +99,7 @@ impl Stage {
     pub fn play(&self, memory_moves: bool) -> Result<Score> {
         let (swapped, oom_kills) = (self.swapped_kib()?, self.oom_kills()?);
         let names: Vec<&str> = self.vms.iter().map(Vm::name).collect();
-        let gauge = self.host.gauge(&names)?;
+        let gauge = self.host.gauge_at_times(&names, GAUGE_REST)?;
         let mut bursts = Vec::new();
         for vm in &self.vms {
             let is_last = bursts.len() + 1 == self.vms.len();
@@ -144,6 +144,8 @@ impl Stage {
 
 /// The name under which a VM holds what its burst wants.
 const BURST: &str = "burst";
+/// What is beyond the pool for longer is seen.
+const GAUGE_REST: Duration = Duration::from_millis(300);
 /// A disk of the better kind, and what the simulator takes for one.
 const SWAP_MIB_PER_S: u64 = 100;
 /// For a VM to hold what it is told while nothing goes on in it.
