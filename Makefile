@@ -36,7 +36,7 @@ bench:          ## what a decision and a tick cost, beside what they are compare
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	$${CARGO_TARGET_DIR:-target}/release/lab-bench
 
-bench-bursts:   ## bursts that take turns on real VMs, under every way of sharing memory, as a table; FLAGS="--rounds 1"
+bench-bursts:   ## bursts that take turns on real VMs, under every way of sharing memory, as a table; FLAGS="--rounds 1" or --calibrate
 	sh tests/install.sh
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	BENCH_VERSION=$$(git describe --always --dirty 2>/dev/null) \
