@@ -8,6 +8,8 @@ use std::io::Write;
 use agentd_tests::lab::{self, Lab};
 use agentd_tests::programs::Programs;
 
+/// Bursts that take turns on real VMs.
+mod bursts;
 /// What agentd says to nonsense, and how it ends.
 mod command_line;
 /// agentd and memctl on real VMs: memory moves, and what is told of it is true.

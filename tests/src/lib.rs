@@ -5,6 +5,8 @@
 //! holds the tests; the program `lab` is the lab for a person.
 
 pub mod agent;
+pub mod bursts;
+pub mod calibrate;
 pub mod contest;
 mod dice;
 pub mod feed;

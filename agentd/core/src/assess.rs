@@ -84,7 +84,7 @@ fn view<'a>(
         holds: state.holds(id, vm),
         exposure: state.exposure_of(id, vm, pinned, sample),
         owed,
-        give_limit: policy.shrink_limit(vm.max).min(vm.actual.saturating_sub(limits.min)),
+        give_limit: policy.give_limit(vm).min(vm.actual.saturating_sub(limits.min)),
         starves: distress.is_some_and(|distress| distress.is_acute()),
         bar,
         takes: bar.is_none() || bar == Some(Reason::Settling) && !shrinks,

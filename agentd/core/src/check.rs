@@ -171,7 +171,7 @@ impl Court<'_> {
             return;
         };
         let min = self.policy.rules(resize.vm, &vm.name, vm.max).limits.min;
-        let step = self.policy.shrink_limit(vm.max);
+        let step = self.policy.give_limit(&vm);
         let (to, amount) = (resize.to, resize.shrinkage());
         if resize.from != vm.actual || amount.is_zero() {
             let problem = format!("shrinks from {} to {to}, but holds {}", resize.from, vm.actual);

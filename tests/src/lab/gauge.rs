@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::clock::{Deadline, breathe};
 use super::host::{actuals_script, parse_actuals, virsh};
 use super::space::Space;
 
@@ -34,25 +36,37 @@ struct Shared {
 }
 
 impl Gauge {
-    /// Starts reading these VMs.
-    pub(crate) fn start(space: &Arc<Space>, names: &[&str]) -> Result<Self> {
+    /// Starts reading these VMs, and rests so long after each reading.
+    pub(crate) fn start(space: &Arc<Space>, names: &[&str], rest: Duration) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let script = actuals_script(names.iter().copied());
         let (inside, inner) = (Arc::clone(space), Arc::clone(&shared));
         let mut gauge = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         // While libvirtd is away there is nothing to read.
-        gauge.repeat("gauge", move || note(&inner.samples, sample(&inside, &script)))?;
+        gauge.repeat("gauge", rest, move || note(&inner.samples, sample(&inside, &script)))?;
         let inside = Arc::clone(space);
-        gauge.repeat("gauge-host", move || note(&shared.available, available_kib(&inside)))?;
+        gauge.repeat("gauge-host", Duration::ZERO, move || {
+            note(&shared.available, available_kib(&inside));
+        })?;
         Ok(gauge)
     }
 
-    fn repeat(&mut self, name: &str, look: impl Fn() + Send + 'static) -> Result<()> {
+    fn repeat(
+        &mut self,
+        name: &str,
+        rest: Duration,
+        look: impl Fn() + Send + 'static,
+    ) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while !shared.stop.load(Ordering::Relaxed) {
+            let stops = || shared.stop.load(Ordering::Relaxed);
+            while !stops() {
                 look();
-                super::clock::breathe();
+                let rested = Deadline::after(rest);
+                breathe();
+                while !rested.is_over() && !stops() {
+                    breathe();
+                }
             }
         })?;
         self.threads.push(thread);

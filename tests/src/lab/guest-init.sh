@@ -86,6 +86,31 @@ held() {
     say "$1 ok ${rss:-0}"
 }
 
+# touch TAG NAME: reads all that this hold has, and with it what was swapped out
+touch_all() {
+    pid=$(cat "/run/hold.$2.pid" 2>/dev/null)
+    while read -r range rights _ _ inode _; do
+        [ "$rights $inode" = "rw-p 0" ] || continue
+        first=$((0x${range%-*} / 4096))
+        pages=$((0x${range#*-} / 4096 - first))
+        {
+            dd bs=4096 skip="$first" count=0
+            dd bs=1M count=$(((pages + 255) / 256))
+        } <"/proc/$pid/mem" >/dev/null 2>&1
+    done <"/proc/$pid/maps"
+    if [ -e "/proc/$pid/exe" ]; then
+        say "$1 ok touched $2"
+    else
+        say "$1 failed $2 is not held any more"
+    fi
+}
+
+# swapped TAG: KiB that went out and that came back since the boot
+swapped() {
+    say "$1 ok $(awk '/^pswpout / { out = $2 } /^pswpin / { back = $2 }
+        END { print out * 4, back * 4 }' /proc/vmstat)"
+}
+
 # work TAG MIB: needs that much at once, fills it, reads all of it back for a checksum
 work() {
     set -o pipefail
@@ -123,6 +148,8 @@ obey() {
     hold) hold "$1" "$3" "$4" "$5" ;;
     release) release "$1" "$3" ;;
     held) held "$1" "$3" ;;
+    touch) touch_all "$1" "$3" & ;;
+    swapped) swapped "$1" ;;
     work) work "$1" "$3" & ;;
     cache) cache "$1" "$3" & ;;
     drop) echo 3 >/proc/sys/vm/drop_caches; say "$1 ok dropped" ;;

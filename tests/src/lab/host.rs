@@ -79,7 +79,13 @@ impl Host {
 
     /// Reads what these VMs hold again and again, until the gauge is dropped.
     pub fn gauge(&self, names: &[&str]) -> Result<Gauge> {
-        Gauge::start(&self.space, names)
+        Gauge::start(&self.space, names, Duration::ZERO)
+    }
+
+    /// The same with a rest after each reading. libvirt skips a VM that answers somebody else, so
+    /// that a gauge without rests keeps figures from agentd on a busy machine.
+    pub fn gauge_at_times(&self, names: &[&str], rest: Duration) -> Result<Gauge> {
+        Gauge::start(&self.space, names, rest)
     }
 
     /// The memory that the host's kernel says it can still give away, in KiB.

@@ -35,7 +35,7 @@ pub use net::Fleet;
 pub use process::Process;
 pub use scope::Scope;
 pub use space::Space;
-pub use vm::{Balloon, Ticket, Vm, VmSpec};
+pub use vm::{Balloon, Swapped, Ticket, Vm, VmSpec};
 
 use image::Image;
 use slot::Slot;

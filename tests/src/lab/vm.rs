@@ -16,6 +16,15 @@ use super::space::Space;
 pub use super::spec::{Balloon, VmSpec};
 use super::{Ground, clock};
 
+/// What a VM's kernel counts of its swap disk, in KiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swapped {
+    /// Written to it.
+    pub out: u64,
+    /// Read from it.
+    pub back: u64,
+}
+
 /// A running VM. It ends with its host, or when told to, not when this is dropped.
 #[derive(Debug)]
 pub struct Vm {
@@ -80,6 +89,20 @@ impl Vm {
     pub fn held_kib(&self, name: &str) -> Result<u64> {
         let said = self.ask(&format!("held {name}"))?;
         said.parse().with_context(|| format!("the VM holds {said:?} KiB"))
+    }
+
+    /// Reads again all that is held under this name, as a program would that works with it. The
+    /// ticket is answered when all of it has been in RAM.
+    pub fn touch(&self, name: &str) -> Result<Ticket> {
+        self.order(&format!("touch {name}"))
+    }
+
+    /// How much went to the VM's swap disk and how much came back from it since its boot.
+    pub fn swapped_kib(&self) -> Result<Swapped> {
+        let said = self.ask("swapped")?;
+        let figures = said.split_once(' ').with_context(|| format!("the VM swapped {said:?}"))?;
+        let parse = |text: &str| text.parse().with_context(|| format!("the VM swapped {said:?}"));
+        Ok(Swapped { out: parse(figures.0)?, back: parse(figures.1)? })
     }
 
     /// Starts work that needs `mib` at once; its answer is `WORK DONE mib checksum`.

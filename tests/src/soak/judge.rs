@@ -494,9 +494,10 @@ impl Judge {
             format!("{name} is shrunk to {target} on figures that changed {age:?} ago")
         });
         let from = known.facts.actual.min(known.actual).min(known.facts.target);
-        let least = from.saturating_sub(allows.step);
-        self.hold(Rule::Step, target >= least, || {
-            format!("{name} goes from {from} to {target}, step {}", allows.step)
+        let unused = known.report.and_then(|report| report.figures.unused).unwrap_or_default();
+        let step = allows.step.max(allows.of_unused(unused.min(known.actual)));
+        self.hold(Rule::Step, target >= from.saturating_sub(step), || {
+            format!("{name} goes from {from} to {target}, step {step}")
         });
         self.hold(Rule::Swapping, !known.swaps, || format!("{name} swaps out, told {target}"));
         // What it wants beyond what it has, and what it has swapped out, shows in no figure, and nor

@@ -1,7 +1,7 @@
 //! What a policy allows one VM, reckoned without the code that agentd reckons it with.
 
 use agentd_core::bytes::ByteCount;
-use agentd_core::policy::{Policy, VmKey};
+use agentd_core::policy::{Algorithm, Policy, VmKey};
 use agentd_core::vm::VmId;
 
 /// What a policy allows one VM.
@@ -10,8 +10,19 @@ pub(super) struct Allowed {
     pub(super) floor: ByteCount,
     pub(super) cap: ByteCount,
     pub(super) pinned: bool,
-    /// Most that it gives in one tick.
+    /// Most that it gives in one tick, but for what is unused.
     pub(super) step: ByteCount,
+    algorithm: Algorithm,
+}
+
+impl Allowed {
+    /// How much of what is unused may go in one tick.
+    pub(super) fn of_unused(&self, unused: ByteCount) -> ByteCount {
+        match self.algorithm {
+            Algorithm::TwoPointer => ByteCount::ZERO,
+            Algorithm::WorkingSet => ByteCount::bytes(unused.as_u64() / 4),
+        }
+    }
 }
 
 /// What `policy` allows the VM whose hypervisor lets it hold `max`.
@@ -28,5 +39,6 @@ pub(super) fn allowed(policy: &Policy, id: VmId, name: &str, max: ByteCount) -> 
         cap,
         pinned: own.is_some_and(|own| own.pinned == Some(true)),
         step: policy.shrink_step.max(twentieth),
+        algorithm: policy.algorithm,
     }
 }
