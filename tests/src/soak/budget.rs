@@ -18,8 +18,7 @@
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
 //!   event may be late.
 //! - Memory that a VM took back by itself since the last reading, or by a reboot, counts as it was
-//!   read; where it was looked at since, as it was when it was seen to hold least. Even if it was
-//!   then seen to have taken it back: what was delivered once in a turn is granted in that turn.
+//!   read, or as it was seen to hold less since, when it was last looked at.
 //! - What an earlier process told a VM that is pinned now counts as what that VM holds: see the judge.
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
@@ -48,7 +47,7 @@ pub(super) struct Budget<'a> {
     pub(super) read: Option<&'a Facts>,
     /// That was lately: what happened since could not be known.
     pub(super) recent: bool,
-    /// What was so of VMs that were seen to hold less since, when they were seen to hold least.
+    /// What was so of VMs that were last seen to hold less since.
     pub(super) looked: &'a BTreeMap<VmId, VmFacts>,
     /// VMs that were told since to hold no more than they did already, or were shown to: they were
     /// granted nothing.
@@ -149,8 +148,8 @@ impl Budget<'_> {
         VmFacts { in_place, ..*vm }
     }
 
-    /// What one VM is charged with. `then` is what was so of it when it was seen to hold least since
-    /// the last reading, if that counts still and if it was there.
+    /// What one VM is charged with. `then` is what was last known of it, if that counts still and if
+    /// it was there.
     fn charge(
         &self,
         id: VmId,

@@ -51,7 +51,7 @@ pub(super) struct Judge {
     read: Option<(Duration, Facts)>,
     /// What givers delivered, and what of that was granted.
     ledger: Ledger,
-    /// What was so of VMs that were seen to hold less since, when they were seen to hold least.
+    /// What was so of VMs that were last seen to hold less than at that reading.
     looked: BTreeMap<VmId, VmFacts>,
     /// What VMs were since shown to hold.
     shown: BTreeMap<VmId, ByteCount>,
@@ -211,12 +211,14 @@ impl Judge {
         let read = self.read.as_ref().map(|(_, read)| &read.vms);
         for live in seen {
             self.shown.insert(live.vm, live.actual);
-            let before = self.looked.get(&live.vm).or_else(|| read?.get(&live.vm));
-            let now = facts.vms.get(&live.vm);
-            if let Some((before, now)) = before.zip(now)
-                && now.exposure() < before.exposure()
-            {
-                self.looked.insert(live.vm, *now);
+            let before = read.and_then(|read| read.get(&live.vm));
+            match before.zip(facts.vms.get(&live.vm)) {
+                Some((before, now)) if now.exposure() < before.exposure() => {
+                    self.looked.insert(live.vm, *now);
+                }
+                _ => {
+                    self.looked.remove(&live.vm);
+                }
             }
         }
     }
