@@ -29,6 +29,7 @@ pub mod life;
 pub mod order;
 pub mod plan;
 pub mod policy;
+pub mod reserve;
 pub mod sample;
 pub mod state;
 pub mod track;

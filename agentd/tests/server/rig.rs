@@ -228,8 +228,15 @@ pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>
     });
     let now = Duration::from_secs(1000 + tick);
     let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8), pressure: None };
-    let sample =
-        Sample { tick, now, host, granule: ByteCount::kib(4), ideal: false, vms: vms.collect() };
+    let sample = Sample {
+        tick,
+        now,
+        host,
+        granule: ByteCount::kib(4),
+        ideal: false,
+        vms: vms.collect(),
+        reservations: Vec::new(),
+    };
     let mut before = State::default().continued(&policy.policy, &sample);
     before.followed.values_mut().for_each(|own| own.adopted = true);
     let (decision, state) = decide(&policy.policy, &before, &sample);

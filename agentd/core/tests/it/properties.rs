@@ -325,6 +325,7 @@ prop_compose! {
             pressure: full.map(|full| Pressure { some: Share(full), full: Share(full) }),
         };
         let now = Duration::from_secs(100);
-        (policy, state, Sample { tick: 5, now, host, granule, ideal, vms })
+        let reservations = Vec::new();
+        (policy, state, Sample { tick: 5, now, host, granule, ideal, vms, reservations })
     }
 }

@@ -51,6 +51,7 @@ impl World {
             granule: ByteCount::bytes(1),
             ideal: true,
             vms,
+            reservations: Vec::new(),
         }
     }
 
