@@ -202,7 +202,7 @@ impl Writer {
         };
         let record = match event {
             Event::Tick(record) => Some(record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
         };
         Ok(Placed { entry, record, answer })
     }
@@ -254,6 +254,7 @@ const fn kind(event: &Event) -> Kind {
         Event::Vm(_) => Kind::Vm,
         Event::Policy(_) => Kind::Policy,
         Event::Mode(_) => Kind::Mode,
+        Event::Reservation(_) => Kind::Reservation,
     }
 }
 

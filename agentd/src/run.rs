@@ -391,6 +391,7 @@ impl Loop {
                 if let Some(sample) = &turn.record.sample {
                     control.note_host_total(sample.host.total);
                 }
+                control.note_bookings(&turn.record);
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {
                     end_broken(&why);
@@ -561,7 +562,7 @@ mod tests {
             reason: String::new(),
             revert_at: None,
         };
-        InForce { mode: Mode::Active, policy: Arc::new(revision) }
+        InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
     }
 
     #[test]

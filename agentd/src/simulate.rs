@@ -119,7 +119,7 @@ fn in_force(policy: Policy) -> InForce {
         reason: "simulation".to_owned(),
         revert_at: None,
     };
-    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
 }
 
 fn write_line(out: &mut impl Write, record: &TickRecord) -> io::Result<()> {

@@ -10,6 +10,7 @@
 //!                                            State <--State::after-- Applied <-- apply (agentd)
 //! ```
 
+pub mod admit;
 pub mod assess;
 pub mod bytes;
 pub mod check;

@@ -6,11 +6,12 @@ use agentd_proto::{DESCRIPTORS, v1 as wire};
 use tonic::service::Routes;
 use wire::{
     host_service_server::HostServiceServer, policy_service_server::PolicyServiceServer,
-    vm_service_server::VmServiceServer,
+    reservation_service_server::ReservationServiceServer, vm_service_server::VmServiceServer,
 };
 
 use super::{
-    Published, health, host::HostCalls, limits, policy::PolicyCalls, vm::VmCalls, watch::Watch,
+    Published, health, host::HostCalls, limits, policy::PolicyCalls, reservation::ReservationCalls,
+    vm::VmCalls, watch::Watch,
 };
 
 /// Every service.
@@ -25,12 +26,16 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
     let policy = PolicyServiceServer::new(PolicyCalls(shared()))
         .max_decoding_message_size(limits::REQUEST)
         .max_encoding_message_size(limits::RESPONSE);
+    let reservation = ReservationServiceServer::new(ReservationCalls(shared()))
+        .max_decoding_message_size(limits::REQUEST)
+        .max_encoding_message_size(limits::RESPONSE);
     let (reporter, answers) = tonic_health::server::health_reporter();
     published.tasks.spawn(health::report(shared(), reporter));
 
     let routes = Routes::new(host)
         .add_service(vm)
         .add_service(policy)
+        .add_service(reservation)
         .add_service(Watch::new(shared()))
         .add_service(answers);
     with_reflection(routes)

@@ -393,6 +393,14 @@ impl Storage for Kept {
         Ok(())
     }
 
+    fn save_reservation(&mut self, _: &Reserved) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn forget_reservation(&mut self, _: ReservationId) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     fn probe(&mut self) -> Result<(), StorageError> {
         Ok(())
     }

@@ -90,6 +90,8 @@ pub(crate) fn pool() -> v1::Pool {
         reserve_bytes: 200 * MIB,
         exposed_bytes: 1586 * MIB,
         stop: String::new(),
+        reserved_bytes: 0,
+        held_bytes: 0,
     }
 }
 

@@ -185,7 +185,7 @@ fn in_force(policy: Policy) -> InForce {
     let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
     let (etag, reason) = (String::new(), String::new());
     let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);

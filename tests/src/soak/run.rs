@@ -310,7 +310,7 @@ fn in_force(mode: Mode, saboteur: Option<Saboteur>, policy: &Policy) -> InForce 
     let policy = saboteur.map_or_else(|| policy.clone(), |saboteur| saboteur.policy(policy));
     let (etag, reason) = (String::new(), String::new());
     let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-    InForce { mode, policy: Arc::new(revision) }
+    InForce { mode, policy: Arc::new(revision), reservations: Arc::default() }
 }
 
 /// How many ticks a run has.

@@ -40,7 +40,7 @@ impl Filter {
         let whole = || Some(Bytes::from_owner(Arc::clone(&entry.bytes)));
         let names_vms = match entry.kind {
             Kind::Tick | Kind::Vm => true,
-            Kind::Policy | Kind::Mode => false,
+            Kind::Policy | Kind::Mode | Kind::Reservation => false,
         };
         if self.vms.is_empty() || !names_vms {
             return whole();
@@ -73,7 +73,8 @@ impl Filter {
                 | Body::Heartbeat(_)
                 | Body::GoingAway(_)
                 | Body::PolicyChanged(_)
-                | Body::ModeChanged(_),
+                | Body::ModeChanged(_)
+                | Body::ReservationChanged(_),
             )
             | None => true,
         }
