@@ -56,6 +56,8 @@ mod lab_fleet;
 mod lab_leaves_nothing;
 /// The algorithm and the scenario format, written a second time.
 mod oracle;
+/// Memory that is kept for VMs to come.
+mod reserve;
 /// What the tests of whole programs without VMs stand on.
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.

@@ -81,7 +81,7 @@ impl Room {
         (wanted > left).then(|| {
             let missing = wanted.saturating_sub(left);
             format!(
-                "{wanted} can never be kept together: {missing} too much. {}; of these {pool} {} and \
+                "{wanted} can never be kept together: {missing} too much: {}; of these {pool} {} and \
                  other reservations are guaranteed {others}: {left} is left",
                 self.pool_in_words(),
                 self.kept_in_words(kept)

@@ -213,7 +213,10 @@ impl Control {
     /// Takes in how reservations stood in a tick. Never waits: where there is no room the next tick
     /// says the same.
     pub fn note_bookings(&self, record: &TickRecord) {
-        let noted = self.news_of_bookings(record);
+        self.note(self.news_of_bookings(record));
+    }
+
+    pub(super) fn note(&self, noted: Vec<Noted>) {
         if noted.is_empty() || self.noting.swap(true, Ordering::SeqCst) {
             return;
         }

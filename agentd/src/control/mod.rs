@@ -259,6 +259,8 @@ pub const MODE_FLAG_IGNORED: &str = "MODE_FLAG_IGNORED";
 pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 
 #[cfg(test)]
+mod reserve_tests;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod tests;

@@ -134,3 +134,88 @@ const GET: &str = "SELECT * FROM reservation ORDER BY ended_at, id";
 const PRUNE: &str = "DELETE FROM reservation WHERE id IN (
     SELECT id FROM reservation WHERE ending IS NOT NULL
     ORDER BY ended_at DESC, id DESC LIMIT -1 OFFSET ?1)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{control::Storage as _, store::Will};
+
+    fn reserved(id: u64, end: Option<(Ending, SystemTime)>) -> Reserved {
+        let time = |seconds| SystemTime::UNIX_EPOCH + Duration::new(seconds, 123);
+        let size = ByteCount::gib(2);
+        Reserved {
+            reservation: Reservation {
+                id: ReservationId(id),
+                min: size,
+                max: size.saturating_add(ByteCount::bytes(id)),
+                vm: Some("db7").filter(|_| id % 2 == 0).map(VmKey::from),
+            },
+            actor: Actor { id: "uid:0".to_owned(), peer: "unix".to_owned(), time: time(id) },
+            reason: "start db7".to_owned(),
+            request_id: format!("request {id}"),
+            expires_at: time(1000),
+            expires: Duration::ZERO,
+            filled: false,
+            end,
+        }
+    }
+
+    fn ended(id: u64, how: Ending) -> Reserved {
+        reserved(id, Some((how, SystemTime::UNIX_EPOCH + Duration::from_secs(2000 + id))))
+    }
+
+    #[test]
+    fn all_of_them_are_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let vm = "00000000-0000-0000-0000-000000000007".parse().unwrap();
+        let name = Arc::from("db7");
+        let all = [
+            reserved(4, None),
+            reserved(5, None),
+            ended(1, Ending::Released),
+            ended(2, Ending::Expired),
+            ended(3, Ending::HandedOver { vm, name }),
+        ];
+        let mut will = Will::open(dir.path(), false);
+        for own in &all {
+            will.save_reservation(own).unwrap();
+        }
+        will.save_reservation(&reserved(6, None)).unwrap();
+        will.forget_reservation(ReservationId(6)).unwrap();
+        drop(will);
+        assert_eq!(Will::open(dir.path(), false).load().unwrap().reservations, all);
+    }
+
+    #[test]
+    fn only_the_last_are_kept_of_those_that_are_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut will = Will::open(dir.path(), false);
+        will.save_reservation(&reserved(1, None)).unwrap();
+        let most = u64::try_from(Reservations::ENDED).unwrap();
+        for id in 2..most + 12 {
+            will.save_reservation(&ended(id, Ending::Released)).unwrap();
+        }
+        let kept = will.load().unwrap().reservations;
+        let ids: Vec<u64> = kept.iter().map(|own| own.reservation.id.0).collect();
+        assert_eq!(ids, [1].into_iter().chain(12..most + 12).collect::<Vec<_>>());
+    }
+
+    /// A database of before there were any, and one with a line that says nothing.
+    #[test]
+    fn an_older_database_is_brought_up_to_date_and_nonsense_holds_up_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Will::open(dir.path(), false));
+        let db = Connection::open(dir.path().join("agentd.db")).unwrap();
+        db.execute_batch("DROP TABLE reservation; PRAGMA user_version = 1").unwrap();
+        drop(db);
+        let mut will = Will::open(dir.path(), true);
+        will.save_reservation(&reserved(1, None)).unwrap();
+        will.save_reservation(&ended(2, Ending::Expired)).unwrap();
+        drop(will);
+        let db = Connection::open(dir.path().join("agentd.db")).unwrap();
+        db.execute("UPDATE reservation SET ending = 'lost' WHERE id = 2", []).unwrap();
+        drop(db);
+        let saved = Will::open(dir.path(), true).load().unwrap();
+        assert_eq!((saved.reservations, saved.lost), (vec![reserved(1, None)], None));
+    }
+}
