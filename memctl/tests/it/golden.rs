@@ -116,6 +116,10 @@ goldens! {
     policy_explain_unknown: "policy", "explain", "working-set.led";
     mode: "mode";
     mode_set: "mode", "paused", "--reason", "maintenance";
+    reserve: "reserve", "2GiB..4GiB", "--vm", "db7", "--wait-for", "1ms", "-y";
+    reserve_no_wait: "reserve", "2GiB", "--no-wait", "-y";
+    reservations: "reservations";
+    release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
     version: "version";
 }
@@ -139,6 +143,9 @@ async fn help() {
         "policy history",
         "policy explain",
         "mode",
+        "reserve",
+        "reservations",
+        "release",
         "host",
         "host add",
         "host list",

@@ -113,6 +113,48 @@ impl Budget<'_> {
         None
     }
 
+    /// Why VMs may not come to hold what `granted` says while so much is reserved; `None` where they
+    /// may. What passes from one to another takes nothing of it.
+    pub(super) fn takes_reserved(
+        &self,
+        granted: &BTreeMap<VmId, ByteCount>,
+        reserved: ByteCount,
+    ) -> Option<String> {
+        let policy = self.policy;
+        let reserve = policy.host_reserve.saturating_add(reserved);
+        let (now, before) = (self.sum_with(granted), self.before());
+        let all = now.saturating_add(self.other()).saturating_add(reserve);
+        let spare = self.rounding().saturating_add(self.noise);
+        let total = self.now.host.total;
+        let is_taken = all > total.saturating_add(spare) && now > before.saturating_add(spare);
+        is_taken.then(|| {
+            format!(
+                "VMs may come to hold {now}, {before} before, of {total} with {reserve} reserved and \
+                 kept"
+            )
+        })
+    }
+
+    /// What VMs may come to hold with what they are granted.
+    fn sum_with(&self, granted: &BTreeMap<VmId, ByteCount>) -> ByteCount {
+        let charge = |(id, vm): (&VmId, &VmFacts)| {
+            let then = self.read.map(|read| read.vms.get(id).copied());
+            let more = granted.get(id).copied().unwrap_or_default();
+            self.charge(*id, *vm, then, false).max(more)
+        };
+        self.now.vms.iter().map(charge).sum()
+    }
+
+    /// What they might hold before, and what givers delivered that takers have not got.
+    fn before(&self) -> ByteCount {
+        let held = |(id, vm): (&VmId, &VmFacts)| {
+            let undone = self.undone.get(id).copied().unwrap_or_default();
+            vm.exposure().max(undone)
+        };
+        let vms = self.read.unwrap_or(self.now).vms.iter();
+        vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
+    }
+
     /// Figures are whole pages.
     fn rounding(&self) -> ByteCount {
         let vms = u64::try_from(self.now.vms.len()).unwrap_or(u64::MAX);

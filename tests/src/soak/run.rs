@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use agentd::clock::{Clock, VirtualClock};
-use agentd::control::{Actor, Gate, InForce, Mode, Revision};
+use agentd::control::{Actor, Gate, InForce, Mode, Reservations, Reserved, Revision};
 use agentd::event::TickRecord;
 use agentd::hypervisor::Hypervisor;
 use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
 use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
 use agentd_core::life::Life;
-use agentd_core::policy::{Algorithm, Policy};
+use agentd_core::policy::{Algorithm, Policy, VmKey};
+use agentd_core::reserve::{Reservation, ReservationId};
 use agentd_core::sample::RunState;
 use agentd_core::verdict::Reason;
 
@@ -64,6 +65,8 @@ struct Stage<'a> {
     scene: Arc<Mutex<Scene>>,
     mode: Mode,
     policy: Arc<Policy>,
+    /// What is reserved for a VM that never comes.
+    reserved: ByteCount,
     in_force: InForce,
     ticker: Ticker,
     /// The last tick, counted from the calm, without a decision.
@@ -94,7 +97,8 @@ impl<'a> Stage<'a> {
         let faults = plot.faults.clone();
         let played =
             Played { seed, ticks: 0, breaches, checks, faults, orders: 0, kills: 0, digest: 0 };
-        let in_force = in_force(Mode::Active, saboteur, &policy);
+        let reserved = ByteCount::ZERO;
+        let in_force = in_force(Mode::Active, saboteur, &policy, reserved);
         let mode = Mode::Active;
         Self {
             plot,
@@ -107,6 +111,7 @@ impl<'a> Stage<'a> {
             scene,
             mode,
             policy,
+            reserved,
             in_force,
             ticker,
             played,
@@ -119,6 +124,7 @@ impl<'a> Stage<'a> {
             for act in self.plot.acts.remove(&tick).unwrap_or_default() {
                 self.befall(act);
             }
+            self.reserve(tick);
             if tick == u64::from(CALM_TICK) {
                 self.set_mode(Mode::Active);
             }
@@ -207,13 +213,30 @@ impl<'a> Stage<'a> {
         self.mode = mode;
         self.gate.set(mode);
         lock(&self.scene).judge.set_active(mode == Mode::Active);
-        self.in_force = in_force(mode, self.saboteur, &self.policy);
+        self.look_anew();
     }
 
     fn set_policy(&mut self, policy: Policy) {
         self.policy = Arc::new(policy);
         lock(&self.scene).judge.set_policy(self.policy.clone());
-        self.in_force = in_force(self.mode, self.saboteur, &self.policy);
+        self.look_anew();
+    }
+
+    /// In some runs an eighth of the host is reserved for a time.
+    fn reserve(&mut self, tick: u64) {
+        let is_reserved = self.played.seed % RESERVES == 0 && RESERVED_IN.contains(&tick);
+        let total = self.truth.facts().host.total;
+        let reserved = if is_reserved { total.fraction(1, 8) } else { ByteCount::ZERO };
+        if reserved != self.reserved {
+            self.reserved = reserved;
+            lock(&self.scene).judge.set_reserved(reserved);
+            self.look_anew();
+        }
+    }
+
+    /// What is in force has changed.
+    fn look_anew(&mut self) {
+        self.in_force = in_force(self.mode, self.saboteur, &self.policy, self.reserved);
     }
 }
 
@@ -304,15 +327,41 @@ fn port(saboteur: Option<Saboteur>, witness: Witness) -> Box<dyn Hypervisor> {
     }
 }
 
-fn in_force(mode: Mode, saboteur: Option<Saboteur>, policy: &Policy) -> InForce {
+fn in_force(
+    mode: Mode,
+    saboteur: Option<Saboteur>,
+    policy: &Policy,
+    reserved: ByteCount,
+) -> InForce {
     let time = SystemTime::UNIX_EPOCH;
     let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
     let policy = saboteur.map_or_else(|| policy.clone(), |saboteur| saboteur.policy(policy));
     let (etag, reason) = (String::new(), String::new());
+    let is_seen = !reserved.is_zero() && saboteur != Some(Saboteur::NothingReserved);
+    let open = is_seen.then(|| Arc::new(for_nobody(reserved, &actor))).into_iter().collect();
     let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-    InForce { mode, policy: Arc::new(revision), reservations: Arc::default() }
+    let reservations = Arc::new(Reservations { open, ended: Vec::new() });
+    InForce { mode, policy: Arc::new(revision), reservations }
 }
 
+/// A reservation for a VM that never comes.
+fn for_nobody(size: ByteCount, actor: &Actor) -> Reserved {
+    let vm = Some(VmKey::Name("nobody".to_owned()));
+    Reserved {
+        reservation: Reservation { id: ReservationId(1), min: size, max: size, vm },
+        actor: actor.clone(),
+        reason: String::new(),
+        request_id: String::new(),
+        expires_at: actor.time,
+        expires: Duration::MAX,
+        filled: false,
+        end: None,
+    }
+}
+
+/// One seed of so many reserves memory, in these ticks.
+const RESERVES: u64 = 3;
+const RESERVED_IN: std::ops::Range<u64> = 60..360;
 /// How many ticks a run has.
 pub const TICKS: u64 = 600;
 /// The last ticks of a run, in which nothing is ordered any more.

@@ -19,13 +19,16 @@ pub enum Saboteur {
     OnePhase,
     /// There is no floor: the policy that is decided by has the least floor that is valid.
     NoFloor,
+    /// What is reserved is looked at by nobody.
+    NothingReserved,
     /// Old figures are trusted: their stamps are shown to change all the time.
     StaleTrusted,
 }
 
 impl Saboteur {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::OnePhase, Self::NoFloor, Self::StaleTrusted];
+    pub const ALL: [Self; 4] =
+        [Self::OnePhase, Self::NoFloor, Self::NothingReserved, Self::StaleTrusted];
 
     /// Its name on the command line.
     #[must_use]
@@ -33,6 +36,7 @@ impl Saboteur {
         match self {
             Self::OnePhase => "one-phase",
             Self::NoFloor => "no-floor",
+            Self::NothingReserved => "nothing-reserved",
             Self::StaleTrusted => "stale-trusted",
         }
     }
@@ -43,6 +47,7 @@ impl Saboteur {
         match self {
             Self::OnePhase => &[Rule::TakeThenGive, Rule::Budget],
             Self::NoFloor => &[Rule::Floor],
+            Self::NothingReserved => &[Rule::Reserved],
             Self::StaleTrusted => &[Rule::Freshness],
         }
     }

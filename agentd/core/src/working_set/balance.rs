@@ -45,6 +45,8 @@ struct Balance<'a> {
     stands: &'a [Option<Stand>],
     /// Why the host does not give.
     refusal: Reason,
+    /// Why a VM has less than it asks for.
+    short: Reason,
     granule: ByteCount,
     /// In the order of the views.
     parts: Vec<Part>,
@@ -74,6 +76,7 @@ impl<'a> Balance<'a> {
         };
         // The host keeps more than its reserve, not just that.
         let least = pool.reserve.saturating_add(granule);
+        let held = !pool.booked.held.is_zero();
         let (asks, more) = (pool.booked.asks(), pool.booked.asks_more());
         let taken = least.saturating_add(pool.booked.reserved);
         let free = if pool.stop.is_some() { ByteCount::ZERO } else { pool.kept };
@@ -81,6 +84,7 @@ impl<'a> Balance<'a> {
             vms,
             stands,
             refusal: pool.refusal(),
+            short: if held { Reason::Reserved } else { Reason::FairShare },
             granule,
             parts: vms.iter().zip(stands).map(part).collect(),
             free: free.saturating_sub(taken).align_down(granule),
@@ -209,7 +213,7 @@ impl<'a> Balance<'a> {
         match short.is_zero() {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,
-            false if stand.entitled < stand.ask.soon => Reason::FairShare,
+            false if stand.entitled < stand.ask.soon => self.short,
             false if !view.owed.is_zero() => Reason::Awaiting,
             false => Reason::Content,
         }
