@@ -14,7 +14,10 @@ use super::{
     rig::{Rig, somebody},
     *,
 };
-use crate::event::{ReservationChange, ReservationEvent};
+use crate::{
+    clock::Clock as _,
+    event::{ReservationChange, ReservationEvent},
+};
 
 /// 8 GiB, of which a VM is guaranteed one.
 fn room() -> Room {
