@@ -143,7 +143,7 @@ fn what_cannot_be_is_refused_and_what_is_missing_is_told_with_who_keeps_it() {
     let released = world.done(&["release", &number, "--reason", "too much"]);
     assert!(released.contains("RELEASED"), "{released}");
     assert_eq!(listed(&world).len(), 0);
-    ends(&["500MiB..1GiB", "--no-wait", "--request-id", "r1"], 0, "1.0 GiB");
+    ends(&["500MiB..1GiB", "--no-wait", "--request-id", "r1"], 0, "1 GiB");
     ends(&["500MiB..1GiB", "--request-id", "r1"], 0, "FILLED");
     assert_eq!(listed(&world).len(), 1);
 }

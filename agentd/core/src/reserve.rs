@@ -121,8 +121,9 @@ impl Memory {
         free: ByteCount,
     ) -> (Vec<Booking>, Self) {
         let handed = self.hand_over(sample, is_known);
-        let open = |own: &&Reservation| !handed.contains_key(&own.id);
-        let held = fill(sample.reservations.iter().filter(open), free);
+        let is_open = |own: &&Reservation| !handed.contains_key(&own.id);
+        let open: Vec<&Reservation> = sample.reservations.iter().filter(is_open).collect();
+        let held = fill(&open, free);
         let bookings = sample.reservations.iter().map(|own| {
             let held = held.get(&own.id).copied().unwrap_or_default();
             let handed_to = handed.get(&own.id).copied();
@@ -189,15 +190,12 @@ pub fn booked(bookings: &[Booking], coming: ByteCount) -> Booked {
 }
 
 /// What each gets of what is free: first all of them their minimums, then what they take beyond.
-fn fill<'a>(
-    open: impl Iterator<Item = &'a Reservation> + Clone,
-    mut free: ByteCount,
-) -> BTreeMap<ReservationId, ByteCount> {
+fn fill(open: &[&Reservation], mut free: ByteCount) -> BTreeMap<ReservationId, ByteCount> {
     let mut held: BTreeMap<ReservationId, ByteCount> = BTreeMap::new();
     let wanted: [fn(&Reservation) -> ByteCount; 2] =
         [|own| own.min, |own| own.max.saturating_sub(own.min)];
     for wanted in wanted {
-        for own in open.clone() {
+        for own in open {
             let gets = wanted(own).min(free);
             free = free.saturating_sub(gets);
             let sum = held.entry(own.id).or_default();

@@ -148,7 +148,7 @@ mod tests {
                 id: ReservationId(id),
                 min: size,
                 max: size.saturating_add(ByteCount::bytes(id)),
-                vm: Some("db7").filter(|_| id % 2 == 0).map(VmKey::from),
+                vm: Some("db7").filter(|_| id.is_multiple_of(2)).map(VmKey::from),
             },
             actor: Actor { id: "uid:0".to_owned(), peer: "unix".to_owned(), time: time(id) },
             reason: "start db7".to_owned(),

@@ -85,7 +85,7 @@ async fn what_lacks_says_how_much_and_who_gives_nothing() {
     rig.tick(&["web1", "db1"], true).await;
     let asked = Request { min_bytes: 9 * GIB, ..Request::default() };
     let asked = create(&mut client, asked).await.unwrap();
-    assert_eq!(asked.message, "what it holds is not known yet");
+    assert_eq!(asked.message, "is made, and what it holds is not known yet");
     rig.tick(&["web1", "db1"], true).await;
     let lacks = get(&mut client, asked.id).await;
     assert_eq!(lacks.state(), ReservationState::Filling);

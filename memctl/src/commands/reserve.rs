@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
-use crate::quantity::{format_size, parse_positive_duration, parse_size};
+use crate::quantity::{parse_positive_duration, parse_size};
 use crate::render::reservation::{ReservationBody, refusals};
 use crate::session::Session;
 
@@ -204,10 +204,8 @@ fn tell_missing(
         if own.end_time.is_some() || own.is_there() || lacks.is_none() && !waited {
             continue;
         }
-        let missing = lacks.map(|lacks| format!("{} missing", format_size(lacks, units)));
-        let missing = missing.unwrap_or_else(|| "not there yet".to_owned());
         let (id, message) = (own.id, &own.message);
-        session.output.notice(&format!("{host}: reservation {id}: {missing}: {message}"))?;
+        session.output.notice(&format!("{host}: reservation {id} {message}"))?;
         for line in refusals(own, units) {
             session.output.notice(&format!("  {line}"))?;
         }

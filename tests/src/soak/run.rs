@@ -224,7 +224,7 @@ impl<'a> Stage<'a> {
 
     /// In some runs an eighth of the host is reserved for a time.
     fn reserve(&mut self, tick: u64) {
-        let is_reserved = self.played.seed % RESERVES == 0 && RESERVED_IN.contains(&tick);
+        let is_reserved = self.played.seed.is_multiple_of(RESERVES) && RESERVED_IN.contains(&tick);
         let total = self.truth.facts().host.total;
         let reserved = if is_reserved { total.fraction(1, 8) } else { ByteCount::ZERO };
         if reserved != self.reserved {

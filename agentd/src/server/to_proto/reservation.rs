@@ -154,7 +154,7 @@ fn message(own: &Reserved, booking: Option<&Booking>, record: Option<&TickRecord
         Some((Mode::Active, _)) => "",
     };
     let stands = match booking {
-        None => "what it holds is not known yet".to_owned(),
+        None => "is made, and what it holds is not known yet".to_owned(),
         Some(booking) if booking.lacks().is_zero() => {
             return format!("holds {}, which nobody else is given", booking.held);
         }
