@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::coordinator::{PATIENCE, POOL_KIB, boot_three, set_mode, start};
 use crate::open_lab_with_programs;
-use crate::sim_host::{World, until};
+use crate::sim_host::{Agentd, World, until};
 
 /// Two idle VMs that hold nearly all there is, one that uses all it has, and one that starts later.
 const SCENARIO: &str = r#"
@@ -46,6 +46,13 @@ fn listed(world: &World) -> Vec<Value> {
     items.map(|item| item["reservation"].clone()).collect()
 }
 
+/// agentd, when it has had its first look at the VMs.
+fn start_and_look(world: &World) -> Agentd {
+    let agentd = world.start("local");
+    until("a first tick", || Ok(!world.ask(&["status"], "status")["tick"].is_null()));
+    agentd
+}
+
 /// Every event of a reservation so far.
 fn told(world: &World) -> Vec<String> {
     let kinds = ["watch", "--oldest", "--no-follow", "--kind", "reservation", "-o", "jsonl"];
@@ -58,7 +65,7 @@ fn told(world: &World) -> Vec<String> {
 #[test]
 fn memory_is_freed_kept_over_a_restart_and_handed_to_its_vm() {
     let world = World::new(SCENARIO);
-    let agentd = world.start("local");
+    let agentd = start_and_look(&world);
     let args = ["reserve", "3GiB", "--vm", "db7", "--reason", "start db7", "-o", "jsonl"];
     let made = world.memctl(&args);
     assert_eq!(made.exit, Some(0), "{made:?}");
@@ -114,7 +121,7 @@ fn nobody_had_what_was_held(world: &World) {
 #[test]
 fn what_cannot_be_is_refused_and_what_is_missing_is_told_with_who_keeps_it() {
     let world = World::new(SCENARIO);
-    let _agentd = world.start("local");
+    let _agentd = start_and_look(&world);
     let ends = |args: &[&str], exit: i32, words: &str| {
         let answer = world.memctl(&[&["reserve"], args].concat());
         assert_eq!(answer.exit, Some(exit), "{args:?}: {answer:?}");
@@ -162,6 +169,7 @@ fn real_vms_give_what_is_reserved_and_the_one_that_starts_gets_it() {
     let memctl = agent.memctl();
     let watch = memctl.watch("watch", &[]).unwrap();
     set_mode(memctl, "active");
+    watch.wait_ticks(2, PATIENCE).unwrap();
     let gauge = host.gauge(&["vm1", "vm2", "vm3", "vm4"]).unwrap();
     let size = format!("{RESERVED_MIB}MiB");
     let args = ["reserve", &size, "--vm", "vm4", "--wait-for", "110s", "--reason", "start vm4"];
