@@ -3,8 +3,8 @@
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["common", "host", "vm", "policy", "shadow", "event"]
-        .map(|f| format!("agentd/v1/{f}.proto"));
+    let files = ["common", "host", "vm", "policy", "reservation", "shadow", "event"];
+    let files = files.map(|f| format!("agentd/v1/{f}.proto"));
     println!("cargo::rerun-if-changed=agentd/v1");
     let descriptors = protox::compile(&files, ["."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

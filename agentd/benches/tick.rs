@@ -93,5 +93,5 @@ fn in_force() -> InForce {
         reason: String::new(),
         revert_at: None,
     };
-    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
 }

@@ -16,7 +16,7 @@ use agentd_core::{
     vm::VmId,
 };
 
-use crate::control::{Actor, FieldChange, Mode, Revision};
+use crate::control::{Actor, FieldChange, Mode, Reserved, Revision};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub enum Event {
     Policy(PolicyChange),
     /// The mode changed.
     Mode(ModeChange),
+    /// A reservation was made, filled, or is over.
+    Reservation(ReservationChange),
 }
 
 /// One turn of the loop: what was seen, decided and done.
@@ -103,4 +105,46 @@ pub struct ModeChange {
     pub after: Mode,
     /// Why, as its maker said.
     pub reason: String,
+}
+
+/// A reservation that was made, filled, or is over.
+#[derive(Clone, Debug)]
+pub struct ReservationChange {
+    /// The reservation after it.
+    pub reserved: Arc<Reserved>,
+    /// What happened.
+    pub event: ReservationEvent,
+    /// Who did it.
+    pub actor: Actor,
+    /// Why, as they said.
+    pub reason: String,
+}
+
+/// What happens to a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReservationEvent {
+    /// It was made.
+    Made,
+    /// It holds its minimum.
+    Filled,
+    /// Its VM is there and is counted in its place.
+    HandedOver,
+    /// Its time was up.
+    Expired,
+    /// Somebody released it.
+    Released,
+}
+
+impl ReservationEvent {
+    /// It in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Filled => "filled",
+            Self::HandedOver => "handed over",
+            Self::Expired => "expired",
+            Self::Released => "released",
+        }
+    }
 }

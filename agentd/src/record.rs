@@ -213,7 +213,7 @@ impl Writer {
         let position = self.publisher.position(self.newest);
         let shadow = match &event {
             Event::Tick(record) => (self.beside)(&position, stamp, record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
         };
         let entry = Entry {
             shadow: shadow.map(Arc::from),
@@ -225,7 +225,7 @@ impl Writer {
         };
         let record = match event {
             Event::Tick(record) => Some(record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
         };
         Ok(Placed { entry, record, answer })
     }
@@ -277,6 +277,7 @@ const fn kind(event: &Event) -> Kind {
         Event::Vm(_) => Kind::Vm,
         Event::Policy(_) => Kind::Policy,
         Event::Mode(_) => Kind::Mode,
+        Event::Reservation(_) => Kind::Reservation,
     }
 }
 

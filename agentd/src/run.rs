@@ -431,6 +431,7 @@ impl Loop {
                 if let Some(sample) = &turn.record.sample {
                     control.note_host_total(sample.host.total);
                 }
+                control.note_bookings(&turn.record);
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {
                     end_broken(&why);

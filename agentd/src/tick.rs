@@ -126,7 +126,8 @@ impl Ticker {
         let sampled = self.sample(now);
         (record.before, record.anew) = (self.mind.state(), self.mind.take_anew());
         let changes = match sampled {
-            Ok(sample) => {
+            Ok(mut sample) => {
+                sample.reservations = in_force.reservations.in_force(now).cloned().collect();
                 if mode != Mode::Paused {
                     self.act(&sample, in_force, gate, &mut record);
                 }
@@ -368,7 +369,7 @@ mod tests {
         let etag = "1".to_owned();
         let reason = String::new();
         let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-        InForce { mode, policy: Arc::new(revision) }
+        InForce { mode, policy: Arc::new(revision), reservations: Arc::default() }
     }
 
     fn actual(turn: &Turn, name: &str) -> ByteCount {

@@ -104,6 +104,12 @@ pub(crate) enum Command {
     },
     /// Show or set the mode: active, observe or paused
     Mode(commands::mode::ModeArgs),
+    /// Free memory for a VM that is about to start or arrive, and wait until it is there
+    Reserve(commands::reserve::ReserveArgs),
+    /// Show what is reserved
+    Reservations(commands::reserve::ReservationsArgs),
+    /// End a reservation
+    Release(commands::reserve::ReleaseArgs),
     /// Show and change the configured hosts
     Host {
         /// What to do with them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentd_proto::v1::event_service_client::EventServiceClient;
 use agentd_proto::v1::host_service_client::HostServiceClient;
 use agentd_proto::v1::policy_service_client::PolicyServiceClient;
+use agentd_proto::v1::reservation_service_client::ReservationServiceClient;
 use agentd_proto::v1::shadow_service_client::ShadowServiceClient;
 use agentd_proto::v1::vm_service_client::VmServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -59,6 +60,11 @@ impl Connection {
     /// Client of the shadow.
     pub(crate) fn shadows(&self) -> ShadowServiceClient<Channel> {
         ShadowServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of what is reserved.
+    pub(crate) fn reservations(&self) -> ReservationServiceClient<Channel> {
+        ReservationServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the event stream.

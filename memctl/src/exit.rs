@@ -44,13 +44,15 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
   1    done, and the answer is no (policy diff: differences; status --check: not
-       healthy, or not in the mode of --expect-mode)
+       healthy, or not in the mode of --expect-mode; reserve: the memory was not
+       there in time)
   2    the command line makes no sense
   3    any other failure, or hosts that failed for different reasons
   4    unreachable (no agent answers, or not in time)
   5    denied
   6    not found
-  7    conflict (the policy was changed in between; the state does not allow it)
+  7    conflict (the policy was changed in between; the state does not allow it;
+       reserve: it can never fit)
   8    invalid value
   9    partial: some hosts did it, others did not
   10   not made: the agent could not write the change to its disk

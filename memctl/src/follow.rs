@@ -184,7 +184,8 @@ fn note(
             | Body::Tick(_)
             | Body::PolicyChanged(_)
             | Body::VmChanged(_)
-            | Body::ModeChanged(_),
+            | Body::ModeChanged(_)
+            | Body::ReservationChanged(_),
         )
         | None => {}
     }

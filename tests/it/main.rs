@@ -60,6 +60,8 @@ mod lab_leaves_nothing;
 mod oracle;
 /// Ticks recorded, replayed, and decided along by a shadow.
 mod recordings;
+/// Memory that is kept for VMs to come.
+mod reserve;
 /// What the tests of whole programs without VMs stand on.
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.

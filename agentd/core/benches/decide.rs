@@ -107,6 +107,7 @@ fn world(count: usize) -> (State, Sample) {
         granule: ByteCount::kib(4),
         ideal: false,
         vms,
+        reservations: Vec::new(),
     };
     (state, sample)
 }

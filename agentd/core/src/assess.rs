@@ -9,6 +9,7 @@ use crate::{
     host::HostView,
     plan::sums,
     policy::{Policy, Rules},
+    reserve::{Booked, Booking, booked},
     sample::{Freshness, Sample, VmSample},
     state::{Progress, State},
     verdict::Reason,
@@ -126,7 +127,22 @@ pub fn measure(
         debt,
         reserve: policy.host_reserve,
         stop: host.stop(),
+        booked: Booked::default(),
     }
+}
+
+/// Books the reservations of a sample into its pool, and notes in the state how they fare. `before`
+/// is the state of the tick before.
+#[must_use]
+pub fn book(before: &State, state: &mut State, sample: &Sample, pool: &mut Pool) -> Vec<Booking> {
+    let free = pool.kept.saturating_sub(pool.reserve);
+    let is_known = |vm| before.followed.contains_key(&vm);
+    let (bookings, memory) = before.reserve.book(sample, is_known, free);
+    state.reserve = memory;
+    if !bookings.is_empty() {
+        pool.booked = booked(&bookings, state.coming(sample));
+    }
+    bookings
 }
 
 fn settling(vm: &VmSample, progress: Progress) -> Option<Reason> {

@@ -55,6 +55,8 @@ pub enum Rule {
     Conservation,
     /// The host keeps more than its reserve after what it grants.
     Reserve,
+    /// Nobody is given what is reserved for a VM to come.
+    Reserved,
 }
 
 impl fmt::Display for Finding {
@@ -95,6 +97,7 @@ pub fn check(policy: &Policy, state: &State, sample: &Sample, decision: &Decisio
     }
     court.givers();
     court.reserve();
+    court.reserved();
     court.emergency();
     court.findings
 }
@@ -261,15 +264,33 @@ impl Court<'_> {
     }
 
     fn reserve(&mut self) {
-        let funding = self.decision.plan.funding.iter();
-        let by_host = funding.filter(|transfer| transfer.from == Party::Host);
-        let granted = by_host.map(|transfer| transfer.amount).sum::<ByteCount>();
+        let granted = self.granted();
         let (kept, reserve) = (self.kept(), self.policy.host_reserve);
         if !granted.is_zero() && kept.saturating_sub(granted) <= reserve {
             let problem =
                 format!("the host grants {granted} of {kept}: not more than {reserve} is left");
             self.object(Rule::Reserve, None, problem);
         }
+    }
+
+    fn reserved(&mut self) {
+        let open = |id| self.state.reserve.handed_to(id).is_none();
+        let all = self.sample.reservations.iter().filter(|own| open(own.id));
+        let reserved: ByteCount = all.map(|own| own.max).sum();
+        let (granted, kept) = (self.granted(), self.kept());
+        let least = self.policy.host_reserve.saturating_add(reserved);
+        if !granted.is_zero() && !reserved.is_zero() && kept.saturating_sub(granted) <= least {
+            let problem =
+                format!("the host grants {granted} of {kept}, of which {reserved} is reserved");
+            self.object(Rule::Reserved, None, problem);
+        }
+    }
+
+    /// What the host grants by this plan.
+    fn granted(&self) -> ByteCount {
+        let funding = self.decision.plan.funding.iter();
+        let by_host = funding.filter(|transfer| transfer.from == Party::Host);
+        by_host.map(|transfer| transfer.amount).sum()
     }
 
     fn emergency(&mut self) {

@@ -1,7 +1,7 @@
 //! [`decide`]: the one entry from a sample to a decision.
 
 use crate::{
-    assess::{View, assess, measure},
+    assess::{View, assess, book, measure},
     bytes::ByteCount,
     conduct::Standing,
     decision::{Decision, Pool},
@@ -30,7 +30,8 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
         state.owed.clear();
     }
     let views = assess(policy, &state, sample);
-    let pool = measure(policy, &state, sample, &views, &host);
+    let mut pool = measure(policy, &state, sample, &views, &host);
+    let bookings = book(before, &mut state, sample, &mut pool);
 
     let ruling = match host.level {
         HostLevel::Emergency => {
@@ -43,7 +44,7 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
         }
     };
     let decision = put_together(policy, &state, sample, (&views, ruling), (pool, host));
-    (decision, state)
+    (Decision { bookings, ..decision }, state)
 }
 
 /// What was ruled, by whatever algorithm.
@@ -119,6 +120,7 @@ fn put_together(
         plan,
         pool,
         host,
+        bookings: Vec::new(),
     }
 }
 

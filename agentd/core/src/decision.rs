@@ -7,6 +7,7 @@ use crate::{
     host::HostView,
     plan::{Plan, Transfer},
     policy::Algorithm,
+    reserve::{Booked, Booking},
     verdict::{Reason, Verdict},
     vm::VmId,
 };
@@ -30,6 +31,8 @@ pub struct Decision {
     pub pool: Pool,
     /// How the host itself fares.
     pub host: HostView,
+    /// How every reservation of the sample stands, in its order.
+    pub bookings: Vec<Booking>,
 }
 
 /// The host memory that VMs may share, as one tick saw it.
@@ -57,4 +60,21 @@ pub struct Pool {
     pub reserve: ByteCount,
     /// Why the host gives nothing to anybody, however much it keeps; `None` where it may.
     pub stop: Option<Reason>,
+    /// What reservations hold of `kept`, and what they lack.
+    pub booked: Booked,
+}
+
+impl Pool {
+    /// What the host must keep more than: its reserve, and what reservations may take.
+    #[must_use]
+    pub const fn least(&self) -> ByteCount {
+        self.reserve.saturating_add(self.booked.reserved)
+    }
+
+    /// Why the host does not give what nobody else can.
+    #[must_use]
+    pub fn refusal(&self) -> Reason {
+        let spent = if self.booked.held.is_zero() { Reason::PoolEmpty } else { Reason::Reserved };
+        self.stop.unwrap_or(spent)
+    }
 }

@@ -28,6 +28,9 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
             format!("gives {amount} to the host, which keeps too little: {}", spares())
         }
         Reason::GivesToHost => format!("gives {amount} to the host: {}; no VM needs it", spares()),
+        Reason::GivesToReservation => {
+            format!("gives {amount} to what is reserved for a VM to come: {}", spares())
+        }
         Reason::HostEmergency if !amount.is_zero() => {
             format!("gives {amount} of what it does not use: the host runs out of memory")
         }
@@ -43,7 +46,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         }
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
-        Reason::PoolEmpty | Reason::HostLow | Reason::HostUnexplained => {
+        Reason::PoolEmpty | Reason::Reserved | Reason::HostLow | Reason::HostUnexplained => {
             format!("holds: {}; it needs {need}, but {}", wants(), poor(verdict.reason, reserve))
         }
         Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective => {
@@ -88,6 +91,11 @@ fn emergency(reserve: ByteCount) -> String {
 fn poor(reason: Reason, reserve: ByteCount) -> String {
     if reason == Reason::HostLow {
         format!("the host is at its reserve of {reserve}, or work on it waits for memory")
+    } else if reason == Reason::Reserved {
+        format!(
+            "no VM has memory to spare and what the host has above its reserve of {reserve} is \
+             reserved for a VM to come"
+        )
     } else if reason == Reason::HostUnexplained {
         "somebody unknown takes the host's memory".to_owned()
     } else {

@@ -50,5 +50,6 @@ pub(crate) fn sample(second: u64, vms: impl IntoIterator<Item = (VmId, VmSample)
         granule: ByteCount::kib(4),
         ideal: false,
         vms: vms.into_iter().collect(),
+        reservations: Vec::new(),
     }
 }

@@ -223,6 +223,7 @@ mod tests {
             granule: ByteCount::kib(4),
             ideal: false,
             vms: std::collections::BTreeMap::new(),
+            reservations: Vec::new(),
         }
     }
 

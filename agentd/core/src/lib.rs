@@ -10,6 +10,7 @@
 //!                                            State <--State::after-- Applied <-- apply (agentd)
 //! ```
 
+pub mod admit;
 pub mod assess;
 pub mod bytes;
 pub mod check;
@@ -29,6 +30,7 @@ pub mod life;
 pub mod order;
 pub mod plan;
 pub mod policy;
+pub mod reserve;
 pub mod sample;
 pub mod state;
 pub mod track;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::{bytes::ByteCount, distress::Distress, vm::VmId};
+use crate::{bytes::ByteCount, distress::Distress, reserve::Reservation, vm::VmId};
 
 /// Everything that one look at the host and its hypervisor showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,6 +213,8 @@ pub struct Sample {
     pub ideal: bool,
     /// Every VM that is not shut off.
     pub vms: BTreeMap<VmId, VmSample>,
+    /// Memory that is to be kept for VMs that are to come, in the order of their ids.
+    pub reservations: Vec<Reservation>,
 }
 
 /// One VM of a [`Sample`].

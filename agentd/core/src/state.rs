@@ -14,6 +14,7 @@ use crate::{
     order::Order,
     plan::{Party, Plan, Transfer, sums},
     policy::Policy,
+    reserve,
     sample::{Sample, Shown, VmSample},
     two_pointer,
     vm::VmId,
@@ -35,6 +36,8 @@ pub struct State {
     pub followed: BTreeMap<VmId, Followed>,
     /// How the host itself fares.
     pub host: HostWatch,
+    /// How reservations fare.
+    pub reserve: reserve::Memory,
     /// When the last sample was taken.
     pub at: Option<Duration>,
 }
@@ -86,6 +89,7 @@ impl State {
         let mut state = Self {
             owed: self.owed.clone(),
             host: self.host.clone(),
+            reserve: self.reserve.clone(),
             at: Some(sample.now),
             ..Self::default()
         };
@@ -309,6 +313,20 @@ impl State {
             Some(owed.saturating_sub(missing(order, sample.vms.get(&giver)?.shown())))
         });
         there.sum()
+    }
+
+    /// What VMs have been told to give to the host and have not let go of yet.
+    #[must_use]
+    pub fn coming(&self, sample: &Sample) -> ByteCount {
+        let owed = sums(&self.owed, |transfer| transfer.from);
+        let coming = sample.vms.iter().filter_map(|(id, vm)| {
+            let order = self.orders.get(id)?;
+            let open = order.undelivered(vm.shown());
+            let moves = self.progress(*id, vm, sample) == Progress::Moving;
+            let owed = owed.get(id).copied().unwrap_or_default();
+            moves.then(|| open.saturating_sub(owed))
+        });
+        coming.sum()
     }
 
     /// Where the order for a VM stands.

@@ -59,7 +59,8 @@ impl Tracks {
         self.suffered.clear();
         self.looked = true;
         let (tick, now, host) = (moment.tick, moment.now, reading.host);
-        Sample { tick, now, host, granule: reading.granule, ideal: reading.ideal, vms }
+        let (granule, ideal, reservations) = (reading.granule, reading.ideal, Vec::new());
+        Sample { tick, now, host, granule, ideal, vms, reservations }
     }
 
     /// Notes a VM's live actual, read between two samples, with the stamp of its figures then.

@@ -7,6 +7,9 @@
 //! small steps and down to its reserve. When no VM needs anything, the spare memory goes to the
 //! host.
 //!
+//! A reservation that lacks memory of its minimum is the first taker, before any VM: its VM counts
+//! as there already. What it takes beyond comes last.
+//!
 //! A VM that swaps hard needs memory too: what it swaps out shows as unused, and its use cannot
 //! grow.
 
@@ -58,16 +61,21 @@ pub fn rule(
     let offset = memory.offset.checked_rem(count).unwrap_or(0);
     let previous = previous_of(memory, vms);
     let pairs = vms.iter().zip(&previous);
+    let refusal = pool.refusal();
     let asks: Vec<Ask> =
-        pairs.map(|(vm, used)| ask(constants, *used, vm, (pool.stop, granule))).collect();
+        pairs.map(|(vm, used)| ask(constants, *used, vm, (refusal, granule))).collect();
     let mut round = Round::new(vms, &asks, offset, granule);
 
-    if asks.iter().any(|ask| ask.needs) {
+    let needed = asks.iter().any(|ask| ask.needs);
+    round.give_to_reservations(pool.booked.asks());
+    if needed {
         round.transfer_between_vms();
         if round.nothing_to_spare() {
             round.grant_from_host(constants.step, pool);
         }
-    } else {
+    }
+    round.give_to_reservations(pool.booked.asks_more());
+    if !needed {
         round.give_to_host();
     }
 
@@ -93,7 +101,7 @@ fn ask(
     constants: &TwoPointer,
     previous: Option<ByteCount>,
     view: &View<'_>,
-    (stop, granule): (Option<Reason>, ByteCount),
+    (refusal, granule): (Reason, ByteCount),
 ) -> Ask {
     let silent = |hold| Ask { previous: None, need: None, spare: None, needs: false, hold };
     if let Some(bar) = view.bar {
@@ -114,7 +122,7 @@ fn ask(
         let hold = match (need.is_zero(), open.is_zero()) {
             (true, _) => Reason::AtMaximum,
             (false, true) => Reason::Awaiting,
-            (false, false) => stop.unwrap_or(Reason::PoolEmpty),
+            (false, false) => refusal,
         };
         return Ask { need: Some(open), needs: !need.is_zero(), hold, ..content };
     }
@@ -137,12 +145,16 @@ fn ask(
 
 impl Ask {
     fn verdict(&self, moved: &Moved) -> Verdict {
+        let gave = [moved.gave_to_vms, moved.gave_to_reservations, moved.gave_to_host];
+        let gave: ByteCount = gave.into_iter().sum();
         let (kind, reason, amount) = if !moved.got.is_zero() {
             (VerdictKind::Grow, Reason::NeedsMemory, moved.got)
         } else if !moved.gave_to_vms.is_zero() {
-            (VerdictKind::Shrink, Reason::GivesToVm, moved.gave_to_vms)
+            (VerdictKind::Shrink, Reason::GivesToVm, gave)
+        } else if !moved.gave_to_reservations.is_zero() {
+            (VerdictKind::Shrink, Reason::GivesToReservation, gave)
         } else if !moved.gave_to_host.is_zero() {
-            (VerdictKind::Shrink, Reason::GivesToHost, moved.gave_to_host)
+            (VerdictKind::Shrink, Reason::GivesToHost, gave)
         } else {
             (VerdictKind::Hold, self.hold, ByteCount::ZERO)
         };
@@ -163,6 +175,7 @@ struct Moved {
     room: ByteCount,
     got: ByteCount,
     gave_to_vms: ByteCount,
+    gave_to_reservations: ByteCount,
     gave_to_host: ByteCount,
 }
 
@@ -185,6 +198,7 @@ impl Round {
             room: view.limits.max.saturating_sub(view.holds.saturating_add(view.owed)),
             got: ByteCount::ZERO,
             gave_to_vms: ByteCount::ZERO,
+            gave_to_reservations: ByteCount::ZERO,
             gave_to_host: ByteCount::ZERO,
         };
         let moved = vms.iter().zip(asks).map(start).collect();
@@ -234,12 +248,28 @@ impl Round {
             };
             let amount = step.min(moved.room).align_down(self.granule);
             let left = kept.saturating_sub(amount);
-            if moved.need.is_zero() || amount.is_zero() || left <= pool.reserve {
+            if moved.need.is_zero() || amount.is_zero() || left <= pool.least() {
                 continue;
             }
             kept = left;
             self.receive(taker, amount);
             self.transfers.push(Transfer { from: Party::Host, to: Party::Vm(moved.id), amount });
+        }
+    }
+
+    /// Gives reservations up to so much. The host keeps it for them.
+    fn give_to_reservations(&mut self, asked: ByteCount) {
+        let mut open = asked.align_up(self.granule);
+        for giver in self.rotation() {
+            let Some(moved) = self.moved.get_mut(giver) else { continue };
+            let amount = moved.spare.min(open);
+            if amount.is_zero() {
+                continue;
+            }
+            open = open.saturating_sub(amount);
+            moved.spare = moved.spare.saturating_sub(amount);
+            moved.gave_to_reservations = moved.gave_to_reservations.saturating_add(amount);
+            self.transfers.push(Transfer { from: Party::Vm(moved.id), to: Party::Host, amount });
         }
     }
 

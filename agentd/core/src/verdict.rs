@@ -47,6 +47,8 @@ pub enum Reason {
     GivesToVm,
     /// Shrink: no VM needs what this one has to spare.
     GivesToHost,
+    /// Shrink: a reservation lacks what this VM has to spare.
+    GivesToReservation,
     /// Hold: it neither needs memory nor has any to spare.
     Content,
     /// Hold: it has next to nothing usable, but what cannot grow does not count as needy.
@@ -59,6 +61,8 @@ pub enum Reason {
     AtMinimum,
     /// Hold: it needs memory, no VM has any to spare, and the host is at its reserve.
     PoolEmpty,
+    /// Hold: it needs memory, no VM has any to spare, and what the host has is reserved.
+    Reserved,
     /// Hold: it needs memory and has its fair share of too little.
     FairShare,
     /// Hold: its memory is still moving, or its figures are of before the move's end.
@@ -114,17 +118,19 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::NeedsMemory,
         Self::Awaiting,
         Self::GivesToVm,
         Self::GivesToHost,
+        Self::GivesToReservation,
         Self::Content,
         Self::Full,
         Self::SpareNotNeeded,
         Self::AtMaximum,
         Self::AtMinimum,
         Self::PoolEmpty,
+        Self::Reserved,
         Self::FairShare,
         Self::Settling,
         Self::NotFollowing,
@@ -160,12 +166,14 @@ impl Reason {
             Self::Awaiting => "AWAITING",
             Self::GivesToVm => "GIVES_TO_VM",
             Self::GivesToHost => "GIVES_TO_HOST",
+            Self::GivesToReservation => "GIVES_TO_RESERVATION",
             Self::Content => "CONTENT",
             Self::Full => "FULL",
             Self::SpareNotNeeded => "SPARE_NOT_NEEDED",
             Self::AtMaximum => "AT_MAXIMUM",
             Self::AtMinimum => "AT_MINIMUM",
             Self::PoolEmpty => "POOL_EMPTY",
+            Self::Reserved => "RESERVED",
             Self::FairShare => "FAIR_SHARE",
             Self::Settling => "SETTLING",
             Self::NotFollowing => "NOT_FOLLOWING",

@@ -9,22 +9,22 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
     time::Duration,
 };
 
-use agentd_core::bytes::ByteCount;
+use agentd_core::{bytes::ByteCount, reserve::Booking};
 use arc_swap::ArcSwap;
 
 use super::{
     Actor, Audience, Base, ControlError, Gate, InForce, Mode, ModeSet, PolicyEdit, PolicySet,
-    Revision, SavedMode, Storage, StorageError,
-    keeper::{Keeper, Revert},
+    Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError,
+    keeper::{Keeper, Noted, Revert},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, event::TickRecord};
 
 /// The policy and the mode in force.
 ///
@@ -34,6 +34,8 @@ pub struct Control {
     shared: Arc<Shared>,
     jobs: SyncSender<Job>,
     patience: Duration,
+    /// What a tick had to say of reservations is still to be taken in.
+    noting: Arc<AtomicBool>,
     /// Nothing comes through; it closes when the thread ends.
     ended: Mutex<Receiver<()>>,
 }
@@ -83,7 +85,8 @@ impl Control {
             let _running = running;
             keeper.run(&inbox);
         })?;
-        Ok(Self { shared, jobs, patience, ended: Mutex::new(ended) })
+        let noting = Arc::default();
+        Ok(Self { shared, jobs, patience, noting, ended: Mutex::new(ended) })
     }
 
     /// What is in force now. Never waits.
@@ -183,6 +186,62 @@ impl Control {
         self.ask(move |keeper, _| keeper.revisions(before, limit))
     }
 
+    /// Makes a reservation, in force from the next tick on. The same request makes it once.
+    ///
+    /// # Errors
+    ///
+    /// Refused when it could never be filled, when there are too many, or when it cannot be made
+    /// durable.
+    pub fn reserve(&self, ask: ReserveAsk) -> Result<ReserveSet, ControlError> {
+        self.ask(move |keeper, claim| keeper.reserve(ask, claim))
+    }
+
+    /// Ends a reservation; one that is over stays as it ended.
+    ///
+    /// # Errors
+    ///
+    /// Refused when there is none of this number, or when it cannot be made durable.
+    pub fn release(
+        &self,
+        id: u64,
+        actor: Actor,
+        reason: String,
+    ) -> Result<ReserveSet, ControlError> {
+        self.ask(move |keeper, claim| keeper.release(id, (actor, reason), claim))
+    }
+
+    /// Takes in how reservations stood in a tick. Never waits: where there is no room the next tick
+    /// says the same.
+    pub fn note_bookings(&self, record: &TickRecord) {
+        self.note(self.news_of_bookings(record));
+    }
+
+    pub(super) fn note(&self, noted: Vec<Noted>) {
+        if noted.is_empty() || self.noting.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let noting = Arc::clone(&self.noting);
+        let job: Job = Box::new(move |keeper| {
+            noting.store(false, Ordering::SeqCst);
+            keeper.note_bookings(noted);
+        });
+        if self.jobs.try_send(job).is_err() {
+            self.noting.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The bookings of a tick that say something new.
+    fn news_of_bookings(&self, record: &TickRecord) -> Vec<Noted> {
+        let reservations = Arc::clone(&self.shared.in_force.load().reservations);
+        let bookings = record.decision.iter().flat_map(|decision| &decision.bookings);
+        let is_news = |own: &&Booking| {
+            let open = reservations.open.iter().find(|open| open.reservation.id == own.id);
+            open.is_some_and(|open| own.handed_to.is_some() || open.filled != own.filled)
+        };
+        let name = |vm| Some(Arc::clone(&record.sample.as_ref()?.vms.get(&vm)?.name));
+        bookings.filter(is_news).map(|own| (*own, own.handed_to.and_then(name))).collect()
+    }
+
     /// Ends a trial that has run out, now rather than when the keeper looks by itself.
     ///
     /// # Errors
@@ -253,7 +312,8 @@ struct Pauses {
 impl Shared {
     pub(super) fn new(set: SavedMode, policy: Arc<Revision>, freeze_file: Option<PathBuf>) -> Self {
         let gate = Gate::new(set.mode).frozen_by(freeze_file);
-        let in_force = ArcSwap::from_pointee(InForce { mode: set.mode, policy });
+        let in_force =
+            ArcSwap::from_pointee(InForce { mode: set.mode, policy, reservations: Arc::default() });
         let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
         Self { in_force, gate, set, host_total, pauses: Mutex::default() }
     }
@@ -306,11 +366,17 @@ impl Shared {
     }
 
     fn show(&self, mode: Mode) {
-        self.in_force.rcu(|now| InForce { mode, policy: Arc::clone(&now.policy) });
+        self.in_force.rcu(|now| InForce { mode, ..InForce::clone(now) });
     }
 
     pub(super) fn put(&self, policy: &Arc<Revision>) {
-        self.in_force.rcu(|now| InForce { mode: now.mode, policy: Arc::clone(policy) });
+        self.in_force.rcu(|now| InForce { policy: Arc::clone(policy), ..InForce::clone(now) });
+    }
+
+    pub(super) fn put_reservations(&self, reservations: Reservations) {
+        let reservations = Arc::new(reservations);
+        self.in_force
+            .rcu(|now| InForce { reservations: Arc::clone(&reservations), ..InForce::clone(now) });
     }
 }
 

@@ -30,6 +30,10 @@ use crate::{
     publish::Position,
 };
 
+mod reserve;
+
+pub(super) use reserve::Noted;
+
 #[derive(Debug)]
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -112,6 +116,7 @@ impl Keeper {
             keeper.file_policy = Some(keeper.base.policy.clone());
         }
         keeper.take_up_trial(saved.falls_back_to)?;
+        keeper.take_up_reservations(saved.reservations);
         keeper.catch_up();
         keeper.note_file();
         Ok(keeper)
@@ -404,6 +409,7 @@ impl Keeper {
         if let Some(trial) = self.trial.take_if(|trial| trial.ends <= now) {
             self.end(trial);
         }
+        self.expire_reservations();
         if self.probe_at <= now {
             self.probe();
         }
@@ -529,7 +535,7 @@ impl Keeper {
         let unsaved = self.unsaved.is_some() || self.is_pause_unsaved();
         let retry = unsaved.then(|| self.retry_at.saturating_sub(now));
         let probe = self.probe_at.saturating_sub(now);
-        [trial, retry].into_iter().flatten().fold(probe, Duration::min)
+        [trial, retry, self.next_expiry(now)].into_iter().flatten().fold(probe, Duration::min)
     }
 }
 

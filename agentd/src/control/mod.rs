@@ -1,4 +1,4 @@
-//! The operator's will: the policy and the mode in force, and how they are changed.
+//! The operator's will: the policy and the mode in force, what is reserved, and how these are changed.
 //!
 //! ```text
 //! server --ask--> Control --job--> Keeper --> Storage      durable, then
@@ -14,6 +14,7 @@ mod desk;
 mod fields;
 mod gate;
 mod keeper;
+mod reserved;
 mod storage;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::{event::Event, publish::Position};
 pub use desk::{Control, PATIENCE, Parts, StartError};
 pub use fields::{beyond_host, changes, warnings};
 pub use gate::{Gate, Pass};
+pub use reserved::{Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved};
 pub use storage::{Saved, SavedMode, Storage, StorageError};
 
 /// What agentd does with its decisions.
@@ -89,6 +91,8 @@ pub struct InForce {
     pub mode: Mode,
     /// The policy.
     pub policy: Arc<Revision>,
+    /// Memory that is to be kept for VMs to come.
+    pub reservations: Arc<Reservations>,
 }
 
 impl InForce {
@@ -99,7 +103,7 @@ impl InForce {
         let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
         let (etag, reason) = (String::new(), String::new());
         let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-        Self { mode, policy: Arc::new(revision) }
+        Self { mode, policy: Arc::new(revision), reservations: Arc::default() }
     }
 }
 
@@ -169,6 +173,9 @@ pub enum ControlError {
     /// It could not be written, or its history could not be read.
     #[error("{0}")]
     NotDurable(String),
+    /// There is no such reservation.
+    #[error(transparent)]
+    Reserve(#[from] ReserveError),
 }
 
 /// Whoever is told of what the control does.
@@ -263,6 +270,8 @@ pub const MODE_FLAG_IGNORED: &str = "MODE_FLAG_IGNORED";
 /// Raised while the config file holds a policy that a live one keeps out of force.
 pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 
+#[cfg(test)]
+mod reserve_tests;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use agentd_core::reserve::ReservationId;
+
 use super::*;
 use crate::{
     clock::{Clock, VirtualClock},
@@ -22,6 +24,7 @@ pub(super) struct DiskState {
     pub(super) mode: Option<SavedMode>,
     pub(super) revisions: BTreeMap<u64, (Revision, Option<u64>)>,
     pub(super) file_policy: Option<Policy>,
+    pub(super) reservations: BTreeMap<ReservationId, Reserved>,
     pub(super) is_full: bool,
     pub(super) hangs: bool,
 }
@@ -51,7 +54,9 @@ impl Storage for Disk {
             let (newest, falls_back_to) = newest.unzip();
             let falls_back_to = falls_back_to.flatten();
             let file_policy = disk.file_policy.clone();
-            Saved { mode: disk.mode.clone(), newest, falls_back_to, file_policy, lost: None }
+            let mode = disk.mode.clone();
+            let reservations = disk.reservations.values().cloned().collect();
+            Saved { mode, newest, falls_back_to, file_policy, reservations, lost: None }
         }))
     }
 
@@ -81,6 +86,18 @@ impl Storage for Disk {
     fn forget(&mut self, number: u64) -> Result<(), StorageError> {
         self.write(|disk| {
             disk.revisions.remove(&number);
+        })
+    }
+
+    fn save_reservation(&mut self, reserved: &Reserved) -> Result<(), StorageError> {
+        self.write(|disk| {
+            disk.reservations.insert(reserved.reservation.id, reserved.clone());
+        })
+    }
+
+    fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError> {
+        self.write(|disk| {
+            disk.reservations.remove(&id);
         })
     }
 

@@ -4,9 +4,9 @@
 
 use std::fmt::Debug;
 
-use agentd_core::policy::Policy;
+use agentd_core::{policy::Policy, reserve::ReservationId};
 
-use super::{Actor, Mode, Revision};
+use super::{Actor, Mode, Reserved, Revision};
 
 /// Keeps the mode and the policy. Every change is durable, whole or not at all, when its call
 /// returns. Called from one thread; a call may take as long as the disk takes.
@@ -50,6 +50,20 @@ pub trait Storage: Debug + Send {
     /// See [`Storage::load`].
     fn forget(&mut self, number: u64) -> Result<(), StorageError>;
 
+    /// Keeps a reservation, new or changed. Of those that are over only the last have to be kept.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn save_reservation(&mut self, reserved: &Reserved) -> Result<(), StorageError>;
+
+    /// Takes back a reservation that nobody was told of.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError>;
+
     /// Writes something that says nothing, to see whether a change could be kept now.
     ///
     /// # Errors
@@ -76,6 +90,8 @@ pub struct Saved {
     pub falls_back_to: Option<u64>,
     /// The policy that the config file held when it was last in force.
     pub file_policy: Option<Policy>,
+    /// Reservations, those that are over in the order in which they ended.
+    pub reservations: Vec<Reserved>,
     /// Why what was kept before is lost, and what to do; until somebody ends the pause that
     /// follows.
     pub lost: Option<String>,

@@ -40,6 +40,8 @@ pub enum Kind {
     Policy,
     /// A change of the mode.
     Mode,
+    /// A reservation that was made, filled, or is over.
+    Reservation,
 }
 
 /// One line of the log. Cheap to clone.

@@ -9,7 +9,8 @@ use agentd_core::{
     distress::{Distress, Sign},
     host::{HostLevel, HostView},
     plan::{Party, Plan, Resize, Transfer},
-    policy::{Algorithm, Policy},
+    policy::{Algorithm, Policy, VmKey},
+    reserve::{Booked, Booking, Reservation, ReservationId},
     sample::{
         Boot, Freshness, GuestFigures, HostMemory, Obstacle, Pressure, RunState, Sample, Share,
         Traits, VmSample,
@@ -67,7 +68,8 @@ fn unknown(number: u64) -> Odd {
 
 structure!(Head { agent_version, host, hypervisor, began });
 structure!(Recorded { tick, began, mode, policy, anew, sample, decision, applied, settled });
-structure!(Sample { tick, now, host, granule, ideal, vms });
+structure!(Sample { tick, now, host, granule, ideal, vms, reservations });
+structure!(Reservation { id, min, max, vm });
 structure!(HostMemory { total, usable, pressure });
 structure!(Pressure { some, full });
 structure!(VmSample {
@@ -89,12 +91,26 @@ structure!(VmSample {
 structure!(Traits { obstacle, takes_back_on_oom });
 structure!(GuestFigures { unused, usable, swap_in, swap_out, major_faults });
 structure!(Distress { sign, age });
-structure!(Decision { tick, algorithm, offset, verdicts, transfers, plan, pool, host });
+structure!(Decision { tick, algorithm, offset, verdicts, transfers, plan, pool, host, bookings });
+structure!(Booking { id, min, max, held, filled, handed_to });
 structure!(Verdict { kind, reason, previous_used, need, spare, demand, entitled, amount });
 structure!(Transfer { from, to, amount });
 structure!(Plan { neutral, shrinks, grows, funding, room, debt });
 structure!(Resize { vm, from, to });
-structure!(Pool { limit, actual, exposed, promised, kept, usable, room, debt, reserve, stop });
+structure!(Pool {
+    limit,
+    actual,
+    exposed,
+    promised,
+    kept,
+    usable,
+    room,
+    debt,
+    reserve,
+    stop,
+    booked,
+});
+structure!(Booked { reserved, held, lacks, wants, coming });
 structure!(HostView { level, other, unexplained, suspicious });
 structure!(Applied { resized, granted });
 structure!(Resized { vm, planned, ordered, outcome });
@@ -135,6 +151,39 @@ impl Coded for Share {
 
     fn take(input: &mut Input<'_>) -> Result<Self, Odd> {
         u32::take(input).map(Self)
+    }
+}
+
+impl Coded for ReservationId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Odd> {
+        u64::take(input).map(Self)
+    }
+}
+
+impl Coded for VmKey {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Id(id) => {
+                0_u64.put(out);
+                id.put(out);
+            }
+            Self::Name(name) => {
+                1_u64.put(out);
+                name.put(out);
+            }
+        }
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Odd> {
+        match u64::take(input)? {
+            0 => Ok(Self::Id(Coded::take(input)?)),
+            1 => Ok(Self::Name(Coded::take(input)?)),
+            other => Err(unknown(other)),
+        }
     }
 }
 

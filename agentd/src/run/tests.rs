@@ -51,7 +51,7 @@ fn in_force() -> InForce {
         reason: String::new(),
         revert_at: None,
     };
-    InForce { mode: Mode::Active, policy: Arc::new(revision) }
+    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
 }
 
 #[test]

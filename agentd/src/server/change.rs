@@ -1,7 +1,7 @@
 //! Calls into the control: on threads of their own, few at a time, and finished even when the
 //! caller goes away. Refusals become statuses here.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use agentd_core::policy::Fault;
 use tokio::sync::Semaphore;
@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use super::{
     fault::{Violations, exhausted, failed},
-    limits, mask,
+    limits, mask, reservation,
 };
 use crate::control::{Control, ControlError};
 
@@ -35,7 +35,7 @@ impl Entrance {
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
             let most = limits::CHANGES;
             let message = format!("{most} calls like this are under way, which is all that may be");
-            return Err(exhausted("TOO_MANY_CHANGES", message, RETRY_AFTER));
+            return Err(exhausted("TOO_MANY_CHANGES", message, limits::RETRY));
         };
         let control = Arc::clone(&self.control);
         let task = self.tasks.spawn_blocking(move || {
@@ -64,6 +64,7 @@ fn refusal(error: ControlError) -> Status {
             failed(Code::NotFound, "UNKNOWN_REVISION", message, facts)
         }
         ControlError::NotDurable(_) => failed(Code::Unavailable, "NOT_DURABLE", message, []),
+        ControlError::Reserve(error) => reservation::refusal(&error),
     }
 }
 
@@ -74,6 +75,3 @@ pub(super) fn violations(faults: Vec<Fault>) -> Violations {
     }
     violations
 }
-
-/// The disk was slow; it takes changes one after the other.
-const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -126,5 +126,7 @@ pub(super) fn http2() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING_TIMEOUT);
     builder
 }
+/// When another try makes sense where there was too much at once.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Warnings about VMs that a change of the policy is answered with: more nobody reads.
 pub(super) const WARNINGS: usize = 32;

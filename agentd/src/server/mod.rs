@@ -3,7 +3,7 @@
 //! It sees published values out and commands in, and can never wait on the hypervisor:
 //!
 //! ```text
-//! Listen -> accept -> routes -> host | vm | policy | watch | health | reflection
+//! Listen -> accept -> routes -> host | vm | policy | reservation | watch | health | reflection
 //!                                 |      reads: Publisher      changes: Control
 //!                     from_proto / to_proto convert, fault says what went wrong
 //! ```
@@ -22,6 +22,7 @@ mod listen;
 mod mask;
 mod peer;
 mod policy;
+mod reservation;
 mod routes;
 mod shadow;
 mod story;

@@ -1,6 +1,8 @@
 //! What agentd knows, as messages of the wire. Together with `from_proto` the only place that
 //! converts; it decides nothing.
 
+pub(super) mod reservation;
+
 use std::time::{Duration, SystemTime};
 
 use agentd_core::{
@@ -34,6 +36,7 @@ pub fn encode(position: &Position, stamp: Stamp, event: &Event) -> Vec<u8> {
         Event::Vm(change) => Body::VmChanged(vm_changed(change)),
         Event::Policy(change) => Body::PolicyChanged(policy_changed(change)),
         Event::Mode(change) => Body::ModeChanged(mode_changed(change)),
+        Event::Reservation(change) => Body::ReservationChanged(reservation::changed(change)),
     };
     response(position, stamp, body).encode_to_vec()
 }
@@ -133,6 +136,8 @@ pub(super) fn pool(pool: &Pool) -> wire::Pool {
         reserve_bytes: pool.reserve.as_u64(),
         exposed_bytes: pool.exposed.as_u64(),
         stop: pool.stop.map(Reason::name).unwrap_or_default().to_owned(),
+        reserved_bytes: pool.booked.reserved.as_u64(),
+        held_bytes: pool.booked.held.as_u64(),
     }
 }
 
@@ -154,6 +159,7 @@ fn tick(record: &TickRecord) -> wire::Tick {
         error: record.error.clone().unwrap_or_default(),
         frozen: record.frozen.clone().unwrap_or_default(),
         shadow: None,
+        bookings: reservation::bookings(record),
     }
 }
 

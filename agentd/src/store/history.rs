@@ -213,10 +213,11 @@ const fn number_of(kind: Kind) -> i64 {
         Kind::Vm => 2,
         Kind::Policy => 3,
         Kind::Mode => 4,
+        Kind::Reservation => 6,
     }
 }
 
-const KINDS: [Kind; 4] = [Kind::Tick, Kind::Vm, Kind::Policy, Kind::Mode];
+const KINDS: [Kind; 5] = [Kind::Tick, Kind::Vm, Kind::Policy, Kind::Mode, Kind::Reservation];
 const LAYOUT: Layout = Layout {
     // "agth"
     application_id: 0x6167_7468,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STATE_DIR/lock        held while agentd runs, so that there is one
-//! STATE_DIR/agentd.db   policy with its revisions, mode               Will, a control::Storage
+//! STATE_DIR/agentd.db   policy with its revisions, mode, reservations Will, a control::Storage
 //! STATE_DIR/paused      there while the mode is paused, whatever else is broken
 //! STATE_DIR/history.db  the event log                                 HistoryStore
 //! ```
@@ -17,6 +17,7 @@ mod encode;
 pub(crate) mod fuzz;
 mod history;
 mod marker;
+mod reserved;
 mod will;
 
 use std::{

@@ -1,4 +1,5 @@
-//! [`Will`]: the operator's will on disk: the policy with its revisions, and the mode.
+//! [`Will`]: the operator's will on disk: the policy with its revisions, the mode, and what is
+//! reserved.
 //!
 //! One small SQLite file with a rollback journal and full synchronisation: a change that was
 //! acknowledged survives a power cut. A pause is kept twice, in the database and as a marker
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use agentd_core::reserve::ReservationId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -18,8 +20,9 @@ use super::{
     database::{Layout, OpenError},
     encode::{from_json, to_json},
     marker::Marker,
+    reserved,
 };
-use crate::control::{Actor, Mode, Revision, Saved, SavedMode, Storage, StorageError};
+use crate::control::{Actor, Mode, Reserved, Revision, Saved, SavedMode, Storage, StorageError};
 
 /// The policy and the mode on disk.
 #[derive(Debug)]
@@ -137,11 +140,13 @@ impl Will {
         let file_policy: Option<String> =
             db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get(0)).optional()?;
         let file_policy = file_policy.map(|json| from_json(&json)).transpose();
+        let reservations = reserved::load(db);
         Ok(Saved {
             mode,
             newest,
             falls_back_to: falls_back_to.flatten(),
             file_policy: file_policy.map_err(StorageError)?,
+            reservations,
             lost,
         })
     }
@@ -226,6 +231,14 @@ impl Storage for Will {
         let forget = "DELETE FROM revision WHERE number = ?1";
         self.db()?.execute(forget, params![to_i64(number)])?;
         Ok(())
+    }
+
+    fn save_reservation(&mut self, own: &Reserved) -> Result<(), StorageError> {
+        Ok(reserved::save(self.db()?, own)?)
+    }
+
+    fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError> {
+        Ok(reserved::forget(self.db()?, id)?)
     }
 
     fn probe(&mut self) -> Result<(), StorageError> {
@@ -358,21 +371,21 @@ fn read_revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
     })
 }
 
-fn nonsense(why: String) -> rusqlite::Error {
+pub(super) fn nonsense(why: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, why.into())
 }
 
-fn to_i64(number: u64) -> i64 {
+pub(super) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Nanoseconds since 1970. What lies outside of 1970 to 2262 becomes the nearest that does not.
-fn to_nanos(time: SystemTime) -> i64 {
+pub(super) fn to_nanos(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn from_nanos(nanos: i64) -> SystemTime {
+pub(super) fn from_nanos(nanos: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
@@ -382,7 +395,8 @@ const LAYOUT: Layout = Layout {
     birth_pragmas: "",
     pragmas: "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;
               PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE mode (
             one INTEGER PRIMARY KEY CHECK (one = 1),
             mode TEXT NOT NULL,
@@ -397,7 +411,9 @@ const LAYOUT: Layout = Layout {
             falls_back_to INTEGER
         ) STRICT;
         CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
-    "],
+    ",
+        reserved::MIGRATION,
+    ],
 };
 const PUT_MODE: &str = "INSERT OR REPLACE INTO mode VALUES (1, ?1, ?2, ?3, ?4, ?5)";
 const GET_MODE: &str = "SELECT mode, actor, peer, time, reason FROM mode";

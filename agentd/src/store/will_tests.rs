@@ -238,7 +238,7 @@ fn a_newer_database_is_kept_aside_to_go_back_to() {
     let saved = open(&dir).load().unwrap();
     assert_eq!(saved.mode.map(|saved| saved.mode), Some(Mode::Paused));
     let lost = saved.lost.unwrap();
-    assert!(lost.contains("schema 99, this one knows up to 1"), "{lost}");
+    assert!(lost.contains("schema 99, this one knows up to 2"), "{lost}");
     assert!(lost.contains("start the newer agentd"), "{lost}");
     let aside = dir.path().join("agentd.db.newer-1");
     assert_eq!(fs::read(&aside).unwrap(), before);
@@ -246,7 +246,7 @@ fn a_newer_database_is_kept_aside_to_go_back_to() {
     // Put back, it is as it was for whoever knows it.
     fs::rename(&aside, db(&dir)).unwrap();
     let newer = Connection::open(db(&dir)).unwrap();
-    newer.execute_batch("PRAGMA user_version = 1").unwrap();
+    newer.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(newer);
     let saved = open(&dir).load().unwrap();
     assert_eq!((saved.newest, saved.lost), (Some(revision(1)), None));

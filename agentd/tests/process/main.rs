@@ -8,6 +8,7 @@ mod disk;
 mod durability;
 mod freeze;
 mod host;
+mod reserve;
 mod rig;
 mod state;
 mod stop;

@@ -9,6 +9,7 @@
 mod change;
 mod reach;
 mod read;
+mod reserve;
 mod rig;
 mod shadow;
 mod stop;

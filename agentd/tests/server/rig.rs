@@ -12,7 +12,8 @@ use std::{
 use agentd::{
     clock::{Clock, VirtualClock},
     control::{
-        Audience, Base, Control, Mode, Parts, Revision, Saved, SavedMode, Storage, StorageError,
+        Audience, Base, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode, Storage,
+        StorageError,
     },
     event::{Event, TickRecord},
     publish::{Entry, Position, Publisher, Stamp},
@@ -24,6 +25,7 @@ use agentd_core::{
     bytes::ByteCount,
     decide::decide,
     policy::Policy,
+    reserve::{Reservation, ReservationId},
     sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, Traits, VmSample},
     state::{Applied, Outcome, Resized, State},
     vm::VmId,
@@ -120,7 +122,10 @@ impl Rig {
     /// Finishes a tick one second after the last; busy ones give memory to the first VM.
     pub(crate) async fn tick(&mut self, vms: &[&str], busy: bool) -> u64 {
         self.pass(Duration::from_secs(1));
-        let record = record(self.ticks, vms, busy, &self.control.in_force().policy);
+        let in_force = self.control.in_force();
+        let reserved = in_force.reservations.in_force(self.clock.now()).cloned().collect();
+        let record = record_with(self.ticks, vms, busy, &in_force.policy, reserved);
+        self.control.note_bookings(&record);
         self.ticks += 1;
         let total = record.sample.as_ref().unwrap().host.total;
         self.control.note_host_total(total);
@@ -225,7 +230,8 @@ impl Watching {
                 Body::Tick(_)
                 | Body::PolicyChanged(_)
                 | Body::VmChanged(_)
-                | Body::ModeChanged(_) => seqs.push(message.position.unwrap().seq),
+                | Body::ModeChanged(_)
+                | Body::ReservationChanged(_) => seqs.push(message.position.unwrap().seq),
                 Body::Heartbeat(_) => {}
                 other => panic!("{other:?} among the entries"),
             }
@@ -236,14 +242,32 @@ impl Watching {
 
 /// A tick with the given VMs; a busy one gives memory from the host to the first of them.
 pub(crate) fn record(tick: u64, vms: &[&str], busy: bool, policy: &Arc<Revision>) -> TickRecord {
+    record_with(tick, vms, busy, policy, Vec::new())
+}
+
+/// The same with what is reserved.
+fn record_with(
+    tick: u64,
+    vms: &[&str],
+    busy: bool,
+    policy: &Arc<Revision>,
+    reservations: Vec<Reservation>,
+) -> TickRecord {
     let vms = vms.iter().enumerate().map(|(index, name)| {
         let unused = if busy && index == 0 { 50 } else { 300 };
         (id(index), vm(name, ByteCount::mib(unused)))
     });
     let now = Duration::from_secs(1000 + tick);
     let host = HostMemory { total: ByteCount::gib(16), usable: ByteCount::gib(8), pressure: None };
-    let sample =
-        Sample { tick, now, host, granule: ByteCount::kib(4), ideal: false, vms: vms.collect() };
+    let sample = Sample {
+        tick,
+        now,
+        host,
+        granule: ByteCount::kib(4),
+        ideal: false,
+        vms: vms.collect(),
+        reservations,
+    };
     let mut before = State::default().continued(&policy.policy, &sample);
     before.followed.values_mut().for_each(|own| own.adopted = true);
     let (decision, state) = decide(&policy.policy, &before, &sample);
@@ -400,6 +424,14 @@ impl Storage for Kept {
 
     fn forget(&mut self, number: u64) -> Result<(), StorageError> {
         self.revisions.retain(|kept| kept.number != number);
+        Ok(())
+    }
+
+    fn save_reservation(&mut self, _: &Reserved) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn forget_reservation(&mut self, _: ReservationId) -> Result<(), StorageError> {
         Ok(())
     }
 

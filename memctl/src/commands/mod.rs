@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod host;
 pub(crate) mod mode;
 pub(crate) mod policy;
+pub(crate) mod reserve;
 pub(crate) mod shadow;
 pub(crate) mod status;
 pub(crate) mod version;
@@ -45,6 +46,9 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Policy { command } => policy::run(&command, session).await,
         Command::Shadow { command } => shadow::run(&command, session).await,
         Command::Mode(args) => mode::run(&args, session).await,
+        Command::Reserve(args) => reserve::run(&args, session).await,
+        Command::Reservations(args) => reserve::list(&args, session).await,
+        Command::Release(args) => reserve::release(&args, session).await,
         Command::Host { command } => host::run(&command, session),
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion(args) => completion::run(&args, session),

@@ -80,6 +80,8 @@ enum Kind {
     Policy,
     /// Changes of the mode.
     Mode,
+    /// Reservations that are made, filled, or over.
+    Reservation,
 }
 
 /// Follows every host.
@@ -313,6 +315,7 @@ impl Kind {
             Self::Vm => v1::EventKind::Vm,
             Self::Policy => v1::EventKind::Policy,
             Self::Mode => v1::EventKind::Mode,
+            Self::Reservation => v1::EventKind::Reservation,
         }
     }
 }

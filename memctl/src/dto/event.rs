@@ -7,15 +7,16 @@ use serde::Serialize;
 
 use super::vm::state_name;
 use super::{
-    Actor, Condition, HostMemory, ModeName, PolicyChange, Pool, Position, Resize, Revision,
-    ShadowTick, Time, Transfer, Vm, VmName, lower, seconds, time,
+    Actor, Booking, Condition, HostMemory, ModeName, PolicyChange, Pool, Position,
+    ReservationEvent, Resize, Revision, ShadowTick, Time, Transfer, Vm, VmName, lower, seconds,
+    time,
 };
 use crate::failure::Failure;
 
 /// One record.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record {
-    /// What it is: "tick", "vm", "policy", "mode" for entries of the log; "hello", "snapshot",
+    /// What it is: "tick", "vm", "policy", "mode", "reservation" for entries of the log; "hello", "snapshot",
     /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed.
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
@@ -43,6 +44,7 @@ pub(crate) enum Body {
     Vm(VmChange),
     Policy(PolicyEvent),
     Mode(ModeEvent),
+    Reservation(Box<ReservationEvent>),
     Host(HostNews),
 }
 
@@ -93,6 +95,7 @@ pub(crate) struct Tick {
     pub(crate) pool: Option<Pool>,
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) resizes: Vec<Resize>,
+    pub(crate) bookings: Vec<Booking>,
     pub(crate) vms: Vec<Vm>,
     /// None where it was not asked for, or there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +169,10 @@ impl Record {
 
     /// Whether it is an entry of the agent's log.
     pub(crate) fn is_entry(&self) -> bool {
-        matches!(self.body, Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_))
+        matches!(
+            self.body,
+            Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_) | Body::Reservation(_)
+        )
     }
 }
 
@@ -184,6 +190,9 @@ fn body(wire: Wire) -> (&'static str, Body) {
         Wire::VmChanged(change) => ("vm", Body::Vm(change.into())),
         Wire::PolicyChanged(change) => ("policy", Body::Policy(change.into())),
         Wire::ModeChanged(change) => ("mode", Body::Mode(change.into())),
+        Wire::ReservationChanged(change) => {
+            ("reservation", Body::Reservation(Box::new(change.into())))
+        }
     }
 }
 
@@ -241,6 +250,7 @@ impl From<v1::Tick> for Tick {
             pool: wire.pool.map(Into::into),
             transfers: wire.transfers.into_iter().map(Into::into).collect(),
             resizes: wire.resizes.into_iter().map(Into::into).collect(),
+            bookings: wire.bookings.into_iter().map(Into::into).collect(),
             vms: wire.vms.into_iter().map(Into::into).collect(),
             shadow: wire.shadow.map(Into::into),
         }

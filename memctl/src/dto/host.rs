@@ -69,6 +69,10 @@ pub(crate) struct Pool {
     pub(crate) kept_bytes: u64,
     pub(crate) reserve_bytes: u64,
     pub(crate) exposed_bytes: u64,
+    /// Most that reservations take.
+    pub(crate) reserved_bytes: u64,
+    /// What reservations hold of `kept_bytes`.
+    pub(crate) held_bytes: u64,
     /// Why the host gives nothing now, however much it keeps; null where it may give.
     pub(crate) stop: Option<String>,
 }
@@ -177,6 +181,8 @@ impl From<v1::Pool> for Pool {
             kept_bytes: wire.kept_bytes,
             reserve_bytes: wire.reserve_bytes,
             exposed_bytes: wire.exposed_bytes,
+            reserved_bytes: wire.reserved_bytes,
+            held_bytes: wire.held_bytes,
             stop: Some(wire.stop).filter(|stop| !stop.is_empty()),
         }
     }

@@ -5,6 +5,7 @@ mod event;
 mod explain;
 mod host;
 mod policy;
+mod reservation;
 mod shadow;
 mod vm;
 
@@ -17,6 +18,7 @@ pub(crate) use event::{
 pub(crate) use explain::Explanation;
 pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
 pub(crate) use policy::{Actor, Policy, PolicyChange, Revision};
+pub(crate) use reservation::{Booking, Reservation, ReservationEvent, VmRefusal};
 pub(crate) use shadow::{
     Shadow, ShadowInstance, ShadowRuling, ShadowSummary, ShadowTick, ShadowVm,
 };

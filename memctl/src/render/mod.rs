@@ -7,6 +7,7 @@ pub(crate) mod json;
 pub(crate) mod mode;
 pub(crate) mod policy;
 pub(crate) mod policy_key;
+pub(crate) mod reservation;
 pub(crate) mod shadow;
 pub(crate) mod status;
 pub(crate) mod summary;

@@ -12,7 +12,7 @@ use super::text::{date_time, safe, time_of_day};
 use crate::dto::{
     Actor, Body, Condition, Gap, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm, VmChange,
 };
-use crate::dto::{ModeEvent, PolicyEvent};
+use crate::dto::{ModeEvent, PolicyEvent, ReservationEvent};
 use crate::quantity::{format_seconds, format_size};
 
 /// Turns records into lines.
@@ -57,6 +57,7 @@ impl Watch {
             Body::Vm(change) => vec![vm_line(change, self.view.color)],
             Body::Policy(event) => vec![self.policy_line(event)],
             Body::Mode(event) => vec![mode_line(event, self.view.color)],
+            Body::Reservation(event) => vec![self.reservation_line(event)],
             Body::Snapshot(snapshot) => {
                 self.learn_widths(&snapshot.vms);
                 Vec::new()
@@ -97,7 +98,7 @@ impl Watch {
                 Some(format!("{host}: {}; next try in {retry}", failure.message))
             }
             Body::Hello(_) | Body::Snapshot(_) | Body::Heartbeat {} | Body::Tick(_) => None,
-            Body::Vm(_) | Body::Policy(_) | Body::Mode(_) => None,
+            Body::Vm(_) | Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) => None,
         }
     }
 
@@ -349,6 +350,25 @@ fn vm_line(change: &VmChange, color: bool) -> String {
         (None, None) => format!("VM {name} changed"),
     };
     Paint::Warn.apply(&text, color)
+}
+
+impl Watch {
+    fn reservation_line(&self, event: &ReservationEvent) -> String {
+        let own = &event.reservation;
+        let size = |bytes| format_size(bytes, self.view.units);
+        let mut what = format!("reservation {} of {}", own.id, size(own.min_bytes));
+        if own.max_bytes > own.min_bytes {
+            what.push_str(&format!(" to {}", size(own.max_bytes)));
+        }
+        if let Some(vm) = &own.vm {
+            what.push_str(&format!(" for {}", safe(vm)));
+        }
+        let to = own.handed_to.as_ref().map(|vm| format!(" to {}", party(Some(vm))));
+        let by = by(event.actor.as_ref(), &event.reason);
+        let happened = event.event.replace('_', " ");
+        let text = format!("{what}: {happened}{}{by}", to.unwrap_or_default());
+        Paint::Warn.apply(&text, self.view.color)
+    }
 }
 
 fn mode_line(event: &ModeEvent, color: bool) -> String {

@@ -10,6 +10,7 @@ use agentd_proto::v1;
 use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
 use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
+use agentd_proto::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
 use agentd_proto::v1::shadow_service_server::{ShadowService, ShadowServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
 use tokio::net::{TcpListener, UnixListener};
@@ -40,6 +41,9 @@ pub(crate) struct Script {
     pub(crate) updates: Vec<v1::UpdatePolicyRequest>,
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
+    pub(crate) reserves: Vec<v1::CreateReservationRequest>,
+    /// What each GetReservation says, one after another; after the last one it is as it was made.
+    pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
     pub(crate) sent: u64,
 }
@@ -86,6 +90,7 @@ impl Agent {
             .add_service(HostServiceServer::new(self.clone()))
             .add_service(VmServiceServer::new(self.clone()))
             .add_service(PolicyServiceServer::new(self.clone()))
+            .add_service(ReservationServiceServer::new(self.clone()))
             .add_service(ShadowServiceServer::new(self.clone()))
             .add_service(EventServiceServer::new(self.clone()))
     }
@@ -250,6 +255,55 @@ impl PolicyService for Agent {
         let next_page_token = if number > 1 { (number - 1).to_string() } else { String::new() };
         let revisions = vec![sample::revision(number)];
         Ok(Response::new(v1::ListPolicyRevisionsResponse { revisions, next_page_token }))
+    }
+}
+
+#[tonic::async_trait]
+impl ReservationService for Agent {
+    async fn create_reservation(
+        &self,
+        request: Request<v1::CreateReservationRequest>,
+    ) -> Result<Response<v1::CreateReservationResponse>, Status> {
+        self.check()?;
+        self.script().reserves.push(request.into_inner());
+        Ok(Response::new(v1::CreateReservationResponse {
+            reservation: Some(sample::reservation(3)),
+            position: sample::position(43),
+        }))
+    }
+
+    async fn get_reservation(
+        &self,
+        request: Request<v1::GetReservationRequest>,
+    ) -> Result<Response<v1::GetReservationResponse>, Status> {
+        self.check()?;
+        let next = self.script().reservations.pop_front();
+        let reservation = next.unwrap_or_else(|| sample::reservation(request.into_inner().id));
+        Ok(Response::new(v1::GetReservationResponse { reservation: Some(reservation) }))
+    }
+
+    async fn list_reservations(
+        &self,
+        _: Request<v1::ListReservationsRequest>,
+    ) -> Result<Response<v1::ListReservationsResponse>, Status> {
+        self.check()?;
+        let reservations = vec![sample::reservation(3), sample::over(4)];
+        Ok(Response::new(v1::ListReservationsResponse { reservations }))
+    }
+
+    async fn delete_reservation(
+        &self,
+        request: Request<v1::DeleteReservationRequest>,
+    ) -> Result<Response<v1::DeleteReservationResponse>, Status> {
+        self.check()?;
+        let released = v1::Reservation {
+            state: v1::ReservationState::Released.into(),
+            ..sample::over(request.into_inner().id)
+        };
+        Ok(Response::new(v1::DeleteReservationResponse {
+            reservation: Some(v1::Reservation { handed_to: None, ..released }),
+            position: sample::position(43),
+        }))
     }
 }
 

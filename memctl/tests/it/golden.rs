@@ -120,6 +120,10 @@ goldens! {
     shadow_off: "shadow", "off";
     mode: "mode";
     mode_set: "mode", "paused", "--reason", "maintenance";
+    reserve: "reserve", "2GiB..4GiB", "--vm", "db7", "--wait-for", "1ms", "-y";
+    reserve_no_wait: "reserve", "2GiB", "--no-wait", "-y";
+    reservations: "reservations";
+    release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
     version: "version";
 }
@@ -147,6 +151,9 @@ async fn help() {
         "shadow off",
         "shadow status",
         "mode",
+        "reserve",
+        "reservations",
+        "release",
         "host",
         "host add",
         "host list",

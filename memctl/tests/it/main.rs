@@ -8,5 +8,6 @@ mod golden; // every command in every format, compared with files
 mod hosts; // configured hosts, and hosts that cannot be asked
 mod memctl; // runs the binary
 mod policy; // changes of several hosts
+mod reserve; // memory for VMs to come
 mod sample; // what the scripted agents answer
 mod watch; // streams that break, fall silent, skip and say farewell

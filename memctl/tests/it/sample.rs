@@ -90,6 +90,8 @@ pub(crate) fn pool() -> v1::Pool {
         reserve_bytes: 200 * MIB,
         exposed_bytes: 1586 * MIB,
         stop: String::new(),
+        reserved_bytes: 2048 * MIB,
+        held_bytes: 1536 * MIB,
     }
 }
 
@@ -297,6 +299,54 @@ pub(crate) fn tick(number: u64) -> v1::Tick {
     }
 }
 
+/// A reservation that lacks a quarter of what it is to hold, because of the VM with the bad name.
+pub(crate) fn reservation(id: u64) -> v1::Reservation {
+    v1::Reservation {
+        id,
+        min_bytes: 2048 * MIB,
+        max_bytes: 4096 * MIB,
+        vm: "db7".to_owned(),
+        reason: "start \u{1b}[7mdb7".to_owned(),
+        actor: Some(v1::Actor { id: "uid:0".to_owned(), peer: String::new(), time: time(-30) }),
+        expire_time: time(570),
+        state: v1::ReservationState::Filling.into(),
+        held_bytes: Some(1536 * MIB),
+        lacks_bytes: Some(512 * MIB),
+        handed_to: None,
+        end_time: None,
+        refusals: vec![v1::Refusal {
+            vm: Some(vm_ref(3)),
+            beyond_bytes: 700 * MIB,
+            reason: "UNCOOPERATIVE".to_owned(),
+            message: "holds: it did not follow its orders".to_owned(),
+        }],
+        message: "holds 1536 MiB of 2 GiB: 512 MiB are missing".to_owned(),
+    }
+}
+
+/// The same when its VM is there.
+pub(crate) fn over(id: u64) -> v1::Reservation {
+    v1::Reservation {
+        state: v1::ReservationState::HandedOver.into(),
+        held_bytes: None,
+        lacks_bytes: None,
+        handed_to: Some(v1::VmRef { name: "db7".to_owned(), ..vm_ref(1) }),
+        end_time: time(5),
+        refusals: Vec::new(),
+        message: "handed over to db7".to_owned(),
+        ..reservation(id)
+    }
+}
+
+fn handed_over() -> v1::ReservationChanged {
+    v1::ReservationChanged {
+        event: v1::ReservationEvent::HandedOver.into(),
+        reservation: Some(over(3)),
+        actor: Some(v1::Actor { id: "agent".to_owned(), peer: String::new(), time: time(5) }),
+        reason: String::new(),
+    }
+}
+
 /// A little of everything that a log may hold.
 pub(crate) fn story() -> Vec<v1::WatchResponse> {
     let mut waiting = tick(3);
@@ -342,7 +392,7 @@ pub(crate) fn story() -> Vec<v1::WatchResponse> {
         reason: "maintenance".to_owned(),
     };
     vec![
-        hello(9, 10_000),
+        hello(10, 10_000),
         quiet_tick(1),
         busy_tick(2),
         message(3, Body::Tick(waiting)),
@@ -352,6 +402,7 @@ pub(crate) fn story() -> Vec<v1::WatchResponse> {
         message(7, Body::VmChanged(gone)),
         message(8, Body::PolicyChanged(policy)),
         message(9, Body::ModeChanged(mode)),
+        message(10, Body::ReservationChanged(handed_over())),
     ]
 }
 

@@ -135,6 +135,27 @@ impl Budget<'_> {
         self.rounding().saturating_add(self.noise)
     }
 
+    /// Why VMs may not come to hold what `granted` says while so much is reserved; `None` where they
+    /// may. What passes from one to another takes nothing of it.
+    pub(super) fn takes_reserved(
+        &self,
+        granted: &BTreeMap<VmId, ByteCount>,
+        reserved: ByteCount,
+    ) -> Option<String> {
+        let policy = self.policy;
+        let reserve = policy.host_reserve.saturating_add(reserved);
+        let (now, before) = (self.sum(granted, false, false), self.before(false));
+        let all = now.saturating_add(self.other()).saturating_add(reserve);
+        let (spare, total) = (self.tolerance(), self.now.host.total);
+        let is_taken = all > total.saturating_add(spare) && now > before.saturating_add(spare);
+        is_taken.then(|| {
+            format!(
+                "VMs may come to hold {now}, {before} before, of {total} with {reserve} reserved and \
+                 kept"
+            )
+        })
+    }
+
     /// Figures are whole pages.
     fn rounding(&self) -> ByteCount {
         let vms = u64::try_from(self.now.vms.len()).unwrap_or(u64::MAX);

@@ -38,6 +38,8 @@ pub(super) struct Judge {
     sound: BTreeSet<VmId>,
     /// The policy really in force.
     policy: Arc<Policy>,
+    /// What is reserved.
+    reserved: ByteCount,
     /// Orders may be given.
     active: bool,
     tick: u64,
@@ -97,6 +99,7 @@ impl Judge {
             names,
             sound,
             policy,
+            reserved: ByteCount::ZERO,
             active: true,
             tick: 0,
             last_began: None,
@@ -154,6 +157,11 @@ impl Judge {
     /// Another policy is in force.
     pub(super) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
+    }
+
+    /// From now on so much is reserved for a VM that never comes.
+    pub(super) fn set_reserved(&mut self, reserved: ByteCount) {
+        self.reserved = reserved;
     }
 
     /// From now on orders may be given, or not.
@@ -530,12 +538,19 @@ impl Judge {
         if self.short.is_none() {
             self.short = budget.excess(granted, true);
         }
+        let reserved = self.reserved;
+        let takes = Some(reserved).filter(|reserved| !reserved.is_zero());
+        let takes = takes.map(|reserved| budget.takes_reserved(granted, reserved));
         let objection = budget.objection(granted, true);
         let without = objection.as_ref().and_then(|_| budget.objection(granted, false));
         let doubtful = facts.vms.values().any(|vm| vm.late.is_some());
         let names: Vec<_> = granted.keys().filter_map(|id| self.names.get(id)).collect();
         let grown = format!("{names:?} grow to {:?}", granted.values());
         let kept = objection.is_none() || without.is_none();
+        if let Some(takes) = takes {
+            let fine = takes.is_none();
+            self.hold(Rule::Reserved, fine, || format!("{grown}: {}", takes.unwrap_or_default()));
+        }
         self.hold(Rule::Budget, kept, || {
             format!("{grown}: {}", objection.clone().unwrap_or_default())
         });

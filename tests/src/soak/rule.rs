@@ -8,6 +8,8 @@ pub enum Rule {
     /// A grow is ordered only where all that VMs may come to hold, with it, leaves the host its
     /// reserve and keeps to the pool's limit; where it does not already, nothing makes it worse.
     Budget,
+    /// While memory is reserved for a VM to come, no grow is ordered out of it.
+    Reserved,
     /// No VM is shrunk below its floor.
     Floor,
     /// What is granted out of a giver is no more than the host got back of it.
@@ -51,8 +53,9 @@ pub enum Rule {
 
 impl Rule {
     /// Every promise.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Budget,
+        Self::Reserved,
         Self::Floor,
         Self::TakeThenGive,
         Self::Freshness,
@@ -79,6 +82,7 @@ impl Rule {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Budget => "S1 budget",
+            Self::Reserved => "S1 reserved",
             Self::Floor => "S2 floor",
             Self::TakeThenGive => "S3 take then give",
             Self::Freshness => "S4 freshness",

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agentd::clock::{Clock, VirtualClock};
-use agentd::control::{Gate, InForce, Mode};
+use agentd::control::{Actor, Gate, InForce, Mode, Reservations, Reserved};
 use agentd::event::TickRecord;
 use agentd::hypervisor::Hypervisor;
 use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
 use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
 use agentd_core::life::Life;
-use agentd_core::policy::{Algorithm, Policy};
+use agentd_core::policy::{Algorithm, Policy, VmKey};
+use agentd_core::reserve::{Reservation, ReservationId};
 use agentd_core::sample::RunState;
 use agentd_core::verdict::Reason;
 
@@ -64,6 +65,8 @@ struct Stage<'a> {
     scene: Arc<Mutex<Scene>>,
     mode: Mode,
     policy: Arc<Policy>,
+    /// What is reserved for a VM that never comes.
+    reserved: ByteCount,
     in_force: InForce,
     ticker: Ticker,
     played: Played,
@@ -95,7 +98,8 @@ impl<'a> Stage<'a> {
         let faults = plot.faults.clone();
         let played =
             Played { seed, ticks: 0, breaches, checks, faults, orders: 0, kills: 0, digest: 0 };
-        let in_force = in_force(Mode::Active, saboteur, &policy);
+        let reserved = ByteCount::ZERO;
+        let in_force = in_force(Mode::Active, saboteur, &policy, reserved);
         let mode = Mode::Active;
         Self {
             plot,
@@ -108,6 +112,7 @@ impl<'a> Stage<'a> {
             scene,
             mode,
             policy,
+            reserved,
             in_force,
             ticker,
             played,
@@ -120,6 +125,7 @@ impl<'a> Stage<'a> {
             for act in self.plot.acts.remove(&tick).unwrap_or_default() {
                 self.befall(act);
             }
+            self.reserve(tick);
             if tick == u64::from(CALM_TICK) {
                 self.set_mode(Mode::Active);
             }
@@ -208,13 +214,30 @@ impl<'a> Stage<'a> {
         self.mode = mode;
         self.gate.set(mode);
         lock(&self.scene).judge.set_active(mode == Mode::Active);
-        self.in_force = in_force(mode, self.saboteur, &self.policy);
+        self.look_anew();
     }
 
     fn set_policy(&mut self, policy: Policy) {
         self.policy = Arc::new(policy);
         lock(&self.scene).judge.set_policy(self.policy.clone());
-        self.in_force = in_force(self.mode, self.saboteur, &self.policy);
+        self.look_anew();
+    }
+
+    /// In some runs an eighth of the host is reserved for a time.
+    fn reserve(&mut self, tick: u64) {
+        let is_reserved = self.played.seed.is_multiple_of(RESERVES) && RESERVED_IN.contains(&tick);
+        let total = self.truth.facts().host.total;
+        let reserved = if is_reserved { total.fraction(1, 8) } else { ByteCount::ZERO };
+        if reserved != self.reserved {
+            self.reserved = reserved;
+            lock(&self.scene).judge.set_reserved(reserved);
+            self.look_anew();
+        }
+    }
+
+    /// What is in force has changed.
+    fn look_anew(&mut self) {
+        self.in_force = in_force(self.mode, self.saboteur, &self.policy, self.reserved);
     }
 }
 
@@ -305,11 +328,39 @@ fn port(saboteur: Option<Saboteur>, witness: Witness) -> Box<dyn Hypervisor> {
     }
 }
 
-fn in_force(mode: Mode, saboteur: Option<Saboteur>, policy: &Policy) -> InForce {
+fn in_force(
+    mode: Mode,
+    saboteur: Option<Saboteur>,
+    policy: &Policy,
+    reserved: ByteCount,
+) -> InForce {
     let policy = saboteur.map_or_else(|| policy.clone(), |saboteur| saboteur.policy(policy));
-    InForce::fixed(mode, policy)
+    let is_seen = !reserved.is_zero() && saboteur != Some(Saboteur::NothingReserved);
+    let open = is_seen.then(|| Arc::new(for_nobody(reserved))).into_iter().collect();
+    let reservations = Arc::new(Reservations { open, ended: Vec::new() });
+    InForce { reservations, ..InForce::fixed(mode, policy) }
 }
 
+/// A reservation for a VM that never comes.
+fn for_nobody(size: ByteCount) -> Reserved {
+    let time = SystemTime::UNIX_EPOCH;
+    let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
+    let vm = Some(VmKey::Name("nobody".to_owned()));
+    Reserved {
+        reservation: Reservation { id: ReservationId(1), min: size, max: size, vm },
+        actor,
+        reason: String::new(),
+        request_id: String::new(),
+        expires_at: time,
+        expires: Duration::MAX,
+        filled: false,
+        end: None,
+    }
+}
+
+/// One seed of so many reserves memory, in these ticks.
+const RESERVES: u64 = 3;
+const RESERVED_IN: std::ops::Range<u64> = 60..360;
 /// How many ticks a run has.
 pub const TICKS: u64 = 600;
 /// The last ticks of a run, in which nothing is ordered any more.

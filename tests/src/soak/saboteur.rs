@@ -19,6 +19,8 @@ pub enum Saboteur {
     OnePhase,
     /// There is no floor: the policy that is decided by has the least floor that is valid.
     NoFloor,
+    /// What is reserved is looked at by nobody.
+    NothingReserved,
     /// Old figures are trusted: their stamps are shown to change all the time.
     StaleTrusted,
     /// No shrink is ever called off: who is told to stay where it is on its way down is not told.
@@ -30,8 +32,14 @@ pub enum Saboteur {
 
 impl Saboteur {
     /// Every one.
-    pub const ALL: [Self; 5] =
-        [Self::OnePhase, Self::NoFloor, Self::StaleTrusted, Self::NeverCancels, Self::NoEmergency];
+    pub const ALL: [Self; 6] = [
+        Self::OnePhase,
+        Self::NoFloor,
+        Self::NothingReserved,
+        Self::StaleTrusted,
+        Self::NeverCancels,
+        Self::NoEmergency,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -39,6 +47,7 @@ impl Saboteur {
         match self {
             Self::OnePhase => "one-phase",
             Self::NoFloor => "no-floor",
+            Self::NothingReserved => "nothing-reserved",
             Self::StaleTrusted => "stale-trusted",
             Self::NeverCancels => "never-cancels",
             Self::NoEmergency => "no-emergency",
@@ -51,6 +60,7 @@ impl Saboteur {
         match self {
             Self::OnePhase => &[Rule::TakeThenGive, Rule::Budget],
             Self::NoFloor => &[Rule::Floor],
+            Self::NothingReserved => &[Rule::Reserved],
             Self::StaleTrusted => &[Rule::Freshness],
             Self::NeverCancels => &[Rule::Cancel],
             Self::NoEmergency => &[Rule::Emergency],

@@ -35,6 +35,8 @@ struct Part {
     lacks: ByteCount,
     spare: ByteCount,
     gives: ByteCount,
+    /// What of that goes to the host, for itself or for reservations.
+    back: ByteCount,
     gets: ByteCount,
 }
 
@@ -42,14 +44,21 @@ struct Part {
 struct Balance<'a> {
     vms: &'a [View<'a>],
     stands: &'a [Option<Stand>],
-    stop: Option<Reason>,
+    /// Why the host does not give.
+    refusal: Reason,
+    /// Why a VM has less than it asks for.
+    short: Reason,
     granule: ByteCount,
     /// In the order of the views.
     parts: Vec<Part>,
     /// What the host can give.
     free: ByteCount,
-    /// What the host is to get back.
+    /// What the host is to get back first, for itself and for what reservations are guaranteed.
     missing: ByteCount,
+    /// What reservations take beyond when nobody else needs it.
+    more: ByteCount,
+    /// Reservations lack something.
+    reserves: bool,
 }
 
 impl<'a> Balance<'a> {
@@ -63,20 +72,26 @@ impl<'a> Balance<'a> {
             let takes = |stand: &&Stand| view.takes && !stand.lacks.is_zero();
             let lacks = stand.as_ref().filter(takes).map_or(ByteCount::ZERO, |stand| stand.lacks);
             let spare = stand.as_ref().map_or(ByteCount::ZERO, |stand| stand.spare);
-            let (gives, gets) = Default::default();
-            Part { id: view.id, weight: view.weight, lacks, spare, gives, gets }
+            let (gives, back, gets) = Default::default();
+            Part { id: view.id, weight: view.weight, lacks, spare, gives, back, gets }
         };
         // The host keeps more than its reserve, not just that.
         let least = pool.reserve.saturating_add(granule);
+        let held = !pool.booked.held.is_zero();
+        let (asks, more) = (pool.booked.asks(), pool.booked.asks_more());
+        let taken = least.saturating_add(pool.booked.reserved);
         let free = if pool.stop.is_some() { ByteCount::ZERO } else { pool.kept };
         Self {
             vms,
             stands,
-            stop: pool.stop,
+            refusal: pool.refusal(),
+            short: if held { Reason::Reserved } else { Reason::FairShare },
             granule,
             parts: vms.iter().zip(stands).map(part).collect(),
-            free: free.saturating_sub(least).align_down(granule),
-            missing: least.saturating_sub(pool.usable).align_up(granule),
+            free: free.saturating_sub(taken).align_down(granule),
+            missing: least.saturating_sub(pool.usable).saturating_add(asks).align_up(granule),
+            more,
+            reserves: !asks.is_zero() || !more.is_zero(),
         }
     }
 
@@ -84,7 +99,8 @@ impl<'a> Balance<'a> {
     /// much rather than many a little.
     fn take(&mut self) {
         let lacks: ByteCount = self.parts.iter().map(|part| part.lacks).sum();
-        let mut asked = lacks.saturating_sub(self.free).saturating_add(self.missing);
+        let asked = lacks.saturating_sub(self.free).saturating_add(self.missing);
+        let mut asked = asked.saturating_add(self.more);
         let mut givers: Vec<&mut Part> =
             self.parts.iter_mut().filter(|part| !part.spare.is_zero()).collect();
         givers.sort_by_key(|part| (Reverse(part.spare), part.id));
@@ -97,6 +113,11 @@ impl<'a> Balance<'a> {
     /// Shares out what there is among those who lack some.
     fn give(&mut self) {
         let given: ByteCount = self.parts.iter().map(|part| part.gives).sum();
+        let mut missing = self.missing;
+        for part in &mut self.parts {
+            part.back = part.gives.min(missing);
+            missing = missing.saturating_sub(part.back);
+        }
         let there = self.free.saturating_add(given.saturating_sub(self.missing));
         let claim = |part: &Part| {
             let (least, most) = (ByteCount::ZERO, part.lacks);
@@ -110,7 +131,6 @@ impl<'a> Balance<'a> {
 
     fn transfers(&self) -> Vec<Transfer> {
         let mut transfers = Vec::new();
-        let mut missing = self.missing;
         let mut takers = self.parts.iter().filter(|part| !part.gets.is_zero());
         let mut taker = takers.next().map(|part| (part.id, part.gets));
         for part in self.parts.iter().filter(|part| !part.gives.is_zero()) {
@@ -120,10 +140,8 @@ impl<'a> Balance<'a> {
                     transfers.push(Transfer { from: Party::Vm(part.id), to, amount });
                 }
             };
-            let back = left.min(missing);
-            missing = missing.saturating_sub(back);
-            left = left.saturating_sub(back);
-            hand(Party::Host, back);
+            left = left.saturating_sub(part.back);
+            hand(Party::Host, part.back);
             while let Some((id, open)) = taker.filter(|_| !left.is_zero()) {
                 let amount = left.min(open);
                 hand(Party::Vm(id), amount);
@@ -162,8 +180,7 @@ impl<'a> Balance<'a> {
         let (kind, reason, amount) = if !part.gets.is_zero() {
             (VerdictKind::Grow, Reason::NeedsMemory, part.gets)
         } else if !part.gives.is_zero() {
-            let reason = if helps { Reason::GivesToVm } else { Reason::GivesToHost };
-            (VerdictKind::Shrink, reason, part.gives)
+            (VerdictKind::Shrink, self.gives_to(helps), part.gives)
         } else {
             (VerdictKind::Hold, self.holds(view, stand, part), ByteCount::ZERO)
         };
@@ -172,13 +189,24 @@ impl<'a> Balance<'a> {
         Verdict { kind, reason, need, spare, demand, entitled, amount, ..Verdict::hold(reason) }
     }
 
+    /// Whom a VM gives to that helps another one, or none.
+    const fn gives_to(&self, helps: bool) -> Reason {
+        if helps {
+            Reason::GivesToVm
+        } else if self.reserves {
+            Reason::GivesToReservation
+        } else {
+            Reason::GivesToHost
+        }
+    }
+
     /// Why a VM keeps what it has.
     fn holds(&self, view: &View<'_>, stand: &Stand, part: &Part) -> Reason {
         if let Some(bar) = view.bar {
             return bar;
         }
         if !part.lacks.is_zero() {
-            return self.stop.unwrap_or(Reason::PoolEmpty);
+            return self.refusal;
         }
         if stand.exceeds {
             let at_least = view.give_limit.is_zero();
@@ -190,7 +218,7 @@ impl<'a> Balance<'a> {
         match short.is_zero() {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,
-            false if stand.entitled < stand.ask.soon => Reason::FairShare,
+            false if stand.entitled < stand.ask.soon => self.short,
             false if !view.owed.is_zero() => Reason::Awaiting,
             false => Reason::Content,
         }

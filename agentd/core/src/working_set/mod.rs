@@ -56,10 +56,14 @@ pub fn rule(
 ) -> Ruling {
     let memory = memory.follow(constants, vms, now);
     let asks: Vec<Option<Ask>> = vms.iter().map(|view| memory.ask(constants, view)).collect();
-    let entitled = entitlements(vms, &asks, pool);
+    let entitled = entitlements(vms, &asks, pool, granule);
     let parts = vms.iter().zip(asks).zip(entitled);
+    // A reservation is filled to the last byte.
+    let is_asked = !pool.booked.lacks.is_zero();
+    let band = if is_asked { granule } else { constants.dead_band };
     let stands = parts.map(|((view, ask), entitled)| {
-        ask.zip(entitled).map(|(ask, entitled)| Stand::new(constants, view, ask, entitled, granule))
+        let bands = (constants.dead_band, band);
+        ask.zip(entitled).map(|(ask, entitled)| Stand::new(view, ask, entitled, bands, granule))
     });
     let stands: Vec<Option<Stand>> = stands.collect();
     let (verdicts, transfers) = balance::balance(vms, &stands, pool, granule);
@@ -110,12 +114,20 @@ impl Memory {
 
 /// What each VM that asks is entitled to: of all that those VMs hold and the host can give, first
 /// its minimum, then what it works with, then what it is to have now, then what it would like to keep.
-fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Option<ByteCount>> {
+fn entitlements(
+    vms: &[View<'_>],
+    asks: &[Option<Ask>],
+    pool: &Pool,
+    granule: ByteCount,
+) -> Vec<Option<ByteCount>> {
     let asking = || vms.iter().zip(asks).filter_map(|(view, ask)| Some((view, ask.as_ref()?)));
     let held = asking().map(|(view, _)| view.holds.saturating_add(view.owed)).sum::<ByteCount>();
-    let budget = held
+    let booked = &pool.booked;
+    let mut budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
-        .saturating_sub(pool.reserve.saturating_sub(pool.usable));
+        .saturating_sub(pool.reserve.saturating_sub(pool.usable))
+        .saturating_sub(booked.held.saturating_add(booked.lacks))
+        .saturating_sub(rounding(vms, pool, granule));
     let mut claims: Vec<Claim> = asking()
         .map(|(view, _)| {
             let least = view.limits.min;
@@ -124,9 +136,13 @@ fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Opti
         .collect();
     let tiers: [fn(&Ask) -> ByteCount; 4] =
         [|ask| ask.demand, |ask| ask.now, |ask| ask.soon, |ask| ask.keep];
-    for wanted in tiers {
-        if claims.iter().map(|claim| claim.most).sum::<ByteCount>() > budget {
+    for (tier, wanted) in tiers.into_iter().enumerate() {
+        let asked: ByteCount = claims.iter().map(|claim| claim.most).sum();
+        if asked > budget {
             break;
+        }
+        if tier == KEEP {
+            budget = budget.saturating_sub(booked.wants.min(budget.saturating_sub(asked)));
         }
         for (claim, (_, ask)) in claims.iter_mut().zip(asking()) {
             (claim.least, claim.most) = (claim.most, wanted(ask).max(claim.most));
@@ -134,6 +150,15 @@ fn entitlements(vms: &[View<'_>], asks: &[Option<Ask>], pool: &Pool) -> Vec<Opti
     }
     let mut shares = share(budget, &claims).into_iter();
     asks.iter().map(|ask| ask.as_ref().and_then(|_| shares.next())).collect()
+}
+
+/// What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
+/// amounts of all of them are rounded.
+fn rounding(vms: &[View<'_>], pool: &Pool, granule: ByteCount) -> ByteCount {
+    if pool.booked.lacks.is_zero() {
+        return ByteCount::ZERO;
+    }
+    vms.iter().map(|_| granule).sum()
 }
 
 /// How one VM stands beside what it is entitled to.
@@ -150,19 +175,19 @@ struct Stand {
 }
 
 impl Stand {
+    /// Differences below the bands are not worth an order: what it is short of, what it has too much.
     fn new(
-        constants: &WorkingSet,
         view: &View<'_>,
         ask: Ask,
         entitled: ByteCount,
+        (band, excess_band): (ByteCount, ByteCount),
         granule: ByteCount,
     ) -> Self {
         let holds = view.holds.saturating_add(view.owed);
-        let band = constants.dead_band;
         let missing = entitled.min(ask.soon).saturating_sub(holds);
         let lacks = if missing >= band || view.starves { missing } else { ByteCount::ZERO };
         let excess = view.vm.actual.saturating_sub(entitled);
-        let exceeds = excess >= band;
+        let exceeds = excess >= excess_band;
         let may = view.bar.is_none() && view.give_bar.is_none() && exceeds;
         let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
@@ -171,6 +196,9 @@ impl Stand {
     }
 }
 
+/// The last of the tiers: what VMs would like to keep. What reservations take beyond their minimum
+/// comes before it.
+const KEEP: usize = 3;
 /// A quarter more for a VM that swaps hard: what it needs is not known, and the next report tells.
 const STARVING_PERCENT: u64 = 25;
 /// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.

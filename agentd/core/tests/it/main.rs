@@ -10,6 +10,7 @@
 
 mod fair; // who gets how much of too little
 mod properties; // what holds for every decision, on random hosts
+mod reserve; // memory that is kept for VMs to come
 mod scenarios; // what the algorithm does, sentence by sentence, as golden transcripts
 mod worked_example; // the figures of docs/WORKING_SET.md
 mod world; // the ideal host that both run on

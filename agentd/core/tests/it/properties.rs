@@ -171,6 +171,7 @@ prop_compose! {
             vms: vms.map(|(i, vm)| (VmId::from_bytes(id(i).to_be_bytes()), vm)).collect(),
             state: State::default(),
             tick: 0,
+            reservations: Vec::new(),
         }
     }
 }
@@ -288,7 +289,7 @@ fn any_amount() -> impl Strategy<Value = ByteCount> {
 }
 
 prop_compose! {
-    fn a_mess()(
+    pub(crate) fn a_mess()(
         policy in a_policy(),
         vms in vec(any_vm(), 0..7),
         orders in vec((0..7_u8, amount(2048), amount(1024), 0..100_u64, any::<bool>()), 0..5),
@@ -325,6 +326,7 @@ prop_compose! {
             pressure: full.map(|full| Pressure { some: Share(full), full: Share(full) }),
         };
         let now = Duration::from_secs(100);
-        (policy, state, Sample { tick: 5, now, host, granule, ideal, vms })
+        let reservations = Vec::new();
+        (policy, state, Sample { tick: 5, now, host, granule, ideal, vms, reservations })
     }
 }

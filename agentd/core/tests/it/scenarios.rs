@@ -71,6 +71,7 @@ fn parse(input: &str) -> (World, u64) {
         vms: BTreeMap::new(),
         state: State::default(),
         tick: 0,
+        reservations: Vec::new(),
     };
     let mut ticks = 0;
     for line in input.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {

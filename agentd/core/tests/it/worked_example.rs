@@ -42,6 +42,7 @@ fn world(weight: Option<u32>) -> World {
         vms: (1..).zip(VMS).map(vm).collect(),
         state: State::default(),
         tick: 0,
+        reservations: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use agentd_core::{
     decision::Decision,
     plan::{Party, Plan, Resize, Transfer},
     policy::Policy,
+    reserve::Reservation,
     sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, Traits, VmSample},
     state::{Applied, Outcome, Resized, State},
     vm::VmId,
@@ -35,6 +36,8 @@ pub(crate) struct World {
     pub(crate) vms: BTreeMap<VmId, Vm>,
     pub(crate) state: State,
     pub(crate) tick: u64,
+    /// What is reserved now.
+    pub(crate) reservations: Vec<Reservation>,
 }
 
 impl World {
@@ -51,6 +54,7 @@ impl World {
             granule: ByteCount::bytes(1),
             ideal: true,
             vms,
+            reservations: self.reservations.clone(),
         }
     }
 

@@ -44,7 +44,7 @@ impl Filter {
         let whole = || Some(Bytes::from_owner(Arc::clone(bytes)));
         let names_vms = match entry.kind {
             Kind::Tick | Kind::Vm => true,
-            Kind::Policy | Kind::Mode => false,
+            Kind::Policy | Kind::Mode | Kind::Reservation => false,
         };
         if self.vms.is_empty() || !names_vms {
             return whole();
@@ -80,7 +80,8 @@ impl Filter {
                 | Body::Heartbeat(_)
                 | Body::GoingAway(_)
                 | Body::PolicyChanged(_)
-                | Body::ModeChanged(_),
+                | Body::ModeChanged(_)
+                | Body::ReservationChanged(_),
             )
             | None => true,
         }

@@ -137,7 +137,11 @@ fn observing() -> Arc<InForce> {
     let (policy, reason) = (Policy::default(), String::new());
     let etag = "bench".to_owned();
     let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-    Arc::new(InForce { mode: Mode::Observe, policy: Arc::new(revision) })
+    Arc::new(InForce {
+        mode: Mode::Observe,
+        policy: Arc::new(revision),
+        reservations: Arc::default(),
+    })
 }
 
 const TICK: TickConfig = TickConfig {

@@ -1,0 +1,170 @@
+//! [`Room`]: whether what is asked to be reserved can ever be there.
+//!
+//! What VMs are guaranteed they keep whatever is asked of them, and a VM of which the host gets
+//! nothing back keeps all that it may hold. Together with what reservations are guaranteed, that has
+//! to fit beside the host's own use and its reserve.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    bytes::ByteCount,
+    life::Life,
+    policy::{Policy, Rules, largest},
+    sample::{Sample, VmSample},
+    vm::VmId,
+};
+
+/// What VMs and reservations may share on one host, and what of it is taken for certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// All memory of the host.
+    pub total: ByteCount,
+    /// What it must keep.
+    pub reserve: ByteCount,
+    /// What it uses beside its VMs.
+    pub other: ByteCount,
+    /// Upper bound of what all VMs hold; `None` for none.
+    pub limit: Option<ByteCount>,
+    /// What each VM keeps for certain.
+    pub guaranteed: Vec<(ByteCount, Arc<str>)>,
+}
+
+/// What one tick knew of its VMs.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What the host uses beside the processes of its VMs; `None` where nobody reckoned it.
+    pub other: Option<ByteCount>,
+    /// Where each VM is in its life.
+    pub lives: &'a BTreeMap<VmId, Life>,
+    /// The most that each may come to hold; one that is missing counts with its maximum.
+    pub exposures: &'a BTreeMap<VmId, ByteCount>,
+}
+
+impl Room {
+    /// The room of the host of a sample.
+    #[must_use]
+    pub fn of(policy: &Policy, sample: &Sample, known: Known<'_>) -> Self {
+        let resident = |vm: &VmSample| vm.host_rss.unwrap_or(vm.actual);
+        let by_vms: ByteCount = sample.vms.values().map(resident).sum();
+        let used = sample.host.total.saturating_sub(sample.host.usable);
+        let vms = sample.vms.iter();
+        Self {
+            total: sample.host.total,
+            reserve: policy.host_reserve,
+            other: known.other.unwrap_or_else(|| used.saturating_sub(by_vms)),
+            limit: policy.pool_limit,
+            guaranteed: vms
+                .map(|(id, vm)| (guaranteed(policy, *id, vm, known), Arc::clone(&vm.name)))
+                .collect(),
+        }
+    }
+
+    /// What VMs and reservations may hold together.
+    #[must_use]
+    pub fn pool(&self) -> ByteCount {
+        let host = self.total.saturating_sub(self.reserve).saturating_sub(self.other);
+        self.limit.map_or(host, |limit| limit.min(host))
+    }
+
+    /// What VMs keep for certain, together.
+    #[must_use]
+    pub fn kept(&self) -> ByteCount {
+        self.guaranteed.iter().map(|(kept, _)| *kept).sum()
+    }
+
+    /// Why this cannot be reserved beside what other reservations are guaranteed, with all figures;
+    /// `None` where it can.
+    #[must_use]
+    pub fn objection(&self, wanted: ByteCount, others: ByteCount) -> Option<String> {
+        let (pool, kept) = (self.pool(), self.kept());
+        let left = pool.saturating_sub(kept).saturating_sub(others);
+        (wanted > left).then(|| {
+            let missing = wanted.saturating_sub(left);
+            format!(
+                "{wanted} can never be kept together: {missing} too much: {}; of these {pool} {} and \
+                 other reservations are guaranteed {others}: {left} is left",
+                self.pool_in_words(),
+                self.kept_in_words(kept)
+            )
+        })
+    }
+
+    fn pool_in_words(&self) -> String {
+        let Self { total, reserve, other, .. } = self;
+        let pool = self.pool();
+        match self.limit {
+            Some(limit) if limit == pool => format!("the policy's pool_limit is {limit}"),
+            Some(_) | None => format!(
+                "of the host's {total} it uses {other} beside its VMs and keeps {reserve} as its \
+                 host_reserve, which leaves {pool}"
+            ),
+        }
+    }
+
+    fn kept_in_words(&self, kept: ByteCount) -> String {
+        if self.guaranteed.is_empty() {
+            return "no VM is guaranteed anything".to_owned();
+        }
+        let guaranteed = self.guaranteed.iter().map(|(kept, name)| (*kept, name.to_string()));
+        let (count, who) = (self.guaranteed.len(), largest(guaranteed.collect()));
+        format!("{count} VMs are guaranteed {kept} together ({who})")
+    }
+}
+
+/// What a VM keeps for certain: its minimum, or all that it may hold where nothing of it comes back.
+fn guaranteed(policy: &Policy, id: VmId, vm: &VmSample, known: Known<'_>) -> ByteCount {
+    let Rules { limits, pinned, .. } = policy.rules(id, &vm.name, vm.max);
+    let life = known.lives.get(&id);
+    let stays = pinned || matches!(life, Some(Life::Unreclaimable | Life::NoDriver));
+    let exposure = known.exposures.get(&id).copied().unwrap_or(vm.max);
+    if stays { exposure.max(vm.actual) } else { limits.min }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixture::{OTHER, VM, sample, vm},
+        policy::{VmKey, VmPolicy},
+    };
+
+    fn room(policy: &Policy, lives: &BTreeMap<VmId, Life>) -> Room {
+        let exposures = BTreeMap::from([(OTHER, ByteCount::mib(700))]);
+        let known = Known { other: Some(ByteCount::gib(1)), lives, exposures: &exposures };
+        Room::of(policy, &sample(0, [(VM, vm()), (OTHER, vm())]), known)
+    }
+
+    /// 8 GiB, of which 1 is used, 200 MiB kept, and two floors of 64 MiB guaranteed.
+    #[test]
+    fn what_is_left_beside_all_guarantees_can_be_reserved_and_not_a_byte_more() {
+        let room = room(&Policy::default(), &BTreeMap::new());
+        let left = ByteCount::mib(7 * 1024 - 200 - 2 * 64);
+        assert_eq!(room.objection(left, ByteCount::ZERO), None);
+        let more = left.saturating_add(ByteCount::bytes(1));
+        assert!(room.objection(more, ByteCount::ZERO).is_some());
+        assert!(room.objection(left, ByteCount::bytes(1)).is_some());
+        let words = room.objection(ByteCount::gib(8), ByteCount::gib(1)).unwrap();
+        for figure in ["8 GiB", "200 MiB", "1 GiB", "128 MiB", "web1 64 MiB"] {
+            assert!(words.contains(figure), "{figure} in {words}");
+        }
+    }
+
+    #[test]
+    fn who_gives_nothing_back_counts_with_all_that_it_may_hold() {
+        let lives = BTreeMap::from([(VM, Life::Running), (OTHER, Life::Unreclaimable)]);
+        assert_eq!(room(&Policy::default(), &lives).kept(), ByteCount::mib(64 + 700));
+        let mut policy = Policy::default();
+        let pinned = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
+        policy.vms.insert(VmKey::Id(VM), pinned);
+        let kept = room(&policy, &BTreeMap::new()).kept();
+        assert_eq!(kept, ByteCount::mib(1024 + 64), "its exposure is not known");
+    }
+
+    #[test]
+    fn a_pool_limit_bounds_it() {
+        let policy = Policy { pool_limit: Some(ByteCount::gib(2)), ..Policy::default() };
+        let words = room(&policy, &BTreeMap::new());
+        let words = words.objection(ByteCount::gib(2), ByteCount::ZERO).unwrap();
+        assert!(words.contains("pool_limit is 2 GiB"), "{words}");
+    }
+}

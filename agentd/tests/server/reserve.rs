@@ -1,0 +1,155 @@
+//! Reservations through the wire.
+
+use agentd_proto::v1 as wire;
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+use wire::{
+    ReservationEvent, ReservationState, reservation_service_client::ReservationServiceClient,
+    watch_response::Body,
+};
+
+use crate::rig::Rig;
+
+type Client = ReservationServiceClient<Channel>;
+type Request = wire::CreateReservationRequest;
+
+const GIB: u64 = 1 << 30;
+
+fn size(gib: u64) -> Request {
+    Request { min_bytes: gib * GIB, ..Request::default() }
+}
+
+async fn create(client: &mut Client, request: Request) -> Result<wire::Reservation, Status> {
+    let made = client.create_reservation(request).await?.into_inner();
+    Ok(made.reservation.unwrap())
+}
+
+async fn get(client: &mut Client, id: u64) -> wire::Reservation {
+    let request = wire::GetReservationRequest { id };
+    client.get_reservation(request).await.unwrap().into_inner().reservation.unwrap()
+}
+
+async fn open(client: &mut Client) -> Vec<u64> {
+    let listed = client.list_reservations(wire::ListReservationsRequest {}).await.unwrap();
+    listed.into_inner().reservations.iter().map(|own| own.id).collect()
+}
+
+/// The reason of a refusal.
+fn reason(status: &Status) -> (Code, String) {
+    let details = status.get_error_details();
+    (status.code(), details.error_info().unwrap().reason.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_is_made_filled_handed_over_and_told_in_the_log() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1"], false).await;
+    let kinds = vec![wire::EventKind::Reservation.into()];
+    let follow = wire::WatchRequest { follow: true, kinds, ..wire::WatchRequest::default() };
+    let mut stream = rig.watch(follow).await;
+    stream.hello().await;
+
+    let asked = Request { vm: "db7".to_owned(), reason: "start db7".to_owned(), ..size(2) };
+    let made = create(&mut client, asked).await.unwrap();
+    assert_eq!((made.id, made.state()), (1, ReservationState::Filling));
+    assert_eq!((made.min_bytes, made.max_bytes, made.held_bytes), (2 * GIB, 2 * GIB, None));
+    assert!(made.actor.clone().unwrap().id.starts_with("uid:"));
+    // The host has that much; its entry comes with the next tick.
+    rig.tick(&["web1"], false).await;
+    let filled = get(&mut client, 1).await;
+    assert_eq!((filled.state(), filled.held_bytes), (ReservationState::Filled, Some(2 * GIB)));
+    assert_eq!(filled.lacks_bytes, Some(0));
+    let seq = rig.tick(&["web1", "db7"], false).await;
+    rig.published(seq + 1).await;
+    let over = get(&mut client, 1).await;
+    assert_eq!(over.state(), ReservationState::HandedOver);
+    assert_eq!(over.handed_to.unwrap().name, "db7");
+    assert_eq!(open(&mut client).await, Vec::<u64>::new());
+
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let Body::ReservationChanged(change) = stream.body().await.1 else { continue };
+        assert_eq!(change.reservation.as_ref().unwrap().id, 1);
+        told.push(change.event());
+    }
+    let expected = [ReservationEvent::Made, ReservationEvent::Filled, ReservationEvent::HandedOver];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lacks_says_how_much_and_who_gives_nothing() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    // Of 16 GiB the host has 8: what the two hold, and what it uses itself.
+    rig.tick(&["web1", "db1"], true).await;
+    let asked = Request { min_bytes: 9 * GIB, ..Request::default() };
+    let asked = create(&mut client, asked).await.unwrap();
+    assert_eq!(asked.message, "is made, and what it holds is not known yet");
+    rig.tick(&["web1", "db1"], true).await;
+    let lacks = get(&mut client, asked.id).await;
+    assert_eq!(lacks.state(), ReservationState::Filling);
+    let (held, missing) = (lacks.held_bytes.unwrap(), lacks.lacks_bytes.unwrap());
+    assert!(held > 7 * GIB && held + missing == 9 * GIB, "{lacks:?}");
+    assert!(lacks.message.contains("are missing"), "{}", lacks.message);
+    let refusal = lacks.refusals.first().expect("web1 needs what it has");
+    assert_eq!(refusal.vm.as_ref().unwrap().name, "web1");
+    assert!(refusal.beyond_bytes > 0 && !refusal.reason.is_empty(), "{refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused_by_field_and_makes_nothing() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let early = create(&mut client, size(1)).await.unwrap_err();
+    assert_eq!(reason(&early), (Code::Unavailable, "VMS_UNREAD".to_owned()));
+    rig.tick(&["web1"], false).await;
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let nonsense = [
+        ("min_bytes", size(0)),
+        ("min_bytes", size(17)),
+        ("max_bytes", Request { max_bytes: 17 * GIB, ..size(1) }),
+        ("max_bytes", Request { max_bytes: GIB, ..size(2) }),
+        ("duration", Request { duration: seconds(9), ..size(1) }),
+        ("duration", Request { duration: seconds(86_401), ..size(1) }),
+        ("duration", Request { duration: seconds(-1), ..size(1) }),
+        ("reason", Request { reason: "x".repeat(513), ..size(1) }),
+        ("request_id", Request { request_id: "x".repeat(65), ..size(1) }),
+        ("vm", Request { vm: "x".repeat(257), ..size(1) }),
+    ];
+    for (field, request) in nonsense {
+        let refused = create(&mut client, request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{request:?}");
+        let details = refused.get_error_details();
+        let fields = &details.bad_request().unwrap().field_violations;
+        assert_eq!(fields.first().unwrap().field, field, "{request:?}");
+    }
+    let runs = create(&mut client, Request { vm: "web1".to_owned(), ..size(1) }).await.unwrap_err();
+    assert_eq!(reason(&runs), (Code::FailedPrecondition, "VM_RUNS".to_owned()));
+    let huge = create(&mut client, size(16)).await.unwrap_err();
+    assert_eq!(reason(&huge), (Code::FailedPrecondition, "DOES_NOT_FIT".to_owned()));
+    assert!(huge.message().contains("host_reserve"), "{}", huge.message());
+    assert_eq!(open(&mut client).await, Vec::<u64>::new());
+    let dry = create(&mut client, Request { validate_only: true, ..size(1) }).await.unwrap();
+    assert_eq!((dry.id, open(&mut client).await), (0, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_is_released_once_and_an_unknown_one_not_at_all() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1"], false).await;
+    create(&mut client, size(1)).await.unwrap();
+    let twice = Request { request_id: "r".to_owned(), ..size(1) };
+    let first = create(&mut client, twice.clone()).await.unwrap();
+    assert_eq!(create(&mut client, twice).await.unwrap().id, first.id);
+    assert_eq!(open(&mut client).await, [1, 2]);
+    let delete = |id| wire::DeleteReservationRequest { id, reason: "late".to_owned() };
+    let over = client.delete_reservation(delete(1)).await.unwrap().into_inner();
+    assert_eq!(over.reservation.unwrap().state(), ReservationState::Released);
+    let again = client.delete_reservation(delete(1)).await.unwrap().into_inner();
+    assert!(over.position.is_some() && again.position.is_none());
+    assert_eq!(open(&mut client).await, [2]);
+    let unknown = client.delete_reservation(delete(77)).await.unwrap_err();
+    assert_eq!(reason(&unknown), (Code::NotFound, "UNKNOWN_RESERVATION".to_owned()));
+}

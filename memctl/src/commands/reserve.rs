@@ -1,0 +1,284 @@
+//! `memctl reserve`, `reservations` and `release`: memory that is kept together for a VM that is about
+//! to start or arrive.
+
+use std::time::Duration;
+
+use agentd_proto::v1;
+use clap::Args;
+use tokio::time::Instant;
+
+use super::{Ended, consent, exit_of};
+use crate::client::Connection;
+use crate::dto::{Item, Reservation};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet::{ask_all, ask_one};
+use crate::hosts::Host;
+use crate::quantity::{parse_positive_duration, parse_size};
+use crate::render::reservation::{ReservationBody, refusals};
+use crate::session::Session;
+
+/// Options of `memctl reserve`.
+#[derive(Args, Debug)]
+pub(crate) struct ReserveArgs {
+    /// How much: a size like 8GiB, or MIN..MAX: it is there once MIN is, and takes up to MAX of what
+    /// no VM needs.
+    #[arg(value_name = "SIZE|MIN..MAX", value_parser = parse_range)]
+    size: (u64, u64),
+    /// For how long, from 10s to 24h.
+    #[arg(long = "for", value_name = "TIME", default_value = "10m")]
+    #[arg(value_parser = parse_positive_duration)]
+    lasting: Duration,
+    /// The VM that it is for, by name or UUID. Without it the first VM that starts once the memory is
+    /// there gets it.
+    #[arg(long, value_name = "VM")]
+    vm: Option<String>,
+    /// Why, for the log and for other operators.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Do not wait until the memory is there.
+    #[arg(long, conflicts_with = "wait_for")]
+    no_wait: bool,
+    /// How long to wait for it. What is not there by then goes on being gathered.
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    #[arg(value_parser = parse_positive_duration)]
+    wait_for: Duration,
+    /// Names this request: said again, it makes no second reservation.
+    #[arg(long, value_name = "ID", default_value = "")]
+    request_id: String,
+    /// Check whether it can be, make nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Options of `memctl reservations`.
+#[derive(Args, Debug)]
+pub(crate) struct ReservationsArgs {}
+
+/// Options of `memctl release`.
+#[derive(Args, Debug)]
+pub(crate) struct ReleaseArgs {
+    /// Number of the reservation, as `memctl reservations` lists it.
+    id: u64,
+    /// Why, for the log and for other operators.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+/// Reserves memory on every host, and waits until it is there.
+pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let request = request(args)?;
+    if !args.dry_run {
+        consent::ask("", hosts.len(), session)?;
+    }
+    let make = move |connection| create(connection, request.clone());
+    let answers = ask_all(&hosts, session.bounds(), make).await;
+    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    let waits = !args.no_wait && !args.dry_run;
+    if waits {
+        wait(&hosts, &mut items, args.wait_for, session).await?;
+    }
+    session.output.show(&items)?;
+    tell_missing(&items, waits, session)?;
+    let missing = items.iter().filter_map(|item| item.body.as_ref());
+    let is_missing = missing.into_iter().any(|body| !body.reservation.is_there());
+    let exit = exit_of(&items);
+    Ok(if exit == Exit::Done && waits && is_missing { Exit::No } else { exit })
+}
+
+/// Lists the reservations of every host.
+pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let answers = ask_all(&hosts, session.bounds(), list_one).await;
+    let is_empty = |all: &Vec<Reservation>| all.is_empty();
+    let empty: Vec<String> = answers
+        .iter()
+        .filter(|answer| answer.result.as_ref().is_ok_and(is_empty))
+        .map(|answer| answer.host.clone())
+        .collect();
+    let items = Item::of_answers(answers, |all| {
+        all.into_iter().map(|reservation| ReservationBody { reservation }).collect()
+    });
+    session.output.show(&items)?;
+    if !session.output.is_for_programs() {
+        for host in empty {
+            session.output.notice(&format!("{host}: nothing is reserved"))?;
+        }
+        tell_missing(&items, false, session)?;
+    }
+    Ok(exit_of(&items))
+}
+
+/// Ends a reservation.
+pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    if hosts.len() > 1 {
+        let what = format!("release {} on {} hosts: each counts its own", args.id, hosts.len());
+        return Err(Failure::usage(what).hint("name the one host with --host").into());
+    }
+    let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
+    let end = move |connection| delete(connection, request.clone());
+    let answers = ask_all(&hosts, session.bounds(), end).await;
+    let items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    session.output.show(&items)?;
+    Ok(exit_of(&items))
+}
+
+fn request(args: &ReserveArgs) -> Result<v1::CreateReservationRequest, Failure> {
+    let duration = prost_types::Duration::try_from(args.lasting);
+    let duration = duration.map_err(|error| Failure::usage(format!("--for: {error}")))?;
+    let (min_bytes, max_bytes) = args.size;
+    Ok(v1::CreateReservationRequest {
+        min_bytes,
+        max_bytes,
+        duration: Some(duration),
+        vm: args.vm.clone().unwrap_or_default(),
+        reason: args.reason.clone(),
+        request_id: args.request_id.clone(),
+        validate_only: args.dry_run,
+    })
+}
+
+/// Asks again and again until every reservation is there or over, or the time is up. A host that does
+/// not answer for a moment is asked again.
+async fn wait(
+    hosts: &[Host],
+    items: &mut [Item<ReservationBody>],
+    patience: Duration,
+    session: &Session,
+) -> std::io::Result<()> {
+    let deadline = Instant::now() + patience;
+    let timeout = session.bounds().timeout;
+    tell_waiting(items, patience, session)?;
+    loop {
+        let mut open = 0_usize;
+        for item in items.iter_mut() {
+            let host = hosts.iter().find(|host| host.name == item.host);
+            let (Some(body), Some(host)) = (&mut item.body, host) else { continue };
+            if body.reservation.end_time.is_some() || body.reservation.is_there() {
+                continue;
+            }
+            let id = body.reservation.id;
+            if let Ok(now) = ask_one(host, timeout, move |c| get(c, id)).await {
+                body.reservation = now;
+            }
+            open +=
+                usize::from(body.reservation.end_time.is_none() && !body.reservation.is_there());
+        }
+        if open == 0 || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn tell_waiting(
+    items: &[Item<ReservationBody>],
+    patience: Duration,
+    session: &Session,
+) -> std::io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    for (host, own) in reservations(items).filter(|(_, own)| !own.is_there()) {
+        let (id, wait) = (own.id, patience.as_secs_f64());
+        let text = format!("{host}: reservation {id} is made; waiting {wait}s at most for it");
+        session.output.notice(&text)?;
+    }
+    Ok(())
+}
+
+/// Tells a person who keeps what from being there.
+fn tell_missing(
+    items: &[Item<ReservationBody>],
+    waited: bool,
+    session: &Session,
+) -> std::io::Result<()> {
+    let units = session.global.units;
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    for (host, own) in reservations(items) {
+        let lacks = own.lacks_bytes.filter(|lacks| *lacks > 0);
+        if own.end_time.is_some() || own.is_there() || lacks.is_none() && !waited {
+            continue;
+        }
+        let (id, message) = (own.id, &own.message);
+        session.output.notice(&format!("{host}: reservation {id} {message}"))?;
+        for line in refusals(own, units) {
+            session.output.notice(&format!("  {line}"))?;
+        }
+        if waited {
+            let stays = format!("  it stays until it expires; memctl release {id} ends it");
+            session.output.notice(&stays)?;
+        }
+    }
+    Ok(())
+}
+
+fn reservations(items: &[Item<ReservationBody>]) -> impl Iterator<Item = (&String, &Reservation)> {
+    items.iter().filter_map(|item| Some((&item.host, &item.body.as_ref()?.reservation)))
+}
+
+async fn create(
+    connection: Connection,
+    request: v1::CreateReservationRequest,
+) -> Result<Reservation, Failure> {
+    let answer = connection.reservations().create_reservation(request).await;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    Ok(wire.reservation.unwrap_or_default().into())
+}
+
+async fn get(connection: Connection, id: u64) -> Result<Reservation, Failure> {
+    let request = v1::GetReservationRequest { id };
+    let answer = connection.reservations().get_reservation(request).await;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    Ok(wire.reservation.unwrap_or_default().into())
+}
+
+async fn list_one(connection: Connection) -> Result<Vec<Reservation>, Failure> {
+    let request = v1::ListReservationsRequest {};
+    let answer = connection.reservations().list_reservations(request).await;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    Ok(wire.reservations.into_iter().map(Into::into).collect())
+}
+
+async fn delete(
+    connection: Connection,
+    request: v1::DeleteReservationRequest,
+) -> Result<Reservation, Failure> {
+    let answer = connection.reservations().delete_reservation(request).await;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    Ok(wire.reservation.unwrap_or_default().into())
+}
+
+/// Reads SIZE or MIN..MAX.
+fn parse_range(text: &str) -> Result<(u64, u64), String> {
+    let Some((min, max)) = text.split_once("..") else {
+        return parse_size(text).map(|size| (size, size));
+    };
+    let (min, max) = (parse_size(min)?, parse_size(max)?);
+    if min > max {
+        return Err(format!("\"{text}\": the first size is above the second: write MIN..MAX"));
+    }
+    Ok((min, max))
+}
+
+/// A tick is seldom shorter.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_exact_and_two_are_a_range() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(parse_range("8GiB"), Ok((8 * GIB, 8 * GIB)));
+        assert_eq!(parse_range("4GiB..8GiB"), Ok((4 * GIB, 8 * GIB)));
+        for text in ["8", "8GiB..4GiB", "..8GiB", "4GiB..", "4GiB..8", "x"] {
+            assert!(parse_range(text).is_err(), "{text} was taken");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `memctl reserve`: what it asks for, how it waits, and how it ends.
+
+use crate::agent::{Agent, Script};
+use crate::memctl::{Run, World};
+use crate::sample::{MIB, over, reservation};
+
+/// Runs a command against an agent that answers each question for the reservation so.
+async fn run(answers: Vec<agentd_proto::v1::Reservation>, args: &[&str]) -> (Run, Agent) {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let script = Script { reservations: answers.into(), ..Default::default() };
+    let agent = Agent::start(&world.path("node1.sock"), script);
+    (world.run(args).await, agent)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_typed_is_asked_for() {
+    let all = [
+        "reserve",
+        "2GiB..4GiB",
+        "--for",
+        "90s",
+        "--vm",
+        "db7",
+        "--reason",
+        "why",
+        "--request-id",
+        "r1",
+        "--dry-run",
+    ];
+    let (ran, agent) = run(Vec::new(), &all).await;
+    assert_eq!(ran.exit, 0, "{}", ran.stderr);
+    let asked = agent.script().reserves.pop().unwrap();
+    assert_eq!((asked.min_bytes, asked.max_bytes), (2048 * MIB, 4096 * MIB));
+    assert_eq!(asked.duration.map(|time| (time.seconds, time.nanos)), Some((90, 0)));
+    assert_eq!((&*asked.vm, &*asked.reason, &*asked.request_id), ("db7", "why", "r1"));
+    assert!(asked.validate_only);
+    let (_, agent) = run(Vec::new(), &["reserve", "2GiB", "--no-wait"]).await;
+    let asked = agent.script().reserves.pop().unwrap();
+    assert_eq!((asked.min_bytes, asked.max_bytes), (2048 * MIB, 2048 * MIB));
+    assert_eq!(asked.duration.map(|time| time.seconds), Some(600));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_waits_until_the_memory_is_there_or_its_vm_has_it() {
+    let mut filled = reservation(3);
+    filled.state = agentd_proto::v1::ReservationState::Filled.into();
+    filled.lacks_bytes = Some(0);
+    for end in [filled, over(3)] {
+        let (ran, _) = run(vec![reservation(3), end], &["reserve", "2GiB"]).await;
+        assert_eq!(ran.exit, 0, "{}{}", ran.stdout, ran.stderr);
+        assert!(!ran.stderr.contains("missing"), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_without_its_vm_is_not_waited_for() {
+    let mut expired = over(3);
+    expired.state = agentd_proto::v1::ReservationState::Expired.into();
+    let (ran, _) = run(vec![expired], &["reserve", "2GiB", "--wait-for", "10m"]).await;
+    assert_eq!(ran.exit, 1, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_belongs_to_one_host() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    let ran = world.run(&["release", "3", "-A"]).await;
+    assert_eq!(ran.exit, 2);
+    assert!(ran.stderr.contains("release 3 on 2 hosts: each counts its own"), "{}", ran.stderr);
+}
