@@ -276,7 +276,7 @@ impl Court<'_> {
     fn reserved(&mut self) {
         let open = |id| self.state.reserve.handed_to(id).is_none();
         let all = self.sample.reservations.iter().filter(|own| open(own.id));
-        let reserved: ByteCount = all.map(|own| own.max).sum();
+        let reserved: ByteCount = all.map(|own| own.min).sum();
         let (granted, kept) = (self.granted(), self.kept());
         let least = self.policy.host_reserve.saturating_add(reserved);
         if !granted.is_zero() && !reserved.is_zero() && kept.saturating_sub(granted) <= least {

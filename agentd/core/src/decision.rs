@@ -65,7 +65,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What the host must keep more than: its reserve, and what reservations may take.
+    /// What the host must keep more than: its reserve, and what reservations are guaranteed.
     #[must_use]
     pub const fn least(&self) -> ByteCount {
         self.reserve.saturating_add(self.booked.reserved)

@@ -65,14 +65,16 @@ pub struct Memory {
 /// What all reservations together do to the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Booked {
-    /// Most that they take: the host gives nothing that would leave it this or less beside its
+    /// What they are guaranteed: the host gives nothing that would leave it this or less beside its
     /// reserve.
     pub reserved: ByteCount,
+    /// What they may take beyond.
+    pub beyond: ByteCount,
     /// What they hold.
     pub held: ByteCount,
     /// What they lack of their minimums.
     pub lacks: ByteCount,
-    /// What they would take beyond.
+    /// What they lack of what they may take beyond.
     pub wants: ByteCount,
     /// What VMs have been told to give to the host and have not given yet.
     pub coming: ByteCount,
@@ -181,7 +183,8 @@ pub fn booked(bookings: &[Booking], coming: ByteCount) -> Booked {
     for own in bookings.iter().filter(|own| own.handed_to.is_none()) {
         let least = own.min.max(own.held);
         let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
-        add(&mut booked.reserved, own.max);
+        add(&mut booked.reserved, own.min);
+        add(&mut booked.beyond, own.max.saturating_sub(own.min));
         add(&mut booked.held, own.held);
         add(&mut booked.lacks, own.lacks());
         add(&mut booked.wants, own.max.saturating_sub(least));

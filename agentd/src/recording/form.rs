@@ -110,7 +110,7 @@ structure!(Pool {
     stop,
     booked,
 });
-structure!(Booked { reserved, held, lacks, wants, coming });
+structure!(Booked { reserved, beyond, held, lacks, wants, coming });
 structure!(HostView { level, other, unexplained, suspicious });
 structure!(Applied { resized, granted });
 structure!(Resized { vm, planned, ordered, outcome });

@@ -126,7 +126,7 @@ fn entitlements(
     let mut budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
         .saturating_sub(pool.reserve.saturating_sub(pool.usable))
-        .saturating_sub(booked.held.saturating_add(booked.lacks))
+        .saturating_sub(booked.reserved)
         .saturating_sub(rounding(vms, pool, granule));
     let mut claims: Vec<Claim> = asking()
         .map(|(view, _)| {
@@ -142,7 +142,7 @@ fn entitlements(
             break;
         }
         if tier == KEEP {
-            budget = budget.saturating_sub(booked.wants.min(budget.saturating_sub(asked)));
+            budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(asked)));
         }
         for (claim, (_, ask)) in claims.iter_mut().zip(asking()) {
             (claim.least, claim.most) = (claim.most, wanted(ask).max(claim.most));
