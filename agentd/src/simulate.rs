@@ -111,16 +111,26 @@ impl Simulation<'_> {
     /// # Errors
     ///
     /// Ends with the first error of `each`.
-    pub fn run_each<E>(self, mut each: impl FnMut(&TickRecord) -> Result<(), E>) -> Result<(), E> {
+    pub fn run_each<E>(self, each: impl FnMut(&TickRecord) -> Result<(), E>) -> Result<(), E> {
+        let in_force = InForce::fixed(Mode::Active, self.policy.clone());
+        self.run_under(&in_force, each)
+    }
+
+    /// The same where this is the operator's will.
+    pub(crate) fn run_under<E>(
+        self,
+        in_force: &InForce,
+        mut each: impl FnMut(&TickRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
         let clock = Arc::new(VirtualClock::default());
         let interval = self.scenario.tick_interval;
         let sim = Sim::new(self.name, self.scenario, clock.clone());
         let mut ticker = Ticker::new(Box::new(sim), clock.clone(), timing(interval));
-        let (in_force, gate) = (InForce::fixed(Mode::Active, self.policy), Gate::new(Mode::Active));
+        let gate = Gate::new(in_force.mode);
         let mut due = Duration::ZERO;
         for _ in 0..self.ticks {
             clock.advance_to(due);
-            each(&ticker.turn(&in_force, &gate).record)?;
+            each(&ticker.turn(in_force, &gate).record)?;
             due = due.saturating_add(interval);
         }
         Ok(())

@@ -19,9 +19,14 @@ fn a_client_of_reflection_alone_asks_watches_and_changes() {
         let seen = python.run("by_reflection.py", &[address, path(&code), version]);
         judge(&seen);
         let services = seen["services"].as_array().unwrap();
-        for service in
-            ["EventService", "HostService", "PolicyService", "ShadowService", "VmService"]
-        {
+        for service in [
+            "EventService",
+            "HostService",
+            "PolicyService",
+            "ReservationService",
+            "ShadowService",
+            "VmService",
+        ] {
             assert!(services.contains(&json!(format!("agentd.v1.{service}"))), "{services:?}");
         }
         assert!(services.contains(&json!("grpc.health.v1.Health")), "{services:?}");

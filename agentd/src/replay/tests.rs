@@ -1,13 +1,23 @@
 //! A recording replayed gives the recorded decisions, whatever happened to the VMs.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use agentd_core::policy::Algorithm;
+use agentd_core::{
+    bytes::ByteCount,
+    policy::Algorithm,
+    reserve::{Reservation, ReservationId},
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    control::{Actor, InForce, Mode, Reservations, Reserved},
     hypervisor::sim::Scenario,
     recording::{Recorded, WriteError, Writer},
     simulate::Simulation,
@@ -15,15 +25,40 @@ use crate::{
 
 const TICKS: u64 = 40;
 
-/// Runs a scenario and records it.
-fn record(scenario: &str, algorithm: Algorithm, file: &Path) {
+/// Runs a scenario with so many MiB reserved and records it.
+fn record(scenario: &str, algorithm: Algorithm, reserved_mib: u32, file: &Path) {
     let scenario = Scenario::parse("test.toml", scenario).unwrap();
     let policy = Policy { algorithm, ..scenario.policy.clone().unwrap_or_default() };
     let name = Path::new("test.toml");
     let simulation = Simulation { name, scenario: &scenario, policy, ticks: TICKS };
     let mut writer = simulation.begin_recording(File::create(file).unwrap()).unwrap();
-    let run: Result<(), WriteError> = simulation.run_each(|record| writer.put(record));
+    let mut in_force = InForce::fixed(Mode::Active, simulation.policy.clone());
+    in_force.reservations = Arc::new(reserved(reserved_mib));
+    let run: Result<(), WriteError> = simulation.run_under(&in_force, |record| writer.put(record));
     run.unwrap();
+}
+
+/// So much is reserved for whoever comes, and as much again where nobody needs it.
+fn reserved(mib: u32) -> Reservations {
+    let min = ByteCount::mib(mib);
+    let time = SystemTime::UNIX_EPOCH;
+    let one = Reserved {
+        reservation: Reservation {
+            id: ReservationId(1),
+            min,
+            max: min.saturating_add(min),
+            vm: None,
+        },
+        actor: Actor { id: "test".to_owned(), peer: String::new(), time },
+        reason: String::new(),
+        request_id: String::new(),
+        expires_at: time,
+        expires: Duration::MAX,
+        filled: false,
+        end: None,
+    };
+    let open = if mib == 0 { Vec::new() } else { vec![Arc::new(one)] };
+    Reservations { open, ended: Vec::new() }
 }
 
 /// What a replay prints, what it notes, and how it ends.
@@ -96,13 +131,14 @@ proptest! {
         other in prop::sample::select(&BEHAVIOURS[..]),
         total in 1900_u64..4096,
         lost in any::<bool>(),
+        reserved in prop::sample::select(&[0, 100, 500, 1500][..]),
     ) {
         let lost = if lost { "connection_lost = [{ from = \"9s\", until = \"12s\" }]" } else { "" };
         let scenario = scenario(seed, [one, other], total, lost);
         let folder = TempDir::new().unwrap();
         for algorithm in Algorithm::ALL {
             let file = folder.path().join("recording");
-            record(&scenario, algorithm, &file);
+            record(&scenario, algorithm, reserved, &file);
             let (out, notes, end) = run(&file, None, ReplayOutput::Table);
             prop_assert!(end.is_ok(), "{}: {}", algorithm, end.unwrap_err());
             prop_assert!(out.starts_with("40 ticks of host \"simulated\""), "{}", out);
@@ -120,7 +156,7 @@ proptest! {
 fn another_policy_tells_what_it_would_have_done() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("recording");
-    record(&grows_beside_idle(), Algorithm::TwoPointer, &file);
+    record(&grows_beside_idle(), Algorithm::TwoPointer, 0, &file);
     let other = by(&["algorithm=working-set"]);
     let (table, notes, end) = run(&file, Some(&other), ReplayOutput::Table);
     end.unwrap();
@@ -163,12 +199,12 @@ fn another_policy_tells_what_it_would_have_done() {
 fn a_decision_that_is_not_as_recorded_is_told_with_both() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("recording");
-    record(&grows_beside_idle(), Algorithm::TwoPointer, &file);
+    record(&grows_beside_idle(), Algorithm::TwoPointer, 0, &file);
     // The same ticks under a policy that was not in force.
     let changed = folder.path().join("changed");
     rewrite(&file, &changed, |recorded| {
         if let Some(policy) = &mut recorded.policy {
-            policy.two_pointer.step = agentd_core::bytes::ByteCount::mib(60);
+            policy.two_pointer.step = ByteCount::mib(60);
         }
     });
     let (_, _, end) = run(&changed, None, ReplayOutput::Table);
@@ -192,7 +228,7 @@ fn a_decision_that_is_not_as_recorded_is_told_with_both() {
 fn a_missing_tick_and_a_torn_end_are_told() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("recording");
-    record(&grows_beside_idle(), Algorithm::TwoPointer, &file);
+    record(&grows_beside_idle(), Algorithm::TwoPointer, 0, &file);
     let changed = folder.path().join("changed");
     rewrite(&file, &changed, |recorded| recorded.tick += u64::from(recorded.tick > 4));
     let (_, _, end) = run(&changed, None, ReplayOutput::Table);
@@ -210,7 +246,7 @@ fn a_missing_tick_and_a_torn_end_are_told() {
 /// The recording with its ticks changed.
 fn rewrite(file: &Path, to: &Path, change: impl Fn(&mut Recorded)) {
     let mut reader = Reader::open(file).unwrap();
-    let most = agentd_core::bytes::ByteCount::MAX;
+    let most = ByteCount::MAX;
     let mut writer = Writer::begin(File::create(to).unwrap(), reader.head(), most).unwrap();
     while let Some(mut recorded) = reader.next_tick().unwrap() {
         change(&mut recorded);

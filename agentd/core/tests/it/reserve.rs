@@ -136,7 +136,7 @@ fn a_range_is_there_with_its_minimum_and_takes_more_of_what_nobody_needs() {
 fn a_vm_in_need_comes_before_what_one_takes_beyond() {
     for algorithm in Algorithm::ALL {
         // It comes to want 2000 MiB more; of the 5968 MiB that the host has 1000 are guaranteed.
-        let demand: Vec<u32> = (0..80).map(|tick| 850 + 50 * tick.max(20).min(60)).collect();
+        let demand: Vec<u32> = (0..80).map(|tick| 850 + 50 * tick.clamp(20, 60)).collect();
         let mut world = world(algorithm, [vm("a", 4000, &demand, 0)]);
         world.reservations = vec![reservation(1, (1000, 6000), None)];
         let turns = turns(&mut world, 100);
