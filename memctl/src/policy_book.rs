@@ -55,7 +55,7 @@ const TIME: &str = "time with its unit: 500ms, 3s, 1m";
 const VM_WORDS: [&str; 4] = ["min", "max", "weight", "pinned"];
 
 /// Every key, in the order in which `policy get` shows them.
-pub(crate) const BOOK: [Entry; 18] = [
+pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "algorithm",
         description: "Who decides which VM gives memory and which gets some. two-pointer moves \
@@ -189,6 +189,18 @@ pub(crate) const BOOK: [Entry; 18] = [
         range: "1 MiB to 1024 TiB",
         algorithm: WORKING_SET,
         example: "memctl policy set working-set.dead-band=32MiB",
+    },
+    Entry {
+        key: "working-set.shrink-percent",
+        description: "Share of what is unused in a VM that it may give in one tick, where that is \
+            more than shrink-step: nobody misses what is unused, and the rest of it stays until \
+            the next figures. More lets bursts that take turns find memory sooner; 0 leaves it \
+            at shrink-step.",
+        unit: "percent, a whole number: 25",
+        default: "25",
+        range: "0 to 75",
+        algorithm: WORKING_SET,
+        example: "memctl policy set working-set.shrink-percent=50",
     },
     Entry {
         key: "vm.NAME.min",

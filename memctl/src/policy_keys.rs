@@ -38,6 +38,7 @@ pub(crate) enum General {
     Lead,
     KeepFor,
     DeadBand,
+    ShrinkPercent,
 }
 
 /// Fields of an exception.
@@ -204,6 +205,7 @@ impl General {
     fn value(self, policy: &Policy) -> Value {
         let (two_pointer, working_set) = (&policy.two_pointer, &policy.working_set);
         let size = |bytes: Option<u64>| bytes.map_or(Value::Unset, Value::Size);
+        let number = |number: Option<u32>| number.map_or(Value::Unset, Value::Number);
         let time = |seconds: Option<f64>| {
             let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
             time.map_or(Value::Unset, Value::Time)
@@ -218,12 +220,11 @@ impl General {
             Self::SpareAbove => size(two_pointer.spare_above_bytes),
             Self::Step => size(two_pointer.step_bytes),
             Self::Headroom => size(working_set.headroom_bytes),
-            Self::HeadroomPercent => {
-                working_set.headroom_percent.map_or(Value::Unset, Value::Number)
-            }
+            Self::HeadroomPercent => number(working_set.headroom_percent),
             Self::Lead => time(working_set.lead_seconds),
             Self::KeepFor => time(working_set.keep_for_seconds),
             Self::DeadBand => size(working_set.dead_band_bytes),
+            Self::ShrinkPercent => number(working_set.shrink_percent),
         }
     }
 
@@ -247,6 +248,7 @@ impl General {
             Self::Lead => working_set.lead = parse_time(text, unset)?,
             Self::KeepFor => working_set.keep_for = parse_time(text, unset)?,
             Self::DeadBand => working_set.dead_band_bytes = size()?,
+            Self::ShrinkPercent => working_set.shrink_percent = parse_percent(text, unset)?,
         }
         let key = self.row().1;
         if key.starts_with("two-pointer.") {
@@ -311,7 +313,7 @@ fn quoted(name: &str) -> String {
 }
 
 /// Key as typed, and path in a field mask.
-const GENERAL: [(General, &str, &str); 13] = [
+const GENERAL: [(General, &str, &str); 14] = [
     (General::Algorithm, "algorithm", "algorithm"),
     (General::HostReserve, "host-reserve", "host_reserve_bytes"),
     (General::PoolLimit, "pool-limit", "pool_limit_bytes"),
@@ -325,6 +327,7 @@ const GENERAL: [(General, &str, &str); 13] = [
     (General::Lead, "working-set.lead", "working_set.lead"),
     (General::KeepFor, "working-set.keep-for", "working_set.keep_for"),
     (General::DeadBand, "working-set.dead-band", "working_set.dead_band_bytes"),
+    (General::ShrinkPercent, "working-set.shrink-percent", "working_set.shrink_percent"),
 ];
 const VM_FIELDS: [VmField; 4] = [VmField::Min, VmField::Max, VmField::Weight, VmField::Pinned];
 
@@ -350,6 +353,7 @@ mod tests {
             ("working-set.lead", "working_set.lead"),
             ("working-set.keep-for", "working_set.keep_for"),
             ("working-set.dead-band", "working_set.dead_band_bytes"),
+            ("working-set.shrink-percent", "working_set.shrink_percent"),
             ("vm.web1.max", "vms.web1.max_bytes"),
             ("vm.web1.weight", "vms.web1.weight"),
             ("vm.db.example.org.min", "vms.`db.example.org`.min_bytes"),
@@ -389,6 +393,7 @@ mod tests {
             ("working-set.lead", "500ms"),
             ("working-set.keep-for", "unset"),
             ("working-set.dead-band", "8MiB"),
+            ("working-set.shrink-percent", "0"),
         ]);
         assert_eq!(policy.host_reserve_bytes, Some(1 << 30));
         assert_eq!(policy.two_pointer.unwrap().step_bytes, Some(50 << 20));
@@ -400,6 +405,7 @@ mod tests {
         assert_eq!((own.headroom_percent, own.dead_band_bytes), (Some(15), Some(8 << 20)));
         assert_eq!(own.lead, Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 }));
         assert_eq!((own.keep_for, own.headroom_bytes), (None, None));
+        assert_eq!(own.shrink_percent, Some(0), "0 is a value here as well");
         let web1 = v1::VmPolicy {
             min_bytes: None,
             max_bytes: Some(2 << 30),
@@ -443,7 +449,7 @@ mod tests {
         let lead = values.iter().find(|(key, _)| *key == Key::General(General::Lead)).unwrap();
         assert_eq!(lead.1.text(Units::Iec), "1.5s");
         let vm = |field| Key::Vm("a".to_owned(), field);
-        assert_eq!(values[13], (vm(VmField::Weight), Value::Number(7)));
-        assert_eq!(values[14], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));
+        assert_eq!(values[14], (vm(VmField::Weight), Value::Number(7)));
+        assert_eq!(values[15], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));
     }
 }

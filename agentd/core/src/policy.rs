@@ -66,6 +66,9 @@ pub struct WorkingSet {
     pub keep_for: Duration,
     /// Differences smaller than this are not worth an order.
     pub dead_band: ByteCount,
+    /// Share of what is unused in a VM that it may give in one tick, in percent, where that is more
+    /// than [`Policy::shrink_step`].
+    pub shrink_percent: u32,
 }
 
 /// What a [`VmPolicy`] is for. A VM that is meant both by UUID and by name follows its UUID.
@@ -144,9 +147,9 @@ impl Policy {
         self.shrink_step.max(max.fraction(SHRINK_PERCENT, 100))
     }
 
-    /// Most memory that this VM may give in one tick. `working-set` takes more than its step where
-    /// much is unused, which nobody misses: three quarters of it stay, and the next figures tell
-    /// whether that was right.
+    /// Most memory that this VM may give in one tick. `working-set` takes more than a step where much
+    /// is unused, which nobody misses: the rest of it stays, and the next figures tell whether that
+    /// was right.
     #[must_use]
     pub fn give_limit(&self, vm: &VmSample) -> ByteCount {
         let step = self.shrink_limit(vm.max);
@@ -154,7 +157,7 @@ impl Policy {
             Algorithm::TwoPointer => step,
             Algorithm::WorkingSet => {
                 let unused = vm.guest.unused.unwrap_or_default().min(vm.actual);
-                step.max(unused.fraction(UNUSED_PERCENT, 100))
+                step.max(unused.fraction(u64::from(self.working_set.shrink_percent), 100))
             }
         }
     }
@@ -204,6 +207,10 @@ impl Policy {
         if own.headroom_percent > MOST_HEADROOM {
             let why = format!("must be at most {MOST_HEADROOM}");
             bad("headroom_percent", &own.headroom_percent, why);
+        }
+        if own.shrink_percent > MOST_SHRINK {
+            let why = format!("must be at most {MOST_SHRINK}");
+            bad("shrink_percent", &own.shrink_percent, why);
         }
         if own.lead > MOST_LEAD {
             let value = format!("{:?}", own.lead);
@@ -290,6 +297,7 @@ impl Default for Policy {
                 lead: Duration::from_secs(3),
                 keep_for: Duration::from_secs(60),
                 dead_band: ByteCount::mib(16),
+                shrink_percent: 25,
             },
             vms: BTreeMap::new(),
         }
@@ -390,10 +398,10 @@ const LEAST_STEP: ByteCount = ByteCount::mib(1);
 const MOST: ByteCount = ByteCount::bytes(1 << 50);
 /// Share of its maximum that a VM may always give in one tick.
 const SHRINK_PERCENT: u64 = 5;
-/// Share of what is unused in it that a VM may give in one tick under `working-set`.
-const UNUSED_PERCENT: u64 = 25;
 /// Twice what it works with is more headroom than any VM has a use for.
 const MOST_HEADROOM: u32 = 200;
+/// A wrong figure must not cost a VM all that its programs may take next.
+const MOST_SHRINK: u32 = 75;
 const MOST_LEAD: Duration = Duration::from_secs(60);
 const LEAST_KEEP: Duration = Duration::from_secs(1);
 const MOST_KEEP: Duration = Duration::from_secs(86_400);
@@ -424,9 +432,12 @@ mod tests {
         let gives = |policy: &Policy, unused_mib: u32| {
             policy.give_limit(&unused(Some(ByteCount::mib(unused_mib))))
         };
-        assert_eq!(gives(&working_set, 600), ByteCount::mib(150));
-        assert_eq!(gives(&working_set, 200), ByteCount::mib(64), "at least its step");
+        assert_eq!(gives(&working_set, 600), ByteCount::mib(150), "a quarter of it");
+        assert_eq!(gives(&working_set, 100), ByteCount::mib(64), "at least its step");
         assert_eq!(gives(&working_set, 100_000), ByteCount::mib(192), "no more than it holds");
+        let mut none = working_set.clone();
+        none.working_set.shrink_percent = 0;
+        assert_eq!(gives(&none, 600), ByteCount::mib(64));
         assert_eq!(gives(&two_pointer, 600), ByteCount::mib(64));
         assert_eq!(working_set.give_limit(&unused(None)), ByteCount::mib(64));
     }
@@ -465,6 +476,7 @@ mod tests {
         // It holds what it holds.
         policy.vms.insert("pinned".into(), VmPolicy { pinned: Some(true), ..min(9) });
         policy.working_set.headroom_percent = 201;
+        policy.working_set.shrink_percent = 76;
         policy.working_set.lead = Duration::from_millis(60_001);
         policy.working_set.keep_for = Duration::ZERO;
         let faults: Vec<_> = policy.validate().iter().map(ToString::to_string).collect();
@@ -472,6 +484,7 @@ mod tests {
             faults,
             [
                 "working_set.headroom_percent = 201: must be at most 200",
+                "working_set.shrink_percent = 76: must be at most 75",
                 "working_set.lead = 60.001s: must be at most 60s",
                 "working_set.keep_for = 0ns: must be from 1s to 86400s",
                 "vms.web1.weight = 0: must be from 1 to 10000",

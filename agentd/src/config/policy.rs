@@ -62,14 +62,22 @@ fn read_two_pointer(fields: &Fields<'_>, or: TwoPointer) -> Result<TwoPointer, F
 }
 
 fn read_working_set(fields: &Fields<'_>, or: WorkingSet) -> Result<WorkingSet, FieldError> {
-    fields.only(&["headroom", "headroom_percent", "lead", "keep_for", "dead_band"])?;
-    let percent = fields.get("headroom_percent");
+    fields.only(&[
+        "headroom",
+        "headroom_percent",
+        "lead",
+        "keep_for",
+        "dead_band",
+        "shrink_percent",
+    ])?;
+    let percent = |name, or| fields.get(name).map_or(Ok(or), |percent| percent.count());
     Ok(WorkingSet {
         headroom: fields.size_or("headroom", or.headroom)?,
-        headroom_percent: percent.map_or(Ok(or.headroom_percent), |percent| percent.count())?,
+        headroom_percent: percent("headroom_percent", or.headroom_percent)?,
         lead: fields.time_or("lead", or.lead)?,
         keep_for: fields.time_or("keep_for", or.keep_for)?,
         dead_band: fields.size_or("dead_band", or.dead_band)?,
+        shrink_percent: percent("shrink_percent", or.shrink_percent)?,
     })
 }
 

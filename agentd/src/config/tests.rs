@@ -139,7 +139,7 @@ fn files_have_one_place_wherever_agentd_was_started() {
 fn the_constants_of_working_set_and_weights_are_read() {
     let text = "[policy]\nalgorithm = \"working-set\"\n[policy.working_set]\n\
                 headroom = \"128MiB\"\nheadroom_percent = 20\nlead = \"500ms\"\n\
-                keep_for = \"5m\"\ndead_band = \"8MiB\"\n[policy.vms.db1]\nweight = 400";
+                keep_for = \"5m\"\ndead_band = \"8MiB\"\nshrink_percent = 0\n[policy.vms.db1]\nweight = 400";
     let policy = Config::parse("a.toml", text).unwrap().policy;
     let expected = WorkingSet {
         headroom: ByteCount::mib(128),
@@ -147,6 +147,7 @@ fn the_constants_of_working_set_and_weights_are_read() {
         lead: Duration::from_millis(500),
         keep_for: Duration::from_secs(300),
         dead_band: ByteCount::mib(8),
+        shrink_percent: 0,
     };
     assert_eq!((policy.algorithm, policy.working_set), (Algorithm::WorkingSet, expected));
     assert_eq!(policy.vms[&"db1".into()].weight, Some(400));

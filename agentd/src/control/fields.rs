@@ -162,7 +162,8 @@ impl Value {
 fn fields(policy: &Policy) -> BTreeMap<String, Value> {
     let Policy { algorithm, host_reserve, pool_limit, floor, shrink_step, .. } = policy;
     let Policy { two_pointer, working_set, vms, .. } = policy;
-    let WorkingSet { headroom, headroom_percent, lead, keep_for, dead_band } = working_set;
+    let WorkingSet { headroom, headroom_percent, lead, keep_for, dead_band, shrink_percent } =
+        working_set;
     let amount = |path: &str, amount: &ByteCount| (path.to_owned(), Value::Amount(*amount));
     let time = |path: &str, time: &Duration| (path.to_owned(), Value::Time(*time));
     let number = |path: &str, number: &u32| (path.to_owned(), Value::Number(*number));
@@ -179,6 +180,7 @@ fn fields(policy: &Policy) -> BTreeMap<String, Value> {
         time("working_set.lead", lead),
         time("working_set.keep_for", keep_for),
         amount("working_set.dead_band_bytes", dead_band),
+        number("working_set.shrink_percent", shrink_percent),
     ]);
     all.extend(pool_limit.map(|limit| amount("pool_limit_bytes", &limit)));
     for (key, vm) in vms {
@@ -278,6 +280,7 @@ mod tests {
         vary(|p| p.working_set.lead = Duration::from_millis(3001));
         vary(|p| p.working_set.keep_for = Duration::from_secs(61));
         vary(|p| p.working_set.dead_band = ByteCount::mib(17));
+        vary(|p| p.working_set.shrink_percent = 1);
         let weight = |weight| VmPolicy { weight: Some(weight), ..VmPolicy::default() };
         others.push(with_vm("db1", weight(100)));
         let (less, more) = (with_vm("db1", weight(100)), with_vm("db1", weight(101)));

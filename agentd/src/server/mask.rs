@@ -38,6 +38,7 @@ pub(super) enum WorkingSetField {
     Lead,
     KeepFor,
     DeadBand,
+    ShrinkPercent,
 }
 
 /// A field of an exception.
@@ -96,6 +97,7 @@ fn path(text: &str) -> Option<Path> {
         "working_set.lead" => Path::WorkingSetField(WorkingSetField::Lead),
         "working_set.keep_for" => Path::WorkingSetField(WorkingSetField::KeepFor),
         "working_set.dead_band_bytes" => Path::WorkingSetField(WorkingSetField::DeadBand),
+        "working_set.shrink_percent" => Path::WorkingSetField(WorkingSetField::ShrinkPercent),
         "vms" => Path::Vms,
         _ => return vm_path(text.strip_prefix("vms.")?),
     })
@@ -246,6 +248,9 @@ impl Values {
             WorkingSetField::DeadBand => {
                 constants.dead_band = or(new.dead_band_bytes, default.dead_band);
             }
+            WorkingSetField::ShrinkPercent => {
+                constants.shrink_percent = new.shrink_percent.unwrap_or(default.shrink_percent);
+            }
         }
     }
 
@@ -305,12 +310,13 @@ const WHOLE: [Path; 8] = [
     Path::Vms,
 ];
 /// What "working_set" stands for.
-const WORKING_SET: [WorkingSetField; 5] = [
+const WORKING_SET: [WorkingSetField; 6] = [
     WorkingSetField::Headroom,
     WorkingSetField::HeadroomPercent,
     WorkingSetField::Lead,
     WorkingSetField::KeepFor,
     WorkingSetField::DeadBand,
+    WorkingSetField::ShrinkPercent,
 ];
 /// The amounts of memory among the fields of a policy, as the core names them.
 const AMOUNTS: [&str; 9] = [
@@ -407,6 +413,7 @@ mod tests {
             lead: time(1),
             keep_for: time(90),
             dead_band_bytes: Some(1 << 22),
+            shrink_percent: Some(5),
         };
         let weight = wire::VmPolicy { weight: Some(300), ..wire::VmPolicy::default() };
         let values = wire::Policy { working_set: Some(constants), ..vms(&[("web1", weight)]) };
@@ -417,6 +424,7 @@ mod tests {
             lead: Duration::from_millis(1500),
             keep_for: Duration::from_millis(90_500),
             dead_band: ByteCount::mib(4),
+            shrink_percent: 5,
         };
         let whole = applied(&["working_set"], values.clone(), &before);
         assert_eq!(whole, Policy { working_set: expected, ..before.clone() });
@@ -430,6 +438,7 @@ mod tests {
             ("lead", WorkingSet { lead: expected.lead, ..own }),
             ("keep_for", WorkingSet { keep_for: expected.keep_for, ..own }),
             ("dead_band_bytes", WorkingSet { dead_band: expected.dead_band, ..own }),
+            ("shrink_percent", WorkingSet { shrink_percent: 5, ..own }),
         ] {
             let path = format!("working_set.{path}");
             assert_eq!(applied(&[&path], values.clone(), &before).working_set, only, "{path}");
@@ -502,6 +511,7 @@ mod tests {
             lead: Duration::from_secs(61),
             keep_for: Duration::ZERO,
             dead_band: ByteCount::ZERO,
+            shrink_percent: 76,
         };
         let tiny = VmPolicy { max: Some(ByteCount::ZERO), weight: Some(0), ..VmPolicy::default() };
         policy.vms = [("a.b".into(), tiny), ("c".into(), tiny)].into();
@@ -510,6 +520,6 @@ mod tests {
         let paths: Vec<String> = faults.iter().map(|fault| wire_path(&fault.path)).collect();
         let known: Vec<_> = paths.iter().map(|path| super::path(path)).collect();
         assert!(known.iter().all(Option::is_some), "{paths:?}");
-        assert_eq!(paths.len(), 11);
+        assert_eq!(paths.len(), 12);
     }
 }

@@ -405,6 +405,7 @@ fn working_set(constants: &WorkingSet) -> wire::WorkingSet {
         lead: Some(duration(constants.lead)),
         keep_for: Some(duration(constants.keep_for)),
         dead_band_bytes: Some(constants.dead_band.as_u64()),
+        shrink_percent: Some(constants.shrink_percent),
     }
 }
 

@@ -55,13 +55,14 @@ struct TwoPointerBody {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 struct WorkingSetBody {
     headroom_bytes: u64,
     headroom_percent: u32,
     lead_ns: u64,
     keep_for_ns: u64,
     dead_band_bytes: u64,
+    shrink_percent: u32,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -113,6 +114,7 @@ impl From<&WorkingSet> for WorkingSetBody {
             lead_ns: nanos(constants.lead),
             keep_for_ns: nanos(constants.keep_for),
             dead_band_bytes: constants.dead_band.as_u64(),
+            shrink_percent: constants.shrink_percent,
         }
     }
 }
@@ -125,6 +127,7 @@ impl From<WorkingSetBody> for WorkingSet {
             lead: Duration::from_nanos(body.lead_ns),
             keep_for: Duration::from_nanos(body.keep_for_ns),
             dead_band: ByteCount::bytes(body.dead_band_bytes),
+            shrink_percent: body.shrink_percent,
         }
     }
 }
@@ -170,6 +173,10 @@ mod tests {
         assert_eq!(policy.working_set, Policy::default().working_set);
         assert_eq!(policy.pool_limit, Some(ByteCount::gib(3)));
         assert_eq!(policy.vms.values().map(|vm| vm.weight).collect::<Vec<_>>(), [None, None]);
+        let own = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
+        let before_shares = to_json(&own).unwrap().replace(",\"shrink_percent\":25", "");
+        assert!(!before_shares.contains("shrink_percent"));
+        assert_eq!(from_json(&before_shares), Ok(own));
     }
 
     #[test]
@@ -189,6 +196,7 @@ mod tests {
             lead: Duration::from_nanos(3),
             keep_for: Duration::from_nanos(u64::MAX),
             dead_band: ByteCount::MAX,
+            shrink_percent: 4,
         };
         policy.vms = BTreeMap::from([
             (VmKey::Id(id), all),

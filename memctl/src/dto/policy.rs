@@ -37,6 +37,7 @@ pub(crate) struct WorkingSet {
     pub(crate) lead_seconds: Option<f64>,
     pub(crate) keep_for_seconds: Option<f64>,
     pub(crate) dead_band_bytes: Option<u64>,
+    pub(crate) shrink_percent: Option<u32>,
 }
 
 /// An exception for one VM.
@@ -119,6 +120,7 @@ impl From<v1::WorkingSet> for WorkingSet {
             lead_seconds: seconds(wire.lead),
             keep_for_seconds: seconds(wire.keep_for),
             dead_band_bytes: wire.dead_band_bytes,
+            shrink_percent: wire.shrink_percent,
         }
     }
 }

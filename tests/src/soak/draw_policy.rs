@@ -71,6 +71,7 @@ pub(super) fn add_working_set(
         lead: dice.pick(&[0, 1, 3, 10, 60].map(seconds), seconds(3)),
         keep_for: dice.pick(&[1, 10, 60, 600, 86_400].map(seconds), seconds(60)),
         dead_band: dice.size(1, 128),
+        shrink_percent: dice.pick(&[0, 10, 50, 75], 25),
     };
     for vm in vms {
         if dice.chance(40) {

@@ -12,16 +12,15 @@ pub(super) struct Allowed {
     pub(super) pinned: bool,
     /// Most that it gives in one tick, but for what is unused.
     pub(super) step: ByteCount,
-    algorithm: Algorithm,
+    /// Of what is unused, in percent.
+    percent: u64,
 }
 
 impl Allowed {
     /// How much of what is unused may go in one tick.
     pub(super) fn of_unused(&self, unused: ByteCount) -> ByteCount {
-        match self.algorithm {
-            Algorithm::TwoPointer => ByteCount::ZERO,
-            Algorithm::WorkingSet => ByteCount::bytes(unused.as_u64() / 4),
-        }
+        let part = u128::from(unused.as_u64()) * u128::from(self.percent) / 100;
+        ByteCount::bytes(u64::try_from(part).unwrap_or(u64::MAX))
     }
 }
 
@@ -39,6 +38,9 @@ pub(super) fn allowed(policy: &Policy, id: VmId, name: &str, max: ByteCount) -> 
         cap,
         pinned: own.is_some_and(|own| own.pinned == Some(true)),
         step: policy.shrink_step.max(twentieth),
-        algorithm: policy.algorithm,
+        percent: match policy.algorithm {
+            Algorithm::TwoPointer => 0,
+            Algorithm::WorkingSet => policy.working_set.shrink_percent.into(),
+        },
     }
 }
