@@ -38,9 +38,11 @@ fn a_client_generated_from_the_proto_files_asks_watches_and_changes() {
     let Some(python) = Python::find("a_client_generated_from_the_proto_files") else { return };
     let (world, _agentd, addresses) = serve();
     let code = world.path("generated");
-    let files = ["common", "event", "host", "policy", "shadow", "vm"]
-        .map(|n| format!("agentd/v1/{n}.proto"));
-    let files = files.each_ref().map(String::as_str);
+    let files: Vec<String> = std::fs::read_dir(folder("proto").join("agentd/v1"))
+        .unwrap()
+        .map(|file| format!("agentd/v1/{}", file.unwrap().file_name().display()))
+        .collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let known = PathBuf::from("/usr/include");
     generate(&code, &[&folder("proto"), &known], &["--python_out", "--grpc_python_out"], &files);
     for address in &addresses {
