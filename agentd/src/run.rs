@@ -352,8 +352,7 @@ fn control(
 /// What the shadow says of each tick.
 fn beside(shadow: Arc<Shadow>) -> Beside {
     Box::new(move |position, stamp, record| {
-        let look = shadow.look(record)?;
-        Some(encode_shadow(position, stamp, record, &look))
+        shadow.look(record, |look| encode_shadow(position, stamp, record, look))
     })
 }
 
