@@ -7,10 +7,13 @@ use agentd_core::{
     bytes::ByteCount,
     check::Finding,
     decision::Decision,
+    policy::{Fault, Policy},
     sample::Sample,
     verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
 };
+
+use crate::control::beyond_host;
 
 /// What was ruled for a VM, as far as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +50,22 @@ pub struct Compared {
     pub moved: ByteCount,
     /// The same for the other one.
     pub other_moved: ByteCount,
-    /// What the judge finds wrong with the other one's plan, which would be thrown away.
+    /// Why the other one's plan would be thrown away: what the judge finds wrong with it, or what its
+    /// policy has beyond the host.
     pub objection: Option<String>,
     /// Where they differ, in the order of the UUIDs.
     pub vms: Vec<VmDifference>,
 }
 
 impl Compared {
-    /// Compares two decisions on a sample, the other one with what the judge finds wrong with it.
+    /// Compares two decisions on a sample, the other one with its policy and what the judge finds wrong
+    /// with it.
     #[must_use]
     pub fn new(
         sample: &Sample,
         began: SystemTime,
         acting: &Decision,
+        policy: &Policy,
         (other, findings): &(Decision, Vec<Finding>),
     ) -> Self {
         let vms = sample.vms.iter().filter_map(|(id, vm)| {
@@ -73,14 +79,24 @@ impl Compared {
             began,
             moved: moved(acting),
             other_moved: moved(other),
-            objection: (!findings.is_empty()).then(|| words(findings)),
+            objection: objection(findings, &beyond_host(policy, sample.host.total)),
             vms: vms.collect(),
         }
     }
+
+    /// The same without the words of its objection, which may be long; that there is one stays.
+    #[must_use]
+    pub fn without_words(&self) -> Self {
+        let Self { tick, began, moved, other_moved, ref objection, ref vms } = *self;
+        let objection = objection.as_ref().map(|_| String::new());
+        Self { tick, began, moved, other_moved, objection, vms: vms.clone() }
+    }
 }
 
-fn words(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn objection(findings: &[Finding], beyond: &[Fault]) -> Option<String> {
+    let findings = findings.iter().map(ToString::to_string);
+    let words: Vec<String> = findings.chain(beyond.iter().map(ToString::to_string)).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn moved(decision: &Decision) -> ByteCount {

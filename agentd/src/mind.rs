@@ -62,9 +62,7 @@ impl Mind {
     /// Decides. Nothing is remembered of it before [`Mind::settle`].
     #[must_use]
     pub fn think(&self, policy: &Policy, sample: &Sample) -> Thought {
-        let (decision, state) = decide(policy, &self.state, sample);
-        let findings = check(policy, &state, sample, &decision);
-        Thought { decision, findings, state }
+        think(policy, &self.state, sample)
     }
 
     /// Remembers what became of a plan, whose orders were over at `settled`.
@@ -77,6 +75,13 @@ impl Mind {
     ) {
         self.state = Arc::new(state.after(plan, applied, sample, settled));
     }
+}
+
+/// Decides on a sample beside what is remembered, and has it judged.
+fn think(policy: &Policy, before: &State, sample: &Sample) -> Thought {
+    let (decision, state) = decide(policy, before, sample);
+    let findings = check(policy, &state, sample, &decision);
+    Thought { decision, findings, state }
 }
 
 /// A policy that decides along and never acts.
@@ -112,8 +117,7 @@ impl Shade {
             (state.two_pointer, state.working_set) = (own.two_pointer, own.working_set);
             state.host = own.host.unwrap_or(state.host);
         }
-        let (decision, state) = decide(policy, &state, sample);
-        let findings = check(policy, &state, sample, &decision);
+        let Thought { decision, findings, state } = think(policy, &state, sample);
         let State { two_pointer, working_set, host, .. } = state;
         self.own = Some(Own { two_pointer, working_set, host: Some(host) });
         (decision, findings)

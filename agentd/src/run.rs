@@ -152,7 +152,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
-    let recording = recording(&config, &about, &publisher);
+    let head = head(&about);
     tracing::info!(
         host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
         state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
@@ -175,6 +175,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
+    // Not before: a start that fails would put a new recording in the place of a good one.
+    let recording = recording(&config, head, &publisher);
 
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
     let teller = Teller { recorder: recorder.clone(), publisher, recording };
@@ -350,8 +352,7 @@ fn control(
 /// What the shadow says of each tick.
 fn beside(shadow: Arc<Shadow>) -> Beside {
     Box::new(move |position, stamp, record| {
-        let look = shadow.look(record)?;
-        Some(encode_shadow(position, stamp, record, &look))
+        shadow.look(record, |look| encode_shadow(position, stamp, record, look))
     })
 }
 
@@ -364,15 +365,19 @@ fn shadow_of_config(config: &Config, shadow: &Shadow, time: SystemTime) {
     shadow.set(Wish { vary, actor, reason: String::new() });
 }
 
-/// The recording that the config asks for.
-fn recording(config: &Config, about: &About, publisher: &Arc<Publisher>) -> Option<Recording> {
-    let file = config.recording.file.as_ref()?;
-    let head = Head {
+/// What a recording says of this agentd.
+fn head(about: &About) -> Head {
+    Head {
         agent_version: about.version.clone(),
         host: about.host.clone(),
         hypervisor: about.hypervisor.clone(),
         began: about.started,
-    };
+    }
+}
+
+/// The recording that the config asks for.
+fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<Recording> {
+    let file = config.recording.file.as_ref()?;
     Some(Recording::start(file, head, config.recording.size, publisher.clone()))
 }
 

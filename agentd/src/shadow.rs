@@ -2,9 +2,9 @@
 //! differently.
 //!
 //! It looks at a tick that is over, on the thread that records it: no tick waits for it, nothing that is
-//! decided, ordered or remembered depends on it, and whether there is one the tick does not know. One
-//! that takes long rests, so that it delays the log by a tenth at most. Not kept over a restart: what
-//! is to be there after one stands in the config.
+//! decided, ordered or remembered depends on it, and whether there is one the tick does not know. After
+//! every look it rests nine times as long, so that it has a tenth of that thread's time at most. Not kept
+//! over a restart: what is to be there after one stands in the config.
 
 use std::{
     collections::VecDeque,
@@ -75,6 +75,8 @@ struct Thinker {
     number: u64,
     /// The policy for a revision of the one in force.
     policy: Option<(u64, Result<Policy, String>)>,
+    /// The last tick that the shade knows of; `None` before the first.
+    seen: Option<u64>,
     /// It rests until then, monotonic.
     rests_until: Duration,
 }
@@ -99,7 +101,7 @@ pub struct Report {
     pub reason: String,
     /// Differences in sum, over the ticks that were asked for.
     pub tally: Tally,
-    /// Ticks that it left out because it had taken too long.
+    /// Ticks that it left out while it rested.
     pub skipped: u64,
     /// The longest that it took for a tick.
     pub slowest: Duration,
@@ -128,9 +130,9 @@ impl Shadow {
         was
     }
 
-    /// What the shadow says of a tick that is over. `None` where there is none, nothing was decided, or
-    /// it rests.
-    pub fn look(&self, record: &TickRecord) -> Option<Arc<Look>> {
+    /// Looks at a tick that is over, and hands what it says of it to `tell`, whose time counts as its
+    /// own. `None` where there is no shadow, nothing was decided, or it rests.
+    pub fn look<T>(&self, record: &TickRecord, tell: impl FnOnce(&Look) -> T) -> Option<T> {
         let (wish, number) = {
             let shared = self.shared();
             (shared.wish.clone()?, shared.number)
@@ -139,31 +141,32 @@ impl Shadow {
         if thinker.number != number {
             *thinker = Thinker { number, ..Thinker::default() };
         }
-        if record.anew {
-            thinker.shade.begin_anew();
-        }
+        thinker.follow(record);
         let (Some(sample), Some(acting)) = (&record.sample, &record.decision) else {
             if record.sample.is_none() {
                 thinker.shade.lose_sight();
             }
+            thinker.seen = Some(record.tick);
             return None;
         };
         let start = self.clock.now();
         if start < thinker.rests_until {
-            thinker.shade.begin_anew();
             let mut shared = self.shared();
             shared.skipped = shared.skipped.saturating_add(1);
             return None;
         }
         let policy = thinker.policy(&wish, &record.policy)?;
         let other = (self.think)(&mut thinker.shade, &policy, &record.before, sample);
-        let took = self.clock.now().saturating_sub(start);
-        if took > QUICK {
-            thinker.rests_until = self.clock.now().saturating_add(took.saturating_mul(REST));
-        }
-        let compared = Compared::new(sample, record.began, acting, &other);
-        self.shared().keep(number, &compared, took);
-        Some(Arc::new(Look { algorithm: policy.algorithm, compared }))
+        thinker.seen = Some(record.tick);
+        let compared = Compared::new(sample, record.began, acting, &policy, &other);
+        let look = Look { algorithm: policy.algorithm, compared };
+        let told = tell(&look);
+        let kept = look.compared.without_words();
+        let end = self.clock.now();
+        let took = end.saturating_sub(start);
+        thinker.rests_until = end.saturating_add(took.saturating_mul(REST));
+        self.shared().keep(number, kept, took);
+        Some(told)
     }
 
     /// The shadow beside this policy, and what it would have done differently in the last so many ticks
@@ -188,6 +191,14 @@ impl Shadow {
 }
 
 impl Thinker {
+    /// Brings the shade to the tick: where it does not know the one before, time has passed.
+    fn follow(&mut self, record: &TickRecord) {
+        let before = record.tick.checked_sub(1);
+        if record.anew || self.seen != before {
+            self.shade.begin_anew();
+        }
+    }
+
     /// The shadow's policy beside this revision; `None` where none can be made of it.
     fn policy(&mut self, wish: &Wish, revision: &Revision) -> Option<Policy> {
         if self.policy.as_ref().is_none_or(|(number, _)| *number != revision.number) {
@@ -199,13 +210,13 @@ impl Thinker {
 
 impl Shared {
     /// Keeps what was thought for the wish with this number.
-    fn keep(&mut self, number: u64, compared: &Compared, took: Duration) {
+    fn keep(&mut self, number: u64, compared: Compared, took: Duration) {
         if self.number != number {
             return;
         }
         self.slowest = self.slowest.max(took);
         self.differences = self.differences.saturating_add(compared.vms.len());
-        self.looks.push_back(compared.clone());
+        self.looks.push_back(compared);
         while self.looks.len() > MOST_TICKS || self.differences > MOST_DIFFERENCES {
             let Some(oldest) = self.looks.pop_front() else { return };
             self.differences = self.differences.saturating_sub(oldest.vms.len());
@@ -232,9 +243,7 @@ impl fmt::Debug for Shadow {
 pub const MOST_TICKS: usize = 1800;
 /// Differences that are kept in them: about ten MiB.
 const MOST_DIFFERENCES: usize = 65_536;
-/// Deciding on a thousand VMs takes less.
-const QUICK: Duration = Duration::from_millis(50);
-/// After a look that took longer it rests for so many times as long.
+/// After a look it rests for so many times as long.
 const REST: u32 = 9;
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! that the tick saw at its beginning; targets are those in force after it.
 
 use std::{
-    fs::File,
     io::{self, BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,7 +25,7 @@ use crate::{
     control::{Gate, InForce, Mode},
     event::TickRecord,
     hypervisor::sim::{LoadError, Scenario, Sim},
-    recording::{Head, WriteError, Writer},
+    recording::{Head, WriteError, Writer, create},
     tick::{TickConfig, Ticker},
 };
 
@@ -45,7 +44,7 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), SimulateError> {
     let SimulateOutput::Jsonl = args.output;
     let Some(file) = &args.record else { return Ok(simulation.run(&mut out)?) };
     let refused = |error| SimulateError::Recording { file: file.clone(), error };
-    let tape = File::create(file).map_err(|error| refused(error.into()))?;
+    let tape = create(file).map_err(refused)?;
     let mut tape = simulation.begin_recording(tape).map_err(refused)?;
     let run = simulation.run_each(|record| {
         tape.put(record).map_err(refused)?;

@@ -147,6 +147,11 @@ fn a_simulation_is_recorded_too() {
         let same = replay(&world, &[]);
         assert!(same.stdout.contains("each of 50 decisions is as recorded"), "{same:?}");
     }
+    assert!(world.path("local.rec.before").exists(), "the first of the two is kept");
+    let args = ["simulate", &scenario, "--ticks", "1", "--record", "/dev/null"];
+    let refused = world.run_agentd(&args);
+    assert_eq!(refused.exit, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("/dev/null") && refused.stderr.contains("a device"));
 }
 
 /// What it decides is what it decides alone: every recorded decision is made again without a shadow.

@@ -41,15 +41,13 @@ impl Variation {
     ///
     /// # Errors
     ///
-    /// Fails when the text is none, or a value makes no sense by itself or beside the others.
+    /// Fails when the text is none or lacks the table, or a value makes no sense by itself or beside the
+    /// others.
     pub fn apply(&self, base: &Policy) -> Result<Policy, FieldError> {
         let source = Source { file: &self.file, text: &self.text };
         let parsed = source.parse()?;
         let root = Fields::root(source, parsed.get_ref());
-        match root.get(self.table) {
-            Some(field) => policy::read_over(&field, base.clone()),
-            None => Ok(base.clone()),
-        }
+        policy::read_over(&root.table(self.table)?, base.clone())
     }
 }
 
@@ -82,6 +80,14 @@ mod tests {
         let db1 = more.vms[&"db1".into()];
         assert_eq!((db1.weight, db1.min), (Some(200), Some(ByteCount::gib(1))));
         assert_eq!(varied(&[], &more), Ok(more.clone()));
+    }
+
+    #[test]
+    fn a_text_without_the_table_is_no_policy() {
+        let loose = "algorithm = \"working-set\"\n";
+        let varied = Variation::new("new.toml", loose, "policy").apply(&Policy::default());
+        let fault = varied.unwrap_err().to_string();
+        assert!(fault.starts_with("new.toml:1: the file has no [policy] table: "), "{fault}");
     }
 
     #[test]

@@ -16,12 +16,16 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::{bytes::ByteCount, reserve::Booking};
+use agentd_core::{
+    bytes::ByteCount,
+    policy::{Fault, Policy},
+    reserve::Booking,
+};
 use arc_swap::ArcSwap;
 
 use super::{
     Actor, Audience, Base, ControlError, Gate, InForce, Mode, ModeSet, PolicyEdit, PolicySet,
-    Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError,
+    Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError, beyond_host,
     keeper::{Keeper, Noted, Revert},
 };
 use crate::{clock::Clock, event::TickRecord};
@@ -110,6 +114,13 @@ impl Control {
     /// Notes how much memory the host has: a policy beyond that is refused from now on.
     pub fn note_host_total(&self, total: ByteCount) {
         self.shared.host_total.store(total.as_u64(), Ordering::Relaxed);
+    }
+
+    /// What a policy has beyond this host that the one in force does not have already; nothing while
+    /// nobody has seen the host.
+    #[must_use]
+    pub fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
+        self.shared.beyond_host(policy)
     }
 
     /// Changes the mode. When it returns, no order starts against it.
@@ -322,6 +333,14 @@ impl Shared {
     pub(super) fn host_total(&self) -> Option<ByteCount> {
         let bytes = self.host_total.load(Ordering::Relaxed);
         (bytes > 0).then(|| ByteCount::bytes(bytes))
+    }
+
+    /// See [`Control::beyond_host`]: who mends one of two values is not kept from it by the other.
+    pub(super) fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
+        let Some(total) = self.host_total() else { return Vec::new() };
+        let known = beyond_host(&self.in_force.load().policy.policy, total);
+        let faults = beyond_host(policy, total).into_iter();
+        faults.filter(|fault| !known.contains(fault)).collect()
     }
 
     pub(super) fn mode(&self) -> Mode {

@@ -20,7 +20,7 @@ use super::{
     POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
     STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
     begin::{actor, begin_mode, file_revision, revision},
-    beyond_host, changes,
+    changes,
     desk::{Claim, Job, Parts, Shared, stuck},
     fields::warnings,
 };
@@ -193,7 +193,7 @@ impl Keeper {
         let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
         let mut faults = policy.validate();
         faults.extend(edit.revert_after.and_then(bad_trial));
-        faults.extend(self.beyond_host(&policy));
+        faults.extend(self.shared.beyond_host(&policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
@@ -247,7 +247,7 @@ impl Keeper {
         self.expect(revert.etag.as_deref())?;
         let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
         let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
-        let faults = self.beyond_host(&earlier.policy);
+        let faults = self.shared.beyond_host(&earlier.policy);
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
@@ -264,15 +264,6 @@ impl Keeper {
         let before = before.unwrap_or(u64::MAX);
         let page = self.storage.revisions(before, limit.min(PAGE)).map_err(unreadable)?;
         Ok(page.into_iter().map(Arc::new).collect())
-    }
-
-    /// What a policy has beyond this host that the one in force does not have already: who mends one of
-    /// two values is not kept from it by the other.
-    fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
-        let Some(total) = self.shared.host_total() else { return Vec::new() };
-        let known = beyond_host(&self.current().policy, total);
-        let faults = beyond_host(policy, total).into_iter();
-        faults.filter(|fault| !known.contains(fault)).collect()
     }
 
     fn current(&self) -> Arc<Revision> {

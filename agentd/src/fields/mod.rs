@@ -111,6 +111,14 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The table with this key, which may not be left out.
+    pub(crate) fn table(&self, key: &str) -> Result<Field<'a>, FieldError> {
+        self.get(key).ok_or_else(|| {
+            let problem = format!("the file has no [{key}] table: put that line above its keys");
+            self.source.error(self.at, String::new(), problem)
+        })
+    }
+
     pub(crate) fn size_or(&self, key: &str, or: ByteCount) -> Result<ByteCount, FieldError> {
         self.get(key).map_or(Ok(or), |field| field.size())
     }

@@ -5,7 +5,7 @@
 //! agentd says so and goes on without.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, FileType, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -91,15 +91,35 @@ fn write(
     ticks.iter().try_for_each(|record| writer.put(&record))
 }
 
-/// A new file, for no more eyes than the state.
-fn create(file: &Path) -> io::Result<File> {
-    let mut before = file.as_os_str().to_owned();
-    before.push(".before");
-    match fs::rename(file, before) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+/// A new file, for no more eyes than the state. One that is there already is kept under the same name
+/// with `.before` at its end, in the place of the one before it.
+///
+/// # Errors
+///
+/// When the disk refuses it, or what is there is no file that can be moved away.
+pub(crate) fn create(file: &Path) -> Result<File, WriteError> {
+    match fs::symlink_metadata(file) {
+        Ok(there) if !there.is_file() => return Err(WriteError::NoFile(kind(there.file_type()))),
+        Ok(_) => {
+            let mut before = file.as_os_str().to_owned();
+            before.push(".before");
+            fs::rename(file, before)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
     }
-    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)
+    Ok(OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)?)
+}
+
+/// How people call what is no regular file.
+fn kind(there: FileType) -> &'static str {
+    if there.is_dir() {
+        "a directory"
+    } else if there.is_symlink() {
+        "a symbolic link"
+    } else {
+        "a device, a pipe or a socket"
+    }
 }
 
 fn tell(publisher: &Publisher, file: &Path, why: &str) {
@@ -181,6 +201,26 @@ mod tests {
         }
         assert_eq!((ticks(&folder.path().join("x.rec.before")), ticks(&file)), (5, 2));
         assert_eq!(publisher.conditions().all(), []);
+    }
+
+    #[test]
+    fn what_is_no_file_stays_where_it_is_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, link) = (folder.path().join("x.rec"), folder.path().join("link.rec"));
+        fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let told = [(&place, "a directory"), (&link, "a symbolic link")];
+        for (file, what) in told {
+            let publisher = publisher();
+            drop(Recording::start(file, head(), ByteCount::gib(1), Arc::clone(&publisher)));
+            let (_, condition) = publisher.conditions().all().remove(0);
+            let message = condition.message;
+            assert!(message.contains(&file.display().to_string()), "{message}");
+            assert!(message.contains(&format!("{what} is there")), "{message}");
+        }
+        let device = create(Path::new("/dev/null")).unwrap_err();
+        assert!(matches!(device, WriteError::NoFile("a device, a pipe or a socket")), "{device}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing was moved or made");
     }
 
     #[test]

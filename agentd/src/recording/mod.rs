@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use agentd_core::{decision::Decision, policy::Policy, sample::Sample, state::Applied};
 
+pub(crate) use live::create;
 pub use live::{RECORDING_STOPPED, Recording};
 pub use read::{Damage, ReadError, Reader, Torn};
 pub use write::{WriteError, Writer};
@@ -84,7 +85,8 @@ impl Recorded {
 /// What every recording begins with.
 const MAGIC: [u8; 8] = *b"AGENTREC";
 /// The newest form of a recording that is known here. A field more at the end of a structure needs no
-/// new one: who does not know it leaves it out, and it is absent where it was not written.
+/// new one: who does not know it leaves it out. Where it was not written it is empty, or `false`; so it
+/// has to be an `Option`, a list, a map, a `String` or a `bool`, and every other one is missing.
 const VERSION: u32 = 1;
 
 #[cfg(test)]

@@ -56,8 +56,20 @@ pub enum Damage {
     #[error("the entry is not the one that was written, by its checksum")]
     Checksum,
     /// It is whole and makes no sense here.
-    #[error("the entry is whole and makes no sense to this agentd: {0}")]
-    Odd(String),
+    #[error("the entry is whole and makes no sense to this agentd: {why}{}", hint(.made_by))]
+    Odd {
+        /// Which field, and why.
+        why: String,
+        /// Version of the agentd that made the recording; empty where its head makes no sense.
+        made_by: String,
+    },
+}
+
+fn hint(made_by: &str) -> String {
+    if made_by.is_empty() || made_by == env!("CARGO_PKG_VERSION") {
+        return String::new();
+    }
+    format!(" (agentd {} made it: replay it with that one)", made_by.escape_debug())
 }
 
 /// What was left of an entry when its writer ended.
@@ -157,7 +169,10 @@ impl<R: Read> Reader<R> {
             return if last { Ok(self.tear(at)) } else { Err(damaged(Damage::Checksum)) };
         }
         let read = T::take(&mut Input::new(&entry));
-        read.map(Some).map_err(|odd| damaged(Damage::Odd(odd.to_string())))
+        read.map(Some).map_err(|odd| {
+            let made_by = self.head.agent_version.clone();
+            damaged(Damage::Odd { why: printable(&odd.to_string()), made_by })
+        })
     }
 
     const fn tear<T>(&mut self, at: u64) -> Option<T> {
@@ -186,6 +201,14 @@ impl<R: Read> Reader<R> {
             }
         }
     }
+}
+
+/// The words without what a terminal would obey: a recording may hold any text.
+fn printable(words: &str) -> String {
+    let escaped = |letter: char| {
+        if letter.is_control() { letter.escape_debug().to_string() } else { letter.to_string() }
+    };
+    words.chars().map(escaped).collect()
 }
 
 const BLOCK: usize = 4096;

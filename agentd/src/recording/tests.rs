@@ -183,9 +183,18 @@ fn an_entry_that_makes_no_sense_is_told_by_its_field() {
     for number in [4_u64, 1, 0, 0, 7] {
         number.put(&mut entry);
     }
-    let bytes = [start, framed(&entry).unwrap()].concat();
-    let error = read(&bytes).1.unwrap_err().to_string();
+    let odd = framed(&entry).unwrap();
+    let error = read(&[&start[..], &odd].concat()).1.unwrap_err().to_string();
     assert!(error.contains("mode: 7 stands for nothing that is known here"), "{error}");
+    assert!(!error.contains("replay it with that one"), "it is this one's own: {error}");
+
+    let mut head = Reader::new(&*start).unwrap().head().clone();
+    head.agent_version = "0.0.9\x1b[2J".to_owned();
+    let mut bytes = Vec::new();
+    Writer::begin(&mut bytes, &head, ByteCount::MAX).unwrap();
+    let error = read(&[bytes, odd].concat()).1.unwrap_err().to_string();
+    let hint = "(agentd 0.0.9\\u{1b}[2J made it: replay it with that one)";
+    assert!(error.contains(hint), "{error}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub enum WriteError {
     /// A tick is too long to be read back.
     #[error("tick {0} is too long to be recorded")]
     TooLong(u64),
+    /// What is in its place is no file that can be moved away: what it is.
+    #[error("{0} is there, and only a file is moved away for it; name another file")]
+    NoFile(&'static str),
     /// The disk refuses it.
     #[error("it cannot be written: {0}; look at the disk")]
     Disk(#[from] io::Error),

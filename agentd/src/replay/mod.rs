@@ -96,7 +96,7 @@ fn hint(recorded_by: &str) -> String {
     if recorded_by == own {
         return String::new();
     }
-    format!("; it was recorded by agentd {recorded_by}, and this is {own}")
+    format!("; it was recorded by agentd {}, and this is {own}", recorded_by.escape_debug())
 }
 
 /// Replays what the command line asks for and prints it.

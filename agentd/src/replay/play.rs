@@ -83,15 +83,15 @@ impl<'a> Play<'a> {
         sample: &Sample,
         recorded: &Recorded,
     ) -> Result<Option<Compared>, ReplayError> {
-        let Some((policy, other)) = &self.policy else {
+        let Some((recorded_policy, policy)) = &self.policy else {
             return Err(self.lacks(recorded, "policy"));
         };
         let Some(then) = &recorded.decision else { return Err(self.lacks(recorded, "decision")) };
         let before = self.mind.state();
-        let Thought { decision, state, .. } = self.mind.think(policy, sample);
+        let Thought { decision, state, .. } = self.mind.think(recorded_policy, sample);
         let compared = self.other.map(|_| {
-            let other = self.shade.think(other, &before, sample);
-            Compared::new(sample, recorded.began, then, &other)
+            let thought = self.shade.think(policy, &before, sample);
+            Compared::new(sample, recorded.began, then, policy, &thought)
         });
         self.mind.settle(state, (&then.plan, &recorded.applied), sample, recorded.settled);
         let what = difference(sample, then, &decision);
@@ -135,7 +135,8 @@ fn difference(sample: &Sample, recorded: &Decision, replayed: &Decision) -> Opti
         } else {
             told
         };
-        (then != now).then(|| format!("{}: recorded {then}, replayed {now}", vm.name))
+        (then != now)
+            .then(|| format!("{}: recorded {then}, replayed {now}", vm.name.escape_debug()))
     });
     let parts = [
         ("the transfers", format!("{:?}", recorded.transfers), format!("{:?}", replayed.transfers)),

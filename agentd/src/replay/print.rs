@@ -26,7 +26,8 @@ pub(super) fn as_recorded(out: &mut impl Write, sum: &Sum<'_>) -> io::Result<()>
     writeln!(
         out,
         "{ticks} ticks of host {:?}, recorded by agentd {}: each of {decided} decisions is as recorded",
-        head.host, head.agent_version
+        head.host,
+        head.agent_version.escape_debug()
     )
 }
 
@@ -36,14 +37,17 @@ pub(super) fn table(out: &mut impl Write, sum: &Sum<'_>) -> io::Result<()> {
     writeln!(
         out,
         "{ticks} ticks of host {:?}, recorded by agentd {}: {decided} decisions, {} differ",
-        head.host, head.agent_version, tally.differed
+        head.host,
+        head.agent_version.escape_debug(),
+        tally.differed
     )?;
     writeln!(out, "decided to move: recorded {}, replayed {}", tally.moved, tally.other_moved)?;
     if tally.rejected > 0 {
         let rejected = tally.rejected;
         writeln!(
             out,
-            "{rejected} of the replayed plans break a rule of safety and were thrown away"
+            "{rejected} of the replayed plans would have been thrown away: they break a rule of safety, or \
+             the policy is beyond the host"
         )?;
     }
     if tally.vms.is_empty() {

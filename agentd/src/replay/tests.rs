@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     control::{Actor, InForce, Mode, Reservations, Reserved},
     hypervisor::sim::Scenario,
-    recording::{Recorded, WriteError, Writer},
+    recording::{Head, Recorded, WriteError, Writer},
     simulate::Simulation,
 };
 
@@ -243,11 +243,46 @@ fn a_missing_tick_and_a_torn_end_are_told() {
     assert!(out.ends_with("\"ticks\":39,\"decided\":39}}\n"), "{out}");
 }
 
+#[test]
+fn a_recording_gives_the_terminal_no_commands() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    record(&grows_beside_idle(), Algorithm::TwoPointer, 0, &file);
+    let changed = folder.path().join("changed");
+    let head = |head: &Head| Head { agent_version: "0.0.9\x1b[2J".to_owned(), ..head.clone() };
+    rewrite_as(&file, &changed, head, |recorded| {
+        for vm in recorded.sample.iter_mut().flat_map(|sample| sample.vms.values_mut()) {
+            vm.name = "evil\x1b[2J".into();
+        }
+        if let Some(policy) = &mut recorded.policy {
+            policy.two_pointer.step = ByteCount::mib(60);
+        }
+    });
+    let error = run(&changed, None, ReplayOutput::Table).2.unwrap_err().to_string();
+    assert!(error.contains("evil\\u{1b}[2J: recorded grow"), "{error}");
+    assert!(error.contains("it was recorded by agentd 0.0.9\\u{1b}[2J, "), "{error}");
+    let other = by(&["algorithm=working-set"]);
+    let (out, notes, end) = run(&changed, Some(&other), ReplayOutput::Table);
+    end.unwrap();
+    assert!(out.contains("recorded by agentd 0.0.9\\u{1b}[2J: "), "{out}");
+    assert!(![out, notes, error].concat().contains('\x1b'));
+}
+
 /// The recording with its ticks changed.
 fn rewrite(file: &Path, to: &Path, change: impl Fn(&mut Recorded)) {
+    rewrite_as(file, to, Clone::clone, change);
+}
+
+/// The same with its head changed.
+fn rewrite_as(
+    file: &Path,
+    to: &Path,
+    head: impl Fn(&Head) -> Head,
+    change: impl Fn(&mut Recorded),
+) {
     let mut reader = Reader::open(file).unwrap();
-    let most = ByteCount::MAX;
-    let mut writer = Writer::begin(File::create(to).unwrap(), reader.head(), most).unwrap();
+    let head = head(reader.head());
+    let mut writer = Writer::begin(File::create(to).unwrap(), &head, ByteCount::MAX).unwrap();
     while let Some(mut recorded) = reader.next_tick().unwrap() {
         change(&mut recorded);
         writer.put_recorded(&recorded).unwrap();

@@ -58,9 +58,20 @@ impl ShadowService for ShadowCalls {
             let faults = varied.validate();
             if faults.is_empty() { Ok(varied) } else { Err(faults) }
         };
-        let varied = vary(base).map_err(|faults| Status::from(change::violations(faults)))?;
-        let shadow = told(&changes(base, &varied), &actor, &reason);
+        let refused = |faults| Status::from(change::violations(faults));
+        let varied = vary(base).map_err(refused)?;
+        let beyond = self.0.control.beyond_host(&varied);
+        if !beyond.is_empty() {
+            return Err(refused(beyond));
+        }
+        let changes = changes(base, &varied);
+        let shadow = told(&changes, &actor, &reason);
         if !validate_only {
+            let words: Vec<String> = changes
+                .iter()
+                .map(|change| format!("{} {} -> {}", change.path, change.old, change.new))
+                .collect();
+            tracing::info!(%actor, reason, changes = words.join(", "), "shadow set");
             let vary: Vary = Arc::new(move |policy| {
                 let words = |faults: Vec<agentd_core::policy::Fault>| {
                     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -74,9 +85,14 @@ impl ShadowService for ShadowCalls {
 
     async fn clear_shadow(
         &self,
-        _: Request<wire::ClearShadowRequest>,
+        request: Request<wire::ClearShadowRequest>,
     ) -> Result<Response<wire::ClearShadowResponse>, Status> {
-        Ok(Response::new(wire::ClearShadowResponse { cleared: self.0.shadow.clear() }))
+        let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let cleared = self.0.shadow.clear();
+        if cleared {
+            tracing::info!(%actor, "shadow taken away");
+        }
+        Ok(Response::new(wire::ClearShadowResponse { cleared }))
     }
 }
 

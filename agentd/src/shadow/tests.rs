@@ -1,6 +1,6 @@
 //! A shadow changes nothing, whatever it thinks and however long that takes.
 
-use std::{path::Path, time::SystemTime};
+use std::{cell::RefCell, path::Path, time::SystemTime};
 
 use agentd_core::bytes::ByteCount;
 
@@ -39,13 +39,18 @@ fn wish(words: &[&str]) -> Wish {
 }
 
 /// Runs the scenario with a shadow that looks at each tick; what was recorded of each, and its looks.
-fn run(shadow: &Shadow) -> (Vec<TickRecord>, Vec<Option<Arc<Look>>>) {
+fn run(shadow: &Shadow) -> (Vec<TickRecord>, Vec<Option<Look>>) {
+    run_told(shadow, Look::clone)
+}
+
+/// The same where the looks are told in this way.
+fn run_told(shadow: &Shadow, tell: impl Fn(&Look) -> Look) -> (Vec<TickRecord>, Vec<Option<Look>>) {
     let scenario = Scenario::parse("test.toml", SCENARIO).unwrap();
     let (name, policy) = (Path::new("test.toml"), Policy::default());
     let simulation = Simulation { name, scenario: &scenario, policy, ticks: TICKS };
     let (mut records, mut looks) = (Vec::new(), Vec::new());
     let run: Result<(), ()> = simulation.run_each(|record| {
-        looks.push(shadow.look(record));
+        looks.push(shadow.look(record, &tell));
         records.push(record.clone());
         Ok(())
     });
@@ -128,20 +133,84 @@ fn a_plan_that_makes_no_sense_is_told_and_reaches_nobody() {
 }
 
 #[test]
-fn one_that_takes_long_rests_nine_times_as_long() {
+fn it_rests_nine_times_as_long_as_all_of_a_look_took() {
+    const LOOK: Duration = Duration::from_millis(20);
     let slow: Think = |shade, policy, before, sample| {
-        RealClock::start().sleep(QUICK + Duration::from_millis(10));
+        RealClock::start().sleep(LOOK);
         shade.think(policy, before, sample)
     };
-    let shadow = Shadow { think: slow, ..Shadow::none(RealClock::start()) };
+    // It counts as well what becomes of what it says.
+    let tell = |look: &Look| {
+        RealClock::start().sleep(LOOK);
+        look.clone()
+    };
+    let clock = RealClock::start();
+    let shadow = Shadow { think: slow, ..Shadow::none(clock.clone()) };
     shadow.set(wish(&[]));
-    let (records, looks) = run(&shadow);
-    let looked = looks.iter().flatten().count();
+    let start = clock.now();
+    let (records, looks) = run_told(&shadow, tell);
+    let took = clock.now() - start;
+    let looked = u32::try_from(looks.iter().flatten().count()).unwrap();
     let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
-    assert_eq!(report.skipped, u64::try_from(records.len() - looked).unwrap());
-    assert!(report.slowest > QUICK, "{:?}", report.slowest);
-    // The whole run takes a fraction of the rest.
-    assert!(looked < 10, "{looked} of {TICKS}");
+    assert_eq!(report.skipped, u64::try_from(records.len()).unwrap() - u64::from(looked));
+    assert!(report.slowest >= 2 * LOOK, "{:?}", report.slowest);
+    // Between two looks it rests for all of nine.
+    assert!(looked > 0 && (looked - 1) * 2 * LOOK * (1 + REST) <= took, "{looked} in {took:?}");
+}
+
+thread_local! {
+    /// Ticks on which the shade took over how the acting mind had seen the host fare.
+    static ANEW: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn after_ticks_that_it_did_not_see_it_begins_anew() {
+    let noting: Think = |shade, policy, before, sample| {
+        if format!("{shade:?}").contains("host: None") {
+            ANEW.with_borrow_mut(|ticks| ticks.push(sample.tick));
+        }
+        shade.think(policy, before, sample)
+    };
+    let (records, _) = run(&none());
+    let shadow = Shadow { think: noting, ..none() };
+    shadow.set(wish(&[]));
+    // Ticks 5 to 7 found no room in the queue.
+    for record in records[..5].iter().chain(&records[8..12]) {
+        assert!(shadow.look(record, Look::clone).is_some());
+    }
+    // Beside this policy there is none.
+    let mut odd = records[12].clone();
+    let policy = Policy { floor: ByteCount::mib(80), ..Policy::default() };
+    odd.policy = Arc::new(Revision { number: 7, policy, ..(*odd.policy).clone() });
+    let vary: Vary = Arc::new(|policy| {
+        if policy.floor == Policy::default().floor {
+            Ok(policy.clone())
+        } else {
+            Err(String::new())
+        }
+    });
+    shadow.set(Wish { vary, ..wish(&[]) });
+    assert!(shadow.look(&records[11], Look::clone).is_some());
+    assert_eq!(shadow.look(&odd, Look::clone), None);
+    assert!(shadow.look(&records[13], Look::clone).is_some());
+    assert_eq!(ANEW.take(), [8, 13]);
+}
+
+#[test]
+fn a_policy_beyond_the_host_is_an_objection_and_its_words_are_not_kept() {
+    let shadow = none();
+    shadow.set(wish(&["host_reserve=5GiB"]));
+    let (_, looks) = run(&shadow);
+    let objections = looks.iter().flatten().map(|look| look.compared.objection.clone());
+    for objection in objections {
+        let objection = objection.unwrap();
+        assert!(objection.contains("must be less than the host's memory"), "{objection}");
+    }
+    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    assert_eq!(report.tally.rejected, TICKS);
+    let kept: Vec<Option<String>> =
+        shadow.shared().looks.iter().map(|look| look.objection.clone()).collect();
+    assert!(kept.iter().all(|words| words.as_deref() == Some("")), "{kept:?}");
 }
 
 #[test]

@@ -73,6 +73,24 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
     assert!(problem.starts_with("agentd: cannot read the scenario /nowhere.toml: "), "{problem}");
 }
 
+#[test]
+fn a_start_that_fails_leaves_the_recording_that_is_there() {
+    let home = Home::new();
+    let file = home.path("good.rec");
+    fs::write(&file, "good").unwrap();
+    let mut arguments = home.arguments(&home.path("state"));
+    let nowhere = home.path("agentd.toml").join("agentd.sock");
+    arguments[8] = format!("unix://{}", nowhere.display());
+    arguments.extend(["--record".to_owned(), file.display().to_string()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let refused = agentd(&arguments);
+    let problem = text(refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{problem}");
+    assert!(problem.contains("agentd.sock"), "it is the server that fails: {problem}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "good");
+    assert!(!home.path("good.rec.before").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_agentd_on_a_socket_that_is_used_ends_with_75() {
     let home = Home::new();

@@ -66,7 +66,7 @@ impl Default for Options {
 /// What the shadow says of each tick.
 fn beside(shadow: Arc<Shadow>) -> Beside {
     Box::new(move |position, stamp, record| {
-        Some(encode_shadow(position, stamp, record, &*shadow.look(record)?))
+        shadow.look(record, |look| encode_shadow(position, stamp, record, look))
     })
 }
 

@@ -80,6 +80,50 @@ async fn what_it_would_have_done_is_told_to_who_asks_and_summed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_tick_on_which_only_the_shadow_moves_memory_is_a_change_to_who_asks() {
+    let mut rig = Rig::start();
+    rig.ticks(1).await;
+    let mut client = ShadowServiceClient::new(rig.channel().await);
+    // Every VM has 300 MiB unused, which is enough under the policy in force.
+    let mut careful = wanted(&["two_pointer.need_below_bytes"]);
+    let two_pointer = wire::TwoPointer { need_below_bytes: Some(400 << 20), ..Default::default() };
+    careful.policy = Some(wire::Policy { two_pointer: Some(two_pointer), ..Default::default() });
+    client.set_shadow(careful).await.unwrap();
+    rig.ticks(1).await;
+    let all = wire::WatchRequest {
+        start: Some(Start::Oldest(true)),
+        only_changes: true,
+        ..Default::default()
+    };
+    let names = |name: &str| vec![name.to_owned()];
+    let cases = [
+        (wire::WatchRequest { shadow: true, ..all.clone() }, vec![2]),
+        (wire::WatchRequest { shadow: true, vms: names("web1"), ..all.clone() }, vec![2]),
+        (wire::WatchRequest { shadow: true, vms: names("nobody"), ..all.clone() }, vec![]),
+        (all, vec![]),
+    ];
+    for (request, expected) in cases {
+        let mut stream = rig.watch(request.clone()).await;
+        stream.hello().await;
+        assert_eq!(stream.rest().await, expected, "{request:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_beyond_the_host_is_refused_once_that_is_known() {
+    let mut rig = Rig::start();
+    let mut client = ShadowServiceClient::new(rig.channel().await);
+    let mut beyond = wanted(&["host_reserve_bytes"]);
+    beyond.policy = Some(wire::Policy { host_reserve_bytes: Some(1 << 50), ..Default::default() });
+    beyond.validate_only = true;
+    client.set_shadow(beyond.clone()).await.unwrap();
+    rig.ticks(1).await;
+    let refused = client.set_shadow(beyond).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("must be less than the host's memory"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_with_its_field() {
     let rig = Rig::start();
     let mut client = ShadowServiceClient::new(rig.channel().await);

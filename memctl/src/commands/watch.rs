@@ -38,7 +38,7 @@ pub(crate) struct WatchArgs {
     /// Only what concerns these VMs, by name or UUID. May be repeated; commas separate several.
     #[arg(long = "vm", value_name = "VM", value_delimiter = ',')]
     vms: Vec<String>,
-    /// Leave out ticks that decided and ordered nothing.
+    /// Leave out ticks that decided and ordered nothing, nor would have with --shadow.
     #[arg(long)]
     only_changes: bool,
     /// Show with every tick what the shadow would have done differently; `memctl shadow set` sets one.

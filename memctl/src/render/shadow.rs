@@ -130,7 +130,7 @@ impl ShadowBody {
             "{differed} of {ticks} ticks differ; decided to move: in force {moved}, shadow {own}"
         ));
         if rejected > 0 {
-            let text = format!("{rejected} of its plans break a rule of safety");
+            let text = format!("{rejected} of its plans would have been thrown away");
             lines.push(Paint::Bad.apply(&text, view.color));
         }
         if skipped > 0 {
@@ -189,7 +189,7 @@ pub(crate) fn lines(shadow: &ShadowTick, view: &View) -> Vec<String> {
         Paint::Dim.apply(&text, view.color)
     });
     let objection = (!shadow.objection.is_empty()).then(|| {
-        let text = format!("shadow: its plan breaks a rule of safety: {}", safe(&shadow.objection));
+        let text = format!("shadow: its plan would be thrown away: {}", safe(&shadow.objection));
         Paint::Bad.apply(&text, view.color)
     });
     difference.chain(objection).collect()

@@ -36,17 +36,19 @@ impl Filter {
         if !self.kinds.is_empty() && !self.kinds.contains(&entry.kind) {
             return None;
         }
-        if self.only_changes && !entry.eventful {
+        let shadow = entry.shadow.as_ref().filter(|_| self.shadow);
+        // Where nothing was done the shadow may have wanted something.
+        let is_quiet = self.only_changes && !entry.eventful;
+        if is_quiet && shadow.is_none() {
             return None;
         }
-        let shadow = entry.shadow.as_ref().filter(|_| self.shadow);
         let bytes = shadow.unwrap_or(&entry.bytes);
         let whole = || Some(Bytes::from_owner(Arc::clone(bytes)));
         let names_vms = match entry.kind {
             Kind::Tick | Kind::Vm => true,
             Kind::Policy | Kind::Mode | Kind::Reservation => false,
         };
-        if self.vms.is_empty() || !names_vms {
+        if (self.vms.is_empty() && !is_quiet) || !names_vms {
             return whole();
         }
         // Entries are our own encoding: one that does not decode is better passed on than lost.
@@ -69,7 +71,8 @@ impl Filter {
                 if let Some(shadow) = &mut tick.shadow {
                     shadow.vms.retain(|vm| self.names(vm.vm.as_ref()));
                 }
-                let eventful = !tick.transfers.is_empty() || !tick.resizes.is_empty();
+                let differs = tick.shadow.as_ref().is_some_and(|shadow| !shadow.vms.is_empty());
+                let eventful = differs || !tick.transfers.is_empty() || !tick.resizes.is_empty();
                 eventful || !self.only_changes
             }
             // Nothing else names VMs.
