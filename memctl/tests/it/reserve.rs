@@ -62,6 +62,20 @@ async fn what_is_over_without_its_vm_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_while_it_is_waited_for_says_what_was_missing_and_who_kept_it() {
+    let mut expired = over(3);
+    expired.state = agentd_proto::v1::ReservationState::Expired.into();
+    let open = reservation(3);
+    let (words, keeps) = (open.message.clone(), open.refusals[0].reason.clone());
+    let answers = vec![open.clone(), open, expired];
+    let (ran, _) = run(answers, &["reserve", "2GiB", "--for", "10s"]).await;
+    assert_eq!(ran.exit, 1, "{}{}", ran.stdout, ran.stderr);
+    for said in ["reservation 3 was over before it was there", &*words, &*keeps] {
+        assert!(ran.stderr.contains(said), "{said} in {}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_belongs_to_one_host() {
     let world = World::new();
     world.configure(&["node1", "node2"]);
