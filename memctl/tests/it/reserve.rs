@@ -1,6 +1,8 @@
 //! `memctl reserve`: what it asks for, how it waits, and how it ends.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::agent::{Agent, Script};
 use crate::memctl::{Run, World};
