@@ -32,8 +32,6 @@ pub struct Room {
 /// What one tick knew of its VMs.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// What the host uses beside the processes of its VMs; `None` where nobody reckoned it.
-    pub other: Option<ByteCount>,
     /// Where each VM is in its life.
     pub lives: &'a BTreeMap<VmId, Life>,
     /// The most that each may come to hold; one that is missing counts with its maximum.
@@ -44,14 +42,15 @@ impl Room {
     /// The room of the host of a sample.
     #[must_use]
     pub fn of(policy: &Policy, sample: &Sample, known: Known<'_>) -> Self {
-        let resident = |vm: &VmSample| vm.host_rss.unwrap_or(vm.actual);
-        let by_vms: ByteCount = sample.vms.values().map(resident).sum();
+        // What a process takes beside the memory of its VM is the host's own use.
+        let taken = |vm: &VmSample| vm.shown().taken.unwrap_or(vm.actual);
+        let by_vms: ByteCount = sample.vms.values().map(taken).sum();
         let used = sample.host.total.saturating_sub(sample.host.usable);
         let vms = sample.vms.iter();
         Self {
             total: sample.host.total,
             reserve: policy.host_reserve,
-            other: known.other.unwrap_or_else(|| used.saturating_sub(by_vms)),
+            other: used.saturating_sub(by_vms),
             limit: policy.pool_limit,
             guaranteed: vms
                 .map(|(id, vm)| (guaranteed(policy, *id, vm, known), Arc::clone(&vm.name)))
@@ -59,11 +58,12 @@ impl Room {
         }
     }
 
-    /// What VMs and reservations may hold together.
+    /// What VMs and reservations may hold together: of a limit, too, the host's reserve is no part of what
+    /// a reservation holds.
     #[must_use]
     pub fn pool(&self) -> ByteCount {
         let host = self.total.saturating_sub(self.reserve).saturating_sub(self.other);
-        self.limit.map_or(host, |limit| limit.min(host))
+        self.limit.map_or(host, |limit| limit.saturating_sub(self.reserve).min(host))
     }
 
     /// What VMs keep for certain, together.
@@ -93,7 +93,9 @@ impl Room {
         let Self { total, reserve, other, .. } = self;
         let pool = self.pool();
         match self.limit {
-            Some(limit) if limit == pool => format!("the policy's pool_limit is {limit}"),
+            Some(limit) if limit.saturating_sub(*reserve) == pool => format!(
+                "the policy's pool_limit is {limit} and its host_reserve {reserve}, which leaves {pool}"
+            ),
             Some(_) | None => format!(
                 "of the host's {total} it uses {other} beside its VMs and keeps {reserve} as its \
                  host_reserve, which leaves {pool}"
@@ -130,11 +132,13 @@ mod tests {
 
     fn room(policy: &Policy, lives: &BTreeMap<VmId, Life>) -> Room {
         let exposures = BTreeMap::from([(OTHER, ByteCount::mib(700))]);
-        let known = Known { other: Some(ByteCount::gib(1)), lives, exposures: &exposures };
-        Room::of(policy, &sample(0, [(VM, vm()), (OTHER, vm())]), known)
+        let known = Known { lives, exposures: &exposures };
+        let mut sample = sample(0, [(VM, vm()), (OTHER, vm())]);
+        sample.host.usable = ByteCount::gib(6);
+        Room::of(policy, &sample, known)
     }
 
-    /// 8 GiB, of which 1 is used, 200 MiB kept, and two floors of 64 MiB guaranteed.
+    /// 8 GiB, of which 1 is used beside what two VMs hold, 200 MiB kept, and two floors of 64 MiB guaranteed.
     #[test]
     fn what_is_left_beside_all_guarantees_can_be_reserved_and_not_a_byte_more() {
         let room = room(&Policy::default(), &BTreeMap::new());
@@ -158,6 +162,33 @@ mod tests {
         policy.vms.insert(VmKey::Id(VM), pinned);
         let kept = room(&policy, &BTreeMap::new()).kept();
         assert_eq!(kept, ByteCount::mib(1024 + 64), "its exposure is not known");
+    }
+
+    #[test]
+    fn what_processes_take_beside_their_vms_is_the_hosts_own_use() {
+        let exposures = BTreeMap::new();
+        let known = Known { lives: &BTreeMap::new(), exposures: &exposures };
+        let hidden = VmSample { host_rss: None, ..vm() };
+        let sample = sample(0, [(VM, vm()), (OTHER, hidden)]);
+        let other = Room::of(&Policy::default(), &sample, known).other;
+        assert_eq!(other, ByteCount::gib(3), "4 GiB without the 512 MiB of each");
+    }
+
+    /// What is held is a part of what the host keeps beyond its reserve, also where a limit says how
+    /// much that is.
+    #[test]
+    fn a_reserve_is_no_part_of_what_a_limit_leaves() {
+        let limit = Some(ByteCount::gib(8));
+        let (total, reserve) = (ByteCount::gib(64), ByteCount::gib(2));
+        let guaranteed = vec![(ByteCount::gib(1), Arc::from("web1"))];
+        let room = Room { total, reserve, other: ByteCount::ZERO, limit, guaranteed };
+        assert_eq!(room.objection(ByteCount::gib(5), ByteCount::ZERO), None);
+        let words = room.objection(ByteCount::gib(6), ByteCount::ZERO).unwrap();
+        for figure in
+            ["pool_limit is 8 GiB", "host_reserve 2 GiB", "leaves 6 GiB", "1 GiB too much"]
+        {
+            assert!(words.contains(figure), "{figure} in {words}");
+        }
     }
 
     #[test]

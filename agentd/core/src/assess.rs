@@ -134,15 +134,31 @@ pub fn measure(
 /// Books the reservations of a sample into its pool, and notes in the state how they fare. `before`
 /// is the state of the tick before.
 #[must_use]
-pub fn book(before: &State, state: &mut State, sample: &Sample, pool: &mut Pool) -> Vec<Booking> {
+pub fn book(
+    before: &State,
+    state: &mut State,
+    (sample, views): (&Sample, &[View<'_>]),
+    pool: &mut Pool,
+) -> Vec<Booking> {
     let free = pool.kept.saturating_sub(pool.reserve);
     let is_known = |vm| before.followed.contains_key(&vm);
     let (bookings, memory) = before.reserve.book(sample, is_known, free);
     state.reserve = memory;
     if !bookings.is_empty() {
-        pool.booked = booked(&bookings, state.coming(sample));
+        let hidden: ByteCount = views.iter().map(hidden).sum();
+        pool.booked = booked(&bookings, state.coming(sample).saturating_add(hidden));
     }
     bookings
+}
+
+/// What counts as a VM's only because it is not known yet what it was told before, as after a restart
+/// or a gap: nobody has to give that, for it shows as free in a few ticks. What a VM may really come
+/// to hold, one that boots for example, is not of that kind.
+fn hidden(view: &View<'_>) -> ByteCount {
+    let passes = matches!(view.bar, None | Some(Reason::Settling | Reason::FiguresUnproven));
+    let holds = view.holds.max(view.vm.held());
+    let doubt = view.exposure.saturating_sub(holds);
+    if passes && view.vm.boot.is_none() { doubt } else { ByteCount::ZERO }
 }
 
 fn settling(vm: &VmSample, progress: Progress) -> Option<Reason> {

@@ -31,7 +31,7 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
     }
     let views = assess(policy, &state, sample);
     let mut pool = measure(policy, &state, sample, &views, &host);
-    let bookings = book(before, &mut state, sample, &mut pool);
+    let bookings = book(before, &mut state, (sample, &views), &mut pool);
 
     let ruling = match host.level {
         HostLevel::Emergency => {

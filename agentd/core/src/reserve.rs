@@ -58,7 +58,10 @@ pub struct Booking {
 pub struct Memory {
     /// A tick was decided before: VMs that were not there then have come since.
     began: bool,
+    /// Those that hold their minimum now, give or take.
     filled: BTreeSet<ReservationId>,
+    /// Those that ever did: one that lacks something again still goes to the first VM that comes.
+    was_filled: BTreeSet<ReservationId>,
     handed: BTreeMap<ReservationId, VmId>,
 }
 
@@ -76,15 +79,19 @@ pub struct Booked {
     pub lacks: ByteCount,
     /// What they lack of what they may take beyond.
     pub wants: ByteCount,
-    /// What VMs have been told to give to the host and have not given yet.
+    /// What nobody has to be asked for: what VMs have been told to give to the host and have not given
+    /// yet, and what only shows as theirs until it is known what they were told before.
     pub coming: ByteCount,
 }
 
 impl Booking {
-    /// What it lacks of its minimum.
+    /// What it lacks of its minimum: nothing once it is handed over.
     #[must_use]
     pub const fn lacks(&self) -> ByteCount {
-        self.min.saturating_sub(self.held)
+        match self.handed_to {
+            Some(_) => ByteCount::ZERO,
+            None => self.min.saturating_sub(self.held),
+        }
     }
 }
 
@@ -135,8 +142,12 @@ impl Memory {
             Booking { id: own.id, min: own.min, max: own.max, held, filled, handed_to }
         });
         let bookings: Vec<Booking> = bookings.collect();
-        let filled = bookings.iter().filter(|own| own.filled).map(|own| own.id).collect();
-        (bookings, Self { began: true, filled, handed })
+        let ids = |is: &dyn Fn(&Booking) -> bool| -> BTreeSet<ReservationId> {
+            bookings.iter().filter(|own| is(own)).map(|own| own.id).collect()
+        };
+        let filled = ids(&|own| own.filled);
+        let was_filled = ids(&|own| own.filled || self.was_filled.contains(&own.id));
+        (bookings, Self { began: true, filled, was_filled, handed })
     }
 
     fn hand_over(
@@ -153,7 +164,7 @@ impl Memory {
         let has_come = |id: &&VmId| self.began && !is_known(**id) && !taken.contains(*id);
         let mut newcomers = sample.vms.keys().filter(has_come);
         for own in &sample.reservations {
-            let waits = own.vm.is_none() && self.filled.contains(&own.id);
+            let waits = own.vm.is_none() && self.was_filled.contains(&own.id);
             if waits
                 && !handed.contains_key(&own.id)
                 && let Some(vm) = newcomers.next()

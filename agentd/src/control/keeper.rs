@@ -2,8 +2,8 @@
 //!
 //! Each change is written, then in force, then announced. Trials run out here too: the policy
 //! matters to ticks alone, but whoever asks between two of them shall not see one that is over.
-//! What is in force without being on disk, a pause or the end of a trial, is written as soon as
-//! the disk takes it.
+//! What is in force without being on disk, a pause, the end of a trial or of a reservation, is written
+//! as soon as the disk takes it.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use agentd_core::policy::{Fault, Policy};
 
 use super::{
     Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
-    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Revision, STATE_LOST,
+    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved, Revision, STATE_LOST,
     STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
     begin::{actor, begin_mode, file_revision, revision},
     changes,
@@ -49,6 +49,8 @@ pub(super) struct Keeper {
     trial: Option<Trial>,
     /// A revision that is in force and not on disk.
     unsaved: Option<Arc<Revision>>,
+    /// Reservations that are over, which is in force and not on disk.
+    unsaved_ends: Vec<Reserved>,
     /// When to try again to write what is not on disk.
     retry_at: Duration,
     /// When to see whether the disk takes anything, where nobody asks it to.
@@ -102,6 +104,7 @@ impl Keeper {
             saved_mode: saved.mode,
             trial: None,
             unsaved: is_new.then_some(policy),
+            unsaved_ends: Vec::new(),
             retry_at: Duration::ZERO,
             probe_at: Duration::ZERO,
             stopped: false,
@@ -404,11 +407,12 @@ impl Keeper {
         if self.probe_at <= now {
             self.probe();
         }
-        if now < self.retry_at || (self.unsaved.is_none() && !self.is_pause_unsaved()) {
+        if now < self.retry_at || !self.is_unsaved() {
             return;
         }
-        // Tried again below where it fails; both say so themselves.
+        // Tried again below where it fails; all say so themselves.
         let _ = self.save_unsaved();
+        let _ = self.save_ends();
         if self.is_pause_unsaved() {
             let paused = self.shared.last_pause().unwrap_or_else(|| SavedMode {
                 mode: Mode::Paused,
@@ -456,6 +460,11 @@ impl Keeper {
 
     fn is_pause_saved(&self) -> bool {
         self.saved_mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused)
+    }
+
+    /// Something is in force and not on disk.
+    fn is_unsaved(&self) -> bool {
+        self.unsaved.is_some() || !self.unsaved_ends.is_empty() || self.is_pause_unsaved()
     }
 
     /// Only where somebody has paused: the base's mode needs no writing.
@@ -523,8 +532,7 @@ impl Keeper {
     fn next_look(&self) -> Duration {
         let now = self.clock.now();
         let trial = self.trial.as_ref().map(|trial| trial.ends.saturating_sub(now));
-        let unsaved = self.unsaved.is_some() || self.is_pause_unsaved();
-        let retry = unsaved.then(|| self.retry_at.saturating_sub(now));
+        let retry = self.is_unsaved().then(|| self.retry_at.saturating_sub(now));
         let probe = self.probe_at.saturating_sub(now);
         [trial, retry, self.next_expiry(now)].into_iter().flatten().fold(probe, Duration::min)
     }

@@ -40,6 +40,7 @@ fn ask(gib: u32, vm: &str, seconds: u64) -> ReserveAsk {
         reason: "start it".to_owned(),
         request_id: String::new(),
         validate_only: false,
+        runs: None,
         room: room(),
     }
 }
@@ -91,6 +92,21 @@ fn the_same_request_has_one_effect_and_survives_a_restart() {
     let control = rig.start();
     assert_eq!(control.reserve(named(2)).unwrap().position, None);
     assert_eq!(open(&control), [1]);
+    let dry = ReserveAsk { validate_only: true, ..named(2) };
+    assert_eq!(control.reserve(dry).unwrap().reserved.reservation.id, ReservationId(1));
+}
+
+/// Who lost the answer asks again, perhaps when its VM has started meanwhile.
+#[test]
+fn the_same_request_is_answered_after_its_vm_has_come_and_another_is_refused() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let named = |id: &str| ReserveAsk { request_id: id.to_owned(), ..ask(2, "db7", 60) };
+    control.reserve(named("r1")).unwrap();
+    let runs = |id| ReserveAsk { runs: Some(ByteCount::gib(1)), ..named(id) };
+    assert_eq!(control.reserve(runs("r1")).unwrap().reserved.reservation.id, ReservationId(1));
+    let refused = control.reserve(runs("r2")).unwrap_err().to_string();
+    assert!(refused.starts_with("db7 is on this host already and holds 1 GiB"), "{refused}");
 }
 
 #[test]
@@ -161,6 +177,27 @@ fn one_ends_when_its_time_is_up_also_while_agentd_is_away() {
 }
 
 #[test]
+fn none_lasts_longer_than_it_was_made_for_though_the_wall_clock_goes_back() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.reserve(ask(1, "", 60)).unwrap();
+    drop(control);
+    let ahead = Duration::from_secs(3600);
+    rig.disk.with(|disk| {
+        let own = disk.reservations.values_mut().next().unwrap();
+        own.actor.time = own.expires_at + ahead - Duration::from_secs(60);
+        own.expires_at += ahead;
+    });
+    let control = rig.start();
+    rig.pass(59);
+    control.expire().unwrap();
+    assert_eq!(open(&control), [1]);
+    rig.pass(1);
+    control.expire().unwrap();
+    assert_eq!(ending(&control, 1), Some(Ending::Expired));
+}
+
+#[test]
 fn one_that_is_released_stays_so() {
     let rig = Rig::default();
     let control = rig.start();
@@ -214,4 +251,24 @@ fn a_full_disk_makes_and_releases_nothing_but_time_goes_on() {
     rig.pass(60);
     control.expire().unwrap();
     assert_eq!(ending(&control, 1), Some(Ending::Expired));
+}
+
+#[test]
+fn a_hand_over_that_a_full_disk_did_not_take_is_written_later() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let made = control.reserve(ask(1, "", 600)).unwrap().reserved.reservation.clone();
+    rig.disk.with(|disk| disk.is_full = true);
+    let (id, min, max) = (made.id, made.min, made.max);
+    let handed_to = Some(VmId::from_bytes([7; 16]));
+    tick(&control, Booking { id, min, max, held: ByteCount::ZERO, filled: true, handed_to });
+    assert!(matches!(ending(&control, 1), Some(Ending::HandedOver { .. })), "in force at once");
+    assert!(rig.disk.with(|disk| disk.reservations[&id].end.is_none()));
+    rig.disk.with(|disk| disk.is_full = false);
+    rig.pass(5);
+    control.expire().unwrap();
+    drop(control);
+    let control = rig.start();
+    assert_eq!(open(&control), Vec::<u64>::new(), "it goes to no second VM");
+    assert!(matches!(ending(&control, 1), Some(Ending::HandedOver { .. })));
 }

@@ -82,6 +82,8 @@ pub struct ReserveAsk {
     pub request_id: String,
     /// Check everything, make nothing.
     pub validate_only: bool,
+    /// What its VM holds, where that is on the host already.
+    pub runs: Option<ByteCount>,
     /// What there is on the host.
     pub room: Room,
 }
@@ -104,6 +106,16 @@ pub enum ReserveError {
     /// There are as many as there may be.
     #[error("there are {0} reservations, which is all that may be: release one first")]
     TooMany(usize),
+    /// Its VM is on the host already.
+    #[error(
+        "{vm} is on this host already and holds {holds}: a reservation is for a VM that is to come"
+    )]
+    VmRuns {
+        /// The VM.
+        vm: VmKey,
+        /// What it holds.
+        holds: ByteCount,
+    },
     /// There is one for the same VM.
     #[error("reservation {id} is for {vm} already: release it first")]
     Twice {

@@ -36,7 +36,7 @@ impl ReservationService for ReservationCalls {
         request: Request<wire::CreateReservationRequest>,
     ) -> Result<Response<wire::CreateReservationResponse>, Status> {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
-        let record = self.seen().ok_or_else(unread)?;
+        let record = self.latest().ok_or_else(unread)?;
         let ask = ask(request.into_inner(), actor, &record)?;
         let set = self.0.changes.call(move |control| control.reserve(ask)).await?;
         Ok(Response::new(wire::CreateReservationResponse {
@@ -84,13 +84,14 @@ impl ReservationService for ReservationCalls {
 }
 
 impl ReservationCalls {
-    /// The last tick that could read the hypervisor.
-    fn seen(&self) -> Option<Arc<TickRecord>> {
-        self.0.publisher.latest()?.seen.clone()
+    /// The last tick. Where it could not read the hypervisor, older figures are no longer true of what
+    /// is free now.
+    fn latest(&self) -> Option<Arc<TickRecord>> {
+        Some(Arc::clone(&self.0.publisher.latest()?.record))
     }
 
     fn told(&self, own: &Reserved) -> wire::Reservation {
-        reservation(own, self.seen().as_deref())
+        reservation(own, self.latest().as_deref())
     }
 }
 
@@ -116,20 +117,12 @@ fn ask(
     }
     violations.check()?;
     let vm = vm.as_deref().map(VmKey::from);
-    if let Some((key, id)) = vm.as_ref().and_then(|key| Some((key, named(sample, key)?))) {
-        let holds = sample.vms.get(&id).map(|vm| vm.actual).unwrap_or_default();
-        let why = format!(
-            "{key} is on this host already and holds {holds}: a reservation is for a VM that is to \
-             come"
-        );
-        return Err(failed(Code::FailedPrecondition, "VM_RUNS", why, []));
-    }
-    let other = record.decision.as_ref().and_then(|decision| decision.host.other);
-    let known = Known { other, lives: &record.lives, exposures: &record.exposures };
+    let runs = vm.as_ref().and_then(|key| Some(sample.vms.get(&named(sample, key)?)?.actual));
+    let known = Known { lives: &record.lives, exposures: &record.exposures };
     let room = Room::of(&record.policy.policy, sample, known);
     let (reason, request_id) = (request.reason, request.request_id);
     let validate_only = request.validate_only;
-    Ok(ReserveAsk { min, max, lasting, vm, actor, reason, request_id, validate_only, room })
+    Ok(ReserveAsk { min, max, lasting, vm, actor, reason, request_id, validate_only, runs, room })
 }
 
 fn sizes(
@@ -167,8 +160,8 @@ fn lasting(wanted: Option<prost_types::Duration>, violations: &mut Violations) -
 }
 
 fn unread() -> Status {
-    let why = "no tick has read the hypervisor yet, so nobody knows what could be reserved: try \
-               again in a moment, and see the conditions in the status";
+    let why = "the last tick did not read the hypervisor, or there was none yet, so nobody knows what \
+               could be reserved: try again in a moment, and see the conditions in the status";
     failed(Code::Unavailable, "VMS_UNREAD", why, [])
 }
 
@@ -179,6 +172,7 @@ pub(super) fn refusal(error: &ReserveError) -> Status {
         ReserveError::DoesNotFit(_) => {
             failed(Code::FailedPrecondition, "DOES_NOT_FIT", message, [])
         }
+        ReserveError::VmRuns { .. } => failed(Code::FailedPrecondition, "VM_RUNS", message, []),
         ReserveError::TooMany(_) => exhausted("TOO_MANY_RESERVATIONS", message, limits::RETRY),
         ReserveError::Twice { id, .. } => {
             let facts = [("reservation", id.to_string())];

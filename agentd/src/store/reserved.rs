@@ -69,7 +69,7 @@ pub(super) fn forget(db: &Connection, id: ReservationId) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// All that are kept, those that are over in the order in which they ended. One that cannot be read is
+/// All that are kept, those that are over after the others, each by number. One that cannot be read is
 /// left out, and told: it holds up nothing else.
 pub(super) fn load(db: &Connection) -> Vec<Reserved> {
     let read = || -> rusqlite::Result<Vec<Reserved>> {
@@ -129,11 +129,12 @@ fn read_end(row: &Row<'_>) -> rusqlite::Result<Option<(Ending, SystemTime)>> {
 
 const PUT: &str = "INSERT OR REPLACE INTO reservation VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-const GET: &str = "SELECT * FROM reservation ORDER BY ended_at, id";
-/// Of those that are over, all but the last.
+/// By number, and not by the wall clock, which may go back.
+const GET: &str = "SELECT * FROM reservation ORDER BY ending IS NOT NULL, id";
+/// Of those that are over, all but the last: the highest number stays, so that none is used again.
 const PRUNE: &str = "DELETE FROM reservation WHERE id IN (
     SELECT id FROM reservation WHERE ending IS NOT NULL
-    ORDER BY ended_at DESC, id DESC LIMIT -1 OFFSET ?1)";
+    ORDER BY id DESC LIMIT -1 OFFSET ?1)";
 
 #[cfg(test)]
 mod tests {
@@ -198,6 +199,21 @@ mod tests {
         let kept = will.load().unwrap().reservations;
         let ids: Vec<u64> = kept.iter().map(|own| own.reservation.id.0).collect();
         assert_eq!(ids, [1].into_iter().chain(12..most + 12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_has_no_number_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut will = Will::open(dir.path(), false);
+        let most = u64::try_from(Reservations::ENDED).unwrap();
+        for id in 1..=most {
+            will.save_reservation(&ended(id, Ending::Released)).unwrap();
+        }
+        let early = Some((Ending::Released, SystemTime::UNIX_EPOCH + Duration::from_secs(5)));
+        will.save_reservation(&reserved(most + 1, early)).unwrap();
+        let kept = will.load().unwrap().reservations;
+        let ids: Vec<u64> = kept.iter().map(|own| own.reservation.id.0).collect();
+        assert_eq!(ids, (2..=most + 1).collect::<Vec<_>>());
     }
 
     /// A database of before there were any, and one with a line that says nothing.

@@ -135,6 +135,42 @@ async fn what_makes_no_sense_is_refused_by_field_and_makes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_hypervisor_cannot_be_read_nothing_older_is_told_for_true() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1"], false).await;
+    create(&mut client, size(2)).await.unwrap();
+    rig.tick(&["web1"], false).await;
+    assert_eq!(get(&mut client, 1).await.held_bytes, Some(2 * GIB));
+    rig.tick_unread().await;
+    let now = get(&mut client, 1).await;
+    assert_eq!((now.held_bytes, now.lacks_bytes), (None, None));
+    assert!(now.message.contains("the last tick failed"), "{}", now.message);
+    let refused = create(&mut client, size(1)).await.unwrap_err();
+    assert_eq!(reason(&refused), (Code::Unavailable, "VMS_UNREAD".to_owned()));
+    rig.tick(&["web1"], false).await;
+    assert_eq!(get(&mut client, 1).await.held_bytes, Some(2 * GIB));
+    create(&mut client, size(1)).await.unwrap();
+}
+
+/// The end of a reservation is noted a moment after the tick in which its VM was seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_just_handed_over_lacks_nothing() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1"], false).await;
+    let asked = Request { vm: "db7".to_owned(), request_id: "r1".to_owned(), ..size(2) };
+    create(&mut client, asked.clone()).await.unwrap();
+    rig.tick_not_noted(&["web1", "db7"]).await;
+    let over = get(&mut client, 1).await;
+    assert_eq!(over.state(), ReservationState::HandedOver);
+    assert_eq!(over.handed_to.unwrap().name, "db7");
+    assert_eq!((&*over.message, over.lacks_bytes), ("handed over to db7", None));
+    // Whoever asks for the same again is told the same.
+    assert_eq!(create(&mut client, asked).await.unwrap().id, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_is_released_once_and_an_unknown_one_not_at_all() {
     let mut rig = Rig::start();
     let mut client = Client::new(rig.channel().await);

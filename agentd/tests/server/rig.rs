@@ -121,14 +121,36 @@ impl Rig {
 
     /// Finishes a tick one second after the last; busy ones give memory to the first VM.
     pub(crate) async fn tick(&mut self, vms: &[&str], busy: bool) -> u64 {
+        let record = self.look(vms, busy);
+        self.control.note_bookings(&record);
+        self.finish(record).await
+    }
+
+    /// The same, of which the control has not taken in yet how reservations stand.
+    pub(crate) async fn tick_not_noted(&mut self, vms: &[&str]) -> u64 {
+        let record = self.look(vms, false);
+        self.finish(record).await
+    }
+
+    /// Finishes a tick that could not read the hypervisor.
+    pub(crate) async fn tick_unread(&mut self) -> u64 {
+        let record = self.look(&[], false);
+        let error = Some("libvirt does not answer".to_owned());
+        self.finish(TickRecord { sample: None, decision: None, error, ..record }).await
+    }
+
+    fn look(&self, vms: &[&str], busy: bool) -> TickRecord {
         self.pass(Duration::from_secs(1));
         let in_force = self.control.in_force();
         let reserved = in_force.reservations.in_force(self.clock.now()).cloned().collect();
-        let record = record_with(self.ticks, vms, busy, &in_force.policy, reserved);
-        self.control.note_bookings(&record);
+        record_with(self.ticks, vms, busy, &in_force.policy, reserved)
+    }
+
+    async fn finish(&mut self, record: TickRecord) -> u64 {
         self.ticks += 1;
-        let total = record.sample.as_ref().unwrap().host.total;
-        self.control.note_host_total(total);
+        if let Some(sample) = &record.sample {
+            self.control.note_host_total(sample.host.total);
+        }
         let seq = self.publisher.ring().span().newest + 1;
         self.recorder.tick(Arc::new(record));
         self.published(seq).await;

@@ -1,10 +1,12 @@
 //! `memctl reserve`, `reservations` and `release`: memory that is kept together for a VM that is about
 //! to start or arrive.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agentd_proto::v1;
 use clap::Args;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Ended, consent, exit_of};
@@ -76,10 +78,12 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     let answers = ask_all(&hosts, session.bounds(), make).await;
     let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
     let waits = !args.no_wait && !args.dry_run;
-    if waits {
-        wait(&hosts, &mut items, args.wait_for, session).await?;
-    }
+    let missed = match waits {
+        true => wait(&hosts, &mut items, args.wait_for, session).await?,
+        false => Vec::new(),
+    };
     session.output.show(&items)?;
+    tell_missed(&missed, session)?;
     tell_missing(&items, waits, session)?;
     let missing = items.iter().filter_map(|item| item.body.as_ref());
     let is_missing = missing.into_iter().any(|body| !body.reservation.is_there());
@@ -140,37 +144,88 @@ fn request(args: &ReserveArgs) -> Result<v1::CreateReservationRequest, Failure> 
     })
 }
 
-/// Asks again and again until every reservation is there or over, or the time is up. A host that does
-/// not answer for a moment is asked again.
+/// Asks again and again until every reservation is there or over, or the time is up; those that were
+/// over before they were there, as they stood when they were last seen open. A host that does not
+/// answer for a moment is asked again.
 async fn wait(
     hosts: &[Host],
     items: &mut [Item<ReservationBody>],
     patience: Duration,
     session: &Session,
-) -> std::io::Result<()> {
+) -> std::io::Result<Vec<(String, Reservation)>> {
     let deadline = Instant::now() + patience;
-    let timeout = session.bounds().timeout;
+    let mut missed = Vec::new();
     tell_waiting(items, patience, session)?;
     loop {
-        let mut open = 0_usize;
-        for item in items.iter_mut() {
-            let host = hosts.iter().find(|host| host.name == item.host);
-            let (Some(body), Some(host)) = (&mut item.body, host) else { continue };
-            if body.reservation.end_time.is_some() || body.reservation.is_there() {
-                continue;
+        let asked = ask_open(hosts, items, session, deadline).await;
+        for (place, now) in asked {
+            let Some(item) = items.get_mut(place) else { continue };
+            let Some(body) = &mut item.body else { continue };
+            let before = std::mem::replace(&mut body.reservation, now);
+            if body.reservation.end_time.is_some() && !body.reservation.is_there() {
+                missed.push((item.host.clone(), before));
             }
-            let id = body.reservation.id;
-            if let Ok(now) = ask_one(host, timeout, move |c| get(c, id)).await {
-                body.reservation = now;
-            }
-            open +=
-                usize::from(body.reservation.end_time.is_none() && !body.reservation.is_there());
         }
-        if open == 0 || Instant::now() >= deadline {
-            return Ok(());
+        let is_open = reservations(items).any(|(_, own)| is_waited_for(own));
+        if !is_open || Instant::now() >= deadline {
+            return Ok(missed);
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+}
+
+/// Asks for each reservation that is waited for, all at once: one host that does not answer costs the
+/// others nothing. The answers with the places of their items.
+async fn ask_open(
+    hosts: &[Host],
+    items: &[Item<ReservationBody>],
+    session: &Session,
+    deadline: Instant,
+) -> Vec<(usize, Reservation)> {
+    // Asked once whatever time is left: to say how it stands needs an answer.
+    let left = deadline.saturating_duration_since(Instant::now()).max(ASK_EVERY);
+    let timeout = session.bounds().timeout.min(left);
+    let permits = Arc::new(Semaphore::new(session.bounds().max_parallel.max(1)));
+    let mut tasks = JoinSet::new();
+    for (place, item) in items.iter().enumerate() {
+        let host = hosts.iter().find(|host| host.name == item.host);
+        let own = item.body.as_ref().map(|body| &body.reservation);
+        let (Some(own), Some(host)) = (own.filter(|own| is_waited_for(own)), host) else {
+            continue;
+        };
+        let (id, host, permits) = (own.id, host.clone(), Arc::clone(&permits));
+        tasks.spawn(async move {
+            let _permit = permits.acquire().await;
+            (place, ask_one(&host, timeout, move |c| get(c, id)).await)
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(finished) = tasks.join_next().await {
+        if let Ok((place, Ok(now))) = finished {
+            answers.push((place, now));
+        }
+    }
+    answers
+}
+
+fn is_waited_for(own: &Reservation) -> bool {
+    own.end_time.is_none() && !own.is_there()
+}
+
+/// Tells a person of those that were over before they were there what was missing, and who kept it.
+fn tell_missed(missed: &[(String, Reservation)], session: &Session) -> std::io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    for (host, before) in missed {
+        let (id, message) = (before.id, &before.message);
+        let text = format!("{host}: reservation {id} was over before it was there: {message}");
+        session.output.notice(&text)?;
+        for line in refusals(before, session.global.units) {
+            session.output.notice(&format!("  {line}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn tell_waiting(

@@ -23,7 +23,7 @@ use crate::sample;
 /// What the agent does.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// Never answers GetStatus.
+    /// Never answers GetStatus and GetReservation.
     pub(crate) hangs: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
@@ -277,6 +277,9 @@ impl ReservationService for Agent {
         request: Request<v1::GetReservationRequest>,
     ) -> Result<Response<v1::GetReservationResponse>, Status> {
         self.check()?;
+        if self.script().hangs {
+            std::future::pending::<()>().await;
+        }
         let next = self.script().reservations.pop_front();
         let reservation = next.unwrap_or_else(|| sample::reservation(request.into_inner().id));
         Ok(Response::new(v1::GetReservationResponse { reservation: Some(reservation) }))

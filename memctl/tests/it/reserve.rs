@@ -1,5 +1,9 @@
 //! `memctl reserve`: what it asks for, how it waits, and how it ends.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::agent::{Agent, Script};
 use crate::memctl::{Run, World};
 use crate::sample::{MIB, over, reservation};
@@ -59,6 +63,36 @@ async fn what_is_over_without_its_vm_is_not_waited_for() {
     expired.state = agentd_proto::v1::ReservationState::Expired.into();
     let (ran, _) = run(vec![expired], &["reserve", "2GiB", "--wait-for", "10m"]).await;
     assert_eq!(ran.exit, 1, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_while_it_is_waited_for_says_what_was_missing_and_who_kept_it() {
+    let mut expired = over(3);
+    expired.state = agentd_proto::v1::ReservationState::Expired.into();
+    let open = reservation(3);
+    let (words, keeps) = (open.message.clone(), open.refusals[0].reason.clone());
+    let answers = vec![open.clone(), open, expired];
+    let (ran, _) = run(answers, &["reserve", "2GiB", "--for", "10s"]).await;
+    assert_eq!(ran.exit, 1, "{}{}", ran.stdout, ran.stderr);
+    for said in ["reservation 3 was over before it was there", &*words, &*keeps] {
+        assert!(ran.stderr.contains(said), "{said} in {}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_do_not_answer_make_nobody_wait_for_longer_than_was_said() {
+    let world = World::new();
+    let hosts = ["node1", "node2", "node3"];
+    world.configure(&hosts);
+    let agents = hosts.map(|host| {
+        let script = Script { hangs: true, ..Default::default() };
+        Agent::start(&world.path(&format!("{host}.sock")), script)
+    });
+    let began = Instant::now();
+    let ran = world.run(&["reserve", "2GiB", "-A", "-y", "--wait-for", "1s"]).await;
+    assert_eq!(ran.exit, 1, "{}{}", ran.stdout, ran.stderr);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(agents.iter().all(|agent| agent.script().reserves.len() == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

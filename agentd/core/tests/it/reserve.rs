@@ -19,7 +19,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{
     properties::a_mess,
-    world::{Vm, World},
+    world::{Vm, World, carried_out},
 };
 
 const fn mib(count: u32) -> ByteCount {
@@ -186,6 +186,60 @@ fn one_that_names_no_vm_goes_to_the_first_that_comes_once_it_is_filled() {
     assert_eq!(booking(&turns[59]).handed_to, None, "b came before it was filled");
     assert!(booking(&turns[59]).filled, "{:?}", booking(&turns[59]));
     assert_eq!(booking(&turns[60]).handed_to, Some(id(3)));
+}
+
+#[test]
+fn one_that_was_filled_goes_to_the_first_that_comes_though_it_lacks_something_then() {
+    let vms = [vm("a", 3000, &[2950], 0), vm("c", 1000, &[900], 5)];
+    let mut world = world(Algorithm::TwoPointer, vms);
+    world.reservations = vec![reservation(1, (3900, 3900), None)];
+    assert!(booking(turns(&mut world, 4).last().unwrap()).filled);
+    // A backup begins on the host just before c is seen.
+    world.other = world.other.saturating_add(mib(300));
+    let dip = booking(&turns(&mut world, 1)[0]);
+    assert!(!dip.filled && dip.handed_to.is_none(), "{dip:?}");
+    assert_eq!(booking(&turns(&mut world, 1)[0]).handed_to, Some(id(2)));
+}
+
+/// One tick of a real host right after a restart: figures have to be trusted and orders known.
+fn real_turn(world: &mut World) -> Decision {
+    let sample = Sample { ideal: false, granule: ByteCount::kib(4), ..world.sample() };
+    let (decision, state) = decide(&world.policy, &world.state, &sample);
+    assert_eq!(check(&world.policy, &state, &sample, &decision), []);
+    for resize in decision.plan.resizes() {
+        world.vms.get_mut(&resize.vm).unwrap().actual = resize.to;
+    }
+    let applied = carried_out(&decision.plan);
+    world.state = state.after(&decision.plan, &applied, &sample, sample.now);
+    world.tick += 1;
+    decision
+}
+
+#[test]
+fn after_a_restart_vms_are_asked_only_for_what_is_really_missing() {
+    for (algorithm, missing) in Algorithm::ALL.into_iter().flat_map(|own| [(own, 0), (own, 200)]) {
+        let vms = [vm("a", 2000, &[400], 0), vm("b", 2000, &[400], 0)];
+        let mut world = world(algorithm, vms);
+        // The host keeps 2968 MiB beyond its reserve; VMs may come to hold 4192 more, for all that is
+        // known at first.
+        let size = 2968 + missing;
+        world.reservations = vec![reservation(1, (size, size), None)];
+        let first = real_turn(&mut world);
+        assert_eq!(first.bookings[0].held, ByteCount::ZERO, "{algorithm:?}");
+        assert_eq!(first.plan.shrinks, [], "{algorithm:?}");
+        assert_eq!(first.plan.neutral.len(), 2, "{algorithm:?}: both are adopted");
+        let mut given = ByteCount::ZERO;
+        let mut last = first;
+        for _ in 0..8 {
+            last = real_turn(&mut world);
+            let asked = last.verdicts.values();
+            let asked = asked.filter(|own| own.reason == Reason::GivesToReservation);
+            given = given.saturating_add(asked.map(|own| own.amount).sum());
+        }
+        assert!(last.bookings[0].filled, "{algorithm:?}: {:?}", last.bookings);
+        let most = if missing == 0 { ByteCount::ZERO } else { mib(missing + 17) };
+        assert!(given <= most, "{algorithm:?}: {given} given for {missing} MiB");
+    }
 }
 
 #[test]

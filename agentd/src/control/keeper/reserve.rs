@@ -1,8 +1,7 @@
 //! How the keeper makes reservations and ends them.
 //!
 //! One that somebody makes or releases is on disk before the caller is told. How the others end is in
-//! force at once, and written if the disk takes it: whoever finds them open after a restart sees for
-//! itself that their time is up, or that their VM is there.
+//! force at once, and written as soon as the disk takes it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +14,7 @@ use super::{AGENT, Keeper, not_durable};
 use crate::{
     control::{
         Actor, ControlError, Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved,
+        StorageError,
         begin::actor,
         desk::{Claim, stuck},
     },
@@ -123,13 +123,14 @@ impl Keeper {
         reservations.open.iter().map(|own| own.expires.saturating_sub(now)).min()
     }
 
-    /// Those that agentd was stopped with. The wall clock says how long they last, but never for
-    /// longer than one may.
+    /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
+    /// than they were made for: it may have gone back.
     pub(super) fn take_up_reservations(&self, saved: Vec<Reserved>) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         for mut own in saved {
             let left = own.expires_at.duration_since(wall).unwrap_or_default();
-            own.expires = now.saturating_add(left.min(LONGEST));
+            let whole = own.expires_at.duration_since(own.actor.time).unwrap_or_default();
+            own.expires = now.saturating_add(left.min(whole).min(LONGEST));
             self.show_reserved(Arc::new(own));
         }
     }
@@ -140,10 +141,21 @@ impl Keeper {
     }
 
     fn end_reserved(&mut self, over: Reserved, event: ReservationEvent) {
-        let saved = self.storage.save_reservation(&over);
-        // Told as a condition where it fails; the next start finds out by itself.
-        let _ = self.wrote(saved);
+        self.unsaved_ends.push(over.clone());
+        // Told as a condition where it fails, and tried again.
+        let _ = self.save_ends();
         self.put_reserved(over, event, self.agent());
+    }
+
+    /// Writes the ends that are in force and not on disk: no more than were open, for none is made
+    /// that cannot be written.
+    pub(super) fn save_ends(&mut self) -> Result<(), StorageError> {
+        while let Some(over) = self.unsaved_ends.first() {
+            let saved = self.storage.save_reservation(over);
+            self.wrote(saved)?;
+            self.unsaved_ends.remove(0);
+        }
+        Ok(())
     }
 
     fn agent(&self) -> (Actor, String) {
@@ -193,6 +205,9 @@ impl Keeper {
 fn admit(now: &Reservations, ask: &ReserveAsk) -> Result<(), ReserveError> {
     if now.open.len() >= Reservations::MOST {
         return Err(ReserveError::TooMany(Reservations::MOST));
+    }
+    if let (Some(holds), Some(vm)) = (ask.runs, &ask.vm) {
+        return Err(ReserveError::VmRuns { vm: vm.clone(), holds });
     }
     let same = now.open.iter().find(|own| ask.vm.is_some() && own.reservation.vm == ask.vm);
     if let (Some(own), Some(vm)) = (same, &ask.vm) {

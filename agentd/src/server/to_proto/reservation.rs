@@ -1,7 +1,5 @@
 //! Reservations as messages of the wire.
 
-use std::sync::Arc;
-
 use agentd_core::{
     bytes::ByteCount, decision::Decision, explain, policy::VmKey, reserve::Booking, sample::Sample,
     verdict::VerdictKind, vm::VmId,
@@ -14,7 +12,8 @@ use crate::{
     event::{ReservationChange, ReservationEvent, TickRecord},
 };
 
-/// A reservation as it stood at a tick; of what it holds nothing is said where there is none.
+/// A reservation as it stood at the last tick; of what it holds nothing is said where that tick decided
+/// nothing.
 pub(in crate::server) fn reservation(
     own: &Reserved,
     record: Option<&TickRecord>,
@@ -23,6 +22,17 @@ pub(in crate::server) fn reservation(
     let record = record.filter(|_| own.end.is_none());
     let decided = record.filter(own_booking);
     let booking = decided.and_then(|record| booking_of(own, record));
+    let handed_to = booking.and_then(|booking| booking.handed_to);
+    // Its end is noted a moment after the tick; it is over all the same.
+    if let (Some(vm), Some(record)) = (handed_to, decided) {
+        let name = name(record.sample.as_ref(), vm);
+        return wire::Reservation {
+            state: wire::ReservationState::HandedOver.into(),
+            handed_to: Some(vm_ref(vm, name)),
+            message: handed_over(name),
+            ..plain(own)
+        };
+    }
     let lacks = booking.map(Booking::lacks);
     let refusals = match decided {
         Some(record) if lacks.is_some_and(|lacks| !lacks.is_zero()) => refusals(record),
@@ -138,10 +148,14 @@ fn refusal(
     })
 }
 
+fn handed_over(name: &str) -> String {
+    format!("handed over to {name}")
+}
+
 fn message(own: &Reserved, booking: Option<&Booking>, record: Option<&TickRecord>) -> String {
     if let Some((how, _)) = &own.end {
         return match how {
-            Ending::HandedOver { name, .. } => format!("handed over to {}", Arc::clone(name)),
+            Ending::HandedOver { name, .. } => handed_over(name),
             Ending::Expired => "its time was up".to_owned(),
             Ending::Released => "somebody released it".to_owned(),
         };
