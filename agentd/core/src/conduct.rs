@@ -22,6 +22,8 @@ pub struct Conduct {
     inactive: bool,
     /// Time without progress that has not leaked away.
     bucket: Duration,
+    /// How often in a row its orders were refused.
+    refused: u32,
     /// Why it is not asked.
     failing: Option<Failing>,
 }
@@ -86,6 +88,21 @@ impl Conduct {
         let forgiven = |f: &mut Failing| f.until.saturating_add(f.pause) <= now;
         if stage == Stage::Done && self.bucket.is_zero() {
             self.failing.take_if(forgiven);
+        }
+    }
+
+    /// Takes in that an order for it was taken.
+    pub const fn accept(&mut self) {
+        self.refused = 0;
+    }
+
+    /// Takes in that an order for it was refused. Once may be anybody's fault; who goes on refusing is
+    /// not asked for a while, so that others are.
+    pub fn refuse(&mut self, now: Duration) {
+        self.refused = self.refused.saturating_add(1);
+        if self.refused >= REFUSALS {
+            self.refused = 0;
+            self.fail(false, now);
         }
     }
 
@@ -164,6 +181,8 @@ impl Conduct {
     }
 }
 
+/// libvirt refuses for good where it may not order a VM, and in passing where it is busy.
+const REFUSALS: u32 = 3;
 /// squeezed's.
 const INACTIVE_AFTER: Duration = Duration::from_secs(5);
 /// squeezed's twenty seconds, less the tick of two seconds at whose end it is seen.

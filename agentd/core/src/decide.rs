@@ -37,7 +37,7 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
         HostLevel::Emergency => {
             state.two_pointer.clone_from(&before.two_pointer);
             state.working_set.clone_from(&before.working_set);
-            save_the_host(policy, &mut state, sample, &views)
+            save_the_host(policy, &state, sample, &views)
         }
         HostLevel::Normal | HostLevel::Low => {
             follow_policy(policy, (before, &mut state), sample, &views, &pool)
@@ -83,18 +83,10 @@ fn follow_policy(
     }
 }
 
-fn save_the_host(
-    policy: &Policy,
-    state: &mut State,
-    sample: &Sample,
-    views: &[View<'_>],
-) -> Ruling {
+fn save_the_host(policy: &Policy, state: &State, sample: &Sample, views: &[View<'_>]) -> Ruling {
     let waits = state.host.waits(sample.now);
     let (reserve, granule) = (policy.host_reserve, sample.granule);
     let (verdicts, transfers) = emergency::rule(views, &sample.host, reserve, granule, waits);
-    if !transfers.is_empty() {
-        state.host.note_action(sample.now);
-    }
     Ruling { verdicts, transfers, offset: None }
 }
 

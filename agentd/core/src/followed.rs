@@ -66,7 +66,8 @@ impl Followed {
             // The order stays in force, and its balloon may go on with it.
             Movement::ItsOwn => self.took_back_at = Some(now),
             Movement::Foreign => {
-                order = None;
+                // From now on it is known what it is moved from, so that every later move shows.
+                (order, self.adopted) = (None, true);
                 self.quarantined_until = Some(now.saturating_add(QUARANTINE));
             }
         }
@@ -106,7 +107,10 @@ impl Followed {
     pub fn distress(&self, vm: &VmSample, now: Duration) -> Option<Distress> {
         let age = self.took_back_at.map(|at| now.saturating_sub(at));
         let took_back = age.filter(|age| *age < Distress::REMEMBERED);
-        took_back.map(|age| Distress { sign: Sign::TookBack, age }).or(vm.distress)
+        let took_back = took_back.map(|age| Distress { sign: Sign::TookBack, age });
+        // What calls for memory now counts before what does not, then the younger.
+        let rank = |distress: &Distress| (!distress.is_acute(), distress.age);
+        took_back.into_iter().chain(vm.distress).min_by_key(rank)
     }
 
     /// Who moved its balloon since the tick before.
@@ -250,6 +254,36 @@ mod tests {
         let distress = followed.distress(&holding(560), Duration::from_secs(2));
         assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));
         assert_eq!(followed.distress(&holding(560), Duration::from_secs(62)), None);
+    }
+
+    #[test]
+    fn who_swaps_hard_after_it_took_memory_back_is_in_want() {
+        let mut followed = Followed::of(&holding(512));
+        followed.took_back_at = Some(Duration::from_secs(2));
+        let swaps = Sign::SwapsOut(ByteCount::mib(20));
+        let sign = |second, sign, age| {
+            let distress = Some(Distress { sign, age: Duration::from_secs(age) });
+            let vm = VmSample { distress, ..holding(512) };
+            followed.distress(&vm, Duration::from_secs(second)).map(|distress| distress.sign)
+        };
+        assert_eq!(sign(10, swaps, 1), Some(swaps), "it did take some back eight seconds ago");
+        assert_eq!(sign(3, Sign::Faults(300), 0), Some(Sign::TookBack));
+        assert_eq!(sign(10, Sign::Faults(300), 1), Some(Sign::Faults(300)), "the younger");
+    }
+
+    #[test]
+    fn a_quarantine_lasts_from_the_last_move_on() {
+        let mut followed = Followed::of(&holding(512));
+        let mut left = Some(order(0, 512, 512));
+        for (second, mib) in [(0, 512), (2, 700), (4, 700), (500, 600)] {
+            let vm = holding(mib);
+            left = followed.follow(&vm, left, TICK, &sample(second, [(VM, vm.clone())]));
+        }
+        let vm = holding(600);
+        let _ = followed.follow(&vm, left, TICK, &sample(700, [(VM, vm.clone())]));
+        assert_eq!(standing(&followed, 700), Standing::Quarantined);
+        let _ = followed.follow(&vm, left, TICK, &sample(1101, [(VM, vm.clone())]));
+        assert_eq!(standing(&followed, 1101), Standing::Cooperative);
     }
 
     #[test]

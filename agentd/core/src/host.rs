@@ -117,7 +117,13 @@ impl HostWatch {
         self.acted_at.is_some_and(|at| now.saturating_sub(at) < POST_ACTION_DELAY)
     }
 
-    /// Notes that VMs are made to give.
+    /// True while the host runs out of memory.
+    #[must_use]
+    pub fn is_emergency(&self) -> bool {
+        self.level == HostLevel::Emergency
+    }
+
+    /// Notes that VMs were made to give.
     pub const fn note_action(&mut self, now: Duration) {
         self.acted_at = Some(now);
     }

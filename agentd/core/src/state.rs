@@ -12,7 +12,7 @@ use crate::{
     host::HostWatch,
     life::Life,
     order::Order,
-    plan::{Party, Plan, Transfer, sums},
+    plan::{Party, Plan, Resize, Transfer, sums},
     policy::Policy,
     reserve,
     sample::{Sample, Shown, VmSample},
@@ -191,6 +191,7 @@ impl State {
                 followed.adopted = true;
             }
         }
+        self.learn(plan, &outcomes, now);
         let lost = |vm: &VmId| {
             let outcome = outcomes.get(vm);
             matches!(outcome, Some(Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped))
@@ -211,6 +212,24 @@ impl State {
         });
         self.owed = open.collect();
         self
+    }
+
+    /// What the answers say of the VMs, and of what was done for the host.
+    fn learn(&mut self, plan: &Plan, outcomes: &BTreeMap<VmId, &Outcome>, now: Duration) {
+        for (vm, outcome) in outcomes {
+            let Some(followed) = self.followed.get_mut(vm) else { continue };
+            match outcome {
+                Outcome::Accepted => followed.conduct.accept(),
+                Outcome::Refused(_) => followed.conduct.refuse(now),
+                Outcome::VmGone | Outcome::InDoubt | Outcome::Held | Outcome::Skipped => {}
+            }
+        }
+        let told = |resize: &Resize| {
+            matches!(outcomes.get(&resize.vm), Some(Outcome::Accepted | Outcome::InDoubt))
+        };
+        if self.host.is_emergency() && plan.shrinks.iter().any(told) {
+            self.host.note_action(now);
+        }
     }
 
     /// Books what became of one order. While one is in doubt it may be taken later than the one
@@ -380,7 +399,6 @@ mod tests {
         distress::{Distress, Sign},
         fixture::{OTHER, VM, holding, sample},
         host::HostView,
-        plan::Resize,
         policy::{VmKey, VmPolicy},
     };
 
@@ -482,6 +500,24 @@ mod tests {
             (owed(Outcome::Accepted), owed(Outcome::InDoubt), owed(Outcome::Held)),
             (0, 0, 1)
         );
+    }
+
+    #[test]
+    fn who_goes_on_refusing_is_not_asked_for_a_while() {
+        let first = sample(1, [(VM, holding(448)), (OTHER, holding(512))]);
+        let mut state = after(&first, &Outcome::Accepted);
+        let shrink = Resize { vm: VM, from: mib(448), to: mib(400) };
+        let plan = Plan { shrinks: vec![shrink], ..Plan::default() };
+        let mut standings = Vec::new();
+        let no = || Outcome::Refused("no".to_owned());
+        for outcome in [no(), no(), Outcome::Accepted, no(), no(), no()] {
+            let resized = Resized { vm: VM, planned: shrink.to, ordered: None, outcome };
+            let applied = Applied { resized: vec![resized], granted: Vec::new() };
+            state = state.after(&plan, &applied, &first, first.now);
+            standings.push(state.standing(VM, first.now) == Standing::Uncooperative);
+        }
+        assert_eq!(standings, [false, false, false, false, false, true]);
+        assert_eq!(state.standing(OTHER, first.now), Standing::Cooperative);
     }
 
     #[test]

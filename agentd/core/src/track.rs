@@ -4,6 +4,7 @@
 //! asked whether it changed, because it is wall-clock time, in whole seconds.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -72,7 +73,8 @@ impl Tracks {
 
     /// VMs whose actual has to be read live, because the hypervisor's bulk figure is late: those
     /// whose memory was last seen to move, and those that are to be proven, whose memory somebody
-    /// may have moved just before. Of the latter the first [`PROVEN_AT_ONCE`]: others follow them.
+    /// may have moved just before. Of the latter [`PROVEN_AT_ONCE`], those first whose figures changed
+    /// last: one whose figures stand still keeps nobody from being proven.
     pub fn live(&self) -> impl Iterator<Item = VmId> {
         let moving = self.vms.iter().filter(|(_, track)| track.moved_under.is_some());
         moving.map(|(id, _)| *id).chain(self.to_be_proven())
@@ -84,8 +86,10 @@ impl Tracks {
             let reports = track.run == RunState::Running && track.reported != Reported::Never;
             track.proof.is_some() && reports
         };
-        let waiting = self.vms.iter().filter(move |(_, track)| waits(track));
-        waiting.map(|(id, _)| *id).take(PROVEN_AT_ONCE)
+        let waiting = self.vms.iter().filter(|(_, track)| waits(track));
+        let mut waiting: Vec<_> = waiting.map(|(id, track)| (track.changed_at, *id)).collect();
+        waiting.sort_by_key(|(changed_at, id)| (Reverse(*changed_at), *id));
+        waiting.into_iter().map(|(_, id)| id).take(PROVEN_AT_ONCE)
     }
 
     /// Forgets what was proven: after a gap in time or a new connection nothing counts as fresh

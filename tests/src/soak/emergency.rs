@@ -27,12 +27,16 @@ impl Emergencies {
         *self = Self::default();
     }
 
-    /// VMs are told to give in an emergency. After how little time, where that is too soon; `None`
-    /// where it is not.
-    pub(super) fn gives(&mut self, now: Duration) -> Option<Duration> {
-        let passed = self.gave.replace(now).map(|at| now.saturating_sub(at));
-        self.idle = None;
-        passed.filter(|passed| *passed < GIVE_EVERY)
+    /// VMs are about to be told to give in an emergency. After how little time since some took such an
+    /// order, where that is too soon; `None` where it is not.
+    pub(super) fn too_soon(&self, now: Duration) -> Option<Duration> {
+        let passed = self.gave.map(|at| now.saturating_sub(at));
+        passed.filter(|passed| !passed.is_zero() && *passed < GIVE_EVERY)
+    }
+
+    /// The hypervisor took such an order, or did not answer.
+    pub(super) fn gives(&mut self, now: Duration) {
+        (self.gave, self.idle) = (Some(now), None);
     }
 
     /// A turn is over that had to save the host and was free to, or not, and in which somebody could
@@ -127,15 +131,16 @@ mod tests {
         let mut kept = Emergencies::default();
         for at in 1..=60 {
             if at % 15 == 1 {
-                assert_eq!(kept.gives(second(at)), None);
+                assert_eq!(kept.too_soon(second(at)), None);
+                kept.gives(second(at));
             } else {
                 assert_eq!(kept.ends(true, second(at)), None);
             }
         }
-        assert_eq!(kept.gives(second(62)), None);
-        assert_eq!(kept.gives(second(66)), Some(second(4)), "its effect cannot be seen yet");
+        assert_eq!(kept.too_soon(second(50)), Some(second(4)), "its effect cannot be seen yet");
+        assert_eq!(kept.too_soon(second(62)), None);
         kept.clear();
-        assert_eq!(kept.gives(second(67)), None);
+        assert_eq!(kept.too_soon(second(50)), None);
     }
 
     #[test]

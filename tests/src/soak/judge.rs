@@ -4,6 +4,8 @@
 //! It is told of every call of the port as it happens, and of the end of every turn. Allowances for
 //! what nobody could have known stand beside the rule that they belong to, and in `budget`.
 
+mod rescue;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use agentd_core::sample::{Reading, RunState};
 use agentd_core::vm::VmId;
 
 use super::budget::{Budget, EVENT};
-use super::emergency::{Emergencies, can_give, is_emergency};
+use super::emergency::Emergencies;
 use super::known::Known;
 use super::ledger::Ledger;
 use super::limits::{Allowed, allowed};
@@ -55,6 +57,10 @@ pub(super) struct Judge {
     ledger: Ledger,
     /// What was so of VMs that were last seen to hold less than at that reading.
     looked: BTreeMap<VmId, VmFacts>,
+    /// VMs that were just told to give in an emergency.
+    giving: BTreeSet<VmId>,
+    /// What VMs were told to take in this turn beyond what they may hold already.
+    took: BTreeMap<VmId, ByteCount>,
     /// What VMs were since shown to hold.
     shown: BTreeMap<VmId, ByteCount>,
     /// VMs that were told since to hold no more than they did already, or were shown to.
@@ -109,6 +115,8 @@ impl Judge {
             read: None,
             ledger: Ledger::default(),
             looked: BTreeMap::new(),
+            giving: BTreeSet::new(),
+            took: BTreeMap::new(),
             shown: BTreeMap::new(),
             stay: BTreeSet::new(),
             delivered: ByteCount::ZERO,
@@ -208,6 +216,7 @@ impl Judge {
         self.ledger.see(&facts);
         self.delivered = self.ledger.open();
         self.looked.clear();
+        self.took.clear();
         self.shown.clear();
         self.stay.clear();
         self.read = Some((now, facts));
@@ -284,10 +293,20 @@ impl Judge {
             let Some(vm) = before.vms.get(&order.vm).filter(|_| taken) else {
                 continue;
             };
-            self.told.insert(order.vm, (order.target, before.now));
+            if self.giving.contains(&order.vm) {
+                self.emergencies.gives(before.now);
+            }
+            let (id, told) = (order.vm, self.told.insert(order.vm, (order.target, before.now)));
             let shown = self.shown.get(&order.vm).copied().unwrap_or_default();
             if order.target <= vm.exposure().max(shown) {
                 self.stay.insert(order.vm);
+            } else {
+                let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&id));
+                let told = told.map_or(ByteCount::ZERO, |(target, _)| target);
+                let known = self.known.get(&id).map_or(ByteCount::ZERO, |known| known.actual);
+                let held = read.map_or(vm.actual, |read| read.actual).max(told).max(known);
+                let took = self.took.entry(id).or_default();
+                *took = took.saturating_add(order.target.saturating_sub(held));
             }
             if order.target < vm.actual {
                 let gives = vm.actual.saturating_sub(order.target);
@@ -319,10 +338,13 @@ impl Judge {
         let (mut due, mut left): (BTreeMap<_, ByteCount>, BTreeMap<_, ByteCount>) =
             Default::default();
         let mut grants = Vec::new();
+        let mut took = std::mem::take(&mut self.took);
         for (transfer, granted) in funding.zip(&record.applied.granted) {
-            let (Party::Vm(giver), Party::Vm(_)) = (transfer.from, transfer.to) else {
-                continue;
-            };
+            let Party::Vm(taker) = transfer.to else { continue };
+            if let Some(took) = took.get_mut(&taker) {
+                *took = took.saturating_sub(*granted);
+            }
+            let Party::Vm(giver) = transfer.from else { continue };
             let open = transfer.amount.saturating_sub(*granted);
             for (sum, more) in [(&mut due, transfer.amount), (&mut left, open)] {
                 let sum = sum.entry(giver).or_default();
@@ -346,6 +368,13 @@ impl Judge {
             self.hold(Rule::TakeThenGive, fine, words);
         }
         self.ledger.ends(&left);
+        let unclaimed = took.iter().find(|(_, took)| **took > PAGE);
+        self.hold(Rule::TakeThenGive, unclaimed.is_none(), || {
+            let (vm, took) =
+                unclaimed.map_or_else(Default::default, |(vm, took)| (Some(vm), *took));
+            let name = vm.map(VmId::to_string).unwrap_or_default();
+            format!("{name} was told to take {took} more than is said to have been granted to it")
+        });
     }
 
     /// A VM that is seen to swap is not left with less than it holds for long.
@@ -380,59 +409,6 @@ impl Judge {
             (true, false) => Fares::Quiet,
             (false, _) => Fares::Unseen,
         })
-    }
-
-    /// While the host runs out of memory nobody gets any, and VMs are made to give once in a while.
-    fn orders_in_emergency(
-        &mut self,
-        orders: &[Target],
-        granted: &BTreeMap<VmId, ByteCount>,
-        facts: &Facts,
-        now: Duration,
-    ) {
-        let Some((_, read)) = &self.read else { return };
-        if !is_emergency(&read.host, &self.policy) {
-            return;
-        }
-        let (usable, gets) = (read.host.usable, granted.len());
-        self.hold(Rule::Emergency, gets == 0, || format!("{gets} VMs get memory, {usable} usable"));
-        let gives = |order: &Target| {
-            let (vm, known) = (facts.vms.get(&order.vm)?, self.known.get(&order.vm)?);
-            Some(order.target.saturating_add(PAGE) < vm.actual.min(known.actual))
-        };
-        if orders.iter().filter_map(gives).any(|gives| gives) {
-            let soon = self.emergencies.gives(now);
-            self.hold(Rule::Emergency, soon.is_none(), || {
-                format!("VMs are made to give {soon:?} later")
-            });
-        }
-    }
-
-    /// Whoever could save the host in this turn and did not, though a VM could give, has to do so
-    /// before long.
-    fn ends_in_emergency(&mut self, acts: bool, now: Duration) {
-        let this_turn = |at: &Duration| self.last_began.is_some_and(|began| began <= *at);
-        let read = self.read.as_ref().filter(|(at, read)| {
-            let fits = self.policy.host_reserve.max(self.policy.floor) < read.host.total;
-            this_turn(at) && fits && is_emergency(&read.host, &self.policy)
-        });
-        let can = |(id, known): (&VmId, &Known)| {
-            let name = self.names.get(id).map_or("", |name| name);
-            let allows = allowed(&self.policy, *id, name, known.max);
-            let age = known.changed.map(|at| now.saturating_sub(at));
-            let ours = self.sound.contains(id) && self.told.contains_key(id);
-            ours && can_give(known, &allows, age)
-        };
-        // After a turn that was stopped in its middle nothing is ordered any more.
-        let began = self.last_began.unwrap_or(now);
-        let in_time = now.saturating_sub(began) <= self.config.interval.saturating_mul(GAP);
-        let could = acts && in_time && read.is_some() && self.known.iter().any(can);
-        let late = self.emergencies.ends(could, now);
-        if could {
-            self.hold(Rule::Emergency, late.is_none(), || {
-                format!("nobody was made to give for {:?}", late.unwrap_or_default())
-            });
-        }
     }
 
     /// Notes that a promise was looked at, and whether it was kept.

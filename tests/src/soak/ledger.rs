@@ -172,9 +172,9 @@ impl Course {
     }
 }
 
-/// A sixteenth of what a VM is to give is left to the noise of the host's figures.
+/// A sixteenth of what a VM is to give, and 8 MiB at most, is left to the noise of the host's figures.
 fn noise_of(gives: ByteCount) -> ByteCount {
-    gives.fraction(1, 16).saturating_add(ByteCount::kib(8))
+    gives.fraction(1, 16).min(ByteCount::mib(8)).saturating_add(ByteCount::kib(8))
 }
 
 /// What of it is really on the host.
