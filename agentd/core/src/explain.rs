@@ -38,6 +38,9 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
         Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
+        Reason::SpareNotNeeded if policy.algorithm == Algorithm::WorkingSet && spare.is_zero() => {
+            format!("holds: {}, but none of it can go without making it swap", spares())
+        }
         Reason::SpareNotNeeded if policy.algorithm == Algorithm::WorkingSet => {
             format!("holds: {}; it could spare {spare} in this tick, which nobody needs", spares())
         }

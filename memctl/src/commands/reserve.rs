@@ -33,7 +33,7 @@ pub(crate) struct ReserveArgs {
     lasting: Duration,
     /// The VM that it is for, by name or UUID. Without it the first VM that starts once the memory is
     /// there gets it.
-    #[arg(long, value_name = "VM")]
+    #[arg(long, value_name = "VM", value_parser = parse_vm)]
     vm: Option<String>,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -127,6 +127,14 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
     session.output.show(&items)?;
     Ok(exit_of(&items))
+}
+
+/// A script whose variable is unset must not reserve for whoever comes first.
+fn parse_vm(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("no VM is named; leave --vm out for the first one that starts".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn request(args: &ReserveArgs) -> Result<v1::CreateReservationRequest, Failure> {
@@ -233,9 +241,7 @@ fn tell_waiting(
     patience: Duration,
     session: &Session,
 ) -> std::io::Result<()> {
-    if session.output.is_for_programs() {
-        return Ok(());
-    }
+    // Programs are told too: who is ended while waiting has to know what it leaves behind.
     for (host, own) in reservations(items).filter(|(_, own)| !own.is_there()) {
         let (id, wait) = (own.id, patience.as_secs_f64());
         let text = format!("{host}: reservation {id} is made; waiting {wait}s at most for it");

@@ -96,6 +96,13 @@ async fn hosts_that_do_not_answer_make_nobody_wait_for_longer_than_was_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_without_a_name_is_no_vm() {
+    let (ran, _) = run(vec![reservation(3)], &["reserve", "2GiB", "--vm", " "]).await;
+    assert_eq!(ran.exit, 2, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("no VM is named"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_belongs_to_one_host() {
     let world = World::new();
     world.configure(&["node1", "node2"]);
