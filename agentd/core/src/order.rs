@@ -40,14 +40,21 @@ impl Order {
     }
 
     /// What is known of it after a VM was seen: once it holds what it was told to, no other target
-    /// is in force any more.
+    /// is in force any more. That it stands where it stood says nothing of an order without answer.
     #[must_use]
     pub fn seen(self, vm: &VmSample, granule: ByteCount) -> Self {
         let tells = matches!(vm.freshness, Freshness::Fresh | Freshness::Unsettled);
-        if !tells || self.missing(vm) > granule {
+        let stood = self.base.actual.abs_diff(self.target) <= granule;
+        if !tells || self.missing(vm) > granule || self.in_doubt && stood {
             return self;
         }
         Self { least: self.target, most: self.target, in_doubt: false, ..self }
+    }
+
+    /// True where no other target than this one may be in force.
+    #[must_use]
+    pub fn says(&self, target: ByteCount) -> bool {
+        self.least == target && self.most == target
     }
 
     /// What of it the VM has not let go of when this shows of it: by what it holds and by what the

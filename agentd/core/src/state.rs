@@ -244,7 +244,8 @@ impl State {
         };
         match resized.outcome {
             Outcome::Accepted => {
-                let doubt = before.filter(|before| before.in_doubt);
+                // One without answer that says the same changes nothing, whenever it is taken.
+                let doubt = before.filter(|before| before.in_doubt && !before.says(order.target));
                 self.orders.insert(resized.vm, doubt.as_ref().map_or(order, span));
             }
             Outcome::InDoubt => {
@@ -400,6 +401,7 @@ mod tests {
         fixture::{OTHER, VM, holding, sample},
         host::HostView,
         policy::{VmKey, VmPolicy},
+        sample::GuestFigures,
     };
 
     const fn mib(count: u32) -> ByteCount {
@@ -459,6 +461,32 @@ mod tests {
         let pin = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
         let vms = BTreeMap::from([(VmKey::Id(VM), pin)]);
         assert_eq!(exposure(&Policy { vms, ..policy }, &told), vm.max, "others may resize it");
+    }
+
+    #[test]
+    fn that_a_vm_stands_still_answers_no_order() {
+        // Its use grows, but enough is unused: it neither needs memory nor has any to spare.
+        let content = |unused| {
+            let vm = holding(512);
+            VmSample { guest: GuestFigures { unused: Some(mib(unused)), ..vm.guest }, ..vm }
+        };
+        let first = sample(1, [(VM, content(300))]);
+        let (policy, second) = (Policy::default(), sample(2, [(VM, content(280))]));
+        let doubtful = after(&first, &Outcome::InDoubt);
+        let (decision, state) = decide(&policy, &doubtful, &second);
+        let vm = &second.vms[&VM];
+        assert_eq!(state.exposure(&policy, VM, vm, &second), vm.max, "it may never have gone out");
+        let stays = Resize { vm: VM, from: mib(512), to: mib(512) };
+        assert_eq!(decision.plan.neutral, [stays], "so it is told again");
+        let taken = |outcome| {
+            let resized = Resized { vm: VM, planned: mib(512), ordered: Some(mib(512)), outcome };
+            Applied { resized: vec![resized], granted: Vec::new() }
+        };
+        let told =
+            state.clone().after(&decision.plan, &taken(Outcome::Accepted), &second, second.now);
+        let (_, told) = decide(&policy, &told, &sample(3, [(VM, content(260))]));
+        assert_eq!(told.exposure(&policy, VM, vm, &second), mib(512));
+        assert!(!told.orders[&VM].in_doubt);
     }
 
     #[test]
