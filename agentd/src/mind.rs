@@ -115,7 +115,9 @@ impl Shade {
         let mut state = before.clone();
         if let Some(own) = self.own.take() {
             (state.two_pointer, state.working_set) = (own.two_pointer, own.working_set);
-            state.host = own.host.unwrap_or(state.host);
+            // VMs were only ever made to give by who acts.
+            state.host =
+                own.host.map_or_else(|| before.host.clone(), |own| own.acted_as(&before.host));
         }
         let Thought { decision, findings, state } = think(policy, &state, sample);
         let State { two_pointer, working_set, host, .. } = state;

@@ -13,7 +13,6 @@ use crate::{
 pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     let amount = verdict.amount;
     let need = verdict.need.unwrap_or_default();
-    let spare = verdict.spare.unwrap_or_default();
     let reserve = policy.host_reserve;
     let wants = || wants(verdict, vm, policy);
     let spares = || spares(verdict, vm, policy);
@@ -38,15 +37,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
         Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
-        Reason::SpareNotNeeded if policy.algorithm == Algorithm::WorkingSet && spare.is_zero() => {
-            format!("holds: {}, but none of it can go without making it swap", spares())
-        }
-        Reason::SpareNotNeeded if policy.algorithm == Algorithm::WorkingSet => {
-            format!("holds: {}; it could spare {spare} in this tick, which nobody needs", spares())
-        }
-        Reason::SpareNotNeeded => {
-            format!("holds: it could spare {spare} in this tick, but others gave what was needed")
-        }
+        Reason::SpareNotNeeded => idle(verdict, vm, policy),
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
         Reason::PoolEmpty | Reason::Reserved | Reason::HostLow | Reason::HostUnexplained => {
@@ -115,6 +106,21 @@ fn failed(reason: Reason) -> &'static str {
     } else {
         "what it gave last did not become free on the host; it is not asked for a while"
     }
+}
+
+/// Why a VM with memory to spare gives none.
+fn idle(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    let spare = verdict.spare.unwrap_or_default();
+    if policy.algorithm == Algorithm::TwoPointer {
+        return format!(
+            "holds: it could spare {spare} in this tick, but others gave what was needed"
+        );
+    }
+    let spares = spares(verdict, vm, policy);
+    if spare.is_zero() {
+        return format!("holds: {spares}, but none of it can go without making it swap");
+    }
+    format!("holds: {spares}; it could spare {spare} in this tick, which nobody needs")
 }
 
 fn full(verdict: &Verdict, vm: &VmSample) -> String {

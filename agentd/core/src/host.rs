@@ -123,6 +123,12 @@ impl HostWatch {
         self.level == HostLevel::Emergency
     }
 
+    /// The same where VMs were made to give when this one says: who only thinks along makes nobody.
+    #[must_use]
+    pub fn acted_as(self, other: &Self) -> Self {
+        Self { acted_at: other.acted_at, ..self }
+    }
+
     /// Notes that VMs were made to give.
     pub const fn note_action(&mut self, now: Duration) {
         self.acted_at = Some(now);
