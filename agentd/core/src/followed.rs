@@ -66,8 +66,7 @@ impl Followed {
             // The order stays in force, and its balloon may go on with it.
             Movement::ItsOwn => self.took_back_at = Some(now),
             Movement::Foreign => {
-                // From now on it is known what it is moved from, so that every later move shows.
-                (order, self.adopted) = (None, true);
+                order = None;
                 self.quarantined_until = Some(now.saturating_add(QUARANTINE));
             }
         }
@@ -118,8 +117,8 @@ impl Followed {
         let Some(before) = self.actual.filter(|_| vm.boot.is_none()) else {
             return Movement::Ours;
         };
-        if order.is_none() && !self.adopted {
-            // An order of before this agent may be in force.
+        if order.is_none() && self.quarantined_until.is_none() {
+            // An order of before may be in force, which its balloon follows.
             return Movement::Ours;
         }
         let least = order.map_or(before, |order| order.least.min(before));
@@ -229,9 +228,9 @@ mod tests {
         let left = follow(&mut followed, Some(order(0, 512, 512)), &[512, 512, 300]);
         assert_eq!((left, standing(&followed, 4)), (None, Standing::Quarantined));
         let mut followed = Followed { adopted: true, ..Followed::of(&holding(512)) };
-        follow(&mut followed, None, &[512, 513, 512]);
+        let left = follow(&mut followed, Some(order(0, 512, 512)), &[512, 513, 512]);
         assert_eq!(standing(&followed, 4), Standing::Cooperative, "a MiB is nobody's order");
-        follow(&mut followed, None, &[512, 515]);
+        follow(&mut followed, left, &[512, 515]);
         assert_eq!(standing(&followed, 2), Standing::Quarantined);
         followed.adopted = true;
         let vm = holding(515);
@@ -254,6 +253,14 @@ mod tests {
         let distress = followed.distress(&holding(560), Duration::from_secs(2));
         assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));
         assert_eq!(followed.distress(&holding(560), Duration::from_secs(62)), None);
+    }
+
+    /// As in mode observe, or right after a pause: its balloon may follow what it was told before.
+    #[test]
+    fn one_that_was_told_nothing_is_moved_by_nobody_that_could_be_known() {
+        let mut followed = Followed { adopted: true, ..Followed::of(&holding(2700)) };
+        follow(&mut followed, None, &[2700, 2600, 2500]);
+        assert_eq!(standing(&followed, 4), Standing::Cooperative);
     }
 
     #[test]

@@ -247,30 +247,42 @@ impl Judge {
         let all = format!("{} orders", orders.len());
         self.hold(Rule::KillSwitch, self.active, || format!("{all} after it was closed"));
         self.hold(Rule::ObserveFirst, !self.observes, || format!("{all} in a first tick"));
-        let mut granted = BTreeMap::new();
+        let mut gets = 0;
         for order in orders {
             let Some(vm) = facts.vms.get(&order.vm) else {
                 continue;
             };
             self.order(*order, vm, now);
+            gets += usize::from(order.target > vm.exposure().align_up(PAGE));
+        }
+        self.orders_in_emergency(orders, gets, facts, now);
+    }
+
+    /// What VMs were granted by these orders, all of which were taken.
+    fn grows(&mut self, orders: &[Target], facts: &Facts) {
+        let mut granted = BTreeMap::new();
+        for order in orders {
+            let Some(vm) = facts.vms.get(&order.vm) else {
+                continue;
+            };
             if order.target > vm.exposure().align_up(PAGE) {
                 granted.insert(order.vm, order.target);
                 let holds = vm.exposure().max(self.before_others(order.vm, vm));
                 self.grown = self.grown.saturating_add(order.target.saturating_sub(holds));
             }
         }
-        self.orders_in_emergency(orders, &granted, facts, now);
-        if !granted.is_empty() {
-            // Of orders that go together none is before the other.
-            let mut together = facts.clone();
-            for order in orders {
-                if let Some(vm) = together.vms.get_mut(&order.vm) {
-                    vm.target = order.target;
-                }
-            }
-            self.forget_strangers(&mut together);
-            self.grants(&granted, &together, now);
+        if granted.is_empty() {
+            return;
         }
+        // Of orders that go together none is before the other.
+        let mut together = facts.clone();
+        for order in orders {
+            if let Some(vm) = together.vms.get_mut(&order.vm) {
+                vm.target = order.target;
+            }
+        }
+        self.forget_strangers(&mut together);
+        self.grants(&granted, &together, facts.now);
     }
 
     /// What a VM may hold for all that could be known, where somebody else has ordered it since:
@@ -288,9 +300,13 @@ impl Judge {
 
     /// The hypervisor said this to orders.
     pub(super) fn answered(&mut self, orders: &[Target], answers: &[Answer], before: &Facts) {
-        for (order, answer) in orders.iter().zip(answers) {
-            let taken = matches!(answer, Answer::Accepted | Answer::InDoubt);
-            let Some(vm) = before.vms.get(&order.vm).filter(|_| taken) else {
+        let is_taken = |answer: &Answer| matches!(answer, Answer::Accepted | Answer::InDoubt);
+        let pairs = orders.iter().zip(answers);
+        let taken: Vec<Target> =
+            pairs.filter(|(_, answer)| is_taken(answer)).map(|(order, _)| *order).collect();
+        self.grows(&taken, before);
+        for order in &taken {
+            let Some(vm) = before.vms.get(&order.vm) else {
                 continue;
             };
             if self.giving.contains(&order.vm) {

@@ -1,11 +1,9 @@
 //! What the judge holds agentd to while the host runs out of memory.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agentd::hypervisor::Target;
 use agentd::hypervisor::sim::Facts;
-use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
 
 use super::{GAP, Judge, PAGE};
@@ -19,7 +17,7 @@ impl Judge {
     pub(super) fn orders_in_emergency(
         &mut self,
         orders: &[Target],
-        granted: &BTreeMap<VmId, ByteCount>,
+        gets: usize,
         facts: &Facts,
         now: Duration,
     ) {
@@ -28,7 +26,7 @@ impl Judge {
         if !is_emergency(&read.host, &self.policy) {
             return;
         }
-        let (usable, gets) = (read.host.usable, granted.len());
+        let usable = read.host.usable;
         self.hold(Rule::Emergency, gets == 0, || format!("{gets} VMs get memory, {usable} usable"));
         let gives = |order: &Target| {
             let (vm, known) = (facts.vms.get(&order.vm)?, self.known.get(&order.vm)?);
