@@ -59,8 +59,6 @@ pub(super) struct Judge {
     looked: BTreeMap<VmId, VmFacts>,
     /// VMs that were just told to give in an emergency.
     giving: BTreeSet<VmId>,
-    /// What VMs were told to take in this turn beyond what they may hold already.
-    took: BTreeMap<VmId, ByteCount>,
     /// What VMs were since shown to hold.
     shown: BTreeMap<VmId, ByteCount>,
     /// VMs that were told since to hold no more than they did already, or were shown to.
@@ -116,7 +114,6 @@ impl Judge {
             ledger: Ledger::default(),
             looked: BTreeMap::new(),
             giving: BTreeSet::new(),
-            took: BTreeMap::new(),
             shown: BTreeMap::new(),
             stay: BTreeSet::new(),
             delivered: ByteCount::ZERO,
@@ -216,7 +213,6 @@ impl Judge {
         self.ledger.see(&facts);
         self.delivered = self.ledger.open();
         self.looked.clear();
-        self.took.clear();
         self.shown.clear();
         self.stay.clear();
         self.read = Some((now, facts));
@@ -312,17 +308,10 @@ impl Judge {
             if self.giving.contains(&order.vm) {
                 self.emergencies.gives(before.now);
             }
-            let (id, told) = (order.vm, self.told.insert(order.vm, (order.target, before.now)));
+            self.told.insert(order.vm, (order.target, before.now));
             let shown = self.shown.get(&order.vm).copied().unwrap_or_default();
             if order.target <= vm.exposure().max(shown) {
                 self.stay.insert(order.vm);
-            } else {
-                let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&id));
-                let told = told.map_or(ByteCount::ZERO, |(target, _)| target);
-                let known = self.known.get(&id).map_or(ByteCount::ZERO, |known| known.actual);
-                let held = read.map_or(vm.actual, |read| read.actual).max(told).max(known);
-                let took = self.took.entry(id).or_default();
-                *took = took.saturating_add(order.target.saturating_sub(held));
             }
             if order.target < vm.actual {
                 let gives = vm.actual.saturating_sub(order.target);
@@ -354,13 +343,10 @@ impl Judge {
         let (mut due, mut left): (BTreeMap<_, ByteCount>, BTreeMap<_, ByteCount>) =
             Default::default();
         let mut grants = Vec::new();
-        let mut took = std::mem::take(&mut self.took);
         for (transfer, granted) in funding.zip(&record.applied.granted) {
-            let Party::Vm(taker) = transfer.to else { continue };
-            if let Some(took) = took.get_mut(&taker) {
-                *took = took.saturating_sub(*granted);
-            }
-            let Party::Vm(giver) = transfer.from else { continue };
+            let (Party::Vm(giver), Party::Vm(_)) = (transfer.from, transfer.to) else {
+                continue;
+            };
             let open = transfer.amount.saturating_sub(*granted);
             for (sum, more) in [(&mut due, transfer.amount), (&mut left, open)] {
                 let sum = sum.entry(giver).or_default();
@@ -384,13 +370,6 @@ impl Judge {
             self.hold(Rule::TakeThenGive, fine, words);
         }
         self.ledger.ends(&left);
-        let unclaimed = took.iter().find(|(_, took)| **took > PAGE);
-        self.hold(Rule::TakeThenGive, unclaimed.is_none(), || {
-            let (vm, took) =
-                unclaimed.map_or_else(Default::default, |(vm, took)| (Some(vm), *took));
-            let name = vm.map(VmId::to_string).unwrap_or_default();
-            format!("{name} was told to take {took} more than is said to have been granted to it")
-        });
     }
 
     /// A VM that is seen to swap is not left with less than it holds for long.
