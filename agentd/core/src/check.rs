@@ -326,7 +326,7 @@ impl Court<'_> {
             exposed = exposed.saturating_add(may_hold);
             not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
             let held = vm.actual.max(resident);
-            let spoken_for = self.spoken_for(*id, held, vm.host_rss.is_some());
+            let spoken_for = self.spoken_for(*id, vm, held);
             exposed = exposed.saturating_add(spoken_for);
             not_taken = not_taken.saturating_add(spoken_for);
         }
@@ -345,12 +345,14 @@ impl Court<'_> {
     }
 
     /// What of a giver's debt it has let go of, when it is shown to hold so much.
-    fn spoken_for(&self, giver: VmId, held: ByteCount, is_resident_known: bool) -> ByteCount {
+    fn spoken_for(&self, giver: VmId, vm: &VmSample, held: ByteCount) -> ByteCount {
         let owed = self.owes.get(&giver).copied().unwrap_or_default();
         self.state.orders.get(&giver).map_or(ByteCount::ZERO, |order| {
             let before = order.base.taken.unwrap_or_default().max(order.base.actual);
-            let hidden = order.base.taken.is_some() && !is_resident_known;
-            let came = if hidden { ByteCount::ZERO } else { before.saturating_sub(held) };
+            let hidden = order.base.taken.is_some() && vm.host_rss.is_none();
+            let let_go = order.base.actual.saturating_sub(vm.actual);
+            let came = before.saturating_sub(held).min(let_go);
+            let came = if hidden { ByteCount::ZERO } else { came };
             owed.saturating_sub(order.gives.saturating_sub(came))
         })
     }
