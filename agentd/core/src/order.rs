@@ -84,10 +84,10 @@ impl Order {
         self.base.taken.is_some() && now.taken.is_none()
     }
 
-    /// A sixteenth, at most [`NOISE`], is left to the noise of what is resident.
+    /// A sixteenth is left to the noise of what is resident.
     fn missing_of(&self, came: ByteCount) -> ByteCount {
         let missing = self.gives.saturating_sub(came);
-        if missing <= self.gives.fraction(1, 16).min(NOISE) { ByteCount::ZERO } else { missing }
+        if missing <= self.gives.fraction(1, 16) { ByteCount::ZERO } else { missing }
     }
 
     /// How far the VM is with it.
@@ -125,8 +125,6 @@ impl Order {
     }
 }
 
-/// What is resident of a process goes up and down by this while its VM rests.
-const NOISE: ByteCount = ByteCount::mib(8);
 /// What a process takes beside the memory of its VM: vcmmd's model has 64 MiB and 8 bytes a page; one
 /// that emulates a processor was measured to take 90 MiB.
 const PROCESS: ByteCount = ByteCount::mib(128);
@@ -143,23 +141,17 @@ mod tests {
         Shown { actual: ByteCount::mib(actual), taken: Some(ByteCount::mib(taken)) }
     }
 
-    /// What is undelivered, in MiB, of an order to give so many MiB.
-    fn undelivered_of(gives: u32, base: Shown, now: Shown) -> u64 {
-        let gives = ByteCount::mib(gives);
+    /// What is undelivered, in MiB, of an order to give 40 MiB.
+    fn undelivered(base: Shown, now: Shown) -> u64 {
+        let gives = ByteCount::mib(40);
         let target = base.actual.saturating_sub(gives);
         Order::new(target, gives, base, Duration::ZERO).undelivered(now).mib_floor()
     }
 
-    fn undelivered(base: Shown, now: Shown) -> u64 {
-        undelivered_of(40, base, now)
-    }
-
     #[test]
-    fn noise_is_a_part_of_a_small_order_and_bounded_in_a_large_one() {
+    fn a_sixteenth_of_an_order_is_noise() {
         assert_eq!(undelivered(shown(446, 446), shown(408, 408)), 0);
         assert_eq!(undelivered(shown(446, 446), shown(410, 410)), 4);
-        let of_many = |now| undelivered_of(4096, shown(8192, 8192), shown(now, now));
-        assert_eq!((of_many(4096 + 8), of_many(4096 + 9)), (0, 9));
     }
 
     #[test]
