@@ -43,6 +43,9 @@ fn measure(algorithm: Algorithm, count: usize) {
     // Less than all ask for, so that shares have to be found.
     let pool_limit = Some(ByteCount::mib(512 * u32::try_from(count).unwrap()));
     let policy = Policy { algorithm, pool_limit, ..Policy::default() };
+    // All were told to hold what they hold.
+    let mut state = State { followed: state.continued(&policy, &sample).followed, ..state };
+    state.followed.values_mut().for_each(|vm| vm.adopted = true);
     let (decision, seen) = decide(&policy, &state, &sample);
     // What `working-set` goes on from; what `two-pointer` does makes its VMs grow.
     let state = State { working_set: seen.working_set, ..state };
@@ -76,7 +79,7 @@ fn world(count: usize) -> (State, Sample) {
     let mut state = State::default();
     let vms = (0..count).map(|i| {
         let id = VmId::from_bytes((i as u128 * 7_919).to_be_bytes());
-        let unused = ByteCount::mib([50, 300, 150][i % 3]);
+        let unused = ByteCount::mib([30, 300, 150][i % 3]);
         let vm = VmSample {
             name: format!("vm{i}").as_str().into(),
             run: RunState::Running,

@@ -1,5 +1,7 @@
 //! [`decide`]: the one entry from a sample to a decision.
 
+use std::collections::BTreeSet;
+
 use crate::{
     assess::{View, assess, book, measure},
     bytes::ByteCount,
@@ -13,6 +15,7 @@ use crate::{
     state::State,
     two_pointer,
     verdict::{Reason, Verdict, VerdictKind},
+    vm::VmId,
     working_set,
 };
 
@@ -168,7 +171,7 @@ fn plan(
 /// that this agent has not ordered anything yet, so that no order of before can be in force unseen.
 fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> Vec<Resize> {
     let stops = |view: &View<'_>| state.is_to_stop(view.id, view.vm, sample.now);
-    let has_order = |view: &View<'_>| plan.resizes().any(|resize| resize.vm == view.id);
+    let ordered: BTreeSet<VmId> = plan.resizes().map(|resize| resize.vm).collect();
     let is_due = |view: &&View<'_>| {
         let Some(followed) = state.followed.get(&view.id) else { return false };
         let order = state.orders.get(&view.id);
@@ -196,7 +199,7 @@ fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> V
     if sample.ideal {
         return Vec::new();
     }
-    let due = views.iter().filter(is_due).filter(|view| !has_order(view));
+    let due = views.iter().filter(is_due).filter(|view| !ordered.contains(&view.id));
     let to = |view: &View<'_>| Resize { vm: view.id, from: view.vm.actual, to: view.vm.actual };
     due.map(to).collect()
 }
