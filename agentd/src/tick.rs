@@ -310,14 +310,13 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::SystemTime};
+    use std::path::Path;
 
     use agentd_core::{bytes::ByteCount, verdict::Reason};
 
     use super::*;
     use crate::{
         clock::VirtualClock,
-        control::{Actor, Revision},
         hypervisor::sim::{Scenario, Sim, derived_id},
     };
 
@@ -342,7 +341,7 @@ mod tests {
             };
             let ticker = Ticker::new(Box::new(sim), clock.clone(), config);
             let policy = scenario.policy.unwrap_or_default();
-            let in_force = in_force(Mode::Active, policy);
+            let in_force = InForce::fixed(Mode::Active, policy);
             Self { ticker, clock, gate: Gate::new(Mode::Active), in_force }
         }
 
@@ -361,15 +360,6 @@ mod tests {
         fn turns(&mut self, count: usize) -> Vec<Turn> {
             (0..count).map(|_| self.turn()).collect()
         }
-    }
-
-    fn in_force(mode: Mode, policy: Policy) -> InForce {
-        let time = SystemTime::UNIX_EPOCH;
-        let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
-        let etag = "1".to_owned();
-        let reason = String::new();
-        let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-        InForce { mode, policy: Arc::new(revision), reservations: Arc::default() }
     }
 
     fn actual(turn: &Turn, name: &str) -> ByteCount {
@@ -391,7 +381,7 @@ mod tests {
             Policy { floor: ByteCount::gib(100_000), ..Policy::default() },
         ];
         for policy in beyond {
-            bench.in_force = in_force(Mode::Active, policy);
+            bench.in_force = InForce::fixed(Mode::Active, policy);
             for turn in bench.turns(20) {
                 let resized = &turn.record.applied.resized;
                 assert!(resized.iter().all(|done| done.ordered.is_none()), "{resized:?}");
@@ -399,7 +389,7 @@ mod tests {
             }
         }
         // What was decided meanwhile was never done: all are told anew before anything is given.
-        bench.in_force = in_force(Mode::Active, Policy::default());
+        bench.in_force = InForce::fixed(Mode::Active, Policy::default());
         let mended = bench.turns(2);
         let decision = mended[0].record.decision.as_ref().unwrap();
         assert_eq!(decision.plan.neutral.len(), 2);

@@ -1,8 +1,8 @@
 //! [`check`]: the independent judge of a plan.
 //!
-//! Judges every decision from the sample alone, without the code that made it: in tests, in the
-//! simulator, and in the daemon before a plan is carried out. A plan with a [`Finding`] is thrown
-//! away whole.
+//! Judges every decision by the sample, by what the policy says of a VM and by what is remembered,
+//! without the code that made it: in tests, in the simulator, and in the daemon before a plan is
+//! carried out. A plan with a [`Finding`] is thrown away whole.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

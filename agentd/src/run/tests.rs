@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use agentd_core::{sample::Reading, vm::VmId};
+use agentd_core::{policy::Policy, sample::Reading, vm::VmId};
 
 use super::*;
 use crate::{
     clock::VirtualClock,
-    control::{Actor, InForce, Revision},
+    control::InForce,
     hypervisor::{Answer, LiveActual, ReadError, Target},
 };
 
@@ -41,26 +41,13 @@ impl Hypervisor for Hanging {
     }
 }
 
-fn in_force() -> InForce {
-    let time = SystemTime::UNIX_EPOCH;
-    let revision = Revision {
-        number: 1,
-        etag: "1".to_owned(),
-        policy: agentd_core::policy::Policy::default(),
-        actor: Actor { id: "config".to_owned(), peer: String::new(), time },
-        reason: String::new(),
-        revert_at: None,
-    };
-    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
-}
-
 #[test]
 fn ends_itself_once_too_many_calls_hang_and_says_so() {
     let clock = Arc::new(VirtualClock::default());
     let turn = |parked| {
         let config = tick_config(&Config::default());
         let mut ticker = Ticker::new(Box::new(Hanging(parked)), clock.clone(), config);
-        ticker.turn(&in_force(), &Gate::new(Mode::Active))
+        ticker.turn(&InForce::fixed(Mode::Active, Policy::default()), &Gate::new(Mode::Active))
     };
     assert_eq!(hung(&turn(0)), None);
     assert_eq!(hung(&turn(7)), None);

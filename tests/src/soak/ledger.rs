@@ -115,7 +115,7 @@ impl Ledger {
         let there = giver.delivered().saturating_add(giver.noise);
         (giver.granted > there).then(|| {
             let (granted, delivered) = (giver.granted, giver.delivered());
-            format!("{granted} was granted, of which the host got back {delivered}")
+            format!("{granted} was granted, and {delivered} let go of")
         })
     }
 

@@ -12,7 +12,7 @@ pub enum Rule {
     Reserved,
     /// No VM is shrunk below its floor.
     Floor,
-    /// What is granted out of a giver is no more than the host got back of it.
+    /// What is granted out of a giver is no more than it let go of.
     TakeThenGive,
     /// No VM is shrunk on figures that were not seen to change lately.
     Freshness,

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use agentd::clock::{Clock, RealClock};
-use agentd::control::{Gate, Mode};
+use agentd::control::{Gate, InForce, Mode};
 use agentd::hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use agentd::tick::Ticker;
+use agentd_core::policy::Policy;
 use agentd_tests::lab::{Lab, VmSpec};
 use anyhow::Result;
 
-use crate::{TICK, observing};
+use crate::TICK;
 
 /// Measures and prints.
 pub(crate) fn measure(lab: &Lab) -> Result<()> {
@@ -20,7 +21,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<()> {
     let config = LibvirtConfig { uri: host.uri(), ..LibvirtConfig::default() };
     let libvirt = Libvirt::new(config, clock.clone());
     let mut ticker = Ticker::new(Box::new(libvirt), clock.clone(), TICK);
-    let (in_force, gate) = (observing(), Gate::new(Mode::Observe));
+    let (in_force, gate) =
+        (InForce::fixed(Mode::Observe, Policy::default()), Gate::new(Mode::Observe));
     let mut ticks = |count: usize| -> Vec<Duration> {
         let turn = |_| {
             let began = clock.now();

@@ -10,11 +10,10 @@
 mod detection;
 mod hung;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use agentd::clock::{Clock, RealClock};
-use agentd::control::{Actor, Gate, InForce, Mode, Revision};
+use agentd::control::{Gate, InForce, Mode};
 use agentd::hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use agentd::tick::{TickConfig, Ticker};
 use agentd_core::policy::Policy;
@@ -60,7 +59,8 @@ fn take_turns(host: &Host, count: usize) -> Result<(Times, Times)> {
     let config = LibvirtConfig { uri: host.uri(), ..LibvirtConfig::default() };
     let libvirt = Libvirt::new(config, clock.clone());
     let mut ticker = Ticker::new(Box::new(libvirt), clock.clone(), TICK);
-    let (in_force, gate) = (observing(), Gate::new(Mode::Observe));
+    let (in_force, gate) =
+        (InForce::fixed(Mode::Observe, Policy::default()), Gate::new(Mode::Observe));
     let (mut bare, mut ticks) = (Vec::new(), Vec::new());
     for turn in 0..WARM_UP + TURNS {
         let began = clock.now();
@@ -129,19 +129,6 @@ impl Times {
         let at = |percent: usize| times.get(times.len() * percent / 100).copied();
         Self { p50: at(50).unwrap_or_default(), p95: at(95).unwrap_or_default() }
     }
-}
-
-fn observing() -> Arc<InForce> {
-    let time = SystemTime::UNIX_EPOCH;
-    let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
-    let (policy, reason) = (Policy::default(), String::new());
-    let etag = "bench".to_owned();
-    let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-    Arc::new(InForce {
-        mode: Mode::Observe,
-        policy: Arc::new(revision),
-        reservations: Arc::default(),
-    })
 }
 
 const TICK: TickConfig = TickConfig {
