@@ -1,8 +1,8 @@
 //! [`alarms`]: what is wrong or unusual by one tick, as conditions for the operator.
 
-use agentd_core::{bytes::ByteCount, host::HostLevel, life::Life, vm::VmId};
+use agentd_core::{host::HostLevel, life::Life, sample::Sample, vm::VmId};
 
-use crate::{control::beyond_host, event::TickRecord};
+use crate::{control::forbids, event::TickRecord};
 
 /// Every condition that a tick can tell of: what is wrong and what to do, or `None` where it is
 /// right. A tick that saw nothing says nothing of VMs and host.
@@ -12,15 +12,15 @@ pub fn alarms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     let saw = record.sample.is_some();
     let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
     if let Some(sample) = &record.sample {
-        alarms.push((POLICY_BEYOND_HOST, beyond(record, sample.host.total)));
+        alarms.push((POLICY_BEYOND_HOST, beyond(record, sample)));
         alarms.extend(vms(record));
         alarms.extend(host(record));
     }
     alarms
 }
 
-fn beyond(record: &TickRecord, total: ByteCount) -> Option<String> {
-    let faults = beyond_host(&record.policy.policy, total);
+fn beyond(record: &TickRecord, sample: &Sample) -> Option<String> {
+    let faults = forbids(&record.policy.policy, sample);
     let each: Vec<String> = faults.iter().map(ToString::to_string).collect();
     (!each.is_empty()).then(|| {
         format!(

@@ -13,7 +13,7 @@ use agentd_core::{
     vm::VmId,
 };
 
-use crate::control::beyond_host;
+use crate::control::forbids;
 
 /// What was ruled for a VM, as far as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Compared {
             began,
             moved: moved(acting),
             other_moved: moved(other),
-            objection: objection(findings, &beyond_host(policy, sample.host.total)),
+            objection: objection(findings, &forbids(policy, sample)),
             vms: vms.collect(),
         }
     }

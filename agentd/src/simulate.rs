@@ -309,6 +309,31 @@ mod tests {
         assert_eq!(lines.len(), 3);
     }
 
+    /// A real host is ordered nothing by such a policy: it is a mistake.
+    #[test]
+    fn an_ideal_world_carries_out_a_policy_beyond_its_host() {
+        let policy = Policy { host_reserve: ByteCount::gib(3), ..Policy::default() };
+        let last_held = |text: &str| {
+            let scenario = Scenario::parse("test.toml", text).unwrap();
+            let (name, policy) = (Path::new("test.toml"), policy.clone());
+            let simulation = Simulation { name, scenario: &scenario, policy, ticks: 40 };
+            let mut held = ByteCount::ZERO;
+            let each = simulation.run_each(|record| {
+                held = record
+                    .sample
+                    .iter()
+                    .flat_map(|sample| sample.vms.values())
+                    .map(|vm| vm.actual)
+                    .sum();
+                Ok::<_, io::Error>(())
+            });
+            each.unwrap();
+            held
+        };
+        assert!(last_held(SCENARIO) < ByteCount::mib(700));
+        assert_eq!(last_held(&SCENARIO.replace("ideal = true", "")), ByteCount::mib(768));
+    }
+
     #[test]
     fn replays_to_the_letter_and_survives_no_vms() {
         assert_eq!(run(SCENARIO, 20), run(SCENARIO, 20));

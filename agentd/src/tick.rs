@@ -26,7 +26,7 @@ use agentd_core::{
 use crate::{
     apply::{Hands, Patience, apply, skip},
     clock::Clock,
-    control::{Gate, InForce, Mode, beyond_host},
+    control::{Gate, InForce, Mode, forbids},
     event::{TickRecord, VmChange},
     hypervisor::{Hypervisor, ReadError},
     mind::{Mind, Thought},
@@ -200,7 +200,7 @@ impl Ticker {
             record.error = Some(objection(&findings));
         }
         // A policy beyond the host is told as a condition, and not as an error of the plan.
-        let may = findings.is_empty() && beyond_host(policy, sample.host.total).is_empty();
+        let may = findings.is_empty() && forbids(policy, sample).is_empty();
         if may && in_force.mode == Mode::Active {
             let expires = record.now.saturating_add(self.longest_gap());
             let planned = Planned { policy, plan, state: &state, sample, expires };

@@ -98,14 +98,29 @@ fn hold_until_a_grow(vm: &Vm, held: &mut u64, watch: &Watch, agent: usize) {
     }
 }
 
-/// A VM takes another piece as soon as it has room for it, however long that takes on a busy machine.
+/// A VM takes another piece as soon as it has room for it. `two-pointer` feeds one that grows: where
+/// its last growth went unseen, because of a restart or a busy machine, it grows by a crumb.
 fn hold_a_piece(vm: &Vm, held: &mut u64) {
-    clock::wait_until("room for more", PATIENCE, || {
-        Ok(vm.meminfo_kib()?["MemAvailable"] >= (PIECE_MIB + LEFT_MIB) * 1024)
-    })
-    .unwrap();
-    vm.finish(vm.hold(&piece_name(*held), PIECE_MIB, PIECE_MIB).unwrap(), PATIENCE).unwrap();
-    *held += 1;
+    for has_crumb in (0..MOST_CRUMBS).map(|number| number % 2 == 1) {
+        let room = || Ok(vm.meminfo_kib()?["MemAvailable"] >= (PIECE_MIB + LEFT_MIB) * 1024);
+        let has_room = clock::wait_until("room for more", SEEN, room).is_ok();
+        if has_crumb {
+            vm.release(CRUMB).unwrap();
+        }
+        if has_room {
+            take(vm, &piece_name(*held), PIECE_MIB);
+            *held += 1;
+            return;
+        }
+        if !has_crumb {
+            take(vm, CRUMB, 1);
+        }
+    }
+    panic!("{} has no room for more: {:?}", vm.name(), vm.meminfo_kib());
+}
+
+fn take(vm: &Vm, name: &str, mib: u64) {
+    vm.finish(vm.hold(name, mib, mib).unwrap(), PATIENCE).unwrap();
 }
 
 fn piece_name(number: u64) -> String {
@@ -196,6 +211,11 @@ const PIECES: u64 = 20;
 const PIECE_MIB: u64 = 20;
 /// What a VM has left besides.
 const LEFT_MIB: u64 = 16;
+/// What it takes and leaves again until it is seen to grow.
+const CRUMB: &str = "crumb";
+const MOST_CRUMBS: u32 = 40;
+/// Time in which a report of it comes, and memory is moved for it.
+const SEEN: Duration = Duration::from_secs(3);
 /// In MiB/s.
 const SLOWLY: u64 = 6;
 /// Ticks in which agentd has come to know the VMs.

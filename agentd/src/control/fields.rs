@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use agentd_core::{
     bytes::ByteCount,
     policy::{Algorithm, Fault, Policy, VmKey, VmPolicy, WorkingSet},
+    sample::Sample,
 };
 
 use super::FieldChange;
@@ -52,6 +53,13 @@ pub fn beyond_host(policy: &Policy, total: ByteCount) -> Vec<Fault> {
     };
     let amounts = [("host_reserve", policy.host_reserve), ("floor", policy.floor)];
     amounts.into_iter().filter(|(_, value)| *value >= total).map(fault).collect()
+}
+
+/// Why nothing is ordered by this policy on the host of this sample. An ideal world is there to be
+/// compared with the words of an algorithm, which know no such rule.
+#[must_use]
+pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
+    if sample.ideal { Vec::new() } else { beyond_host(policy, sample.host.total) }
 }
 
 /// What makes sense but was hardly meant. For people.

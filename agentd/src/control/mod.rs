@@ -28,7 +28,7 @@ use agentd_core::policy::{Fault, Policy};
 use crate::{event::Event, publish::Position};
 
 pub use desk::{Control, PATIENCE, Parts, StartError};
-pub use fields::{beyond_host, changes, warnings};
+pub use fields::{beyond_host, changes, forbids, warnings};
 pub use gate::{Gate, Pass};
 pub use reserved::{Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved};
 pub use storage::{Saved, SavedMode, Storage, StorageError};
