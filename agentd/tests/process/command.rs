@@ -141,7 +141,7 @@ fn the_installed_config_begins_in_mode_observe_and_one_that_is_there_is_left_alo
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_with_a_policy_beyond_the_host_orders_nothing_and_says_so() {
     let beyond = |_: &Home| "[policy]\nhost_reserve = \"3000GiB\"\n".to_owned();
-    let home = Home::with(&giving("ideal = true"), beyond);
+    let home = Home::with(&giving("ideal = false"), beyond);
     let agent = home.start().await;
     agent.until_condition("POLICY_BEYOND_HOST", true).await;
     let mut ticks = Ticks::since_start(&agent).await;
