@@ -10,8 +10,7 @@ use crate::{config::LogFormat, control::Mode};
 /// gets, moves memory with the virtio balloon, and tells what it did and why over gRPC.
 ///
 /// Exit codes: 0 done; 1 the config or scenario makes no sense, or something failed, or a replay
-/// came to another decision; 2 the command
-/// line makes no sense; 70 agentd found itself broken and stopped; 75 another agentd is at work.
+/// came to another decision; 2 the command line makes no sense, or a replay was not possible; 70 agentd found itself broken and stopped; 75 another agentd is at work.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -146,8 +145,8 @@ pub struct ReplayArgs {
     /// File with a [policy] table, as in the config file, in the place of the recorded policy.
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
-    /// A key of [policy] that is to be otherwise, for example two_pointer.step=60MiB; may be given
-    /// several times.
+    /// A key of [policy] that is to be otherwise, for example two_pointer.step=60MiB or
+    /// vm.NAME.weight=200; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Form of the output.

@@ -24,7 +24,10 @@ fn main() -> ExitCode {
             (chain(&error), code)
         }),
         Command::Simulate(args) => simulate::simulate(&args).map_err(failed),
-        Command::Replay(args) => replay::replay(&args).map_err(failed),
+        Command::Replay(args) => replay::replay(&args).map_err(|error| {
+            let code = if error.is_difference() { EXIT_FAILED } else { EXIT_NO_ANSWER };
+            (error.to_string(), code)
+        }),
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
     };
@@ -71,3 +74,5 @@ fn chain(error: &dyn Error) -> String {
 }
 
 const EXIT_FAILED: u8 = 1;
+/// As diff has it.
+const EXIT_NO_ANSWER: u8 = 2;

@@ -35,6 +35,8 @@ pub struct View<'a> {
     pub owed: ByteCount,
     /// Most that it may give in one tick.
     pub give_limit: ByteCount,
+    /// The last sign that it suffers for want of memory; `None` when there was none lately.
+    pub distress: Option<Distress>,
     /// It suffers so much that it needs memory, whatever its figures say.
     pub starves: bool,
     /// Why it can neither give nor get; `None` when it can.
@@ -67,10 +69,7 @@ fn view<'a>(
     let followed = state.followed.get(&id);
     let spared = followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
     limits.min = limits.min.max(spared).min(limits.max);
-    let distress = match followed {
-        Some(followed) => followed.distress(vm, sample.now),
-        None => vm.distress,
-    };
+    let distress = state.distress(id, vm, sample.now);
     let progress = state.progress(id, vm, sample);
     let life = state.life(id, vm, sample.now);
     let standing = state.standing(id, sample.now);
@@ -86,6 +85,7 @@ fn view<'a>(
         exposure: state.exposure_of(id, vm, pinned, sample),
         owed,
         give_limit: policy.give_limit(vm).min(vm.actual.saturating_sub(limits.min)),
+        distress,
         starves: distress.is_some_and(|distress| distress.is_acute()),
         bar,
         takes: bar.is_none() || bar == Some(Reason::Settling) && !shrinks,

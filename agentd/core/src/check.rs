@@ -195,7 +195,7 @@ impl Court<'_> {
             let problem = format!("gives {amount}, but only {idle} is usable");
             self.object(Rule::InUse, resize.vm, problem);
         }
-        if let Some(distress) = vm.distress {
+        if let Some(distress) = self.state.distress(resize.vm, &vm, self.sample.now) {
             self.object(Rule::InUse, resize.vm, format!("gives although {:?}", distress.sign));
         }
     }

@@ -100,8 +100,11 @@ fn put_together(
     (views, ruling): (&[View<'_>], Ruling),
     (pool, host): (Pool, HostView),
 ) -> Decision {
-    let verdicts: Vec<Verdict> =
-        views.iter().zip(ruling.verdicts).map(|(view, verdict)| awaiting(view, verdict)).collect();
+    let verdict = |(view, verdict): (&View<'_>, Verdict)| Verdict {
+        distress: view.distress,
+        ..awaiting(view, verdict)
+    };
+    let verdicts: Vec<Verdict> = views.iter().zip(ruling.verdicts).map(verdict).collect();
     let funding = funding(&state.owed, &ruling.transfers);
     let mut plan = plan(views, &verdicts, funding, sample.granule);
     (plan.room, plan.debt) = (pool.room, pool.debt);
@@ -176,7 +179,7 @@ fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> V
         let Some(followed) = state.followed.get(&view.id) else { return false };
         let order = state.orders.get(&view.id);
         let is_new = !followed.adopted && order.is_none_or(|order| order.in_doubt);
-        let suffers = followed.distress(view.vm, sample.now).is_some();
+        let suffers = view.distress.is_some();
         if followed.standing(sample.now) == Standing::Quarantined {
             return false;
         }

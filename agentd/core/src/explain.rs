@@ -46,7 +46,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective => {
             format!("holds: {}, but {}", spares(), failed(verdict.reason))
         }
-        Reason::Distressed => format!("holds: {}, but {}", spares(), suffers(vm)),
+        Reason::Distressed => format!("holds: {}, but {}", spares(), suffers(verdict)),
         Reason::FiguresStale => {
             let age = vm.figures_age.unwrap_or_default().as_secs();
             format!("holds: its figures have not changed for {age} s")
@@ -130,9 +130,9 @@ fn full(verdict: &Verdict, vm: &VmSample) -> String {
 }
 
 /// What shows that a VM suffers.
-fn suffers(vm: &VmSample) -> String {
-    let Some(Distress { sign, age }) = vm.distress else {
-        return "it took memory back by itself because it had none left".to_owned();
+fn suffers(verdict: &Verdict) -> String {
+    let Some(Distress { sign, age }) = verdict.distress else {
+        return "it suffered lately".to_owned();
     };
     let ago = age.as_secs();
     match sign {
@@ -144,8 +144,8 @@ fn suffers(vm: &VmSample) -> String {
 
 /// Why a VM was found to need memory.
 fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
-    if vm.distress.is_some_and(|distress| distress.is_acute()) {
-        return suffers(vm);
+    if verdict.distress.is_some_and(|distress| distress.is_acute()) {
+        return suffers(verdict);
     }
     if policy.algorithm == Algorithm::WorkingSet {
         return works_with(verdict, vm);
@@ -202,5 +202,26 @@ fn content(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     } else {
         let little = constants.spare_above;
         format!("holds: its use does not grow, and of {unused} unused none is above {little}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fixture::holding;
+
+    #[test]
+    fn tells_the_sign_that_the_decision_went_by() {
+        let sign = |sign| Some(Distress { sign, age: Duration::from_secs(3) });
+        let verdict =
+            Verdict { distress: sign(Sign::TookBack), ..Verdict::hold(Reason::Distressed) };
+        let vm = VmSample { distress: sign(Sign::Faults(20)), ..holding(512) };
+        let words = message(&verdict, &vm, &Policy::default());
+        assert!(
+            words.ends_with("but it took memory back by itself because it had none left"),
+            "{words}"
+        );
     }
 }

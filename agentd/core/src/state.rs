@@ -8,6 +8,7 @@ use std::{
 use crate::{
     bytes::ByteCount,
     conduct::{Stage, Standing},
+    distress::Distress,
     followed::Followed,
     host::HostWatch,
     life::Life,
@@ -298,7 +299,13 @@ impl State {
     pub fn is_to_stop(&self, id: VmId, vm: &VmSample, now: Duration) -> bool {
         let Some(followed) = self.followed.get(&id) else { return false };
         let shrinks = self.orders.get(&id).is_some_and(|order| order.least < vm.actual);
-        shrinks && (followed.conduct.gave_up(now) || followed.distress(vm, now).is_some())
+        shrinks && (followed.conduct.gave_up(now) || self.distress(id, vm, now).is_some())
+    }
+
+    /// The last sign that a VM suffers for want of memory; `None` when there was none lately.
+    #[must_use]
+    pub fn distress(&self, id: VmId, vm: &VmSample, now: Duration) -> Option<Distress> {
+        self.followed.get(&id).map_or(vm.distress, |followed| followed.distress(vm, now))
     }
 
     /// How a VM stands with those who order it.
@@ -397,7 +404,7 @@ mod tests {
     use crate::{
         assess::{assess, measure},
         decide::decide,
-        distress::{Distress, Sign},
+        distress::Sign,
         fixture::{OTHER, VM, holding, sample},
         host::HostView,
         policy::{VmKey, VmPolicy},

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::bytes::ByteCount;
+use crate::{bytes::ByteCount, distress::Distress};
 
 /// What was decided for one VM, with the figures that led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Verdict {
     pub entitled: Option<ByteCount>,
     /// What it gets or gives in this tick.
     pub amount: ByteCount,
+    /// The last sign that it suffers for want of memory; `None` when there was none lately.
+    pub distress: Option<Distress>,
 }
 
 /// What was decided for a VM.
@@ -234,6 +236,7 @@ impl Verdict {
             demand: None,
             entitled: None,
             amount: ByteCount::ZERO,
+            distress: None,
         }
     }
 }

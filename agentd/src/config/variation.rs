@@ -23,8 +23,8 @@ impl Variation {
         Self { file: file.to_owned(), text: text.to_owned(), table }
     }
 
-    /// The changes that words like `two_pointer.step=60MiB` say. A value that is no number and not
-    /// true or false needs no quotes.
+    /// The changes that words like `two_pointer.step=60MiB` say, or `two-pointer.step` as memctl writes
+    /// it. A value that is no number and not true or false needs no quotes.
     #[must_use]
     pub fn of_words(words: &[String]) -> Self {
         let mut text = "[policy]\n".to_owned();
@@ -32,7 +32,7 @@ impl Variation {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             let plain = value.parse::<u32>().is_ok() || matches!(value, "true" | "false");
             let value = if plain { value.to_owned() } else { quoted(value) };
-            text.push_str(&format!("{} = {value}\n", key.trim()));
+            text.push_str(&format!("{} = {value}\n", config_key(key.trim())));
         }
         Self { file: "--set".to_owned(), text, table: "policy" }
     }
@@ -51,6 +51,15 @@ impl Variation {
     }
 }
 
+/// A key as the config file has it: `vm.db-1.shrink-step` is `vms."db-1".shrink_step`.
+fn config_key(key: &str) -> String {
+    let vm = key.strip_prefix("vms.").or_else(|| key.strip_prefix("vm."));
+    match vm.and_then(|vm| vm.rsplit_once('.')) {
+        Some((name, field)) => format!("vms.{}.{}", quoted(name), field.replace('-', "_")),
+        None => key.replace('-', "_"),
+    }
+}
+
 fn quoted(value: &str) -> String {
     let value = value.trim().trim_matches('"');
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -58,6 +67,8 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use agentd_core::{bytes::ByteCount, policy::Algorithm};
 
     use super::*;
@@ -80,6 +91,15 @@ mod tests {
         let db1 = more.vms[&"db1".into()];
         assert_eq!((db1.weight, db1.min), (Some(200), Some(ByteCount::gib(1))));
         assert_eq!(varied(&[], &more), Ok(more.clone()));
+    }
+
+    #[test]
+    fn keys_may_be_written_as_memctl_writes_them() {
+        let words = ["shrink-step=60MiB", "working-set.lead=5s", "vm.db-1.lan.min=1GiB"];
+        let policy = varied(&words, &Policy::default()).unwrap();
+        assert_eq!(policy.shrink_step, ByteCount::mib(60));
+        assert_eq!(policy.working_set.lead, Duration::from_secs(5));
+        assert_eq!(policy.vms[&"db-1.lan".into()].min, Some(ByteCount::gib(1)));
     }
 
     #[test]

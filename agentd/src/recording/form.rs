@@ -93,7 +93,17 @@ structure!(GuestFigures { unused, usable, swap_in, swap_out, major_faults });
 structure!(Distress { sign, age });
 structure!(Decision { tick, algorithm, offset, verdicts, transfers, plan, pool, host, bookings });
 structure!(Booking { id, min, max, held, filled, handed_to });
-structure!(Verdict { kind, reason, previous_used, need, spare, demand, entitled, amount });
+structure!(Verdict {
+    kind,
+    reason,
+    previous_used,
+    need,
+    spare,
+    demand,
+    entitled,
+    amount,
+    distress
+});
 structure!(Transfer { from, to, amount });
 structure!(Plan { neutral, shrinks, grows, funding, room, debt });
 structure!(Resize { vm, from, to });

@@ -91,6 +91,14 @@ pub enum ReplayError {
     Output(#[from] io::Error),
 }
 
+impl ReplayError {
+    /// True where a decision was not as recorded; all else keeps the question from being answered.
+    #[must_use]
+    pub const fn is_difference(&self) -> bool {
+        matches!(self, Self::Differs { .. })
+    }
+}
+
 fn hint(recorded_by: &str) -> String {
     let own = env!("CARGO_PKG_VERSION");
     if recorded_by == own {
@@ -209,7 +217,7 @@ impl Replay<'_> {
                  {tick} on: {what}"
             )?;
         }
-        if end.is_ok() || self.other.is_some() {
+        if end.is_ok() || self.other.is_some() && ticks > 0 {
             let sum = print::Sum { ticks, decided, head: reader.head(), tally: &tally };
             match (self.output, self.other.is_some()) {
                 (ReplayOutput::Table, true) => print::table(out, &sum)?,
