@@ -14,10 +14,11 @@ use std::{
 
 use agentd_core::{
     check::Finding,
+    known::Known,
     life::Life,
     plan::{Plan, Resize},
     policy::Policy,
-    sample::{Sample, VmSample},
+    sample::Sample,
     state::{Applied, State},
     track::{Moment, Tracks},
     vm::{Limits, VmId},
@@ -192,9 +193,11 @@ impl Ticker {
     fn act(&mut self, sample: &Sample, in_force: &InForce, gate: &Gate, record: &mut TickRecord) {
         let policy = &in_force.policy.policy;
         let Thought { decision, findings, state } = self.mind.think(policy, sample);
-        let exposure =
-            |(id, vm): (&VmId, &VmSample)| (*id, state.exposure(policy, *id, vm, sample));
-        record.exposures = sample.vms.iter().map(exposure).collect();
+        let exposure = |(id, known): (VmId, Known<'_>)| {
+            let pinned = policy.rules(id, &known.vm.name, known.vm.max).pinned;
+            (id, known.exposure(pinned, sample))
+        };
+        record.exposures = state.each(sample).map(exposure).collect();
         let plan = &decision.plan;
         if !findings.is_empty() {
             record.error = Some(objection(&findings));
@@ -238,8 +241,8 @@ impl Ticker {
 
     fn lives(&self, sample: &Sample) -> BTreeMap<VmId, Life> {
         let state = self.mind.state();
-        let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, sample.now));
-        sample.vms.iter().map(life).collect()
+        let life = |(id, known): (VmId, Known<'_>)| (id, known.life(sample.now));
+        state.each(sample).map(life).collect()
     }
 
     fn changes(&mut self, sample: &Sample, lives: &BTreeMap<VmId, Life>) -> Vec<VmChange> {

@@ -7,11 +7,12 @@ use crate::{
     decision::Pool,
     distress::Distress,
     host::HostView,
+    known::{Beside, Known, Progress},
     plan::sums,
     policy::{Policy, Rules},
     reserve::{Booked, Booking, booked},
     sample::{Freshness, Sample, VmSample},
-    state::{Progress, State},
+    state::State,
     verdict::Reason,
     vm::{Limits, VmId},
 };
@@ -51,29 +52,27 @@ pub struct View<'a> {
 #[must_use]
 pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<View<'a>> {
     let owed_to = sums(&state.owed, |transfer| transfer.to);
-    let view = |(id, vm): (&VmId, &'a VmSample)| {
-        let owed = owed_to.get(id).copied().unwrap_or_default();
-        view(policy, state, sample, (*id, vm), owed)
+    let mut owed_to = Beside::new(&owed_to);
+    let view = |((id, vm), (_, known)): ((&VmId, &'a VmSample), (VmId, Known<'_>))| {
+        let owed = owed_to.of(*id).copied().unwrap_or_default();
+        view(policy, sample, (*id, vm), known, owed)
     };
-    sample.vms.iter().map(view).collect()
+    sample.vms.iter().zip(state.each(sample)).map(view).collect()
 }
 
 fn view<'a>(
     policy: &Policy,
-    state: &State,
     sample: &Sample,
     (id, vm): (VmId, &'a VmSample),
+    known: Known<'_>,
     owed: ByteCount,
 ) -> View<'a> {
     let Rules { mut limits, weight, pinned } = policy.rules(id, &vm.name, vm.max);
-    let followed = state.followed.get(&id);
-    let spared = followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
+    let spared = known.followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
     limits.min = limits.min.max(spared).min(limits.max);
-    let distress = state.distress(id, vm, sample.now);
-    let progress = state.progress(id, vm, sample);
-    let life = state.life(id, vm, sample.now);
-    let standing = state.standing(id, sample.now);
-    let shrinks = state.orders.get(&id).is_some_and(|order| order.least < vm.actual);
+    let distress = known.distress(sample.now);
+    let (standing, progress) = (known.standing(sample.now), known.progress(sample));
+    let life = known.life(sample.now);
     let bar =
         if pinned { Some(Reason::Pinned) } else { life.bar().or_else(|| settling(vm, progress)) };
     View {
@@ -81,14 +80,14 @@ fn view<'a>(
         vm,
         limits,
         weight,
-        holds: state.holds(id, vm),
-        exposure: state.exposure_of(id, vm, pinned, sample),
+        holds: known.holds(),
+        exposure: known.exposure(pinned, sample),
         owed,
         give_limit: policy.give_limit(vm).min(vm.actual.saturating_sub(limits.min)),
         distress,
         starves: distress.is_some_and(|distress| distress.is_acute()),
         bar,
-        takes: bar.is_none() || bar == Some(Reason::Settling) && !shrinks,
+        takes: bar.is_none() || bar == Some(Reason::Settling) && !known.shrinks(),
         give_bar: give_bar(standing, distress, owed),
     }
 }

@@ -195,7 +195,7 @@ impl Court<'_> {
             let problem = format!("gives {amount}, but only {idle} is usable");
             self.object(Rule::InUse, resize.vm, problem);
         }
-        if let Some(distress) = self.state.distress(resize.vm, &vm, self.sample.now) {
+        if let Some(distress) = self.state.known(resize.vm, &vm).distress(self.sample.now) {
             self.object(Rule::InUse, resize.vm, format!("gives although {:?}", distress.sign));
         }
     }
@@ -305,7 +305,8 @@ impl Court<'_> {
     }
 
     fn is_others(&self, vm: VmId) -> bool {
-        self.state.standing(vm, self.sample.now) == Standing::Quarantined
+        let followed = self.state.followed.get(&vm);
+        followed.is_some_and(|known| known.standing(self.sample.now) == Standing::Quarantined)
     }
 
     /// What the host keeps before it grants anything, reckoned anew.

@@ -9,6 +9,7 @@ use crate::{
     decision::{Decision, Pool},
     emergency,
     host::{HostLevel, HostView},
+    known::Known,
     plan::{Party, Plan, Resize, Transfer},
     policy::{Algorithm, Policy},
     sample::Sample,
@@ -173,19 +174,18 @@ fn plan(
 /// given up on, so that it does not take up its order when nobody reckons with it; and once each VM
 /// that this agent has not ordered anything yet, so that no order of before can be in force unseen.
 fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> Vec<Resize> {
-    let stops = |view: &View<'_>| state.is_to_stop(view.id, view.vm, sample.now);
+    let now = sample.now;
     let ordered: BTreeSet<VmId> = plan.resizes().map(|resize| resize.vm).collect();
-    let is_due = |view: &&View<'_>| {
-        let Some(followed) = state.followed.get(&view.id) else { return false };
-        let order = state.orders.get(&view.id);
-        let is_new = !followed.adopted && order.is_none_or(|order| order.in_doubt);
+    let is_due = |(view, (_, known)): &(&View<'_>, (VmId, Known<'_>))| {
+        let Some(followed) = known.followed else { return false };
+        let is_new = !followed.adopted && known.order.is_none_or(|order| order.in_doubt);
         let suffers = view.distress.is_some();
-        if followed.standing(sample.now) == Standing::Quarantined {
+        if followed.standing(now) == Standing::Quarantined {
             return false;
         }
         match view.bar {
-            None => is_new || followed.conduct.gave_up(sample.now) || stops(view),
-            Some(Reason::Settling) => stops(view) || is_new && suffers,
+            None => is_new || followed.conduct.gave_up(now) || known.is_to_stop(now),
+            Some(Reason::Settling) => known.is_to_stop(now) || is_new && suffers,
             // A balloon goes on with what it was told before its kernel began anew.
             Some(
                 Reason::Booting
@@ -194,7 +194,7 @@ fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> V
                 | Reason::FiguresStale,
             ) => {
                 let seen = view.vm.figures_age.is_some();
-                seen && suffers && (is_new || stops(view))
+                seen && suffers && (is_new || known.is_to_stop(now))
             }
             Some(_) => false,
         }
@@ -202,7 +202,7 @@ fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> V
     if sample.ideal {
         return Vec::new();
     }
-    let due = views.iter().filter(is_due).filter(|view| !ordered.contains(&view.id));
+    let due = views.iter().zip(state.each(sample)).filter(is_due).map(|(view, _)| view);
     let to = |view: &View<'_>| Resize { vm: view.id, from: view.vm.actual, to: view.vm.actual };
-    due.map(to).collect()
+    due.filter(|view| !ordered.contains(&view.id)).map(to).collect()
 }

@@ -26,6 +26,7 @@ mod fixture;
 pub mod followed;
 pub mod grant;
 pub mod host;
+pub mod known;
 pub mod life;
 pub mod order;
 pub mod plan;

@@ -7,11 +7,9 @@ use std::{
 
 use crate::{
     bytes::ByteCount,
-    conduct::{Stage, Standing},
-    distress::Distress,
     followed::Followed,
     host::HostWatch,
-    life::Life,
+    known::{Beside, Known, Progress},
     order::Order,
     plan::{Party, Plan, Resize, Transfer, sums},
     policy::Policy,
@@ -95,15 +93,15 @@ impl State {
             ..Self::default()
         };
         let passed = self.at.map_or(Duration::ZERO, |at| sample.now.saturating_sub(at));
-        for (id, vm) in &sample.vms {
-            let known = self.followed.get(id).cloned();
-            let mut followed = known.unwrap_or_else(|| Followed::of(vm));
-            let order = self.orders.get(id).copied();
-            if let Some(order) = followed.follow(vm, order, passed, sample) {
-                state.orders.insert(*id, order);
-            }
-            state.followed.insert(*id, followed);
-        }
+        let mut orders = Vec::new();
+        let follow = |(id, known): (VmId, Known<'_>)| {
+            let mut followed = known.followed.cloned().unwrap_or_else(|| Followed::of(known.vm));
+            let order = followed.follow(known.vm, known.order.copied(), passed, sample);
+            orders.extend(order.map(|order| (id, order)));
+            (id, followed)
+        };
+        state.followed = self.each(sample).map(follow).collect();
+        state.orders = orders.into_iter().collect();
 
         let mut delivered = sums(&state.owed, |transfer| transfer.from);
         for (giver, owed) in &mut delivered {
@@ -131,10 +129,11 @@ impl State {
     fn room(&self, policy: &Policy, sample: &Sample, id: VmId) -> ByteCount {
         let Some(vm) = sample.vms.get(&id) else { return ByteCount::ZERO };
         let rules = policy.rules(id, &vm.name, vm.max);
-        if rules.pinned || self.life(id, vm, sample.now).bar().is_some() {
+        let known = self.known(id, vm);
+        if rules.pinned || known.life(sample.now).bar().is_some() {
             return ByteCount::ZERO;
         }
-        rules.limits.max.saturating_sub(self.holds(id, vm))
+        rules.limits.max.saturating_sub(known.holds())
     }
 
     /// What a giver can no longer be expected to deliver of what it owes.
@@ -142,10 +141,9 @@ impl State {
         let Some(vm) = sample.vms.get(&giver) else {
             return ByteCount::MAX;
         };
-        match self.progress(giver, vm, sample) {
-            Progress::Moving if self.is_to_stop(giver, vm, sample.now) => {
-                self.unreturned(giver, vm.shown())
-            }
+        let known = self.known(giver, vm);
+        match known.progress(sample) {
+            Progress::Moving if known.is_to_stop(sample.now) => self.unreturned(giver, vm.shown()),
             Progress::Moving => ByteCount::ZERO,
             // Only what the host got back is anybody's to wait for any longer.
             Progress::Stuck | Progress::Arrived => self.unreturned(giver, vm.shown()),
@@ -260,64 +258,18 @@ impl State {
         }
     }
 
-    /// What a VM may hold already: its actual, or a larger target in force.
+    /// What is remembered of a VM that is seen like this.
     #[must_use]
-    pub fn holds(&self, id: VmId, vm: &VmSample) -> ByteCount {
-        self.orders.get(&id).map_or(vm.actual, |order| order.most.max(vm.actual))
+    pub fn known<'a>(&'a self, id: VmId, vm: &'a VmSample) -> Known<'a> {
+        Known { vm, followed: self.followed.get(&id), order: self.orders.get(&id) }
     }
 
-    /// The most memory that a VM may come to hold without another order: S1 counts this. All it may
-    /// have where that is not known.
-    #[must_use]
-    pub fn exposure(&self, policy: &Policy, id: VmId, vm: &VmSample, sample: &Sample) -> ByteCount {
-        let pinned = policy.rules(id, &vm.name, vm.max).pinned;
-        self.exposure_of(id, vm, pinned, sample)
-    }
-
-    /// The same of a VM of which is known whether it is pinned.
-    pub(crate) fn exposure_of(
-        &self,
-        id: VmId,
-        vm: &VmSample,
-        pinned: bool,
-        sample: &Sample,
-    ) -> ByteCount {
-        let held = self.holds(id, vm).max(vm.held());
-        let is_ours = self.standing(id, sample.now) != Standing::Quarantined;
-        let is_steered = sample.ideal || !pinned && self.knows_target(id);
-        if vm.is_accounted_for() && is_ours && is_steered { held } else { held.max(vm.max) }
-    }
-
-    /// True when no target can be in force for a VM that this agent does not know of.
-    fn knows_target(&self, id: VmId) -> bool {
-        let told = self.orders.get(&id).is_some_and(|order| !order.in_doubt);
-        told || self.followed.get(&id).is_some_and(|followed| followed.adopted)
-    }
-
-    /// True for a shrink that is to end where the VM is: it suffers, or does not follow.
-    #[must_use]
-    pub fn is_to_stop(&self, id: VmId, vm: &VmSample, now: Duration) -> bool {
-        let Some(followed) = self.followed.get(&id) else { return false };
-        let shrinks = self.orders.get(&id).is_some_and(|order| order.least < vm.actual);
-        shrinks && (followed.conduct.gave_up(now) || self.distress(id, vm, now).is_some())
-    }
-
-    /// The last sign that a VM suffers for want of memory; `None` when there was none lately.
-    #[must_use]
-    pub fn distress(&self, id: VmId, vm: &VmSample, now: Duration) -> Option<Distress> {
-        self.followed.get(&id).map_or(vm.distress, |followed| followed.distress(vm, now))
-    }
-
-    /// How a VM stands with those who order it.
-    #[must_use]
-    pub fn standing(&self, id: VmId, now: Duration) -> Standing {
-        self.followed.get(&id).map_or(Standing::Cooperative, |followed| followed.standing(now))
-    }
-
-    /// Where a VM is in its life.
-    #[must_use]
-    pub fn life(&self, id: VmId, vm: &VmSample, now: Duration) -> Life {
-        Life::of(vm, self.standing(id, now))
+    /// What is remembered of each VM of a sample, in the order of their ids.
+    pub fn each<'a>(&'a self, sample: &'a Sample) -> impl Iterator<Item = (VmId, Known<'a>)> {
+        let (mut followed, mut orders) = (Beside::new(&self.followed), Beside::new(&self.orders));
+        sample.vms.iter().map(move |(id, vm)| {
+            (*id, Known { vm, followed: followed.of(*id), order: orders.of(*id) })
+        })
     }
 
     /// What givers have delivered and those who are to get it have not been told to take yet.
@@ -346,30 +298,13 @@ impl State {
     #[must_use]
     pub fn coming(&self, sample: &Sample) -> ByteCount {
         let owed = sums(&self.owed, |transfer| transfer.from);
-        let coming = sample.vms.iter().filter_map(|(id, vm)| {
-            let order = self.orders.get(id)?;
-            let open = order.undelivered(vm.shown());
-            let moves = self.progress(*id, vm, sample) == Progress::Moving;
-            let owed = owed.get(id).copied().unwrap_or_default();
+        let coming = self.each(sample).filter_map(|(id, known)| {
+            let open = known.order?.undelivered(known.vm.shown());
+            let moves = known.progress(sample) == Progress::Moving;
+            let owed = owed.get(&id).copied().unwrap_or_default();
             moves.then(|| open.saturating_sub(owed))
         });
         coming.sum()
-    }
-
-    /// Where the order for a VM stands.
-    #[must_use]
-    pub fn progress(&self, id: VmId, vm: &VmSample, sample: &Sample) -> Progress {
-        let Some(order) = self.orders.get(&id) else {
-            return Progress::Arrived;
-        };
-        let idle = self.standing(id, sample.now) != Standing::Cooperative;
-        match order.stage(vm, sample) {
-            Stage::Open(_) if !idle => Progress::Moving,
-            Stage::Open(_) if vm.actual > order.target => Progress::Stuck,
-            Stage::Open(_) | Stage::Useless => Progress::Arrived,
-            Stage::Freeing => Progress::Moving,
-            Stage::Done => Progress::Arrived,
-        }
     }
 
     /// VMs whose actual has to be read live: those that were given an order lately, or are not done
@@ -387,24 +322,14 @@ impl State {
     }
 }
 
-/// Where an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// The VM holds what it was told to, or was given up on: it may be given another order.
-    Arrived,
-    /// It is on its way.
-    Moving,
-    /// It is to shrink and does not get on.
-    Stuck,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         assess::{assess, measure},
+        conduct::Standing,
         decide::decide,
-        distress::Sign,
+        distress::{Distress, Sign},
         fixture::{OTHER, VM, holding, sample},
         host::HostView,
         policy::{VmKey, VmPolicy},
@@ -453,7 +378,10 @@ mod tests {
     fn a_vm_counts_in_full_until_it_was_told_to_hold_what_it_holds() {
         let sample = sample(1, [(VM, holding(512))]);
         let vm = &sample.vms[&VM];
-        let exposure = |policy: &Policy, state: &State| state.exposure(policy, VM, vm, &sample);
+        let exposure = |policy: &Policy, state: &State| {
+            let pinned = policy.rules(VM, &vm.name, vm.max).pinned;
+            state.known(VM, vm).exposure(pinned, &sample)
+        };
         let policy = Policy::default();
         assert_eq!(
             exposure(&policy, &State::default()),
@@ -482,7 +410,8 @@ mod tests {
         let doubtful = after(&first, &Outcome::InDoubt);
         let (decision, state) = decide(&policy, &doubtful, &second);
         let vm = &second.vms[&VM];
-        assert_eq!(state.exposure(&policy, VM, vm, &second), vm.max, "it may never have gone out");
+        let exposure = |state: &State| state.known(VM, vm).exposure(false, &second);
+        assert_eq!(exposure(&state), vm.max, "it may never have gone out");
         let stays = Resize { vm: VM, from: mib(512), to: mib(512) };
         assert_eq!(decision.plan.neutral, [stays], "so it is told again");
         let taken = |outcome| {
@@ -492,7 +421,7 @@ mod tests {
         let told =
             state.clone().after(&decision.plan, &taken(Outcome::Accepted), &second, second.now);
         let (_, told) = decide(&policy, &told, &sample(3, [(VM, content(260))]));
-        assert_eq!(told.exposure(&policy, VM, vm, &second), mib(512));
+        assert_eq!(exposure(&told), mib(512));
         assert!(!told.orders[&VM].in_doubt);
     }
 
@@ -549,10 +478,12 @@ mod tests {
             let resized = Resized { vm: VM, planned: shrink.to, ordered: None, outcome };
             let applied = Applied { resized: vec![resized], granted: Vec::new() };
             state = state.after(&plan, &applied, &first, first.now);
-            standings.push(state.standing(VM, first.now) == Standing::Uncooperative);
+            standings.push(state.followed[&VM].standing(first.now));
         }
-        assert_eq!(standings, [false, false, false, false, false, true]);
-        assert_eq!(state.standing(OTHER, first.now), Standing::Cooperative);
+        let patient = [Standing::Cooperative; 5];
+        assert_eq!(standings[..5], patient);
+        assert_eq!(standings[5..], [Standing::Uncooperative]);
+        assert_eq!(state.followed[&OTHER].standing(first.now), Standing::Cooperative);
     }
 
     #[test]

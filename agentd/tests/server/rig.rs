@@ -293,9 +293,9 @@ fn record_with(
     let mut before = State::default().continued(&policy.policy, &sample);
     before.followed.values_mut().for_each(|own| own.adopted = true);
     let (decision, state) = decide(&policy.policy, &before, &sample);
-    let life = |(id, vm): (&VmId, _)| (*id, state.life(*id, vm, now));
+    let life = |(id, vm): (&VmId, _)| (*id, state.known(*id, vm).life(now));
     let lives = sample.vms.iter().map(life).collect();
-    let exposure = |(id, vm): (&VmId, _)| (*id, state.exposure(&policy.policy, *id, vm, &sample));
+    let exposure = |(id, vm): (&VmId, _)| (*id, state.known(*id, vm).exposure(false, &sample));
     let exposures = sample.vms.iter().map(exposure).collect();
     let grows = decision.plan.grows.iter();
     let resized = grows.map(|grow| Resized {

@@ -21,6 +21,8 @@ pub struct Process {
     waiter: Child,
     /// The program's number inside.
     pid: u32,
+    /// Where its part of the log begins: another one of its name may have written before it.
+    begins: u64,
 }
 
 impl Process {
@@ -32,6 +34,7 @@ impl Process {
             .append(true)
             .open(space.path(&log_file(name)))
             .with_context(|| format!("cannot open the log of {name}"))?;
+        let begins = log.metadata()?.len();
         let waiter = told_its_pid(space, &pid_file, program)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -40,8 +43,9 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name} on {}", space.name()))?;
-        let mut process = Self { name: name.to_owned(), space: Arc::clone(space), waiter, pid: 0 };
-        process.pid = clock::wait_for(&format!("{name} to start"), START_LIMIT, || {
+        let (name, space) = (name.to_owned(), Arc::clone(space));
+        let mut process = Self { name, space, waiter, pid: 0, begins };
+        process.pid = clock::wait_for(&format!("{} to start", process.name), START_LIMIT, || {
             Ok(process.space.read(&pid_file).ok().and_then(|pid| pid.trim().parse().ok()))
         })?;
         Ok(process)
@@ -71,14 +75,14 @@ impl Process {
 
     /// Everything it has written to stdout and stderr.
     pub fn log(&self) -> Result<String> {
-        self.space.read(&log_file(&self.name))
+        self.log_since(0)
     }
 
-    /// What it has written from this byte on.
+    /// What it has written from this byte of it on.
     pub fn log_since(&self, offset: u64) -> Result<String> {
         let path = self.space.path(&log_file(&self.name));
         let mut file = File::open(path).with_context(|| format!("no log of {}", self.name))?;
-        file.seek(SeekFrom::Start(offset))?;
+        file.seek(SeekFrom::Start(self.begins + offset))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -1,0 +1,138 @@
+//! [`Known`]: what is remembered of one VM, beside what is seen of it.
+
+use std::{collections::BTreeMap, iter::Peekable, time::Duration};
+
+use crate::{
+    bytes::ByteCount,
+    conduct::{Stage, Standing},
+    distress::Distress,
+    followed::Followed,
+    life::Life,
+    order::Order,
+    sample::{Sample, VmSample},
+    vm::VmId,
+};
+
+/// What is remembered of one VM, beside what is seen of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What is seen of it.
+    pub vm: &'a VmSample,
+    /// What is followed of it; `None` where it was not seen before.
+    pub followed: Option<&'a Followed>,
+    /// What is or may be in force for it; `None` where it was told nothing.
+    pub order: Option<&'a Order>,
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The VM holds what it was told to, or was given up on: it may be given another order.
+    Arrived,
+    /// It is on its way.
+    Moving,
+    /// It is to shrink and does not get on.
+    Stuck,
+}
+
+impl Known<'_> {
+    /// What it may hold already: its actual, or a larger target in force.
+    #[must_use]
+    pub fn holds(&self) -> ByteCount {
+        self.order.map_or(self.vm.actual, |order| order.most.max(self.vm.actual))
+    }
+
+    /// The most memory that it may come to hold without another order: S1 counts this. All it may
+    /// have where that is not known.
+    #[must_use]
+    pub fn exposure(&self, pinned: bool, sample: &Sample) -> ByteCount {
+        let held = self.holds().max(self.vm.held());
+        let is_ours = self.standing(sample.now) != Standing::Quarantined;
+        let is_steered = sample.ideal || !pinned && self.knows_target();
+        let counts = self.vm.is_accounted_for() && is_ours && is_steered;
+        if counts { held } else { held.max(self.vm.max) }
+    }
+
+    /// True when no target can be in force for it that this agent does not know of.
+    fn knows_target(&self) -> bool {
+        let told = self.order.is_some_and(|order| !order.in_doubt);
+        told || self.followed.is_some_and(|followed| followed.adopted)
+    }
+
+    /// True while less than it holds may be in force.
+    #[must_use]
+    pub fn shrinks(&self) -> bool {
+        self.order.is_some_and(|order| order.least < self.vm.actual)
+    }
+
+    /// True for a shrink that is to end where it is: it suffers, or does not follow.
+    #[must_use]
+    pub fn is_to_stop(&self, now: Duration) -> bool {
+        let Some(followed) = self.followed else { return false };
+        self.shrinks() && (followed.conduct.gave_up(now) || self.distress(now).is_some())
+    }
+
+    /// The last sign that it suffers for want of memory; `None` when there was none lately.
+    #[must_use]
+    pub fn distress(&self, now: Duration) -> Option<Distress> {
+        self.followed.map_or(self.vm.distress, |followed| followed.distress(self.vm, now))
+    }
+
+    /// How it stands with those who order it.
+    #[must_use]
+    pub fn standing(&self, now: Duration) -> Standing {
+        self.followed.map_or(Standing::Cooperative, |followed| followed.standing(now))
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn life(&self, now: Duration) -> Life {
+        Life::of(self.vm, self.standing(now))
+    }
+
+    /// Where its order stands.
+    #[must_use]
+    pub fn progress(&self, sample: &Sample) -> Progress {
+        let Some(order) = self.order else {
+            return Progress::Arrived;
+        };
+        let idle = self.standing(sample.now) != Standing::Cooperative;
+        match order.stage(self.vm, sample) {
+            Stage::Open(_) if !idle => Progress::Moving,
+            Stage::Open(_) if self.vm.actual > order.target => Progress::Stuck,
+            Stage::Open(_) | Stage::Useless => Progress::Arrived,
+            Stage::Freeing => Progress::Moving,
+            Stage::Done => Progress::Arrived,
+        }
+    }
+}
+
+/// A map, read in the order of its keys beside another one: a look-up for each of a thousand VMs costs
+/// more than all that is decided about them.
+pub(crate) struct Beside<'a, V>(Peekable<std::collections::btree_map::Iter<'a, VmId, V>>);
+
+impl<'a, V> Beside<'a, V> {
+    pub(crate) fn new(map: &'a BTreeMap<VmId, V>) -> Self {
+        Self(map.iter().peekable())
+    }
+
+    /// What is there for a VM; whoever asks does so in the order of the ids.
+    pub(crate) fn of(&mut self, id: VmId) -> Option<&'a V> {
+        while self.0.next_if(|(known, _)| **known < id).is_some() {}
+        self.0.next_if(|(known, _)| **known == id).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_maps_are_read_side_by_side() {
+        let id = |number: u8| VmId::from_bytes([number; 16]);
+        let map: BTreeMap<VmId, u8> = [1, 3, 4, 9].map(|number| (id(number), number)).into();
+        let mut beside = Beside::new(&map);
+        let found = [0, 2, 3, 4, 5, 9, 10].map(|number| beside.of(id(number)).copied());
+        assert_eq!(found, [None, None, Some(3), Some(4), None, Some(9), None]);
+    }
+}
