@@ -96,8 +96,9 @@ impl Connections {
         let (this, calls) = (self.clone(), Arc::clone(&places.calls));
         match accepted {
             Accepted::Unix(io) => {
-                let uid = io.peer_cred().ok().map(|peer| peer.uid());
-                let peer = Peer::Local { uid };
+                let known = io.peer_cred().ok();
+                let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
+                let peer = Peer::Local { uid, gid };
                 self.tasks.spawn(this.serve(io, peer, calls, permit));
             }
             Accepted::Tcp(io, address) => {
@@ -113,7 +114,12 @@ impl Connections {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoke = Arc::new(AtomicBool::new(false));
-        let calls = Calls { routes: self.routes, free: calls, peer, spoke: Arc::clone(&spoke) };
+        let calls = Calls {
+            routes: self.routes,
+            free: calls,
+            peer: peer.clone(),
+            spoke: Arc::clone(&spoke),
+        };
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);
@@ -203,7 +209,7 @@ where
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
             return Box::pin(async { Ok(too_many().into_http()) });
         };
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         let answer = self.routes.call(request.map(Body::new));
         Box::pin(async move {
             match time::timeout(limits::CALL, answer).await {

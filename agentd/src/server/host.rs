@@ -21,7 +21,7 @@ impl HostService for HostCalls {
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
         self.0.look_for_freeze().await;
-        Ok(Response::new(status(&self.0, Peer::of(&request))))
+        Ok(Response::new(status(&self.0, &Peer::of(&request))))
     }
 
     async fn set_mode(
@@ -44,7 +44,7 @@ impl HostService for HostCalls {
     }
 }
 
-fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
+fn status(published: &Published, caller: &Peer) -> wire::GetStatusResponse {
     let (publisher, about) = (&published.publisher, &published.about);
     let in_force = published.in_force();
     // The two are read one after the other.
