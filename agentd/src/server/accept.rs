@@ -32,6 +32,7 @@ use tonic::{
 };
 
 use super::{
+    authz::Guarded,
     crowd::{Crowd, Door},
     fault, limits,
     listen::{Bound, OwnedPath},
@@ -41,7 +42,7 @@ use super::{
 /// What every connection needs.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
-    pub(super) routes: Routes,
+    pub(super) routes: Guarded<Routes>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -55,8 +56,8 @@ struct Places {
 }
 
 impl Connections {
-    pub(super) fn new(routes: Routes, crowd: Crowd, stop: CancellationToken) -> Self {
-        let (routes, crowd) = (routes.prepare(), Arc::new(crowd));
+    pub(super) fn new(routes: Guarded<Routes>, crowd: Crowd, stop: CancellationToken) -> Self {
+        let crowd = Arc::new(crowd);
         Self { routes, crowd, tasks: TaskTracker::new(), stop }
     }
 
@@ -185,7 +186,7 @@ async fn silence(spoke: &AtomicBool) {
 /// The calls of one connection.
 #[derive(Clone, Debug)]
 struct Calls {
-    routes: Routes,
+    routes: Guarded<Routes>,
     free: Arc<Semaphore>,
     peer: Peer,
     spoke: Arc<AtomicBool>,

@@ -55,12 +55,16 @@ impl Peer {
         }
     }
 
-    /// It as the maker of a change.
-    pub(super) fn actor(&self, time: SystemTime) -> Actor {
-        let peer = match self {
+    /// Where it is; empty on this host.
+    pub(super) fn address(&self) -> String {
+        match self {
             Self::Local { .. } => String::new(),
             Self::Remote { address, .. } | Self::Tcp(address) => address.to_string(),
-        };
-        Actor { id: self.name(), peer, time }
+        }
+    }
+
+    /// It as the maker of a change.
+    pub(super) fn actor(&self, time: SystemTime) -> Actor {
+        Actor { id: self.name(), peer: self.address(), time }
     }
 }
