@@ -44,7 +44,7 @@ use rustix::{
 };
 use tonic::{
     Streaming,
-    transport::{Channel, Endpoint},
+    transport::{Channel, Endpoint, Uri},
 };
 use wire::{event_service_client::EventServiceClient, watch_response::Body};
 
@@ -214,7 +214,7 @@ impl Rig {
         for (path, mode) in [(self.dir.path(), 0o755), (&socket, 0o666)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        let connect = move |_| {
+        let connect = move |_: Uri| {
             let stream = connect_as(socket.clone(), uid, gid);
             async move { tokio::net::UnixStream::from_std(stream?).map(TokioIo::new) }
         };

@@ -55,7 +55,8 @@ where
             let Some(peer) = request.extensions().get::<Peer>().cloned() else {
                 return Ok(refusal::nobody().into_http());
             };
-            let admitted = match authz.admit(&peer, request.uri().path()).await {
+            let path = request.uri().path().to_owned();
+            let admitted = match authz.admit(&peer, &path).await {
                 Ok(admitted) => admitted,
                 Err(refused) => {
                     tracing::debug!(peer = peer.name(), "refused: {}", refused.message());

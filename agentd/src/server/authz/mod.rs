@@ -34,7 +34,7 @@ use quota::{Place, Quotas};
 pub(super) use caller::Caller;
 pub(super) use layer::Guarded;
 pub(super) use role::Role;
-pub(super) use table::{Kind, Rule};
+use table::{Kind, Rule};
 
 /// Who may do what, and how often.
 #[derive(Debug)]

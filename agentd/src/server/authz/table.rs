@@ -5,18 +5,18 @@ use super::Role;
 
 /// One call.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct Rule {
+pub(super) struct Rule {
     /// Its path, as in a request.
-    pub(in crate::server) path: &'static str,
+    pub(super) path: &'static str,
     /// The least role that may make it; `None` where whoever is known may.
-    pub(in crate::server) least: Option<Role>,
+    pub(super) least: Option<Role>,
     /// What it counts as.
-    pub(in crate::server) kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// What a call counts as among those that its caller may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Kind {
+pub(super) enum Kind {
     /// It is answered from what is published.
     Read,
     /// It changes something, or is checked like a change.
@@ -38,7 +38,7 @@ const fn of(path: &'static str, least: Role, kind: Kind) -> Rule {
 
 /// What stays is an admin's: that an operator may change the policy only for a while, and go on only
 /// after his own pause, is for the handlers to say, who know what is asked.
-pub(in crate::server) const RULES: [Rule; 22] = [
+pub(super) const RULES: [Rule; 22] = [
     Rule { path: "/agentd.v1.HostService/WhoAmI", least: None, kind: Kind::Read },
     of("/agentd.v1.HostService/GetStatus", Role::Reader, Kind::Read),
     of("/agentd.v1.HostService/SetMode", Role::Operator, Kind::Mode),
