@@ -159,13 +159,17 @@ fn status(response: &http::Response<Body>) -> Option<Status> {
     Status::from_header_map(response.headers())
 }
 
+fn is_served(response: &http::Response<Body>) -> bool {
+    status(response).is_none()
+}
+
 fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
 /// How a stream ends.
 async fn end(response: http::Response<Body>) -> Status {
-    assert_eq!(status(&response), None);
+    assert!(is_served(&response), "{:?}", status(&response));
     let mut body = response.into_body();
     let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
     let frame = time::timeout(Duration::from_secs(60), frame).await.unwrap();
@@ -188,7 +192,7 @@ async fn every_role_of_a_certificate_reaches_what_it_may_and_nothing_else() {
             cells += 1;
             if role >= rule.least {
                 reached += 1;
-                assert_eq!(status(&answer), None, "{role:?} {}", rule.path);
+                assert!(is_served(&answer), "{role:?} {}", rule.path);
             } else {
                 let refused = status(&answer).unwrap();
                 assert_eq!(refused.code(), Code::PermissionDenied, "{role:?} {}", rule.path);
@@ -343,7 +347,7 @@ async fn identities_are_remembered_in_bounded_number_and_those_with_streams_firs
     let refused = status(&rig.call(WATCH, reader("kim")).await).unwrap();
     assert_eq!(reason(&refused), "TOO_MANY_STREAMS");
     streams.pop();
-    assert_eq!(status(&rig.call(WATCH, reader("kim")).await), None);
+    assert!(is_served(&rig.call(WATCH, reader("kim")).await));
 }
 
 #[tokio::test]
