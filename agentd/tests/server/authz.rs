@@ -229,11 +229,10 @@ async fn other_rules_end_the_streams_of_those_who_have_no_role_by_them() {
         return;
     }
     let mut rig = Rig::start();
-    let request = wire::WatchRequest::default;
     let reader = rig.channel_as(NOBODYS, READERS).await;
     let operator = rig.channel_as(NOBODYS, OPERATORS).await;
-    let mut ends = Watching::open(reader.clone(), request()).await.unwrap();
-    let mut stays = Watching::open(operator, request()).await.unwrap();
+    let mut ends = Watching::open(reader.clone(), live()).await.unwrap();
+    let mut stays = Watching::open(operator, live()).await.unwrap();
     ends.hello().await;
     stays.hello().await;
     let rules = AuthzConfig { local_reader_groups: Vec::new(), ..Options::default().authz };
@@ -250,13 +249,13 @@ async fn other_rules_end_the_streams_of_those_who_have_no_role_by_them() {
     while !matches!(stays.body().await.1, wire::watch_response::Body::Tick(_)) {}
     // Nor may they open another one, until they are somebody again.
     assert_eq!(
-        Watching::open(reader.clone(), request()).await.err().map(|s| reason(&s)),
+        Watching::open(reader.clone(), live()).await.err().map(|s| reason(&s)),
         Some("ROLE_MISSING".to_owned())
     );
     let rules =
         AuthzConfig { local_reader_groups: vec![Group::Id(READERS)], ..Options::default().authz };
     rig.server.as_ref().unwrap().replace_authz(rules);
-    Watching::open(reader, request()).await.unwrap();
+    Watching::open(reader, live()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,20 +298,24 @@ async fn each_has_so_many_streams() {
     let reader = rig.channel_as(NOBODYS, READERS).await;
     let mut streams = Vec::new();
     for _ in 0..8 {
-        streams.push(Watching::open(reader.clone(), wire::WatchRequest::default()).await.unwrap());
+        streams.push(Watching::open(reader.clone(), live()).await.unwrap());
     }
-    let refused =
-        Watching::open(reader.clone(), wire::WatchRequest::default()).await.err().unwrap();
+    let refused = Watching::open(reader.clone(), live()).await.err().unwrap();
     assert_eq!(
         (refused.code(), reason(&refused).as_str()),
         (Code::ResourceExhausted, "TOO_MANY_STREAMS")
     );
     let other = rig.channel_as(READERS, READERS).await;
-    Watching::open(other, wire::WatchRequest::default()).await.unwrap();
+    Watching::open(other, live()).await.unwrap();
     streams.pop();
-    while Watching::open(reader.clone(), wire::WatchRequest::default()).await.is_err() {
+    while Watching::open(reader.clone(), live()).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+/// A stream that does not end by itself.
+fn live() -> wire::WatchRequest {
+    wire::WatchRequest { follow: true, ..wire::WatchRequest::default() }
 }
 
 async fn pause(channel: &Channel) -> Result<(), Status> {
