@@ -162,6 +162,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         listen,
         insecure: config.insecure,
         max_watchers: config.max_watchers,
+        authz: config.authz.clone(),
         about,
     };
     shadow_of_config(&config, &shadow, clock.wall());
@@ -338,6 +339,7 @@ fn control(
             mode: config.mode,
             asked,
             policy: config.policy.clone(),
+            bounds: config.bounds,
             source: config.source.clone(),
             policy_source: config.policy_source.clone(),
         },

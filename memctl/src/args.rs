@@ -116,6 +116,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: commands::host::HostCommand,
     },
+    /// Show who you are to the agents, and what you may do
+    Whoami(commands::whoami::WhoAmIArgs),
     /// Show the versions of memctl and of the agents
     Version(commands::version::VersionArgs),
     /// Print a completion script for a shell

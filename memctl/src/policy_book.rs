@@ -71,7 +71,8 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "host-reserve",
         description: "Memory that the host keeps for itself: it gives a VM nothing that would \
-            leave it this or less. Below half of it, VMs are made to give what they do not use.",
+            leave it this or less. Below half of it, VMs are made to give what they do not use. \
+            Root of a host may have fixed the least value: policy get shows it.",
         unit: SIZE,
         default: "200 MiB",
         range: "0B to 1024 TiB",
@@ -91,7 +92,7 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "floor",
         description: "Least memory that any VM is left with. A VM that holds less already is not \
-            raised to it.",
+            raised to it. Root of a host may have fixed the least value: policy get shows it.",
         unit: SIZE,
         default: "64 MiB",
         range: "16 MiB to 1024 TiB",
@@ -101,7 +102,8 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "shrink-step",
         description: "Most memory that one VM gives in one tick, unless 5 % of its maximum is \
-            more. Larger steps move memory faster and hurt more when they turn out wrong.",
+            more. Larger steps move memory faster and hurt more when they turn out wrong. Root of \
+            a host may have fixed the most: policy get shows it.",
         unit: SIZE,
         default: "64 MiB",
         range: "1 MiB to 1024 TiB",
@@ -195,7 +197,7 @@ pub(crate) const BOOK: [Entry; 19] = [
         description: "Share of what is unused in a VM that it may give in one tick, where that is \
             more than shrink-step: nobody misses what is unused, and the rest of it stays until \
             the next figures. More lets bursts that take turns find memory sooner; 0 leaves it \
-            at shrink-step.",
+            at shrink-step. Root of a host may have fixed the most: policy get shows it.",
         unit: "percent, a whole number: 25",
         default: "25",
         range: "0 to 75",

@@ -3,6 +3,8 @@
 //! The file is read here, in one pass that refuses what it does not know; the command line is laid
 //! over it by `run`. `packaging/agentd.toml` is the defaults, written out.
 
+mod authz;
+mod bounds;
 pub mod policy;
 mod recording;
 mod variation;
@@ -15,11 +17,12 @@ use std::{
 
 use agentd_core::{bytes::ByteCount, policy::Policy};
 
+pub use authz::{AuthzConfig, Group};
 pub use recording::RecordingConfig;
 pub use variation::Variation;
 
 use crate::{
-    control::Mode,
+    control::{Bounds, Mode},
     fields::{Field, FieldError, Fields, Source},
 };
 
@@ -52,6 +55,8 @@ pub struct Config {
     pub history_size: ByteCount,
     /// Watch streams at a time.
     pub max_watchers: usize,
+    /// Who of this host has which role.
+    pub authz: AuthzConfig,
     /// Bytes of entries kept for watchers that resume.
     pub ring_size: ByteCount,
     /// Where every tick is recorded.
@@ -60,7 +65,9 @@ pub struct Config {
     pub log: Log,
     /// A policy that decides along without acting; `None` for none.
     pub shadow: Option<Variation>,
-    /// The policy to start with.
+    /// What no policy goes beyond.
+    pub bounds: Bounds,
+    /// The policy to start with, within the bounds.
     pub policy: Policy,
     /// Where this is from, in words.
     pub source: String,
@@ -169,8 +176,10 @@ impl Config {
             config.read_state(&root),
             config.read_process(&root),
             config.read_api(&root),
+            config.authz.read(&root),
             config.recording.read(&root),
             config.read_log(&root),
+            config.read_bounds(&root),
             config.read_policy(&root),
             config.read_shadow(&root, source),
         ];
@@ -190,8 +199,15 @@ impl Config {
 
     fn read_policy(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
         if let Some(field) = root.get("policy") {
-            self.policy = policy::read(&field)?;
+            self.policy = policy::read_within(&field, &self.bounds)?;
         }
+        Ok(())
+    }
+
+    /// Before the policy: what that leaves out is within them by itself.
+    fn read_bounds(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        self.bounds = bounds::read(root)?;
+        self.policy = self.bounds.within(&self.policy);
         Ok(())
     }
 
@@ -352,10 +368,12 @@ impl Default for Config {
             history_age: Duration::from_secs(168 * 3600),
             history_size: ByteCount::mib(500),
             max_watchers: 64,
+            authz: AuthzConfig::default(),
             ring_size: ByteCount::mib(64),
             recording: RecordingConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             shadow: None,
+            bounds: Bounds::default(),
             policy: Policy::default(),
             source: BUILT_IN.to_owned(),
             policy_source: BUILT_IN.to_owned(),
@@ -409,7 +427,7 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "host",
     "mode",
     "listen",
@@ -418,6 +436,8 @@ const KEYS: [&str; 12] = [
     "state",
     "process",
     "api",
+    "authz",
+    "bounds",
     "recording",
     "log",
     "shadow",

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use agentd_core::policy::{Policy, TwoPointer, VmKey, VmPolicy, WorkingSet};
 
-use crate::fields::{Field, FieldError, Fields};
+use crate::{
+    control::Bounds,
+    fields::{Field, FieldError, Fields},
+};
 
 /// Reads a policy; what the table leaves out is as built in.
 ///
@@ -13,6 +16,23 @@ use crate::fields::{Field, FieldError, Fields};
 /// Fails when a value makes no sense by itself or beside the others.
 pub(crate) fn read(field: &Field<'_>) -> Result<Policy, FieldError> {
     read_over(field, Policy::default())
+}
+
+/// Reads a policy that is to be within bounds; what the table leaves out is as built in, or as the bounds
+/// want it.
+///
+/// # Errors
+///
+/// As [`read`], and when a value is beyond its bound.
+pub(crate) fn read_within(field: &Field<'_>, bounds: &Bounds) -> Result<Policy, FieldError> {
+    let policy = read_over(field, bounds.within(&Policy::default()))?;
+    match bounds.faults(&policy).into_iter().next() {
+        None => Ok(policy),
+        Some(fault) => {
+            let at = find(&field.fields()?, &fault.path);
+            Err(at.unwrap_or_else(|| field.clone()).error(fault.problem))
+        }
+    }
 }
 
 /// Reads a policy; what the table leaves out is as in `policy`.

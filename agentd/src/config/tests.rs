@@ -16,7 +16,7 @@ fn errors_name_file_line_key_value_and_what_would_be_right() {
         (
             "interval = 1",
             "a.toml:1: interval is no key that is known: there is host, mode, \
-          listen, hypervisor, tick, state, process, api, recording, log, shadow, policy",
+          listen, hypervisor, tick, state, process, api, authz, bounds, recording, log, shadow, policy",
         ),
         (
             "[tick]\nintervall = \"1s\"",
@@ -158,4 +158,72 @@ fn waits_follow_the_interval() {
     let config = Config::parse("a.toml", "[tick]\ninterval = \"400ms\"").unwrap();
     assert_eq!(config.tick.settle(), Duration::from_millis(200));
     assert_eq!(config.tick.call_timeout(), Duration::from_millis(500));
+}
+
+#[test]
+fn who_has_which_role_is_read() {
+    let text = "[authz]\nlocal_admin_uids = [0, 1000]\nlocal_operator_groups = [\"ops\", 990]\n\
+                local_reader_groups = []";
+    let authz = Config::parse("a.toml", text).unwrap().authz;
+    let expected = AuthzConfig {
+        local_admin_uids: vec![0, 1000],
+        local_operator_groups: vec![Group::Name("ops".to_owned()), Group::Id(990)],
+        local_reader_groups: Vec::new(),
+    };
+    assert_eq!(authz, expected);
+    for (text, expected) in [
+        (
+            "[authz]\nlocal_admin_uids = [\"root\"]",
+            "a.toml:2: authz.local_admin_uids[0] = \"root\": must be a whole number from 0 to 4294967295",
+        ),
+        (
+            "[authz]\nlocal_operator_groups = [true]",
+            "a.toml:2: authz.local_operator_groups[0] = true: must be a group's name in quotes, or \
+          its number",
+        ),
+        (
+            "[authz]\nlocal_reader_groups = [\"\"]",
+            "a.toml:2: authz.local_reader_groups[0] = \"\": a group's name has 1 to 256 bytes in one line",
+        ),
+        (
+            "[authz]\nlocal_reader_group = [\"x\"]",
+            "a.toml:2: authz.local_reader_group is no key that is known: did you mean \
+          \"local_reader_groups\"?",
+        ),
+    ] {
+        refused(text, expected);
+    }
+}
+
+#[test]
+fn a_policy_beyond_the_bounds_beside_it_is_an_error_and_one_that_is_left_out_is_within() {
+    let bounds = "[bounds]\nfloor = \"256MiB\"\nhost_reserve = \"2GiB\"\nshrink_step = \"32MiB\"\n\
+                  shrink_percent = 10\n";
+    let config = Config::parse("a.toml", bounds).unwrap();
+    let policy = &config.policy;
+    assert_eq!((policy.floor, policy.host_reserve), (ByteCount::mib(256), ByteCount::gib(2)));
+    assert_eq!((policy.shrink_step, policy.working_set.shrink_percent), (ByteCount::mib(32), 10));
+    let config = Config::parse("a.toml", &format!("{bounds}[policy]\nfloor = \"1GiB\"")).unwrap();
+    assert_eq!(config.policy.floor, ByteCount::gib(1));
+    assert_eq!(config.policy.host_reserve, ByteCount::gib(2));
+    let fixed = "in [bounds] of agentd's config, which root alone changes";
+    refused(
+        &format!("{bounds}[policy]\nfloor = \"128MiB\""),
+        &format!("a.toml:7: policy.floor = \"128MiB\": must be at least 256 MiB, floor {fixed}"),
+    );
+    refused(
+        &format!("{bounds}[policy.working_set]\nshrink_percent = 25"),
+        &format!(
+            "a.toml:7: policy.working_set.shrink_percent = 25: must be at most 10, shrink_percent {fixed}"
+        ),
+    );
+    refused(
+        "[bounds]\nshrink_step = \"1KiB\"",
+        "a.toml:2: bounds.shrink_step = \"1KiB\": must be at least 1 MiB",
+    );
+    refused(
+        "[bounds]\nfloor = 1",
+        "a.toml:2: bounds.floor = 1: must be an amount of memory in \
+          quotes, for example \"512MiB\"",
+    );
 }

@@ -5,11 +5,12 @@
 //! who has lost patience takes the request back, so that what was refused is never done later.
 
 use std::{
+    cmp::Ordering,
     fmt, io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering as Memory},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -24,8 +25,9 @@ use agentd_core::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Actor, Audience, Base, ControlError, Gate, InForce, Mode, ModeSet, PolicyEdit, PolicySet,
-    Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError, beyond_host,
+    Actor, Audience, Base, Bounds, ControlError, Gate, InForce, Mode, ModeSet, PolicyEdit,
+    PolicySet, Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError,
+    beyond_host,
     keeper::{Keeper, Noted, Revert},
 };
 use crate::{clock::Clock, event::TickRecord};
@@ -36,6 +38,7 @@ use crate::{clock::Clock, event::TickRecord};
 /// refused. Ends its thread when closed or dropped.
 pub struct Control {
     shared: Arc<Shared>,
+    bounds: Bounds,
     jobs: SyncSender<Job>,
     patience: Duration,
     /// What a tick had to say of reservations is still to be taken in.
@@ -80,7 +83,7 @@ impl Control {
     ///
     /// Fails when what was kept cannot be read. Not when nothing can be written.
     pub fn start(parts: Parts) -> Result<Self, StartError> {
-        let patience = parts.patience;
+        let (patience, bounds) = (parts.patience, parts.base.bounds);
         let keeper = Keeper::begin(parts)?;
         let shared = Arc::clone(keeper.shared());
         let (jobs, inbox) = mpsc::sync_channel(QUEUE);
@@ -90,7 +93,7 @@ impl Control {
             keeper.run(&inbox);
         })?;
         let noting = Arc::default();
-        Ok(Self { shared, jobs, patience, noting, ended: Mutex::new(ended) })
+        Ok(Self { shared, bounds, jobs, patience, noting, ended: Mutex::new(ended) })
     }
 
     /// What is in force now. Never waits.
@@ -105,6 +108,12 @@ impl Control {
         self.shared.set.load_full()
     }
 
+    /// What no policy goes beyond.
+    #[must_use]
+    pub const fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// What every order has to pass.
     #[must_use]
     pub fn gate(&self) -> &Gate {
@@ -113,7 +122,7 @@ impl Control {
 
     /// Notes how much memory the host has: a policy beyond that is refused from now on.
     pub fn note_host_total(&self, total: ByteCount) {
-        self.shared.host_total.store(total.as_u64(), Ordering::Relaxed);
+        self.shared.host_total.store(total.as_u64(), Memory::Relaxed);
     }
 
     /// What a policy has beyond this host that the one in force does not have already; nothing while
@@ -136,10 +145,29 @@ impl Control {
         actor: Actor,
         reason: String,
     ) -> Result<ModeSet, ControlError> {
-        let wanted = SavedMode { mode, actor, reason };
+        self.change_mode(SavedMode { mode, actor, reason }, Whose::Anyones)
+    }
+
+    /// The same for somebody who may make the mode more cautious, and go back after that, but not
+    /// undo what others did.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::set_mode`]; refused also when somebody else made the mode more cautious.
+    pub fn set_own_mode(
+        &self,
+        mode: Mode,
+        actor: Actor,
+        reason: String,
+    ) -> Result<ModeSet, ControlError> {
+        self.change_mode(SavedMode { mode, actor, reason }, Whose::Own)
+    }
+
+    fn change_mode(&self, wanted: SavedMode, whose: Whose) -> Result<ModeSet, ControlError> {
+        let mode = wanted.mode;
         if mode != Mode::Paused {
             let seen = self.shared.pauses();
-            return self.ask(move |keeper, claim| keeper.set_mode(wanted, seen, claim));
+            return self.ask(move |keeper, claim| keeper.set_mode(wanted, whose, seen, claim));
         }
         let before = self.shared.pause(wanted.clone());
         let saved = self.ask(move |keeper, _| Ok(keeper.pause(before, wanted)));
@@ -228,16 +256,16 @@ impl Control {
     }
 
     pub(super) fn note(&self, noted: Vec<Noted>) {
-        if noted.is_empty() || self.noting.swap(true, Ordering::SeqCst) {
+        if noted.is_empty() || self.noting.swap(true, Memory::SeqCst) {
             return;
         }
         let noting = Arc::clone(&self.noting);
         let job: Job = Box::new(move |keeper| {
-            noting.store(false, Ordering::SeqCst);
+            noting.store(false, Memory::SeqCst);
             keeper.note_bookings(noted);
         });
         if self.jobs.try_send(job).is_err() {
-            self.noting.store(false, Ordering::SeqCst);
+            self.noting.store(false, Memory::SeqCst);
         }
     }
 
@@ -312,12 +340,37 @@ pub(super) struct Shared {
     pauses: Mutex<Pauses>,
 }
 
+/// Whose caution a change of the mode may undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Its maker's alone.
+    Own,
+    /// Anybody's.
+    Anyones,
+}
+
 /// Pauses so far. They jump the queue, so a change of the mode that was asked for before has to see
 /// that it is outdated.
 #[derive(Debug, Default)]
 struct Pauses {
     count: u64,
     last: Option<SavedMode>,
+    /// Who alone made the mode more cautious, and which one they found. `None` where that was nobody,
+    /// several, or before the start.
+    found: Option<(String, Mode)>,
+}
+
+impl Pauses {
+    /// Notes who changes the mode, which may be from one to the same.
+    fn note(&mut self, who: &str, before: Mode, after: Mode) {
+        let found = self.found.take();
+        let own = found.filter(|(by, _)| by == who);
+        self.found = match after.caution().cmp(&before.caution()) {
+            Ordering::Greater => own.or_else(|| Some((who.to_owned(), before))),
+            Ordering::Equal => own,
+            Ordering::Less => own.filter(|(_, found)| after.caution() > found.caution()),
+        };
+    }
 }
 
 impl Shared {
@@ -331,7 +384,7 @@ impl Shared {
 
     /// What the host has; `None` while nobody has seen it.
     pub(super) fn host_total(&self) -> Option<ByteCount> {
-        let bytes = self.host_total.load(Ordering::Relaxed);
+        let bytes = self.host_total.load(Memory::Relaxed);
         (bytes > 0).then(|| ByteCount::bytes(bytes))
     }
 
@@ -353,6 +406,7 @@ impl Shared {
         pauses.count = pauses.count.saturating_add(1);
         pauses.last = Some(wanted.clone());
         let before = self.mode();
+        pauses.note(&wanted.actor.id, before, Mode::Paused);
         self.gate.set(Mode::Paused);
         // Who pauses what somebody has paused already does not make it begin anew.
         let by_whom = &self.set.load_full().actor.id;
@@ -372,12 +426,27 @@ impl Shared {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
+    /// Refuses a mode that would undo what somebody else did.
+    pub(super) fn check_own(&self, wanted: &SavedMode) -> Result<(), ControlError> {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let (from, to) = (self.mode(), wanted.mode);
+        let goes_back = |(who, found): &(String, Mode)| {
+            *who == wanted.actor.id && to.caution() >= found.caution()
+        };
+        if to.caution() >= from.caution() || pauses.found.as_ref().is_some_and(goes_back) {
+            return Ok(());
+        }
+        let set_by = self.set.load().actor.clone();
+        Err(ControlError::NotYours { from, to, set_by })
+    }
+
     /// Enters a mode unless somebody has paused since `seen`.
     pub(super) fn enter(&self, wanted: &SavedMode, seen: u64) -> bool {
-        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         if pauses.count != seen {
             return false;
         }
+        pauses.note(&wanted.actor.id, self.mode(), wanted.mode);
         self.set.store(Arc::new(wanted.clone()));
         self.show(wanted.mode);
         self.gate.set(wanted.mode);
@@ -410,7 +479,7 @@ impl Claim {
     }
 
     pub(super) fn is_given_up(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == GIVEN_UP
+        self.0.load(Memory::SeqCst) == GIVEN_UP
     }
 
     fn give_up(&self) -> bool {
@@ -418,7 +487,7 @@ impl Claim {
     }
 
     fn settle(&self, to: u8) -> bool {
-        self.0.compare_exchange(OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.0.compare_exchange(OPEN, to, Memory::SeqCst, Memory::SeqCst).is_ok()
     }
 }
 

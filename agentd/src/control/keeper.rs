@@ -17,11 +17,11 @@ use agentd_core::policy::{Fault, Policy};
 
 use super::{
     Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
-    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved, Revision, STATE_LOST,
-    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
+    POLICY_BOUNDED, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved,
+    Revision, STATE_LOST, STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
     begin::{actor, begin_mode, file_revision, revision},
     changes,
-    desk::{Claim, Job, Parts, Shared, stuck},
+    desk::{Claim, Job, Parts, Shared, Whose, stuck},
     fields::warnings,
 };
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     publish::Position,
 };
 
+mod bounds;
 mod reserve;
 
 pub(super) use reserve::Noted;
@@ -82,6 +83,7 @@ impl Keeper {
     /// Takes up what was kept, or the base where nothing was.
     pub(super) fn begin(parts: Parts) -> Result<Self, StorageError> {
         let Parts { mut storage, base, clock, audience, patience, freeze_file } = parts;
+        let base = bounds::within(base);
         let saved = storage.load()?;
         let (set, ignored) = begin_mode(saved.mode.as_ref(), &base, clock.wall());
         let from_file = |number| file_revision(&base, number, clock.wall());
@@ -119,6 +121,7 @@ impl Keeper {
             keeper.file_policy = Some(keeper.base.policy.clone());
         }
         keeper.take_up_trial(saved.falls_back_to)?;
+        keeper.keep_bounds();
         keeper.take_up_reservations(saved.reservations);
         keeper.catch_up();
         keeper.note_file();
@@ -152,9 +155,13 @@ impl Keeper {
     pub(super) fn set_mode(
         &mut self,
         wanted: SavedMode,
+        whose: Whose,
         seen: u64,
         claim: &Claim,
     ) -> Result<ModeSet, ControlError> {
+        if whose == Whose::Own {
+            self.shared.check_own(&wanted)?;
+        }
         let (before, mode) = (self.shared.mode(), wanted.mode);
         let is_saved = self.saved_mode.as_ref().is_some_and(|saved| saved.mode == mode);
         if before == mode && is_saved {
@@ -196,6 +203,7 @@ impl Keeper {
         let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
         let mut faults = policy.validate();
         faults.extend(edit.revert_after.and_then(bad_trial));
+        faults.extend(self.base.bounds.faults(&policy));
         faults.extend(self.shared.beyond_host(&policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
@@ -250,7 +258,8 @@ impl Keeper {
         self.expect(revert.etag.as_deref())?;
         let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
         let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
-        let faults = self.shared.beyond_host(&earlier.policy);
+        let mut faults = self.base.bounds.faults(&earlier.policy);
+        faults.extend(self.shared.beyond_host(&earlier.policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
@@ -349,6 +358,7 @@ impl Keeper {
     /// Puts a revision in force and tells of it.
     fn put(&self, revision: &Arc<Revision>, changes: Vec<super::FieldChange>) -> Option<Position> {
         self.shared.put(revision);
+        self.audience.clear(POLICY_BOUNDED);
         self.note_file();
         let words: Vec<String> = changes
             .iter()
@@ -391,6 +401,7 @@ impl Keeper {
         let kept = kept.into_iter().find(|revision| revision.number == number);
         // Kept for as long as the trial is; the file's is the only other policy there is.
         let fallback = kept.map_or_else(|| self.base.policy.clone(), |revision| revision.policy);
+        let fallback = self.base.bounds.within(&fallback);
         let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
         let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
         self.trial = Some(Trial { ends, falls_back_to: number, fallback });
@@ -443,7 +454,9 @@ impl Keeper {
         let Some(revision) = self.unsaved.clone() else {
             return Ok(());
         };
-        let saved = self.storage.save_revision(&revision, None);
+        let trial = self.trial.as_ref().filter(|_| revision.revert_at.is_some());
+        let falls_back_to = trial.map(|trial| trial.falls_back_to);
+        let saved = self.storage.save_revision(&revision, falls_back_to);
         if let Err(error) = self.wrote(saved) {
             let message = format!(
                 "revision {} of the policy is in force but could not be written: {error}; no \

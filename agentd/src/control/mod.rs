@@ -10,6 +10,7 @@
 //! callers and nobody else. A pause alone takes effect before it is written.
 
 mod begin;
+mod bounds;
 mod desk;
 mod fields;
 mod gate;
@@ -27,6 +28,7 @@ use agentd_core::policy::{Fault, Policy};
 
 use crate::{event::Event, publish::Position};
 
+pub use bounds::Bounds;
 pub use desk::{Control, PATIENCE, Parts, StartError};
 pub use fields::{beyond_host, changes, forbids, warnings};
 pub use gate::{Gate, Pass};
@@ -164,6 +166,21 @@ pub enum ControlError {
         /// The etag in force.
         current_etag: String,
     },
+    /// The mode in force is one that somebody else made more cautious.
+    #[error(
+        "to go from {from} to {to} needs the role admin: only who made the mode more cautious goes \
+         back without it, to where they found it, and not after a restart of agentd; {set_by} set \
+         the one in force",
+        from = .from.name(), to = .to.name()
+    )]
+    NotYours {
+        /// The mode in force.
+        from: Mode,
+        /// The mode that was asked for.
+        to: Mode,
+        /// Who set the one in force.
+        set_by: Actor,
+    },
     /// The policy in force is no trial.
     #[error("the policy in force is no trial: there is nothing to confirm")]
     NothingToConfirm,
@@ -200,6 +217,8 @@ pub struct Base {
     pub asked: Option<Mode>,
     /// The policy of the config file.
     pub policy: Policy,
+    /// What no policy goes beyond, whoever sets it.
+    pub bounds: Bounds,
     /// Where the mode is from, in words.
     pub source: String,
     /// Where the policy is from, in words.
@@ -267,9 +286,13 @@ pub const POLICY_NOT_DURABLE: &str = "POLICY_NOT_DURABLE";
 /// Raised while the command line asks for a mode that another one, which somebody set, keeps out of
 /// force.
 pub const MODE_FLAG_IGNORED: &str = "MODE_FLAG_IGNORED";
+/// Raised after a policy was brought within the config's bounds, until somebody sets another one.
+pub const POLICY_BOUNDED: &str = "POLICY_BOUNDED";
 /// Raised while the config file holds a policy that a live one keeps out of force.
 pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 
+#[cfg(test)]
+mod bounds_tests;
 #[cfg(test)]
 mod reserve_tests;
 #[cfg(test)]

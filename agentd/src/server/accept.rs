@@ -32,6 +32,7 @@ use tonic::{
 };
 
 use super::{
+    authz::Guarded,
     crowd::{Crowd, Door},
     fault, limits,
     listen::{Bound, OwnedPath},
@@ -41,7 +42,7 @@ use super::{
 /// What every connection needs.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
-    pub(super) routes: Routes,
+    pub(super) routes: Guarded<Routes>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -55,8 +56,8 @@ struct Places {
 }
 
 impl Connections {
-    pub(super) fn new(routes: Routes, crowd: Crowd, stop: CancellationToken) -> Self {
-        let (routes, crowd) = (routes.prepare(), Arc::new(crowd));
+    pub(super) fn new(routes: Guarded<Routes>, crowd: Crowd, stop: CancellationToken) -> Self {
+        let crowd = Arc::new(crowd);
         Self { routes, crowd, tasks: TaskTracker::new(), stop }
     }
 
@@ -96,8 +97,9 @@ impl Connections {
         let (this, calls) = (self.clone(), Arc::clone(&places.calls));
         match accepted {
             Accepted::Unix(io) => {
-                let uid = io.peer_cred().ok().map(|peer| peer.uid());
-                let peer = Peer::Local { uid };
+                let known = io.peer_cred().ok();
+                let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
+                let peer = Peer::Local { uid, gid };
                 self.tasks.spawn(this.serve(io, peer, calls, permit));
             }
             Accepted::Tcp(io, address) => {
@@ -113,7 +115,12 @@ impl Connections {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoke = Arc::new(AtomicBool::new(false));
-        let calls = Calls { routes: self.routes, free: calls, peer, spoke: Arc::clone(&spoke) };
+        let calls = Calls {
+            routes: self.routes,
+            free: calls,
+            peer: peer.clone(),
+            spoke: Arc::clone(&spoke),
+        };
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);
@@ -179,7 +186,7 @@ async fn silence(spoke: &AtomicBool) {
 /// The calls of one connection.
 #[derive(Clone, Debug)]
 struct Calls {
-    routes: Routes,
+    routes: Guarded<Routes>,
     free: Arc<Semaphore>,
     peer: Peer,
     spoke: Arc<AtomicBool>,
@@ -203,7 +210,7 @@ where
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
             return Box::pin(async { Ok(too_many().into_http()) });
         };
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         let answer = self.routes.call(request.map(Body::new));
         Box::pin(async move {
             match time::timeout(limits::CALL, answer).await {

@@ -56,6 +56,10 @@ fn refusal(error: ControlError) -> Status {
         ControlError::Conflict { current_etag } => {
             failed(Code::Aborted, "ETAG_MISMATCH", message, [("current_etag", current_etag)])
         }
+        ControlError::NotYours { from, set_by, .. } => {
+            let facts = [("mode", from.name().to_owned()), ("set_by", set_by.to_string())];
+            failed(Code::PermissionDenied, "MODE_OF_ANOTHER", message, facts)
+        }
         ControlError::NothingToConfirm => {
             failed(Code::FailedPrecondition, "NOTHING_TO_CONFIRM", message, [])
         }

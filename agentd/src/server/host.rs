@@ -7,8 +7,15 @@ use agentd_proto::v1 as wire;
 use tonic::{Request, Response, Status, async_trait};
 use wire::host_service_server::HostService;
 
-use super::{Published, fault::Violations, from_proto, peer::Peer, to_proto};
-use crate::event::TickRecord;
+use super::{
+    Published,
+    authz::{Caller, Role},
+    fault::Violations,
+    from_proto,
+    peer::Peer,
+    to_proto,
+};
+use crate::{control::Mode, event::TickRecord};
 
 /// `HostService`.
 #[derive(Clone, Debug)]
@@ -21,20 +28,29 @@ impl HostService for HostCalls {
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
         self.0.look_for_freeze().await;
-        Ok(Response::new(status(&self.0, Peer::of(&request))))
+        Ok(Response::new(status(&self.0, &Peer::of(&request))))
     }
 
     async fn set_mode(
         &self,
         request: Request<wire::SetModeRequest>,
     ) -> Result<Response<wire::SetModeResponse>, Status> {
-        let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let caller = Caller::of(&request);
+        let actor = caller.peer.actor(self.0.clock.wall());
         let wire::SetModeRequest { mode, reason } = request.into_inner();
         let mode = from_proto::mode(mode)?;
         let mut violations = Violations::default();
         from_proto::reason(&reason, &mut violations);
         violations.check()?;
-        let set = self.0.modes.call(move |control| control.set_mode(mode, actor, reason)).await?;
+        if mode != Mode::Paused {
+            self.0.authz.count_change(&caller)?;
+        }
+        let is_admin = caller.is(Role::Admin);
+        let set = self.0.modes.call(move |control| match is_admin {
+            true => control.set_mode(mode, actor, reason),
+            false => control.set_own_mode(mode, actor, reason),
+        });
+        let set = set.await?;
         Ok(Response::new(wire::SetModeResponse {
             mode: to_proto::mode(set.after).into(),
             previous_mode: to_proto::mode(set.before).into(),
@@ -42,9 +58,20 @@ impl HostService for HostCalls {
             position: set.position.as_ref().map(to_proto::position),
         }))
     }
+
+    async fn who_am_i(
+        &self,
+        request: Request<wire::WhoAmIRequest>,
+    ) -> Result<Response<wire::WhoAmIResponse>, Status> {
+        Ok(Response::new(wire::WhoAmIResponse {
+            host: self.0.about.host.clone(),
+            host_time: Some(to_proto::timestamp(self.0.clock.wall())),
+            ..to_proto::access::caller(&Caller::of(&request))
+        }))
+    }
 }
 
-fn status(published: &Published, caller: Peer) -> wire::GetStatusResponse {
+fn status(published: &Published, caller: &Peer) -> wire::GetStatusResponse {
     let (publisher, about) = (&published.publisher, &published.about);
     let in_force = published.in_force();
     // The two are read one after the other.

@@ -53,8 +53,9 @@ pub(super) const RESPONSE: usize = 4 << 20;
 pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
-/// Threads for [`CHANGES`] of the policy, for as many of the mode, and for one look for the freeze file.
-pub(super) const BLOCKING: usize = 5;
+/// Threads for [`CHANGES`] of the policy, for as many of the mode, for one look for the freeze file, and
+/// for one question to the user database.
+pub(super) const BLOCKING: usize = 6;
 /// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.
@@ -130,3 +131,29 @@ pub(super) fn http2() -> auto::Builder<TokioExecutor> {
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Warnings about VMs that a change of the policy is answered with: more nobody reads.
 pub(super) const WARNINGS: usize = 32;
+
+// What one identity may ask for. An admin of this host may ask for all that there is: who can stop agentd
+// gains nothing by asking quickly, and whoever tests or repairs a host asks often.
+
+/// How often somebody may do something: `burst` times at once, then once in `every`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    pub(super) burst: u32,
+    pub(super) every: Duration,
+}
+
+/// Changes, 20 a minute: each is synced to the disk, and a person makes fewer. A script that makes many
+/// makes them in one.
+pub(super) const CHANGES_EACH: Pace = Pace { burst: 20, every: Duration::from_secs(3) };
+/// Reads, 200 a second: they cost microseconds, and a tool that shows a host makes a few a second.
+pub(super) const READS: Pace = Pace { burst: 200, every: Duration::from_millis(5) };
+/// Streams at a time: a tool takes one, and this many are an eighth of all watchers.
+pub(super) const STREAMS_EACH: usize = 8;
+/// Identities that are remembered at a time: more people do not look at one host.
+pub(super) const IDENTITIES: usize = 1024;
+/// Longest wait for the user database, which answers in microseconds unless it is far away.
+pub(super) const DIRECTORY: Duration = Duration::from_secs(2);
+/// For how long it counts what the user database said: who is taken out of a group has the role no longer.
+pub(super) const DIRECTORY_KEPT: Duration = Duration::from_secs(60);
+/// How often it is asked whether a stream may go on.
+pub(super) const RECHECK: Duration = Duration::from_secs(30);

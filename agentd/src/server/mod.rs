@@ -3,7 +3,7 @@
 //! It sees published values out and commands in, and can never wait on the hypervisor:
 //!
 //! ```text
-//! Listen -> accept -> routes -> host | vm | policy | reservation | watch | health | reflection
+//! Listen -> accept -> authz -> routes -> host | vm | policy | reservation | watch | health | reflection
 //!                                 |      reads: Publisher      changes: Control
 //!                     from_proto / to_proto convert, fault says what went wrong
 //! ```
@@ -11,6 +11,7 @@
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod authz;
 mod change;
 mod crowd;
 mod fault;
@@ -32,6 +33,7 @@ mod watch;
 
 use std::{
     io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -48,12 +50,14 @@ use agentd_proto::v1 as wire;
 use crate::{
     alarm,
     clock::Clock,
+    config::AuthzConfig,
     control::{Control, InForce},
     frozen,
     publish::{Publisher, Stamp},
     shadow::Shadow,
 };
 use accept::Connections;
+use authz::{Authz, Guarded};
 use change::Entrance;
 use crowd::Crowd;
 use listen::Bound;
@@ -67,6 +71,8 @@ pub struct ServerConfig {
     pub insecure: bool,
     /// Watch streams at a time.
     pub max_watchers: usize,
+    /// Who of this host may do what.
+    pub authz: AuthzConfig,
     /// What it says of the agent.
     pub about: About,
 }
@@ -130,6 +136,7 @@ pub struct ServerHandle {
     tasks: TaskTracker,
     connections: TaskTracker,
     addresses: Vec<Listen>,
+    authz: Arc<Authz>,
 }
 
 impl Server {
@@ -146,6 +153,7 @@ impl Server {
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let authz = Arc::new(Authz::new(config.authz, Arc::clone(&deps.clock)));
         let crowd = Crowd::new(Arc::clone(&deps.publisher));
         let published = Arc::new(Published {
             publisher: deps.publisher,
@@ -160,9 +168,12 @@ impl Server {
             looking: Arc::new(Semaphore::new(1)),
             stop: stop.clone(),
             tasks: tasks.clone(),
+            authz: Arc::clone(&authz),
         });
         let guard = runtime.enter();
-        let connections = Connections::new(routes::all(&published), crowd, stop.clone());
+        runtime.spawn(Arc::clone(&authz).share(sockets(&addresses)));
+        let routes = Guarded::new(routes::all(&published).prepare(), Arc::clone(&authz));
+        let connections = Connections::new(routes, crowd, stop.clone());
         let served = connections.tasks.clone();
         let unix = bound.iter().filter(|bound| bound.is_unix()).count();
         let tcp = bound.len().saturating_sub(unix);
@@ -177,7 +188,8 @@ impl Server {
             });
         }
         drop(guard);
-        Ok(ServerHandle { runtime: Some(runtime), stop, tasks, connections: served, addresses })
+        let runtime = Some(runtime);
+        Ok(ServerHandle { runtime, stop, tasks, connections: served, addresses, authz })
     }
 }
 
@@ -186,6 +198,15 @@ impl ServerHandle {
     #[must_use]
     pub fn addresses(&self) -> &[Listen] {
         &self.addresses
+    }
+
+    /// Puts other rules of who may do what in force: for calls from now on, and for streams that are
+    /// open, which end where they are no longer allowed.
+    pub fn replace_authz(&self, rules: AuthzConfig) {
+        self.authz.replace(rules);
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(Arc::clone(&self.authz).share(sockets(&self.addresses)));
+        }
     }
 
     /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
@@ -236,6 +257,7 @@ struct Published {
     looking: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    authz: Arc<Authz>,
 }
 
 impl Published {
@@ -279,6 +301,14 @@ impl Published {
     fn stamp(&self) -> Stamp {
         Stamp { wall: self.clock.wall(), monotonic: self.clock.now() }
     }
+}
+
+fn sockets(addresses: &[Listen]) -> Vec<PathBuf> {
+    let path = |address: &Listen| match address {
+        Listen::Unix(path) => Some(path.clone()),
+        Listen::Tcp(_) => None,
+    };
+    addresses.iter().filter_map(path).collect()
 }
 
 fn runtime() -> io::Result<Runtime> {

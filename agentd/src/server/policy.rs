@@ -14,6 +14,7 @@ use wire::policy_service_server::PolicyService;
 
 use super::{
     Published,
+    authz::{Caller, Role},
     fault::{Violations, invalid},
     from_proto, limits, mask,
     peer::Peer,
@@ -109,6 +110,7 @@ impl PolicyService for PolicyCalls {
         Ok(Response::new(wire::GetPolicyResponse {
             current: Some(to_proto::revision(&self.0.in_force().policy)),
             defaults: Some(to_proto::policy(&Policy::default())),
+            bounds: Some(to_proto::access::bounds(self.0.control.bounds())),
         }))
     }
 
@@ -116,8 +118,13 @@ impl PolicyService for PolicyCalls {
         &self,
         request: Request<wire::UpdatePolicyRequest>,
     ) -> Result<Response<wire::UpdatePolicyResponse>, Status> {
-        let actor = self.actor(&request);
-        let edit = edit(request.into_inner(), actor)?;
+        let (caller, actor) = (Caller::of(&request), self.actor(&request));
+        let request = request.into_inner();
+        let stays = !request.validate_only && request.revert_after.is_none();
+        if stays && !caller.is(Role::Admin) {
+            return Err(self.0.authz.role_missing(METHOD, LASTING, &caller, Role::Admin));
+        }
+        let edit = edit(request, actor)?;
         let set = self.0.changes.call(move |control| control.update(edit)).await?;
         let mut warnings = set.warnings;
         warnings.extend(self.warnings(&set.revision.policy).into_iter().take(limits::WARNINGS));
@@ -230,6 +237,9 @@ fn given(etag: String) -> Option<String> {
     (!etag.is_empty()).then_some(etag)
 }
 
+/// What an admin alone may do of a method.
+const METHOD: &str = "agentd.v1.PolicyService/UpdatePolicy";
+const LASTING: &str = " without revert_after or validate_only";
 const REVERT_LEAST: Duration = Duration::from_secs(1);
 const REVERT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 const PAGE: usize = 20;

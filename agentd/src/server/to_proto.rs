@@ -1,6 +1,7 @@
 //! What agentd knows, as messages of the wire. Together with `from_proto` the only place that
 //! converts; it decides nothing.
 
+pub(super) mod access;
 pub(super) mod reservation;
 
 use std::time::{Duration, SystemTime};

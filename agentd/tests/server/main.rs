@@ -6,6 +6,8 @@
     reason = "a test stops at the first surprise, whatever it is"
 )]
 
+mod authz;
+mod bounds;
 mod change;
 mod reach;
 mod read;

@@ -2,18 +2,24 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, SystemTime},
 };
 
 use agentd::{
     clock::{Clock, VirtualClock},
+    config::{AuthzConfig, Group},
     control::{
-        Audience, Base, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode, Storage,
-        StorageError,
+        Audience, Base, Bounds, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode,
+        Storage, StorageError,
     },
     event::{Event, TickRecord},
     publish::{Entry, Position, Publisher, Stamp},
@@ -31,9 +37,14 @@ use agentd_core::{
     vm::VmId,
 };
 use agentd_proto::v1 as wire;
+use hyper_util::rt::TokioIo;
+use rustix::{
+    process::{Gid, Uid},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
 use tonic::{
     Streaming,
-    transport::{Channel, Endpoint},
+    transport::{Channel, Endpoint, Uri},
 };
 use wire::{event_service_client::EventServiceClient, watch_response::Body};
 
@@ -55,11 +66,23 @@ pub(crate) struct Options {
     pub(crate) ring_bytes: usize,
     pub(crate) max_watchers: usize,
     pub(crate) tcp: bool,
+    pub(crate) bounds: Bounds,
+    pub(crate) authz: AuthzConfig,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 1 << 20, max_watchers: 64, tcp: false }
+        Self {
+            ring_bytes: 1 << 20,
+            max_watchers: 64,
+            tcp: false,
+            bounds: Bounds::default(),
+            authz: AuthzConfig {
+                local_admin_uids: vec![0, ADMIN],
+                local_operator_groups: vec![Group::Id(OPERATORS)],
+                local_reader_groups: vec![Group::Id(READERS)],
+            },
+        }
     }
 }
 
@@ -88,7 +111,7 @@ impl Rig {
         let will = Will::default();
         let parts = Parts {
             storage: Box::new(Kept { revisions: Vec::new(), will: will.clone() }),
-            base: Base::default(),
+            base: Base { bounds: options.bounds, ..Base::default() },
             clock: clock.clone(),
             audience: Box::new(Told(recorder.clone(), publisher.clone())),
             patience: LONG,
@@ -108,7 +131,8 @@ impl Rig {
             tick_interval: Duration::from_secs(1),
         };
         let max_watchers = options.max_watchers;
-        let config = ServerConfig { listen, insecure: false, max_watchers, about };
+        let authz = options.authz.clone();
+        let config = ServerConfig { listen, insecure: false, max_watchers, authz, about };
         let deps = Deps {
             clock: clock.clone(),
             publisher: publisher.clone(),
@@ -182,6 +206,20 @@ impl Rig {
 
     pub(crate) async fn channel(&self) -> Channel {
         self.endpoint().connect().await.unwrap()
+    }
+
+    /// A connection of another user, in this group alone.
+    pub(crate) async fn channel_as(&self, uid: u32, gid: u32) -> Channel {
+        let socket = self.dir.path().join("agentd.sock");
+        for (path, mode) in [(self.dir.path(), 0o755), (&socket, 0o666)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let connect = move |_: Uri| {
+            let stream = connect_as(socket.clone(), uid, gid);
+            async move { tokio::net::UnixStream::from_std(stream?).map(TokioIo::new) }
+        };
+        let endpoint = Endpoint::from_static("http://agentd");
+        endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
     }
 
     pub(crate) async fn watch(&self, request: wire::WatchRequest) -> Watching {
@@ -470,6 +508,37 @@ impl Storage for Kept {
 pub(crate) fn default_policy() -> Policy {
     Policy::default()
 }
+
+/// Connects as somebody else: on Linux a thread can be, for itself alone.
+fn connect_as(socket: PathBuf, uid: u32, gid: u32) -> io::Result<UnixStream> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let connecting = thread::spawn(move || {
+        set_thread_groups(&[])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        let stream = UnixStream::connect(socket)?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    });
+    connecting.join().unwrap()
+}
+
+/// True, and says so, where a test cannot be anybody else.
+pub(crate) fn cannot_be_others(test: &str) -> bool {
+    let cannot = !rustix::process::geteuid().is_root();
+    if cannot {
+        // Past what cargo captures: that a test did not run is to be seen.
+        let skipped = format!("skipped {test}: only root can be somebody else\n");
+        io::stderr().write_all(skipped.as_bytes()).unwrap();
+    }
+    cannot
+}
+
+/// An admin by his uid, and the groups of others. No host has them.
+pub(crate) const ADMIN: u32 = 61_000;
+pub(crate) const OPERATORS: u32 = 61_001;
+pub(crate) const READERS: u32 = 61_002;
+pub(crate) const NOBODYS: u32 = 61_003;
 
 /// Longer than any machine that is alive takes.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@ pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod vms;
 pub(crate) mod watch;
+pub(crate) mod whoami;
 
 use std::io;
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Reservations(args) => reserve::list(&args, session).await,
         Command::Release(args) => reserve::release(&args, session).await,
         Command::Host { command } => host::run(&command, session),
+        Command::Whoami(args) => whoami::run(&args, session).await,
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion(args) => completion::run(&args, session),
     }

@@ -1,6 +1,7 @@
 //! What memctl writes as JSON and YAML, schema "memctl/v1": names in snake_case, bytes and seconds
 //! as numbers, times in RFC 3339. Made from the wire here and nowhere else; renderers read these.
 
+mod caller;
 mod event;
 mod explain;
 mod host;
@@ -12,12 +13,13 @@ mod vm;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub(crate) use caller::WhoAmI;
 pub(crate) use event::{
     Body, Gap, HostNews, ModeEvent, PolicyEvent, Record, Snapshot, Tick, VmChange,
 };
 pub(crate) use explain::Explanation;
 pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
-pub(crate) use policy::{Actor, Policy, PolicyChange, Revision};
+pub(crate) use policy::{Actor, Bounds, Policy, PolicyChange, Revision};
 pub(crate) use reservation::{Booking, Reservation, ReservationEvent, VmRefusal};
 pub(crate) use shadow::{
     Shadow, ShadowInstance, ShadowRuling, ShadowSummary, ShadowTick, ShadowVm,

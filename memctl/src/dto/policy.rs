@@ -21,6 +21,15 @@ pub(crate) struct Policy {
     pub(crate) vms: BTreeMap<String, VmPolicy>,
 }
 
+/// What no policy goes beyond on a host, as its root has fixed it; null binds nothing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Bounds {
+    pub(crate) floor_bytes: Option<u64>,
+    pub(crate) host_reserve_bytes: Option<u64>,
+    pub(crate) shrink_step_bytes: Option<u64>,
+    pub(crate) shrink_percent: Option<u32>,
+}
+
 /// Constants of "two-pointer".
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct TwoPointer {
@@ -85,6 +94,17 @@ pub(crate) struct PolicyChange {
     pub(crate) path: String,
     pub(crate) old_value: String,
     pub(crate) new_value: String,
+}
+
+impl From<v1::PolicyBounds> for Bounds {
+    fn from(wire: v1::PolicyBounds) -> Self {
+        Self {
+            floor_bytes: wire.floor_bytes,
+            host_reserve_bytes: wire.host_reserve_bytes,
+            shrink_step_bytes: wire.shrink_step_bytes,
+            shrink_percent: wire.shrink_percent,
+        }
+    }
 }
 
 impl From<v1::Policy> for Policy {

@@ -16,6 +16,7 @@ pub(crate) mod text;
 pub(crate) mod version;
 pub(crate) mod vms;
 pub(crate) mod watch;
+pub(crate) mod whoami;
 pub(crate) mod yaml;
 
 use jiff::tz::TimeZone;

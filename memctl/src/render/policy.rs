@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::table::{Cell, Paint, Table};
 use super::text::{date_time, safe};
 use super::{Show, View};
-use crate::dto::{Item, Policy, PolicyChange, Revision, Time};
+use crate::dto::{Bounds, Item, Policy, PolicyChange, Revision, Time};
 use crate::policy_keys::values;
+use crate::quantity::format_size;
 
 /// Body of an item of `memctl policy get`.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,8 @@ pub(crate) struct PolicyBody {
     pub(crate) defaults: Policy,
     /// Keys whose value is not the default.
     pub(crate) changed: Vec<String>,
+    /// What no policy goes beyond there.
+    pub(crate) bounds: Bounds,
 }
 
 /// Body of an item of `memctl policy set`, `diff` and `revert`.
@@ -44,14 +47,14 @@ pub(crate) struct RevisionBody {
 
 impl PolicyBody {
     /// A policy beside the defaults.
-    pub(crate) fn new(current: Revision, defaults: Policy) -> Self {
+    pub(crate) fn new(current: Revision, defaults: Policy, bounds: Bounds) -> Self {
         let theirs = values(&defaults);
         let changed = values(&current.policy)
             .into_iter()
             .filter(|value| !theirs.contains(value))
             .map(|(key, _)| key.to_string())
             .collect();
-        Self { current, defaults, changed }
+        Self { current, defaults, changed, bounds }
     }
 }
 
@@ -69,7 +72,9 @@ impl Show for PolicyBody {
         let mut text = table.render(view);
         if view.headers {
             for item in items {
-                text.extend(item.body.iter().map(|b| footer(&item.host, &b.current, view)));
+                let Some(body) = &item.body else { continue };
+                text.push_str(&footer(&item.host, &body.current, view));
+                text.extend(fixed(&item.host, &body.bounds, view));
             }
         }
         text
@@ -185,4 +190,20 @@ fn footer(host: &str, current: &Revision, view: &View) -> String {
         text.push_str(&format!("; goes back at {time} unless confirmed"));
     }
     format!("{text}\n")
+}
+
+/// What root of the host has fixed, in one line; nothing where that is nothing.
+fn fixed(host: &str, bounds: &Bounds, view: &View) -> Option<String> {
+    let size = |bytes: Option<u64>| bytes.map(|bytes| format_size(bytes, view.units));
+    let percent = bounds.shrink_percent.map(|percent| percent.to_string());
+    let all = [
+        ("floor at least", size(bounds.floor_bytes)),
+        ("host-reserve at least", size(bounds.host_reserve_bytes)),
+        ("shrink-step at most", size(bounds.shrink_step_bytes)),
+        ("working-set.shrink-percent at most", percent),
+    ];
+    let told: Vec<String> =
+        all.into_iter().filter_map(|(what, bound)| Some(format!("{what} {}", bound?))).collect();
+    let whose = if view.many_hosts { format!("{}: ", safe(host)) } else { String::new() };
+    (!told.is_empty()).then(|| format!("{whose}fixed by root of the host: {}\n", told.join(", ")))
 }

@@ -131,6 +131,14 @@ impl HostService for Agent {
         Ok(Response::new(status))
     }
 
+    async fn who_am_i(
+        &self,
+        _: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        self.check()?;
+        Ok(Response::new(sample::caller()))
+    }
+
     async fn set_mode(
         &self,
         request: Request<v1::SetModeRequest>,
@@ -195,6 +203,7 @@ impl PolicyService for Agent {
         Ok(Response::new(v1::GetPolicyResponse {
             current: Some(sample::revision(3)),
             defaults: Some(sample::default_policy()),
+            bounds: Some(sample::bounds()),
         }))
     }
 

@@ -125,6 +125,7 @@ goldens! {
     reservations: "reservations";
     release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
+    whoami: "whoami";
     version: "version";
 }
 
@@ -158,6 +159,7 @@ async fn help() {
         "host add",
         "host list",
         "host remove",
+        "whoami",
         "version",
         "completion",
     ] {

@@ -69,6 +69,32 @@ pub(crate) fn status() -> v1::GetStatusResponse {
     }
 }
 
+pub(crate) fn caller() -> v1::WhoAmIResponse {
+    v1::WhoAmIResponse {
+        caller: Some(v1::Identity { name: "ops/kim".to_owned() }),
+        role: v1::Role::Operator.into(),
+        role_from: "organization agentd:operator".to_owned(),
+        peer: "192.0.2.7:51234".to_owned(),
+        certificate: Some(v1::Certificate {
+            serial: "0badcafe".to_owned(),
+            expire_time: time(86_400),
+            organizations: vec!["agentd:operator".to_owned(), "agentd:admn\u{1b}".to_owned()],
+        }),
+        idle_organizations: vec!["agentd:admn\u{1b}".to_owned()],
+        host: "kvm7".to_owned(),
+        host_time: time(0),
+    }
+}
+
+pub(crate) fn bounds() -> v1::PolicyBounds {
+    v1::PolicyBounds {
+        floor_bytes: Some(32 * MIB),
+        host_reserve_bytes: Some(128 * MIB),
+        shrink_step_bytes: None,
+        shrink_percent: Some(50),
+    }
+}
+
 pub(crate) fn host_memory() -> v1::HostMemory {
     v1::HostMemory {
         total_bytes: 8192 * MIB,

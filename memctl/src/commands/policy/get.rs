@@ -24,7 +24,10 @@ pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
     let answer = connection.policies().get_policy(v1::GetPolicyRequest {}).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     match (wire.current, wire.defaults) {
-        (Some(current), Some(defaults)) => Ok(PolicyBody::new(current.into(), defaults.into())),
+        (Some(current), Some(defaults)) => {
+            let bounds = wire.bounds.unwrap_or_default().into();
+            Ok(PolicyBody::new(current.into(), defaults.into(), bounds))
+        }
         _ => Err(Failure::new(Code::Internal, "NO_POLICY", "the agent sent no policy")
             .hint("the agent is of another version: compare with `memctl version`")),
     }

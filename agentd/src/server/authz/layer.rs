@@ -1,0 +1,138 @@
+//! [`Guarded`]: the one way to the services. It knows the path of a call and who makes it, and
+//! nothing else of it.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http_body::{Frame, SizeHint};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{BoxFuture, Bytes, Service, http},
+};
+
+use super::{Authz, Kind, Place, Rule, refusal};
+use crate::server::peer::Peer;
+
+/// Services, each call of which is admitted or refused before anything of it is read.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct Guarded<S> {
+    services: S,
+    authz: Arc<Authz>,
+}
+
+impl<S> Guarded<S> {
+    pub(in crate::server) const fn new(services: S, authz: Arc<Authz>) -> Self {
+        Self { services, authz }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.services.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let rest = self.services.clone();
+        let mut services = std::mem::replace(&mut self.services, rest);
+        let authz = Arc::clone(&self.authz);
+        Box::pin(async move {
+            let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+                return Ok(refusal::nobody().into_http());
+            };
+            let path = request.uri().path().to_owned();
+            let admitted = match authz.admit(&peer, &path).await {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    tracing::debug!(peer = peer.name(), "refused: {}", refused.message());
+                    return Ok(refused.into_http());
+                }
+            };
+            // Whoever made the connection may end all that goes on over it.
+            let ends = request.extensions().get::<CancellationToken>().cloned().unwrap_or_default();
+            request.extensions_mut().insert(admitted.caller);
+            let answer = services.call(request).await?;
+            if admitted.rule.kind != Kind::Stream {
+                return Ok(answer);
+            }
+            let refused = Box::pin(until_refused(authz, peer, admitted.rule, ends));
+            let place = admitted.place;
+            Ok(answer.map(|body| Body::new(Stream { body, refused: Some(refused), _place: place })))
+        })
+    }
+}
+
+/// Why a stream may not go on, once it may not: other rules are in force, its caller has left a group,
+/// his certificate has expired, or his connection was told to end.
+async fn until_refused(
+    authz: Arc<Authz>,
+    peer: Peer,
+    rule: &'static Rule,
+    ends: CancellationToken,
+) -> Status {
+    let mut rules = authz.rules.subscribe();
+    loop {
+        match authz.check(&peer, rule).await {
+            // Nobody has said no: it is asked again.
+            Err(unsure) if unsure.code() == Code::Unavailable => {}
+            Err(refused) => return refused,
+            Ok(()) => {}
+        }
+        tokio::select! {
+            // The sender is in `authz`, so that it does not fail.
+            _ = rules.changed() => {}
+            () = time::sleep(authz.recheck_after(&peer)) => {}
+            () = ends.cancelled() => return refusal::ended(&peer.name()),
+        }
+    }
+}
+
+/// What goes on until it may not.
+struct Stream {
+    body: Body,
+    /// Gone once it has ended.
+    refused: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+    _place: Option<Place>,
+}
+
+impl http_body::Body for Stream {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let refused = self.refused.as_mut().map(|refused| refused.as_mut().poll(context));
+        let Some(Poll::Ready(status)) = refused else {
+            return Pin::new(&mut self.body).poll_frame(context);
+        };
+        self.refused = None;
+        self.body = Body::empty();
+        let mut trailers = http::HeaderMap::new();
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

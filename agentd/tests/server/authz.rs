@@ -1,0 +1,340 @@
+//! Who may do what over the socket, as the kernel says who it is.
+
+use agentd::{
+    config::{AuthzConfig, Group},
+    control::Mode,
+};
+use agentd_proto::{DESCRIPTORS, v1 as wire};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::{
+    Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
+};
+use tonic_prost::ProstCodec;
+use tonic_types::StatusExt as _;
+use wire::{
+    host_service_client::HostServiceClient, policy_service_client::PolicyServiceClient,
+    reservation_service_client::ReservationServiceClient,
+};
+
+use crate::rig::{
+    ADMIN, NOBODYS, OPERATORS, Options, READERS, Rig, Watching, cannot_be_others, default_policy,
+};
+
+/// Every method, by its path.
+fn methods() -> Vec<String> {
+    let sets = [
+        DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let files = sets.into_iter().flat_map(|set| FileDescriptorSet::decode(set).unwrap().file);
+    let all = files.flat_map(|file| {
+        let package = file.package().to_owned();
+        file.service.into_iter().flat_map(move |service| {
+            let service_name = format!("{package}.{}", service.name());
+            let path = move |method: prost_types::MethodDescriptorProto| {
+                format!("/{service_name}/{}", method.name())
+            };
+            service.method.into_iter().map(path)
+        })
+    });
+    all.collect()
+}
+
+/// Calls a method with an empty request; how that, or its first response, ended.
+async fn call(channel: Channel, path: &str) -> Result<(), Status> {
+    let mut grpc = Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::try_from(path).unwrap();
+    let codec = ProstCodec::<(), ()>::default();
+    let mut answers = grpc.server_streaming(Request::new(()), path, codec).await?.into_inner();
+    answers.message().await.map(drop)
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// The least rank that may call a method: 0 for anybody, 1 for readers, 2 for operators, 3 for admins.
+fn least(path: &str) -> usize {
+    let method = path.rsplit('/').next().unwrap();
+    match method {
+        "WhoAmI" => 0,
+        "ConfirmPolicy" | "RevertPolicy" => 3,
+        _ => {
+            let changes = ["Set", "Update", "Create", "Delete", "Clear"];
+            if changes.iter().any(|verb| method.starts_with(verb)) { 2 } else { 1 }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_is_for_those_who_may_and_an_empty_request_changes_nothing() {
+    if cannot_be_others("every_method_is_for_those_who_may_and_an_empty_request_changes_nothing") {
+        return;
+    }
+    let rig = Rig::start();
+    let methods = methods();
+    assert!(methods.len() >= 22, "{methods:?}");
+    let callers = [(NOBODYS, NOBODYS), (NOBODYS, READERS), (NOBODYS, OPERATORS), (ADMIN, NOBODYS)];
+    let mut cells = 0;
+    for (rank, (uid, gid)) in callers.into_iter().enumerate() {
+        let channel = rig.channel_as(uid, gid).await;
+        for path in &methods {
+            let told = call(channel.clone(), path).await;
+            let refusal = told.err().filter(|status| {
+                // What the handler asks beyond the method is tested by itself.
+                let of_layer = !status.message().contains("without revert_after");
+                status.code() == Code::PermissionDenied && of_layer
+            });
+            let expected = (rank < least(path)).then(|| "ROLE_MISSING".to_owned());
+            assert_eq!(refusal.as_ref().map(reason), expected, "rank {rank} {path}: {refusal:?}");
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, methods.len() * callers.len());
+    let in_force = rig.control.in_force();
+    assert_eq!((in_force.mode, in_force.policy.number), (Mode::Active, 1));
+    assert_eq!(in_force.reservations.open.len(), 0);
+    assert_eq!(rig.publisher.ring().span().newest, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_change_is_not_made_and_says_whom_to_ask() {
+    if cannot_be_others("a_refused_change_is_not_made_and_says_whom_to_ask") {
+        return;
+    }
+    let mut rig = Rig::start();
+    rig.tick(&["web1"], false).await;
+    let before = rig.publisher.ring().span().newest;
+    let reader = rig.channel_as(NOBODYS, READERS).await;
+    let refused = pause(&reader).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(
+        refused.message(),
+        "agentd.v1.HostService/SetMode needs the role operator, and uid:61003 has the role reader \
+         (group 61002): ask root of this host to add you to the group 61001"
+    );
+    let details = refused.get_error_details();
+    let facts = &details.error_info().unwrap().metadata;
+    assert_eq!((facts["needed"].as_str(), facts["role"].as_str()), ("operator", "reader"));
+    let refused = floor(&reader, 80, None).await.unwrap_err();
+    assert_eq!(reason(&refused), "ROLE_MISSING");
+    let ask = wire::CreateReservationRequest { min_bytes: 1 << 30, ..Default::default() };
+    let refused = ReservationServiceClient::new(reader).create_reservation(ask).await.unwrap_err();
+    assert_eq!(reason(&refused), "ROLE_MISSING");
+    let nobody = rig.channel_as(NOBODYS, NOBODYS).await;
+    let refused = pause(&nobody).await.unwrap_err();
+    assert!(refused.message().contains("uid:61003 has none: ask root"), "{refused:?}");
+    let unknown = call(nobody, "/agentd.v1.HostService/Shutdown").await.unwrap_err();
+    assert_eq!(reason(&unknown), "ROLE_MISSING");
+
+    let in_force = rig.control.in_force();
+    assert_eq!((in_force.mode, in_force.policy.number), (Mode::Active, 1));
+    assert_eq!(in_force.policy.policy, default_policy());
+    assert_eq!(in_force.reservations.open.len(), 0);
+    assert_eq!(rig.publisher.ring().span().newest, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pauses_goes_on_and_nobody_else_but_an_admin() {
+    if cannot_be_others("who_pauses_goes_on_and_nobody_else_but_an_admin") {
+        return;
+    }
+    let rig = Rig::start();
+    let first = rig.channel_as(NOBODYS, OPERATORS).await;
+    let second = rig.channel_as(READERS, OPERATORS).await;
+    let admin = rig.channel_as(ADMIN, NOBODYS).await;
+    let active = wire::Mode::Active;
+    pause(&first).await.unwrap();
+    let refused = mode(&second, active).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::PermissionDenied, "MODE_OF_ANOTHER")
+    );
+    assert_eq!(rig.control.in_force().mode, Mode::Paused);
+    mode(&first, active).await.unwrap();
+    assert_eq!(rig.control.in_force().mode, Mode::Active);
+    // Two that want a pause: none of them ends the other's.
+    pause(&first).await.unwrap();
+    pause(&admin).await.unwrap();
+    assert_eq!(reason(&mode(&first, active).await.unwrap_err()), "MODE_OF_ANOTHER");
+    mode(&admin, active).await.unwrap();
+    // Nobody goes on by way of a pause of his own.
+    mode(&admin, wire::Mode::Observe).await.unwrap();
+    pause(&first).await.unwrap();
+    assert_eq!(reason(&mode(&first, active).await.unwrap_err()), "MODE_OF_ANOTHER");
+    mode(&first, wire::Mode::Observe).await.unwrap();
+    assert_eq!(reason(&mode(&first, active).await.unwrap_err()), "MODE_OF_ANOTHER");
+    assert_eq!(rig.control.in_force().mode, Mode::Observe);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_tries_a_policy_and_an_admin_makes_it_stay() {
+    if cannot_be_others("an_operator_tries_a_policy_and_an_admin_makes_it_stay") {
+        return;
+    }
+    let rig = Rig::start();
+    let operator = rig.channel_as(NOBODYS, OPERATORS).await;
+    let admin = rig.channel_as(ADMIN, NOBODYS).await;
+    let refused = floor(&operator, 80, None).await.unwrap_err();
+    assert_eq!(reason(&refused), "ROLE_MISSING");
+    assert!(
+        refused.message().starts_with(
+            "agentd.v1.PolicyService/UpdatePolicy without revert_after or validate_only needs the \
+             role admin, and uid:61003 has the role operator (group 61001): ask root of this host"
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(rig.control.in_force().policy.number, 1);
+    let etag = floor(&operator, 80, Some(60)).await.unwrap();
+    assert_eq!(rig.control.in_force().policy.number, 2);
+    let confirm = wire::ConfirmPolicyRequest { etag };
+    let mut theirs = PolicyServiceClient::new(operator);
+    let refused = theirs.confirm_policy(confirm.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "ROLE_MISSING");
+    PolicyServiceClient::new(admin.clone()).confirm_policy(confirm).await.unwrap();
+    assert_eq!(rig.control.in_force().policy.revert_at, None);
+    floor(&admin, 90, None).await.unwrap();
+    assert_eq!(rig.control.in_force().policy.actor.id, format!("uid:{ADMIN}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_connects_may_ask_who_they_are() {
+    if cannot_be_others("whoever_connects_may_ask_who_they_are") {
+        return;
+    }
+    let rig = Rig::start();
+    for (uid, gid, role, from) in [
+        (NOBODYS, NOBODYS, wire::Role::Unspecified, ""),
+        (NOBODYS, READERS, wire::Role::Reader, "group 61002"),
+        (NOBODYS, OPERATORS, wire::Role::Operator, "group 61001"),
+        (ADMIN, READERS, wire::Role::Admin, "uid 61000 in local_admin_uids"),
+        (0, NOBODYS, wire::Role::Admin, "uid 0 in local_admin_uids"),
+    ] {
+        let mut client = HostServiceClient::new(rig.channel_as(uid, gid).await);
+        let told = client.who_am_i(wire::WhoAmIRequest {}).await.unwrap().into_inner();
+        assert_eq!((told.role(), told.role_from.as_str()), (role, from));
+        assert_eq!(told.caller.unwrap().name, format!("uid:{uid}"));
+        assert_eq!((told.host.as_str(), told.peer.as_str()), ("node1", ""));
+        assert!(told.certificate.is_none() && told.host_time.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_rules_end_the_streams_of_those_who_have_no_role_by_them() {
+    if cannot_be_others("other_rules_end_the_streams_of_those_who_have_no_role_by_them") {
+        return;
+    }
+    let mut rig = Rig::start();
+    let reader = rig.channel_as(NOBODYS, READERS).await;
+    let operator = rig.channel_as(NOBODYS, OPERATORS).await;
+    let mut ends = Watching::open(reader.clone(), live()).await.unwrap();
+    let mut stays = Watching::open(operator, live()).await.unwrap();
+    ends.hello().await;
+    stays.hello().await;
+    let rules = AuthzConfig { local_reader_groups: Vec::new(), ..Options::default().authz };
+    rig.server.as_ref().unwrap().replace_authz(rules);
+    let end = loop {
+        match ends.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("an orderly end"),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!((end.code(), reason(&end).as_str()), (Code::PermissionDenied, "ROLE_MISSING"));
+    rig.tick(&["web1"], false).await;
+    while !matches!(stays.body().await.1, wire::watch_response::Body::Tick(_)) {}
+    // Nor may they open another one, until they are somebody again.
+    assert_eq!(
+        Watching::open(reader.clone(), live()).await.err().map(|s| reason(&s)),
+        Some("ROLE_MISSING".to_owned())
+    );
+    let rules =
+        AuthzConfig { local_reader_groups: vec![Group::Id(READERS)], ..Options::default().authz };
+    rig.server.as_ref().unwrap().replace_authz(rules);
+    Watching::open(reader, live()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_changes_much_in_a_short_time_but_all_may_pause() {
+    if cannot_be_others("nobody_changes_much_in_a_short_time_but_all_may_pause") {
+        return;
+    }
+    let rig = Rig::start();
+    let operator = rig.channel_as(NOBODYS, OPERATORS).await;
+    let mut made = 0;
+    let refused = loop {
+        match floor(&operator, 64 + made, Some(600)).await {
+            Ok(_) => made += 1,
+            Err(refused) => break refused,
+        }
+    };
+    // One comes back every three seconds, which this may take.
+    assert!((20..30).contains(&made), "{made}");
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_FAST"));
+    assert!(refused.get_error_details().retry_info().is_some());
+    for _ in 0..30 {
+        pause(&operator).await.unwrap();
+    }
+    let refused = mode(&operator, wire::Mode::Active).await.unwrap_err();
+    assert_eq!(reason(&refused), "TOO_FAST");
+    // Another operator, and an admin of this host, are not kept from anything by that.
+    floor(&rig.channel_as(READERS, OPERATORS).await, 200, Some(600)).await.unwrap();
+    let admin = rig.channel_as(ADMIN, NOBODYS).await;
+    for step in 0..25 {
+        floor(&admin, 300 + step, None).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_has_so_many_streams() {
+    if cannot_be_others("each_has_so_many_streams") {
+        return;
+    }
+    let rig = Rig::start();
+    let reader = rig.channel_as(NOBODYS, READERS).await;
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        streams.push(Watching::open(reader.clone(), live()).await.unwrap());
+    }
+    let refused = Watching::open(reader.clone(), live()).await.err().unwrap();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "TOO_MANY_STREAMS")
+    );
+    let other = rig.channel_as(READERS, READERS).await;
+    Watching::open(other, live()).await.unwrap();
+    streams.pop();
+    while Watching::open(reader.clone(), live()).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// A stream that does not end by itself.
+fn live() -> wire::WatchRequest {
+    wire::WatchRequest { follow: true, ..wire::WatchRequest::default() }
+}
+
+async fn pause(channel: &Channel) -> Result<(), Status> {
+    mode(channel, wire::Mode::Paused).await
+}
+
+async fn mode(channel: &Channel, mode: wire::Mode) -> Result<(), Status> {
+    let request = wire::SetModeRequest { mode: mode.into(), reason: String::new() };
+    HostServiceClient::new(channel.clone()).set_mode(request).await.map(drop)
+}
+
+/// Sets the floor, for so many seconds or for good; the etag.
+async fn floor(channel: &Channel, mib: u64, seconds: Option<i64>) -> Result<String, Status> {
+    let request = wire::UpdatePolicyRequest {
+        policy: Some(wire::Policy { floor_bytes: Some(mib << 20), ..wire::Policy::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["floor_bytes".to_owned()] }),
+        revert_after: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        ..wire::UpdatePolicyRequest::default()
+    };
+    let answer = PolicyServiceClient::new(channel.clone()).update_policy(request).await?;
+    Ok(answer.into_inner().current.unwrap().etag)
+}

@@ -1,0 +1,39 @@
+//! `memctl whoami`: who the caller is to each host, and what they may do there.
+
+use agentd_proto::v1;
+use clap::Args;
+
+use super::{Ended, exit_of};
+use crate::client::Connection;
+use crate::dto::{Item, WhoAmI};
+use crate::failure::Failure;
+use crate::fleet::ask_all;
+use crate::render::whoami::WhoAmIBody;
+use crate::session::Session;
+
+/// Options of `memctl whoami`.
+#[derive(Args, Debug)]
+pub(crate) struct WhoAmIArgs {}
+
+/// Asks every host.
+pub(crate) async fn run(_: &WhoAmIArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let answers = ask_all(&hosts, session.bounds(), ask).await;
+    let items = Item::of_answers(answers, |caller| vec![WhoAmIBody { caller }]);
+    session.output.show(&items)?;
+    for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
+        if session.output.is_for_programs() {
+            break;
+        }
+        for idle in &body.caller.idle_organizations {
+            let what = format!("{host}: the organization {idle} in the certificate gives no role");
+            session.output.notice(&what)?;
+        }
+    }
+    Ok(exit_of(&items))
+}
+
+async fn ask(connection: Connection) -> Result<WhoAmI, Failure> {
+    let answer = connection.hosts().who_am_i(v1::WhoAmIRequest {}).await;
+    Ok(answer.map_err(|status| Failure::from_status(&status))?.into_inner().into())
+}
