@@ -9,6 +9,7 @@ use std::{
 
 use agentd::{
     args::{Cli, Command},
+    audit::audit,
     config::{Config, DEFAULT_FILE},
     lifecycle::EXIT_BUSY,
     replay,
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         }),
         Command::Simulate(args) => simulate::simulate(&args).map_err(failed),
         Command::Replay(args) => replay::replay(&args).map_err(failed),
+        Command::Audit(command) => audit(&command).map_err(failed),
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
     };

@@ -3,6 +3,7 @@
 //! The file is read here, in one pass that refuses what it does not know; the command line is laid
 //! over it by `run`. `packaging/agentd.toml` is the defaults, written out.
 
+mod audit;
 pub mod policy;
 mod recording;
 mod variation;
@@ -19,6 +20,7 @@ pub use recording::RecordingConfig;
 pub use variation::Variation;
 
 use crate::{
+    audit::Limits,
     control::Mode,
     fields::{Field, FieldError, Fields, Source},
 };
@@ -54,6 +56,8 @@ pub struct Config {
     pub max_watchers: usize,
     /// Bytes of entries kept for watchers that resume.
     pub ring_size: ByteCount,
+    /// How much of the audit is kept.
+    pub audit: Limits,
     /// Where every tick is recorded.
     pub recording: RecordingConfig,
     /// What is logged, and how.
@@ -169,6 +173,7 @@ impl Config {
             config.read_state(&root),
             config.read_process(&root),
             config.read_api(&root),
+            audit::read(&mut config.audit, &root),
             config.recording.read(&root),
             config.read_log(&root),
             config.read_policy(&root),
@@ -353,6 +358,7 @@ impl Default for Config {
             history_size: ByteCount::mib(500),
             max_watchers: 64,
             ring_size: ByteCount::mib(64),
+            audit: audit::DEFAULT,
             recording: RecordingConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             shadow: None,
@@ -409,7 +415,7 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "host",
     "mode",
     "listen",
@@ -418,6 +424,7 @@ const KEYS: [&str; 12] = [
     "state",
     "process",
     "api",
+    "audit",
     "recording",
     "log",
     "shadow",

@@ -7,8 +7,15 @@ use agentd_proto::v1 as wire;
 use tonic::{Request, Response, Status, async_trait};
 use wire::host_service_server::HostService;
 
-use super::{Published, fault::Violations, from_proto, peer::Peer, to_proto};
-use crate::event::TickRecord;
+use super::{
+    Published,
+    audited::{Ask, Target},
+    fault::Violations,
+    from_proto,
+    peer::Peer,
+    to_proto,
+};
+use crate::{control::Control, event::TickRecord};
 
 /// `HostService`.
 #[derive(Clone, Debug)]
@@ -29,12 +36,16 @@ impl HostService for HostCalls {
         request: Request<wire::SetModeRequest>,
     ) -> Result<Response<wire::SetModeResponse>, Status> {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let mut ask = Ask::new(&self.0, &request, ("agentd.v1.HostService/SetMode", Target::Mode));
         let wire::SetModeRequest { mode, reason } = request.into_inner();
-        let mode = from_proto::mode(mode)?;
+        let mode = ask.checked(from_proto::mode(mode))?;
         let mut violations = Violations::default();
         from_proto::reason(&reason, &mut violations);
-        violations.check()?;
-        let set = self.0.modes.call(move |control| control.set_mode(mode, actor, reason)).await?;
+        ask.checked(violations.check())?;
+        ask.says(&reason);
+        ask.wants_mode(mode);
+        let set = move |control: &Control| control.set_mode(mode, actor, reason);
+        let set = self.0.modes.change(ask, set).await?;
         Ok(Response::new(wire::SetModeResponse {
             mode: to_proto::mode(set.after).into(),
             previous_mode: to_proto::mode(set.before).into(),

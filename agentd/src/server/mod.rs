@@ -11,6 +11,7 @@
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod audited;
 mod change;
 mod crowd;
 mod fault;
@@ -47,6 +48,7 @@ use agentd_proto::v1 as wire;
 
 use crate::{
     alarm,
+    audit::Audit,
     clock::Clock,
     control::{Control, InForce},
     frozen,
@@ -97,6 +99,8 @@ pub struct Deps {
     pub control: Arc<Control>,
     /// The policy that decides along, if any.
     pub shadow: Arc<Shadow>,
+    /// Where every change is written down.
+    pub audit: Arc<Audit>,
 }
 
 /// Why the server does not start.
@@ -153,6 +157,7 @@ impl Server {
             modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             control: deps.control,
             shadow: deps.shadow,
+            audit: deps.audit,
             clock: deps.clock,
             about: config.about,
             max_watchers: config.max_watchers,
@@ -224,6 +229,7 @@ struct Published {
     publisher: Arc<Publisher>,
     control: Arc<Control>,
     shadow: Arc<Shadow>,
+    audit: Arc<Audit>,
     /// For changes and reads of the policy's history.
     changes: Entrance,
     /// For changes of the mode: a pause does not wait for anything else.

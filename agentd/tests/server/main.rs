@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise, whatever it is"
 )]
 
+mod audit;
 mod change;
 mod reach;
 mod read;
