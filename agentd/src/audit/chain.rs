@@ -190,7 +190,9 @@ mod tests {
         assert_eq!(*end, b'\n');
         assert!(shown.iter().all(|byte| (b' '..=b'~').contains(byte)), "{shown:?}");
         let text = std::str::from_utf8(shown).unwrap();
-        assert!(text.contains(r#"web\u202egpj\u007f\u009b31m\u001b[2J\n\"\\\u200b\u00fc\ud83d\ude00"#));
+        assert!(
+            text.contains(r#"web\u202egpj\u007f\u009b31m\u001b[2J\n\"\\\u200b\u00fc\ud83d\ude00"#)
+        );
         let read: Line = serde_json::from_slice(shown).unwrap();
         assert_eq!(read.record, broken(name));
     }

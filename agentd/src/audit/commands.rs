@@ -129,13 +129,20 @@ fn summary(trail: &Trail, verdict: &Verdict) -> String {
     let why = "changes without outcome, because agentd was killed in them; the last: seq";
     say(tally.unfinished.len(), format!("{why} {seqs}"));
     let seqs = list(&mut tally.open());
-    say(tally.open().count(), format!("changes under way, or agentd was killed in them: seq {seqs}"));
+    say(
+        tally.open().count(),
+        format!("changes under way, or agentd was killed in them: seq {seqs}"),
+    );
     let damaged = usize::try_from(tally.damaged).unwrap_or(usize::MAX);
     say(damaged, "times agentd itself found it damaged: see \"agentd audit show\"".to_owned());
     let unknown = usize::try_from(tally.unknown).unwrap_or(usize::MAX);
     say(unknown, "lines of a kind that this agentd does not know".to_owned());
     let cut_off = usize::try_from(*cut_off).unwrap_or(usize::MAX);
-    say(cut_off, "bytes behind the last line were not finished: agentd keeps them aside when it starts".to_owned());
+    say(
+        cut_off,
+        "bytes behind the last line were not finished: agentd keeps them aside when it starts"
+            .to_owned(),
+    );
     words
 }
 

@@ -119,8 +119,12 @@ impl Files {
         let kept = self.dir.join(&name);
         let mut file = &newest.file;
         if file.metadata()?.len() > newest.bytes {
-            let mut aside =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&kept)?;
+            let mut aside = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(MODE)
+                .open(&kept)?;
             file.seek(SeekFrom::Start(newest.bytes))?;
             io::copy(&mut file.take(MOST_TORN), &mut aside)?;
             aside.sync_all()?;
@@ -283,7 +287,9 @@ fn line_start(file: &File, end: u64) -> io::Result<u64> {
         let Some(bytes) = piece.get_mut(..length) else { break };
         file.read_exact_at(bytes, start)?;
         if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start.saturating_add(u64::try_from(at).unwrap_or(u64::MAX)).saturating_add(1));
+            return Ok(start
+                .saturating_add(u64::try_from(at).unwrap_or(u64::MAX))
+                .saturating_add(1));
         }
         end = start;
     }

@@ -15,7 +15,8 @@ use std::{
 };
 
 use super::{
-    AUDIT_DAMAGED, AUDIT_LOST, chain::When, files::Files, quota::Quota, record::Record, watch::Watch,
+    AUDIT_DAMAGED, AUDIT_LOST, chain::When, files::Files, quota::Quota, record::Record,
+    watch::Watch,
 };
 use crate::publish::Publisher;
 

@@ -98,7 +98,8 @@ impl<W: Write> Table<'_, W> {
             }
             Record::Start { version, pid, in_force } => {
                 self.open_ones("agentd ended before it could say")?;
-                let words = format!("agentd {version} has started (pid {pid}): {}", facts(&in_force));
+                let words =
+                    format!("agentd {version} has started (pid {pid}): {}", facts(&in_force));
                 self.note(&time, "agentd", &words)
             }
             Record::Stop {} => self.note(&time, "agentd", "agentd has stopped"),
@@ -129,7 +130,8 @@ impl<W: Write> Table<'_, W> {
 
     fn call(&mut self, time: &str, call: &Call, result: &str, what: &str) -> io::Result<()> {
         let from = Some(call.caller.from.as_str()).filter(|from| !from.is_empty());
-        let cells = [time, &call.caller.who, from.unwrap_or("local"), short(&call.method), result, what];
+        let cells =
+            [time, &call.caller.who, from.unwrap_or("local"), short(&call.method), result, what];
         self.row(&cells.map(str::to_owned))
     }
 
@@ -158,7 +160,8 @@ fn told(call: &Call, before: &Facts, after: &Facts, changes: &Changes) -> String
     if !after.is_empty() {
         words.push_str(&format!(": {} -> {}", facts(before), facts(after)));
     }
-    let fields = changes.changes.iter().map(|own| format!("{} {} -> {}", own.field, own.old, own.new));
+    let fields =
+        changes.changes.iter().map(|own| format!("{} {} -> {}", own.field, own.old, own.new));
     words.push_str(&behind("; ", &fields.collect::<Vec<_>>().join(", ")));
     if changes.more_changes > 0 {
         words.push_str(&format!(" and {} more", changes.more_changes));

@@ -117,19 +117,23 @@ fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
         ),
         (
             "a byte of the last line",
-            |dir| edit(&dir.join(NEWEST), |lines| {
-                let last = lines.len() - 1;
-                lines[last] = lines[last].replacen("xx", "xy", 1);
-            }),
+            |dir| {
+                edit(&dir.join(NEWEST), |lines| {
+                    let last = lines.len() - 1;
+                    lines[last] = lines[last].replacen("xx", "xy", 1);
+                })
+            },
             ("audit.jsonl", 0, 0, "was changed"),
         ),
         (
             "a byte of the hash",
-            |dir| edit(&earlier(dir, 0), |lines| {
-                let at = lines[2].find("\"prev\":\"").unwrap() + 8;
-                let other = if &lines[2][at..=at] == "0" { "1" } else { "0" };
-                lines[2].replace_range(at..=at, other);
-            }),
+            |dir| {
+                edit(&earlier(dir, 0), |lines| {
+                    let at = lines[2].find("\"prev\":\"").unwrap() + 8;
+                    let other = if &lines[2][at..=at] == "0" { "1" } else { "0" };
+                    lines[2].replace_range(at..=at, other);
+                })
+            },
             ("audit-000000000001.jsonl", 2, 2, "was changed"),
         ),
         (
@@ -181,7 +185,10 @@ fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
         let found = first(dir.path());
         assert!(found.0.contains(file) && found.3.contains(words), "{name}: {found:?}");
         // 0 stands for what depends on how many lines a file has.
-        assert!((line == 0 || found.1 == line) && (seq == 0 || found.2 == seq), "{name}: {found:?}");
+        assert!(
+            (line == 0 || found.1 == line) && (seq == 0 || found.2 == seq),
+            "{name}: {found:?}"
+        );
     }
 }
 
@@ -397,7 +404,8 @@ fn a_disk_that_hangs_costs_a_change_its_patience_and_a_pause_a_quarter_of_a_seco
 fn a_flood_of_denials_is_bounded_in_bytes_and_all_of_it_is_counted() {
     let rig = Rig::new();
     let audit = rig.start(LONG);
-    let nobody = Caller { who: "n".repeat(10_000), from: "192.0.2.1:7".into(), ..Caller::default() };
+    let nobody =
+        Caller { who: "n".repeat(10_000), from: "192.0.2.1:7".into(), ..Caller::default() };
     for _ in 0..20_000 {
         audit.denied(nobody.clone(), &"m".repeat(10_000), "PERMISSION_DENIED");
     }

@@ -95,7 +95,11 @@ impl Trail {
         }
         all.sort();
         let place = format!("{} files", all.len());
-        Ok(Self { place, files: all.into_iter().map(|(_, file)| file).collect(), end: End::NotAsked })
+        Ok(Self {
+            place,
+            files: all.into_iter().map(|(_, file)| file).collect(),
+            end: End::NotAsked,
+        })
     }
 
     /// True where nothing says that there ever was one.
@@ -149,10 +153,13 @@ impl Check {
         let at = (file.to_owned(), raw.number);
         let hash = Hash::of(&raw.bytes);
         let link = serde_json::from_slice::<Link>(&raw.bytes);
-        let own = Head { seq: link.as_ref().map_or_else(|_| self.next_seq(), |link| link.seq), hash };
+        let own =
+            Head { seq: link.as_ref().map_or_else(|_| self.next_seq(), |link| link.seq), hash };
         match &link {
             Ok(link) => self.linked(link, &at),
-            Err(_) => self.find(at.clone(), own.seq, "this line was changed: it makes no sense".into()),
+            Err(_) => {
+                self.find(at.clone(), own.seq, "this line was changed: it makes no sense".into())
+            }
         }
         if matches!(self.end, End::Known(end) if end.seq == own.seq && end.hash != own.hash) {
             let what = format!("this line was changed: it is not the one that {HEAD} tells of");
@@ -182,7 +189,8 @@ impl Check {
             let what = format!("this line is not in its place, where seq {due} is due");
             self.find(at.clone(), link.seq, what);
         } else if link.prev != before.hash.to_string() {
-            let what = "this line was changed: it is not the one whose hash the line behind it holds";
+            let what =
+                "this line was changed: it is not the one whose hash the line behind it holds";
             self.find(self.at.clone(), before.seq, what.to_owned());
         }
     }
@@ -193,11 +201,16 @@ impl Check {
         if first > self.oldest && self.end != End::NotAsked {
             let file = trail.files.first().cloned().unwrap_or_default();
             let missing = missing(self.oldest, first.saturating_sub(1));
-            self.find((file, 1), first, format!("{missing} missing before this line, with their file"));
+            self.find(
+                (file, 1),
+                first,
+                format!("{missing} missing before this line, with their file"),
+            );
         }
         match self.end {
             End::Missing => {
-                let what = format!("{HEAD} is missing, or says nothing: the end may be missing too");
+                let what =
+                    format!("{HEAD} is missing, or says nothing: the end may be missing too");
                 self.find(self.at.clone(), last, what);
             }
             End::Known(end) if end.seq > last => {

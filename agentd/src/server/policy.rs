@@ -245,8 +245,7 @@ fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<(PolicyEdit,
     };
     violations.check()?;
     let (same_values, same_paths) = (values.clone(), paths.clone());
-    let sought: Sought =
-        Box::new(move |policy| same_values.applied(&same_paths, policy));
+    let sought: Sought = Box::new(move |policy| same_values.applied(&same_paths, policy));
     let edit = PolicyEdit {
         edit: Box::new(move |policy| values.applied(&paths, policy)),
         etag: given(request.etag),

@@ -73,9 +73,10 @@ impl ShadowService for ShadowCalls {
         };
         let in_force = self.0.in_force();
         let (base, wish) = (&in_force.policy.policy, (actor.clone(), reason.clone()));
-        ask.wants_changes(vary(base).map_or_else(|_| Changes::default(), |varied| {
-            Changes::of(&changes(base, &varied))
-        }));
+        ask.wants_changes(
+            vary(base)
+                .map_or_else(|_| Changes::default(), |varied| Changes::of(&changes(base, &varied))),
+        );
         let place = Arc::clone(&self.0.shadow);
         let set = move |control: &Control| {
             let place = (!validate_only).then_some(&*place);
@@ -93,7 +94,8 @@ impl ShadowService for ShadowCalls {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
         let ask = self.ask(&request, "agentd.v1.ShadowService/ClearShadow");
         let place = Arc::clone(&self.0.shadow);
-        let Cleared(cleared) = self.0.changes.change(ask, move |_| Ok(Cleared(place.clear()))).await?;
+        let Cleared(cleared) =
+            self.0.changes.change(ask, move |_| Ok(Cleared(place.clear()))).await?;
         if cleared {
             tracing::info!(%actor, "shadow taken away");
         }
@@ -105,10 +107,13 @@ impl ShadowCalls {
     fn ask<T>(&self, request: &Request<T>, method: &str) -> Ask {
         let in_force = self.0.in_force();
         let report = self.0.shadow.report(&in_force.policy.policy, 0);
-        let before = report.map_or_else(|| NONE.to_owned(), |report| match &report.changes {
-            Ok(changes) => words(changes),
-            Err(error) => error.clone(),
-        });
+        let before = report.map_or_else(
+            || NONE.to_owned(),
+            |report| match &report.changes {
+                Ok(changes) => words(changes),
+                Err(error) => error.clone(),
+            },
+        );
         Ask::new(&self.0, request, (method, Target::Shadow(before)))
     }
 }
@@ -163,7 +168,8 @@ fn set(
 }
 
 fn words(changes: &[FieldChange]) -> String {
-    let each = changes.iter().map(|change| format!("{} {} -> {}", change.path, change.old, change.new));
+    let each =
+        changes.iter().map(|change| format!("{} {} -> {}", change.path, change.old, change.new));
     each.collect::<Vec<_>>().join(", ")
 }
 

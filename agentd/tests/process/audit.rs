@@ -156,5 +156,7 @@ async fn verify_and_show_need_no_agentd_and_say_where_somebody_was() {
     assert_eq!(nothing.status.code(), Some(1));
     assert!(String::from_utf8(nothing.stderr).unwrap().contains("there is no audit in "));
     let bad = agentd(&["audit", "show", "--since", "yesterday", state.to_str().unwrap()]);
-    assert!(String::from_utf8(bad.stderr).unwrap().contains("--since yesterday: write how long ago"));
+    assert!(
+        String::from_utf8(bad.stderr).unwrap().contains("--since yesterday: write how long ago")
+    );
 }

@@ -93,7 +93,10 @@ async fn every_method_that_changes_something_is_in_the_audit_however_it_ends() {
             Ok(()) => assert_eq!((own.len(), &last["outcome"]), (2, &"OK".into()), "{last}"),
             Err(status) => {
                 let reason = status.get_error_details().error_info().unwrap().reason.clone();
-                assert_eq!((&last["decision"], &last["outcome"]), (&"refused".into(), &reason.into()));
+                assert_eq!(
+                    (&last["decision"], &last["outcome"]),
+                    (&"refused".into(), &reason.into())
+                );
             }
         }
     }
@@ -135,9 +138,15 @@ async fn a_change_is_told_with_who_what_before_and_after() {
         assert_eq!((&change["old"], &change["new"]), (&"50 MiB".into(), &"60 MiB".into()));
     }
     assert_eq!(outcome["change"], intent["change"]);
-    assert_eq!((&outcome["after"]["revision"], &outcome["after"]["etag"]), (&"2".into(), &etag.into()));
+    assert_eq!(
+        (&outcome["after"]["revision"], &outcome["after"]["etag"]),
+        (&"2".into(), &etag.into())
+    );
     assert_eq!((&outcome["decision"], &outcome["outcome"]), (&"allowed".into(), &"OK".into()));
-    assert_eq!((&refused["decision"], &refused["outcome"]), (&"refused".into(), &"ETAG_MISMATCH".into()));
+    assert_eq!(
+        (&refused["decision"], &refused["outcome"]),
+        (&"refused".into(), &"ETAG_MISMATCH".into())
+    );
     assert!(refused.get("after").is_none(), "nothing has changed: {refused}");
 }
 
