@@ -377,8 +377,10 @@ fn what_there_is_no_room_to_keep_is_counted() {
     let made = audit.intend(call("after"), Asked::default()).unwrap();
     audit.conclude(&made, Ok(Effect::default()));
     let records = records(&rig.state());
-    assert!(matches!(records[0], Record::Missed { count: 36, late: 64, .. }), "{:?}", records[0]);
-    assert_eq!(records.len(), 1 + 64 + 2);
+    let Record::Missed { count, late, .. } = &records[0] else { panic!("{:?}", records[0]) };
+    let told = kinds(&records).iter().filter(|kind| **kind == "refused").count();
+    // The last one may have come when there was room again.
+    assert_eq!((*late, *count + u64::try_from(told).unwrap()), (64, 100));
 }
 
 /// The thread waits for a lock that is held here, as it would for a disk that hangs.
