@@ -10,7 +10,8 @@ use crate::{config::LogFormat, control::Mode};
 /// gets, moves memory with the virtio balloon, and tells what it did and why over gRPC.
 ///
 /// Exit codes: 0 done; 1 the config or scenario makes no sense, or something failed, or a replay
-/// came to another decision; 2 the command line makes no sense, or a replay was not possible; 70 agentd found itself broken and stopped; 75 another agentd is at work.
+/// came to another decision, or an audit is not whole; 2 the command line makes no sense, or a replay
+/// was not possible; 70 agentd found itself broken and stopped; 75 another agentd is at work.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -29,6 +30,10 @@ pub enum Command {
     /// Decide every tick of a recording once more: by the policy that was recorded, which has to come to
     /// the same decisions, or by another one, to see what it would have done differently.
     Replay(ReplayArgs),
+    /// Read the audit on this host: who asked for which change, from where, and what came of it. No agentd
+    /// needs to run.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Check a config file and say what is wrong with it.
     CheckConfig {
         /// The file; /etc/agentd/agentd.toml by default.
@@ -152,6 +157,45 @@ pub struct ReplayArgs {
     /// Form of the output.
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
     pub output: ReplayOutput,
+}
+
+/// What to do with the audit.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Check that every line is there and as it was written. Where one is not, say which is the first, and
+    /// end with exit code 1.
+    Verify {
+        /// A state directory, or files of an audit that were copied from one; the state directory of this
+        /// host's agentd by default. With files only, nobody can tell whether their end is missing.
+        #[arg(value_name = "DIR|FILE")]
+        places: Vec<PathBuf>,
+    },
+    /// Print what it says.
+    Show(AuditShowArgs),
+}
+
+/// What to print of the audit.
+#[derive(Args, Debug)]
+pub struct AuditShowArgs {
+    /// A state directory, or files of an audit; the state directory of this host's agentd by default.
+    #[arg(value_name = "DIR|FILE")]
+    pub places: Vec<PathBuf>,
+    /// Only what was written since then: how long ago, for example 2h, or a time, for example
+    /// 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Form of the output.
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    pub output: AuditOutput,
+}
+
+/// Form of what `audit show` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuditOutput {
+    /// A row for every call.
+    Table,
+    /// The lines as they are in the files, a JSON object each.
+    Jsonl,
 }
 
 /// Form of what `replay` prints.

@@ -39,6 +39,12 @@ impl RealClock {
     pub fn start() -> Arc<Self> {
         Arc::new(Self { start: since_boot() })
     }
+
+    /// A clock that started at zero when the kernel booted.
+    #[must_use]
+    pub fn of_boot() -> Arc<Self> {
+        Arc::new(Self { start: Duration::ZERO })
+    }
 }
 
 /// Time since the kernel booted, suspended or not.

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod apply;
 pub mod args;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod control;

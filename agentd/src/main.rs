@@ -9,6 +9,7 @@ use std::{
 
 use agentd::{
     args::{Cli, Command},
+    audit::audit,
     config::{Config, DEFAULT_FILE},
     lifecycle::EXIT_BUSY,
     replay,
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             let code = if error.is_difference() { EXIT_FAILED } else { EXIT_NO_ANSWER };
             (error.to_string(), code)
         }),
+        Command::Audit(command) => audit(&command).map_err(failed),
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
     };

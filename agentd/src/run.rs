@@ -22,6 +22,7 @@ use tracing_subscriber::{
 use crate::{
     alarm::alarms,
     args::RunArgs,
+    audit::{self, Audit, Facts},
     clock::{Clock, RealClock},
     config::{Config, ConfigError, LogFormat},
     control::{Actor, Audience, Base, Control, Gate, Mode, Parts, StartError},
@@ -166,11 +167,14 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         about,
     };
     shadow_of_config(&config, &shadow, clock.wall());
+    let audit = Arc::new(audit_of(&config, &state, &publisher)?);
+    audit.begin(in_force(&control));
     let deps = Deps {
         clock: clock.clone(),
         publisher: publisher.clone(),
         control: control.clone(),
         shadow,
+        audit: audit.clone(),
     };
     let server = Server::start(server_config, deps)?;
     for address in server.addresses() {
@@ -189,6 +193,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let parts = [
         ("tick", loop_.wait(LOOP_GRACE)),
         ("control", control.close(CONTROL_GRACE)),
+        ("audit", audit.close(AUDIT_GRACE)),
         ("record", recorder.stop(RECORDER_GRACE)),
     ];
     for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
@@ -349,6 +354,26 @@ fn control(
         freeze_file: freeze_file(config),
     };
     Ok(Arc::new(Control::start(parts)?))
+}
+
+/// The audit in the state directory.
+fn audit_of(config: &Config, state: &StateDir, publisher: &Arc<Publisher>) -> io::Result<Audit> {
+    Audit::start(audit::Parts {
+        dir: state.path().to_owned(),
+        limits: config.audit,
+        clock: RealClock::of_boot(),
+        publisher: publisher.clone(),
+        patience: audit::PATIENCE,
+    })
+}
+
+/// What agentd begins with, for the audit.
+fn in_force(control: &Control) -> Facts {
+    let now = control.in_force();
+    let (mode, policy) = (now.mode.name().to_owned(), &now.policy);
+    let facts =
+        [("mode", mode), ("revision", policy.number.to_string()), ("etag", policy.etag.clone())];
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What the shadow says of each tick.
@@ -550,9 +575,10 @@ const MOST_PARKED: usize = 8;
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);
 const CONTROL_GRACE: Duration = Duration::from_millis(500);
+const AUDIT_GRACE: Duration = Duration::from_millis(500);
 const RECORDER_GRACE: Duration = Duration::from_millis(500);
 const _: () = {
-    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, RECORDER_GRACE];
+    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, AUDIT_GRACE, RECORDER_GRACE];
     let (mut sum, mut next) = (0, 0);
     while next < graces.len() {
         sum += graces[next].as_millis();

@@ -132,12 +132,16 @@ impl Failure {
 
     /// The exit code of a command that failed so.
     pub(crate) fn exit(&self) -> Exit {
-        if self.reason == NOT_DURABLE { Exit::NotDurable } else { self.code.exit() }
+        if self.is_not_durable() { Exit::NotDurable } else { self.code.exit() }
     }
 
     /// The word that a table shows where a host's state would stand.
     pub(crate) fn word(&self) -> &'static str {
-        if self.reason == NOT_DURABLE { "NOT SAVED" } else { self.code.word() }
+        if self.is_not_durable() { "NOT SAVED" } else { self.code.word() }
+    }
+
+    fn is_not_durable(&self) -> bool {
+        NOT_DURABLE.contains(&self.reason.as_str())
     }
 
     /// The same failure with what to do about it.
@@ -224,9 +228,9 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
     }
 }
 
-/// The reason of an agent that could not write what was asked of it: it answers, so that it is not
-/// unreachable whatever the code.
-const NOT_DURABLE: &str = "NOT_DURABLE";
+/// The reasons of an agent that could not write what was asked of it, or that it was asked: it answers, so
+/// that it is not unreachable whatever the code.
+const NOT_DURABLE: [&str; 2] = ["NOT_DURABLE", "AUDIT_NOT_DURABLE"];
 
 #[cfg(test)]
 mod tests {
@@ -249,11 +253,13 @@ mod tests {
 
     #[test]
     fn an_agent_that_cannot_write_is_not_unreachable() {
-        let details = ErrorDetails::with_error_info("NOT_DURABLE", "agentd", HashMap::new());
-        let status =
-            tonic::Status::with_error_details(tonic::Code::Unavailable, "no room", details);
-        let failure = Failure::from_status(&status);
-        assert_eq!((failure.exit(), failure.word()), (Exit::NotDurable, "NOT SAVED"));
+        for reason in NOT_DURABLE {
+            let details = ErrorDetails::with_error_info(reason, "agentd", HashMap::new());
+            let status =
+                tonic::Status::with_error_details(tonic::Code::Unavailable, "no room", details);
+            let failure = Failure::from_status(&status);
+            assert_eq!((failure.exit(), failure.word()), (Exit::NotDurable, "NOT SAVED"));
+        }
     }
 
     #[test]

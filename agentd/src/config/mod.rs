@@ -3,6 +3,7 @@
 //! The file is read here, in one pass that refuses what it does not know; the command line is laid
 //! over it by `run`. `packaging/agentd.toml` is the defaults, written out.
 
+mod audit;
 mod authz;
 mod bounds;
 pub mod policy;
@@ -22,6 +23,7 @@ pub use recording::RecordingConfig;
 pub use variation::Variation;
 
 use crate::{
+    audit::Limits,
     control::{Bounds, Mode},
     fields::{Field, FieldError, Fields, Source},
 };
@@ -59,6 +61,8 @@ pub struct Config {
     pub authz: AuthzConfig,
     /// Bytes of entries kept for watchers that resume.
     pub ring_size: ByteCount,
+    /// How much of the audit is kept.
+    pub audit: Limits,
     /// Where every tick is recorded.
     pub recording: RecordingConfig,
     /// What is logged, and how.
@@ -177,6 +181,7 @@ impl Config {
             config.read_process(&root),
             config.read_api(&root),
             config.authz.read(&root),
+            audit::read(&mut config.audit, &root),
             config.recording.read(&root),
             config.read_log(&root),
             config.read_bounds(&root),
@@ -370,6 +375,7 @@ impl Default for Config {
             max_watchers: 64,
             authz: AuthzConfig::default(),
             ring_size: ByteCount::mib(64),
+            audit: audit::DEFAULT,
             recording: RecordingConfig::default(),
             log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
             shadow: None,
@@ -427,7 +433,7 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "host",
     "mode",
     "listen",
@@ -438,6 +444,7 @@ const KEYS: [&str; 14] = [
     "api",
     "authz",
     "bounds",
+    "audit",
     "recording",
     "log",
     "shadow",

@@ -16,7 +16,7 @@ fn errors_name_file_line_key_value_and_what_would_be_right() {
         (
             "interval = 1",
             "a.toml:1: interval is no key that is known: there is host, mode, \
-          listen, hypervisor, tick, state, process, api, authz, bounds, recording, log, shadow, policy",
+          listen, hypervisor, tick, state, process, api, authz, bounds, audit, recording, log, shadow, policy",
         ),
         (
             "[tick]\nintervall = \"1s\"",

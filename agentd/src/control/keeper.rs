@@ -315,10 +315,11 @@ impl Keeper {
     }
 
     fn would_be(&self, revision: Revision) -> PolicySet {
-        let changes = changes(&self.current().policy, &revision.policy);
+        let before = self.current();
+        let changes = changes(&before.policy, &revision.policy);
         let warnings = self.warnings(&revision);
-        let revision = if changes.is_empty() { self.current() } else { Arc::new(revision) };
-        PolicySet { revision, changes, warnings, position: None }
+        let revision = if changes.is_empty() { Arc::clone(&before) } else { Arc::new(revision) };
+        PolicySet { before, revision, changes, warnings, position: None }
     }
 
     fn warnings(&self, revision: &Revision) -> Vec<String> {

@@ -131,6 +131,8 @@ pub type EditFn = Box<dyn FnOnce(&Policy) -> Result<Policy, Vec<Fault>> + Send>;
 /// What became of a change of the policy.
 #[derive(Clone, Debug)]
 pub struct PolicySet {
+    /// The policy before it.
+    pub before: Arc<Revision>,
     /// The policy after it; with `validate_only` what it would be.
     pub revision: Arc<Revision>,
     /// What changed; empty where the policy already was so.

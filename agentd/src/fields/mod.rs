@@ -5,6 +5,8 @@
 
 mod duration;
 
+pub(crate) use duration::parse as parse_time;
+
 use std::{ops::Range, time::Duration};
 
 use agentd_core::bytes::ByteCount;

@@ -1,14 +1,15 @@
 //! Calls into the control: on threads of their own, few at a time, and finished even when the
-//! caller goes away. Refusals become statuses here.
+//! caller goes away. Every change passes the audit here. Refusals become statuses.
 
 use std::sync::Arc;
 
 use agentd_core::policy::Fault;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 
 use super::{
+    audited::{Ask, Made},
     fault::{Violations, exhausted, failed},
     limits, mask, reservation,
 };
@@ -27,25 +28,45 @@ impl Entrance {
         Self { control, free: Arc::new(Semaphore::new(limits::CHANGES)), tasks }
     }
 
-    /// Runs a call that blocks until the disk has answered.
-    pub(super) async fn call<T: Send + 'static>(
+    /// Makes a change, which is in the audit before and after.
+    pub(super) async fn change<T: Made + Send + 'static>(
+        &self,
+        ask: Ask,
+        work: impl FnOnce(&Control) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let permit = ask.checked(self.permit())?;
+        self.run(permit, move |control| ask.make(control, work, refusal)).await
+    }
+
+    /// Reads what only the disk knows.
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Control) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, Status> {
-        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+        self.run(self.permit()?, move |control| work(control).map_err(refusal)).await
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let most = limits::CHANGES;
             let message = format!("{most} calls like this are under way, which is all that may be");
-            return Err(exhausted("TOO_MANY_CHANGES", message, limits::RETRY));
-        };
+            exhausted("TOO_MANY_CHANGES", message, limits::RETRY)
+        })
+    }
+
+    /// Runs what blocks until the disk has answered.
+    async fn run<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(&Control) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
         let control = Arc::clone(&self.control);
         let task = self.tasks.spawn_blocking(move || {
             let _permit = permit;
             work(&control)
         });
-        match task.await {
-            Ok(result) => result.map_err(refusal),
-            Err(_) => Err(failed(Code::Unavailable, "STOPPING", "agentd is stopping", [])),
-        }
+        let stopping = |_| Err(failed(Code::Unavailable, "STOPPING", "agentd is stopping", []));
+        task.await.unwrap_or_else(stopping)
     }
 }
 

@@ -57,6 +57,12 @@ pub(super) fn exhausted(reason: &str, message: String, after: Duration) -> Statu
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// The reason of a failure, for whoever goes by names.
+pub(super) fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone())
+}
+
 fn details<const N: usize>(reason: &str, facts: [(&str, String); N]) -> ErrorDetails {
     let facts = facts.map(|(name, value)| (name.to_owned(), value));
     ErrorDetails::with_error_info(reason, DOMAIN, HashMap::from(facts))

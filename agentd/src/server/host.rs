@@ -9,13 +9,17 @@ use wire::host_service_server::HostService;
 
 use super::{
     Published,
+    audited::{Ask, Target},
     authz::{Caller, Role},
     fault::Violations,
     from_proto,
     peer::Peer,
     to_proto,
 };
-use crate::{control::Mode, event::TickRecord};
+use crate::{
+    control::{Control, Mode},
+    event::TickRecord,
+};
 
 /// `HostService`.
 #[derive(Clone, Debug)]
@@ -37,20 +41,23 @@ impl HostService for HostCalls {
     ) -> Result<Response<wire::SetModeResponse>, Status> {
         let caller = Caller::of(&request);
         let actor = caller.peer.actor(self.0.clock.wall());
+        let mut ask = Ask::new(&self.0, &request, ("agentd.v1.HostService/SetMode", Target::Mode));
         let wire::SetModeRequest { mode, reason } = request.into_inner();
-        let mode = from_proto::mode(mode)?;
+        let mode = ask.checked(from_proto::mode(mode))?;
         let mut violations = Violations::default();
         from_proto::reason(&reason, &mut violations);
-        violations.check()?;
+        ask.checked(violations.check())?;
+        ask.says(&reason);
+        ask.wants_mode(mode);
         if mode != Mode::Paused {
-            self.0.authz.count_change(&caller)?;
+            ask.checked(self.0.authz.count_change(&caller))?;
         }
         let is_admin = caller.is(Role::Admin);
-        let set = self.0.modes.call(move |control| match is_admin {
+        let set = move |control: &Control| match is_admin {
             true => control.set_mode(mode, actor, reason),
             false => control.set_own_mode(mode, actor, reason),
-        });
-        let set = set.await?;
+        };
+        let set = self.0.modes.change(ask, set).await?;
         Ok(Response::new(wire::SetModeResponse {
             mode: to_proto::mode(set.after).into(),
             previous_mode: to_proto::mode(set.before).into(),

@@ -11,6 +11,7 @@
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod audited;
 mod authz;
 mod change;
 mod crowd;
@@ -49,6 +50,7 @@ use agentd_proto::v1 as wire;
 
 use crate::{
     alarm,
+    audit::Audit,
     clock::Clock,
     config::AuthzConfig,
     control::{Control, InForce},
@@ -57,7 +59,7 @@ use crate::{
     shadow::Shadow,
 };
 use accept::Connections;
-use authz::{Authz, Guarded};
+use authz::{Authz, Guarded, OnDenial};
 use change::Entrance;
 use crowd::Crowd;
 use listen::Bound;
@@ -103,6 +105,8 @@ pub struct Deps {
     pub control: Arc<Control>,
     /// The policy that decides along, if any.
     pub shadow: Arc<Shadow>,
+    /// Where every change is written down.
+    pub audit: Arc<Audit>,
 }
 
 /// Why the server does not start.
@@ -161,6 +165,7 @@ impl Server {
             modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             control: deps.control,
             shadow: deps.shadow,
+            audit: deps.audit,
             clock: deps.clock,
             about: config.about,
             max_watchers: config.max_watchers,
@@ -172,7 +177,8 @@ impl Server {
         });
         let guard = runtime.enter();
         runtime.spawn(Arc::clone(&authz).share(sockets(&addresses)));
-        let routes = Guarded::new(routes::all(&published).prepare(), Arc::clone(&authz));
+        let routes = routes::all(&published).prepare();
+        let routes = Guarded::new(routes, Arc::clone(&authz), into_audit(&published.audit));
         let connections = Connections::new(routes, crowd, stop.clone());
         let served = connections.tasks.clone();
         let unix = bound.iter().filter(|bound| bound.is_unix()).count();
@@ -245,6 +251,7 @@ struct Published {
     publisher: Arc<Publisher>,
     control: Arc<Control>,
     shadow: Arc<Shadow>,
+    audit: Arc<Audit>,
     /// For changes and reads of the policy's history.
     changes: Entrance,
     /// For changes of the mode: a pause does not wait for anything else.
@@ -309,6 +316,14 @@ fn sockets(addresses: &[Listen]) -> Vec<PathBuf> {
         Listen::Tcp(_) => None,
     };
     addresses.iter().filter_map(path).collect()
+}
+
+/// Denials go into the audit, by the name of the method.
+fn into_audit(audit: &Arc<Audit>) -> OnDenial {
+    let audit = Arc::clone(audit);
+    OnDenial::new(move |peer, path, refused| {
+        audit.denied(peer, path.trim_start_matches('/'), &fault::reason(refused));
+    })
 }
 
 fn runtime() -> io::Result<Runtime> {

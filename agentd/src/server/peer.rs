@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-use crate::control::Actor;
+use crate::{audit::Caller, control::Actor};
 
 /// Who is at the other end of a connection. Every request carries it in its extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,11 @@ impl Peer {
         }
     }
 
+    /// It as the maker of a change.
+    pub(super) fn actor(&self, time: SystemTime) -> Actor {
+        Actor { id: self.name(), peer: self.address(), time }
+    }
+
     /// Where it is; empty on this host.
     pub(super) fn address(&self) -> String {
         match self {
@@ -62,9 +67,15 @@ impl Peer {
             Self::Remote { address, .. } | Self::Tcp(address) => address.to_string(),
         }
     }
+}
 
-    /// It as the maker of a change.
-    pub(super) fn actor(&self, time: SystemTime) -> Actor {
-        Actor { id: self.name(), peer: self.address(), time }
+/// It as the audit knows it.
+impl From<&Peer> for Caller {
+    fn from(peer: &Peer) -> Self {
+        let serial = match peer {
+            Peer::Remote { certificate, .. } => certificate.serial.clone(),
+            Peer::Local { .. } | Peer::Tcp(_) => String::new(),
+        };
+        Self { who: peer.name(), serial, from: peer.address() }
     }
 }

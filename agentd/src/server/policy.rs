@@ -14,13 +14,17 @@ use wire::policy_service_server::PolicyService;
 
 use super::{
     Published,
+    audited::{Ask, Target},
     authz::{Caller, Role},
     fault::{Violations, invalid},
     from_proto, limits, mask,
     peer::Peer,
     to_proto,
 };
-use crate::control::{Actor, PolicyEdit};
+use crate::{
+    audit::Changes,
+    control::{Actor, Control, EditFn, PolicyEdit, changes},
+};
 
 /// `PolicyService`.
 #[derive(Clone, Debug)]
@@ -119,13 +123,17 @@ impl PolicyService for PolicyCalls {
         request: Request<wire::UpdatePolicyRequest>,
     ) -> Result<Response<wire::UpdatePolicyResponse>, Status> {
         let (caller, actor) = (Caller::of(&request), self.actor(&request));
+        let mut ask = self.ask(&request, METHOD);
         let request = request.into_inner();
+        ask.only_checks(request.validate_only);
         let stays = !request.validate_only && request.revert_after.is_none();
         if stays && !caller.is(Role::Admin) {
-            return Err(self.0.authz.role_missing(METHOD, LASTING, &caller, Role::Admin));
+            let missing = self.0.authz.role_missing(METHOD, LASTING, &caller, Role::Admin);
+            return ask.checked(Err(missing));
         }
-        let edit = edit(request, actor)?;
-        let set = self.0.changes.call(move |control| control.update(edit)).await?;
+        let (edit, sought) = ask.checked(edit(request, actor))?;
+        self.note(&mut ask, &edit, sought);
+        let set = self.0.changes.change(ask, move |control| control.update(edit)).await?;
         let mut warnings = set.warnings;
         warnings.extend(self.warnings(&set.revision.policy).into_iter().take(limits::WARNINGS));
         Ok(Response::new(wire::UpdatePolicyResponse {
@@ -141,11 +149,15 @@ impl PolicyService for PolicyCalls {
         request: Request<wire::ConfirmPolicyRequest>,
     ) -> Result<Response<wire::ConfirmPolicyResponse>, Status> {
         let actor = self.actor(&request);
+        let mut ask = self.ask(&request, "agentd.v1.PolicyService/ConfirmPolicy");
         let etag = request.into_inner().etag;
         if etag.is_empty() {
-            return Err(invalid("etag", "is empty; give the etag that UpdatePolicy returned"));
+            let why = "is empty; give the etag that UpdatePolicy returned";
+            return ask.checked(Err(invalid("etag", why)));
         }
-        let revision = self.0.changes.call(move |control| control.confirm(etag, actor)).await?;
+        ask.wants("etag", &etag);
+        let confirm = move |control: &Control| control.confirm(etag, actor);
+        let revision = self.0.changes.change(ask, confirm).await?;
         let current = Some(to_proto::revision(&revision));
         Ok(Response::new(wire::ConfirmPolicyResponse { current }))
     }
@@ -155,14 +167,17 @@ impl PolicyService for PolicyCalls {
         request: Request<wire::RevertPolicyRequest>,
     ) -> Result<Response<wire::RevertPolicyResponse>, Status> {
         let actor = self.actor(&request);
+        let mut ask = self.ask(&request, "agentd.v1.PolicyService/RevertPolicy");
         let wire::RevertPolicyRequest { revision, etag, reason } = request.into_inner();
         let mut violations = Violations::default();
         from_proto::reason(&reason, &mut violations);
-        violations.check()?;
+        ask.checked(violations.check())?;
+        ask.says(&reason);
         let (to, etag) = ((revision != 0).then_some(revision), given(etag));
-        let revert =
-            move |control: &crate::control::Control| control.revert(to, etag, actor, reason);
-        let set = self.0.changes.call(revert).await?;
+        let words = to.map_or_else(|| "the one before".to_owned(), |to| to.to_string());
+        ask.wants("revert_to", &words);
+        let revert = move |control: &Control| control.revert(to, etag, actor, reason);
+        let set = self.0.changes.change(ask, revert).await?;
         Ok(Response::new(wire::RevertPolicyResponse {
             current: Some(to_proto::revision(&set.revision)),
             changes: to_proto::changes(&set.changes),
@@ -182,7 +197,7 @@ impl PolicyService for PolicyCalls {
                 invalid("page_token", "is none; give the next_page_token of a response")
             })?),
         };
-        let found = self.0.changes.call(move |control| control.revisions(before, size)).await?;
+        let found = self.0.changes.read(move |control| control.revisions(before, size)).await?;
         let last = found.last().map_or(0, |revision| revision.number);
         let more = found.len() == size && last > 1;
         Ok(Response::new(wire::ListPolicyRevisionsResponse {
@@ -196,9 +211,33 @@ impl PolicyCalls {
     fn actor<T>(&self, request: &Request<T>) -> Actor {
         Peer::of(request).actor(self.0.clock.wall())
     }
+
+    fn ask<T>(&self, request: &Request<T>, method: &str) -> Ask {
+        Ask::new(&self.0, request, (method, Target::Policy))
+    }
+
+    /// Notes what is asked for, by what is in force now.
+    fn note(&self, ask: &mut Ask, edit: &PolicyEdit, sought: Sought) {
+        ask.says(&edit.reason);
+        if let Some(etag) = &edit.etag {
+            ask.wants("etag", etag);
+        }
+        if let Some(after) = edit.revert_after {
+            ask.wants("revert_after", &format!("{after:?}"));
+        }
+        let base = self.0.in_force();
+        let base = &base.policy.policy;
+        // One that cannot be applied is refused, and that says why.
+        if let Ok(wanted) = sought(base) {
+            ask.wants_changes(Changes::of(&changes(base, &wanted)));
+        }
+    }
 }
 
-fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<PolicyEdit, Status> {
+/// The policy that a request asks for, made of another one.
+type Sought = EditFn;
+
+fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<(PolicyEdit, Sought), Status> {
     let mut violations = Violations::default();
     let paths = mask::paths(&request.update_mask.unwrap_or_default(), &mut violations);
     let values = mask::Values::read(request.policy.unwrap_or_default(), &mut violations);
@@ -212,14 +251,17 @@ fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<PolicyEdit, 
         Some(after) => revert_after(after, &mut violations),
     };
     violations.check()?;
-    Ok(PolicyEdit {
+    let (same_values, same_paths) = (values.clone(), paths.clone());
+    let sought: Sought = Box::new(move |policy| same_values.applied(&same_paths, policy));
+    let edit = PolicyEdit {
         edit: Box::new(move |policy| values.applied(&paths, policy)),
         etag: given(request.etag),
         validate_only: request.validate_only,
         revert_after,
         actor,
         reason: request.reason,
-    })
+    };
+    Ok((edit, sought))
 }
 
 fn revert_after(after: prost_types::Duration, violations: &mut Violations) -> Option<Duration> {

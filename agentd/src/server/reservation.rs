@@ -15,6 +15,7 @@ use wire::reservation_service_server::ReservationService;
 
 use super::{
     Published,
+    audited::{Ask, Target},
     fault::{Violations, exhausted, failed},
     from_proto, limits,
     peer::Peer,
@@ -36,9 +37,15 @@ impl ReservationService for ReservationCalls {
         request: Request<wire::CreateReservationRequest>,
     ) -> Result<Response<wire::CreateReservationResponse>, Status> {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
-        let record = self.latest().ok_or_else(unread)?;
-        let ask = ask(request.into_inner(), actor, &record)?;
-        let set = self.0.changes.call(move |control| control.reserve(ask)).await?;
+        let method = "agentd.v1.ReservationService/CreateReservation";
+        let mut ask = Ask::new(&self.0, &request, (method, Target::NewReservation));
+        let request = request.into_inner();
+        ask.only_checks(request.validate_only);
+        ask.named(&request.request_id);
+        let record = ask.checked(self.latest().ok_or_else(unread))?;
+        let wanted = ask.checked(wanted(request, actor, &record))?;
+        note(&mut ask, &wanted);
+        let set = self.0.changes.change(ask, move |control| control.reserve(wanted)).await?;
         Ok(Response::new(wire::CreateReservationResponse {
             reservation: Some(self.told(&set.reserved)),
             position: set.position.as_ref().map(to_proto::position),
@@ -70,12 +77,16 @@ impl ReservationService for ReservationCalls {
         request: Request<wire::DeleteReservationRequest>,
     ) -> Result<Response<wire::DeleteReservationResponse>, Status> {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let method = "agentd.v1.ReservationService/DeleteReservation";
+        let target = Target::Reservation(request.get_ref().id);
+        let mut ask = Ask::new(&self.0, &request, (method, target));
         let wire::DeleteReservationRequest { id, reason } = request.into_inner();
         let mut violations = Violations::default();
         from_proto::reason(&reason, &mut violations);
-        violations.check()?;
+        ask.checked(violations.check())?;
+        ask.says(&reason);
         let release = move |control: &Control| control.release(id, actor, reason);
-        let set = self.0.changes.call(release).await?;
+        let set = self.0.changes.change(ask, release).await?;
         Ok(Response::new(wire::DeleteReservationResponse {
             reservation: Some(self.told(&set.reserved)),
             position: set.position.as_ref().map(to_proto::position),
@@ -95,8 +106,19 @@ impl ReservationCalls {
     }
 }
 
+/// Notes what is asked for.
+fn note(ask: &mut Ask, wanted: &ReserveAsk) {
+    ask.says(&wanted.reason);
+    ask.wants("min", &wanted.min);
+    ask.wants("max", &wanted.max);
+    ask.wants("for", &format!("{:?}", wanted.lasting));
+    if let Some(vm) = &wanted.vm {
+        ask.wants("vm", vm);
+    }
+}
+
 /// What a request asks for, checked, beside what there is on the host.
-fn ask(
+fn wanted(
     request: wire::CreateReservationRequest,
     actor: Actor,
     record: &TickRecord,

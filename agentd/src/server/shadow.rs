@@ -2,18 +2,30 @@
 
 use std::sync::Arc;
 
-use agentd_core::{policy::Policy, verdict::VerdictKind, vm::VmId};
+use agentd_core::{
+    policy::{Fault, Policy},
+    verdict::VerdictKind,
+    vm::VmId,
+};
 use agentd_proto::v1 as wire;
 use tonic::{Request, Response, Status, async_trait};
 use wire::shadow_service_server::ShadowService;
 
-use super::{Published, change, fault::Violations, from_proto, mask, peer::Peer, to_proto};
+use super::{
+    Published,
+    audited::{self, Ask, Made, Target},
+    fault::Violations,
+    from_proto, mask,
+    peer::Peer,
+    to_proto,
+};
 use crate::{
-    control::{Actor, FieldChange, changes},
+    audit::{Changes, Effect},
+    control::{Actor, Control, ControlError, FieldChange, changes},
     difference::{Instance, Ruled, VmDifference, VmTally},
     event::TickRecord,
     publish::{Position, Stamp},
-    shadow::{Look, MOST_TICKS, Report, Vary, Wish},
+    shadow::{Look, MOST_TICKS, Report, Shadow, Vary, Wish},
 };
 
 /// `ShadowService`.
@@ -43,43 +55,35 @@ impl ShadowService for ShadowCalls {
         request: Request<wire::SetShadowRequest>,
     ) -> Result<Response<wire::SetShadowResponse>, Status> {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
+        let mut ask = self.ask(&request, "agentd.v1.ShadowService/SetShadow");
         let wire::SetShadowRequest { policy, update_mask, reason, validate_only } =
             request.into_inner();
+        ask.only_checks(validate_only);
         let mut violations = Violations::default();
         let paths = mask::paths(&update_mask.unwrap_or_default(), &mut violations);
         let values = mask::Values::read(policy.unwrap_or_default(), &mut violations);
         from_proto::reason(&reason, &mut violations);
-        violations.check()?;
+        ask.checked(violations.check())?;
+        ask.says(&reason);
 
-        let base = self.0.in_force();
-        let base = &base.policy.policy;
         let vary = move |policy: &Policy| {
             let varied = values.clone().applied(&paths, policy)?;
             let faults = varied.validate();
             if faults.is_empty() { Ok(varied) } else { Err(faults) }
         };
-        let refused = |faults| Status::from(change::violations(faults));
-        let varied = vary(base).map_err(refused)?;
-        let beyond = self.0.control.beyond_host(&varied);
-        if !beyond.is_empty() {
-            return Err(refused(beyond));
-        }
-        let changes = changes(base, &varied);
+        let in_force = self.0.in_force();
+        let (base, wish) = (&in_force.policy.policy, (actor.clone(), reason.clone()));
+        ask.wants_changes(
+            vary(base)
+                .map_or_else(|_| Changes::default(), |varied| Changes::of(&changes(base, &varied))),
+        );
+        let place = Arc::clone(&self.0.shadow);
+        let set = move |control: &Control| {
+            let place = (!validate_only).then_some(&*place);
+            set(control, place, (vary, wish))
+        };
+        let Set(changes) = self.0.changes.change(ask, set).await?;
         let shadow = told(&changes, &actor, &reason);
-        if !validate_only {
-            let words: Vec<String> = changes
-                .iter()
-                .map(|change| format!("{} {} -> {}", change.path, change.old, change.new))
-                .collect();
-            tracing::info!(%actor, reason, changes = words.join(", "), "shadow set");
-            let vary: Vary = Arc::new(move |policy| {
-                let words = |faults: Vec<agentd_core::policy::Fault>| {
-                    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-                };
-                vary(policy).map_err(words)
-            });
-            self.0.shadow.set(Wish { vary, actor, reason });
-        }
         Ok(Response::new(wire::SetShadowResponse { shadow: Some(shadow) }))
     }
 
@@ -88,12 +92,85 @@ impl ShadowService for ShadowCalls {
         request: Request<wire::ClearShadowRequest>,
     ) -> Result<Response<wire::ClearShadowResponse>, Status> {
         let actor = Peer::of(&request).actor(self.0.clock.wall());
-        let cleared = self.0.shadow.clear();
+        let ask = self.ask(&request, "agentd.v1.ShadowService/ClearShadow");
+        let place = Arc::clone(&self.0.shadow);
+        let Cleared(cleared) =
+            self.0.changes.change(ask, move |_| Ok(Cleared(place.clear()))).await?;
         if cleared {
             tracing::info!(%actor, "shadow taken away");
         }
         Ok(Response::new(wire::ClearShadowResponse { cleared }))
     }
+}
+
+impl ShadowCalls {
+    fn ask<T>(&self, request: &Request<T>, method: &str) -> Ask {
+        let in_force = self.0.in_force();
+        let report = self.0.shadow.report(&in_force.policy.policy, 0);
+        let before = report.map_or_else(
+            || NONE.to_owned(),
+            |report| match &report.changes {
+                Ok(changes) => words(changes),
+                Err(error) => error.clone(),
+            },
+        );
+        Ask::new(&self.0, request, (method, Target::Shadow(before)))
+    }
+}
+
+/// A shadow that was set, by what it has otherwise than the policy in force.
+struct Set(Vec<FieldChange>);
+
+/// Whether there was a shadow to be taken away.
+struct Cleared(bool);
+
+impl Made for Set {
+    fn effect(&self) -> Effect {
+        let after = audited::shadow(&words(&self.0));
+        Effect { before: None, after, changes: Changes::of(&self.0) }
+    }
+}
+
+impl Made for Cleared {
+    fn effect(&self) -> Effect {
+        Effect { before: None, after: audited::shadow(NONE), changes: Changes::default() }
+    }
+}
+
+/// Puts a shadow in its place, or only sees whether it could be where there is none.
+fn set(
+    control: &Control,
+    place: Option<&Shadow>,
+    (vary, (actor, reason)): (
+        impl Fn(&Policy) -> Result<Policy, Vec<Fault>> + Send + Sync + 'static,
+        (Actor, String),
+    ),
+) -> Result<Set, ControlError> {
+    let in_force = control.in_force();
+    let base = &in_force.policy.policy;
+    let varied = vary(base).map_err(ControlError::Invalid)?;
+    let beyond = control.beyond_host(&varied);
+    if !beyond.is_empty() {
+        return Err(ControlError::Invalid(beyond));
+    }
+    let changes = changes(base, &varied);
+    if let Some(place) = place {
+        tracing::info!(%actor, reason, changes = words(&changes), "shadow set");
+        let vary: Vary = Arc::new(move |policy| {
+            let words = |faults: Vec<Fault>| {
+                faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            };
+            vary(policy).map_err(words)
+        });
+        place.set(Wish { vary, actor, reason });
+    }
+    Ok(Set(changes))
+}
+
+fn words(changes: &[FieldChange]) -> String {
+    let each =
+        changes.iter().map(|change| format!("{} {} -> {}", change.path, change.old, change.new));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The bytes of a tick's entry with what the shadow says of it.
@@ -184,3 +261,6 @@ fn ruling(ruled: &Ruled) -> wire::ShadowRuling {
         amount_bytes: ruled.amount.as_u64(),
     }
 }
+
+/// What decides along where nothing does.
+const NONE: &str = "none";

@@ -13,14 +13,14 @@ use wire::Mode;
 use crate::rig::{AGENTD, Agent, Home, SCENARIO};
 
 /// A small file system that only those see who enter its namespace. Gone when dropped.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     holder: Child,
     mount: PathBuf,
 }
 
 impl SmallDisk {
     /// `None` where this machine does not let us.
-    fn new(home: &Home, test: &str) -> Option<Self> {
+    pub(crate) fn new(home: &Home, test: &str) -> Option<Self> {
         let mount = home.path("disk");
         std::fs::create_dir(&mount).unwrap();
         let script = format!(
@@ -59,17 +59,17 @@ impl SmallDisk {
         command.status().unwrap();
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let to = format!("of={}", self.mount.join("fill").display());
         self.run("dd", &["if=/dev/zero", &to, "bs=64k"]);
         self.run("dd", &["if=/dev/zero", &to, "bs=1", "oflag=append", "conv=notrunc"]);
     }
 
-    fn empty(&self) {
+    pub(crate) fn empty(&self) {
         self.run("rm", &[&self.mount.join("fill").display().to_string()]);
     }
 
-    fn remount(&self, how: &str) {
+    pub(crate) fn remount(&self, how: &str) {
         self.run("mount", &["-o", &format!("remount,{how}"), &self.mount.display().to_string()]);
     }
 
@@ -77,7 +77,12 @@ impl SmallDisk {
         self.mount.join("state")
     }
 
-    async fn start(&self, home: &Home) -> Agent {
+    /// Copies the state directory to where everybody sees it.
+    pub(crate) fn copy_state(&self, to: &Path) {
+        self.run("cp", &["-r", &self.state().display().to_string(), &to.display().to_string()]);
+    }
+
+    pub(crate) async fn start(&self, home: &Home) -> Agent {
         let mut command = self.enter();
         command.arg(AGENTD).args(home.arguments(Path::new(&self.state())));
         home.start_as(command).await

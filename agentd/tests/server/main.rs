@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise, whatever it is"
 )]
 
+mod audit;
 mod authz;
 mod bounds;
 mod change;

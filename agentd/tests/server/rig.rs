@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::Path,
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -15,6 +16,7 @@ use std::{
 };
 
 use agentd::{
+    audit::{self, Audit, Limits},
     clock::{Clock, VirtualClock},
     config::{AuthzConfig, Group},
     control::{
@@ -54,6 +56,7 @@ pub(crate) struct Rig {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) control: Arc<Control>,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) server: Option<ServerHandle>,
     pub(crate) disk: Disk,
     pub(crate) will: Will,
@@ -84,6 +87,18 @@ impl Default for Options {
             },
         }
     }
+}
+
+/// An audit in this directory.
+fn audit(dir: &Path, clock: &Arc<VirtualClock>, publisher: &Arc<Publisher>) -> Audit {
+    Audit::start(audit::Parts {
+        dir: dir.to_owned(),
+        limits: Limits { size: 1 << 20, files: 2 },
+        clock: clock.clone(),
+        publisher: publisher.clone(),
+        patience: LONG,
+    })
+    .unwrap()
 }
 
 /// What the shadow says of each tick.
@@ -119,6 +134,7 @@ impl Rig {
         };
         let control = Arc::new(Control::start(parts).unwrap());
         let dir = tempfile::tempdir().unwrap();
+        let audit = Arc::new(audit(dir.path(), &clock, &publisher));
         let mut listen = vec![Listen::Unix(dir.path().join("agentd.sock"))];
         if options.tcp {
             listen.push(Listen::Tcp("127.0.0.1:0".to_owned()));
@@ -138,9 +154,10 @@ impl Rig {
             publisher: publisher.clone(),
             control: control.clone(),
             shadow,
+            audit: audit.clone(),
         };
         let server = Some(Server::start(config, deps).unwrap());
-        Self { clock, publisher, recorder, control, server, disk, will, dir, ticks: 0 }
+        Self { clock, publisher, recorder, control, audit, server, disk, will, dir, ticks: 0 }
     }
 
     /// Finishes a tick one second after the last; busy ones give memory to the first VM.

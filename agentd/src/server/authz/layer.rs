@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -25,11 +26,41 @@ use crate::server::peer::Peer;
 pub(in crate::server) struct Guarded<S> {
     services: S,
     authz: Arc<Authz>,
+    on_denial: OnDenial,
+}
+
+/// Who is told that a caller was denied a call, by its path, and why. May not wait.
+#[derive(Clone)]
+pub(in crate::server) struct OnDenial(Arc<dyn Fn(&Peer, &str, &Status) + Send + Sync>);
+
+impl OnDenial {
+    pub(in crate::server) fn new(
+        tell: impl Fn(&Peer, &str, &Status) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// A call that came too often was not denied for who asked.
+    fn tell(&self, peer: &Peer, path: &str, refused: &Status) {
+        if matches!(refused.code(), Code::PermissionDenied | Code::Unauthenticated) {
+            (self.0)(peer, path, refused);
+        }
+    }
+}
+
+impl fmt::Debug for OnDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnDenial")
+    }
 }
 
 impl<S> Guarded<S> {
-    pub(in crate::server) const fn new(services: S, authz: Arc<Authz>) -> Self {
-        Self { services, authz }
+    pub(in crate::server) const fn new(
+        services: S,
+        authz: Arc<Authz>,
+        on_denial: OnDenial,
+    ) -> Self {
+        Self { services, authz, on_denial }
     }
 }
 
@@ -50,7 +81,7 @@ where
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let rest = self.services.clone();
         let mut services = std::mem::replace(&mut self.services, rest);
-        let authz = Arc::clone(&self.authz);
+        let (authz, on_denial) = (Arc::clone(&self.authz), self.on_denial.clone());
         Box::pin(async move {
             let Some(peer) = request.extensions().get::<Peer>().cloned() else {
                 return Ok(refusal::nobody().into_http());
@@ -60,6 +91,7 @@ where
                 Ok(admitted) => admitted,
                 Err(refused) => {
                     tracing::debug!(peer = peer.name(), "refused: {}", refused.message());
+                    on_denial.tell(&peer, &path, &refused);
                     return Ok(refused.into_http());
                 }
             };

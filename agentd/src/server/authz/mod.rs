@@ -32,7 +32,7 @@ use directory::{Database, Directory};
 use quota::{Place, Quotas};
 
 pub(super) use caller::Caller;
-pub(super) use layer::Guarded;
+pub(super) use layer::{Guarded, OnDenial};
 pub(super) use role::Role;
 use table::{Kind, Rule};
 

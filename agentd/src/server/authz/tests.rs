@@ -107,6 +107,7 @@ struct Rig {
     clock: Arc<VirtualClock>,
     authz: Arc<Authz>,
     calls: Counting,
+    denied: Arc<AtomicUsize>,
 }
 
 impl Rig {
@@ -115,7 +116,7 @@ impl Rig {
         clock.advance_to(Duration::from_secs(1000));
         let nobody = Database { groups_of: |_| Vec::new(), number_of: |_| None };
         let authz = Authz::with(AuthzConfig::default(), clock.clone(), nobody);
-        Self { clock, authz: Arc::new(authz), calls: Counting::default() }
+        Self { clock, authz: Arc::new(authz), calls: Counting::default(), denied: Arc::default() }
     }
 
     async fn call(&self, path: &str, peer: Option<Peer>) -> http::Response<Body> {
@@ -134,7 +135,11 @@ impl Rig {
             request.extensions_mut().insert(peer);
         }
         request.extensions_mut().insert(ends);
-        let mut layer = Guarded::new(self.calls.clone(), Arc::clone(&self.authz));
+        let denied = Arc::clone(&self.denied);
+        let on_denial = OnDenial::new(move |_, _, _| {
+            denied.fetch_add(1, Ordering::SeqCst);
+        });
+        let mut layer = Guarded::new(self.calls.clone(), Arc::clone(&self.authz), on_denial);
         layer.call(request).await.unwrap()
     }
 
@@ -205,6 +210,7 @@ async fn every_role_of_a_certificate_reaches_what_it_may_and_nothing_else() {
         }
     }
     assert_eq!(cells, 4 * RULES.len());
+    assert_eq!(rig.denied.load(Ordering::SeqCst), cells - reached, "each is told of");
 }
 
 #[tokio::test]
