@@ -25,11 +25,14 @@ use crate::{
 /// The role that a user has, with the group that gives it; `None` where no group does.
 pub(super) type Membership = Option<(Role, Group)>;
 
+/// A user, and the group of his process.
+type Who = (u32, Option<u32>);
+
 /// The user database, and what it said lately.
 #[derive(Debug)]
 pub(super) struct Directory {
     database: Database,
-    said: Arc<Mutex<BTreeMap<(u32, Option<u32>), Said>>>,
+    said: Arc<Mutex<BTreeMap<Who, Said>>>,
     asking: Arc<Semaphore>,
 }
 
@@ -122,7 +125,7 @@ impl Directory {
         looked.await.ok().flatten()
     }
 
-    fn said(&self, rules: &Arc<AuthzConfig>, who: (u32, Option<u32>)) -> Option<Membership> {
+    fn said(&self, rules: &Arc<AuthzConfig>, who: Who) -> Option<Membership> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let said = said.get(&who)?;
         let counts = Arc::ptr_eq(&said.rules, rules) && said.at.elapsed() < limits::DIRECTORY_KEPT;
@@ -151,7 +154,7 @@ impl Database {
     }
 }
 
-fn note(said: &Mutex<BTreeMap<(u32, Option<u32>), Said>>, who: (u32, Option<u32>), new: Said) {
+fn note(said: &Mutex<BTreeMap<Who, Said>>, who: Who, new: Said) {
     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
     if said.len() >= limits::IDENTITIES {
         // Asked again, which costs a moment.
