@@ -53,7 +53,7 @@ impl Bounds {
     }
 }
 
-fn least<T: Display + PartialOrd>(
+fn least<T: Copy + Display + PartialOrd>(
     path: &str,
     key: &str,
     value: T,
@@ -63,7 +63,7 @@ fn least<T: Display + PartialOrd>(
     Some(fault(path, &value, format!("must be at least {bound}, {key} in {FIXED}")))
 }
 
-fn most<T: Display + PartialOrd>(
+fn most<T: Copy + Display + PartialOrd>(
     path: &str,
     key: &str,
     value: T,

@@ -1,4 +1,4 @@
-//! [`Directory`]: which role a user of this host has by the groups that he is in.
+//! [`Directory`]: which role a user of this host has by the groups that they are in.
 //!
 //! The system's user database may be another machine that does not answer. So it is asked on a thread
 //! that may block, one question at a time, and what it said counts for a minute.
@@ -25,11 +25,14 @@ use crate::{
 /// The role that a user has, with the group that gives it; `None` where no group does.
 pub(super) type Membership = Option<(Role, Group)>;
 
+/// A user, and the group of their process.
+type Who = (u32, Option<u32>);
+
 /// The user database, and what it said lately.
 #[derive(Debug)]
 pub(super) struct Directory {
     database: Database,
-    said: Arc<Mutex<BTreeMap<(u32, Option<u32>), Said>>>,
+    said: Arc<Mutex<BTreeMap<Who, Said>>>,
     asking: Arc<Semaphore>,
 }
 
@@ -59,7 +62,7 @@ impl Directory {
         Self { database, said: Arc::default(), asking: Arc::new(Semaphore::new(1)) }
     }
 
-    /// The role of a user. His process is in the group `gid` too, as the kernel vouches for it.
+    /// The role of a user. Their process is in the group `gid` too, as the kernel vouches for it.
     pub(super) async fn membership(
         &self,
         rules: &Arc<AuthzConfig>,
@@ -122,7 +125,7 @@ impl Directory {
         looked.await.ok().flatten()
     }
 
-    fn said(&self, rules: &Arc<AuthzConfig>, who: (u32, Option<u32>)) -> Option<Membership> {
+    fn said(&self, rules: &Arc<AuthzConfig>, who: Who) -> Option<Membership> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let said = said.get(&who)?;
         let counts = Arc::ptr_eq(&said.rules, rules) && said.at.elapsed() < limits::DIRECTORY_KEPT;
@@ -151,7 +154,7 @@ impl Database {
     }
 }
 
-fn note(said: &Mutex<BTreeMap<(u32, Option<u32>), Said>>, who: (u32, Option<u32>), new: Said) {
+fn note(said: &Mutex<BTreeMap<Who, Said>>, who: Who, new: Said) {
     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
     if said.len() >= limits::IDENTITIES {
         // Asked again, which costs a moment.
@@ -160,7 +163,7 @@ fn note(said: &Mutex<BTreeMap<(u32, Option<u32>), Said>>, who: (u32, Option<u32>
     said.insert(who, new);
 }
 
-/// None for a user that the database does not know: the group of his process counts alone.
+/// None for a user that the database does not know: the group of their process counts alone.
 fn groups_of(uid: u32) -> Vec<u32> {
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return Vec::new() };
     let Ok(name) = CString::new(user.name) else { return Vec::new() };

@@ -110,7 +110,7 @@ where
 }
 
 /// Why a stream may not go on, once it may not: other rules are in force, its caller has left a group,
-/// his certificate has expired, or his connection was told to end.
+/// their certificate has expired, or their connection was told to end.
 async fn until_refused(
     authz: Arc<Authz>,
     peer: Peer,

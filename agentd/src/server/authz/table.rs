@@ -37,7 +37,7 @@ const fn of(path: &'static str, least: Role, kind: Kind) -> Rule {
 }
 
 /// What stays is an admin's: that an operator may change the policy only for a while, and go on only
-/// after his own pause, is for the handlers to say, who know what is asked.
+/// after their own pause, is for the handlers to say, who know what is asked.
 pub(super) const RULES: [Rule; 22] = [
     Rule { path: "/agentd.v1.HostService/WhoAmI", least: None, kind: Kind::Read },
     of("/agentd.v1.HostService/GetStatus", Role::Reader, Kind::Read),
