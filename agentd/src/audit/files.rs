@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    chain::{Head, When},
+    chain::{Hash, Head, When},
     record::Record,
 };
 
@@ -211,7 +211,7 @@ fn join(known: Option<Head>, last: Option<Result<Head, Vec<u8>>>) -> (Head, Opti
         None => Head::NONE,
         Some(Ok(last)) => last,
         Some(Err(line)) => {
-            let head = known.unwrap_or(Head { seq: 1, hash: super::chain::Hash::of(&line) });
+            let head = known.unwrap_or_else(|| Head { seq: 1, hash: Hash::of(&line) });
             return (head, Some("the last line makes no sense".to_owned()));
         }
     };

@@ -241,7 +241,7 @@ impl Audit {
     /// Queues something that has happened. Never waits; counted where there is no room.
     fn note(&self, record: Record) {
         let writing = Writing { when: self.watch.when(), record, has_happened: true, reply: None };
-        if self.jobs.try_send(Job::Write(writing)).is_err() {
+        if self.jobs.try_send(Job::Write(Box::new(writing))).is_err() {
             self.missed.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -250,7 +250,7 @@ impl Audit {
     fn write(&self, record: Record, has_happened: bool, patience: Duration) -> Result<(), String> {
         let (reply, answer) = mpsc::sync_channel(1);
         let writing = Writing { when: self.watch.when(), record, has_happened, reply: Some(reply) };
-        let written = match self.jobs.try_send(Job::Write(writing)) {
+        let written = match self.jobs.try_send(Job::Write(Box::new(writing))) {
             Err(_) => {
                 self.missed.fetch_add(u64::from(has_happened), Ordering::SeqCst);
                 Err(format!("{QUEUE} records wait for the disk, which is all that may be"))
