@@ -286,7 +286,7 @@ impl Change {
     fn outcome(&self, result: Result<Effect, Refused>, watch: &Watch) -> Record {
         let (decision, refused, effect) = match result {
             Ok(effect) => {
-                let none = Refused { reason: OK.to_owned(), detail: String::new() };
+                let none = Refused { reason: MADE.to_owned(), detail: String::new() };
                 (Decision::Allowed, none, effect)
             }
             Err(refused) => (Decision::Refused, refused, Effect::default()),
@@ -320,7 +320,8 @@ const PAUSE_PATIENCE: Duration = Duration::from_millis(250);
 /// Records that wait for the disk. Of changes there are few at a time; the rest is denials, which a
 /// [`Quota`] bounds.
 const QUEUE: usize = 256;
-const OK: &str = "OK";
+/// The outcome of a change that was made.
+const MADE: &str = "OK";
 
 #[cfg(test)]
 mod tests;
