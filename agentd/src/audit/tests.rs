@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use proptest::prelude::*;
+
 use super::{
     chain::{Head, Line, When},
     files::NEWEST,
@@ -51,6 +53,10 @@ fn first(dir: &Path) -> (String, u64, u64, String) {
 /// Every line of a file, with its end.
 fn lines_of(path: &Path) -> Vec<String> {
     fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
+}
+
+fn lines_of_bytes(path: &Path) -> Vec<Vec<u8>> {
+    Lines::of(path).unwrap().map(|raw| raw.unwrap().bytes).collect()
 }
 
 fn records(dir: &Path) -> Vec<Record> {
@@ -192,6 +198,56 @@ fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
             (line == 0 || found.1 == line) && (seq == 0 || found.2 == seq),
             "{name}: {found:?}"
         );
+    }
+}
+
+/// Whatever byte of whichever file becomes another one.
+#[test]
+fn any_other_byte_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 3);
+    let mut from = 0;
+    for path in Trail::of_dir(dir.path()).unwrap().files {
+        let mut bytes = fs::read(&path).unwrap();
+        for at in (from..bytes.len()).step_by(11) {
+            let bit = 1 << (at % 8);
+            bytes[at] ^= bit;
+            fs::write(&path, &bytes).unwrap();
+            assert!(verify(dir.path()).first.is_some(), "bit {bit} of byte {at} of {path:?}");
+            bytes[at] ^= bit;
+        }
+        fs::write(&path, &bytes).unwrap();
+        from += 1;
+    }
+    assert_eq!(verify(dir.path()).first, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the files hold, agentd starts, says so, and writes on behind it.
+    #[test]
+    fn any_bytes_are_written_behind(
+        newest in prop::collection::vec(any::<u8>(), 0..300),
+        head in prop::option::of(prop::collection::vec(any::<u8>(), 0..100)),
+        line_ends in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut newest = newest;
+        for end in line_ends.into_iter().filter(|_| !newest.is_empty()).collect::<Vec<_>>() {
+            let at = end.index(newest.len());
+            newest[at] = b'\n';
+        }
+        fs::write(dir.path().join(NEWEST), &newest).unwrap();
+        if let Some(head) = head {
+            fs::write(dir.path().join(files::HEAD), head).unwrap();
+        }
+        let start = || Files::new(dir.path().to_owned(), Limits { size: 4096, files: 3 });
+        start().append(&when(), &record(1)).unwrap();
+        start().append(&when(), &record(2)).unwrap();
+        let last = lines_of_bytes(&dir.path().join(NEWEST)).pop().unwrap();
+        prop_assert_eq!(serde_json::from_slice::<Line>(&last).unwrap().record, record(2));
+        verify(dir.path());
     }
 }
 
