@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    chain::{Head, When},
+    chain::{Hash, Head, When},
     record::Record,
 };
 
@@ -94,14 +94,14 @@ impl Files {
         let mut newest = Newest { file, inode, bytes: end, first: None };
         newest.first = first_seq(&newest.file, end)?;
         let last = if end == 0 { self.end_of_earlier()? } else { last_line(&newest.file, end)? };
-        let head = self.head.map_or_else(|| read_head(&self.dir), |head| Ok(Some(head)))?;
-        let (head, wrong) = join(head, last);
+        let told = read_head(&self.dir)?;
+        let (head, wrong) = join(self.head.or(told), last);
         let torn = self.keep_torn(&newest, head.seq.saturating_add(1))?;
         self.find(torn);
         self.find(wrong.map(|detail| Record::Broken { detail }));
-        if !self.dir.join(HEAD).exists() {
+        if told.is_none() {
             // Before the first line: where there are lines and no such file, somebody removed it.
-            write_head(&self.dir, head)?.sync_all()?;
+            begin_head(&self.dir, head)?;
         }
         self.head = Some(head);
         self.newest = Some(newest);
@@ -211,7 +211,7 @@ fn join(known: Option<Head>, last: Option<Result<Head, Vec<u8>>>) -> (Head, Opti
         None => Head::NONE,
         Some(Ok(last)) => last,
         Some(Err(line)) => {
-            let head = known.unwrap_or(Head { seq: 1, hash: super::chain::Hash::of(&line) });
+            let head = known.unwrap_or_else(|| Head { seq: 1, hash: Hash::of(&line) });
             return (head, Some("the last line makes no sense".to_owned()));
         }
     };
@@ -259,21 +259,30 @@ pub(super) fn earlier(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(all)
 }
 
-/// What `audit.head` says; `None` where it is not there.
+/// What `audit.head` says; `None` where it is not there, or makes no sense.
 pub(super) fn read_head(dir: &Path) -> io::Result<Option<Head>> {
-    match fs::read_to_string(dir.join(HEAD)) {
-        Ok(text) => Ok(text.parse().ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let file = match File::open(dir.join(HEAD)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut said = Vec::new();
+    file.take(LONGEST_HEAD).read_to_end(&mut said)?;
+    Ok(std::str::from_utf8(&said).ok().and_then(|said| said.parse().ok()))
 }
 
-fn write_head(dir: &Path, head: Head) -> io::Result<File> {
+fn begin_head(dir: &Path, head: Head) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(MODE);
-    let file = options.open(dir.join(HEAD))?;
-    file.write_all_at(head.to_string().as_bytes(), 0)?;
-    Ok(file)
+    let options = options.write(true).create(true).truncate(true).mode(MODE);
+    let mut file = options.open(dir.join(HEAD))?;
+    file.write_all(head.to_string().as_bytes())?;
+    file.sync_all()
+}
+
+/// Writes over what was there, which needs no room.
+fn write_head(dir: &Path, head: Head) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(dir.join(HEAD))?;
+    file.write_all_at(head.to_string().as_bytes(), 0)
 }
 
 /// Where the last line begins of which the end is at `end`, which is behind the last line break before
@@ -358,5 +367,7 @@ const MOST_TORN: u64 = 1 << 20;
 /// Bytes of the longest line, with all its texts at their longest and every character escaped.
 pub(super) const LONGEST_LINE: usize = 96 << 10;
 const PIECE: usize = 16 << 10;
+/// More than it ever says.
+const LONGEST_HEAD: u64 = 256;
 /// Who did what on a host is for those who run it.
 const MODE: u32 = 0o600;

@@ -241,7 +241,7 @@ impl Audit {
     /// Queues something that has happened. Never waits; counted where there is no room.
     fn note(&self, record: Record) {
         let writing = Writing { when: self.watch.when(), record, has_happened: true, reply: None };
-        if self.jobs.try_send(Job::Write(writing)).is_err() {
+        if self.jobs.try_send(Job::Write(Box::new(writing))).is_err() {
             self.missed.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -250,7 +250,7 @@ impl Audit {
     fn write(&self, record: Record, has_happened: bool, patience: Duration) -> Result<(), String> {
         let (reply, answer) = mpsc::sync_channel(1);
         let writing = Writing { when: self.watch.when(), record, has_happened, reply: Some(reply) };
-        let written = match self.jobs.try_send(Job::Write(writing)) {
+        let written = match self.jobs.try_send(Job::Write(Box::new(writing))) {
             Err(_) => {
                 self.missed.fetch_add(u64::from(has_happened), Ordering::SeqCst);
                 Err(format!("{QUEUE} records wait for the disk, which is all that may be"))
@@ -286,7 +286,7 @@ impl Change {
     fn outcome(&self, result: Result<Effect, Refused>, watch: &Watch) -> Record {
         let (decision, refused, effect) = match result {
             Ok(effect) => {
-                let none = Refused { reason: OK.to_owned(), detail: String::new() };
+                let none = Refused { reason: MADE.to_owned(), detail: String::new() };
                 (Decision::Allowed, none, effect)
             }
             Err(refused) => (Decision::Refused, refused, Effect::default()),
@@ -320,7 +320,8 @@ const PAUSE_PATIENCE: Duration = Duration::from_millis(250);
 /// Records that wait for the disk. Of changes there are few at a time; the rest is denials, which a
 /// [`Quota`] bounds.
 const QUEUE: usize = 256;
-const OK: &str = "OK";
+/// The outcome of a change that was made.
+const MADE: &str = "OK";
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ use crate::publish::Publisher;
 #[derive(Debug)]
 pub(super) enum Job {
     /// Something to write.
-    Write(Writing),
+    Write(Box<Writing>),
     /// Write what there is, and end.
     Stop,
 }
@@ -59,7 +59,7 @@ impl Scribe {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         loop {
             match jobs.recv_timeout(self.patience()) {
-                Ok(Job::Write(writing)) => self.serve(writing),
+                Ok(Job::Write(writing)) => self.serve(*writing),
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
             }

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use proptest::prelude::*;
+
 use super::{
     chain::{Head, Line, When},
     files::NEWEST,
@@ -53,6 +55,10 @@ fn lines_of(path: &Path) -> Vec<String> {
     fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
 }
 
+fn lines_of_bytes(path: &Path) -> Vec<Vec<u8>> {
+    Lines::of(path).unwrap().map(|raw| raw.unwrap().bytes).collect()
+}
+
 fn records(dir: &Path) -> Vec<Record> {
     let files = Trail::of_dir(dir).unwrap().files;
     let raw = files.iter().flat_map(|file| Lines::of(file).unwrap());
@@ -94,90 +100,93 @@ fn no_more_files_are_kept_than_asked_for_and_those_are_whole() {
 /// What is done to the files, and where it is found: file, line, seq and a part of what is said.
 type Case = (&'static str, fn(&Path), (&'static str, u64, u64, &'static str));
 
+fn edit(path: &Path, change: impl FnOnce(&mut Vec<String>)) {
+    let mut lines = lines_of(path);
+    change(&mut lines);
+    fs::write(path, lines.concat()).unwrap();
+}
+
+fn earlier(dir: &Path, at: usize) -> PathBuf {
+    files::earlier(dir).unwrap()[at].1.clone()
+}
+
+const CASES: [Case; 12] = [
+    (
+        "a byte of a line",
+        |dir| edit(&earlier(dir, 0), |lines| lines[1] = lines[1].replacen("xx", "xy", 1)),
+        ("audit-000000000001.jsonl", 2, 2, "was changed"),
+    ),
+    (
+        "a byte that makes a line senseless",
+        |dir| edit(&earlier(dir, 0), |lines| lines[1] = lines[1].replacen("{", "<", 1)),
+        ("audit-000000000001.jsonl", 2, 2, "makes no sense"),
+    ),
+    (
+        "a byte of the last line",
+        |dir| {
+            edit(&dir.join(NEWEST), |lines| {
+                let last = lines.len() - 1;
+                lines[last] = lines[last].replacen("xx", "xy", 1);
+            });
+        },
+        ("audit.jsonl", 0, 0, "was changed"),
+    ),
+    (
+        "a byte of the hash",
+        |dir| {
+            edit(&earlier(dir, 0), |lines| {
+                let at = lines[2].find("\"prev\":\"").unwrap() + 8;
+                let other = if &lines[2][at..=at] == "0" { "1" } else { "0" };
+                lines[2].replace_range(at..=at, other);
+            });
+        },
+        ("audit-000000000001.jsonl", 2, 2, "was changed"),
+    ),
+    (
+        "a line that is left out",
+        |dir| edit(&earlier(dir, 0), |lines| drop(lines.remove(3))),
+        ("audit-000000000001.jsonl", 4, 5, "seq 4 is missing before"),
+    ),
+    (
+        "two lines in each other's place",
+        |dir| edit(&earlier(dir, 0), |lines| lines.swap(3, 4)),
+        ("audit-000000000001.jsonl", 4, 5, "seq 4 is missing before"),
+    ),
+    (
+        "a line twice",
+        |dir| edit(&earlier(dir, 0), |lines| lines.insert(3, lines[2].clone())),
+        ("audit-000000000001.jsonl", 4, 3, "not in its place"),
+    ),
+    (
+        "the last line left out",
+        |dir| edit(&dir.join(NEWEST), |lines| drop(lines.pop())),
+        ("audit.jsonl", 0, 0, "is missing behind"),
+    ),
+    (
+        "half of the last line left out",
+        |dir| edit(&dir.join(NEWEST), |lines| lines.last_mut().unwrap().truncate(100)),
+        ("audit.jsonl", 0, 0, "is missing behind"),
+    ),
+    (
+        "the newest file",
+        |dir| fs::remove_file(dir.join(NEWEST)).unwrap(),
+        ("", 0, 0, "are missing behind"),
+    ),
+    (
+        "a file in the middle",
+        |dir| fs::remove_file(earlier(dir, 1)).unwrap(),
+        ("audit.jsonl", 1, 0, "are missing before"),
+    ),
+    (
+        "the oldest file",
+        |dir| fs::remove_file(earlier(dir, 0)).unwrap(),
+        ("", 1, 0, "with their file"),
+    ),
+];
+
 #[test]
 fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
-    fn edit(path: &Path, change: impl FnOnce(&mut Vec<String>)) {
-        let mut lines = lines_of(path);
-        change(&mut lines);
-        fs::write(path, lines.concat()).unwrap();
-    }
-    fn earlier(dir: &Path, at: usize) -> PathBuf {
-        files::earlier(dir).unwrap()[at].1.clone()
-    }
-    let cases: [Case; 12] = [
-        (
-            "a byte of a line",
-            |dir| edit(&earlier(dir, 0), |lines| lines[1] = lines[1].replacen("xx", "xy", 1)),
-            ("audit-000000000001.jsonl", 2, 2, "was changed"),
-        ),
-        (
-            "a byte that makes a line senseless",
-            |dir| edit(&earlier(dir, 0), |lines| lines[1] = lines[1].replacen("{", "<", 1)),
-            ("audit-000000000001.jsonl", 2, 2, "makes no sense"),
-        ),
-        (
-            "a byte of the last line",
-            |dir| {
-                edit(&dir.join(NEWEST), |lines| {
-                    let last = lines.len() - 1;
-                    lines[last] = lines[last].replacen("xx", "xy", 1);
-                })
-            },
-            ("audit.jsonl", 0, 0, "was changed"),
-        ),
-        (
-            "a byte of the hash",
-            |dir| {
-                edit(&earlier(dir, 0), |lines| {
-                    let at = lines[2].find("\"prev\":\"").unwrap() + 8;
-                    let other = if &lines[2][at..=at] == "0" { "1" } else { "0" };
-                    lines[2].replace_range(at..=at, other);
-                })
-            },
-            ("audit-000000000001.jsonl", 2, 2, "was changed"),
-        ),
-        (
-            "a line that is left out",
-            |dir| edit(&earlier(dir, 0), |lines| drop(lines.remove(3))),
-            ("audit-000000000001.jsonl", 4, 5, "seq 4 is missing before"),
-        ),
-        (
-            "two lines in each other's place",
-            |dir| edit(&earlier(dir, 0), |lines| lines.swap(3, 4)),
-            ("audit-000000000001.jsonl", 4, 5, "seq 4 is missing before"),
-        ),
-        (
-            "a line twice",
-            |dir| edit(&earlier(dir, 0), |lines| lines.insert(3, lines[2].clone())),
-            ("audit-000000000001.jsonl", 4, 3, "not in its place"),
-        ),
-        (
-            "the last line left out",
-            |dir| edit(&dir.join(NEWEST), |lines| drop(lines.pop())),
-            ("audit.jsonl", 0, 0, "is missing behind"),
-        ),
-        (
-            "half of the last line left out",
-            |dir| edit(&dir.join(NEWEST), |lines| lines.last_mut().unwrap().truncate(100)),
-            ("audit.jsonl", 0, 0, "is missing behind"),
-        ),
-        (
-            "the newest file",
-            |dir| fs::remove_file(dir.join(NEWEST)).unwrap(),
-            ("", 0, 0, "are missing behind"),
-        ),
-        (
-            "a file in the middle",
-            |dir| fs::remove_file(earlier(dir, 1)).unwrap(),
-            ("audit.jsonl", 1, 0, "are missing before"),
-        ),
-        (
-            "the oldest file",
-            |dir| fs::remove_file(earlier(dir, 0)).unwrap(),
-            ("", 1, 0, "with their file"),
-        ),
-    ];
-    for (name, change, (file, line, seq, words)) in cases {
+    for (name, change, (file, line, seq, words)) in CASES {
         let dir = tempfile::tempdir().unwrap();
         written(dir.path(), 3);
         assert_eq!(verify(dir.path()).first, None);
@@ -189,6 +198,56 @@ fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
             (line == 0 || found.1 == line) && (seq == 0 || found.2 == seq),
             "{name}: {found:?}"
         );
+    }
+}
+
+/// Whatever byte of whichever file becomes another one.
+#[test]
+fn any_other_byte_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 3);
+    let mut from = 0;
+    for path in Trail::of_dir(dir.path()).unwrap().files {
+        let mut bytes = fs::read(&path).unwrap();
+        for at in (from..bytes.len()).step_by(11) {
+            let bit = 1 << (at % 8);
+            bytes[at] ^= bit;
+            fs::write(&path, &bytes).unwrap();
+            assert!(verify(dir.path()).first.is_some(), "bit {bit} of byte {at} of {path:?}");
+            bytes[at] ^= bit;
+        }
+        fs::write(&path, &bytes).unwrap();
+        from += 1;
+    }
+    assert_eq!(verify(dir.path()).first, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the files hold, agentd starts, says so, and writes on behind it.
+    #[test]
+    fn any_bytes_are_written_behind(
+        newest in prop::collection::vec(any::<u8>(), 0..300),
+        head in prop::option::of(prop::collection::vec(any::<u8>(), 0..100)),
+        line_ends in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut newest = newest;
+        for end in line_ends.into_iter().filter(|_| !newest.is_empty()).collect::<Vec<_>>() {
+            let at = end.index(newest.len());
+            newest[at] = b'\n';
+        }
+        fs::write(dir.path().join(NEWEST), &newest).unwrap();
+        if let Some(head) = head {
+            fs::write(dir.path().join(files::HEAD), head).unwrap();
+        }
+        let start = || Files::new(dir.path().to_owned(), Limits { size: 4096, files: 3 });
+        start().append(&when(), &record(1)).unwrap();
+        start().append(&when(), &record(2)).unwrap();
+        let last = lines_of_bytes(&dir.path().join(NEWEST)).pop().unwrap();
+        prop_assert_eq!(serde_json::from_slice::<Line>(&last).unwrap().record, record(2));
+        verify(dir.path());
     }
 }
 

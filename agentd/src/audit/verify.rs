@@ -158,7 +158,7 @@ impl Check {
         match &link {
             Ok(link) => self.linked(link, &at),
             Err(_) => {
-                self.find(at.clone(), own.seq, "this line was changed: it makes no sense".into())
+                self.find(at.clone(), own.seq, "this line was changed: it makes no sense".into());
             }
         }
         if matches!(self.end, End::Known(end) if end.seq == own.seq && end.hash != own.hash) {

@@ -161,7 +161,9 @@ impl Target {
 impl Made for ModeSet {
     fn effect(&self) -> Effect {
         let mut after = mode(self.after);
-        after.insert("durable".to_owned(), self.durable.to_string());
+        if !self.durable {
+            after.insert("durable".to_owned(), "false".to_owned());
+        }
         Effect { before: Some(mode(self.before)), after, changes: Changes::default() }
     }
 }
