@@ -30,6 +30,8 @@ pub enum Command {
     /// Decide every tick of a recording once more: by the policy that was recorded, which has to come to
     /// the same decisions, or by another one, to see what it would have done differently.
     Replay(ReplayArgs),
+    /// Join standard input and output with the local agent's socket, for memctl through ssh.
+    Proxy(ProxyArgs),
     /// Check a config file and say what is wrong with it.
     CheckConfig {
         /// The file; /etc/agentd/agentd.toml by default.
@@ -75,6 +77,14 @@ pub struct RunArgs {
     /// Log more; twice for even more.
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// What to join with.
+#[derive(Args, Debug, Default)]
+pub struct ProxyArgs {
+    /// The agent's socket; by default /run/agentd/agentd.sock, or else that of this user's agent.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
 }
 
 /// A mode.

@@ -21,6 +21,7 @@ pub mod lifecycle;
 mod lock;
 pub mod mind;
 mod places;
+pub mod proxy;
 pub mod publish;
 pub mod record;
 pub mod recording;

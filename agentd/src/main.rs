@@ -11,6 +11,7 @@ use agentd::{
     args::{Cli, Command},
     config::{Config, DEFAULT_FILE},
     lifecycle::EXIT_BUSY,
+    proxy::proxy,
     replay,
     run::{DEFAULT_CONFIG, run},
     simulate,
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         }),
         Command::Simulate(args) => simulate::simulate(&args).map_err(failed),
         Command::Replay(args) => replay::replay(&args).map_err(failed),
+        Command::Proxy(args) => proxy(&args).map_err(failed),
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
     };

@@ -71,7 +71,7 @@ fn without_our_clock(record: &str) -> String {
     }
 }
 
-fn compare(file: &str, text: &str) {
+pub(crate) fn compare(file: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     if std::env::var_os("MEMCTL_GOLDEN").is_some_and(|v| v == "update") {
         std::fs::write(&path, text).unwrap();
@@ -125,6 +125,7 @@ goldens! {
     reservations: "reservations";
     release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
+    ca_show_without_a_ca: "ca", "show";
     version: "version";
 }
 
@@ -158,6 +159,13 @@ async fn help() {
         "host add",
         "host list",
         "host remove",
+        "ca",
+        "ca init",
+        "ca issue-server",
+        "ca issue-client",
+        "ca rotate",
+        "ca revoke",
+        "ca show",
         "version",
         "completion",
     ] {
