@@ -46,8 +46,10 @@ impl Connection {
                 endpoint.connect_with_connector(dial::connector(host, &link)).await
             }
         };
-        let channel = dialled.map_err(|error| dial_failure(&host.address, &error))?;
-        Ok(Self { channel, link })
+        match dialled {
+            Ok(channel) => Ok(Self { channel, link }),
+            Err(error) => Err(link.explained(dial_failure(&host.address, &error)).await),
+        }
     }
 
     /// What the line knows of its end, for when the connection breaks.

@@ -63,7 +63,7 @@ pub(super) async fn dial(
     if tls.get_ref().1.alpn_protocol() != Some(HTTP2) {
         return Err(dialled.no_agent());
     }
-    Ok(Box::new(Watched { tls, dialled, link, heard: false }))
+    Ok(Box::new(Watched { tls, dialled, link, heard: false, failed: None }))
 }
 
 fn config(
@@ -167,12 +167,36 @@ struct Watched {
     link: Arc<Link>,
     /// Whether the agent ever said anything.
     heard: bool,
+    /// Why writing failed, while the agent's last words are awaited.
+    failed: Option<io::Error>,
 }
 
 impl Watched {
     fn note(&self, error: &io::Error) {
         if let Some(cause) = refusal::alert(error).and_then(|alert| self.dialled.refused(alert)) {
             self.link.note(cause);
+        }
+    }
+
+    /// Why writing failed, once all is read that the agent said before it closed: whoever writes is
+    /// told of the end first, and would not read any more.
+    fn last_words(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        failed: io::Error,
+    ) -> Poll<io::Error> {
+        let mut part = [0; 1024];
+        loop {
+            let mut said = ReadBuf::new(&mut part);
+            match self.as_mut().poll_read(cx, &mut said) {
+                Poll::Ready(Ok(())) if !said.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(failed),
+                // The end of a closed connection is on its way, and wakes us.
+                Poll::Pending => {
+                    self.failed = Some(failed);
+                    return Poll::Pending;
+                }
+            }
         }
     }
 }
@@ -201,22 +225,25 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.tls).poll_write(cx, buf));
-        if result.is_err() {
-            // What the agent said before it closed is still there to be read.
-            let mut said = [0; 512];
-            let _ = self.as_mut().poll_read(cx, &mut ReadBuf::new(&mut said));
-        }
-        Poll::Ready(result)
+        let failed = match self.failed.take() {
+            Some(error) => error,
+            None => match ready!(Pin::new(&mut self.tls).poll_write(cx, buf)) {
+                Ok(written) => return Poll::Ready(Ok(written)),
+                Err(error) => error,
+            },
+        };
+        self.last_words(cx, failed).map(Err)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.tls).poll_flush(cx));
-        if result.is_err() {
-            let mut said = [0; 512];
-            let _ = self.as_mut().poll_read(cx, &mut ReadBuf::new(&mut said));
-        }
-        Poll::Ready(result)
+        let failed = match self.failed.take() {
+            Some(error) => error,
+            None => match ready!(Pin::new(&mut self.tls).poll_flush(cx)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) => error,
+            },
+        };
+        self.last_words(cx, failed).map(Err)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -34,7 +34,10 @@ pub(super) fn place_folder(
     let parent = path.parent().unwrap_or_else(|| Path::new("."));
     make_folder(parent)?;
     let unwritable = |error: io::Error| unwritable(&path, &error);
-    let made = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(unwritable)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let made = builder.prefix(".new-").tempdir_in(parent).map_err(unwritable)?;
     fill(made.path())?;
     fs::rename(made.path(), &path).map_err(unwritable)?;
     // It is no longer there to be removed.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentd_proto::v1;
 use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -18,7 +19,8 @@ use crate::pki::{Pki, days_from_now, shown};
 /// An agent's socket in this world.
 fn agent(world: &World) -> PathBuf {
     let socket = world.path("agent.sock");
-    Agent::start(&socket, Script::default());
+    let script = Script { healthy_in: Some(v1::Mode::Active), ..Default::default() };
+    Agent::start(&socket, script);
     socket
 }
 
