@@ -25,8 +25,14 @@ pub enum ProxyError {
     #[error("you may not open {}: it is for root and the socket's group", .0.display())]
     Forbidden(PathBuf),
     /// Something else.
-    #[error("cannot open {}: {1}", .0.display())]
-    Unreachable(PathBuf, #[source] io::Error),
+    #[error("cannot open {}: {error}", .path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
     /// The line broke.
     #[error("the line broke: {0}")]
     Broken(#[from] io::Error),
@@ -46,12 +52,18 @@ pub fn proxy(args: &ProxyArgs) -> Result<(), ProxyError> {
 }
 
 fn open(path: &Path) -> Result<UnixStream, ProxyError> {
-    UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ProxyError::NoSocket(path.to_owned()),
-        io::ErrorKind::ConnectionRefused => ProxyError::Refused(path.to_owned()),
-        io::ErrorKind::PermissionDenied => ProxyError::Forbidden(path.to_owned()),
-        _ => ProxyError::Unreachable(path.to_owned(), error),
-    })
+    let path = path.to_owned();
+    match UnixStream::connect(&path) {
+        Ok(socket) => Ok(socket),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ProxyError::NoSocket(path)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(ProxyError::Refused(path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(ProxyError::Forbidden(path))
+        }
+        Err(error) => Err(ProxyError::Unreachable { path, error }),
+    }
 }
 
 /// Where an agent of the system listens, or else one of this user.

@@ -1,5 +1,10 @@
 //! Every way in which a connection with TLS fails, in words: what is wrong, and what mends it.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not known to have a remedy is told in the words of the library"
+)]
+
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -27,10 +32,7 @@ pub(super) struct Dialled {
 
 /// The alert that the other side sent, if that is what went wrong.
 pub(super) fn alert(error: &io::Error) -> Option<AlertDescription> {
-    match tls_error(error)? {
-        Error::AlertReceived(alert) => Some(*alert),
-        _ => None,
-    }
+    if let Error::AlertReceived(alert) = tls_error(error)? { Some(*alert) } else { None }
 }
 
 impl Dialled {
@@ -64,25 +66,25 @@ impl Dialled {
             Error::InvalidCertificate(wrong) => self.bad_server(wrong, seen.as_ref()),
             Error::AlertReceived(AlertDescription::ProtocolVersion)
             | Error::PeerIncompatible(_) => self
-                .untrusted("TLS_VERSION", "does not speak TLS 1.3".to_owned())
+                .untrusted("TLS_VERSION", "does not speak TLS 1.3")
                 .hint("agentd does: is it something else that listens on this port?"),
             Error::AlertReceived(
                 AlertDescription::NoApplicationProtocol | AlertDescription::HandshakeFailure,
             ) => self.no_agent(),
             Error::AlertReceived(alert) => self.refused(*alert).unwrap_or_else(|| {
-                self.untrusted("TLS_FAILED", format!("broke off: {error}"))
+                self.untrusted("TLS_FAILED", &format!("broke off: {error}"))
                     .hint("the agent's log says why")
             }),
             Error::InvalidMessage(_) => self
-                .untrusted("NOT_TLS", "answers, but not with TLS".to_owned())
+                .untrusted("NOT_TLS", "answers, but not with TLS")
                 .hint("is it a plain HTTP server, or an agentd that listens without TLS?"),
-            other => self.untrusted("TLS_FAILED", format!("cannot be spoken to: {other}")),
+            other => self.untrusted("TLS_FAILED", &format!("cannot be spoken to: {other}")),
         }
     }
 
     /// It speaks TLS, and not gRPC.
     pub(super) fn no_agent(&self) -> Failure {
-        self.untrusted("NOT_AN_AGENT", "speaks TLS, and not HTTP/2, which agentd does".to_owned())
+        self.untrusted("NOT_AN_AGENT", "speaks TLS, and not HTTP/2, which agentd does")
             .hint("is it another program that listens on this port?")
     }
 
@@ -161,48 +163,50 @@ impl Dialled {
                     "shows a certificate that \"{issuer}\" signed, which {} does not hold",
                     self.ca.display()
                 );
-                self.untrusted("SERVER_CA_UNKNOWN", what).hint(
+                self.untrusted("SERVER_CA_UNKNOWN", &what).hint(
                     "is it the right host? If so, --ca (or ca in the configuration) takes the file \
                      of its CA; after memctl ca rotate, that of both",
                 )
             }
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
-                let names = seen.map(|s| s.names.join(", ")).unwrap_or_default();
-                let first = seen.and_then(|s| s.names.first()).map_or("NAME", String::as_str);
-                let what =
-                    format!("shows a certificate for {names}, and not for {}", self.expected);
-                self.untrusted("SERVER_NAME_MISMATCH", what).hint(format!(
-                    "if it is the right host: --server-name {first} (server_name in its entry), or \
-                     a certificate for this name too: memctl ca issue-server {} --san {} --renew \
-                     (its names so far: {names})",
-                    quoted(name),
+                let names = seen.map(|s| s.names.as_slice()).unwrap_or_default();
+                let first = names.first().map_or("NAME", String::as_str);
+                let what = format!(
+                    "shows a certificate for {}, and not for {}",
+                    names.join(", "),
                     self.expected
+                );
+                let others = names.iter().filter(|other| *other != name);
+                let sans: Vec<String> =
+                    others.chain([&self.expected]).map(|name| format!("--san {name}")).collect();
+                self.untrusted("SERVER_NAME_MISMATCH", &what).hint(format!(
+                    "if it is the right host: --server-name {first} (server_name in its entry), or \
+                     a certificate for this name too: memctl ca issue-server {} {} --renew",
+                    quoted(name),
+                    sans.join(" ")
                 ))
             }
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
                 let when = seen.map(|s| format!(" on {}", day(s.not_after))).unwrap_or_default();
                 self.untrusted(
                     "SERVER_CERT_EXPIRED",
-                    format!("shows a certificate that expired{when}"),
+                    &format!("shows a certificate that expired{when}"),
                 )
                 .hint(again)
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
                 let when = seen.map(|s| day(s.not_before)).unwrap_or_default();
                 let what = format!("shows a certificate that is not valid before {when}");
-                self.untrusted("SERVER_CERT_NOT_YET_VALID", what)
+                self.untrusted("SERVER_CERT_NOT_YET_VALID", &what)
                     .hint("compare the clocks: timedatectl, here and there")
             }
             Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => self
-                .untrusted(
-                    "SERVER_CERT_PURPOSE",
-                    "shows a certificate that is no server's".to_owned(),
-                )
+                .untrusted("SERVER_CERT_PURPOSE", "shows a certificate that is no server's")
                 .hint(again),
             other => self
                 .untrusted(
                     "SERVER_CERT_INVALID",
-                    format!("shows a certificate that is not good: {other}"),
+                    &format!("shows a certificate that is not good: {other}"),
                 )
                 .hint(again),
         }
@@ -214,7 +218,7 @@ impl Dialled {
             .hint("is it agentd that listens there, with [tls]? Its log says why it closed")
     }
 
-    fn untrusted(&self, reason: &str, what: String) -> Failure {
+    fn untrusted(&self, reason: &str, what: &str) -> Failure {
         Failure::new(Code::Unauthenticated, reason, format!("{} {what}", self.address))
     }
 

@@ -210,10 +210,8 @@ mod tests {
     use super::*;
 
     fn ssh(uri: &str) -> Ssh {
-        match Address::parse(uri).unwrap() {
-            Address::Ssh(ssh) => ssh,
-            other => panic!("{other}"),
-        }
+        let Address::Ssh(ssh) = Address::parse(uri).unwrap() else { panic!("{uri}") };
+        ssh
     }
 
     #[test]

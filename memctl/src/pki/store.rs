@@ -116,7 +116,7 @@ impl Store {
     ) -> Result<Issued, Failure> {
         let before = self.latest(Kind::Client, name).and_then(|entry| entry.role.as_deref());
         let before = before.and_then(|role| <Role as clap::ValueEnum>::from_str(role, false).ok());
-        let role = role.or(before.filter(|_| terms.renew)).ok_or_else(|| {
+        let role = role.or_else(|| before.filter(|_| terms.renew)).ok_or_else(|| {
             Failure::usage(format!("which role is \"{name}\" to have?"))
                 .hint("--role reader asks and watches, --role operator also changes, --role admin may do everything")
         })?;

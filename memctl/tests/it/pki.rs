@@ -11,7 +11,8 @@ use crate::memctl::{Run, World};
 /// A point in time as certificates have it.
 macro_rules! days_from_now {
     ($days:expr) => {{
-        let second = jiff::Timestamp::now().as_second() + $days * 86_400;
+        let days: i64 = $days;
+        let second = jiff::Timestamp::now().as_second() + days * 86_400;
         rcgen::date_time_ymd(1970, 1, 1)
             + std::time::Duration::from_secs(u64::try_from(second).unwrap())
     }};

@@ -183,7 +183,7 @@ async fn what_is_wrong_with_the_servers_certificate_is_told() {
         &[
             "shows a certificate for node1, 127.0.0.1, and not for localhost",
             "--server-name node1",
-            "memctl ca issue-server node1 --san localhost --renew",
+            "memctl ca issue-server node1 --san 127.0.0.1 --san localhost --renew",
         ],
     );
 
