@@ -34,6 +34,8 @@ pub enum Command {
     /// needs to run.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Join standard input and output with the local agent's socket, for memctl through ssh.
+    Proxy(ProxyArgs),
     /// Check a config file and say what is wrong with it.
     CheckConfig {
         /// The file; /etc/agentd/agentd.toml by default.
@@ -79,6 +81,14 @@ pub struct RunArgs {
     /// Log more; twice for even more.
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// What to join with.
+#[derive(Args, Debug, Default)]
+pub struct ProxyArgs {
+    /// The agent's socket; by default /run/agentd/agentd.sock, or else that of this user's agent.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
 }
 
 /// A mode.

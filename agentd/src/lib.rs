@@ -22,6 +22,7 @@ pub mod lifecycle;
 mod lock;
 pub mod mind;
 mod places;
+pub mod proxy;
 pub mod publish;
 pub mod record;
 pub mod recording;

@@ -12,6 +12,7 @@ use agentd::{
     audit::audit,
     config::{Config, DEFAULT_FILE},
     lifecycle::EXIT_BUSY,
+    proxy::proxy,
     replay,
     run::{DEFAULT_CONFIG, run},
     simulate,
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             (error.to_string(), code)
         }),
         Command::Audit(command) => audit(&command).map_err(failed),
+        Command::Proxy(args) => proxy(&args).map_err(failed),
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
     };

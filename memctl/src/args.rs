@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands;
 use crate::exit::{Exit, HELP};
 use crate::failure::Failure;
+use crate::identity::IdentityFiles;
 use crate::output::{ColorChoice, Format, Output};
 use crate::quantity::{Units, parse_positive_duration};
 
@@ -25,8 +26,10 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Host to ask: a configured name, a glob over names, @GROUP, or a URI (unix:///path,
-    /// tcp://host:port). May be repeated; commas separate several.
+    /// Host to ask: a configured name, a glob over names, @GROUP, or a URI
+    /// (ssh://[user@]host[:port][/path], https://host[:port], unix:///path). A name that is not
+    /// configured is taken for one that ssh knows, or that https reaches where there is a default
+    /// identity. May be repeated; commas separate several.
     #[arg(short = 'H', long = "host", global = true, value_name = "NAME|URI")]
     pub(crate) hosts: Vec<String>,
     /// Ask every configured host.
@@ -65,9 +68,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "N", default_value = "16")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) max_parallel: u16,
-    /// Accept TCP without encryption to another machine.
-    #[arg(long, global = true)]
-    pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
     /// Only data and errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
@@ -77,6 +79,44 @@ pub(crate) struct Global {
     /// Do not ask before changing several hosts.
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
+}
+
+/// What https:// shows an agent and expects of it; wins over the configuration.
+#[derive(Args, Debug)]
+pub(crate) struct IdentityArgs {
+    /// Certificates of the CAs whose servers https:// trusts.
+    #[arg(long = "ca", id = "identity_ca", global = true, value_name = "FILE")]
+    #[arg(env = "MEMCTL_CA", hide_env = true)]
+    ca: Option<PathBuf>,
+    /// Certificate that https:// shows.
+    #[arg(long = "cert", id = "identity_cert", global = true, value_name = "FILE")]
+    #[arg(env = "MEMCTL_CERT", hide_env = true)]
+    cert: Option<PathBuf>,
+    /// Key of that certificate.
+    #[arg(long = "key", id = "identity_key", global = true, value_name = "FILE")]
+    #[arg(env = "MEMCTL_KEY", hide_env = true)]
+    key: Option<PathBuf>,
+    /// Name that the agent's certificate is to be for, where the address does not say it.
+    #[arg(long, global = true, value_name = "NAME")]
+    server_name: Option<String>,
+}
+
+impl IdentityArgs {
+    /// The files, by paths that hold from anywhere, and the name.
+    pub(crate) fn named(&self) -> Result<(IdentityFiles, Option<String>), Failure> {
+        let whole = |path: &Option<PathBuf>| {
+            let path = path.as_deref().filter(|path| !path.as_os_str().is_empty());
+            path.map(std::path::absolute).transpose().map_err(|error| {
+                Failure::usage(format!("a path of the identity does not work: {error}"))
+            })
+        };
+        let files = IdentityFiles {
+            ca: whole(&self.ca)?,
+            cert: whole(&self.cert)?,
+            key: whole(&self.key)?,
+        };
+        Ok((files, self.server_name.clone()))
+    }
 }
 
 /// The commands.
@@ -118,6 +158,8 @@ pub(crate) enum Command {
     },
     /// Show who you are to the agents, and what you may do
     Whoami(commands::whoami::WhoAmIArgs),
+    /// Make and keep the certificates of agents and of those who use memctl
+    Ca(commands::ca::CaArgs),
     /// Show the versions of memctl and of the agents
     Version(commands::version::VersionArgs),
     /// Print a completion script for a shell
@@ -128,7 +170,7 @@ impl Command {
     /// Whether it writes or only lists the configuration file, which then need not be there.
     pub(crate) fn needs_no_config(&self) -> bool {
         use commands::host::HostCommand::{Add, List};
-        matches!(self, Self::Host { command: Add(_) | List })
+        matches!(self, Self::Host { command: Add(_) | List } | Self::Ca(_))
     }
 }
 

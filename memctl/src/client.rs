@@ -2,6 +2,7 @@
 //! rendering.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentd_proto::v1::event_service_client::EventServiceClient;
@@ -13,6 +14,7 @@ use agentd_proto::v1::vm_service_client::VmServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::address::Address;
+use crate::dial::{self, DialError, Link};
 use crate::failure::{Code, Failure};
 use crate::hosts::Host;
 
@@ -21,6 +23,7 @@ use crate::hosts::Host;
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     channel: Channel,
+    link: Arc<Link>,
 }
 
 impl Connection {
@@ -29,17 +32,29 @@ impl Connection {
         let endpoint = Endpoint::from_shared(host.address.to_endpoint_uri()).map_err(|error| {
             Failure::new(Code::Usage, "ADDRESS_INVALID", format!("{}: {error}", host.address))
         })?;
-        let channel = endpoint
+        let endpoint = endpoint
             .user_agent(concat!("memctl/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| Failure::new(Code::Internal, "USER_AGENT", error.to_string()))?
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .connect()
-            .await
-            .map_err(|error| dial_failure(host, &error))?;
-        Ok(Self { channel })
+            .initial_stream_window_size(STREAM_WINDOW);
+        let link = Arc::new(Link::default());
+        let dialled = match &host.address {
+            Address::Unix(_) => endpoint.connect().await,
+            Address::Ssh(_) | Address::Https { .. } => {
+                endpoint.connect_with_connector(dial::connector(host, &link)).await
+            }
+        };
+        match dialled {
+            Ok(channel) => Ok(Self { channel, link }),
+            Err(error) => Err(link.explained(dial_failure(&host.address, &error)).await),
+        }
+    }
+
+    /// What the line knows of its end, for when the connection breaks.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
     }
 
     /// Client of the host's state and mode.
@@ -83,14 +98,20 @@ pub(crate) fn timed_out(host: &Host, timeout: Duration) -> Failure {
     .hint("is the host up and the agent running? A longer --timeout waits longer")
 }
 
-fn dial_failure(host: &Host, error: &tonic::transport::Error) -> Failure {
+fn dial_failure(address: &Address, error: &tonic::transport::Error) -> Failure {
     let chain = causes(error);
+    if let Some(DialError(failure)) = chain.iter().find_map(|e| e.downcast_ref::<DialError>()) {
+        return failure.clone();
+    }
     let kind =
         chain.iter().find_map(|e| e.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
     let words: Vec<String> = chain.iter().map(ToString::to_string).collect();
-    match &host.address {
+    match address {
         Address::Unix(path) => unix_failure(&path.display().to_string(), kind, &words),
-        Address::Tcp { .. } => tcp_failure(&host.address, kind, &words),
+        Address::Ssh(_) | Address::Https { .. } => {
+            let what = format!("cannot connect to {address}: {}", last(&words));
+            unreachable("CONNECT_FAILED", what)
+        }
     }
 }
 
@@ -111,20 +132,6 @@ fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failur
         )
         .hint("become root, or a member of the socket's group: ls -l shows it, usermod -aG adds"),
         _ => unreachable("CONNECT_FAILED", format!("cannot connect to {path}: {}", last(words))),
-    }
-}
-
-fn tcp_failure(address: &Address, kind: Option<ErrorKind>, words: &[String]) -> Failure {
-    let dns = words.iter().any(|w| w.contains("dns error"));
-    match kind {
-        Some(ErrorKind::ConnectionRefused) => {
-            unreachable("CONNECTION_REFUSED", format!("nobody listens on {address}"))
-                .hint("is agentd running there, with --listen and this port?")
-        }
-        _ if dns => unreachable("NAME_UNKNOWN", format!("{address}: the name is not known"))
-            .hint("check the spelling, or use the IP address"),
-        _ => unreachable("CONNECT_FAILED", format!("cannot connect to {address}: {}", last(words)))
-            .hint("is the host up, and is the port open on the way there?"),
     }
 }
 

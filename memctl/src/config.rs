@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::address::Address;
 use crate::failure::{Code, Failure};
+use crate::identity::IdentityFiles;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) current: Vec<String>,
     /// Output format where none is named.
     pub(crate) output: Option<String>,
+    /// The identity for hosts that name none.
+    pub(crate) identity: IdentityFiles,
     /// Names for several hosts at once.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
     /// Hosts in the order of the file.
@@ -30,8 +33,10 @@ pub(crate) struct HostEntry {
     pub(crate) name: String,
     /// Where its agent listens.
     pub(crate) address: Address,
-    /// Whether plain TCP to another machine was allowed.
-    pub(crate) insecure: bool,
+    /// The identity to show it, as far as it has one of its own.
+    pub(crate) identity: IdentityFiles,
+    /// The name that its certificate is to be for, where the address does not say it.
+    pub(crate) server_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -52,14 +57,19 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Defaults {
     output: Option<String>,
+    ca: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileHost {
     uri: toml::Spanned<String>,
-    #[serde(default)]
-    insecure: bool,
+    ca: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
+    server_name: Option<String>,
 }
 
 /// Where the file is: `--config`, else the XDG place. None without a home.
@@ -99,6 +109,11 @@ impl Config {
         let config = Self {
             hosts: hosts_of(&file, text, origin)?,
             current: file.current,
+            identity: files(
+                "defaults",
+                [&file.defaults.ca, &file.defaults.cert, &file.defaults.key],
+                origin,
+            )?,
             output: file.defaults.output,
             groups: file.groups,
         };
@@ -150,11 +165,44 @@ fn hosts_of(file: &File, text: &str, origin: &str) -> Result<Vec<HostEntry>, Fai
             let refused = invalid(text, origin, Some(span.clone()), &what);
             Failure { hint: failure.hint, ..refused }
         })?;
-        let entry = HostEntry { name: name.clone(), address, insecure: host.insecure };
+        let place = format!("hosts.{name}");
+        let identity = files(&place, [&host.ca, &host.cert, &host.key], origin)?;
+        let server_name = host.server_name.clone().filter(|name| !name.is_empty());
+        let entry = HostEntry { name: name.clone(), address, identity, server_name };
         entries.push((span.start, entry));
     }
     entries.sort_by_key(|(start, _)| *start);
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// The files of an identity; a certificate without its key, or a key without its certificate, is
+/// refused.
+fn files(
+    place: &str,
+    [ca, cert, key]: [&Option<String>; 3],
+    origin: &str,
+) -> Result<IdentityFiles, Failure> {
+    let file = |text: &Option<String>| {
+        text.as_deref().filter(|text| !text.is_empty()).map(|text| resolved(text, origin))
+    };
+    let files = IdentityFiles { ca: file(ca), cert: file(cert), key: file(key) };
+    let lacks = match (&files.cert, &files.key) {
+        (Some(_), None) => ("cert", "key"),
+        (None, Some(_)) => ("key", "cert"),
+        (Some(_), Some(_)) | (None, None) => return Ok(files),
+    };
+    let what = format!("{place} names a {} and no {}: they belong together", lacks.0, lacks.1);
+    Err(invalid("", origin, None, &what))
+}
+
+/// A path of the file: `~/` is the home, and what is not absolute is beside the file.
+fn resolved(text: &str, origin: &str) -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    if let (Some(rest), Some(home)) = (text.strip_prefix("~/"), home) {
+        return home.join(rest);
+    }
+    let folder = Path::new(origin).parent().unwrap_or_else(|| Path::new(""));
+    folder.join(text)
 }
 
 fn invalid(text: &str, origin: &str, span: Option<std::ops::Range<usize>>, what: &str) -> Failure {
@@ -173,11 +221,14 @@ schema = 1
 current = ["node2", "@rack1"]
 [defaults]
 output = "wide"
+ca = "/pki/ca.pem"
 [groups]
 rack1 = ["node1", "node2"]
 [hosts.node2]
-uri = "tcp://192.0.2.2:7433"
-insecure = true
+uri = "https://192.0.2.2"
+cert = "pki/me.pem"
+key = "/pki/me.key"
+server_name = "node2.lan"
 [hosts.node1]
 uri = "unix:///run/agentd/agentd.sock"
 "#;
@@ -188,10 +239,19 @@ uri = "unix:///run/agentd/agentd.sock"
 
     #[test]
     fn hosts_come_in_the_order_of_the_file() {
-        let config = Config::parse(GOOD, "config.toml").unwrap();
+        let config = Config::parse(GOOD, "/etc/memctl/config.toml").unwrap();
         let names: Vec<&str> = config.hosts.iter().map(|h| h.name.as_str()).collect();
         assert_eq!(names, ["node2", "node1"]);
-        assert!(config.hosts[0].insecure && !config.hosts[1].insecure);
+        let HostEntry { identity, server_name, .. } = &config.hosts[0];
+        assert_eq!(server_name.as_deref(), Some("node2.lan"));
+        let path = |text: &str| Some(PathBuf::from(text));
+        let whole = identity.clone().or(&config.identity);
+        let want = IdentityFiles {
+            ca: path("/pki/ca.pem"),
+            cert: path("/etc/memctl/pki/me.pem"),
+            key: path("/pki/me.key"),
+        };
+        assert_eq!(whole, want);
         assert_eq!(config.output.as_deref(), Some("wide"));
     }
 
@@ -204,8 +264,14 @@ uri = "unix:///run/agentd/agentd.sock"
 
     #[test]
     fn a_wrong_address_is_refused_with_its_line_and_key() {
-        let message = refusal("schema = 1\n[hosts.a]\nuri = \"tcp://::1:7\"\n");
+        let message = refusal("schema = 1\n[hosts.a]\nuri = \"https://::1:7\"\n");
         assert!(message.starts_with("config.toml:3: hosts.a.uri: "), "{message}");
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        let message = refusal("schema = 1\n[defaults]\ncert = \"me.pem\"\n");
+        assert!(message.ends_with("defaults names a cert and no key: they belong together"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Changes the configuration file: adds and removes hosts. Comments and order stay; the new file
+//! Changes the configuration file: its hosts, and the identity that is shown to them. Comments and order stay; the new file
 //! takes the place of the old one at once, or not at all.
 
 use std::io::Write as _;
@@ -8,6 +8,7 @@ use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use crate::config::{Config, HostEntry};
 use crate::failure::{Code, Failure};
+use crate::identity::IdentityFiles;
 
 /// A host to add.
 #[derive(Debug)]
@@ -36,8 +37,11 @@ pub(crate) fn added(text: &str, host: &NewHost<'_>) -> Result<String, Failure> {
     let hosts = table(document.entry("hosts"))?;
     let mut entry = Table::new();
     entry.insert("uri", value(host.entry.address.to_string()));
-    if host.entry.insecure {
-        entry.insert("insecure", value(true));
+    for (key, path) in identity_keys(&host.entry.identity) {
+        entry.insert(key, value(path));
+    }
+    if let Some(name) = &host.entry.server_name {
+        entry.insert("server_name", value(name));
     }
     hosts.insert(&host.entry.name, Item::Table(entry));
     checked(document.to_string())
@@ -62,8 +66,44 @@ pub(crate) fn removed(text: &str, name: &str) -> Result<String, Failure> {
     checked(document.to_string())
 }
 
+/// The text of the file with an identity for every host that names none.
+pub(crate) fn with_default_identity(text: &str, files: &IdentityFiles) -> Result<String, Failure> {
+    let mut document = document(text)?;
+    if !document.contains_key("schema") {
+        document.insert("schema", value(1));
+    }
+    let defaults = document.entry("defaults").or_insert_with(|| Item::Table(Table::new()));
+    let defaults = defaults.as_table_like_mut().ok_or_else(|| unfit("defaults must be a table"))?;
+    for (key, path) in identity_keys(files) {
+        defaults.insert(key, value(path));
+    }
+    checked(document.to_string())
+}
+
+/// Rewrites the file, and returns what it says then.
+pub(crate) fn change(
+    path: Option<&Path>,
+    edit: impl FnOnce(&str) -> Result<String, Failure>,
+) -> Result<Config, Failure> {
+    let path = path.ok_or_else(|| {
+        Failure::new(Code::NotFound, "NO_HOME", "there is no home to keep a configuration in")
+            .hint("give --config FILE, or set HOME")
+    })?;
+    let old = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Ok(text) => text,
+        Err(error) => {
+            let what = format!("cannot read the configuration {}: {error}", path.display());
+            return Err(Failure::new(Code::InvalidArgument, "CONFIG_UNREADABLE", what));
+        }
+    };
+    let new = edit(&old)?;
+    replace(path, &new)?;
+    Config::parse(&new, &path.display().to_string())
+}
+
 /// Puts `text` in the place of the file.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     write(path, text).map_err(|error| {
         let what = format!("cannot write the configuration {}: {error}", path.display());
         Failure::new(Code::Unknown, "CONFIG_UNWRITABLE", what)
@@ -84,6 +124,11 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(())
+}
+
+fn identity_keys(files: &IdentityFiles) -> impl Iterator<Item = (&'static str, String)> {
+    let keys = [("ca", &files.ca), ("cert", &files.cert), ("key", &files.key)];
+    keys.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?.display().to_string())))
 }
 
 fn document(text: &str) -> Result<DocumentMut, Failure> {
@@ -123,17 +168,37 @@ mod tests {
 
     fn entry(name: &str, uri: &str) -> HostEntry {
         let address = Address::parse(uri).unwrap();
-        HostEntry { name: name.to_owned(), address, insecure: false }
+        HostEntry {
+            name: name.to_owned(),
+            address,
+            identity: IdentityFiles::default(),
+            server_name: None,
+        }
     }
 
     #[test]
     fn the_first_host_makes_a_whole_file() {
-        let entry = entry("node1", "tcp://[::1]:7433");
+        let entry = entry("node1", "https://[::1]:7433");
         let groups = ["rack1".to_owned()];
         let text = added("", &NewHost { entry: &entry, groups: &groups, current: true }).unwrap();
         let want = "schema = 1\ncurrent = [\"node1\"]\n\n[groups]\nrack1 = [\"node1\"]\n\n\
-                    [hosts.node1]\nuri = \"tcp://[::1]:7433\"\n";
+                    [hosts.node1]\nuri = \"https://[::1]:7433\"\n";
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_host_keeps_its_own_identity_and_the_defaults_theirs() {
+        let path = |text: &str| Some(text.into());
+        let files = IdentityFiles { ca: path("/ca"), cert: path("/cert"), key: path("/key") };
+        let mut entry = entry("a", "https://a");
+        (entry.identity, entry.server_name) = (files.clone(), Some("a.lan".to_owned()));
+        let text = added("", &NewHost { entry: &entry, groups: &[], current: false }).unwrap();
+        let keys = "ca = \"/ca\"\ncert = \"/cert\"\nkey = \"/key\"\n";
+        let want = format!("uri = \"https://a:7433\"\n{keys}server_name = \"a.lan\"\n");
+        assert!(text.ends_with(&want), "{text}");
+        let text = with_default_identity("# mine\nschema = 1\n", &files).unwrap();
+        assert_eq!(text, format!("# mine\nschema = 1\n\n[defaults]\n{keys}"));
+        assert_eq!(Config::parse(&text, "c").unwrap().identity, files);
     }
 
     #[test]

@@ -49,7 +49,7 @@ Exit codes:
   2    the command line makes no sense
   3    any other failure, or hosts that failed for different reasons
   4    unreachable (no agent answers, or not in time)
-  5    denied
+  5    denied (by the agent, or because of a certificate or of ssh)
   6    not found
   7    conflict (the policy was changed in between; the state does not allow it;
        reserve: it can never fit)
@@ -62,6 +62,8 @@ Exit codes:
 Environment:
   MEMCTL_CONFIG  configuration file (default $XDG_CONFIG_HOME/memctl/config.toml)
   MEMCTL_HOST    hosts to ask where no --host is given
+  MEMCTL_CA, MEMCTL_CERT, MEMCTL_KEY
+                 files of the identity where no --ca, --cert or --key is given
   MEMCTL_OUTPUT  output format where no --output is given
   MEMCTL_SOCKET  where the local agent listens (default /run/agentd/agentd.sock, then
                  $XDG_RUNTIME_DIR/agentd/agentd.sock)

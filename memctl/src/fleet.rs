@@ -77,7 +77,14 @@ where
     Ask: FnOnce(Connection) -> Asked,
     Asked: Future<Output = Result<T, Failure>>,
 {
-    let asked = async { ask(Connection::open(host).await?).await };
+    let asked = async {
+        let connection = Connection::open(host).await?;
+        let link = connection.link();
+        match ask(connection).await {
+            Ok(answer) => Ok(answer),
+            Err(failure) => Err(link.explained(failure).await),
+        }
+    };
     match tokio::time::timeout(timeout, asked).await {
         Ok(result) => result,
         Err(_) => Err(timed_out(host, timeout)),

@@ -110,7 +110,7 @@ impl Follower {
         let opened = Instant::now();
         let deadline = opened + self.plan.timeout;
         // The connection is held until the stream ends: without it there are no keepalive pings.
-        let (_connection, mut stream) = match timeout_at(deadline, self.open()).await {
+        let (connection, mut stream) = match timeout_at(deadline, self.open()).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(failure)) => return lost(failure, Duration::ZERO, Duration::ZERO),
             Err(_) => {
@@ -137,6 +137,7 @@ impl Follower {
                     continue;
                 }
             };
+            let failure = connection.link().explained(failure).await;
             return departed(failure, going_away, opened.elapsed());
         }
     }
@@ -147,9 +148,10 @@ impl Follower {
         if let Some(last) = &self.last {
             request.start = Some(Start::After(last.clone()));
         }
-        let answer = connection.events().watch(request).await;
-        let stream = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-        Ok((connection, stream))
+        match connection.events().watch(request).await {
+            Ok(answer) => Ok((connection, answer.into_inner())),
+            Err(status) => Err(connection.link().explained(Failure::from_status(&status)).await),
+        }
     }
 
     async fn pass_on(&mut self, message: v1::WatchResponse) -> bool {

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use crate::address::Address;
-use crate::config::{Config, HostEntry};
+use crate::config::{Config, HostEntry, check_name};
 use crate::failure::{Code, Failure};
+use crate::identity::IdentityFiles;
 use crate::suggest::did_you_mean;
 
 /// One host to ask.
@@ -15,8 +16,12 @@ pub(crate) struct Host {
     pub(crate) name: String,
     /// Where its agent listens.
     pub(crate) address: Address,
-    /// Whether plain TCP to another machine was allowed.
-    pub(crate) insecure: bool,
+    /// The identity to show it; only https:// shows one.
+    pub(crate) identity: IdentityFiles,
+    /// The name that its certificate is to be for, where the address does not say it.
+    pub(crate) server_name: Option<String>,
+    /// Why its address is a guess, where it is one.
+    pub(crate) guess: Option<String>,
 }
 
 /// What the command line says of hosts.
@@ -26,8 +31,10 @@ pub(crate) struct Selection<'a> {
     pub(crate) typed: &'a [String],
     /// `--all-hosts`.
     pub(crate) all: bool,
-    /// `--insecure`.
-    pub(crate) insecure: bool,
+    /// `--ca`, `--cert` and `--key`.
+    pub(crate) identity: &'a IdentityFiles,
+    /// `--server-name`.
+    pub(crate) server_name: Option<&'a str>,
     /// Where the local agent may listen, the likeliest first. Never empty.
     pub(crate) sockets: &'a [PathBuf],
 }
@@ -36,29 +43,14 @@ pub(crate) struct Selection<'a> {
 pub(crate) fn select(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, Failure> {
     let mut hosts: Vec<Host> = Vec::new();
     for host in candidates(selection, config)? {
-        let host = Host { insecure: host.insecure || selection.insecure, ..host };
-        if !hosts.iter().any(|h| h.name == host.name) {
-            hosts.push(host);
+        if hosts.iter().any(|h| h.name == host.name) {
+            continue;
         }
+        let identity = selection.identity.clone().or(&host.identity).or(&config.identity);
+        let server_name = selection.server_name.map(str::to_owned).or(host.server_name);
+        hosts.push(Host { identity, server_name, ..host });
     }
-    match hosts.iter().find(|h| h.address.is_exposed() && !h.insecure) {
-        Some(host) => Err(exposed(host)),
-        None => Ok(hosts),
-    }
-}
-
-/// What to say when plain TCP would leave this machine without leave to do so.
-pub(crate) fn exposed(host: &Host) -> Failure {
-    Failure::new(
-        Code::Usage,
-        "INSECURE_ADDRESS",
-        format!("host {}: {} is not encrypted and leaves this machine", host.name, host.address),
-    )
-    .hint(
-        "forward the agent's socket (ssh -N -L /tmp/HOST.sock:/run/agentd/agentd.sock HOST, then \
-         --host unix:///tmp/HOST.sock), or accept the risk: --insecure, or insecure = true in the \
-         host's entry of the configuration",
-    )
+    Ok(hosts)
 }
 
 fn candidates(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, Failure> {
@@ -68,13 +60,14 @@ fn candidates(selection: &Selection<'_>, config: &Config) -> Result<Vec<Host>, F
     }
     let words: Vec<&str> = words(selection.typed);
     if !words.is_empty() {
-        return resolve(&words, config);
+        return resolve(&words, selection, config);
     }
     if !selection.typed.is_empty() {
         return Err(Failure::usage("--host names nothing").hint("give a name or a URI"));
     }
     if !config.current.is_empty() {
-        return resolve(&config.current.iter().map(String::as_str).collect::<Vec<_>>(), config);
+        let current: Vec<&str> = config.current.iter().map(String::as_str).collect();
+        return resolve(&current, selection, config);
     }
     local(selection.sockets, config)
 }
@@ -83,18 +76,26 @@ fn words(typed: &[String]) -> Vec<&str> {
     typed.iter().flat_map(|t| t.split(',')).map(str::trim).filter(|w| !w.is_empty()).collect()
 }
 
-fn resolve(words: &[&str], config: &Config) -> Result<Vec<Host>, Failure> {
+fn resolve(
+    words: &[&str],
+    selection: &Selection<'_>,
+    config: &Config,
+) -> Result<Vec<Host>, Failure> {
     let mut hosts = Vec::new();
     for word in words {
-        hosts.extend(resolve_word(word, config)?);
+        hosts.extend(resolve_word(word, selection, config)?);
     }
     Ok(hosts)
 }
 
-fn resolve_word(word: &str, config: &Config) -> Result<Vec<Host>, Failure> {
+fn resolve_word(
+    word: &str,
+    selection: &Selection<'_>,
+    config: &Config,
+) -> Result<Vec<Host>, Failure> {
     if word.contains("://") {
         let address = Address::parse(word)?;
-        return Ok(vec![Host { name: address.to_string(), address, insecure: false }]);
+        return Ok(vec![at(&address.to_string(), address)]);
     }
     if let Some(group) = word.strip_prefix('@') {
         let members = config.groups.get(group).filter(|names| !names.is_empty());
@@ -103,16 +104,56 @@ fn resolve_word(word: &str, config: &Config) -> Result<Vec<Host>, Failure> {
     }
     let matching: Vec<Host> =
         config.hosts.iter().filter(|h| glob_matches(word, &h.name)).map(host_of).collect();
-    if matching.is_empty() {
-        return Err(unknown("host", word, config.hosts.iter().map(|h| &h.name)));
+    if !matching.is_empty() {
+        return Ok(matching);
     }
-    Ok(matching)
+    if word.contains(':') {
+        return Err(no_scheme(word));
+    }
+    match check_name(word) {
+        Ok(()) => Ok(vec![guessed(word, selection, config)]),
+        Err(_) => Err(unknown("host", word, config.hosts.iter().map(|h| &h.name))),
+    }
+}
+
+/// A name that is not configured: one that ssh knows, or https where there is an identity for it.
+fn guessed(word: &str, selection: &Selection<'_>, config: &Config) -> Host {
+    let identity = selection.identity.clone().or(&config.identity);
+    let address = if identity.is_whole() { Address::by_https(word) } else { Address::by_ssh(word) };
+    let known: Vec<&str> = config.hosts.iter().map(|h| h.name.as_str()).collect();
+    let meant = did_you_mean(word, &known).map(|close| format!(" (did you mean \"{close}\"?)"));
+    let guess = format!(
+        "no host \"{word}\" is configured{}: dialling {address}",
+        meant.unwrap_or_default()
+    );
+    Host { guess: Some(guess), ..at(word, address) }
+}
+
+fn no_scheme(word: &str) -> Failure {
+    let address = Address::parse(&format!("https://{word}"));
+    let meant = match address {
+        Ok(address) => format!("write {address}"),
+        Err(failure) => failure.hint.unwrap_or_default(),
+    };
+    let what = format!("address \"{word}\": it has no scheme");
+    Failure::new(Code::Usage, "ADDRESS_INVALID", what).hint(meant)
+}
+
+/// A host that is not configured.
+fn at(name: &str, address: Address) -> Host {
+    Host {
+        name: name.to_owned(),
+        address,
+        identity: IdentityFiles::default(),
+        server_name: None,
+        guess: None,
+    }
 }
 
 fn local(sockets: &[PathBuf], config: &Config) -> Result<Vec<Host>, Failure> {
     let there = sockets.iter().find(|socket| socket.exists());
     let address = Address::Unix(there.ok_or_else(|| no_host(sockets, config))?.clone());
-    Ok(vec![Host { name: "local".to_owned(), address, insecure: false }])
+    Ok(vec![at("local", address)])
 }
 
 fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
@@ -125,7 +166,7 @@ fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
     if config.hosts.is_empty() {
         return failure("none is configured").hint(
             "start the agent on this machine (agentd run, see its --help), or name another one: \
-             memctl host add NAME tcp://HOST:PORT --current, or memctl --host URI",
+             memctl --host NAME (as ssh knows it), or memctl host add NAME URI --current",
         );
     }
     let names: Vec<&str> = config.hosts.iter().map(|host| host.name.as_str()).collect();
@@ -137,8 +178,8 @@ fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
 }
 
 fn host_of(entry: &HostEntry) -> Host {
-    let HostEntry { name, address, insecure } = entry.clone();
-    Host { name, address, insecure }
+    let HostEntry { name, address, identity, server_name } = entry.clone();
+    Host { name, address, identity, server_name, guess: None }
 }
 
 fn none_configured() -> Failure {
@@ -191,49 +232,81 @@ schema = 1
 current = ["@rack1"]
 groups.rack1 = ["node2", "node1"]
 hosts.node1.uri = "unix:///run/1.sock"
-hosts.node2.uri = "tcp://127.0.0.1:2"
-hosts.far = { uri = "tcp://192.0.2.1:7433" }
+hosts.node2 = { uri = "https://127.0.0.1:2", server_name = "n2" }
 "#;
 
-    fn pick(typed: &[&str], all: bool, insecure: bool) -> Result<Vec<String>, Failure> {
-        let config = Config::parse(CONFIG, "c").unwrap();
+    fn selected(typed: &[&str], all: bool, config: &str) -> Result<Vec<Host>, Failure> {
+        let config = Config::parse(config, "/c").unwrap();
         let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
         let sockets = [PathBuf::from("/nonexistent/agentd.sock")];
-        select(&Selection { typed: &typed, all, insecure, sockets: &sockets }, &config)
-            .map(|hosts| hosts.into_iter().map(|h| h.name).collect())
+        let identity = &IdentityFiles::default();
+        let typed = &typed;
+        let selection = Selection { typed, all, identity, server_name: None, sockets: &sockets };
+        select(&selection, &config)
+    }
+
+    fn pick(typed: &[&str], all: bool) -> Result<Vec<String>, Failure> {
+        let hosts = selected(typed, all, CONFIG)?;
+        Ok(hosts.into_iter().map(|h| h.name).collect())
     }
 
     #[test]
     fn names_lists_globs_groups_and_uris_are_resolved_each_host_once() {
-        assert_eq!(pick(&["node2,node1", "node1"], false, false).unwrap(), ["node2", "node1"]);
-        assert_eq!(pick(&["node*"], false, false).unwrap(), ["node1", "node2"]);
-        assert_eq!(pick(&["n?de1"], false, false).unwrap(), ["node1"]);
-        assert_eq!(pick(&["@rack1"], false, false).unwrap(), ["node2", "node1"]);
-        assert_eq!(pick(&["unix:///x.sock"], false, false).unwrap(), ["unix:///x.sock"]);
-        assert_eq!(pick(&[], false, false).unwrap(), ["node2", "node1"]);
+        assert_eq!(pick(&["node2,node1", "node1"], false).unwrap(), ["node2", "node1"]);
+        assert_eq!(pick(&["node*"], false).unwrap(), ["node1", "node2"]);
+        assert_eq!(pick(&["n?de1"], false).unwrap(), ["node1"]);
+        assert_eq!(pick(&["@rack1"], false).unwrap(), ["node2", "node1"]);
+        assert_eq!(pick(&["unix:///x.sock"], false).unwrap(), ["unix:///x.sock"]);
+        assert_eq!(pick(&[], false).unwrap(), ["node2", "node1"]);
     }
 
     #[test]
     fn an_empty_selection_is_an_error() {
-        for typed in ["zzz*", "@none", "", ",", "node9"] {
-            assert!(pick(&[typed], false, false).is_err(), "{typed} was taken");
+        for typed in ["zzz*", "@none", "", ",", "no de", "node9:7433"] {
+            assert!(pick(&[typed], false).is_err(), "{typed} was taken");
         }
-        let hint = pick(&["nod1"], false, false).unwrap_err().hint.unwrap();
-        assert_eq!(hint, "did you mean \"node1\"?");
+        let hint = pick(&["node9:7433"], false).unwrap_err().hint.unwrap();
+        assert_eq!(hint, "write https://node9:7433");
     }
 
     #[test]
-    fn plain_tcp_leaves_the_machine_only_when_allowed() {
-        let failure = pick(&["far"], false, false).unwrap_err();
-        assert_eq!(failure.reason, "INSECURE_ADDRESS");
-        assert_eq!(pick(&["far"], false, true).unwrap(), ["far"]);
-        assert!(pick(&[], true, false).is_err());
+    fn a_name_that_is_not_configured_is_dialled_and_said_to_be_a_guess() {
+        let ssh = selected(&["nod1"], false, CONFIG).unwrap().remove(0);
+        assert_eq!((ssh.name.as_str(), ssh.address), ("nod1", Address::by_ssh("nod1")));
+        let want = "no host \"nod1\" is configured (did you mean \"node1\"?): dialling ssh://nod1";
+        assert_eq!(ssh.guess.as_deref(), Some(want));
+        let identity = "defaults = { ca = \"/ca\", cert = \"/cert\", key = \"/key\" }";
+        let config = format!("{CONFIG}\n{identity}");
+        let https = selected(&["node9"], false, &config).unwrap().remove(0);
+        assert_eq!(https.address, Address::by_https("node9"));
+        assert!(https.identity.is_whole());
+    }
+
+    #[test]
+    fn what_is_typed_of_an_identity_wins_over_what_is_configured() {
+        let config = "schema = 1\ndefaults = { ca = \"/ca\", cert = \"/cert\", key = \"/key\" }\n\
+                      hosts.a = { uri = \"https://a\", server_name = \"x\", ca = \"/own\" }\n";
+        let config = Config::parse(config, "/c").unwrap();
+        let path = |text: &str| Some(PathBuf::from(text));
+        let typed = IdentityFiles { ca: None, cert: path("/my"), key: path("/mine") };
+        let selection = Selection {
+            typed: &["a".to_owned()],
+            all: false,
+            identity: &typed,
+            server_name: Some("y"),
+            sockets: &[],
+        };
+        let host = select(&selection, &config).unwrap().remove(0);
+        let want = IdentityFiles { ca: path("/own"), cert: path("/my"), key: path("/mine") };
+        assert_eq!((host.identity, host.server_name.as_deref()), (want, Some("y")));
     }
 
     #[test]
     fn without_any_host_the_error_says_how_to_get_one() {
         let sockets = [PathBuf::from("/nonexistent/1"), PathBuf::from("/nonexistent/2")];
-        let selection = Selection { typed: &[], all: false, insecure: false, sockets: &sockets };
+        let identity = &IdentityFiles::default();
+        let selection =
+            Selection { typed: &[], all: false, identity, server_name: None, sockets: &sockets };
         let failure = select(&selection, &Config::default()).unwrap_err();
         let hint = failure.hint.unwrap();
         assert!(hint.contains("memctl host add") && hint.contains("agentd run"));

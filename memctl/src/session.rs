@@ -3,13 +3,16 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::address::Address;
 use crate::args::Global;
 use crate::config::{self, Config};
 use crate::failure::{Code, Failure};
 use crate::fleet::Bounds;
 use crate::hosts::{Host, Selection, select};
+use crate::identity::{Identity, IdentityFiles};
 use crate::output::{Format, Output, wants_color};
 use crate::render::View;
 
@@ -58,17 +61,19 @@ impl Session {
         if self.global.hosts.is_empty() && !self.global.all_hosts {
             self.global.hosts.extend(std::env::var("MEMCTL_HOST").ok().filter(|v| !v.is_empty()));
         }
+        let (identity, server_name) = self.global.identity.named()?;
         let selection = Selection {
             typed: &self.global.hosts,
             all: self.global.all_hosts,
-            insecure: self.global.insecure,
+            identity: &identity,
+            server_name: server_name.as_deref(),
             sockets: &sockets,
         };
         let hosts = select(&selection, &self.config)?;
-        for host in hosts.iter().filter(|h| h.address.is_exposed()) {
-            let warning = format!("warning: {}: {} is not encrypted", host.name, host.address);
+        let guesses = hosts.iter().filter_map(|host| host.guess.clone());
+        for notice in guesses.chain(warnings(&hosts)) {
             // A notice that cannot be written is lost, as every notice.
-            let _ = self.output.notice(&warning);
+            let _ = self.output.notice(&notice);
         }
         self.output.view.many_hosts = hosts.len() > 1;
         Ok(hosts)
@@ -78,6 +83,24 @@ impl Session {
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds { timeout: self.global.timeout, max_parallel: usize::from(self.global.max_parallel) }
     }
+}
+
+/// What is not wrong yet with the identities that are to be shown; each is said once.
+fn warnings(hosts: &[Host]) -> Vec<String> {
+    let mut looked_at: Vec<&IdentityFiles> = Vec::new();
+    let mut warnings = Vec::new();
+    for Host { address, identity, .. } in hosts {
+        if !matches!(address, Address::Https { .. }) || looked_at.contains(&identity) {
+            continue;
+        }
+        looked_at.push(identity);
+        // What is wrong with it is said for each host that it keeps from being asked.
+        let provider = rustls::crypto::ring::default_provider();
+        if let Ok(identity) = Identity::load(identity, &provider, Timestamp::now()) {
+            warnings.extend(identity.warnings);
+        }
+    }
+    warnings
 }
 
 /// How to write as far as the command line says.

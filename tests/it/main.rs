@@ -66,6 +66,8 @@ mod reserve;
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.
 mod soak;
+/// memctl through ssh, with agentd proxy at its end.
+mod through_ssh;
 /// The rules of the house.
 mod tidy;
 /// A watch outlives agentd.

@@ -109,6 +109,10 @@ impl World {
         command
     }
 
+    pub(crate) fn agentd_program(&self) -> &Path {
+        &self.programs.agentd
+    }
+
     pub(crate) fn uri(&self, host: &str) -> String {
         format!("unix://{}", self.socket(host).display())
     }

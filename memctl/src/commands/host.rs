@@ -1,17 +1,14 @@
 //! `memctl host`: the configured hosts. Asks no agent.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use super::Ended;
 use crate::address::Address;
 use crate::config::{Config, HostEntry, check_name};
-use crate::config_edit::{self, NewHost};
+use crate::config_edit::{self, NewHost, change};
 use crate::dto::Item;
 use crate::exit::Exit;
 use crate::failure::{Code, Failure};
-use crate::hosts::{Host, exposed};
 use crate::render::host::HostBody;
 use crate::session::Session;
 use crate::suggest::did_you_mean;
@@ -35,8 +32,8 @@ pub(crate) enum HostCommand {
 pub(crate) struct AddArgs {
     /// Name to call it by.
     name: String,
-    /// Where its agent listens: unix:///path or tcp://host:port. With --insecure, TCP to another
-    /// machine is accepted for this host from now on.
+    /// Where its agent listens: ssh://[user@]host[:port][/path], https://host[:port] or unix:///path.
+    /// With --ca, --cert, --key and --server-name, https shows it these from now on.
     uri: String,
     /// Put it in this group. May be repeated.
     #[arg(long = "group", value_name = "GROUP")]
@@ -65,13 +62,10 @@ fn add(args: &AddArgs, session: &Session) -> Ended {
         return Err(Failure::new(Code::AlreadyExists, "HOST_EXISTS", what).hint(hint).into());
     }
     let address = Address::parse(&args.uri)?;
-    let entry = HostEntry { name: args.name.clone(), address, insecure: session.global.insecure };
-    if entry.address.is_exposed() && !entry.insecure {
-        let HostEntry { name, address, insecure } = entry;
-        return Err(exposed(&Host { name, address, insecure }).into());
-    }
+    let (identity, server_name) = session.global.identity.named()?;
+    let entry = HostEntry { name: args.name.clone(), address, identity, server_name };
     let new = NewHost { entry: &entry, groups: &args.groups, current: args.current };
-    let config = change(session, |text| config_edit::added(text, &new))?;
+    let config = change(session.config_path.as_deref(), |text| config_edit::added(text, &new))?;
     show(&config, session, |name| name == args.name)
 }
 
@@ -83,32 +77,10 @@ fn remove(name: &str, session: &Session) -> Ended {
         let close = did_you_mean(name, &known).map(|k| format!("did you mean \"{k}\"?"));
         return Err(failure.hint(close.unwrap_or_else(|| LISTS.to_owned())).into());
     }
-    change(session, |text| config_edit::removed(text, name))?;
+    change(session.config_path.as_deref(), |text| config_edit::removed(text, name))?;
     show(&session.config, session, |known| known == name)?;
     session.output.notice(&format!("removed {name}"))?;
     Ok(Exit::Done)
-}
-
-/// Rewrites the file, and returns what it says then.
-fn change(
-    session: &Session,
-    edit: impl FnOnce(&str) -> Result<String, Failure>,
-) -> Result<Config, Failure> {
-    let path: &PathBuf = session.config_path.as_ref().ok_or_else(|| {
-        Failure::new(Code::NotFound, "NO_HOME", "there is no home to keep a configuration in")
-            .hint("give --config FILE, or set HOME")
-    })?;
-    let old = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Ok(text) => text,
-        Err(error) => {
-            let what = format!("cannot read the configuration {}: {error}", path.display());
-            return Err(Failure::new(Code::InvalidArgument, "CONFIG_UNREADABLE", what));
-        }
-    };
-    let new = edit(&old)?;
-    config_edit::replace(path, &new)?;
-    Config::parse(&new, &path.display().to_string())
 }
 
 fn show(config: &Config, session: &Session, wanted: impl Fn(&str) -> bool) -> Ended {
@@ -134,7 +106,8 @@ fn body(host: &HostEntry, config: &Config) -> HostBody {
     let groups = config.groups.iter().filter(|(_, names)| names.contains(&host.name));
     HostBody {
         uri: host.address.to_string(),
-        insecure: host.insecure,
+        identity: host.identity.cert.as_ref().map(|path| path.display().to_string()),
+        server_name: host.server_name.clone(),
         current: config.current.contains(&host.name),
         groups: groups.map(|(group, _)| group.clone()).collect(),
     }

@@ -11,8 +11,12 @@ use crate::dto::Item;
 pub(crate) struct HostBody {
     /// Where its agent listens.
     pub(crate) uri: String,
-    /// Whether plain TCP to another machine was allowed.
-    pub(crate) insecure: bool,
+    /// The certificate that it is shown, where it has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<String>,
+    /// The name that its certificate is to be for, where the address does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_name: Option<String>,
     /// Whether it is asked when no host is named.
     pub(crate) current: bool,
     /// Groups that it is in.
@@ -25,15 +29,14 @@ impl Show for HostBody {
     fn text(items: &[Item<Self>], view: &View) -> String {
         // Each row is a host of its own, however many there are.
         let named = View { many_hosts: true, ..view.clone() };
-        let mut table = Table::new(&named, &["URI", "CURRENT", "INSECURE", "GROUPS"]);
+        let mut table = Table::new(&named, &["URI", "CURRENT", "IDENTITY", "GROUPS"]);
         for item in items {
             let Some(body) = &item.body else { continue };
-            let yes = |flag: bool| {
-                if flag { Cell::text("yes") } else { Cell::Absent }
-            };
+            let current = if body.current { Cell::text("yes") } else { Cell::Absent };
+            let identity = body.identity.as_deref().map_or(Cell::Absent, Cell::text);
             let groups = body.groups.join(",");
             let groups = if groups.is_empty() { Cell::Absent } else { Cell::text(groups) };
-            let cells = vec![Cell::text(&*body.uri), yes(body.current), yes(body.insecure), groups];
+            let cells = vec![Cell::text(&*body.uri), current, identity, groups];
             table.row(&item.host, cells);
         }
         table.render(&named)

@@ -13,9 +13,9 @@ use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer
 use agentd_proto::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
 use agentd_proto::v1::shadow_service_server::{ShadowService, ShadowServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
 use crate::sample;
@@ -74,15 +74,6 @@ impl Agent {
         let agent = Self { script: Arc::new(Mutex::new(script)) };
         tokio::spawn(agent.router().serve_with_incoming(incoming));
         agent
-    }
-
-    /// Starts an agent on a free port of this address; returns where it listens.
-    pub(crate) async fn start_tcp(address: &str, script: Script) -> std::net::SocketAddr {
-        let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let listens_at = listener.local_addr().unwrap();
-        let agent = Self { script: Arc::new(Mutex::new(script)) };
-        tokio::spawn(agent.router().serve_with_incoming(TcpListenerStream::new(listener)));
-        listens_at
     }
 
     fn router(&self) -> tonic::transport::server::Router {

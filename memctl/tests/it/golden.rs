@@ -71,7 +71,7 @@ fn without_our_clock(record: &str) -> String {
     }
 }
 
-fn compare(file: &str, text: &str) {
+pub(crate) fn compare(file: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     if std::env::var_os("MEMCTL_GOLDEN").is_some_and(|v| v == "update") {
         std::fs::write(&path, text).unwrap();
@@ -126,6 +126,7 @@ goldens! {
     release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
     whoami: "whoami";
+    ca_show_without_a_ca: "ca", "show";
     version: "version";
 }
 
@@ -160,6 +161,13 @@ async fn help() {
         "host list",
         "host remove",
         "whoami",
+        "ca",
+        "ca init",
+        "ca issue-server",
+        "ca issue-client",
+        "ca rotate",
+        "ca revoke",
+        "ca show",
         "version",
         "completion",
     ] {

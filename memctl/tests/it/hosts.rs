@@ -15,13 +15,13 @@ async fn hosts_are_added_listed_and_removed() {
     let socket = world.path("a.sock");
     let uri = format!("unix://{}", socket.display());
     assert_eq!(world.run(&["host", "add", "a", &uri, "--current", "--group", "g"]).await.exit, 0);
-    assert_eq!(world.run(&["host", "add", "b", "tcp://[::1]:7433"]).await.exit, 0);
-    assert_eq!(world.run(&["host", "add", "a", "tcp://[::1]:1"]).await.exit, 7);
+    assert_eq!(world.run(&["host", "add", "b", "https://[::1]"]).await.exit, 0);
+    assert_eq!(world.run(&["host", "add", "a", "ssh://node1"]).await.exit, 7);
     let run = world.run(&["host", "list"]).await;
     let want = format!(
-        "HOST  URI                               CURRENT  INSECURE  GROUPS\n\
+        "HOST  URI                               CURRENT  IDENTITY  GROUPS\n\
          a     unix://{FOLDER}/a.sock  yes      -         g\n\
-         b     tcp://[::1]:7433                  -        -         -\n"
+         b     https://[::1]:7433                -        -         -\n"
     );
     assert_eq!(run.stdout, want);
     assert_eq!(world.run(&["host", "remove", "c"]).await.exit, 6);
@@ -41,7 +41,7 @@ async fn a_named_configuration_is_made_by_adding_a_host_and_must_be_there_otherw
     let run = world.run(&["--config", &path, "host", "list"]).await;
     assert_eq!((run.exit, run.stdout.as_str()), (0, ""));
     assert!(run.stderr.contains("other.toml is not there); memctl host add"), "{run:?}");
-    let add = ["--config", &path, "host", "add", "a", "tcp://[::1]:1"];
+    let add = ["--config", &path, "host", "add", "a", "ssh://node1"];
     assert_eq!(world.run(&add).await.exit, 0);
     let run = world.run(&["--config", &path, "host", "list", "-o", "name"]).await;
     assert_eq!((run.exit, run.stdout.as_str()), (0, "a\n"));
@@ -51,10 +51,12 @@ async fn a_named_configuration_is_made_by_adding_a_host_and_must_be_there_otherw
 async fn addresses_that_do_not_work_are_refused_with_what_does() {
     let world = World::new();
     for (uri, said) in [
-        ("ssh://root@node1", "what works: unix:///run/agentd/agentd.sock and tcp://HOST:PORT"),
-        ("https://node1:7433", "ssh -N -L"),
-        ("tcp://::1:7000", "write tcp://[::1]:7000"),
-        ("tcp://192.0.2.1:7433", "is not encrypted and leaves this machine"),
+        ("tcp://node1:7433", "write https://node1:7433 (memctl ca makes the certificates)"),
+        ("http://node1:7433", "or ssh://node1"),
+        ("https://::1:7000", "write https://[::1]:7000"),
+        ("https://node1:", "write https://node1"),
+        ("ssh://-oProxyCommand=x", "is not a host name"),
+        ("gopher://node1", "what works: unix:///run/agentd/agentd.sock, ssh://[USER@]HOST"),
     ] {
         for args in [&["host", "add", "far", uri][..], &["status", "-H", uri][..]] {
             let run = world.run(args).await;
@@ -62,9 +64,24 @@ async fn addresses_that_do_not_work_are_refused_with_what_does() {
             assert!(run.stderr.contains(said), "{run:?}");
         }
     }
-    let run = world.run(&["host", "add", "far", "tcp://192.0.2.1:7433", "--insecure"]).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert!(world.config().contains("insecure = true"));
+    let run = world.run(&["status", "-H", "node1:7433"]).await;
+    assert_eq!(run.exit, 2, "{run:?}");
+    assert!(run.stderr.contains("hint: write https://node1:7433"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_keeps_the_identity_that_it_was_added_with() {
+    let world = World::new();
+    let add = ["host", "add", "far", "https://far.lan", "--server-name", "far"];
+    let identity = ["--ca", "/pki/ca.pem", "--cert", "/pki/me.pem", "--key", "/pki/me.key"];
+    let run = world.run(&[&add[..], &identity].concat()).await;
+    assert!(run.exit == 0 && run.stdout.contains("/pki/me.pem"), "{run:?}");
+    let entry = "[hosts.far]\nuri = \"https://far.lan:7433\"\nca = \"/pki/ca.pem\"\n\
+                 cert = \"/pki/me.pem\"\nkey = \"/pki/me.key\"\nserver_name = \"far\"\n";
+    assert!(world.config().ends_with(entry), "{}", world.config());
+    let run = world.run(&["status", "-H", "far"]).await;
+    assert_eq!(run.exit, 5, "{run:?}");
+    assert!(run.stderr.contains("cannot read /pki/me.pem (cert)"), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,13 +91,11 @@ async fn each_way_of_not_answering_says_what_to_do() {
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
     let hanging = world.path("hanging.sock");
     Agent::start(&hanging, Script { hangs: true, ..Default::default() });
-    let free_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let unix = |path: &std::path::Path| format!("unix://{}", path.display());
     for (uri, timeout, said) in [
         (unix(&world.path("none.sock")), "60s", "start the agent there: agentd run"),
         (unix(&stale), "60s", "the agent stopped and left its socket"),
         (unix(&hanging), "200ms", "did not answer within 0.2s"),
-        (format!("tcp://{free_port}"), "60s", "is agentd running there"),
     ] {
         let run = world.run(&["status", "-H", &uri, "--timeout", timeout]).await;
         assert_eq!((run.exit, run.stdout.as_str()), (4, ""), "{run:?}");
@@ -102,16 +117,6 @@ async fn a_socket_that_may_not_be_opened_is_a_denial() {
     // Root may open everything: then the agent must answer.
     let want = if reachable { (0, true) } else { (5, false) };
     assert_eq!((run.exit, run.stdout.contains("DEGRADED")), want, "{run:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tcp_works_on_loopback_of_both_families() {
-    let world = World::new();
-    for address in ["127.0.0.1", "::1"] {
-        let uri = format!("tcp://{}", Agent::start_tcp(address, Script::default()).await);
-        let run = world.run(&["status", "-H", &uri, "-o", "name"]).await;
-        assert_eq!((run.exit, run.stdout), (0, format!("{uri}\n")), "{}", run.stderr);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,10 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop on a surprise")]
 
 mod agent; // a scripted agent on a socket
+mod ca; // certificates: what is issued, revoked, rotated
+mod door; // TLS before an agent's socket
 mod golden; // every command in every format, compared with files
 mod hosts; // configured hosts, and hosts that cannot be asked
 mod memctl; // runs the binary
+mod pki; // certificates for the tests
 mod policy; // changes of several hosts
 mod reserve; // memory for VMs to come
 mod sample; // what the scripted agents answer
+mod ssh; // lines through ssh
+mod tls; // https, and every way in which it fails
 mod watch; // streams that break, fall silent, skip and say farewell
