@@ -206,8 +206,7 @@ fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
 fn any_other_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3);
-    let mut from = 0;
-    for path in Trail::of_dir(dir.path()).unwrap().files {
+    for (from, path) in Trail::of_dir(dir.path()).unwrap().files.into_iter().enumerate() {
         let mut bytes = fs::read(&path).unwrap();
         for at in (from..bytes.len()).step_by(11) {
             let bit = 1 << (at % 8);
@@ -217,7 +216,6 @@ fn any_other_byte_is_found() {
             bytes[at] ^= bit;
         }
         fs::write(&path, &bytes).unwrap();
-        from += 1;
     }
     assert_eq!(verify(dir.path()).first, None);
 }
