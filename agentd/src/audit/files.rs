@@ -103,6 +103,8 @@ impl Files {
             // Before the first line: where there are lines and no such file, somebody removed it.
             begin_head(&self.dir, head)?;
         }
+        // Where logs are sent elsewhere, this shows a chain that was made up anew.
+        tracing::info!(seq = head.seq, hash = %head.hash, "the audit goes on behind this line");
         self.head = Some(head);
         self.newest = Some(newest);
         Ok(())
@@ -174,11 +176,7 @@ impl Files {
         let oldest = all.get(too_many).map_or(first, |(seq, _)| *seq);
         self.write(when, &Record::Rotated { oldest })?;
         // Not before: the line says that they are to be gone.
-        all.iter().take(too_many).try_for_each(|(_, path)| fs::remove_file(path))?;
-        if let Some(head) = self.head {
-            tracing::info!(seq = head.seq, hash = %head.hash, "the audit begins a new file");
-        }
-        Ok(())
+        all.iter().take(too_many).try_for_each(|(_, path)| fs::remove_file(path))
     }
 
     fn write(&mut self, when: &When, record: &Record) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ use super::{
     verify::{Finding, Lines, Trail, Verdict},
     *,
 };
-use crate::clock::VirtualClock;
+use crate::{clock::VirtualClock, control::Actor};
 
 fn when() -> When {
     When { time: "2026-01-02T03:04:05.000000Z".to_owned(), boot: "b".to_owned(), mono_ns: 7 }
@@ -206,8 +206,7 @@ fn whatever_is_changed_left_out_or_moved_is_found_where_it_is() {
 fn any_other_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3);
-    let mut from = 0;
-    for path in Trail::of_dir(dir.path()).unwrap().files {
+    for (from, path) in Trail::of_dir(dir.path()).unwrap().files.into_iter().enumerate() {
         let mut bytes = fs::read(&path).unwrap();
         for at in (from..bytes.len()).step_by(11) {
             let bit = 1 << (at % 8);
@@ -217,7 +216,6 @@ fn any_other_byte_is_found() {
             bytes[at] ^= bit;
         }
         fs::write(&path, &bytes).unwrap();
-        from += 1;
     }
     assert_eq!(verify(dir.path()).first, None);
 }
@@ -476,6 +474,23 @@ fn a_flood_of_denials_is_bounded_in_bytes_and_all_of_it_is_counted() {
     let verdict = verify(&rig.state());
     assert_eq!((verdict.first, verdict.tally.denied), (None, 10));
     assert_eq!(verdict.tally.counted, 20_000 - 10);
+}
+
+#[test]
+fn a_denial_tells_who_from_where_and_why() {
+    let rig = Rig::new();
+    let audit = rig.start(LONG);
+    let time = SystemTime::UNIX_EPOCH;
+    let actor = Actor { id: "uid:7".to_owned(), peer: "192.0.2.1:7".to_owned(), time };
+    audit.denied(&actor, "agentd.v1.HostService/SetMode", "PERMISSION_DENIED");
+    assert!(audit.close(LONG));
+    let records = records(&rig.state());
+    let Some(Record::Denial(denial)) = records.first() else { panic!("{records:?}") };
+    let Denial { call, decision, outcome, .. } = denial;
+    assert_eq!((*decision, outcome.as_str()), (Decision::Denied, "PERMISSION_DENIED"));
+    assert_eq!((call.caller.who.as_str(), call.caller.from.as_str()), ("uid:7", "192.0.2.1:7"));
+    let row = "uid:7     192.0.2.1:7  SetMode            PERMISSION_DENIED  denied";
+    assert!(shown(&rig.state(), "").contains(row), "{}", shown(&rig.state(), ""));
 }
 
 fn shown(dir: &Path, since: &str) -> String {

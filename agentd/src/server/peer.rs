@@ -79,3 +79,27 @@ impl From<&Peer> for Caller {
         Self { who: peer.name(), serial, from: peer.address() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_is_told_name_serial_and_address() {
+        let certificate = Certificate {
+            name: "spiffe://lab/ann".to_owned(),
+            organizations: vec!["agentd:operator".to_owned()],
+            serial: "2a7f".to_owned(),
+            not_after: SystemTime::UNIX_EPOCH,
+        };
+        let address = "192.0.2.1:7000".parse().unwrap();
+        let remote = Peer::Remote { address, certificate: Arc::new(certificate) };
+        let told = |who: &str, serial: &str, from: &str| {
+            let [who, serial, from] = [who, serial, from].map(str::to_owned);
+            Caller { who, serial, from }
+        };
+        assert_eq!(Caller::from(&remote), told("spiffe://lab/ann", "2a7f", "192.0.2.1:7000"));
+        let local = Peer::Local { uid: Some(7), gid: None };
+        assert_eq!(Caller::from(&local), told("uid:7", "", ""));
+    }
+}

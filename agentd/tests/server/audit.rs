@@ -27,6 +27,7 @@ const READS: [&str; 9] = [
     "agentd.v1.ReservationService/ListReservations",
     "agentd.v1.ShadowService/GetShadow",
     "agentd.v1.VmService/ExplainVm",
+    "agentd.v1.HostService/WhoAmI",
     "agentd.v1.VmService/ListVms",
 ];
 
