@@ -180,8 +180,8 @@ impl Store {
                 needed.iter().map(|e| format!("{} ({})", e.name, e.kind)).collect();
             let what = format!("the old CA is still needed by {}", names.join(", "));
             return Err(Failure::new(Code::FailedPrecondition, "OLD_CA_IN_USE", what).hint(
-                "issue them anew with --renew and copy them to their places first; --force cuts \
-                 them off",
+                "first issue them anew with --renew and copy them to their places, or revoke what \
+                 nobody needs; --force cuts them off",
             ));
         }
         files::write(&self.path(CA), &current.pem, Readers::All)?;
