@@ -40,7 +40,6 @@ use crate::{
 pub(crate) struct World {
     pub(crate) rig: Rig,
     pub(crate) authority: Authority,
-    pub(crate) files: TlsConfig,
     pub(crate) address: SocketAddr,
     dir: tempfile::TempDir,
     dialled: AtomicU8,
@@ -76,11 +75,11 @@ impl World {
             client_validity: Duration::from_secs(100 * 86_400),
         };
         change(&authority, &mut files);
-        let rig = Rig::with(&Options { tls: Some(files.clone()), ..Options::default() });
+        let rig = Rig::with(&Options { tls: Some(files), ..Options::default() });
         let addresses = rig.server.as_ref().unwrap().addresses();
         let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
         let address = address.parse().unwrap();
-        Self { rig, authority, files, address, dir, dialled: AtomicU8::new(0) }
+        Self { rig, authority, address, dir, dialled: AtomicU8::new(0) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
