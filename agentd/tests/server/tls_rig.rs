@@ -136,7 +136,7 @@ impl World {
             Ok(io) => io,
             Err(error) => return error.to_string(),
         };
-        let read = tokio::time::timeout(LONG, io.read_u8()).await.expect("an end");
+        let read = tokio::time::timeout(LONG, io.read_u8()).await.unwrap();
         read.map_or_else(|error| error.to_string(), |byte| format!("it was sent {byte}"))
     }
 

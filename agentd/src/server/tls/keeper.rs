@@ -117,13 +117,14 @@ impl Keeper {
                  with its key in its place"
             )),
         };
-        let list = self.files.client_crl.as_deref().unwrap_or(Path::new("")).display();
-        let lists = match terms.revoked_until.filter(|until| *until <= now) {
-            None => None,
-            Some(_) => Some(format!(
-                "{list} is past its time, and clients are refused: put a new list in its place"
-            )),
-        };
+        let is_past = terms.revoked_until.is_some_and(|until| until <= now);
+        let list = self.files.client_crl.as_deref().filter(|_| is_past);
+        let lists = list.map(|list| {
+            format!(
+                "{} is past its time, and clients are refused: put a new list in its place",
+                list.display()
+            )
+        });
         drop(terms);
         self.publisher.tell(CERTIFICATE_EXPIRES, own);
         self.publisher.tell(CRL_EXPIRED, lists);

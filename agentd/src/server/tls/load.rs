@@ -56,7 +56,7 @@ pub(super) fn load(files: &TlsConfig, clock: &Arc<dyn Clock>) -> Result<Terms, T
         .map_err(unserved)?
         .with_client_cert_verifier(clients.clone())
         .with_single_cert(chain, key)
-        .map_err(|error| unfit(files, error))?;
+        .map_err(|error| unfit(files, &error))?;
     server.alpn_protocols = vec![HTTP2.to_vec()];
     // A ticket would let in who was revoked since: the chain of before is not asked about again.
     server.session_storage = Arc::new(NoServerSessionStorage {});
@@ -138,8 +138,8 @@ fn check_own(file: &Path, chain: &[CertificateDer<'_>]) -> Result<SystemTime, Tl
     Ok(moment(parsed.validity().not_after))
 }
 
-fn unfit(files: &TlsConfig, error: rustls::Error) -> TlsError {
-    if error == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+fn unfit(files: &TlsConfig, error: &rustls::Error) -> TlsError {
+    if *error == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
         return TlsError::Mismatch { cert: files.cert.clone(), key: files.key.clone() };
     }
     TlsError::Broken(files.key.clone(), KEY, error.to_string())
@@ -162,9 +162,11 @@ fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     if mode & OTHERS != 0 {
         return Err(TlsError::Exposed(file.to_owned(), mode & 0o7777));
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::Nothing(file.to_owned(), KEY),
-        error => TlsError::Broken(file.to_owned(), KEY, words(&error)),
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        if matches!(error, pem::Error::NoItemsFound) {
+            return TlsError::Nothing(file.to_owned(), KEY);
+        }
+        TlsError::Broken(file.to_owned(), KEY, words(&error))
     })
 }
 
@@ -196,10 +198,10 @@ fn read(file: &Path) -> Result<(Vec<u8>, u32), TlsError> {
 }
 
 fn words(error: &pem::Error) -> String {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "it has no end".to_owned(),
-        error => error.to_string(),
+    if matches!(error, pem::Error::MissingSectionEnd { .. }) {
+        return "it has no end".to_owned();
     }
+    error.to_string()
 }
 
 /// The clock as rustls asks it.

@@ -122,20 +122,26 @@ fn failed(error: io::Error) -> ShakeError {
 
 /// An error of TLS in words, without the names that it has in code.
 fn words(error: &Error) -> String {
-    match error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(own))) => own.to_string(),
-        Error::InvalidCertificate(CertificateError::Revoked) => {
-            "the client's certificate is revoked, or on the deny list".to_owned()
-        }
-        Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
-            "no list says whether the client's certificate, or one between it and its CA, is revoked"
-                .to_owned()
-        }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the client's certificate is of no CA in client_ca".to_owned()
-        }
-        Error::InvalidCertificate(why) => format!("the client's certificate is refused: {why}"),
-        Error::NoCertificatesPresented => "the client showed no certificate".to_owned(),
-        error => error.to_string(),
+    if *error == Error::NoCertificatesPresented {
+        return "the client showed no certificate".to_owned();
     }
+    let Error::InvalidCertificate(refused) = error else { return error.to_string() };
+    if let CertificateError::Other(OtherError(own)) = refused {
+        return own.to_string();
+    }
+    let known = KNOWN.iter().find(|(known, _)| known == refused);
+    known.map_or_else(
+        || format!("the client's certificate is refused: {refused}"),
+        |(_, words)| (*words).to_owned(),
+    )
 }
+
+/// What rustls has no sentence for.
+const KNOWN: [(CertificateError, &str); 3] = [
+    (CertificateError::Revoked, "the client's certificate is revoked, or on the deny list"),
+    (CertificateError::UnknownIssuer, "the client's certificate is of no CA in client_ca"),
+    (
+        CertificateError::UnknownRevocationStatus,
+        "no list says whether the client's certificate, or one between it and its CA, is revoked",
+    ),
+];
