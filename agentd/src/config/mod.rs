@@ -8,6 +8,7 @@ mod authz;
 mod bounds;
 pub mod policy;
 mod recording;
+mod tls;
 mod variation;
 
 use std::{
@@ -20,6 +21,7 @@ use agentd_core::{bytes::ByteCount, policy::Policy};
 
 pub use authz::{AuthzConfig, Group};
 pub use recording::RecordingConfig;
+pub use tls::TlsConfig;
 pub use variation::Variation;
 
 use crate::{
@@ -37,8 +39,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where clients reach agentd; empty for the default socket.
     pub listen: Vec<String>,
-    /// Allow plaintext TCP beyond loopback.
-    pub insecure: bool,
+    /// What TCP needs; `None` for no TCP.
+    pub tls: Option<TlsConfig>,
     /// The hypervisor, as a URI.
     pub hypervisor: String,
     /// How often VMs are to report.
@@ -175,6 +177,7 @@ impl Config {
             root.only(&KEYS),
             config.read_names(&root),
             config.read_listen(&root),
+            config.read_tls(&root),
             config.read_hypervisor(&root),
             config.tick.read(&root, config.stats_period),
             config.read_state(&root),
@@ -227,7 +230,7 @@ impl Config {
     }
 
     fn read_listen(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
-        let Some(fields) = section(root, "listen", &["addresses", "insecure"])? else {
+        let Some(fields) = section(root, "listen", &["addresses"])? else {
             return Ok(());
         };
         if let Some(list) = fields.get("addresses") {
@@ -235,9 +238,11 @@ impl Config {
             self.listen =
                 list.items(MOST_LISTENERS)?.iter().map(address).collect::<Result<_, _>>()?;
         }
-        if let Some(insecure) = fields.get("insecure") {
-            self.insecure = insecure.truth()?;
-        }
+        Ok(())
+    }
+
+    fn read_tls(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        self.tls = TlsConfig::read(root)?;
         Ok(())
     }
 
@@ -358,7 +363,7 @@ impl Default for Config {
             host: None,
             mode: Mode::Active,
             listen: Vec::new(),
-            insecure: false,
+            tls: None,
             hypervisor: "qemu:///system".to_owned(),
             stats_period: Duration::from_secs(1),
             tick: Tick {
@@ -433,10 +438,11 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "host",
     "mode",
     "listen",
+    "tls",
     "hypervisor",
     "tick",
     "state",

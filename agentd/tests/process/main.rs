@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod audit;
+#[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
+#[path = "../../../tests/src/certificates.rs"]
+mod certificates;
 mod command;
 mod descriptors;
 mod disk;
@@ -14,3 +17,4 @@ mod rig;
 mod state;
 mod stop;
 mod time;
+mod tls;

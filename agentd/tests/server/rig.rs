@@ -18,7 +18,7 @@ use std::{
 use agentd::{
     audit::{self, Audit, Limits},
     clock::{Clock, VirtualClock},
-    config::{AuthzConfig, Group},
+    config::{AuthzConfig, Group, TlsConfig},
     control::{
         Audience, Base, Bounds, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode,
         Storage, StorageError,
@@ -68,7 +68,8 @@ pub(crate) struct Rig {
 pub(crate) struct Options {
     pub(crate) ring_bytes: usize,
     pub(crate) max_watchers: usize,
-    pub(crate) tcp: bool,
+    /// Has it listen on TCP too.
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) bounds: Bounds,
     pub(crate) authz: AuthzConfig,
 }
@@ -78,7 +79,7 @@ impl Default for Options {
         Self {
             ring_bytes: 1 << 20,
             max_watchers: 64,
-            tcp: false,
+            tls: None,
             bounds: Bounds::default(),
             authz: AuthzConfig {
                 local_admin_uids: vec![0, ADMIN],
@@ -136,7 +137,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let audit = Arc::new(audit(dir.path(), &clock, &publisher));
         let mut listen = vec![Listen::Unix(dir.path().join("agentd.sock"))];
-        if options.tcp {
+        if options.tls.is_some() {
             listen.push(Listen::Tcp("127.0.0.1:0".to_owned()));
         }
         let about = About {
@@ -146,9 +147,9 @@ impl Rig {
             started: clock.wall(),
             tick_interval: Duration::from_secs(1),
         };
-        let max_watchers = options.max_watchers;
+        let (max_watchers, tls) = (options.max_watchers, options.tls.clone());
         let authz = options.authz.clone();
-        let config = ServerConfig { listen, insecure: false, max_watchers, authz, about };
+        let config = ServerConfig { listen, tls, max_watchers, authz, about };
         let deps = Deps {
             clock: clock.clone(),
             publisher: publisher.clone(),

@@ -163,7 +163,6 @@ impl Authz {
                 let grounds = |role: Role| format!("organization {}", role.organization());
                 Ok(with(most.map(|role| (role, grounds(role)))))
             }
-            Peer::Tcp(_) => Ok(with(PLAINTEXT.map(|role| (role, "plaintext TCP".to_owned())))),
         }
     }
 
@@ -190,11 +189,8 @@ impl Authz {
     }
 }
 
-/// The role of whoever comes over plaintext TCP, which is listened on only on loopback or where the config
-/// calls it insecure: to be `None`, and then to go, once there is TCP with certificates.
-const PLAINTEXT: Option<Role> = Some(Role::Admin);
 /// Names that actors have who have no certificate.
-const OURS: [&str; 3] = ["tcp", "config", "agent"];
+const OURS: [&str; 2] = ["config", "agent"];
 
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,7 @@ fn remedy(least: Role, peer: &Peer, rules: &AuthzConfig) -> String {
             "ask whoever issues the certificates for one with the organization {}",
             least.organization()
         ),
-        Peer::Local { .. } | Peer::Tcp(_) => {
+        Peer::Local { .. } => {
             let groups = match least {
                 Role::Admin => &[][..],
                 Role::Operator => &rules.local_operator_groups,

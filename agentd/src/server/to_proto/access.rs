@@ -16,7 +16,7 @@ use crate::{
 pub(in crate::server) fn caller(caller: &Caller) -> wire::WhoAmIResponse {
     let certificate = match &caller.peer {
         Peer::Remote { certificate: own, .. } => Some(certificate(own)),
-        Peer::Local { .. } | Peer::Tcp(_) => None,
+        Peer::Local { .. } => None,
     };
     wire::WhoAmIResponse {
         caller: Some(wire::Identity { name: caller.peer.name() }),
