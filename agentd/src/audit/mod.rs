@@ -18,8 +18,8 @@ mod record;
 mod scribe;
 mod show;
 mod tally;
+mod timepiece;
 mod verify;
-mod watch;
 
 use std::{
     collections::VecDeque,
@@ -44,13 +44,13 @@ use files::Files;
 use quota::Quota;
 use record::{Decision, Denial, Intent, Outcome, Record, bounded, bounded_facts};
 use scribe::{Job, Scribe, Writing, lost};
-use watch::Watch;
+use timepiece::Timepiece;
 
 /// The audit of this agentd. Ends its thread when closed or dropped.
 #[derive(Debug)]
 pub struct Audit {
     jobs: SyncSender<Job>,
-    watch: Watch,
+    timepiece: Timepiece,
     quota: Arc<Mutex<Quota>>,
     missed: Arc<AtomicU64>,
     publisher: Arc<Publisher>,
@@ -140,11 +140,11 @@ impl Audit {
         let Parts { dir, limits, clock, publisher, patience } = parts;
         let (jobs, inbox) = mpsc::sync_channel(QUEUE);
         let (running, ended) = mpsc::sync_channel(0);
-        let (watch, quota, missed) = (Watch::new(clock), Arc::default(), Arc::default());
+        let (timepiece, quota, missed) = (Timepiece::new(clock), Arc::default(), Arc::default());
         let scribe = Scribe {
             files: Files::new(dir.clone(), limits),
             publisher: Arc::clone(&publisher),
-            watch: watch.clone(),
+            timepiece: timepiece.clone(),
             quota: Arc::clone(&quota),
             missed: Arc::clone(&missed),
             late: VecDeque::new(),
@@ -155,7 +155,7 @@ impl Audit {
             scribe.run(&inbox);
         })?;
         let (changes, ended) = (AtomicU64::new(0), Mutex::new(ended));
-        Ok(Self { jobs, watch, quota, missed, publisher, dir, patience, changes, ended })
+        Ok(Self { jobs, timepiece, quota, missed, publisher, dir, patience, changes, ended })
     }
 
     /// Says that agentd has started, and with what. Comes before any change.
@@ -176,7 +176,7 @@ impl Audit {
         written.map(|()| change.clone()).map_err(|why| {
             let error = NotDurable { why, dir: self.dir.display().to_string() };
             let refused = Refused { reason: NOT_DURABLE.to_owned(), detail: error.to_string() };
-            self.note(change.outcome(Err(refused), &self.watch));
+            self.note(change.outcome(Err(refused), &self.timepiece));
             error
         })
     }
@@ -197,7 +197,7 @@ impl Audit {
     pub fn conclude(&self, change: &Change, result: Result<Effect, Refused>) {
         let patience = if change.is_pause { PAUSE_PATIENCE } else { self.patience };
         // Told as a condition where it fails, and tried again.
-        let _ = self.write(change.outcome(result, &self.watch), true, patience);
+        let _ = self.write(change.outcome(result, &self.timepiece), true, patience);
     }
 
     /// Writes down that a call was refused before anything could be changed. Never waits.
@@ -235,12 +235,13 @@ impl Audit {
     fn change(&self, call: Call, asked: &Asked, is_pause: bool) -> Change {
         let number = self.changes.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         let before = bounded_facts(asked.before.clone());
-        Change { number, is_pause, call: call.bounded(), before, began: self.watch.now() }
+        Change { number, is_pause, call: call.bounded(), before, began: self.timepiece.now() }
     }
 
     /// Queues something that has happened. Never waits; counted where there is no room.
     fn note(&self, record: Record) {
-        let writing = Writing { when: self.watch.when(), record, has_happened: true, reply: None };
+        let writing =
+            Writing { when: self.timepiece.when(), record, has_happened: true, reply: None };
         if self.jobs.try_send(Job::Write(Box::new(writing))).is_err() {
             self.missed.fetch_add(1, Ordering::SeqCst);
         }
@@ -249,7 +250,8 @@ impl Audit {
     /// Writes a record and waits until it is on disk, but no longer than `patience`.
     fn write(&self, record: Record, has_happened: bool, patience: Duration) -> Result<(), String> {
         let (reply, answer) = mpsc::sync_channel(1);
-        let writing = Writing { when: self.watch.when(), record, has_happened, reply: Some(reply) };
+        let writing =
+            Writing { when: self.timepiece.when(), record, has_happened, reply: Some(reply) };
         let written = match self.jobs.try_send(Job::Write(Box::new(writing))) {
             Err(_) => {
                 self.missed.fetch_add(u64::from(has_happened), Ordering::SeqCst);
@@ -283,7 +285,7 @@ impl Change {
         })
     }
 
-    fn outcome(&self, result: Result<Effect, Refused>, watch: &Watch) -> Record {
+    fn outcome(&self, result: Result<Effect, Refused>, timepiece: &Timepiece) -> Record {
         let (decision, refused, effect) = match result {
             Ok(effect) => {
                 let none = Refused { reason: MADE.to_owned(), detail: String::new() };
@@ -291,7 +293,7 @@ impl Change {
             }
             Err(refused) => (Decision::Refused, refused, Effect::default()),
         };
-        let took = watch.now().saturating_sub(self.began);
+        let took = timepiece.now().saturating_sub(self.began);
         Record::Outcome(Outcome {
             change: self.number,
             call: self.call.clone(),

@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     AUDIT_DAMAGED, AUDIT_LOST, chain::When, files::Files, quota::Quota, record::Record,
-    watch::Watch,
+    timepiece::Timepiece,
 };
 use crate::publish::Publisher;
 
@@ -44,7 +44,7 @@ pub(super) struct Writing {
 pub(super) struct Scribe {
     pub(super) files: Files,
     pub(super) publisher: Arc<Publisher>,
-    pub(super) watch: Watch,
+    pub(super) timepiece: Timepiece,
     pub(super) quota: Arc<Mutex<Quota>>,
     /// What found no room in the queue.
     pub(super) missed: Arc<AtomicU64>,
@@ -63,7 +63,7 @@ impl Scribe {
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
-            let counted = self.quota().take_over(self.watch.now());
+            let counted = self.quota().take_over(self.timepiece.now());
             self.note_all(counted.into_iter().map(Record::Counted));
         }
     }
@@ -80,7 +80,7 @@ impl Scribe {
 
     fn note_all(&mut self, records: impl Iterator<Item = Record>) {
         for record in records {
-            let when = self.watch.when();
+            let when = self.timepiece.when();
             if self.write(&when, &record).is_err() {
                 self.keep(when, record);
             }
@@ -96,7 +96,7 @@ impl Scribe {
 
     /// Writes what is late, behind a record that says so.
     fn catch_up(&mut self) -> io::Result<()> {
-        let when = self.watch.when();
+        let when = self.timepiece.when();
         let damage = self.files.take_up(&when)?;
         if !damage.is_empty() {
             let message = format!(
@@ -142,13 +142,13 @@ impl Scribe {
         let Err(error) = written else {
             return self.publisher.tell(AUDIT_LOST, None);
         };
-        self.lost_since.get_or_insert_with(|| self.watch.when().time);
+        self.lost_since.get_or_insert_with(|| self.timepiece.when().time);
         self.publisher.tell(AUDIT_LOST, Some(lost(&self.files.dir().display().to_string(), error)));
     }
 
     /// Writes what is still to be written; what cannot be is told in the log.
     fn end(mut self) {
-        let counted = self.quota().take_all(self.watch.now());
+        let counted = self.quota().take_all(self.timepiece.now());
         self.note_all(counted.into_iter().map(Record::Counted));
         self.note_all([Record::Stop {}].into_iter());
         let missed = self.missed.load(Ordering::SeqCst);

@@ -5,8 +5,6 @@
 
 mod duration;
 
-pub(crate) use duration::parse as parse_time;
-
 use std::{ops::Range, time::Duration};
 
 use agentd_core::bytes::ByteCount;
@@ -14,6 +12,8 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
+
+pub(crate) use duration::parse as parse_time;
 
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! [`Watch`]: the time, as the audit writes it down.
+//! [`Timepiece`]: the time, as the audit writes it down.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::clock::Clock;
 
 /// A clock, and which boot of the kernel it runs in.
 #[derive(Clone, Debug)]
-pub(super) struct Watch {
+pub(super) struct Timepiece {
     clock: Arc<dyn Clock>,
     boot: Arc<str>,
 }
 
-impl Watch {
+impl Timepiece {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self { clock, boot: boot.trim().into() }
