@@ -31,7 +31,9 @@ pub(in crate::server) struct Guarded<S> {
 
 /// Who is told that a caller was denied a call, by its path, and why. May not wait.
 #[derive(Clone)]
-pub(in crate::server) struct OnDenial(Arc<dyn Fn(&Peer, &str, &Status) + Send + Sync>);
+pub(in crate::server) struct OnDenial(Arc<Tell>);
+
+type Tell = dyn Fn(&Peer, &str, &Status) + Send + Sync;
 
 impl OnDenial {
     pub(in crate::server) fn new(

@@ -1,7 +1,7 @@
 //! [`Clients`]: who is let in. A CA of the config vouches for it, it is not revoked, it says who it is
 //! and that it is a client, and it is not on the deny list.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
@@ -65,9 +65,8 @@ impl Clients {
     }
 
     fn judge(&self, shown: &Shown) -> Result<(), Error> {
-        let Certificate { name, serial, .. } = &shown.certificate;
+        let name = &shown.certificate.name;
         if self.denied.has(&shown.certificate) {
-            tracing::debug!(name, serial, "is on the deny list");
             return Err(CertificateError::Revoked.into());
         }
         if !shown.is_for_clients {
@@ -94,7 +93,11 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, Error> {
         let own = std::iter::once(end_entity.clone());
         let chain: Vec<CertificateDer<'_>> = own.chain(intermediates.iter().cloned()).collect();
-        self.admit(&chain, now).map(|_| ClientCertVerified::assertion())
+        let admitted = self.admit(&chain, now);
+        if admitted.is_err() {
+            note(end_entity);
+        }
+        admitted.map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -118,6 +121,19 @@ impl ClientCertVerifier for Clients {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.vouched.supported_verify_schemes()
     }
+}
+
+tokio::task_local! {
+    /// Who was refused in the handshake of this task, in words: TLS has no place for it in its errors.
+    pub(super) static REFUSED: RefCell<Option<String>>;
+}
+
+/// Keeps what a certificate that is refused says, be it true or not.
+fn note(refused: &CertificateDer<'_>) {
+    let Ok(Shown { certificate, .. }) = shown(refused) else { return };
+    let who = format!("{}, serial {}", certificate.name, certificate.serial);
+    // Outside of a handshake nobody asks.
+    let _ = REFUSED.try_with(|refused| refused.replace(Some(who)));
 }
 
 /// As the error of a certificate, with its own words for the log.

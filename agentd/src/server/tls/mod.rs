@@ -16,7 +16,7 @@ mod keeper;
 mod load;
 mod tenure;
 
-use std::{io, sync::Arc};
+use std::{cell::RefCell, io, sync::Arc};
 
 use rustls::{CertificateError, Error, OtherError};
 use tokio::{
@@ -32,6 +32,7 @@ pub(super) use tenure::{End, Lease, Tenure};
 
 use super::{limits, peer::Certificate};
 use crate::{clock::Clock, config::TlsConfig};
+use clients::REFUSED;
 use identity::Shown;
 use load::{HTTP2, Terms};
 use tenure::oldest;
@@ -87,8 +88,11 @@ impl Tls {
         // What comes in force meanwhile is news for the tenure.
         let now = Arc::clone(&terms.borrow_and_update());
         let shake = TlsAcceptor::from(Arc::clone(&now.server)).accept(io);
+        let shake = REFUSED.scope(RefCell::default(), async {
+            shake.await.map_err(|error| failed(error, REFUSED.with(RefCell::take)))
+        });
         let shaken = time::timeout(limits::HANDSHAKE, shake).await;
-        let io = shaken.map_err(|_| ShakeError::Late)?.map_err(failed)?;
+        let io = shaken.map_err(|_| ShakeError::Late)??;
         let (_, session) = io.get_ref();
         if session.alpn_protocol() != Some(HTTP2) {
             return Err(ShakeError::NotHttp2);
@@ -112,11 +116,13 @@ impl<I> Shaken<I> {
     }
 }
 
-fn failed(error: io::Error) -> ShakeError {
+/// Why a handshake failed, with what the certificate says whose bearer was `refused`.
+fn failed(error: io::Error, refused: Option<String>) -> ShakeError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    match inner {
-        Some(inner) => ShakeError::Refused(words(inner)),
-        None => ShakeError::Gone(error),
+    match (inner, refused) {
+        (Some(inner), Some(who)) => ShakeError::Refused(format!("{} ({who})", words(inner))),
+        (Some(inner), None) => ShakeError::Refused(words(inner)),
+        (None, _) => ShakeError::Gone(error),
     }
 }
 
