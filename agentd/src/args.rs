@@ -57,13 +57,10 @@ pub struct RunArgs {
     /// that it counts for this run, where it is more cautious than the one that was set.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<ModeArg>,
-    /// Where clients reach agentd; may be given several times. TCP is plaintext: loopback only,
-    /// unless --insecure.
+    /// Where clients reach agentd; may be given several times. TCP is served with mutual TLS alone, by the
+    /// files that [tls] of the config file names.
     #[arg(long, value_name = "unix:///PATH|tcp://HOST:PORT")]
     pub listen: Vec<String>,
-    /// Allow plaintext TCP beyond loopback: whoever reaches the port may change the policy.
-    #[arg(long)]
-    pub insecure: bool,
     /// Where policy, mode and history are kept; by default /var/lib/agentd for root, else
     /// ~/.local/state/agentd.
     #[arg(long, value_name = "DIR")]

@@ -9,7 +9,7 @@ use std::{io, path::Path};
 use crate::{
     config::Config,
     hypervisor::{libvirt, sim::Scenario},
-    recording,
+    recording, server,
     simulate::Simulation,
     store,
 };
@@ -55,6 +55,11 @@ pub fn statistics(data: &[u8]) {
     libvirt::fuzz::statistics(data);
 }
 
+/// What a client shows of itself, in DER form; or a list of those who are not let in.
+pub fn certificate(data: &[u8]) {
+    server::fuzz::certificate(data);
+}
+
 /// Enough for a VM to be proven, asked, and seen to move.
 const TICKS: u64 = 8;
 
@@ -73,12 +78,13 @@ mod tests {
     type Target = (&'static str, fn(&[u8]), u32);
 
     /// Each with how many inputs it gets here: a second's work or two.
-    const TARGETS: [Target; 5] = [
+    const TARGETS: [Target; 6] = [
         ("config", config, 1500),
         ("scenario", scenario, 250),
         ("recording", recording, 1500),
         ("state", state, 800),
         ("statistics", statistics, 1500),
+        ("certificate", certificate, 1500),
     ];
 
     fn root() -> PathBuf {

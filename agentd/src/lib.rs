@@ -6,6 +6,10 @@
 pub mod alarm;
 pub mod apply;
 pub mod args;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
+#[path = "../../tests/src/certificates.rs"]
+mod certificates;
 pub mod clock;
 pub mod config;
 pub mod control;

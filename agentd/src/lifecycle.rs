@@ -24,13 +24,17 @@ impl StopSignals {
         Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGHUP])? })
     }
 
-    /// Waits until somebody wants agentd to stop.
-    pub fn wait(&mut self) {
+    /// Waits until somebody wants agentd to stop; SIGHUP has `read_again` called.
+    pub fn wait(&mut self, read_again: impl Fn()) {
         for signal in self.signals.forever() {
             if signal != SIGHUP {
                 return;
             }
-            tracing::info!("SIGHUP: the config is read at the start only; restart to change it");
+            tracing::info!(
+                "SIGHUP: the files that [tls] names are read again; the config itself is read at the start \
+                 only, restart to change it"
+            );
+            read_again();
         }
     }
 }

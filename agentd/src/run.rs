@@ -40,7 +40,8 @@ use crate::{
     recording::{Head, Recording},
     resources,
     server::{
-        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, encode, encode_shadow,
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, TlsError, check_tls,
+        encode, encode_shadow,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
@@ -60,6 +61,9 @@ pub enum RunError {
     /// A flag makes no sense.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What TCP needs cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The scenario makes no sense.
     #[error(transparent)]
     Scenario(#[from] LoadError),
@@ -110,6 +114,7 @@ impl RunError {
             Self::Server(error) => error.is_answered(),
             Self::Config(_)
             | Self::Listen(_)
+            | Self::Tls(_)
             | Self::Scenario(_)
             | Self::NoUri(_)
             | Self::Remote(_)
@@ -158,12 +163,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
     );
     frozen::warn_of_folder(control.gate());
-    let server_config = ServerConfig {
-        listen,
-        insecure: config.insecure,
-        max_watchers: config.max_watchers,
-        about,
-    };
+    let server_config =
+        ServerConfig { listen, tls: config.tls.clone(), max_watchers: config.max_watchers, about };
     shadow_of_config(&config, &shadow, clock.wall());
     let deps = Deps {
         clock: clock.clone(),
@@ -181,7 +182,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
     let teller = Teller { recorder: recorder.clone(), publisher, recording };
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    signals.wait();
+    signals.wait(|| server.read_tls_again());
     tracing::info!("stopping; every VM keeps what it has");
     loop_.tell_to_stop();
     server.stop(SERVER_GRACE);
@@ -209,7 +210,6 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     if !args.listen.is_empty() {
         config.listen.clone_from(&args.listen);
     }
-    config.insecure |= args.insecure;
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }
@@ -251,10 +251,13 @@ fn log(config: &Config) {
 /// Fails where `run` would.
 pub fn check(config: &Config) -> Result<(), RunError> {
     for address in listen(config)? {
-        address.check(config.insecure)?;
+        address.check(config.tls.is_some())?;
     }
     check_freeze_file(config)?;
     let clock: Arc<dyn Clock> = RealClock::start();
+    if let Some(files) = &config.tls {
+        check_tls(files, &clock)?;
+    }
     hypervisor(&mut config.clone(), &clock).map(drop)
 }
 

@@ -1,6 +1,7 @@
 """A client with the code that protoc and gRPC's plugin make of proto/agentd/v1/*.proto.
 
-Usage: by_generated_code.py unix:PATH|HOST:PORT FOLDER
+Usage: by_generated_code.py FOLDER unix:PATH
+       by_generated_code.py FOLDER HOST:PORT CA CERT KEY
 
 FOLDER holds that code. Prints what it saw, one JSON object.
 """
@@ -9,14 +10,12 @@ import importlib
 import json
 import sys
 
-import grpc
-
-from visit import visit
+from visit import dial, visit
 
 
-def main(address, generated):
+def main(generated, *way):
     sys.path.insert(0, generated)
-    with grpc.insecure_channel(address) as channel:
+    with dial(*way) as channel:
         print(json.dumps(visit(Agent(channel))))
 
 

@@ -1,6 +1,7 @@
 """A client that knows nothing of agentd but what server reflection tells it.
 
-Usage: by_reflection.py unix:PATH|HOST:PORT FOLDER v1|v1alpha
+Usage: by_reflection.py FOLDER v1|v1alpha unix:PATH
+       by_reflection.py FOLDER v1|v1alpha HOST:PORT CA CERT KEY
 
 FOLDER holds what protoc made of reflection.proto. Prints what it saw, one JSON object.
 """
@@ -8,17 +9,16 @@ FOLDER holds what protoc made of reflection.proto. Prints what it saw, one JSON 
 import json
 import sys
 
-import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from visit import visit
+from visit import dial, visit
 
 
-def main(address, generated, version):
+def main(generated, version, *way):
     sys.path.insert(0, generated)
     import reflection_pb2
 
-    with grpc.insecure_channel(address) as channel:
+    with dial(*way) as channel:
         reflection = Reflection(channel, reflection_pb2, version)
         services = reflection.services()
         ours = [service for service in services if service.startswith("agentd.")]

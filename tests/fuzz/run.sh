@@ -17,7 +17,7 @@ RUSTFLAGS=$(echo $coverage) CARGO_TARGET_DIR=$target cargo build --quiet --relea
 # The state's inputs become files: in memory, where that is.
 [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 failed=
-for name in config recording scenario state statistics; do
+for name in certificate config recording scenario state statistics; do
     corpus=$target/corpus/$name
     crashes=$here/crashes/$name
     mkdir -p "$corpus" "$crashes"

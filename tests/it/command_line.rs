@@ -2,7 +2,11 @@
 //! it ends while it is watched.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
+
+use agentd::clock::{Clock as _, RealClock};
+use agentd_tests::certificates::{self, Authority};
 
 use crate::sim_host::{LOCAL, SCENARIO, World, until};
 
@@ -53,14 +57,47 @@ fn an_unknown_policy_is_refused_with_those_that_there_are() {
 }
 
 #[test]
-fn plaintext_beyond_loopback_has_to_be_asked_for() {
+fn there_is_no_tcp_without_tls_nor_with_files_that_cannot_be_used() {
     let world = World::new(SCENARIO);
     let run = ["run", "--hypervisor", "sim:scenario.toml", "--config", "agentd.toml"];
-    let open = ["--state-dir", "open", "--listen", "tcp://0.0.0.0:0"];
-    let refused = world.run_agentd(&[&run[..], &open[..]].concat());
-    assert_eq!(refused.exit, Some(1));
-    assert!(refused.stderr.contains("agentd: tcp://0.0.0.0:0: "), "{}", refused.stderr);
-    assert!(refused.stderr.contains("not a loopback address"), "{}", refused.stderr);
+    let open = ["--state-dir", "open", "--listen", "tcp://127.0.0.1:0"];
+    let started = || world.run_agentd(&[&run[..], &open[..]].concat());
+    let checked = || world.run_agentd(&["check-config", "agentd.toml"]);
+    let listen =
+        "[listen]\naddresses = [\"tcp://127.0.0.1:0\"]\n[hypervisor]\nuri = \"test:///default\"\n";
+    fs::write(world.path("agentd.toml"), listen).unwrap();
+    for refused in [started(), checked()] {
+        assert_eq!(refused.exit, Some(1));
+        let words =
+            "tcp://127.0.0.1:0: TCP is served with mutual TLS alone: set cert, key and client_ca";
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    let flag = world.run_agentd(&[&run[..], &open[..], &["--insecure"]].concat());
+    assert_eq!(flag.exit, Some(2), "no flag lets in who has no certificate");
+
+    let authority = Authority::new("ca", RealClock::start().wall()).unwrap();
+    let folder = world.path("tls");
+    fs::create_dir(&folder).unwrap();
+    let tls = certificates::serve(&folder, &authority, &["localhost"]).unwrap();
+    fs::write(world.path("agentd.toml"), format!("{listen}{tls}")).unwrap();
+    assert_eq!(checked().stdout, "agentd.toml: ok\n");
+    let key = folder.join("localhost.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    for refused in [started(), checked()] {
+        assert_eq!(refused.exit, Some(1));
+        let words = "localhost.key is open to others than its owner (mode 644): chmod 600";
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    fs::remove_file(&key).unwrap();
+    for refused in [started(), checked()] {
+        assert!(refused.stderr.contains("localhost.key: No such file"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn an_address_that_makes_no_sense_is_refused() {
+    let world = World::new(SCENARIO);
+    let run = ["run", "--hypervisor", "sim:scenario.toml", "--config", "agentd.toml"];
     for address in ["tcp://127.0.0.1", "tcp://127.0.0.1:99999", "udp://127.0.0.1:1", "unix://"] {
         let args = [&run[..], &["--state-dir", "open", "--listen", address]].concat();
         let refused = world.run_agentd(&args);

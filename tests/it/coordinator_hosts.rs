@@ -1,4 +1,9 @@
-use agentd_tests::agent::{Agent, Memctl, items};
+use std::fs;
+use std::path::Path;
+
+use agentd::clock::{Clock as _, RealClock};
+use agentd_tests::agent::{Agent, CONFIG, Memctl, items};
+use agentd_tests::certificates::{self, Authority};
 use agentd_tests::lab::{Host, VmSpec, clock};
 use agentd_tests::programs::Programs;
 use serde_json::Value;
@@ -14,12 +19,13 @@ fn a_second_host_is_managed_from_the_first() {
     };
     let fleet = lab.fleet(&["node1", "node2"]).unwrap();
     let [node1, node2] = fleet.hosts() else { panic!("two hosts were asked for") };
-    let _agents = [serve(&programs, node1, "web1"), serve(&programs, node2, "db1")];
+    let authority = Authority::new("ca", RealClock::start().wall()).unwrap();
+    let _agents = [
+        serve(&programs, &authority, (node1, "node1"), "web1"),
+        serve(&programs, &authority, (node2, "node2"), "db1"),
+    ];
     let memctl = Memctl::on(&programs, node1.space());
-    for name in ["node1", "node2"] {
-        let uri = format!("tcp://{name}:{PORT}");
-        memctl.done(&["host", "add", name, &uri, "--insecure"]).unwrap();
-    }
+    equip(node1, &authority, &["node1", "node2"]);
 
     let status = memctl.items(&with_both(&["status"])).unwrap();
     assert_eq!(rows(&status), [("node1", true), ("node2", true)]);
@@ -89,10 +95,37 @@ fn a_libvirtd_that_is_not_there_is_named_and_waited_for() {
 }
 
 /// agentd on a host with one VM, reached over the network.
-fn serve(programs: &Programs, host: &Host, vm: &str) -> Agent {
+fn serve(
+    programs: &Programs,
+    authority: &Authority,
+    (host, name): (&Host, &str),
+    vm: &str,
+) -> Agent {
     host.boot([VmSpec::new(vm, 192)]).unwrap();
+    let folder = host.space().path(FOLDER);
+    let tls = certificates::serve(&folder, authority, &[name]).unwrap();
+    let config = format!("{CONFIG}{}", tls.replace(folder.to_str().unwrap(), FOLDER));
     let address = format!("tcp://0.0.0.0:{PORT}");
-    Agent::start(programs, host, &["--listen", &address, "--insecure"]).unwrap()
+    Agent::start_with(programs, host, &config, &["--listen", &address]).unwrap()
+}
+
+/// Gives the operator of a host a certificate, and a config of memctl with it and these hosts.
+fn equip(host: &Host, authority: &Authority, names: &[&str]) {
+    let folder = host.space().path(FOLDER);
+    let operator = authority.issue(&authority.client("operator", "agentd:admin")).unwrap();
+    operator.write(&folder, "operator").unwrap();
+    fs::write(folder.join("ca.pem"), &authority.pem).unwrap();
+    let file = |name: &str| Path::new(FOLDER).join(name);
+    let (ca, cert, key) = (file("ca.pem"), file("operator.pem"), file("operator.key"));
+    let hosts = names.iter().map(|name| {
+        format!(
+            "[hosts.{name}]\nuri = \"https://{name}:{PORT}\"\n\
+             ca = {ca:?}\ncert = {cert:?}\nkey = {key:?}\n"
+        )
+    });
+    let config = format!("schema = 1\n{}", hosts.collect::<String>());
+    fs::create_dir_all(folder.join("memctl")).unwrap();
+    fs::write(folder.join("memctl/config.toml"), config).unwrap();
 }
 
 fn with_both<'a>(command: &[&'a str]) -> Vec<&'a str> {
@@ -114,3 +147,5 @@ fn condition(memctl: &Memctl) -> Option<String> {
 }
 
 const PORT: u16 = 7433;
+/// Where a host's files are, and memctl's.
+const FOLDER: &str = "/run/lab";

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use agentd::clock::{Clock as _, RealClock};
+use agentd_tests::certificates::{self, Authority};
 use serde_json::{Value, json};
 
 use crate::sim_host::{self, Agentd, LOCAL, SCENARIO, World};
@@ -12,11 +14,12 @@ use crate::sim_host::{self, Agentd, LOCAL, SCENARIO, World};
 #[test]
 fn a_client_of_reflection_alone_asks_watches_and_changes() {
     let Some(python) = Python::find("a_client_of_reflection_alone") else { return };
-    let (world, _agentd, addresses) = serve();
+    let (world, _agentd, ways) = serve();
     let code = world.path("reflection");
     generate(&code, &[&folder("tests/foreign")], &["--python_out"], &["reflection.proto"]);
-    for (address, version) in addresses.iter().zip(["v1", "v1alpha"]) {
-        let seen = python.run("by_reflection.py", &[address, path(&code), version]);
+    for (way, version) in ways.iter().zip(["v1", "v1alpha"]) {
+        let args = [&[path(&code), version], &texts(way)[..]].concat();
+        let seen = python.run("by_reflection.py", &args);
         judge(&seen);
         let services = seen["services"].as_array().unwrap();
         for service in [
@@ -36,7 +39,7 @@ fn a_client_of_reflection_alone_asks_watches_and_changes() {
 #[test]
 fn a_client_generated_from_the_proto_files_asks_watches_and_changes() {
     let Some(python) = Python::find("a_client_generated_from_the_proto_files") else { return };
-    let (world, _agentd, addresses) = serve();
+    let (world, _agentd, ways) = serve();
     let code = world.path("generated");
     let files: Vec<String> = std::fs::read_dir(folder("proto").join("agentd/v1"))
         .unwrap()
@@ -45,8 +48,9 @@ fn a_client_generated_from_the_proto_files_asks_watches_and_changes() {
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let known = PathBuf::from("/usr/include");
     generate(&code, &[&folder("proto"), &known], &["--python_out", "--grpc_python_out"], &files);
-    for address in &addresses {
-        judge(&python.run("by_generated_code.py", &[address, path(&code)]));
+    for way in &ways {
+        let args = [&[path(&code)], &texts(way)[..]].concat();
+        judge(&python.run("by_generated_code.py", &args));
     }
 }
 
@@ -88,17 +92,33 @@ fn are_consecutive(numbers: &Value) -> bool {
     numbers.len() >= 3 && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1)
 }
 
-/// An agentd, and its addresses as gRPC's C core calls them.
-fn serve() -> (World, Agentd, [String; 2]) {
+/// An agentd, and the two ways to it: its address as gRPC's C core calls it, and over TCP the files of its
+/// CA, of a client's certificate and of its key.
+fn serve() -> (World, Agentd, [Vec<String>; 2]) {
     let world = World::new(SCENARIO);
+    let authority = Authority::new("ca", RealClock::start().wall()).unwrap();
+    let folder = world.path("tls");
+    std::fs::create_dir(&folder).unwrap();
+    let tls = certificates::serve(&folder, &authority, &["localhost"]).unwrap();
+    std::fs::write(world.path("agentd.toml"), tls).unwrap();
+    let client = authority.issue(&authority.client("a foreign client", "agentd:admin")).unwrap();
+    let (cert, key) = client.write(&folder, "client").unwrap();
+
     let mut command = world.agentd(LOCAL);
     command.args(["--listen", "tcp://127.0.0.1:0"]);
     let agentd = world.start_as(LOCAL, command);
     let log = agentd.log();
     let port = log.split("tcp://127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let tcp = format!("127.0.0.1:{}", port.expect("the log says which port it is"));
+    let tcp = format!("localhost:{}", port.expect("the log says which port it is"));
     let unix = format!("unix:{}", world.socket(LOCAL).display());
-    (world, agentd, [unix, tcp])
+    let files = [folder.join("clients.pem"), cert, key];
+    let files = files.iter().map(|file| path(file).to_owned());
+    let tls = std::iter::once(tcp).chain(files).collect();
+    (world, agentd, [vec![unix], tls])
+}
+
+fn texts(way: &[String]) -> Vec<&str> {
+    way.iter().map(String::as_str).collect()
 }
 
 /// Debian's Python with Debian's grpcio, also where another Python stands before it.

@@ -255,7 +255,7 @@ fn own(command: &mut Command) -> &mut Command {
 const CONFIG_FILE: &str = "/run/lab/agentd.toml";
 const SOCKET: &str = "unix:///run/agentd/agentd.sock";
 /// Ticks of a second: tests see more of them. Nothing is ordered until the operator says so.
-const CONFIG: &str =
+pub const CONFIG: &str =
     "mode = \"observe\"\n[tick]\ninterval = \"1s\"\n[state]\ndir = \"/run/lab/agentd\"\n";
 /// On a machine that boots emulated VMs beside it.
 const START_LIMIT: Duration = Duration::from_secs(60);

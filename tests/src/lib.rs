@@ -1,12 +1,13 @@
 //! The lab and the end-to-end tests: real libvirtd, real QEMU VMs, the real programs.
 //!
 //! [`lab`] makes hosts and VMs; [`agent`] runs the programs under test on them, which [`programs`]
-//! finds; [`feed`] follows what they tell tick by tick; [`tally`] counts what came of it; `tests/it`
+//! finds; [`certificates`] makes what TLS needs; [`feed`] follows what they tell tick by tick; [`tally`] counts what came of it; `tests/it`
 //! holds the tests; the program `lab` is the lab for a person.
 
 pub mod agent;
 pub mod bursts;
 pub mod calibrate;
+pub mod certificates;
 pub mod contest;
 mod dice;
 pub mod feed;

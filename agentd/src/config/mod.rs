@@ -5,6 +5,7 @@
 
 pub mod policy;
 mod recording;
+mod tls;
 mod variation;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 use agentd_core::{bytes::ByteCount, policy::Policy};
 
 pub use recording::RecordingConfig;
+pub use tls::TlsConfig;
 pub use variation::Variation;
 
 use crate::{
@@ -32,8 +34,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where clients reach agentd; empty for the default socket.
     pub listen: Vec<String>,
-    /// Allow plaintext TCP beyond loopback.
-    pub insecure: bool,
+    /// What TCP needs; `None` for no TCP.
+    pub tls: Option<TlsConfig>,
     /// The hypervisor, as a URI.
     pub hypervisor: String,
     /// How often VMs are to report.
@@ -164,6 +166,7 @@ impl Config {
             root.only(&KEYS),
             config.read_names(&root),
             config.read_listen(&root),
+            config.read_tls(&root),
             config.read_hypervisor(&root),
             config.tick.read(&root, config.stats_period),
             config.read_state(&root),
@@ -206,7 +209,7 @@ impl Config {
     }
 
     fn read_listen(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
-        let Some(fields) = section(root, "listen", &["addresses", "insecure"])? else {
+        let Some(fields) = section(root, "listen", &["addresses"])? else {
             return Ok(());
         };
         if let Some(list) = fields.get("addresses") {
@@ -214,9 +217,11 @@ impl Config {
             self.listen =
                 list.items(MOST_LISTENERS)?.iter().map(address).collect::<Result<_, _>>()?;
         }
-        if let Some(insecure) = fields.get("insecure") {
-            self.insecure = insecure.truth()?;
-        }
+        Ok(())
+    }
+
+    fn read_tls(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
+        self.tls = TlsConfig::read(root)?;
         Ok(())
     }
 
@@ -337,7 +342,7 @@ impl Default for Config {
             host: None,
             mode: Mode::Active,
             listen: Vec::new(),
-            insecure: false,
+            tls: None,
             hypervisor: "qemu:///system".to_owned(),
             stats_period: Duration::from_secs(1),
             tick: Tick {
@@ -409,10 +414,11 @@ fn choose<T: Copy>(field: &Field<'_>, names: &[(&str, T)]) -> Result<T, FieldErr
     })
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "host",
     "mode",
     "listen",
+    "tls",
     "hypervisor",
     "tick",
     "state",

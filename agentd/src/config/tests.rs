@@ -16,7 +16,7 @@ fn errors_name_file_line_key_value_and_what_would_be_right() {
         (
             "interval = 1",
             "a.toml:1: interval is no key that is known: there is host, mode, \
-          listen, hypervisor, tick, state, process, api, recording, log, shadow, policy",
+          listen, tls, hypervisor, tick, state, process, api, recording, log, shadow, policy",
         ),
         (
             "[tick]\nintervall = \"1s\"",
@@ -151,6 +151,28 @@ fn the_constants_of_working_set_and_weights_are_read() {
     };
     assert_eq!((policy.algorithm, policy.working_set), (Algorithm::WorkingSet, expected));
     assert_eq!(policy.vms[&"db1".into()].weight, Some(400));
+}
+
+#[test]
+fn tls_names_all_three_files_or_none() {
+    let named = |text: &str| Config::parse("a.toml", &format!("[tls]\n{text}"));
+    let whole = "cert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/a\"\n";
+    let tls = named(whole).unwrap().tls.unwrap();
+    assert_eq!((tls.key, tls.client_crl, tls.client_deny), (PathBuf::from("/k"), None, None));
+    assert_eq!(tls.client_validity, Duration::from_secs(100 * 86_400));
+    assert_eq!(named("cert = \"\"\nkey = \"\"").unwrap().tls, None);
+    let table = [
+        ("key = \"/k\"", "a.toml:1: tls.cert is missing: write for example cert = "),
+        ("cert = \"\"\nkey = \"/k\"", "a.toml:2: tls.cert = \"\": must name a file"),
+        ("client_deny = \"/d\"", "a.toml:1: tls.cert is missing"),
+        ("cert = \"c.pem\"", "a.toml:2: tls.cert = \"c.pem\": must be an absolute path"),
+        ("client_auth = false", "a.toml:2: tls.client_auth is no key that is known"),
+        ("client_validity = \"1m\"", "a.toml:2: tls.client_validity = \"1m\": must be from 3600s"),
+    ];
+    for (text, expected) in table {
+        let error = named(text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
 }
 
 #[test]

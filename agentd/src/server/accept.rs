@@ -1,22 +1,18 @@
-//! Accepting connections and serving each until it ends: with a cap on their number at each
-//! listener, a deadline for the first request, and an end when the server stops. What the calls do is
-//! not known here.
+//! Accepting connections and serving each until it ends: with a cap on their number at each listener,
+//! mutual TLS for those over TCP and a deadline for it, a deadline for the first request, and an end
+//! when the server stops or the client's time is over. What the calls do is not known here.
 
 use std::{
-    convert::Infallible,
     io,
-    net::SocketAddr,
-    pin::Pin,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
-    time::Duration,
 };
 
-use http_body::{Frame, SizeHint};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -24,18 +20,18 @@ use tokio::{
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{
-    Status,
-    body::Body,
-    codegen::{BoxFuture, Bytes, Service, StdError, http},
-    service::Routes,
-};
+use tonic::service::Routes;
 
 use super::{
-    crowd::{Crowd, Door},
-    fault, limits,
+    calls::Calls,
+    crowd::{Crowd, Door, Full},
+    goaway::turn_away,
+    limits,
     listen::{Bound, OwnedPath},
+    metered::Metered,
     peer::Peer,
+    quota::{Quota, Spent, Taken},
+    tls::{End, Lease, ShakeError, Tenure, Tls},
 };
 
 /// What every connection needs.
@@ -45,35 +41,51 @@ pub(super) struct Connections {
     pub(super) crowd: Arc<Crowd>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    /// `None` where nothing listens on TCP.
+    tls: Option<Tls>,
+    /// Connections of each name that a certificate gives, over all listeners.
+    names: Arc<Quota<String>>,
 }
 
 /// The places of one listener. Nobody who comes by another one can take them.
 #[derive(Debug)]
 struct Places {
     free: Arc<Semaphore>,
+    most: usize,
+    calls: Arc<Semaphore>,
+    handshakes: Arc<Quota<IpAddr>>,
+    most_handshakes: usize,
+}
+
+/// What one connection has of its listener's places.
+#[derive(Debug)]
+struct Place {
+    _place: OwnedSemaphorePermit,
     calls: Arc<Semaphore>,
 }
 
 impl Connections {
-    pub(super) fn new(routes: Routes, crowd: Crowd, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        routes: Routes,
+        crowd: Crowd,
+        stop: CancellationToken,
+        tls: Option<Tls>,
+    ) -> Self {
         let (routes, crowd) = (routes.prepare(), Arc::new(crowd));
-        Self { routes, crowd, tasks: TaskTracker::new(), stop }
+        let names = Quota::new(limits::NAME_CONNECTIONS, usize::MAX);
+        Self { routes, crowd, tasks: TaskTracker::new(), stop, tls, names }
     }
 
     /// Accepts from one listener until the server stops. `share` is its share of the places.
     pub(super) async fn accept_from(self, bound: Bound, share: limits::Share) -> io::Result<()> {
-        let most = share.of(limits::connections());
-        let places = Places {
-            free: Arc::new(Semaphore::new(most)),
-            calls: Arc::new(Semaphore::new(share.of(limits::CALLS))),
-        };
-        let mut door = Door::new(bound.address().to_string(), most, Arc::clone(&self.crowd));
+        let places = Places::of(share);
+        let mut door = Door::new(bound.address().to_string(), Arc::clone(&self.crowd));
         let listener = Listener::of(bound)?;
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 () = time::sleep_until(door.look_at()), if door.is_crowded() => {
-                    door.look(places.free.available_permits());
+                    door.look(places.has_room());
                     continue;
                 }
                 accepted = listener.accept() => accepted,
@@ -90,34 +102,87 @@ impl Connections {
 
     /// Serves a connection, or ends it where there are too many.
     fn admit(&self, accepted: Accepted, places: &Places, door: &mut Door) {
-        let Ok(permit) = Arc::clone(&places.free).try_acquire_owned() else {
-            return door.turn_away();
+        let Ok(place) = Arc::clone(&places.free).try_acquire_owned() else {
+            return door.turn_away(Full::Places(places.most));
         };
-        let (this, calls) = (self.clone(), Arc::clone(&places.calls));
+        let place = Place { _place: place, calls: Arc::clone(&places.calls) };
         match accepted {
             Accepted::Unix(io) => {
                 let known = io.peer_cred().ok();
                 let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
                 let peer = Peer::Local { uid, gid };
-                self.tasks.spawn(this.serve(io, peer, calls, permit));
+                self.tasks.spawn(self.clone().serve(Metered::new(io), peer, None, place));
             }
-            Accepted::Tcp(io, address) => {
-                // Without it small messages wait for the acknowledgement of earlier ones.
-                let _ = io.set_nodelay(true);
-                self.tasks.spawn(this.serve(io, Peer::Tcp(address), calls, permit));
+            Accepted::Tcp(io, address) => match places.handshakes.take(network(address.ip())) {
+                Ok(handshake) => {
+                    self.tasks.spawn(self.clone().welcome(io, address, handshake, place));
+                }
+                Err(Spent::Own) => door.turn_away(Full::OfAddress(limits::ADDRESS_HANDSHAKES)),
+                Err(Spent::All) => door.turn_away(Full::Handshakes(places.most_handshakes)),
+            },
+        }
+    }
+
+    /// Finds out who is at the other end of a TCP connection, and serves it.
+    async fn welcome(
+        self,
+        io: TcpStream,
+        address: SocketAddr,
+        handshake: Taken<IpAddr>,
+        place: Place,
+    ) {
+        if let Err(error) = tune(&io) {
+            tracing::debug!(%error, %address, "the connection is not tuned");
+        }
+        // There is no TCP without it: the server has seen to that before it listened.
+        let Some(tls) = self.tls.clone() else { return };
+        // Its place for that does not come free at once, or one client could have thousands in a second.
+        let least = time::sleep(limits::HANDSHAKE_LEAST);
+        let shaken = tokio::select! {
+            shaken = tls.shake(Metered::new(io)) => shaken,
+            () = self.stop.cancelled() => return,
+        };
+        self.tasks.spawn(async move {
+            least.await;
+            drop(handshake);
+        });
+        let (io, certificate, tenure) = match shaken {
+            Ok(shaken) => shaken.into_parts(),
+            Err(error) => return self.refuse(address, &error),
+        };
+        let Ok(_own) = self.names.take(certificate.name.clone()) else {
+            let (name, most) = (&certificate.name, limits::NAME_CONNECTIONS);
+            let message = format!("{name} has {most} connections, which is all that one may have");
+            self.crowd.refuse(address, &message);
+            return turn_away(io, &message).await;
+        };
+        tracing::debug!(%address, name = certificate.name, serial = certificate.serial, "let in");
+        let peer = Peer::Remote { address, certificate };
+        self.serve(io, peer, Some(tenure), place).await;
+    }
+
+    /// Tells of somebody who was not let in.
+    fn refuse(&self, address: SocketAddr, error: &ShakeError) {
+        match error {
+            // Whoever only looks whether the port is open is not worth a line.
+            ShakeError::Gone(_) => tracing::debug!(%address, "{error}"),
+            ShakeError::Late | ShakeError::NotHttp2 | ShakeError::Refused(_) => {
+                self.crowd.refuse(address, &error.to_string());
             }
         }
     }
 
-    async fn serve<I>(self, io: I, peer: Peer, calls: Arc<Semaphore>, _permit: OwnedSemaphorePermit)
+    async fn serve<I>(self, io: I, peer: Peer, mut tenure: Option<Tenure>, place: Place)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoke = Arc::new(AtomicBool::new(false));
+        let (tell, lease) = Lease::new();
         let calls = Calls {
             routes: self.routes,
-            free: calls,
+            free: Arc::clone(&place.calls),
             peer: peer.clone(),
+            lease: tenure.is_some().then_some(lease),
             spoke: Arc::clone(&spoke),
         };
         let http2 = limits::http2();
@@ -137,10 +202,37 @@ impl Connections {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            end = end(&mut tenure) => {
+                tracing::info!(peer = peer.name(), "a connection is ended: {}", end.reason());
+                let grace = end.grace();
+                tell.send_replace(Some(end));
+                connection.as_mut().graceful_shutdown();
+                // What is not over by then is cut.
+                time::timeout(grace, connection).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, peer = peer.name(), "a connection ended early");
         }
+    }
+}
+
+impl Places {
+    fn of(share: limits::Share) -> Self {
+        let most = share.of(limits::connections());
+        // Those that have shown who they are keep half of the places, however few there are.
+        let most_handshakes = limits::HANDSHAKES.min(most / 2).max(1);
+        Self {
+            free: Arc::new(Semaphore::new(most)),
+            most,
+            calls: Arc::new(Semaphore::new(share.of(limits::CALLS))),
+            handshakes: Quota::new(limits::ADDRESS_HANDSHAKES, most_handshakes),
+            most_handshakes,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.free.available_permits() > 0 && self.handshakes.has_room()
     }
 }
 
@@ -174,6 +266,28 @@ enum Accepted {
     Tcp(TcpStream, SocketAddr),
 }
 
+/// What a sender cannot do without the others of its network: of IPv6, anybody has 2^64 addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+    }
+}
+
+/// Small messages go out at once, and a client that is gone is noticed.
+fn tune(io: &TcpStream) -> io::Result<()> {
+    io.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(io, true)?;
+    sockopt::set_tcp_keepidle(io, limits::TCP_KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(io, limits::TCP_KEEPALIVE_AGAIN)?;
+    let unanswered = u32::try_from(limits::TCP_UNANSWERED.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(io, unanswered)?;
+    Ok(())
+}
+
 /// Returns when a connection has sent no request for too long; never when it has sent one.
 async fn silence(spoke: &AtomicBool) {
     time::sleep(limits::FIRST_REQUEST).await;
@@ -182,84 +296,23 @@ async fn silence(spoke: &AtomicBool) {
     }
 }
 
-/// The calls of one connection.
-#[derive(Clone, Debug)]
-struct Calls {
-    routes: Routes,
-    free: Arc<Semaphore>,
-    peer: Peer,
-    spoke: Arc<AtomicBool>,
-}
-
-impl<B> Service<http::Request<B>> for Calls
-where
-    B: tonic::codegen::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        self.spoke.store(true, Ordering::Relaxed);
-        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
-            return Box::pin(async { Ok(too_many().into_http()) });
-        };
-        request.extensions_mut().insert(self.peer.clone());
-        let answer = self.routes.call(request.map(Body::new));
-        Box::pin(async move {
-            match time::timeout(limits::CALL, answer).await {
-                Ok(Ok(answer)) => {
-                    Ok(answer.map(|body| Body::new(Counted { body, _permit: permit })))
-                }
-                Ok(Err(error)) => Ok(Status::internal(error.to_string()).into_http()),
-                Err(_) => Ok(late().into_http()),
-            }
-        })
+/// Waits for the end of a tenure; for ever where there is none.
+async fn end(tenure: &mut Option<Tenure>) -> End {
+    match tenure {
+        Some(tenure) => tenure.end().await,
+        None => std::future::pending().await,
     }
 }
 
-/// A response that counts as a call until it is gone.
-struct Counted {
-    body: Body,
-    _permit: OwnedSemaphorePermit,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    #[test]
+    fn an_address_stands_for_all_that_its_sender_can_take() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }
-
-fn too_many() -> Status {
-    let message = "as many calls are under way on this listener as may be".to_owned();
-    fault::exhausted("TOO_MANY_CALLS", message, RETRY_AFTER)
-}
-
-fn late() -> Status {
-    let seconds = limits::CALL.as_secs();
-    Status::deadline_exceeded(format!(
-        "no answer within {seconds} s; a change may still be made: ask what is in force"
-    ))
-}
-
-/// A call takes milliseconds; streams last longer.
-const RETRY_AFTER: Duration = Duration::from_secs(1);

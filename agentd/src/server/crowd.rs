@@ -1,8 +1,10 @@
-//! Listeners whose places are all taken: said in the log, but not for every connection that is
-//! turned away, and as a condition for as long as it lasts.
+//! Whoever is not let in: said in the log, but not for every connection, and where a listener's places are
+//! all taken as a condition for as long as it lasts.
 
 use std::{
     collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,30 +14,81 @@ use tokio::time::Instant;
 use super::limits;
 use crate::publish::Publisher;
 
-/// Every listener that turned somebody away lately, with the number of its places.
+/// Every listener that turned somebody away lately, and who was refused.
 #[derive(Debug)]
 pub(super) struct Crowd {
     publisher: Arc<Publisher>,
-    full: Mutex<BTreeMap<String, usize>>,
+    full: Mutex<BTreeMap<String, Full>>,
+    refused: Mutex<Sparing>,
+}
+
+/// What there is no more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Places for connections.
+    Places(usize),
+    /// Places for those that have not shown yet who they are.
+    Handshakes(usize),
+    /// The same for one address, which keeps nobody else out.
+    OfAddress(usize),
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Places(most) => write!(f, "all {most} places"),
+            Self::Handshakes(most) => write!(f, "all {most} handshakes at a time"),
+            Self::OfAddress(most) => write!(f, "all {most} handshakes at a time of one address"),
+        }
+    }
+}
+
+/// Something that is said now and then, however often it happens.
+#[derive(Debug, Default)]
+struct Sparing {
+    said: Option<Instant>,
+    /// How often it happened since.
+    unsaid: u64,
+}
+
+impl Sparing {
+    /// It happened: how often since it was last said, where it may be said again.
+    fn happened(&mut self, interval: Duration) -> Option<u64> {
+        let now = Instant::now();
+        self.unsaid = self.unsaid.saturating_add(1);
+        if self.said.is_some_and(|said| now.duration_since(said) < interval) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
 }
 
 impl Crowd {
     pub(super) fn new(publisher: Arc<Publisher>) -> Self {
-        Self { publisher, full: Mutex::default() }
+        Self { publisher, full: Mutex::default(), refused: Mutex::default() }
     }
 
-    fn note(&self, listener: &str, full: Option<usize>) {
+    /// Says that somebody was not let in, and why.
+    pub(super) fn refuse(&self, address: SocketAddr, why: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused.happened(limits::REFUSAL_LOG) {
+            Some(refused) => tracing::warn!(%address, refused, "a client was refused: {why}"),
+            None => tracing::debug!(%address, "a client was refused: {why}"),
+        }
+    }
+
+    fn note(&self, listener: &str, full: Option<Full>) {
         let mut all = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         match full {
-            Some(most) => all.insert(listener.to_owned(), most),
+            Some(full) => all.insert(listener.to_owned(), full),
             None => all.remove(listener),
         };
         if all.is_empty() {
             self.publisher.clear(CONNECTIONS_FULL);
             return;
         }
-        let each: Vec<String> =
-            all.iter().map(|(name, most)| format!("{name} (all {most} places)")).collect();
+        let each: Vec<String> = all.iter().map(|(name, full)| format!("{name} ({full})")).collect();
         let message = format!(
             "connections are turned away at {}: see who holds them, with \"ss -tnp\" or \"ss -xp\", \
              and end that; every other listener has places of its own",
@@ -49,18 +102,17 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Door {
     name: String,
-    most: usize,
     crowd: Arc<Crowd>,
     /// When to look whether there is room again; `None` while nobody was turned away.
     look_at: Option<Instant>,
-    logged: Option<Instant>,
-    /// Turned away and not yet told.
-    untold: u64,
+    /// What there was no more of, as it was said.
+    told: Option<Full>,
+    turned_away: Sparing,
 }
 
 impl Door {
-    pub(super) const fn new(name: String, most: usize, crowd: Arc<Crowd>) -> Self {
-        Self { name, most, crowd, look_at: None, logged: None, untold: 0 }
+    pub(super) fn new(name: String, crowd: Arc<Crowd>) -> Self {
+        Self { name, crowd, look_at: None, told: None, turned_away: Sparing::default() }
     }
 
     pub(super) const fn is_crowded(&self) -> bool {
@@ -73,36 +125,37 @@ impl Door {
     }
 
     /// Somebody found no place.
-    pub(super) fn turn_away(&mut self) {
-        let now = Instant::now();
-        self.untold = self.untold.saturating_add(1);
-        if self.look_at.replace(later(now, limits::CROWD_OVER)).is_none() {
-            self.crowd.note(&self.name, Some(self.most));
+    pub(super) fn turn_away(&mut self, full: Full) {
+        match full {
+            Full::Places(_) | Full::Handshakes(_) => {
+                self.look_at = Some(later(Instant::now(), limits::CROWD_OVER));
+                if self.told.replace(full) != Some(full) {
+                    self.crowd.note(&self.name, Some(full));
+                }
+            }
+            // Who asks too often is alone with that.
+            Full::OfAddress(_) => {}
         }
-        if self.logged.is_some_and(|logged| now.duration_since(logged) < limits::CROWD_LOG) {
-            return;
+        if let Some(turned_away) = self.turned_away.happened(limits::CROWD_LOG) {
+            let listener = &self.name;
+            tracing::warn!(
+                condition = CONNECTIONS_FULL,
+                listener,
+                turned_away,
+                "{full} are taken: connections are turned away"
+            );
         }
-        self.logged = Some(now);
-        let (listener, most) = (&self.name, self.most);
-        let turned_away = std::mem::take(&mut self.untold);
-        tracing::warn!(
-            condition = CONNECTIONS_FULL,
-            listener,
-            most,
-            turned_away,
-            "all places are taken: connections are turned away"
-        );
     }
 
     /// Looks whether there is room again, now that nobody was turned away for a while.
-    pub(super) fn look(&mut self, free: usize) {
-        if free == 0 {
+    pub(super) fn look(&mut self, has_room: bool) {
+        if !has_room {
             self.look_at = Some(later(Instant::now(), limits::CROWD_LOOK));
             return;
         }
-        self.look_at = None;
+        (self.look_at, self.told) = (None, None);
         self.crowd.note(&self.name, None);
-        let (listener, turned_away) = (&self.name, std::mem::take(&mut self.untold));
+        let (listener, turned_away) = (&self.name, std::mem::take(&mut self.turned_away.unsaid));
         tracing::info!(condition = CONNECTIONS_FULL, listener, turned_away, "is over");
     }
 }

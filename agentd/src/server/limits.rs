@@ -40,6 +40,44 @@ const RESETS_LOCAL: usize = 128;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Handshakes under way at a time at a listener, if that leaves half of its places to those whose is over:
+/// who has not shown who it is takes a place for [`HANDSHAKE`] at most.
+pub(super) const HANDSHAKES: usize = 64;
+/// The same from one address: a tool opens one or two connections at once.
+pub(super) const ADDRESS_HANDSHAKES: usize = 8;
+/// A handshake takes two round trips and some milliseconds; what is slower is no client.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
+/// The place of a handshake is taken for so long at least: one address has 80 in a second, all have 640,
+/// which is a quarter of one processor's time. A loop of tools begins some thirty.
+pub(super) const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
+/// Connections of one name at a time: a person with some terminals, or one program that asks all the time.
+pub(super) const NAME_CONNECTIONS: usize = 16;
+/// What one connection may send in a second, once it has sent what it may at once: the largest request
+/// four times over. Pings and settings, which HTTP/2 answers without end, are bounded by it.
+pub(super) const READ_RATE: u32 = 1 << 20;
+/// How far ahead of that rate it may be.
+pub(super) const READ_BURST: Duration = Duration::from_secs(1);
+/// A TCP connection on which nothing was sent for so long is asked whether its client is still there, and
+/// again after [`TCP_KEEPALIVE_AGAIN`]. HTTP/2's own pings ask more often where it has begun.
+pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+pub(super) const TCP_KEEPALIVE_AGAIN: Duration = Duration::from_secs(10);
+/// A TCP connection on which nothing was acknowledged for so long is gone; the kernel's own bound is a
+/// quarter of an hour.
+pub(super) const TCP_UNANSWERED: Duration = Duration::from_secs(30);
+/// Age at which a TCP connection is ended for its client to come again, a tenth more or less: nobody stays
+/// for ever on what was shown once, and not all come again at once.
+pub(super) const CONNECTION_AGE: Duration = Duration::from_secs(3600);
+/// What is left to a connection whose client is not let in any more: enough to tell its streams why.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+/// How often a connection is asked whether its client's certificate has expired.
+pub(super) const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+/// How often the files of `[tls]` are looked at; new ones are in force after two looks.
+pub(super) const LOOK_AT_FILES: Duration = Duration::from_secs(1);
+/// Bytes of a file of `[tls]`. A list of a hundred thousand revoked certificates has less.
+pub(super) const TLS_FILE: u64 = 4 << 20;
+/// From so long before this host's certificate expires on that is told.
+pub(super) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// A connection that has sent no request by then ends: pings do not find those that never spoke.
 pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// A call that has not answered by then gets `DEADLINE_EXCEEDED`; a change goes on all the same.
@@ -53,8 +91,9 @@ pub(super) const RESPONSE: usize = 4 << 20;
 pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
-/// Threads for [`CHANGES`] of the policy, for as many of the mode, and for one look for the freeze file.
-pub(super) const BLOCKING: usize = 5;
+/// Threads for [`CHANGES`] of the policy, for as many of the mode, for one look for the freeze file, and for
+/// one at the files of `[tls]`.
+pub(super) const BLOCKING: usize = 6;
 /// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.
@@ -77,6 +116,8 @@ pub(super) const CROWD_OVER: Duration = Duration::from_secs(5);
 pub(super) const CROWD_LOOK: Duration = Duration::from_secs(1);
 /// A listener says at most so often that it turns connections away.
 pub(super) const CROWD_LOG: Duration = Duration::from_secs(60);
+/// The server says at most so often that it refused a client.
+pub(super) const REFUSAL_LOG: Duration = Duration::from_secs(10);
 
 /// What a listener may take of what there is for all clients. Whoever fills one takes nothing from
 /// the others: above all, nobody on the network keeps this host's root from its socket, which has the

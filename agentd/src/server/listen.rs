@@ -37,13 +37,12 @@ pub enum ListenError {
     /// It would be in a directory that is not there.
     #[error("cannot listen on unix://{}: there is no directory {}; create it", .0.display(), .1.display())]
     NoFolder(PathBuf, PathBuf),
-    /// It could be reached from other hosts, unencrypted and by anybody.
+    /// Nobody could show there who they are.
     #[error(
-        "tcp://{0}: {1} is not a loopback address, and the connection would be plaintext; \
-         listen on 127.0.0.1 and use a tunnel, or set insecure to accept that anybody on the \
-         network can change this host"
+        "tcp://{0}: TCP is served with mutual TLS alone: set cert, key and client_ca in [tls] of the config \
+         file, or listen on unix:///path"
     )]
-    NotLoopback(String, SocketAddr),
+    NoTls(String),
     /// The system says no.
     #[error("cannot listen on {0}")]
     Refused(String, #[source] io::Error),
@@ -93,36 +92,34 @@ pub(super) struct OwnedPath {
 }
 
 impl Listen {
-    /// Whether it may be listened on: TCP only on loopback, unless `insecure`.
+    /// Whether it may be listened on: on TCP only where there is TLS.
     ///
     /// # Errors
     ///
     /// Fails when it may not, or when it is no address of this host.
-    pub fn check(&self, insecure: bool) -> Result<(), ListenError> {
+    pub fn check(&self, has_tls: bool) -> Result<(), ListenError> {
         match self {
             Self::Unix(path) => check_folder(path),
-            Self::Tcp(authority) => self.resolve(authority, insecure).map(drop),
+            Self::Tcp(authority) if !has_tls => Err(ListenError::NoTls(authority.clone())),
+            Self::Tcp(authority) => self.resolve(authority).map(drop),
         }
     }
 
-    fn resolve(&self, authority: &str, insecure: bool) -> Result<SocketAddr, ListenError> {
+    fn resolve(&self, authority: &str) -> Result<SocketAddr, ListenError> {
         let refused = |error| ListenError::Refused(self.to_string(), error);
         let mut addresses = authority.to_socket_addrs().map_err(refused)?;
         let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);
-        let address = addresses.next().ok_or_else(none).map_err(refused)?;
-        if !insecure && !address.ip().is_loopback() {
-            return Err(ListenError::NotLoopback(authority.to_owned(), address));
-        }
-        Ok(address)
+        addresses.next().ok_or_else(none).map_err(refused)
     }
 
     /// Takes the place.
-    pub(super) fn bind(&self, insecure: bool) -> Result<Bound, ListenError> {
+    pub(super) fn bind(&self, has_tls: bool) -> Result<Bound, ListenError> {
         let refused = |error| ListenError::Refused(self.to_string(), error);
         match self {
             Self::Unix(path) => bind_unix(path, refused),
+            Self::Tcp(authority) if !has_tls => Err(ListenError::NoTls(authority.clone())),
             Self::Tcp(authority) => {
-                let address = self.resolve(authority, insecure)?;
+                let address = self.resolve(authority)?;
                 let listener = TcpListener::bind(address).map_err(refused)?;
                 listener.set_nonblocking(true).map_err(refused)?;
                 let address = listener.local_addr().map_err(refused)?;
@@ -143,14 +140,6 @@ impl Bound {
 
     pub(super) const fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(..))
-    }
-
-    /// True where other hosts can reach it.
-    pub(super) fn is_exposed(&self) -> bool {
-        match self {
-            Self::Unix(..) => false,
-            Self::Tcp(_, address) => !address.ip().is_loopback(),
-        }
     }
 }
 
@@ -265,13 +254,16 @@ mod tests {
     }
 
     #[test]
-    fn plaintext_leaves_loopback_only_on_demand() {
-        let anywhere = "0.0.0.0:0";
-        let error = Listen::Tcp(anywhere.to_owned()).bind(false).unwrap_err().to_string();
-        assert!(error.contains("0.0.0.0:0 is not a loopback address"), "{error}");
-        let local = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(Bound::Tcp(local, anywhere.parse().unwrap()).is_exposed());
-        let local = Listen::Tcp("127.0.0.1:0".to_owned()).bind(false).unwrap();
-        assert!(!local.is_exposed());
+    fn there_is_no_tcp_without_tls() {
+        for place in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:7433"] {
+            let place = Listen::Tcp(place.to_owned());
+            for refused in [place.check(false).unwrap_err(), place.bind(false).unwrap_err()] {
+                let refused = refused.to_string();
+                assert!(refused.contains("set cert, key and client_ca in [tls]"), "{refused}");
+            }
+        }
+        let local = Listen::Tcp("127.0.0.1:0".to_owned());
+        local.check(true).unwrap();
+        assert_ne!(local.bind(true).unwrap().address(), local, "the port is known");
     }
 }

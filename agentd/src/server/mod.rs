@@ -3,29 +3,34 @@
 //! It sees published values out and commands in, and can never wait on the hypervisor:
 //!
 //! ```text
-//! Listen -> accept -> routes -> host | vm | policy | reservation | watch | health | reflection
-//!                                 |      reads: Publisher      changes: Control
-//!                     from_proto / to_proto convert, fault says what went wrong
+//! Listen -> accept -> [tls] -> calls -> routes -> host | vm | policy | reservation | watch | health | reflection
+//!                                                  |      reads: Publisher      changes: Control
+//!                                      from_proto / to_proto convert, fault says what went wrong
 //! ```
 //!
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod calls;
 mod change;
 mod crowd;
 mod fault;
 mod from_proto;
+mod goaway;
 mod health;
 mod host;
 mod limits;
 mod listen;
 mod mask;
+mod metered;
 mod peer;
 mod policy;
+mod quota;
 mod reservation;
 mod routes;
 mod shadow;
 mod story;
+mod tls;
 mod to_proto;
 mod vm;
 mod watch;
@@ -36,11 +41,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{runtime::Runtime, sync::Semaphore};
+use tokio::{
+    runtime::Runtime,
+    sync::{Notify, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use tls::fuzz;
+pub use tls::{TlsError, check as check_tls};
 pub use to_proto::encode;
 
 use agentd_proto::v1 as wire;
@@ -48,6 +59,7 @@ use agentd_proto::v1 as wire;
 use crate::{
     alarm,
     clock::Clock,
+    config::TlsConfig,
     control::{Control, InForce},
     frozen,
     publish::{Publisher, Stamp},
@@ -57,14 +69,15 @@ use accept::Connections;
 use change::Entrance;
 use crowd::Crowd;
 use listen::Bound;
+use tls::{Keeper, Tls};
 
 /// How the server runs.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Where it can be reached.
     pub listen: Vec<Listen>,
-    /// Allows plaintext TCP beyond loopback.
-    pub insecure: bool,
+    /// What connections over TCP show and demand; `None` for no TCP.
+    pub tls: Option<TlsConfig>,
     /// Watch streams at a time.
     pub max_watchers: usize,
     /// What it says of the agent.
@@ -105,6 +118,9 @@ pub enum ServerError {
     /// A place cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What TCP needs cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system gives no threads.
     #[error("the server's threads cannot be started")]
     Threads(#[source] io::Error),
@@ -130,6 +146,7 @@ pub struct ServerHandle {
     tasks: TaskTracker,
     connections: TaskTracker,
     addresses: Vec<Listen>,
+    read_tls: Arc<Notify>,
 }
 
 impl Server {
@@ -137,32 +154,24 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When a place cannot be listened on, or the system gives no threads; nothing is left behind.
+    /// When a place cannot be listened on, the files of TLS cannot be used, or the system gives no threads;
+    /// nothing is left behind.
     pub fn start(config: ServerConfig, deps: Deps) -> Result<ServerHandle, ServerError> {
-        let bind = |listen: &Listen| listen.bind(config.insecure);
+        let (tls, keeper) = open_tls(&config, &deps)?.unzip();
+        let bind = |listen: &Listen| listen.bind(tls.is_some());
         let bound: Vec<Bound> = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let addresses: Vec<Listen> = bound.iter().map(Bound::address).collect();
-        warn_of_exposed(&bound, &deps.publisher);
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let crowd = Crowd::new(Arc::clone(&deps.publisher));
-        let published = Arc::new(Published {
-            publisher: deps.publisher,
-            changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
-            modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
-            control: deps.control,
-            shadow: deps.shadow,
-            clock: deps.clock,
-            about: config.about,
-            max_watchers: config.max_watchers,
-            watchers: Arc::new(Semaphore::new(config.max_watchers)),
-            looking: Arc::new(Semaphore::new(1)),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
-        });
+        let published = Arc::new(Published::new(config, deps, &stop, &tasks));
         let guard = runtime.enter();
-        let connections = Connections::new(routes::all(&published), crowd, stop.clone());
+        let connections = Connections::new(routes::all(&published), crowd, stop.clone(), tls);
+        let read_tls = Arc::new(Notify::new());
+        if let Some(keeper) = keeper {
+            tasks.spawn(keeper.keep(stop.clone(), Arc::clone(&read_tls)));
+        }
         let served = connections.tasks.clone();
         let unix = bound.iter().filter(|bound| bound.is_unix()).count();
         let tcp = bound.len().saturating_sub(unix);
@@ -177,7 +186,8 @@ impl Server {
             });
         }
         drop(guard);
-        Ok(ServerHandle { runtime: Some(runtime), stop, tasks, connections: served, addresses })
+        let runtime = Some(runtime);
+        Ok(ServerHandle { runtime, stop, tasks, connections: served, addresses, read_tls })
     }
 }
 
@@ -186,6 +196,11 @@ impl ServerHandle {
     #[must_use]
     pub fn addresses(&self) -> &[Listen] {
         &self.addresses
+    }
+
+    /// Has the files of TLS read again at once; without it they are looked at every second.
+    pub fn read_tls_again(&self) {
+        self.read_tls.notify_one();
     }
 
     /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
@@ -239,6 +254,28 @@ struct Published {
 }
 
 impl Published {
+    fn new(
+        config: ServerConfig,
+        deps: Deps,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        Self {
+            publisher: deps.publisher,
+            changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            control: deps.control,
+            shadow: deps.shadow,
+            clock: deps.clock,
+            about: config.about,
+            max_watchers: config.max_watchers,
+            watchers: Arc::new(Semaphore::new(config.max_watchers)),
+            looking: Arc::new(Semaphore::new(1)),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        }
+    }
+
     /// Looks for the freeze file, so that an answer says what is so now and not at the last tick. Where
     /// the look takes too long, what the last one found has to do.
     async fn look_for_freeze(&self) {
@@ -290,45 +327,13 @@ fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-fn warn_of_exposed(bound: &[Bound], publisher: &Publisher) {
-    let exposed = bound.iter().filter(|bound| bound.is_exposed());
-    let exposed: Vec<String> = exposed.map(|bound| bound.address().to_string()).collect();
-    if exposed.is_empty() {
-        publisher.clear(INSECURE_LISTENER);
-        return;
-    }
-    let message = format!(
-        "{} is plaintext, and anybody who reaches it can change this host; \
-         listen on a socket or on 127.0.0.1 and use a tunnel",
-        exposed.join(", ")
-    );
-    tracing::warn!("{message}");
-    publisher.raise(INSECURE_LISTENER, message);
+/// What TCP needs, where it is listened on.
+fn open_tls(config: &ServerConfig, deps: &Deps) -> Result<Option<(Tls, Keeper)>, TlsError> {
+    let is_tcp = |listen: &Listen| matches!(listen, Listen::Tcp(_));
+    let files = config.tls.clone().filter(|_| config.listen.iter().any(is_tcp));
+    let open = |files| Keeper::open(files, Arc::clone(&deps.clock), Arc::clone(&deps.publisher));
+    files.map(open).transpose()
 }
 
-/// Raised while plaintext TCP can be reached from other hosts.
-pub const INSECURE_LISTENER: &str = "INSECURE_LISTENER";
 /// Watch streams at a time unless the config says otherwise.
 pub const DEFAULT_MAX_WATCHERS: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-    use crate::clock::VirtualClock;
-
-    #[test]
-    fn says_while_other_hosts_can_reach_it() {
-        let publisher = Publisher::new(Arc::new(VirtualClock::default()), 1 << 20);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let exposed = Bound::Tcp(listener, "192.0.2.1:7000".parse().unwrap());
-        warn_of_exposed(&[exposed], &publisher);
-        let conditions = publisher.conditions().all();
-        let (reason, condition) = conditions.first().unwrap();
-        assert_eq!(*reason, INSECURE_LISTENER);
-        assert!(condition.message.starts_with("tcp://192.0.2.1:7000 is plaintext"));
-        warn_of_exposed(&[], &publisher);
-        assert_eq!(publisher.conditions().all(), []);
-    }
-}

@@ -21,8 +21,6 @@ pub(super) enum Peer {
         /// The certificate.
         certificate: Arc<Certificate>,
     },
-    /// Somebody without identity.
-    Tcp(SocketAddr),
 }
 
 /// What a client certificate says of who has it.
@@ -45,13 +43,12 @@ impl Peer {
         known.unwrap_or(Self::Local { uid: None, gid: None })
     }
 
-    /// Its name as an identity: "uid:0", the name in its certificate, "tcp".
+    /// Its name as an identity: "uid:0", or the name in its certificate.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Local { uid: Some(uid), .. } => format!("uid:{uid}"),
             Self::Local { uid: None, .. } => "uid:unknown".to_owned(),
             Self::Remote { certificate, .. } => certificate.name.clone(),
-            Self::Tcp(_) => "tcp".to_owned(),
         }
     }
 
@@ -59,7 +56,7 @@ impl Peer {
     pub(super) fn actor(&self, time: SystemTime) -> Actor {
         let peer = match self {
             Self::Local { .. } => String::new(),
-            Self::Remote { address, .. } | Self::Tcp(address) => address.to_string(),
+            Self::Remote { address, .. } => address.to_string(),
         };
         Actor { id: self.name(), peer, time }
     }

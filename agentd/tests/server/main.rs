@@ -6,6 +6,9 @@
     reason = "a test stops at the first surprise, whatever it is"
 )]
 
+#[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
+#[path = "../../../tests/src/certificates.rs"]
+mod certificates;
 mod change;
 mod reach;
 mod read;
@@ -13,5 +16,10 @@ mod reserve;
 mod rig;
 mod shadow;
 mod stop;
+mod tls;
+mod tls_crowd;
+mod tls_files;
+mod tls_life;
+mod tls_rig;
 mod watch;
 mod watch_gaps;

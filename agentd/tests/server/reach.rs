@@ -1,38 +1,17 @@
-//! Connections: over TCP, too many, and those that never speak.
+//! Connections: too many, and those that never speak.
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
     os::unix::net::UnixStream,
     time::Duration,
 };
 
-use agentd::server::Listen;
 use agentd_proto::v1 as wire;
-use tonic::{Code, transport::Endpoint};
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use wire::{host_service_client::HostServiceClient, vm_service_client::VmServiceClient};
 
-use crate::rig::{LONG, Options, Rig};
-
-#[tokio::test(flavor = "multi_thread")]
-async fn serves_loopback_tcp_to_callers_without_identity() {
-    let rig = Rig::with(&Options { tcp: true, ..Options::default() });
-    let addresses = rig.server.as_ref().unwrap().addresses();
-    let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let mut client = HostServiceClient::new(endpoint.connect().await.unwrap());
-    let status = client.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
-    assert_eq!(status.caller.unwrap().name, "tcp");
-    assert_eq!(status.conditions.len(), 0);
-    let ask = wire::SetModeRequest { mode: wire::Mode::Observe.into(), reason: String::new() };
-    client.set_mode(ask).await.unwrap();
-    rig.published(1).await;
-    let status = client.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
-    let actor = status.mode_actor.unwrap();
-    assert_eq!(actor.id, "tcp");
-    assert!(actor.peer.starts_with("127.0.0.1:") && actor.time.is_some(), "{actor:?}");
-}
+use crate::rig::{LONG, Rig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_connection_after_the_last_is_turned_away_and_a_place_comes_free_again() {
@@ -61,39 +40,6 @@ async fn the_connection_after_the_last_is_turned_away_and_a_place_comes_free_aga
         }
     };
     tokio::time::timeout(LONG, served).await.unwrap();
-}
-
-/// Idle connections over the network, more than there are places for all: the socket of this host is
-/// served as before, and it is said that somebody is turned away, once.
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_over_tcp_keep_nobody_from_the_socket_of_this_host() {
-    let rig = Rig::with(&Options { tcp: true, ..Options::default() });
-    let addresses = rig.server.as_ref().unwrap().addresses();
-    let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
-    let crowd: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let full = || rig.publisher.conditions().has("CONNECTIONS_FULL");
-    let said = async {
-        while !full() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(LONG, said).await.unwrap();
-
-    let mut root = HostServiceClient::new(rig.channel().await);
-    let pause = wire::SetModeRequest { mode: wire::Mode::Paused.into(), reason: String::new() };
-    assert_eq!(root.set_mode(pause).await.unwrap().into_inner().mode(), wire::Mode::Paused);
-    let status = root.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
-    let told = status.conditions.iter().find(|told| told.reason == "CONNECTIONS_FULL").unwrap();
-    let words = format!("turned away at tcp://{address} (all 128 places)");
-    assert!(told.message.contains(&words), "{}", told.message);
-
-    drop(crowd);
-    let over = async {
-        while full() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(LONG, over).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

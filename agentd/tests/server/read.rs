@@ -12,7 +12,7 @@ use tonic_health::pb::{
 };
 use wire::{host_service_client::HostServiceClient, vm_service_client::VmServiceClient};
 
-use crate::rig::{LONG, Options, Rig, id, record};
+use crate::rig::{LONG, Rig, id, record};
 
 async fn status(channel: &Channel) -> wire::GetStatusResponse {
     let mut client = HostServiceClient::new(channel.clone());
@@ -194,7 +194,7 @@ async fn becomes(channel: &Channel, service: &str, wanted: ServingStatus) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reflection_lists_every_service_in_both_versions() {
-    let rig = Rig::with(&Options { tcp: true, ..Options::default() });
+    let rig = Rig::start();
     let channel = rig.channel().await;
     let descriptors = prost_types::FileDescriptorSet::decode(agentd_proto::DESCRIPTORS).unwrap();
     let ours = descriptors.file.iter().flat_map(|file| {

@@ -11,6 +11,7 @@ use std::{
 
 use agentd::{
     clock::{Clock, VirtualClock},
+    config::TlsConfig,
     control::{
         Audience, Base, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode, Storage,
         StorageError,
@@ -54,12 +55,13 @@ pub(crate) struct Rig {
 pub(crate) struct Options {
     pub(crate) ring_bytes: usize,
     pub(crate) max_watchers: usize,
-    pub(crate) tcp: bool,
+    /// Has it listen on TCP too.
+    pub(crate) tls: Option<TlsConfig>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: 1 << 20, max_watchers: 64, tcp: false }
+        Self { ring_bytes: 1 << 20, max_watchers: 64, tls: None }
     }
 }
 
@@ -97,7 +99,7 @@ impl Rig {
         let control = Arc::new(Control::start(parts).unwrap());
         let dir = tempfile::tempdir().unwrap();
         let mut listen = vec![Listen::Unix(dir.path().join("agentd.sock"))];
-        if options.tcp {
+        if options.tls.is_some() {
             listen.push(Listen::Tcp("127.0.0.1:0".to_owned()));
         }
         let about = About {
@@ -107,8 +109,8 @@ impl Rig {
             started: clock.wall(),
             tick_interval: Duration::from_secs(1),
         };
-        let max_watchers = options.max_watchers;
-        let config = ServerConfig { listen, insecure: false, max_watchers, about };
+        let (max_watchers, tls) = (options.max_watchers, options.tls.clone());
+        let config = ServerConfig { listen, tls, max_watchers, about };
         let deps = Deps {
             clock: clock.clone(),
             publisher: publisher.clone(),

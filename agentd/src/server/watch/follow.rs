@@ -3,7 +3,8 @@
 //! ```text
 //! Hello -> [Gap] -> [Snapshot] -> replay -> live ... -> end of the replay: OK
 //!                                           |  ^         stop of agentd: GoingAway, UNAVAILABLE
-//!                                           Gap          client gone: nothing
+//!                                           Gap          end of the connection: GoingAway, its reason
+//!                                                        client gone: nothing
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     publish::{Epoch, Missing, Next, Position, Span, Why},
-    server::{Published, fault::invalid, limits, to_proto},
+    server::{Published, fault::invalid, limits, tls::Lease, to_proto},
 };
 
 /// One stream.
@@ -69,14 +70,26 @@ impl Follower {
         Ok(this)
     }
 
-    /// Sends until the stream has reached its end, the client is gone, or the server stops.
-    pub(super) async fn run(mut self) {
+    /// Sends until the stream has reached its end, the client is gone, the server stops, or the
+    /// connection's time is over: for ever where there is no `lease`.
+    pub(super) async fn run(mut self, lease: Option<Lease>) {
         let stop = self.published.stop.clone();
+        let over = async {
+            match lease {
+                Some(lease) => lease.end().await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             ended = self.follow() => ended,
             () = stop.cancelled() => {
                 // Whoever does not read is waited for as long as the stop allows, not longer.
-                self.leave().await;
+                let status = Status::unavailable("agentd is stopping; connect again in a moment");
+                self.leave("agentd is stopping", status).await;
+                return;
+            }
+            end = over => {
+                self.leave(&end.reason(), end.status()).await;
                 return;
             }
         };
@@ -229,13 +242,12 @@ impl Follower {
         Ok(())
     }
 
-    async fn leave(&mut self) {
+    async fn leave(&mut self, reason: &str, status: Status) {
         let farewell = wire::GoingAway {
-            reason: "agentd is stopping".to_owned(),
+            reason: reason.to_owned(),
             reconnect_after: Some(to_proto::duration(RECONNECT)),
         };
         if self.send(Body::GoingAway(farewell)).await.is_ok() {
-            let status = Status::unavailable("agentd is stopping; connect again in a moment");
             let _ = self.sink.send(Err(status)).await;
         }
     }

@@ -29,7 +29,7 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-use super::{Published, fault, limits};
+use super::{Published, fault, limits, tls::Lease};
 use follow::Follower;
 
 /// `EventService`.
@@ -45,6 +45,7 @@ impl Watch {
     }
 
     async fn open(self, request: Request<wire::WatchRequest>) -> Result<Streamed, Status> {
+        let lease = Lease::of(&request);
         let wanted = parse::wanted(request.into_inner())?;
         let Ok(place) = Arc::clone(&self.published.watchers).try_acquire_owned() else {
             let most = self.published.max_watchers;
@@ -55,7 +56,7 @@ impl Watch {
         let tasks = self.published.tasks.clone();
         let follower = Follower::start(self.published, wanted, sink).await?;
         tasks.spawn(async move {
-            follower.run().await;
+            follower.run(lease).await;
             drop(place);
         });
         Ok(Response::new(ReceiverStream::new(messages)))

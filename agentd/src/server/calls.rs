@@ -1,0 +1,119 @@
+//! [`Calls`]: the calls of one connection: who makes them, how many there may be, how long they may take,
+//! and whether any may begin. What they do is not known here.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http_body::{Frame, SizeHint};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Bytes, Service, StdError, http},
+    service::Routes,
+};
+
+use super::{fault, limits, peer::Peer, tls::Lease};
+
+/// The calls of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Calls {
+    pub(super) routes: Routes,
+    /// Places for calls, of all connections of a listener together.
+    pub(super) free: Arc<Semaphore>,
+    pub(super) peer: Peer,
+    /// `None` where the connection may last for as long as its client likes.
+    pub(super) lease: Option<Lease>,
+    /// Whether there was any.
+    pub(super) spoke: Arc<AtomicBool>,
+}
+
+impl<B> Service<http::Request<B>> for Calls
+where
+    B: tonic::codegen::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        self.spoke.store(true, Ordering::Relaxed);
+        if let Some(end) = self.lease.as_ref().and_then(Lease::is_over) {
+            return Box::pin(async move { Ok(end.status().into_http()) });
+        }
+        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+            return Box::pin(async { Ok(too_many().into_http()) });
+        };
+        request.extensions_mut().insert(self.peer.clone());
+        if let Some(lease) = &self.lease {
+            request.extensions_mut().insert(lease.clone());
+        }
+        let answer = self.routes.call(request.map(Body::new));
+        Box::pin(async move {
+            match time::timeout(limits::CALL, answer).await {
+                Ok(Ok(answer)) => {
+                    Ok(answer.map(|body| Body::new(Counted { body, _permit: permit })))
+                }
+                Ok(Err(error)) => Ok(Status::internal(error.to_string()).into_http()),
+                Err(_) => Ok(late().into_http()),
+            }
+        })
+    }
+}
+
+/// A response that counts as a call until it is gone.
+struct Counted {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn too_many() -> Status {
+    let message = "as many calls are under way on this listener as may be".to_owned();
+    fault::exhausted("TOO_MANY_CALLS", message, RETRY_AFTER)
+}
+
+fn late() -> Status {
+    let seconds = limits::CALL.as_secs();
+    Status::deadline_exceeded(format!(
+        "no answer within {seconds} s; a change may still be made: ask what is in force"
+    ))
+}
+
+/// A call takes milliseconds; streams last longer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);

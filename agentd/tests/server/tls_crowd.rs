@@ -1,0 +1,133 @@
+//! Connections over TCP that only take room, and what is left to others.
+
+use std::time::Duration;
+
+use agentd_proto::v1 as wire;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::Instant};
+use wire::host_service_client::HostServiceClient;
+
+use crate::{
+    rig::LONG,
+    tls_rig::{Offer, World, config, connect, dial, status_on},
+};
+
+/// Whether the server has ended a connection within a while that is short beside its deadlines.
+async fn is_ended(io: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(Duration::from_secs(1), io.read_u8()).await;
+    read.is_ok_and(|read| read.is_err())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_silent_or_slow_is_ended_after_five_seconds() {
+    let world = World::start();
+    let began = Instant::now();
+    let mut silent = connect(world.address, "127.0.0.1").await.unwrap();
+    let read = tokio::time::timeout(LONG, silent.read_u8()).await.expect("an end");
+    assert!(read.is_err());
+    let took = began.elapsed();
+    assert!((Duration::from_secs(5)..Duration::from_secs(9)).contains(&took), "{took:?}");
+
+    // Its handshake is over, and it has ten seconds for its first request.
+    let alice = world.client("alice");
+    let began = Instant::now();
+    let mut silent = world.dial(&Offer::of(&alice)).await.unwrap();
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(LONG, silent.read_to_end(&mut all)).await.expect("an end");
+    let took = began.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(15)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_has_eight_handshakes_at_a_time() {
+    let world = World::start();
+    let alice = world.client("alice");
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(connect(world.address, "127.0.0.1").await.unwrap());
+    }
+    let mut ninth = connect(world.address, "127.0.0.1").await.unwrap();
+    assert!(is_ended(&mut ninth).await);
+    // From elsewhere there is room, and nobody is told that the places are taken.
+    let offer = config(&world.authority.pem, &Offer::of(&alice));
+    dial(offer, world.address, "127.0.0.2").await.unwrap();
+    assert!(!world.rig.publisher.conditions().has("CONNECTIONS_FULL"));
+    drop(silent);
+    let offer = config(&world.authority.pem, &Offer::of(&alice));
+    let served = async {
+        while dial(offer.clone(), world.address, "127.0.0.1").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, served).await.unwrap();
+}
+
+/// However fast it comes and goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_has_eighty_handshakes_in_a_second() {
+    let world = World::start();
+    let alice = world.client("alice");
+    let offer = config(&world.authority.pem, &Offer::of(&alice));
+    let (began, mut shaken) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(1) {
+        shaken += u32::from(dial(offer.clone(), world.address, "127.0.0.1").await.is_ok());
+    }
+    let most = 8 + 80 * (began.elapsed().as_millis() / 1000 + 1);
+    assert!(shaken > 0 && u128::from(shaken) <= most, "{shaken} of {most}");
+    world.status(&alice).await.unwrap();
+}
+
+/// Silent connections over the network, more than there may be: the socket of this host is served as
+/// before, so are those that have shown who they are, and it is said that somebody is turned away.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_over_tcp_keep_nobody_else_from_the_host() {
+    let world = World::start();
+    let alice = world.client("alice");
+    let known = world.channel(&alice).await.unwrap();
+    let mut silent = Vec::new();
+    for from in 1..=9 {
+        for _ in 0..8 {
+            silent.push(connect(world.address, &format!("127.0.0.{from}")).await.unwrap());
+        }
+    }
+    world.until_condition("CONNECTIONS_FULL", true).await;
+    let words = format!("turned away at tcp://{} (all 64 handshakes at a time)", world.address);
+    let told = world.told("CONNECTIONS_FULL");
+    assert!(told.contains(&words), "{told}");
+
+    let mut root = HostServiceClient::new(world.rig.channel().await);
+    let pause = wire::SetModeRequest { mode: wire::Mode::Paused.into(), reason: String::new() };
+    assert_eq!(root.set_mode(pause).await.unwrap().into_inner().mode(), wire::Mode::Paused);
+    status_on(known).await.unwrap();
+
+    // Each of them is ended by itself, and the place is free again.
+    world.until_condition("CONNECTIONS_FULL", false).await;
+    world.status(&alice).await.unwrap();
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_has_sixteen_connections_at_a_time() {
+    let world = World::start();
+    // Two certificates of one name are one client.
+    let (alice, again, bob) = (world.client("alice"), world.client("alice"), world.client("bob"));
+    let mut channels = Vec::new();
+    for number in 0..16 {
+        let client = if number % 2 == 0 { &alice } else { &again };
+        let channel = world.channel(client).await.unwrap();
+        status_on(channel.clone()).await.unwrap();
+        channels.push(channel);
+    }
+    let refused = world.status(&alice).await.unwrap_err();
+    assert!(
+        refused.contains("alice has 16 connections, which is all that one may have"),
+        "{refused}"
+    );
+    world.status(&bob).await.unwrap();
+    channels.pop();
+    let served = async {
+        while world.status(&again).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, served).await.unwrap();
+}
