@@ -58,6 +58,8 @@ mod lab_fleet;
 mod lab_leaves_nothing;
 /// The algorithm and the scenario format, written a second time.
 mod oracle;
+/// Mutual TLS from nothing, in the commands of the README.
+mod over_tls;
 /// Ticks recorded, replayed, and decided along by a shadow.
 mod recordings;
 /// Memory that is kept for VMs to come.

@@ -170,15 +170,15 @@ impl Dialled {
             }
             Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
                 let names = seen.map(|s| s.names.as_slice()).unwrap_or_default();
-                let first = names.first().map_or("NAME", String::as_str);
-                let what = format!(
-                    "shows a certificate for {}, and not for {}",
-                    names.join(", "),
-                    self.expected
-                );
+                let first = quoted(names.first().map_or("NAME", String::as_str));
+                let listed = if names.is_empty() { "no name".into() } else { names.join(", ") };
+                let what =
+                    format!("shows a certificate for {listed}, and not for {}", self.expected);
                 let others = names.iter().filter(|other| *other != name);
-                let sans: Vec<String> =
-                    others.chain([&self.expected]).map(|name| format!("--san {name}")).collect();
+                let sans: Vec<String> = others
+                    .chain([&self.expected])
+                    .map(|name| format!("--san {}", quoted(name)))
+                    .collect();
                 self.untrusted("SERVER_NAME_MISMATCH", &what).hint(format!(
                     "if it is the right host: --server-name {first} (server_name in its entry), or \
                      a certificate for this name too: memctl ca issue-server {} {} --renew",

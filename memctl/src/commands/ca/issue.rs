@@ -58,6 +58,7 @@ pub(crate) struct ClientArgs {
     default: bool,
 }
 
+/// Issues a certificate for the agent of a host, and installs it or tells how.
 pub(super) fn server(args: &ServerArgs, folder: &Path, session: &Session) -> Ended {
     check_name(&args.name).map_err(Failure::usage)?;
     let mut store = Store::open(folder)?;
@@ -98,6 +99,7 @@ pub(super) fn server(args: &ServerArgs, folder: &Path, session: &Session) -> End
     Ok(Exit::Done)
 }
 
+/// Issues a certificate for a client, and makes it the default identity or tells how.
 pub(super) fn client(args: &ClientArgs, folder: &Path, session: &Session) -> Ended {
     check_name(&args.name).map_err(Failure::usage)?;
     let mut store = Store::open(folder)?;
