@@ -135,7 +135,7 @@ impl End {
         match self {
             Self::Aged => "the connection is as old as one may be".to_owned(),
             Self::Expired => "the client's certificate has expired".to_owned(),
-            Self::Refused(why) => format!("the client's certificate is not let in any more: {why}"),
+            Self::Refused(why) => why.clone(),
         }
     }
 
