@@ -25,6 +25,7 @@ use std::{
     collections::VecDeque,
     fmt::Display,
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -212,6 +213,15 @@ impl Audit {
         self.deny(call, Decision::Denied, refused);
     }
 
+    /// Writes down that somebody was not let in, before they could call anything. Never waits.
+    pub fn not_let_in(&self, address: SocketAddr, why: &str) {
+        let who = format!("unknown at {}", address.ip());
+        let caller = Caller { who, from: address.to_string(), ..Caller::default() };
+        let call = Call { caller, method: CONNECT.to_owned(), ..Call::default() };
+        let refused = Refused { reason: NOT_LET_IN.to_owned(), detail: why.to_owned() };
+        self.deny(call, Decision::Denied, refused);
+    }
+
     /// Writes what is queued, and ends. False when the disk takes longer than `patience`.
     pub fn close(&self, patience: Duration) -> bool {
         // Where there is no room the thread is stuck, and the wait below says so.
@@ -324,6 +334,9 @@ const PAUSE_PATIENCE: Duration = Duration::from_millis(250);
 const QUEUE: usize = 256;
 /// The outcome of a change that was made.
 const MADE: &str = "OK";
+/// In the place of a method, and of a reason, for who was not let in.
+const CONNECT: &str = "connect";
+const NOT_LET_IN: &str = "NOT_LET_IN";
 
 #[cfg(test)]
 mod tests;

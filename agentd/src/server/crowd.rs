@@ -12,12 +12,13 @@ use std::{
 use tokio::time::Instant;
 
 use super::limits;
-use crate::publish::Publisher;
+use crate::{audit::Audit, publish::Publisher};
 
 /// Every listener that turned somebody away lately, and who was refused.
 #[derive(Debug)]
 pub(super) struct Crowd {
     publisher: Arc<Publisher>,
+    audit: Arc<Audit>,
     full: Mutex<BTreeMap<String, Full>>,
     refused: Mutex<Sparing>,
 }
@@ -65,12 +66,13 @@ impl Sparing {
 }
 
 impl Crowd {
-    pub(super) fn new(publisher: Arc<Publisher>) -> Self {
-        Self { publisher, full: Mutex::default(), refused: Mutex::default() }
+    pub(super) fn new(publisher: Arc<Publisher>, audit: Arc<Audit>) -> Self {
+        Self { publisher, audit, full: Mutex::default(), refused: Mutex::default() }
     }
 
     /// Says that somebody was not let in, and why.
     pub(super) fn refuse(&self, address: SocketAddr, why: &str) {
+        self.audit.not_let_in(address, why);
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match refused.happened(limits::REFUSAL_LOG) {
             Some(refused) => tracing::warn!(%address, refused, "a client was refused: {why}"),

@@ -174,7 +174,7 @@ impl Server {
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let crowd = Crowd::new(Arc::clone(&deps.publisher));
+        let crowd = Crowd::new(Arc::clone(&deps.publisher), Arc::clone(&deps.audit));
         let published = Arc::new(Published::new(config, deps, &stop, &tasks));
         let authz = Arc::clone(&published.authz);
         let guard = runtime.enter();

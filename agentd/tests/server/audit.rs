@@ -58,7 +58,7 @@ fn lines(rig: &Rig) -> Vec<Value> {
 }
 
 /// The lines once all that is queued was written.
-fn all_lines(rig: &mut Rig) -> Vec<Value> {
+pub(crate) fn all_lines(rig: &mut Rig) -> Vec<Value> {
     rig.server = None;
     assert!(rig.audit.close(LONG));
     lines(rig)

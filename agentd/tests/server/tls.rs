@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::host_service_client::HostServiceClient;
 
 use crate::{
+    audit::all_lines,
     certificates::{Authority, Wish},
     rig::LONG,
     tls_rig::{Offer, World, config, connect, dial, now, status_on},
@@ -97,7 +98,7 @@ async fn whoever_is_not_vouched_for_is_refused_and_told_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_revoked_or_denied_is_refused_and_others_are_not() {
     let (mut revoked, mut denied) = (None, None);
-    let world = World::start_with(|authority, files| {
+    let mut world = World::start_with(|authority, files| {
         let issue = || authority.issue(&authority.client("mallory", "agentd:admin")).unwrap();
         let (by_list, by_serial) = (issue(), issue());
         let folder = files.cert.parent().unwrap().to_owned();
@@ -121,6 +122,10 @@ async fn who_is_revoked_or_denied_is_refused_and_others_are_not() {
     assert!(refusal.starts_with("received fatal alert: "), "{refusal}");
     world.until_condition("CRL_EXPIRED", true).await;
     assert!(world.told("CRL_EXPIRED").contains("clients.crl is past its time"));
+    let audited = all_lines(&mut world.rig);
+    let denied: Vec<_> = audited.iter().filter(|line| line["outcome"] == "NOT_LET_IN").collect();
+    assert_eq!(denied.len(), 4, "{audited:?}");
+    assert!(denied[2]["detail"].as_str().unwrap().contains("eve"), "{:?}", denied[2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
