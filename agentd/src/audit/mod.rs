@@ -218,7 +218,7 @@ impl Audit {
         let who = format!("unknown at {}", address.ip());
         let caller = Caller { who, from: address.to_string(), ..Caller::default() };
         let call = Call { caller, method: CONNECT.to_owned(), ..Call::default() };
-        let refused = Refused { reason: NOT_LET_IN.to_owned(), detail: why.to_owned() };
+        let refused = Refused { reason: ENTRY_DENIED.to_owned(), detail: why.to_owned() };
         self.deny(call, Decision::Denied, refused);
     }
 
@@ -336,7 +336,7 @@ const QUEUE: usize = 256;
 const MADE: &str = "OK";
 /// In the place of a method, and of a reason, for who was not let in.
 const CONNECT: &str = "connect";
-const NOT_LET_IN: &str = "NOT_LET_IN";
+const ENTRY_DENIED: &str = "NOT_LET_IN";
 
 #[cfg(test)]
 mod tests;
