@@ -215,8 +215,9 @@ impl Audit {
 
     /// Writes down that somebody was not let in, before they could call anything. Never waits.
     pub fn not_let_in(&self, address: SocketAddr, why: &str) {
-        let who = format!("unknown at {}", address.ip());
-        let caller = Caller { who, from: address.to_string(), ..Caller::default() };
+        // One caller, however many there are: they must not keep those with a name out of the audit.
+        let caller =
+            Caller { who: STRANGER.to_owned(), from: address.to_string(), ..Caller::default() };
         let call = Call { caller, method: CONNECT.to_owned(), ..Call::default() };
         let refused = Refused { reason: ENTRY_DENIED.to_owned(), detail: why.to_owned() };
         self.deny(call, Decision::Denied, refused);
@@ -334,6 +335,8 @@ const PAUSE_PATIENCE: Duration = Duration::from_millis(250);
 const QUEUE: usize = 256;
 /// The outcome of a change that was made.
 const MADE: &str = "OK";
+/// Whoever was not let in. No certificate may have such a name.
+const STRANGER: &str = "uid:unknown";
 /// In the place of a method, and of a reason, for who was not let in.
 const CONNECT: &str = "connect";
 const ENTRY_DENIED: &str = "NOT_LET_IN";

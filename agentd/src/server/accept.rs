@@ -44,8 +44,10 @@ pub(super) struct Connections {
     pub(super) stop: CancellationToken,
     /// `None` where nothing listens on TCP.
     tls: Option<Tls>,
-    /// Connections of each name that a certificate gives, over all listeners.
+    /// Connections of each name, over all listeners.
     names: Arc<Quota<String>>,
+    /// Calls of each name, likewise.
+    callers: Arc<Quota<String>>,
 }
 
 /// The places of one listener. Nobody who comes by another one can take them.
@@ -74,7 +76,8 @@ impl Connections {
     ) -> Self {
         let crowd = Arc::new(crowd);
         let names = Quota::new(limits::NAME_CONNECTIONS, usize::MAX);
-        Self { routes, crowd, tasks: TaskTracker::new(), stop, tls, names }
+        let callers = Quota::new(limits::NAME_CALLS, usize::MAX);
+        Self { routes, crowd, tasks: TaskTracker::new(), stop, tls, names, callers }
     }
 
     /// Accepts from one listener until the server stops. `share` is its share of the places.
@@ -112,7 +115,18 @@ impl Connections {
                 let known = io.peer_cred().ok();
                 let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
                 let peer = Peer::Local { uid, gid };
-                self.tasks.spawn(self.clone().serve(Metered::new(io), peer, None, place));
+                let own = match peer.is_root() {
+                    true => None,
+                    false => match self.names.take(peer.name()) {
+                        Ok(own) => Some(own),
+                        Err(_) => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
+                    },
+                };
+                let served = self.clone().serve(Metered::new(io), peer, None, place);
+                self.tasks.spawn(async move {
+                    let _own = own;
+                    served.await;
+                });
             }
             Accepted::Tcp(io, address) => match places.handshakes.take(network(address.ip())) {
                 Ok(handshake) => {
@@ -182,6 +196,7 @@ impl Connections {
         let calls = Calls {
             routes: self.routes,
             free: Arc::clone(&place.calls),
+            names: Arc::clone(&self.callers),
             peer: peer.clone(),
             lease: tenure.is_some().then_some(lease),
             spoke: Arc::clone(&spoke),

@@ -24,7 +24,13 @@ use tonic::{
     service::Routes,
 };
 
-use super::{authz::Guarded, fault, limits, peer::Peer, tls::Lease};
+use super::{
+    authz::Guarded,
+    fault, limits,
+    peer::Peer,
+    quota::{Quota, Taken},
+    tls::Lease,
+};
 
 /// The calls of one connection.
 #[derive(Clone, Debug)]
@@ -32,6 +38,8 @@ pub(super) struct Calls {
     pub(super) routes: Guarded<Routes>,
     /// Places for calls, of all connections of a listener together.
     pub(super) free: Arc<Semaphore>,
+    /// Of which each name has so many.
+    pub(super) names: Arc<Quota<String>>,
     pub(super) peer: Peer,
     /// `None` where the connection may last for as long as its client likes.
     pub(super) lease: Option<Lease>,
@@ -57,6 +65,13 @@ where
         if let Some(end) = self.lease.as_ref().and_then(Lease::is_over) {
             return Box::pin(async move { Ok(end.status().into_http()) });
         }
+        let own = match self.peer.is_root() {
+            true => None,
+            false => match self.names.take(self.peer.name()) {
+                Ok(own) => Some(own),
+                Err(_) => return Box::pin(async { Ok(too_many_of_one().into_http()) }),
+            },
+        };
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
             return Box::pin(async { Ok(too_many().into_http()) });
         };
@@ -68,7 +83,7 @@ where
         Box::pin(async move {
             match time::timeout(limits::CALL, answer).await {
                 Ok(Ok(answer)) => {
-                    Ok(answer.map(|body| Body::new(Counted { body, _permit: permit })))
+                    Ok(answer.map(|body| Body::new(Counted { body, _permit: permit, _own: own })))
                 }
                 Ok(Err(error)) => Ok(Status::internal(error.to_string()).into_http()),
                 Err(_) => Ok(late().into_http()),
@@ -81,6 +96,7 @@ where
 struct Counted {
     body: Body,
     _permit: OwnedSemaphorePermit,
+    _own: Option<Taken<String>>,
 }
 
 impl http_body::Body for Counted {
@@ -105,6 +121,12 @@ impl http_body::Body for Counted {
 
 fn too_many() -> Status {
     let message = "as many calls are under way on this listener as may be".to_owned();
+    fault::exhausted("TOO_MANY_CALLS", message, RETRY_AFTER)
+}
+
+fn too_many_of_one() -> Status {
+    let most = limits::NAME_CALLS;
+    let message = format!("{most} calls of yours are under way, which is all that one may have");
     fault::exhausted("TOO_MANY_CALLS", message, RETRY_AFTER)
 }
 

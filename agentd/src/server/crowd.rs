@@ -32,6 +32,8 @@ pub(super) enum Full {
     Handshakes(usize),
     /// The same for one address, which keeps nobody else out.
     OfAddress(usize),
+    /// Places for connections of one user of this host, likewise.
+    OfUser(usize),
 }
 
 impl fmt::Display for Full {
@@ -40,6 +42,7 @@ impl fmt::Display for Full {
             Self::Places(most) => write!(f, "all {most} places"),
             Self::Handshakes(most) => write!(f, "all {most} handshakes at a time"),
             Self::OfAddress(most) => write!(f, "all {most} handshakes at a time of one address"),
+            Self::OfUser(most) => write!(f, "all {most} places of one user"),
         }
     }
 }
@@ -136,7 +139,7 @@ impl Door {
                 }
             }
             // Who asks too often is alone with that.
-            Full::OfAddress(_) => {}
+            Full::OfAddress(_) | Full::OfUser(_) => {}
         }
         if let Some(turned_away) = self.turned_away.happened(limits::CROWD_LOG) {
             let listener = &self.name;

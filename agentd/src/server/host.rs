@@ -49,7 +49,8 @@ impl HostService for HostCalls {
         ask.checked(violations.check())?;
         ask.says(&reason);
         ask.wants_mode(mode);
-        if mode != Mode::Paused {
+        // To pause what is paused changes nothing, and fills the audit all the same.
+        if mode != Mode::Paused || self.0.in_force().mode == Mode::Paused {
             ask.checked(self.0.authz.count_change(&caller))?;
         }
         let is_admin = caller.is(Role::Admin);
@@ -57,7 +58,8 @@ impl HostService for HostCalls {
             true => control.set_mode(mode, actor, reason),
             false => control.set_own_mode(mode, actor, reason),
         };
-        let set = self.0.modes.change(ask, set).await?;
+        let door = if mode == Mode::Paused { &self.0.pauses } else { &self.0.modes };
+        let set = door.change(ask, set).await?;
         Ok(Response::new(wire::SetModeResponse {
             mode: to_proto::mode(set.after).into(),
             previous_mode: to_proto::mode(set.before).into(),

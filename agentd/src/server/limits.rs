@@ -52,6 +52,9 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
 /// Connections of one name at a time: a person with some terminals, or one program that asks all the time.
 pub(super) const NAME_CONNECTIONS: usize = 16;
+/// Calls of one name at a time, streams among them. A client that does not read what it is answered keeps
+/// its places for as long as it likes, and must not keep everybody's.
+pub(super) const NAME_CALLS: usize = 32;
 /// What one connection may send in a second, once it has sent what it may at once: the largest request
 /// four times over. Pings and settings, which HTTP/2 answers without end, are bounded by it.
 pub(super) const READ_RATE: u32 = 1 << 20;
@@ -91,9 +94,10 @@ pub(super) const RESPONSE: usize = 4 << 20;
 pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
-/// Threads for [`CHANGES`] of the policy, for as many of the mode, for one look for the freeze file, for
-/// one at the files of `[tls]`, and for one question to the user database.
-pub(super) const BLOCKING: usize = 6;
+/// Threads for [`CHANGES`] of the policy, for as many of the mode, as many pauses and as many reads of the
+/// history, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
+/// the user database.
+pub(super) const BLOCKING: usize = 11;
 /// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.

@@ -264,10 +264,14 @@ struct Published {
     control: Arc<Control>,
     shadow: Arc<Shadow>,
     audit: Arc<Audit>,
-    /// For changes and reads of the policy's history.
+    /// For all changes but of the mode.
     changes: Entrance,
-    /// For changes of the mode: a pause does not wait for anything else.
+    /// For changes of the mode that go on.
     modes: Entrance,
+    /// For pauses, which wait for nothing else.
+    pauses: Entrance,
+    /// For reads of the policy's history: who reads keeps nobody from a change.
+    history: Entrance,
     clock: Arc<dyn Clock>,
     about: About,
     max_watchers: usize,
@@ -290,6 +294,8 @@ impl Published {
             publisher: deps.publisher,
             changes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            pauses: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            history: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             control: deps.control,
             shadow: deps.shadow,
             audit: deps.audit,

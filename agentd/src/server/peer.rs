@@ -52,6 +52,11 @@ impl Peer {
         }
     }
 
+    /// True for root of this host, who has what there is.
+    pub(super) const fn is_root(&self) -> bool {
+        matches!(self, Self::Local { uid: Some(0), .. })
+    }
+
     /// It as the maker of a change.
     pub(super) fn actor(&self, time: SystemTime) -> Actor {
         Actor { id: self.name(), peer: self.address(), time }

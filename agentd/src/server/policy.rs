@@ -197,7 +197,7 @@ impl PolicyService for PolicyCalls {
                 invalid("page_token", "is none; give the next_page_token of a response")
             })?),
         };
-        let found = self.0.changes.read(move |control| control.revisions(before, size)).await?;
+        let found = self.0.history.read(move |control| control.revisions(before, size)).await?;
         let last = found.last().map_or(0, |revision| revision.number);
         let more = found.len() == size && last > 1;
         Ok(Response::new(wire::ListPolicyRevisionsResponse {

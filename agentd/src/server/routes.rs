@@ -42,7 +42,7 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
         .add_service(shadow)
         .add_service(reservation)
         .add_service(Watch::new(shared()))
-        .add_service(answers);
+        .add_service(answers.max_decoding_message_size(limits::REQUEST));
     with_reflection(routes)
 }
 
@@ -54,11 +54,17 @@ fn with_reflection(mut routes: Routes) -> Routes {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     match builder().build_v1() {
-        Ok(reflection) => routes = routes.add_service(reflection),
+        Ok(reflection) => {
+            let reflection = reflection.max_decoding_message_size(limits::REQUEST);
+            routes = routes.add_service(reflection);
+        }
         Err(error) => tracing::error!(%error, "there is no reflection"),
     }
     match builder().build_v1alpha() {
-        Ok(reflection) => routes = routes.add_service(reflection),
+        Ok(reflection) => {
+            let reflection = reflection.max_decoding_message_size(limits::REQUEST);
+            routes = routes.add_service(reflection);
+        }
         Err(error) => tracing::error!(%error, "there is no v1alpha reflection"),
     }
     routes
