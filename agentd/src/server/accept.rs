@@ -115,7 +115,7 @@ impl Connections {
                 let known = io.peer_cred().ok();
                 let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
                 let peer = Peer::Local { uid, gid };
-                let own = match peer.is_root() {
+                let own = match peer.is_own() {
                     true => None,
                     false => match self.names.take(peer.name()) {
                         Ok(own) => Some(own),

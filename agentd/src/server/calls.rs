@@ -65,7 +65,7 @@ where
         if let Some(end) = self.lease.as_ref().and_then(Lease::is_over) {
             return Box::pin(async move { Ok(end.status().into_http()) });
         }
-        let own = match self.peer.is_root() {
+        let own = match self.peer.is_own() {
             true => None,
             false => match self.names.take(self.peer.name()) {
                 Ok(own) => Some(own),

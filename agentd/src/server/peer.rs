@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
+use rustix::process::geteuid;
+
 use crate::{audit::Caller, control::Actor};
 
 /// Who is at the other end of a connection. Every request carries it in its extensions.
@@ -52,9 +54,10 @@ impl Peer {
         }
     }
 
-    /// True for root of this host, who has what there is.
-    pub(super) const fn is_root(&self) -> bool {
-        matches!(self, Self::Local { uid: Some(0), .. })
+    /// True for root of this host and for agentd's own user, who have what there is.
+    pub(super) fn is_own(&self) -> bool {
+        let own = geteuid().as_raw();
+        matches!(self, Self::Local { uid: Some(uid), .. } if [0, own].contains(uid))
     }
 
     /// It as the maker of a change.

@@ -290,6 +290,26 @@ async fn nobody_changes_much_in_a_short_time_but_all_may_pause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_this_host_has_so_many_connections_and_keeps_nobody_out() {
+    if cannot_be_others("a_user_of_this_host_has_so_many_connections_and_keeps_nobody_out") {
+        return;
+    }
+    const WHO_AM_I: &str = "/agentd.v1.HostService/WhoAmI";
+    let rig = Rig::start();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let channel = rig.channel_as(NOBODYS, READERS).await;
+        call(channel.clone(), WHO_AM_I).await.unwrap();
+        held.push(channel);
+    }
+    let more = rig.channel_as(NOBODYS, READERS).await;
+    call(more, WHO_AM_I).await.unwrap_err();
+    call(rig.channel_as(READERS, READERS).await, WHO_AM_I).await.unwrap();
+    call(rig.channel_as(ADMIN, NOBODYS).await, WHO_AM_I).await.unwrap();
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_has_so_many_streams() {
     if cannot_be_others("each_has_so_many_streams") {
         return;
