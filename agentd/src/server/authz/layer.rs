@@ -11,7 +11,6 @@ use std::{
 
 use http_body::{Frame, SizeHint};
 use tokio::time;
-use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
     body::Body,
@@ -19,7 +18,10 @@ use tonic::{
 };
 
 use super::{Authz, Kind, Place, Rule, refusal};
-use crate::server::peer::Peer;
+use crate::server::{
+    peer::Peer,
+    tls::{End, Lease},
+};
 
 /// Services, each call of which is admitted or refused before anything of it is read.
 #[derive(Clone, Debug)]
@@ -97,14 +99,13 @@ where
                     return Ok(refused.into_http());
                 }
             };
-            // Whoever made the connection may end all that goes on over it.
-            let ends = request.extensions().get::<CancellationToken>().cloned().unwrap_or_default();
+            let lease = request.extensions().get::<Lease>().cloned();
             request.extensions_mut().insert(admitted.caller);
             let answer = services.call(request).await?;
             if admitted.rule.kind != Kind::Stream {
                 return Ok(answer);
             }
-            let refused = Box::pin(until_refused(authz, peer, admitted.rule, ends));
+            let refused = Box::pin(until_refused(authz, peer, admitted.rule, lease));
             let place = admitted.place;
             Ok(answer.map(|body| Body::new(Stream { body, refused: Some(refused), _place: place })))
         })
@@ -117,7 +118,7 @@ async fn until_refused(
     authz: Arc<Authz>,
     peer: Peer,
     rule: &'static Rule,
-    ends: CancellationToken,
+    lease: Option<Lease>,
 ) -> Status {
     let mut rules = authz.rules.subscribe();
     loop {
@@ -131,8 +132,20 @@ async fn until_refused(
             // The sender is in `authz`, so that it does not fail.
             _ = rules.changed() => {}
             () = time::sleep(authz.recheck_after(&peer)) => {}
-            () = ends.cancelled() => return refusal::ended(&peer.name()),
+            end = over(lease.clone()) => {
+                // A stream that says good-bye by itself has time to.
+                time::sleep(end.grace() / 2).await;
+                return end.status();
+            }
         }
+    }
+}
+
+/// Waits for the end of a lease; for ever where there is none.
+async fn over(lease: Option<Lease>) -> End {
+    match lease {
+        Some(lease) => lease.end().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -112,9 +112,14 @@ impl Authz {
             // Who may do nothing learns nothing.
             let refused = || self.role_missing(&refusal::shown(path), "", &caller, Role::Reader);
             let may_know = caller.is(Role::Reader);
+            self.quotas.take(&caller, Kind::Read)?;
             return Err(if may_know { refusal::no_method(path) } else { refused() });
         };
-        self.allow(&caller, rule)?;
+        if let Err(refused) = self.allow(&caller, rule) {
+            // Who asks for what they may not have asks often, too.
+            self.quotas.take(&caller, Kind::Read)?;
+            return Err(refused);
+        }
         let place = self.quotas.take(&caller, rule.kind)?;
         Ok(Admitted { caller, rule, place })
     }

@@ -73,15 +73,6 @@ pub(super) fn expired(name: &str) -> Status {
     failed(Code::Unauthenticated, "CERTIFICATE_EXPIRED", message, [("identity", name.to_owned())])
 }
 
-/// For a certificate that counts no longer, as its connection was told.
-pub(super) fn ended(name: &str) -> Status {
-    let message = format!(
-        "the certificate of {name} no longer counts here: it has expired or was revoked; get a new \
-         one, and connect again"
-    );
-    failed(Code::Unauthenticated, "IDENTITY_ENDED", message, [("identity", name.to_owned())])
-}
-
 /// For a certificate that calls itself as agentd calls those without one.
 pub(super) fn reserved(name: &str) -> Status {
     let message = format!(

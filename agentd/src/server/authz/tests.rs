@@ -17,7 +17,6 @@ use http_body::{Body as _, Frame};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tokio::time;
-use tokio_util::sync::CancellationToken;
 use tonic::{
     Code,
     body::Body,
@@ -26,7 +25,10 @@ use tonic::{
 use tonic_types::StatusExt as _;
 
 use super::{table::RULES, *};
-use crate::clock::VirtualClock;
+use crate::{
+    clock::VirtualClock,
+    server::tls::{End, Lease},
+};
 
 #[test]
 fn every_method_has_a_rule_and_every_rule_a_method() {
@@ -120,21 +122,23 @@ impl Rig {
     }
 
     async fn call(&self, path: &str, peer: Option<Peer>) -> http::Response<Body> {
-        self.call_until(path, peer, CancellationToken::new()).await
+        self.call_until(path, peer, None).await
     }
 
     async fn call_until(
         &self,
         path: &str,
         peer: Option<Peer>,
-        ends: CancellationToken,
+        lease: Option<Lease>,
     ) -> http::Response<Body> {
         let mut request = http::Request::new(Body::empty());
         *request.uri_mut() = path.parse().unwrap();
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        request.extensions_mut().insert(ends);
+        if let Some(lease) = lease {
+            request.extensions_mut().insert(lease);
+        }
         let denied = Arc::clone(&self.denied);
         let on_denial = OnDenial::new(move |_, _, _| {
             denied.fetch_add(1, Ordering::SeqCst);
@@ -284,14 +288,14 @@ async fn a_stream_ends_when_its_certificate_does() {
 #[tokio::test]
 async fn a_stream_ends_when_its_connection_is_told_to() {
     let rig = Rig::new();
-    let (ends, reader) = (CancellationToken::new(), remote("kim", &["agentd:reader"]));
-    let stream = rig.call_until(WATCH, Some(reader), ends.clone()).await;
+    let ((tell, lease), reader) = (Lease::new(), remote("kim", &["agentd:reader"]));
+    let stream = rig.call_until(WATCH, Some(reader), Some(lease)).await;
     let end = tokio::spawn(end(stream));
-    ends.cancel();
+    tell.send_replace(Some(End::Refused("it was revoked".to_owned())));
     let ended = end.await.unwrap();
     assert_eq!(
         (ended.code(), reason(&ended)),
-        (Code::Unauthenticated, "IDENTITY_ENDED".to_owned())
+        (Code::Unauthenticated, "CERTIFICATE_REFUSED".to_owned())
     );
 }
 

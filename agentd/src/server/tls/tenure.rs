@@ -54,27 +54,36 @@ pub(in crate::server) struct Tenure {
 impl Tenure {
     /// Waits for its end.
     pub(in crate::server) async fn end(&mut self) -> End {
+        // What lets it in may be past its time without any change of the files.
+        let mut again = time::interval(limits::RECHECK);
         loop {
-            tokio::select! {
+            let end = tokio::select! {
                 () = time::sleep_until(self.until) => return End::Aged,
-                () = time::sleep(limits::LOOK_AT_CLOCK) => {
-                    if self.clock.wall() > self.not_after {
-                        return End::Expired;
-                    }
-                }
+                () = time::sleep(limits::LOOK_AT_CLOCK) => self.expired(),
+                _ = again.tick() => self.refused(),
                 changed = self.terms.changed() => {
                     if changed.is_err() {
                         // The server stops, which ends every connection.
                         std::future::pending::<()>().await;
                     }
-                    let terms = Arc::clone(&self.terms.borrow_and_update());
-                    let admitted = terms.clients.admit(&self.chain, unix(self.clock.wall()));
-                    if let Err(error) = admitted {
-                        return End::Refused(words(&error));
-                    }
+                    self.refused()
                 }
+            };
+            if let Some(end) = end {
+                return end;
             }
         }
+    }
+
+    fn expired(&self) -> Option<End> {
+        (self.clock.wall() > self.not_after).then_some(End::Expired)
+    }
+
+    /// Asks those in force now whether its client would be let in.
+    fn refused(&mut self) -> Option<End> {
+        let terms = Arc::clone(&self.terms.borrow_and_update());
+        let admitted = terms.clients.admit(&self.chain, unix(self.clock.wall()));
+        self.expired().or_else(|| admitted.err().map(|error| End::Refused(words(&error))))
     }
 }
 
