@@ -200,8 +200,7 @@ impl Server {
             });
         }
         drop(guard);
-        let runtime = Some(runtime);
-        let (connections, addresses) = (served, addresses);
+        let (runtime, connections) = (Some(runtime), served);
         Ok(ServerHandle { runtime, stop, tasks, connections, addresses, authz, read_tls })
     }
 }
