@@ -302,8 +302,10 @@ async fn a_user_of_this_host_has_so_many_connections_and_keeps_nobody_out() {
         call(channel.clone(), WHO_AM_I).await.unwrap();
         held.push(channel);
     }
-    let more = rig.channel_as(NOBODYS, READERS).await;
-    call(more, WHO_AM_I).await.unwrap_err();
+    // It is turned away before or after its first words.
+    if let Ok(more) = rig.try_channel_as(NOBODYS, READERS).await {
+        call(more, WHO_AM_I).await.unwrap_err();
+    }
     call(rig.channel_as(READERS, READERS).await, WHO_AM_I).await.unwrap();
     call(rig.channel_as(ADMIN, NOBODYS).await, WHO_AM_I).await.unwrap();
     drop(held);

@@ -228,6 +228,15 @@ impl Rig {
 
     /// A connection of another user, in this group alone.
     pub(crate) async fn channel_as(&self, uid: u32, gid: u32) -> Channel {
+        self.try_channel_as(uid, gid).await.unwrap()
+    }
+
+    /// The same; an error where the connection is turned away at once.
+    pub(crate) async fn try_channel_as(
+        &self,
+        uid: u32,
+        gid: u32,
+    ) -> Result<Channel, tonic::transport::Error> {
         let socket = self.dir.path().join("agentd.sock");
         for (path, mode) in [(self.dir.path(), 0o755), (&socket, 0o666)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -237,7 +246,7 @@ impl Rig {
             async move { tokio::net::UnixStream::from_std(stream?).map(TokioIo::new) }
         };
         let endpoint = Endpoint::from_static("http://agentd");
-        endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
+        endpoint.connect_with_connector(tower::service_fn(connect)).await
     }
 
     pub(crate) async fn watch(&self, request: wire::WatchRequest) -> Watching {
