@@ -64,18 +64,19 @@ fn stays_paused(agent: &Agent, vms: &[Vm], gauge: &Gauge) {
     let work = vms[1].hold("b", 300, 2 * SLOWLY).unwrap();
     wait_for_a_grow(&watch, 0);
     set_mode(agent.memctl(), "paused");
-    let last = watch
-        .wait("the pause to be told", PATIENCE, |record| record["type"] == "mode")
-        .unwrap()
+    // A turn that was under way is told after the pause, and is one of mode active.
+    let is_over = |record: &Value| record["type"] == "tick" && record["mode"] == "paused";
+    let told = watch.wait("a turn that is paused", PATIENCE, is_over).unwrap();
+    let last = told
         .into_iter()
-        .rfind(|record| record["type"] == "tick")
+        .rfind(|record| record["type"] == "tick" && record["mode"] == "active")
         .unwrap();
     rests_at(&targets(&last), gauge);
     // It ends in one way or the other.
     let _ = vms[1].finish(work, PATIENCE);
     watch.wait_ticks(3, PATIENCE).unwrap();
     let records = watch.records().unwrap();
-    let paused = records.iter().skip_while(|record| record["type"] != "mode");
+    let paused = records.iter().filter(|record| is_over(record));
     let ordered: Vec<&Value> = paused
         .filter_map(|record| record["resizes"].as_array())
         .flatten()
