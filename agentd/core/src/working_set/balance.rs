@@ -1,25 +1,26 @@
 //! Who gives how much to whom, so that VMs come nearer to what they are entitled to.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::cmp::Reverse;
 
 use super::Stand;
 use crate::{
     assess::View,
+    by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
     fair::{Claim, share},
-    plan::{Party, Transfer, sums},
+    plan::{Party, Transfer},
     verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
 };
 
-/// Verdicts in the order of the views, and transfers. Nobody gives more than is asked for.
+/// A verdict for each VM, and transfers. Nobody gives more than is asked for.
 pub(super) fn balance(
     vms: &[View<'_>],
     stands: &[Option<Stand>],
     pool: &Pool,
     granule: ByteCount,
-) -> (Vec<Verdict>, Vec<Transfer>) {
+) -> (ByVm<Verdict>, Vec<Transfer>) {
     let mut balance = Balance::new(vms, stands, pool, granule);
     balance.take();
     balance.give();
@@ -103,7 +104,7 @@ impl<'a> Balance<'a> {
         let mut asked = asked.saturating_add(self.more);
         let mut givers: Vec<&mut Part> =
             self.parts.iter_mut().filter(|part| !part.spare.is_zero()).collect();
-        givers.sort_by_key(|part| (Reverse(part.spare), part.id));
+        givers.sort_unstable_by_key(|part| (Reverse(part.spare), part.id));
         for part in givers {
             part.gives = part.spare.min(asked.align_up(self.granule));
             asked = asked.saturating_sub(part.gives);
@@ -163,12 +164,19 @@ impl<'a> Balance<'a> {
         transfers
     }
 
-    fn verdicts(&self, transfers: &[Transfer]) -> Vec<Verdict> {
-        let to_vms = transfers.iter().filter(|transfer| transfer.to != Party::Host);
-        let helpers: BTreeSet<VmId> = sums(to_vms, |transfer| transfer.from).into_keys().collect();
+    fn verdicts(&self, transfers: &[Transfer]) -> ByVm<Verdict> {
+        // They are in the order of their givers.
+        let mut given = transfers.iter().peekable();
+        let mut helps = |id: VmId| {
+            let mut helps = false;
+            while let Some(own) = given.next_if(|own| own.from == Party::Vm(id)) {
+                helps |= own.to != Party::Host;
+            }
+            helps
+        };
         let all = self.vms.iter().zip(self.stands).zip(&self.parts);
         let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand>), &Part)| {
-            self.verdict(view, stand.as_ref(), part, helpers.contains(&view.id))
+            (view.id, self.verdict(view, stand.as_ref(), part, helps(view.id)))
         };
         all.map(verdict).collect()
     }
