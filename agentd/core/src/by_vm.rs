@@ -82,7 +82,7 @@ impl<V> ByVm<V> {
         if !more.is_empty() {
             let mut all = std::mem::take(&mut self.0);
             all.extend(more);
-            *self = Self::joined(all, std::mem::swap);
+            *self = Self::from(all);
         }
     }
 
@@ -165,18 +165,20 @@ impl<'a, V> IntoIterator for &'a ByVm<V> {
 impl<V> FromIterator<(VmId, V)> for ByVm<V> {
     /// Of several of one VM the last counts.
     fn from_iter<All: IntoIterator<Item = (VmId, V)>>(all: All) -> Self {
-        let all = all.into_iter();
-        let (least, most) = all.size_hint();
-        // Where some are left out: growing step by step would copy all of it again and again.
-        let mut room = Vec::with_capacity(most.unwrap_or(least));
-        room.extend(all);
-        Self::joined(room, std::mem::swap)
+        Self::from(all.into_iter().collect::<Vec<_>>())
+    }
+}
+
+impl<V> From<Vec<(VmId, V)>> for ByVm<V> {
+    /// Of several of one VM the last counts.
+    fn from(all: Vec<(VmId, V)>) -> Self {
+        Self::joined(all, std::mem::swap)
     }
 }
 
 impl<V, const N: usize> From<[(VmId, V); N]> for ByVm<V> {
     fn from(all: [(VmId, V); N]) -> Self {
-        all.into_iter().collect()
+        Self::from(Vec::from(all))
     }
 }
 

@@ -102,7 +102,7 @@ impl State {
             (id, followed)
         };
         state.followed = self.each(sample).map(follow).collect();
-        state.orders = orders.into_iter().collect();
+        state.orders = orders.into();
 
         let owed = sums(&state.owed, |transfer| transfer.from);
         let comes = |(giver, owed): (&VmId, &ByteCount)| {
