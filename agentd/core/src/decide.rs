@@ -98,13 +98,13 @@ fn put_together(
     (pool, host): (Pool, HostView),
 ) -> Decision {
     let Ruling { mut verdicts, transfers, offset } = ruling;
+    let funding = funding(&state.owed, &transfers);
+    let mut plan = Plan { funding, room: pool.room, debt: pool.debt, ..Plan::default() };
     for (view, verdict) in views.iter().zip(verdicts.values_mut()) {
         verdict.distress = view.distress;
         add_owed(verdict, view.owed);
+        order(&mut plan, view, verdict, sample.granule);
     }
-    let mut plan = plan(views, &verdicts, sample.granule);
-    plan.funding = funding(&state.owed, &transfers);
-    (plan.room, plan.debt) = (pool.room, pool.debt);
     Decision {
         tick: sample.tick,
         algorithm: policy.algorithm,
@@ -135,26 +135,21 @@ fn funding(owed: &[Transfer], transfers: &[Transfer]) -> Vec<Transfer> {
     owed.iter().chain(to_vms).copied().collect()
 }
 
-/// The orders that carry out the verdicts.
-fn plan(views: &[View<'_>], verdicts: &ByVm<Verdict>, granule: ByteCount) -> Plan {
-    let mut plan = Plan::default();
-    for (view, verdict) in views.iter().zip(verdicts.values()) {
-        let (vm, actual, amount) = (view.id, view.vm.actual, verdict.amount);
-        let growth = amount.min(view.limits.max.saturating_sub(view.holds)).align_down(granule);
-        match verdict.kind {
-            VerdictKind::Shrink => {
-                let to = actual.saturating_sub(amount);
-                plan.shrinks.push(Resize { vm, from: actual, to });
-            }
-            VerdictKind::Grow if !growth.is_zero() => {
-                let from = view.holds;
-                plan.grows.push(Resize { vm, from, to: from.saturating_add(growth) });
-            }
-            VerdictKind::Hold | VerdictKind::Grow if view.stays => {
-                plan.neutral.push(Resize { vm, from: actual, to: actual });
-            }
-            VerdictKind::Hold | VerdictKind::Grow => {}
+/// The order that carries out a verdict, where it takes one.
+fn order(plan: &mut Plan, view: &View<'_>, verdict: &Verdict, granule: ByteCount) {
+    let (vm, actual, holds) = (view.id, view.vm.actual, view.holds);
+    let growth = verdict.amount.min(view.limits.max.saturating_sub(holds)).align_down(granule);
+    match verdict.kind {
+        VerdictKind::Shrink => {
+            let to = actual.saturating_sub(verdict.amount);
+            plan.shrinks.push(Resize { vm, from: actual, to });
         }
+        VerdictKind::Grow if !growth.is_zero() => {
+            plan.grows.push(Resize { vm, from: holds, to: holds.saturating_add(growth) });
+        }
+        VerdictKind::Hold | VerdictKind::Grow if view.stays => {
+            plan.neutral.push(Resize { vm, from: actual, to: actual });
+        }
+        VerdictKind::Hold | VerdictKind::Grow => {}
     }
-    plan
 }

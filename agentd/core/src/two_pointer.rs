@@ -326,5 +326,7 @@ fn remember(previous: &[Option<ByteCount>], vms: &[View<'_>]) -> ByVm<ByteCount>
         let used = view.vm.used().filter(|_| counts).or(*previous)?;
         Some((view.id, used))
     };
-    vms.iter().zip(previous).filter_map(used).collect()
+    let mut all = Vec::with_capacity(vms.len());
+    all.extend(vms.iter().zip(previous).filter_map(used));
+    all.into()
 }

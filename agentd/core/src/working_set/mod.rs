@@ -62,7 +62,7 @@ pub fn rule(
     let bands = (constants.dead_band, if is_asked { granule } else { constants.dead_band });
     let stand = |(view, ask): (&View<'_>, Option<Ask>)| {
         let ask = ask?;
-        Some(Stand::new(view, ask, entitled.next()?, bands, granule))
+        Some(Stand::new(view, &ask, entitled.next()?, bands, granule))
     };
     let stands: Vec<Option<Stand>> = vms.iter().zip(asks).map(stand).collect();
     let (verdicts, transfers) = balance::balance(vms, &stands, pool, granule);
@@ -100,8 +100,10 @@ impl Memory {
             asks.push(demand.as_ref().and_then(|demand| Ask::of(demand, constants, view)));
             Some((view.id, demand?))
         };
-        let demands = vms.iter().filter_map(follow).collect();
-        (Self { demands }, asks)
+        // As many as there are VMs, nearly always: growing step by step would copy all again and again.
+        let mut demands = Vec::with_capacity(vms.len());
+        demands.extend(vms.iter().filter_map(follow));
+        (Self { demands: demands.into() }, asks)
     }
 }
 
@@ -180,7 +182,10 @@ fn rounding(vms: &[View<'_>], pool: &Pool, granule: ByteCount) -> ByteCount {
 /// How one VM stands beside what it is entitled to.
 #[derive(Clone, Copy, Debug)]
 struct Stand {
-    ask: Ask,
+    /// What its programs work with.
+    demand: ByteCount,
+    /// What it asks for soon.
+    soon: ByteCount,
     entitled: ByteCount,
     /// What it is short of; zero where that is not worth an order.
     lacks: ByteCount,
@@ -194,7 +199,7 @@ impl Stand {
     /// Differences below the bands are not worth an order: what it is short of, what it has too much.
     fn new(
         view: &View<'_>,
-        ask: Ask,
+        ask: &Ask,
         entitled: ByteCount,
         (band, excess_band): (ByteCount, ByteCount),
         granule: ByteCount,
@@ -208,7 +213,8 @@ impl Stand {
         let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
         let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
-        Self { ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
+        let (demand, soon, lacks) = (ask.demand, ask.soon, lacks.align_down(granule));
+        Self { demand, soon, entitled, lacks, spare, exceeds }
     }
 }
 
