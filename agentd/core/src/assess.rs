@@ -103,7 +103,7 @@ fn view<'a>(
 fn stays(known: &Known<'_>, bar: Option<Reason>, suffers: bool, now: Duration) -> bool {
     let Some(followed) = known.followed else { return false };
     let is_new = !followed.adopted && known.order.is_none_or(|order| order.in_doubt);
-    if followed.standing(now) == Standing::Quarantined {
+    if followed.standing(now) == Standing::Quarantined || followed.conduct.refuses(now) {
         return false;
     }
     match bar {
