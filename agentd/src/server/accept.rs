@@ -293,9 +293,11 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Small messages go out at once, and a client that is gone is noticed.
+/// Small messages go out at once, little waits in the kernel, and a client that is gone is noticed.
 fn tune(io: &TcpStream) -> io::Result<()> {
     io.set_nodelay(true)?;
+    sockopt::set_socket_recv_buffer_size(io, limits::SOCKET_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(io, limits::SOCKET_BUFFER)?;
     sockopt::set_socket_keepalive(io, true)?;
     sockopt::set_tcp_keepidle(io, limits::TCP_KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(io, limits::TCP_KEEPALIVE_AGAIN)?;

@@ -60,6 +60,10 @@ pub(super) const NAME_CALLS: usize = 32;
 pub(super) const READ_RATE: u32 = 1 << 20;
 /// How far ahead of that rate it may be.
 pub(super) const READ_BURST: Duration = Duration::from_secs(1);
+/// What the kernel keeps of a TCP connection that is not read yet, and that its client does not take; it
+/// makes twice of it. Its own bounds are some MiB, outside of all that agentd counts, and what was sent
+/// before a client is gone has to be read, at [`READ_RATE`], before that is known.
+pub(super) const SOCKET_BUFFER: usize = 128 << 10;
 /// A TCP connection on which nothing was sent for so long is asked whether its client is still there, and
 /// again after [`TCP_KEEPALIVE_AGAIN`]. HTTP/2's own pings ask more often where it has begun.
 pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

@@ -60,6 +60,7 @@ async fn dial(to: SocketAddr, shows: &Arc<ClientConfig>) -> Result<Channel> {
         let connector = TlsConnector::from(Arc::clone(&shows));
         async move {
             let io = TcpStream::connect(to).await?;
+            io.set_nodelay(true)?;
             connector.connect(server_name()?, io).await.map(TokioIo::new)
         }
     });

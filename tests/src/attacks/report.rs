@@ -113,7 +113,7 @@ impl Trial {
             "ticks": self.ticks.each_ref().map(Vec::len),
             "p50_us": micros_of(50), "p99_us": micros_of(99),
             "p50_ratio": self.ratio(50), "p99_ratio": self.ratio(99), "noise": self.noise(),
-            "friend": friend, "figures": figures,
+            "friend": friend, "figures": figures, "processor": self.processor,
             "recovered_ms": self.recovered.map(|time| u64::try_from(time.as_millis()).ok()),
             "dialled": tally.dialled.load(Ordering::Relaxed),
             "shaken": tally.shaken.load(Ordering::Relaxed),
@@ -132,7 +132,7 @@ fn row(trial: &Trial) -> String {
         |count: &std::sync::atomic::AtomicU64| trial.per_second(count.load(Ordering::Relaxed));
     let back = trial.recovered.map_or_else(|| "no".to_owned(), |time| format!("{time:.1?}"));
     format!(
-        "| {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {known} | {anew} | {} {} {} | {} {} {} | {} | {back} |",
+        "| {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.0} {:.0} | {known} | {anew} | {} {} {} | {} {} {} | {} | {back} |",
         trial.attack.name,
         trial.by.name(),
         rate(&tally.dialled),
@@ -141,6 +141,8 @@ fn row(trial: &Trial) -> String {
         trial.ratio(50),
         trial.ratio(99),
         trial.noise(),
+        trial.processor[0] * 100.0,
+        trial.processor[1] * 100.0,
         before.resident >> 20,
         worst.peak >> 20,
         after.resident >> 20,
@@ -183,13 +185,13 @@ fn micros(time: Duration) -> u128 {
 }
 
 const HEAD: &str = "\
-| attack | by | connections/s | sent MiB/s | quiet p99 µs | p50 × | p99 × | quiet × | known: answered, ms | new: answered, ms | memory MiB | descriptors | audit B | back after |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- | --- | ---: | ---: |
+| attack | by | connections/s | sent MiB/s | quiet p99 µs | p50 × | p99 × | quiet × | processor % | known: answered, ms | new: answered, ms | memory MiB | descriptors | audit B | back after |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- | --- | --- | ---: | ---: |
 ";
 const LEGEND: &str = "\
 p50 × and p99 ×: ticks under attack by those of the quiet before and after it; quiet ×: the p99 of the longer of the two quiets\n\
 by that of the other, which is noise. known, new: what a reader got who behaves well, over a connection that it had and\n\
-over new ones: answered/asked, the median and the longest time. memory and descriptors of agentd: before, at most, after.\n";
+over new ones: answered/asked, the median and the longest time. processor: what agentd took of one, quiet and attacked. memory and descriptors of agentd: before, at most, after.\n";
 
 #[cfg(test)]
 mod tests {

@@ -25,8 +25,16 @@ pub struct Stage {
     /// For attackers, who are on another machine in truth: here they take only the processor time that nobody
     /// else wants, so that it is the victim's work that slows a tick, and not theirs.
     rough: Runtime,
-    /// The ticks of the quiet that is just over.
-    quiet: Vec<Duration>,
+    /// The quiet that is just over.
+    quiet: Quiet,
+}
+
+/// What was seen while nobody attacked.
+#[derive(Clone, Debug, Default)]
+struct Quiet {
+    ticks: Vec<Duration>,
+    /// The share of one processor that agentd took.
+    processor: f64,
 }
 
 /// What one attack came to.
@@ -44,6 +52,8 @@ pub struct Trial {
     pub friend: [Answers; 2],
     /// What agentd took before, at most meanwhile, and after.
     pub figures: [Figures; 3],
+    /// The share of one processor that agentd took in the quiet before and under attack.
+    pub processor: [f64; 2],
     /// How long until all was as before; `None` where it was not within 15 s.
     pub recovered: Option<Duration>,
     /// The attackers, and their tally.
@@ -74,7 +84,7 @@ impl Stage {
         let victim = Victim::start(agentd, TICK_INTERVAL)?;
         let friend = calm.block_on(Friend::new(victim.address(), victim.reader("alice")?))?;
         let ticks = calm.block_on(Ticks::follow(&victim.socket()))?;
-        let mut stage = Self { victim, friend, ticks, calm, rough, quiet: Vec::new() };
+        let mut stage = Self { victim, friend, ticks, calm, rough, quiet: Quiet::default() };
         // What comes with a start is not looked at.
         stage.watch_quiet(WARM_UP)?;
         stage.quiet = stage.watch_quiet(span)?;
@@ -90,20 +100,19 @@ impl Stage {
             self.victim.starve()?;
         }
         let going_on = self.rough.spawn(attack.go_on(Arc::clone(&foe)));
-        let watched = self.calm.block_on(watch(&self.friend, &self.victim, span));
+        let seen = self.calm.block_on(watch(&self.friend, &self.victim, span));
         going_on.abort();
         self.victim.feed()?;
-        let (friend, open) = watched?;
+        let Seen { friend, open, processor } = seen?;
         let during = self.calm.block_on(self.ticks.take())?;
         let recovered = self.calm.block_on(recover(&self.victim, &self.friend, &before))?;
         let worst = Figures { descriptors: open, ..self.victim.figures()? };
-        let during_recovery = self.calm.block_on(self.ticks.take())?;
-        drop(during_recovery);
         let after = self.watch_quiet(span)?;
         let quiet = std::mem::replace(&mut self.quiet, after.clone());
-        let ticks = [quiet, during, after];
+        let ticks = [quiet.ticks, during, after.ticks];
         let figures = [before, worst, self.victim.figures()?];
-        Ok(Trial { attack, by, lasted: span, ticks, friend, figures, recovered, foe })
+        let processor = [quiet.processor, processor];
+        Ok(Trial { attack, by, lasted: span, ticks, friend, figures, processor, recovered, foe })
     }
 
     /// What agentd said.
@@ -111,22 +120,32 @@ impl Stage {
         self.victim.log()
     }
 
-    /// The ticks of so much time in which nobody but the friend wants anything.
-    fn watch_quiet(&mut self, span: Duration) -> Result<Vec<Duration>> {
+    /// So much time in which nobody but the friend wants anything.
+    fn watch_quiet(&mut self, span: Duration) -> Result<Quiet> {
         self.calm.block_on(async {
+            // What was seen since the attack ended is neither.
             self.ticks.take().await?;
-            watch(&self.friend, &self.victim, span).await?;
-            self.ticks.take().await
+            let seen = watch(&self.friend, &self.victim, span).await?;
+            Ok(Quiet { ticks: self.ticks.take().await?, processor: seen.processor })
         })
     }
 }
 
-/// What the friend is told meanwhile, and the most descriptors that were open.
-async fn watch(friend: &Friend, victim: &Victim, span: Duration) -> Result<([Answers; 2], usize)> {
+/// What was seen in a while.
+struct Seen {
+    friend: [Answers; 2],
+    /// The most descriptors that were open.
+    open: usize,
+    /// The share of one processor that agentd took.
+    processor: f64,
+}
+
+/// What the friend is told for so long, and what agentd takes.
+async fn watch(friend: &Friend, victim: &Victim, span: Duration) -> Result<Seen> {
     let (mut known, mut anew, mut open) = (Answers::default(), Answers::default(), 0);
-    let end = Instant::now() + span;
+    let (began, before) = (Instant::now(), victim.figures()?.processor);
     let mut turn = 0_u32;
-    while Instant::now() < end {
+    while began.elapsed() < span {
         known.ask(friend.ask()).await;
         if turn.is_multiple_of(ANEW_EVERY) {
             anew.ask(friend.ask_anew()).await;
@@ -135,7 +154,9 @@ async fn watch(friend: &Friend, victim: &Victim, span: Duration) -> Result<([Ans
         turn += 1;
         sleep(ASK_EVERY).await;
     }
-    Ok(([known, anew], open))
+    let took = victim.figures()?.processor.saturating_sub(before);
+    let processor = took.as_secs_f64() / began.elapsed().as_secs_f64();
+    Ok(Seen { friend: [known, anew], open, processor })
 }
 
 /// Waits until what the attack took is free again and a new client is let in.

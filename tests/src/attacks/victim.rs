@@ -36,6 +36,8 @@ pub struct Figures {
     pub peak: u64,
     /// Open descriptors.
     pub descriptors: usize,
+    /// Processor time since the start.
+    pub processor: Duration,
     /// Bytes of its audit.
     pub audit: u64,
     /// Bytes of its log.
@@ -51,7 +53,8 @@ impl Victim {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("scenario.toml"), scenario(tick_interval))?;
         let tls = certificates::serve(folder.path(), &authority, &[tls::HOST]);
-        fs::write(path("agentd.toml"), tls.map_err(|error| anyhow::anyhow!("{error}"))?)?;
+        let tls = tls.map_err(|error| anyhow::anyhow!("{error}"))?;
+        fs::write(path("agentd.toml"), format!("{tls}{API}"))?;
         let mut command = Command::new(agentd);
         command.env_clear().current_dir(folder.path()).args(["run", "--listen"]);
         command.arg(format!("unix://{}", path("agentd.sock").display()));
@@ -119,9 +122,18 @@ impl Victim {
             resident: field("VmRSS")?,
             peak: field("VmHWM")?,
             descriptors: fs::read_dir(self.proc("fd"))?.count(),
+            processor: self.processor()?,
             audit: audit.filter_map(|file| Some(file.metadata().ok()?.len())).sum(),
             log: fs::metadata(self.folder.path().join("log"))?.len(),
         })
+    }
+
+    fn processor(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(self.proc("stat"))?;
+        // proc_pid_stat(5): fields 14 and 15, counted from the state, which is the third, behind the name.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(ticks * USER_TICK_MS))
     }
 
     /// Lets the peak of its memory begin anew.
@@ -189,6 +201,10 @@ fn wave(number: usize) -> String {
     format!("[{}]", (0..WAVE_TURNS).map(point).collect::<Vec<_>>().join(", "))
 }
 
+/// A log that is full within seconds: what it grows by is no attack's doing.
+const API: &str = "[api]\nring_size = \"1MiB\"\n";
+/// What /proc counts processor time in, on every machine that has KVM.
+const USER_TICK_MS: u64 = 10;
 const VMS: usize = 50;
 /// Twenty minutes.
 const WAVE_TURNS: usize = 600;
