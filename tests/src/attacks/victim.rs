@@ -201,8 +201,8 @@ fn wave(number: usize) -> String {
     format!("[{}]", (0..WAVE_TURNS).map(point).collect::<Vec<_>>().join(", "))
 }
 
-/// A log that is full within seconds: what it grows by is no attack's doing.
-const API: &str = "[api]\nring_size = \"1MiB\"\n";
+/// A log that is full within ten seconds: what it grows by is no attack's doing.
+const API: &str = "[api]\nring_size = \"8MiB\"\n";
 /// What /proc counts processor time in, on every machine that has KVM.
 const USER_TICK_MS: u64 = 10;
 const VMS: usize = 50;
