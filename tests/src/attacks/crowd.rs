@@ -52,11 +52,11 @@ async fn again_and_again(foe: &Foe, asked: &[(&str, &[u8])]) -> io::Result<()> {
     let (mut line, mut streams) = (foe.speak(&[]).await?, odd());
     let mut asked = asked.iter().cycle();
     loop {
-        let some = asked.by_ref().take(STREAMS / 2);
+        let some = asked.by_ref().take(usize::from(AT_ONCE));
         let calls = some.flat_map(|(path, message)| frames::call(streams(), path, message));
         let calls: Vec<u8> = calls.collect();
         line.send(&calls).await?;
-        line.listen_to(STREAMS as u64 / 2).await?;
+        line.listen_to(AT_ONCE.into()).await?;
     }
 }
 
@@ -70,6 +70,8 @@ fn calls(count: usize, path: &str, message: &[u8]) -> Vec<u8> {
 const WATCHES: usize = 16;
 /// Calls at a time that a connection may have.
 const STREAMS: usize = 32;
+/// Calls at a time of one that reads its answers.
+const AT_ONCE: u16 = 16;
 /// What the window of a connection is at first.
 const FIRST_WINDOW: u32 = 65_535;
 /// `WatchRequest`: from the oldest entry on, for ever, with a snapshot.
