@@ -237,11 +237,14 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Our own lines at the level that is wanted; of the libraries only what is wrong.
+/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
+/// which breaks its rules, and who attacks it would fill the log.
 fn log(config: &Config) {
     let level = config.log.level;
-    let wanted =
-        Targets::new().with_target("agentd", level).with_default(level.min(tracing::Level::WARN));
+    let wanted = Targets::new()
+        .with_target("agentd", level)
+        .with_target("h2", level.min(tracing::Level::ERROR))
+        .with_default(level.min(tracing::Level::WARN));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
