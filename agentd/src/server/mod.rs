@@ -11,6 +11,7 @@
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod audit;
 mod audited;
 mod authz;
 mod calls;
@@ -50,6 +51,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use authz::Reloaded;
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
 #[cfg(any(test, feature = "testing"))]
@@ -63,7 +65,7 @@ use crate::{
     alarm,
     audit::Audit,
     clock::Clock,
-    config::{AuthzConfig, TlsConfig},
+    config::{AuthzConfig, Config, ConfigError, TlsConfig},
     control::{Control, InForce},
     frozen,
     publish::{Publisher, Stamp},
@@ -156,6 +158,7 @@ pub struct ServerHandle {
     connections: TaskTracker,
     addresses: Vec<Listen>,
     authz: Arc<Authz>,
+    publisher: Arc<Publisher>,
     read_tls: Arc<Notify>,
 }
 
@@ -176,12 +179,12 @@ impl Server {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let crowd = Crowd::new(Arc::clone(&deps.publisher), Arc::clone(&deps.audit));
         let published = Arc::new(Published::new(config, deps, &stop, &tasks));
-        let authz = Arc::clone(&published.authz);
+        let (authz, publisher) = (Arc::clone(&published.authz), Arc::clone(&published.publisher));
         let guard = runtime.enter();
         runtime.spawn(Arc::clone(&authz).share(sockets(&addresses)));
         let routes = routes::all(&published).prepare();
         let routes = Guarded::new(routes, Arc::clone(&authz), into_audit(&published.audit));
-        let connections = Connections::new(routes, crowd, stop.clone(), tls);
+        let connections = Connections::new(routes, Arc::clone(&authz), crowd, stop.clone(), tls);
         let read_tls = Arc::new(Notify::new());
         if let Some(keeper) = keeper {
             tasks.spawn(keeper.keep(stop.clone(), Arc::clone(&read_tls)));
@@ -201,7 +204,16 @@ impl Server {
         }
         drop(guard);
         let (runtime, connections) = (Some(runtime), served);
-        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, authz, read_tls })
+        Ok(ServerHandle {
+            runtime,
+            stop,
+            tasks,
+            connections,
+            addresses,
+            authz,
+            publisher,
+            read_tls,
+        })
     }
 }
 
@@ -212,13 +224,22 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Puts other rules of who may do what in force: for calls from now on, and for streams that are
-    /// open, which end where they are no longer allowed.
-    pub fn replace_authz(&self, rules: AuthzConfig) {
-        self.authz.replace(rules);
-        if let Some(runtime) = &self.runtime {
+    /// Puts the rules of a config that was read again in force: for calls from now on, for streams that
+    /// are open, which end where they are no longer allowed, and for connections, which end where their
+    /// caller has no role any more.
+    ///
+    /// # Errors
+    ///
+    /// When there is no config; the rules of before stay in force then, and a condition says so.
+    pub fn reload_authz(
+        &self,
+        config: Result<Config, ConfigError>,
+    ) -> Result<Reloaded, ConfigError> {
+        let reloaded = self.authz.reload(config, &self.publisher)?;
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| reloaded == Reloaded::Other) {
             runtime.spawn(Arc::clone(&self.authz).share(sockets(&self.addresses)));
         }
+        Ok(reloaded)
     }
 
     /// Has the files of TLS read again at once; without it they are looked at every second.

@@ -14,12 +14,14 @@ mod directory;
 mod layer;
 mod quota;
 mod refusal;
+mod reload;
 mod role;
+mod standing;
 mod table;
 
 use std::{os::unix::fs::chown, path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -33,6 +35,7 @@ use quota::{Place, Quotas};
 
 pub(super) use caller::Caller;
 pub(super) use layer::{Guarded, OnDenial};
+pub use reload::Reloaded;
 pub(super) use role::Role;
 use table::{Kind, Rule};
 
@@ -72,14 +75,16 @@ impl Authz {
     }
 
     /// Puts other rules in force, for calls from now on and for the streams that are open.
-    pub(super) fn replace(&self, rules: AuthzConfig) {
+    #[cfg(test)]
+    fn replace(&self, rules: AuthzConfig) {
         self.rules.send_replace(Arc::new(rules));
     }
 
     /// Gives sockets to the first group in the rules that is on this host, so that its members reach
-    /// them. Warns of those that are not.
+    /// them, or to agentd's own where there is none. Warns of those that are not there.
     pub(super) async fn share(self: Arc<Self>, sockets: Vec<PathBuf>) {
-        let Some(group) = self.directory.look_for_groups(self.rules()).await else { return };
+        let group = self.directory.look_for_groups(self.rules()).await;
+        let group = group.unwrap_or_else(|| getegid().as_raw());
         for socket in sockets {
             if let Err(error) = chown(&socket, None, Some(group)) {
                 let socket = socket.display();
