@@ -274,7 +274,9 @@ fn begin_head(dir: &Path, head: Head) -> io::Result<()> {
     let options = options.write(true).create(true).truncate(true).mode(MODE);
     let mut file = options.open(dir.join(HEAD))?;
     file.write_all(head.to_string().as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    // Its name too: a file that a crash takes away would be missed as one that somebody removed.
+    sync_dir(dir)
 }
 
 /// Writes over what was there, which needs no room.

@@ -19,6 +19,8 @@ mod change;
 mod crowd;
 mod fault;
 mod from_proto;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod goaway;
 mod health;
 mod host;
@@ -54,8 +56,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use authz::Reloaded;
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use tls::fuzz;
 pub use tls::{TlsError, check as check_tls};
 pub use to_proto::encode;
 
@@ -290,7 +290,8 @@ struct Published {
     modes: Entrance,
     /// For pauses, which wait for nothing else.
     pauses: Entrance,
-    /// For reads of the policy's history: who reads keeps nobody from a change.
+    /// For reads that cost something, of the policy's history and of the shadow: who reads keeps nobody
+    /// from a change.
     history: Entrance,
     clock: Arc<dyn Clock>,
     about: About,
@@ -390,7 +391,7 @@ fn into_audit(audit: &Arc<Audit>) -> OnDenial {
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .thread_name("server")
+        .thread_name(SERVER_THREAD)
         .worker_threads(limits::WORKERS)
         .max_blocking_threads(limits::BLOCKING)
         .enable_all()
@@ -405,5 +406,7 @@ fn open_tls(config: &ServerConfig, deps: &Deps) -> Result<Option<(Tls, Keeper)>,
     files.map(open).transpose()
 }
 
+/// Name of each of its threads.
+const SERVER_THREAD: &str = "server";
 /// Watch streams at a time unless the config says otherwise.
 pub const DEFAULT_MAX_WATCHERS: usize = 64;

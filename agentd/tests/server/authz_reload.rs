@@ -63,13 +63,14 @@ async fn whose_role_is_taken_away_is_cut_off_and_nobody_else() {
     until_closed(&readers_line).await;
     call(reader, STATUS).await.unwrap_err();
     assert!(is_served(&operator).await && is_served(&admin).await);
-    let refused = call(operator, "/agentd.v1.HostService/SetMode").await.unwrap_err();
+    let refused = call(operator.clone(), "/agentd.v1.HostService/SetMode").await.unwrap_err();
     assert_eq!(reason(&refused), "ROLE_MISSING");
     // Who had no role has lost none.
-    call(nobody, WHO_AM_I).await.unwrap();
+    call(nobody.clone(), WHO_AM_I).await.unwrap();
     for line in [operators_line, admins_line, nobodys_line] {
         assert!(!is_closed(&line));
     }
+    drop((operator, admin, nobody));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ use tonic::Status;
 
 use super::{
     limits,
-    peer::{Certificate, Peer},
+    peer::{self, Certificate, Peer},
 };
 use crate::{clock::Clock, config::AuthzConfig};
 use directory::{Database, Directory};
@@ -178,7 +178,7 @@ impl Authz {
 
     fn still_counts(&self, certificate: &Certificate) -> Result<(), Status> {
         let name = &certificate.name;
-        if name.starts_with("uid:") || OURS.contains(&name.as_str()) {
+        if peer::is_ours(name) {
             return Err(refusal::reserved(name));
         }
         if certificate.not_after <= self.clock.wall() {
@@ -198,9 +198,6 @@ impl Authz {
         Arc::clone(&self.rules.borrow())
     }
 }
-
-/// Names that actors have who have no certificate.
-const OURS: [&str; 2] = ["config", "agent"];
 
 #[cfg(test)]
 mod tests;
