@@ -43,6 +43,17 @@ pub enum Command {
     },
     /// Print the config file with every key at its default.
     PrintDefaultConfig,
+    /// Print a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// A folder that is there.
+        folder: PathBuf,
+    },
 }
 
 /// How to serve. Flags win over the config file.

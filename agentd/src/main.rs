@@ -12,6 +12,7 @@ use agentd::{
     audit::audit,
     config::{Config, DEFAULT_FILE},
     lifecycle::EXIT_BUSY,
+    manual,
     proxy::proxy,
     replay,
     run::{DEFAULT_CONFIG, run},
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy(&args).map_err(failed),
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
+        Command::Completion { shell } => print(&manual::completion(shell)),
+        Command::Manual { folder } => manual::write_pages(&folder).map_err(|error| {
+            (format!("cannot write into {}: {error}", folder.display()), EXIT_FAILED)
+        }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
