@@ -11,9 +11,10 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$to" "$work/bin" "$work/debian"
 
 # What a program is linked to, as Debian names it. dpkg-shlibdeps looks for a source package around it.
-printf 'Source: agentd\n\nPackage: agentd\n' >"$work/debian/control"
+printf 'Source: agentd\n\nPackage: agentd\nArchitecture: any\n' >"$work/debian/control"
 needs() {
-    (cd "$work" && dpkg-shlibdeps -O "bin/$1") | sed -n 's/^shlibs:Depends=//p'
+    (cd "$work" && dpkg-shlibdeps -O "bin/$1" >needs) || exit
+    sed -n 's/^shlibs:Depends=//p' "$work/needs"
 }
 
 for program in agentd memctl; do
@@ -21,6 +22,7 @@ for program in agentd memctl; do
     tree=$work/$program
     mkdir "$tree"
     sh "$here/stage.sh" "$program" "$work/bin" "$tree"
+    needs=$(needs "$program")
     size=$(du -sk "$tree" | cut -f 1)
     mkdir "$tree/DEBIAN"
     (cd "$tree" && find usr -type f -exec md5sum {} +) >"$tree/DEBIAN/md5sums"
@@ -28,7 +30,7 @@ for program in agentd memctl; do
         cp "$file" "$tree/DEBIAN/"
     done
     sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" \
-        -e "s/@NEEDS@/$(needs "$program")/" "$here/debian/$program/control" >"$tree/DEBIAN/control"
+        -e "s/@NEEDS@/$needs/" "$here/debian/$program/control" >"$tree/DEBIAN/control"
     chmod -R u=rwX,go=rX "$tree"
     # shellcheck disable=SC2086 # a list of words
     dpkg-deb --root-owner-group ${DEB_FLAGS:-} --build "$tree" "$to/${program}_${version}_$arch.deb"

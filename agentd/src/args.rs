@@ -57,7 +57,7 @@ pub enum Command {
 }
 
 /// How to serve. Flags win over the config file.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
     /// Config file; /etc/agentd/agentd.toml by default, if there is one.
     #[arg(long, value_name = "FILE")]

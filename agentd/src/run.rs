@@ -53,7 +53,7 @@ mod settings;
 
 use reload::Reload;
 pub use settings::check;
-use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config};
+use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config, with_file};
 
 /// Where the config is looked for when no other is named.
 pub const DEFAULT_CONFIG: &str = "/etc/agentd/agentd.toml";
@@ -141,6 +141,7 @@ impl RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
+    let args = &with_file(args);
     let mut config = read_config(args)?;
     let log_level = log(&config);
     let (supervisor, inherited) = (Arc::new(Supervisor::of_environment()), inherited()?);

@@ -76,10 +76,10 @@ impl Reload<'_> {
             self.deps.shadow.clear();
             shadow_of_config(&config, &self.deps.shadow, self.deps.clock.wall());
         }
+        tracing::info!(changed = %differs, "the config was read again");
         if has("log.level") {
             self.log_level.set(config.log.level);
         }
-        tracing::info!(changed = %differs, "the config was read again");
         self.tell_of_the_rest(&differs.at_start);
         self.keep(config);
         Ok(())

@@ -1,11 +1,7 @@
 //! The config that counts: the file with the command line over it, and what it means where the file alone
 //! does not tell.
 
-use std::{
-    os::unix::net::UnixListener,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{os::unix::net::UnixListener, path::PathBuf, sync::Arc};
 
 use super::{DEFAULT_CONFIG, RunError};
 use crate::{
@@ -23,11 +19,16 @@ use crate::{
     uri::{is_real, is_remote, is_uri},
 };
 
+/// The command line with the config file that counts, where there is one: who takes that away later does
+/// not ask for the defaults.
+pub(super) fn with_file(args: &RunArgs) -> RunArgs {
+    let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
+    RunArgs { config: args.config.clone().or_else(default), ..args.clone() }
+}
+
 pub(super) fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
-    let default = Path::new(DEFAULT_CONFIG);
     let mut config = match &args.config {
         Some(file) => Config::load(file)?,
-        None if default.exists() => Config::load(default)?,
         None => Config::default(),
     };
     if let Some(uri) = args.connect.as_ref().or(args.hypervisor.as_ref()) {
