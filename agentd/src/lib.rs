@@ -31,6 +31,7 @@ pub mod proxy;
 pub mod publish;
 pub mod record;
 pub mod recording;
+pub mod reload_command;
 pub mod replay;
 pub mod resources;
 pub mod run;

@@ -36,6 +36,7 @@ use crate::{
     publish::{Entry, Position, Publisher},
     record::{Beside, History, HistoryError, Recorder},
     recording::{Head, Recording},
+    reload_command::Answers,
     resources,
     server::{
         About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
@@ -211,6 +212,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         server: &server,
         supervisor: &supervisor,
         log_level: &log_level,
+        answers: Answers::into(state.path()),
     };
     signals.wait(|| reload.again());
     supervisor.stops();

@@ -86,7 +86,7 @@ fn a_clean_debian_takes_them_keeps_what_is_whose_and_forgets_them_when_purged() 
     is_installed(&debian);
     {
         let _agentd = Service::start(&debian);
-        debian.done("memctl policy set floor=100MiB --reason 'a test'");
+        debian.done("memctl policy set floor=77MiB --reason 'a test'");
         debian.done("memctl mode paused --reason 'a test'");
     }
     debian.done("sed -i 's/^level = \"info\"$/level = \"debug\"/' /etc/agentd/agentd.toml");
@@ -96,7 +96,7 @@ fn a_clean_debian_takes_them_keeps_what_is_whose_and_forgets_them_when_purged() 
     assert_eq!(debian.done("dpkg-query -W -f '${Version}' agentd"), "2.0");
     {
         let _agentd = Service::start(&debian);
-        assert!(debian.done("memctl policy get").contains("100 MiB"));
+        assert!(debian.done("memctl policy get").contains("77 MiB"));
         assert!(debian.done("memctl mode").contains("paused"));
     }
     let is_changed = "grep -q '^level = \"debug\"$' /etc/agentd/agentd.toml";

@@ -9,6 +9,7 @@ use crate::{
     args::RunArgs,
     config::{Config, changed},
     control::ControlError,
+    reload_command::Answers,
     server::{Deps, ServerHandle},
     supervisor::Supervisor,
 };
@@ -22,6 +23,7 @@ pub(super) struct Reload<'a> {
     pub(super) server: &'a ServerHandle,
     pub(super) supervisor: &'a Supervisor,
     pub(super) log_level: &'a LogLevel,
+    pub(super) answers: Answers,
 }
 
 /// Why a config is not taken.
@@ -37,18 +39,19 @@ impl Reload<'_> {
     /// Reads the file again, and puts it in force or says why not.
     pub(super) fn again(&mut self) {
         self.supervisor.reloads();
-        let taken = self.read().and_then(|config| self.put(config));
-        let problem = taken.err().map(|error| {
+        let taken = self.read().and_then(|config| self.put(config)).map_err(|error| {
             format!("the config was read again and is refused, all is as before: {error}")
         });
-        match &problem {
-            Some(problem) => {
+        let taken = taken.as_deref().map_err(String::as_str);
+        match taken {
+            Err(problem) => {
                 tracing::error!("{problem}");
-                self.deps.publisher.raise(CONFIG_REJECTED, problem.clone());
+                self.deps.publisher.raise(CONFIG_REJECTED, problem.to_owned());
             }
-            None => self.deps.publisher.tell(CONFIG_REJECTED, None),
+            Ok(_) => self.deps.publisher.tell(CONFIG_REJECTED, None),
         }
-        self.supervisor.has_reloaded(problem.as_deref());
+        self.answers.leave(taken);
+        self.supervisor.has_reloaded(taken.err());
     }
 
     fn read(&self) -> Result<Config, ReloadError> {
@@ -58,7 +61,8 @@ impl Reload<'_> {
         Ok(config)
     }
 
-    fn put(&mut self, config: Config) -> Result<(), ReloadError> {
+    /// What else is to be said of it; empty where nothing is.
+    fn put(&mut self, config: Config) -> Result<String, ReloadError> {
         let differs = changed(&self.in_force, &config);
         let has = |key| differs.live.contains(&key);
         // First, because the disk may refuse it.
@@ -80,12 +84,12 @@ impl Reload<'_> {
         if has("log.level") {
             self.log_level.set(config.log.level);
         }
-        self.tell_of_the_rest(&differs.at_start);
+        let rest = self.tell_of_the_rest(&differs.at_start);
         self.keep(config);
-        Ok(())
+        Ok(rest)
     }
 
-    fn tell_of_the_rest(&self, at_start: &[&str]) {
+    fn tell_of_the_rest(&self, at_start: &[&str]) -> String {
         let message = (!at_start.is_empty()).then(|| {
             format!(
                 "of the config file, {} was changed since the start and counts from the next one on: \
@@ -93,7 +97,8 @@ impl Reload<'_> {
                 at_start.join(", ")
             )
         });
-        self.deps.publisher.tell(RESTART_NEEDED, message);
+        self.deps.publisher.tell(RESTART_NEEDED, message.clone());
+        message.unwrap_or_default()
     }
 
     /// What counts live is as in the file; all else stays as at the start.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::rig::{Agent, Home};
+use crate::rig::{Agent, Home, agentd};
 
 const MIB: u64 = 1 << 20;
 
@@ -75,6 +75,40 @@ async fn one_fault_leaves_all_as_it_was_and_says_so_until_it_is_mended() {
     reload(&home, &agent, "[policy]\nfloor = \"96MiB\"\n", "condition=\"CONFIG_REJECTED\"").await;
     agent.until_condition("CONFIG_REJECTED", false).await;
     agent.until_floor(96 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_ends_as_the_reload_does() {
+    let home = Home::new();
+    let agent = home.start().await;
+    let state = home.path("state").display().to_string();
+    let command = || {
+        let done = agentd(&["reload", "--state-dir", &state]);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (done.status.code(), text(done.stdout), text(done.stderr))
+    };
+    for _ in 0..2 {
+        assert_eq!(command(), (Some(0), String::new(), String::new()));
+    }
+    fs::write(home.path("agentd.toml"), "host = \"other\"\n").unwrap();
+    let (code, said, _) = command();
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("of the config file, host was changed since the start"), "{said}");
+    for config in ["hosst = \"\"\n", "[policy]\nhost_reserve = \"3000GiB\"\n"] {
+        agent.until_ticks_go_on().await;
+        fs::write(home.path("agentd.toml"), config).unwrap();
+        let (code, said, problem) = command();
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{config}");
+        let words = "agentd: the config was read again and is refused, all is as before: ";
+        assert!(problem.starts_with(words), "{problem}");
+    }
+    agent.kill();
+    let (code, _, problem) = command();
+    assert_eq!(code, Some(1));
+    assert!(
+        problem.starts_with("agentd: no agentd is at work on the state directory"),
+        "{problem}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
