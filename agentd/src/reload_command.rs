@@ -40,11 +40,14 @@ pub enum ReloadError {
     },
     /// It has not answered.
     #[error(
-        "agentd (pid {0}) has not said within {} s what came of it: its log may, and the disk under the \
+        "agentd (pid {pid}) has not said within {} s what came of it: its log may, and the disk under the \
          state directory may hang",
         PATIENCE.as_secs()
     )]
-    Silent(i32),
+    Silent {
+        /// Who.
+        pid: i32,
+    },
     /// All is as before.
     #[error("{0}")]
     Refused(String),
@@ -71,7 +74,7 @@ pub fn reload(args: &ReloadArgs) -> Result<String, ReloadError> {
             return answer.came_of_it();
         }
     }
-    Err(ReloadError::Silent(pid))
+    Err(ReloadError::Silent { pid })
 }
 
 /// What is in the file.
