@@ -6,6 +6,7 @@ pub(crate) mod completion;
 mod consent;
 pub(crate) mod explain;
 pub(crate) mod host;
+pub(crate) mod manual;
 pub(crate) mod mode;
 pub(crate) mod policy;
 pub(crate) mod reserve;
@@ -58,6 +59,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Ca(args) => ca::run(&args, session),
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion(args) => completion::run(&args, session),
+        Command::Manual(args) => manual::run(&args),
     }
 }
 
