@@ -7,7 +7,7 @@ use tonic_types::StatusExt as _;
 use crate::exit::Exit;
 
 /// A failure: what is wrong, with the value, and what to do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Failure {
     /// What kind of failure, in gRPC's words.
     pub(crate) code: Code,
@@ -27,7 +27,7 @@ pub(crate) struct Failure {
 }
 
 /// One field that the agent objects to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct FieldViolation {
     /// Path of the field.
     pub(crate) field: String,
@@ -36,7 +36,7 @@ pub(crate) struct FieldViolation {
 }
 
 /// Kinds of failures: gRPC's codes, and `Usage` for a command line that makes no sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum Code {
     Usage,

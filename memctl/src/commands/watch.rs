@@ -8,6 +8,7 @@ use std::time::Duration;
 use agentd_proto::v1;
 use agentd_proto::v1::watch_request::Start;
 use clap::{ArgGroup, Args, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::{Ended, Stop, parse_position};
+use crate::completers;
 use crate::dto::{HostNews, Record};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -37,6 +39,7 @@ pub(crate) struct WatchArgs {
     kinds: Vec<Kind>,
     /// Only what concerns these VMs, by name or UUID. May be repeated; commas separate several.
     #[arg(long = "vm", value_name = "VM", value_delimiter = ',')]
+    #[arg(add = ArgValueCompleter::new(completers::vm_names))]
     vms: Vec<String>,
     /// Leave out ticks that decided and ordered nothing, nor would have with --shadow.
     #[arg(long)]
@@ -110,7 +113,10 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
 }
 
 /// Runs `work` until it ends, its time is over or somebody stops us, even while it waits to write.
-async fn until_stopped(work: impl Future<Output = Ended>, lasting: Option<Duration>) -> Ended {
+pub(super) async fn until_stopped(
+    work: impl Future<Output = Ended>,
+    lasting: Option<Duration>,
+) -> Ended {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let time_over = async {

@@ -14,7 +14,7 @@ use super::{
 use crate::failure::Failure;
 
 /// One record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Record {
     /// What it is: "tick", "vm", "policy", "mode", "reservation" for entries of the log; "hello", "snapshot",
     /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed.
@@ -32,7 +32,7 @@ pub(crate) struct Record {
 }
 
 /// What a record tells.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Body {
     Hello(Hello),
@@ -48,7 +48,7 @@ pub(crate) enum Body {
     Host(HostNews),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Hello {
     pub(crate) agent_version: String,
     pub(crate) name: String,
@@ -59,7 +59,7 @@ pub(crate) struct Hello {
     pub(crate) resume_failed: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Snapshot {
     pub(crate) mode: ModeName,
     pub(crate) memory: Option<HostMemory>,
@@ -70,7 +70,7 @@ pub(crate) struct Snapshot {
     pub(crate) continued: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Gap {
     /// "slow_consumer", "expired", "restarted", "dropped".
     pub(crate) reason: String,
@@ -79,7 +79,7 @@ pub(crate) struct Gap {
     pub(crate) missed: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Tick {
     pub(crate) tick: u64,
     pub(crate) took_seconds: Option<f64>,
@@ -102,7 +102,7 @@ pub(crate) struct Tick {
     pub(crate) shadow: Option<ShadowTick>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct VmChange {
     pub(crate) vm: VmName,
     /// Null when the VM has just come.
@@ -111,7 +111,7 @@ pub(crate) struct VmChange {
     pub(crate) state: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct PolicyEvent {
     pub(crate) revision: u64,
     pub(crate) etag: String,
@@ -121,7 +121,7 @@ pub(crate) struct PolicyEvent {
     pub(crate) changes: Vec<PolicyChange>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ModeEvent {
     pub(crate) previous_mode: ModeName,
     pub(crate) mode: ModeName,
@@ -130,7 +130,7 @@ pub(crate) struct ModeEvent {
 }
 
 /// What memctl noticed of a host.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct HostNews {
     /// "reconnecting" or "ended".
     pub(crate) state: &'static str,

@@ -2,6 +2,8 @@
 //! command, on `table`, `text` and `yaml`. Nothing here writes, asks or knows a clock.
 
 pub(crate) mod ca;
+pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod explain;
 pub(crate) mod host;
 pub(crate) mod json;
@@ -16,6 +18,7 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod version;
 pub(crate) mod vms;
+pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod whoami;
 pub(crate) mod yaml;
@@ -44,7 +47,7 @@ pub(crate) struct View {
 }
 
 /// What a command shows: one body for each item of its list.
-pub(crate) trait Show: Serialize + Sized {
+pub(crate) trait Show: Serialize + schemars::JsonSchema + Sized {
     /// Kind of the list document, and without "List" of one item.
     const KIND: &'static str;
 

@@ -10,7 +10,7 @@ use crate::policy_keys::values;
 use crate::quantity::format_size;
 
 /// Body of an item of `memctl policy get`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct PolicyBody {
     /// The policy in force.
     #[serde(flatten)]
@@ -24,7 +24,7 @@ pub(crate) struct PolicyBody {
 }
 
 /// Body of an item of `memctl policy set`, `diff` and `revert`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ChangeBody {
     /// Whether it is in force, or only would be.
     pub(crate) applied: bool,
@@ -38,7 +38,7 @@ pub(crate) struct ChangeBody {
 }
 
 /// Body of an item of `memctl policy history` and `confirm`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct RevisionBody {
     /// The revision.
     #[serde(flatten)]
