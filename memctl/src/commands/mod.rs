@@ -13,6 +13,7 @@ pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod reserve;
 mod rollout;
+mod saved;
 pub(crate) mod schema;
 pub(crate) mod shadow;
 pub(crate) mod status;

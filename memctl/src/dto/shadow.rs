@@ -1,7 +1,7 @@
 //! DTOs of the shadow: a policy that decides along, and what it would have done differently.
 
 use agentd_proto::v1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Actor, PolicyChange, Time, VmName, lower, seconds, time};
 
@@ -49,7 +49,7 @@ pub(crate) struct ShadowInstance {
 }
 
 /// What was ruled for a VM.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ShadowRuling {
     /// "hold", "grow", "shrink".
     pub(crate) kind: String,
@@ -58,7 +58,7 @@ pub(crate) struct ShadowRuling {
 }
 
 /// What a shadow says of one tick.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ShadowTick {
     pub(crate) algorithm: String,
     pub(crate) moved_bytes: u64,
@@ -68,7 +68,7 @@ pub(crate) struct ShadowTick {
 }
 
 /// A VM for which the shadow would do something else.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ShadowDifference {
     pub(crate) vm: VmName,
     pub(crate) acting: ShadowRuling,
