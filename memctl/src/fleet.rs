@@ -230,6 +230,40 @@ mod tests {
         assert_eq!(told, want);
     }
 
+    fn host(number: usize) -> Host {
+        Host {
+            name: format!("node{number}"),
+            address: crate::address::Address::by_ssh("node"),
+            identity: crate::identity::IdentityFiles::default(),
+            server_name: None,
+            guess: None,
+        }
+    }
+
+    /// In virtual time: nothing here depends on how fast the machine is.
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_hosts_of_which_three_are_dead_and_two_hang_take_one_timeout() {
+        let hosts: Vec<Host> = (0..100).map(host).collect();
+        let timeout = Duration::from_secs(5);
+        let bounds = Bounds { timeout, max_parallel: 16, tells: false };
+        let started = tokio::time::Instant::now();
+        let answers = ask_every(&hosts, bounds, move |host| async move {
+            match host.name.as_str() {
+                "node0" | "node1" => {
+                    tokio::time::sleep(timeout).await;
+                    Err(timed_out(&host, timeout))
+                }
+                "node2" | "node3" | "node4" => Err(broken_off()),
+                name => Ok(name.to_owned()),
+            }
+        });
+        let answers = answers.await;
+        assert_eq!(started.elapsed(), timeout);
+        assert_eq!(answers.iter().filter(|answer| answer.result.is_ok()).count(), 95);
+        let names: Vec<String> = answers.into_iter().map(|answer| answer.host).collect();
+        assert_eq!(names, hosts.into_iter().map(|host| host.name).collect::<Vec<_>>());
+    }
+
     #[test]
     fn an_agent_is_claimed_once_and_one_without_an_identity_never() {
         let seen = Seen::default();

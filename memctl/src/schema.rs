@@ -1,8 +1,8 @@
 //! The JSON Schema of what `-o json`, `jsonl` and `yaml` print: made from the types that are printed,
 //! so that it cannot say anything else.
 
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema as _, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::dto::{Document, Line, Record, Refusal, SCHEMA};
@@ -23,7 +23,7 @@ use crate::render::vms::VmBody;
 use crate::render::wait::WaitBody;
 use crate::render::whoami::WhoAmIBody;
 
-/// The schema of every document: one of `kinds`, which are among the definitions by their name.
+/// The schema of every document: one of `kinds`, which are among the definitions.
 pub(crate) fn whole() -> Value {
     let (kinds, definitions) = parts();
     let any: Vec<Value> = kinds.iter().map(|kind| reference(kind)).collect();
@@ -39,20 +39,25 @@ pub(crate) fn whole() -> Value {
 
 /// The schema of one kind of document. None where there is no such kind.
 pub(crate) fn of(kind: &str) -> Option<Value> {
-    let (kinds, definitions) = parts();
-    kinds.iter().any(|known| known == kind).then(|| {
-        json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "title": format!("{SCHEMA} {kind}"),
-            "$ref": format!("#/$defs/{kind}"),
-            "$defs": definitions,
-        })
-    })
+    let (documents, definitions) = parts();
+    let document = documents.iter().find(|own| kind_of(own) == kind)?;
+    Some(json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": format!("{SCHEMA} {kind}"),
+        "$ref": format!("#/$defs/{document}"),
+        "$defs": definitions,
+    }))
 }
 
 /// The kinds of documents, in the order of their names.
 pub(crate) fn kinds() -> Vec<String> {
-    parts().0
+    parts().0.iter().map(|document| kind_of(document).to_owned()).collect()
+}
+
+/// The kind of a document by the name of its definition: a line of jsonl has its item's kind, which
+/// is the name of a type as well.
+fn kind_of(document: &str) -> &str {
+    document.strip_suffix(LINE).unwrap_or(document)
 }
 
 fn parts() -> (Vec<String>, Map<String, Value>) {
@@ -63,14 +68,11 @@ fn parts() -> (Vec<String>, Map<String, Value>) {
     }
     documents.insert("Error".to_owned(), named::<Refusal<'_>>("Error", &mut generator));
     // What a stream tells has no kind: its type says what it is.
-    documents.insert("Record".to_owned(), generator.subschema_for::<Record>().to_value());
-    let kinds: Vec<String> = documents.keys().cloned().collect();
+    documents.insert("Record".to_owned(), Record::json_schema(&mut generator).to_value());
+    let names: Vec<String> = documents.keys().cloned().collect();
     let mut definitions = generator.take_definitions(true);
-    // A type and the document of its name are told apart.
-    let record = definitions.remove("Record");
-    documents.extend(record.map(|record| ("Record".to_owned(), record)));
     definitions.extend(documents);
-    (kinds, definitions)
+    (names, definitions)
 }
 
 /// The lists and items of every command.
@@ -105,7 +107,7 @@ fn pair<T: Show>(generator: &mut SchemaGenerator) -> [(String, Value); 2] {
     let (list, line) = (format!("{}List", T::KIND), T::KIND.to_owned());
     let list_schema = named::<Document<'_, T>>(&list, generator);
     let line_schema = named::<Line<'_, T>>(&line, generator);
-    [(list, list_schema), (line, line_schema)]
+    [(list, list_schema), (format!("{line}{LINE}"), line_schema)]
 }
 
 /// The schema of a document that is of this kind.
@@ -121,6 +123,9 @@ fn named<T: schemars::JsonSchema>(kind: &str, generator: &mut SchemaGenerator) -
 fn reference(kind: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{kind}") })
 }
+
+/// What the name of a definition of a line ends with.
+const LINE: &str = "Line";
 
 #[cfg(test)]
 mod tests {

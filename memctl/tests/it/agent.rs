@@ -23,8 +23,10 @@ use crate::sample;
 /// What the agent does.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// Never answers GetStatus and GetReservation.
+    /// Never answers GetStatus.
     pub(crate) hangs: bool,
+    /// Never answers GetReservation.
+    pub(crate) hangs_on_reservations: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
     /// Nothing is wrong, and this mode is in force.
@@ -306,7 +308,7 @@ impl ReservationService for Agent {
         request: Request<v1::GetReservationRequest>,
     ) -> Result<Response<v1::GetReservationResponse>, Status> {
         self.check()?;
-        if self.script().hangs {
+        if self.script().hangs_on_reservations {
             std::future::pending::<()>().await;
         }
         let next = self.script().reservations.pop_front();

@@ -33,7 +33,7 @@ async fn check(name: &str, args: &[&str]) {
             if name.starts_with("watch") {
                 run = settled(&run, format, situation == "three");
             }
-            if format.starts_with("json") {
+            if format.starts_with("json") && !name.ends_with("as_file") {
                 schema::check_all(&run.stdout);
             }
             if unsteady(name) {
@@ -159,14 +159,13 @@ goldens! {
     policy_unset: "policy", "unset", "pool-limit", "vm.db1", "-y";
     policy_apply_without_a_file: "policy", "apply", "-f", "/nonexistent/policy.toml";
     policy_get_as_file: "policy", "get", "--as-file";
-    policy_edit_of_nothing: "policy", "edit";
     mode: "mode";
     mode_set_observe: "mode", "observe", "-y";
     pin: "pin", "web1", "--for", "1h", "-H", "node1";
     pin_ambiguous: "pin", "web1";
     unpin_what_is_not_pinned: "unpin", "web1", "-H", "node1";
     wait: "wait", "--for", "mode=active", "--for", "vm=web1:gone", "--within", "1ms";
-    wait_for_what_is_so: "wait", "--for", "ready";
+    wait_for_what_is_so: "wait", "--for", "ready", "--within", "10ms";
     host_test: "host", "test";
     host_show: "host", "show";
     host_show_unknown: "host", "show", "nod1";

@@ -14,7 +14,9 @@ pub(crate) fn check(document: &Value) {
     // Records of streams have a type instead; some of these have a kind as well, inside.
     let kind = if document.get("type").is_some() { "Record" } else { kind.expect("no kind") };
     let root = Judge { definitions: schema["$defs"].as_object().unwrap() };
-    let definition = root.definitions.get(kind).unwrap_or_else(|| panic!("no schema of {kind}"));
+    let line = root.definitions.get(&format!("{kind}Line"));
+    let definition = line.or_else(|| root.definitions.get(kind));
+    let definition = definition.unwrap_or_else(|| panic!("no schema of {kind}"));
     let mut described = BTreeSet::new();
     if let Err(what) = root.judge(definition, document, &mut described) {
         panic!("{kind}: {what}\n{document:#}");
