@@ -190,13 +190,14 @@ impl Command {
     /// What it needs of the configuration.
     pub(crate) fn config_need(&self) -> ConfigNeed {
         use commands::host::HostCommand::{Add, List};
-        match self {
-            Self::Host { command: Add(_) | List } | Self::Ca(_) => ConfigNeed::MayLack,
-            Self::Config { .. } | Self::Doctor(_) | Self::Completion(_) | Self::Schema(_) => {
-                ConfigNeed::MayBeWrong
-            }
-            _ => ConfigNeed::Whole,
+        if matches!(self, Self::Host { command: Add(_) | List } | Self::Ca(_)) {
+            return ConfigNeed::MayLack;
         }
+        let looks_into_it = matches!(
+            self,
+            Self::Config { .. } | Self::Doctor(_) | Self::Completion(_) | Self::Schema(_)
+        );
+        if looks_into_it { ConfigNeed::MayBeWrong } else { ConfigNeed::Whole }
     }
 }
 

@@ -69,7 +69,12 @@ fn assign(policy: &mut v1::Policy, key: &str, value: &toml::Value) -> Result<(),
         toml::Value::String(text) => text.clone(),
         toml::Value::Integer(number) => number.to_string(),
         toml::Value::Boolean(flag) => flag.to_string(),
-        other => return Err(format!("{key}: {other} is neither text nor a number")),
+        toml::Value::Float(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_) => {
+            return Err(format!("{key}: {value} is neither text nor a number"));
+        }
     };
     parsed.assign(policy, &text).map_err(|what| format!("{key}: {what}"))
 }

@@ -71,7 +71,8 @@ pub(super) fn checks(session: &Session) -> Vec<CheckBody> {
         checks.push(match Config::read_file(path, true) {
             Ok(config) => {
                 let (path, hosts) = (path.display(), config.hosts.len());
-                CheckBody::good("config", format!("{path}: {hosts} hosts"))
+                let plural = if hosts == 1 { "" } else { "s" };
+                CheckBody::good("config", format!("{path}: {hosts} host{plural}"))
             }
             Err(_) if !path.exists() => CheckBody::good(
                 "config",

@@ -56,10 +56,8 @@ pub(super) async fn hold(
         }
     }
     let done = changed.len() - failures.len();
-    Ok(match Exit::of_hosts(done, failures.iter()) {
-        Exit::Done => ended,
-        failed => failed,
-    })
+    let exit = Exit::of_hosts(done, failures.iter());
+    Ok(if exit == Exit::Done { ended } else { exit })
 }
 
 /// The host of an item, and the mode that was in force there before.

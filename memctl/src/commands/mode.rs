@@ -59,10 +59,8 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
     match args.lasting {
         Some(lasting) => {
             told(&items, exit, session)?;
-            hold(&hosts, &items, mode, lasting, session).await.map(|held| match exit {
-                Exit::Done => held,
-                failed => failed,
-            })
+            let held = hold(&hosts, &items, mode, lasting, session).await?;
+            Ok(if exit == Exit::Done { held } else { exit })
         }
         None => told(&items, exit, session),
     }

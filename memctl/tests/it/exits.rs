@@ -9,6 +9,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::agent::{Agent, Script};
 use crate::memctl::World;
 
+/// The exit code, the hosts (None is down), and what is typed.
+type Case<'a> = (i32, Vec<Option<Script>>, &'a [&'a str]);
+
 fn refusing(status: Status) -> Script {
     Script { refuses: Some(status), ..Default::default() }
 }
@@ -22,7 +25,7 @@ fn not_durable() -> Status {
 async fn each_exit_code_means_what_the_help_says() {
     let up = || Script { healthy_in: Some(v1::Mode::Active), ..Default::default() };
     let one = |script| vec![Some(script)];
-    let cases: Vec<(i32, Vec<Option<Script>>, &[&str])> = vec![
+    let cases: Vec<Case> = vec![
         (0, one(up()), &["status"]),
         (1, one(Script::default()), &["status", "--check"]),
         (1, one(up()), &["policy", "diff", "two-pointer.step=60MiB"]),

@@ -157,13 +157,11 @@ async fn a_vm_is_pinned_where_it_runs_by_the_name_that_counts() {
     assert!(agents.iter().all(|agent| agent.script().updates.is_empty()));
     let run = world.run(&["pin", "web1", "-H", "node2", "--for", "1h", "--reason", "import"]).await;
     assert_eq!(run.exit, 0, "{run:?}");
-    let script = agents[1].script();
-    let change = script.updates.last().unwrap();
-    assert_eq!(change.update_mask.as_ref().unwrap().paths, ["vms.web1.pinned"]);
-    assert_eq!(change.policy.as_ref().unwrap().vms["web1"].pinned, Some(true));
+    let change = agents[1].script().updates.last().cloned().unwrap();
+    assert_eq!(change.update_mask.unwrap().paths, ["vms.web1.pinned"]);
+    assert_eq!(change.policy.unwrap().vms["web1"].pinned, Some(true));
     assert_eq!(change.revert_after.map(|d| d.seconds), Some(3600));
     assert_eq!(change.reason, "import");
-    drop(script);
     assert_eq!(world.run(&["pin", "web9", "-A"]).await.exit, 6);
     assert_eq!(world.run(&["unpin", "web1", "-H", "node1"]).await.exit, 7);
 }
@@ -229,4 +227,15 @@ async fn a_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     assert_eq!(world.run(&["config", "check"]).await.exit, 1);
     assert_eq!(world.run(&["config", "view"]).await.exit, 8);
     assert_eq!(world.run(&["config", "path"]).await.exit, 0);
+}
+
+/// gRPC's own limit is 4 MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_a_very_large_host_is_read() {
+    let message = "x".repeat(5 << 20);
+    let long = v1::Condition { reason: "LONG".to_owned(), message, since: None };
+    let script = Script { caveats: vec![long], ..Default::default() };
+    let (world, _agents) = fleet(vec![("node1", script)]);
+    let run = world.run(&["explain", "web1", "-o", "name"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, "web1\n"));
 }

@@ -3,6 +3,7 @@
 use agentd_proto::v1;
 use clap::Args;
 
+use super::revise;
 use crate::client::Connection;
 use crate::commands::{Ended, exit_of};
 use crate::dto::Item;
@@ -29,7 +30,7 @@ pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
     if args.as_file {
         return as_file(&hosts, session).await;
     }
-    let answers = ask_all(&hosts, session.bounds(), ask).await;
+    let answers = ask_all(&hosts, session.bounds(), with_origins).await;
     let items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&items)?;
     Ok(exit_of(&items))
@@ -45,6 +46,13 @@ async fn as_file(hosts: &[Host], session: &Session) -> Ended {
     Ok(Exit::Done)
 }
 
+/// Asks one host, and where each of its values is from.
+async fn with_origins(connection: Connection) -> Result<PolicyBody, Failure> {
+    let body = ask(connection.clone()).await?;
+    let revisions = revise::revisions(connection, MOST_REVISIONS).await?;
+    Ok(body.with_origins(&revisions))
+}
+
 /// Asks one host.
 pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
     let answer = connection.policies().get_policy(v1::GetPolicyRequest {}).await;
@@ -58,3 +66,6 @@ pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
             .hint("the agent is of another version: compare with `memctl version`")),
     }
 }
+
+/// As many as are looked through for where a value is from.
+const MOST_REVISIONS: usize = 100;

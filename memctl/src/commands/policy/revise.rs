@@ -171,7 +171,10 @@ async fn would_revert(
     })
 }
 
-async fn revisions(connection: Connection, limit: usize) -> Result<Vec<Revision>, Failure> {
+pub(super) async fn revisions(
+    connection: Connection,
+    limit: usize,
+) -> Result<Vec<Revision>, Failure> {
     let mut revisions: Vec<Revision> = Vec::new();
     let mut page_token = String::new();
     // Each page brings at least one, so this many pages are enough.
