@@ -45,6 +45,7 @@ mod faults_uncooperative;
 /// A VM hangs.
 mod faults_vm_hangs;
 /// Many hosts, one memctl.
+mod fleet_hundred;
 mod fleet_sim;
 /// Clients in another language.
 mod foreign;
