@@ -25,6 +25,7 @@ mod quantity;
 mod render;
 mod session;
 mod suggest;
+mod top;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -103,6 +103,15 @@ async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<Mode
 }
 
 impl WantedMode {
+    /// As typed.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Observe => "observe",
+            Self::Paused => "paused",
+        }
+    }
+
     pub(crate) fn wire(self) -> v1::Mode {
         match self {
             Self::Active => v1::Mode::Active,

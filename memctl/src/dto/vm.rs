@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{lower, seconds};
 
 /// A VM by its UUID and its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct VmName {
     pub(crate) uuid: String,
     pub(crate) name: String,
