@@ -237,8 +237,7 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
-/// which breaks its rules, and who attacks it would fill the log.
+/// Our own lines at the level that is wanted; of the libraries only what is wrong, where no client can have a say in it.
 fn log(config: &Config) {
     let level = config.log.level;
     let wanted = Targets::new()
