@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use super::{
-    authz::Guarded,
+    authz::{Authz, Guarded},
     calls::Calls,
     crowd::{Crowd, Door, Full},
     goaway::turn_away,
@@ -39,6 +39,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) routes: Guarded<Routes>,
+    authz: Arc<Authz>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -72,6 +73,7 @@ struct Place {
 impl Connections {
     pub(super) fn new(
         routes: Guarded<Routes>,
+        authz: Arc<Authz>,
         crowd: Crowd,
         stop: CancellationToken,
         tls: Option<Tls>,
@@ -80,7 +82,7 @@ impl Connections {
         let names = Quota::new(limits::NAME_CONNECTIONS, usize::MAX);
         let callers = Quota::new(limits::NAME_CALLS, usize::MAX);
         let (tasks, meters) = (TaskTracker::new(), Arc::default());
-        Self { routes, crowd, tasks, stop, tls, names, callers, meters }
+        Self { routes, authz, crowd, tasks, stop, tls, names, callers, meters }
     }
 
     /// Accepts from one listener until the server stops. `share` is its share of the places.
@@ -206,7 +208,7 @@ impl Connections {
             free: Arc::clone(&place.calls),
             names: Arc::clone(&self.callers),
             peer: peer.clone(),
-            lease: tenure.is_some().then_some(lease),
+            lease,
             spoke: Arc::clone(&spoke),
         };
         let http2 = limits::http2();
@@ -226,7 +228,7 @@ impl Connections {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-            end = end(&mut tenure) => {
+            end = end(&self.authz, &peer, &mut tenure) => {
                 tracing::info!(peer = peer.name(), "a connection is ended: {}", end.reason());
                 let grace = end.grace();
                 tell.send_replace(Some(end));
@@ -322,11 +324,17 @@ async fn silence(spoke: &AtomicBool) {
     }
 }
 
-/// Waits for the end of a tenure; for ever where there is none.
-async fn end(tenure: &mut Option<Tenure>) -> End {
-    match tenure {
-        Some(tenure) => tenure.end().await,
-        None => std::future::pending().await,
+/// Waits until a connection has to end: that of its tenure, if any, or of its client's role.
+async fn end(authz: &Authz, peer: &Peer, tenure: &mut Option<Tenure>) -> End {
+    let of_tenure = async {
+        match tenure {
+            Some(tenure) => tenure.end().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        end = of_tenure => end,
+        () = authz.until_without_role(peer) => End::WithoutRole,
     }
 }
 
