@@ -5,6 +5,8 @@
 //!      ^---- control (policy, mode, gate) <---------'
 //! ```
 
+mod reload;
+
 use std::{
     fs,
     io::{self, IsTerminal as _},
@@ -41,8 +43,8 @@ use crate::{
     recording::{Head, Recording},
     resources,
     server::{
-        About, Deps, Listen, ListenError, Reloaded, Server, ServerConfig, ServerError,
-        ServerHandle, TlsError, check_tls, encode, encode_shadow,
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, TlsError, check_tls,
+        encode, encode_shadow,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
@@ -136,7 +138,7 @@ impl RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
-    let config_file = config_file_of(args);
+    let config_file = reload::config_file(args);
     let mut config = read_config(args, config_file.as_deref())?;
     log(&config);
     let clock: Arc<dyn Clock> = RealClock::start();
@@ -194,7 +196,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
     signals.wait(|| {
         server.read_tls_again();
-        reload_authz(&server, config_file.clone().or_else(|| config_file_of(args)).as_deref());
+        reload::authz(&server, args, config_file.as_deref());
     });
     tracing::info!("stopping; every VM keeps what it has");
     loop_.tell_to_stop();
@@ -209,12 +211,6 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         tracing::warn!("the thread \"{name}\" is stuck and is left behind");
     }
     Ok(())
-}
-
-/// The file that is named, or else the one that is looked for, where it is there.
-fn config_file_of(args: &RunArgs) -> Option<PathBuf> {
-    let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
-    args.config.clone().or_else(default)
 }
 
 fn read_config(args: &RunArgs, file: Option<&Path>) -> Result<Config, ConfigError> {
@@ -240,17 +236,6 @@ fn read_config(args: &RunArgs, file: Option<&Path>) -> Result<Config, ConfigErro
         _ => tracing::Level::TRACE,
     };
     Ok(config)
-}
-
-/// Takes the rules of who may do what from the config as it is now. The log says what came of it.
-fn reload_authz(server: &ServerHandle, file: Option<&Path>) {
-    let config = file.map_or_else(|| Ok(Config::default()), Config::load);
-    match server.reload_authz(config) {
-        Ok(Reloaded::Other) => {}
-        Ok(Reloaded::Same) => tracing::info!("[authz] says what it said before"),
-        // Told as a condition too.
-        Err(error) => tracing::error!("{error}; [authz] stays as it was"),
-    }
 }
 
 /// Our own lines at the level that is wanted; of the libraries only what is wrong.
