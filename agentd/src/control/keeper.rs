@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::policy::{Fault, Policy};
+use agentd_core::policy::Policy;
 
 use super::{
     Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,

@@ -29,7 +29,7 @@ use super::{
     goaway::turn_away,
     limits,
     listen::{Bound, OwnedPath},
-    metered::Metered,
+    metered::{Metered, Meters},
     peer::Peer,
     quota::{Quota, Spent, Taken},
     tls::{End, Lease, ShakeError, Tenure, Tls},
@@ -49,6 +49,8 @@ pub(super) struct Connections {
     names: Arc<Quota<String>>,
     /// Calls of each name, likewise.
     callers: Arc<Quota<String>>,
+    /// What each name sends, likewise.
+    meters: Arc<Meters>,
 }
 
 /// The places of one listener. Nobody who comes by another one can take them.
@@ -79,7 +81,8 @@ impl Connections {
         let crowd = Arc::new(crowd);
         let names = Quota::new(limits::NAME_CONNECTIONS, usize::MAX);
         let callers = Quota::new(limits::NAME_CALLS, usize::MAX);
-        Self { routes, authz, crowd, tasks: TaskTracker::new(), stop, tls, names, callers }
+        let (tasks, meters) = (TaskTracker::new(), Arc::default());
+        Self { routes, authz, crowd, tasks, stop, tls, names, callers, meters }
     }
 
     /// Accepts from one listener until the server stops. `share` is its share of the places.
@@ -124,7 +127,11 @@ impl Connections {
                         Err(_) => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
                     },
                 };
-                let served = self.clone().serve(Metered::new(io), peer, None, place);
+                let mut io = Metered::new(io);
+                if own.is_some() {
+                    io.count_with(self.meters.of(&peer.name()));
+                }
+                let served = self.clone().serve(io, peer, None, place);
                 self.tasks.spawn(async move {
                     let _own = own;
                     served.await;
@@ -163,7 +170,7 @@ impl Connections {
             least.await;
             drop(handshake);
         });
-        let (io, certificate, tenure) = match shaken {
+        let (mut io, certificate, tenure) = match shaken {
             Ok(shaken) => shaken.into_parts(),
             Err(error) => return self.refuse(address, &error),
         };
@@ -173,6 +180,7 @@ impl Connections {
             self.crowd.refuse(address, &message);
             return turn_away(io, &message).await;
         };
+        io.get_mut().0.count_with(self.meters.of(&certificate.name));
         tracing::debug!(%address, name = certificate.name, serial = certificate.serial, "let in");
         let peer = Peer::Remote { address, certificate };
         self.serve(io, peer, Some(tenure), place).await;
@@ -295,9 +303,11 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Small messages go out at once, and a client that is gone is noticed.
+/// Small messages go out at once, little waits in the kernel, and a client that is gone is noticed.
 fn tune(io: &TcpStream) -> io::Result<()> {
     io.set_nodelay(true)?;
+    sockopt::set_socket_recv_buffer_size(io, limits::SOCKET_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(io, limits::SOCKET_BUFFER)?;
     sockopt::set_socket_keepalive(io, true)?;
     sockopt::set_tcp_keepidle(io, limits::TCP_KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(io, limits::TCP_KEEPALIVE_AGAIN)?;
