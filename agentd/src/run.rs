@@ -195,10 +195,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
     let teller = Teller { recorder: recorder.clone(), publisher, recording };
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    signals.wait(|| {
-        server.read_tls_again();
-        reload::authz(&server, args, config_file.as_deref());
-    });
+    signals.wait(|| reload::files(&server, args, config_file.as_deref()));
     tracing::info!("stopping; every VM keeps what it has");
     loop_.tell_to_stop();
     server.stop(SERVER_GRACE);

@@ -15,9 +15,10 @@ pub(super) fn config_file(args: &RunArgs) -> Option<PathBuf> {
     args.config.clone().or_else(default)
 }
 
-/// Takes the rules of who may do what from the config as it is now: from the file that agentd was started
-/// with, which is missed where it is gone. The log says what came of it.
-pub(super) fn authz(server: &ServerHandle, args: &RunArgs, started_with: Option<&Path>) {
+/// Has the files of TLS read again, and takes the rules of who may do what from the config as it is now:
+/// from the file that agentd was started with, which is missed where it is gone. The log says what came of it.
+pub(super) fn files(server: &ServerHandle, args: &RunArgs, started_with: Option<&Path>) {
+    server.read_tls_again();
     let file = started_with.map(Path::to_owned).or_else(|| config_file(args));
     let config = file.map_or_else(|| Ok(Config::default()), |file| Config::load(&file));
     match server.reload_authz(config) {
