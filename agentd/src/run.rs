@@ -41,8 +41,8 @@ use crate::{
     recording::{Head, Recording},
     resources,
     server::{
-        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, TlsError, check_tls,
-        encode, encode_shadow,
+        About, Deps, Listen, ListenError, Reloaded, Server, ServerConfig, ServerError,
+        ServerHandle, TlsError, check_tls, encode, encode_shadow,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
@@ -136,7 +136,8 @@ impl RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
-    let mut config = read_config(args)?;
+    let config_file = config_file_of(args);
+    let mut config = read_config(args, config_file.as_deref())?;
     log(&config);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
@@ -191,7 +192,10 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
     let teller = Teller { recorder: recorder.clone(), publisher, recording };
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    signals.wait(|| server.read_tls_again());
+    signals.wait(|| {
+        server.read_tls_again();
+        reload_authz(&server, config_file.clone().or_else(|| config_file_of(args)).as_deref());
+    });
     tracing::info!("stopping; every VM keeps what it has");
     loop_.tell_to_stop();
     server.stop(SERVER_GRACE);
@@ -207,13 +211,14 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
-    let default = Path::new(DEFAULT_CONFIG);
-    let mut config = match &args.config {
-        Some(file) => Config::load(file)?,
-        None if default.exists() => Config::load(default)?,
-        None => Config::default(),
-    };
+/// The file that is named, or else the one that is looked for, where it is there.
+fn config_file_of(args: &RunArgs) -> Option<PathBuf> {
+    let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
+    args.config.clone().or_else(default)
+}
+
+fn read_config(args: &RunArgs, file: Option<&Path>) -> Result<Config, ConfigError> {
+    let mut config = file.map_or_else(|| Ok(Config::default()), Config::load)?;
     if let Some(uri) = args.connect.as_ref().or(args.hypervisor.as_ref()) {
         config.hypervisor.clone_from(uri);
     }
@@ -237,11 +242,25 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Our own lines at the level that is wanted; of the libraries only what is wrong.
+/// Takes the rules of who may do what from the config as it is now. The log says what came of it.
+fn reload_authz(server: &ServerHandle, file: Option<&Path>) {
+    let config = file.map_or_else(|| Ok(Config::default()), Config::load);
+    match server.reload_authz(config) {
+        Ok(Reloaded::Other) => {}
+        Ok(Reloaded::Same) => tracing::info!("[authz] says what it said before"),
+        // Told as a condition too.
+        Err(error) => tracing::error!("{error}; [authz] stays as it was"),
+    }
+}
+
+/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
+/// which breaks its rules, and who attacks it would fill the log.
 fn log(config: &Config) {
     let level = config.log.level;
-    let wanted =
-        Targets::new().with_target("agentd", level).with_default(level.min(tracing::Level::WARN));
+    let wanted = Targets::new()
+        .with_target("agentd", level)
+        .with_target("h2", level.min(tracing::Level::ERROR))
+        .with_default(level.min(tracing::Level::WARN));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())

@@ -181,6 +181,7 @@ goldens! {
     reservations: "reservations";
     release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
+    audit: "audit";
     whoami: "whoami";
     ca_show_without_a_ca: "ca", "show";
     version: "version";
@@ -227,6 +228,7 @@ async fn help() {
         "host group",
         "host test",
         "host remove",
+        "audit",
         "whoami",
         "ca",
         "ca init",
