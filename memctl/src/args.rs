@@ -186,6 +186,9 @@ pub(crate) enum Command {
     Version(commands::version::VersionArgs),
     /// Print a completion script for a shell
     Completion(commands::completion::CompletionArgs),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual(commands::manual::ManualArgs),
 }
 
 impl Command {

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 mod hold;
 pub(crate) mod host;
+pub(crate) mod manual;
 pub(crate) mod mode;
 pub(crate) mod pin;
 pub(crate) mod policy;
@@ -62,9 +63,9 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Reserve(args) => reserve::run(&args, session).await,
         Command::Reservations(args) => reserve::list(&args, session).await,
         Command::Release(args) => reserve::release(&args, session).await,
+        Command::Audit(args) => audit::run(&args, session).await,
         Command::Wait(args) => wait::run(&args, session).await,
         Command::Host { command } => host::run(&command, session).await,
-        Command::Audit(args) => audit::run(&args, session).await,
         Command::Whoami(args) => whoami::run(&args, session).await,
         Command::Ca(args) => ca::run(&args, session),
         Command::Doctor(args) => doctor::run(&args, session).await,
@@ -72,6 +73,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Schema(args) => schema::run(&args, session),
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion(args) => completion::run(&args, session),
+        Command::Manual(args) => manual::run(&args),
     }
 }
 

@@ -45,8 +45,8 @@ pub(crate) struct Script {
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
-    pub(crate) lists: usize,
     pub(crate) audits: Vec<v1::ListAuditRequest>,
+    pub(crate) lists: usize,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
