@@ -46,7 +46,9 @@ impl From<v1::AuditEntry> for AuditEntry {
     fn from(wire: v1::AuditEntry) -> Self {
         let decision = match wire.decision() {
             v1::AuditDecision::Unspecified => None,
-            some => Some(lower(some.as_str_name(), "AUDIT_DECISION_")),
+            some @ (v1::AuditDecision::Allowed
+            | v1::AuditDecision::Denied
+            | v1::AuditDecision::Refused) => Some(lower(some.as_str_name(), "AUDIT_DECISION_")),
         };
         Self {
             kind: lower(wire.kind().as_str_name(), "AUDIT_KIND_"),
