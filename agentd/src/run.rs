@@ -257,8 +257,8 @@ impl LogLevel {
     }
 }
 
-/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
-/// which breaks its rules, and who attacks it would fill the log.
+/// Our own lines at the level that is wanted; of the libraries only what is wrong, where no client can have a
+/// say in it.
 fn wanted(level: tracing::Level) -> Targets {
     Targets::new()
         .with_target("agentd", level)
