@@ -3,8 +3,8 @@
 //! ```text
 //! tick thread --> recorder thread --> publisher <-- server
 //!      ^---- control (policy, mode, gate) <---------'
-
 //! ```
+
 use std::{
     fs,
     io::{self, IsTerminal as _},

@@ -47,6 +47,7 @@ mod faults_vm_hangs;
 /// Many hosts, one memctl.
 mod fleet_hundred;
 mod fleet_sim;
+mod fleet_watch;
 /// Clients in another language.
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
