@@ -10,11 +10,13 @@ lab="busybox-static iproute2 libvirt-clients libvirt-daemon libvirt-daemon-drive
 # A gRPC client in another language.
 foreign="libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3 python3-grpcio
     python3-protobuf"
+# promtool checks the metrics and the alert rules, and a real Prometheus reads them.
+metrics="prometheus"
 
 case "${1-all}" in
 build) wanted=$build ;;
 fuzz) wanted="$build g++" ;;
-all) wanted="$build $lab $foreign" ;;
+all) wanted="$build $lab $foreign $metrics" ;;
 *)
     echo "install.sh: unknown part '$1': build, fuzz, or nothing for all" >&2
     exit 2
@@ -51,3 +53,11 @@ if ! install >"$log" 2>&1; then
     echo "install.sh: apt-get could not install:$missing" >&2
     exit 1
 fi
+# It is there for the tests alone: nobody asked for a service.
+case "$missing" in
+*prometheus*)
+    if [ -d /run/systemd/system ]; then
+        systemctl --quiet disable --now prometheus >/dev/null 2>&1 || true
+    fi
+    ;;
+esac

@@ -24,6 +24,8 @@ pub mod host_lock;
 pub mod hypervisor;
 pub mod lifecycle;
 mod lock;
+pub mod log;
+pub mod metrics;
 pub mod mind;
 mod places;
 pub mod proxy;

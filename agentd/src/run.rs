@@ -6,8 +6,8 @@
 //! ```
 
 use std::{
-    fs,
-    io::{self, IsTerminal as _},
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -15,16 +15,13 @@ use std::{
 };
 
 use agentd_core::{bytes::ByteCount, life::Life, sample::RunState};
-use tracing_subscriber::{
-    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
 
 use crate::{
     alarm::alarms,
     args::RunArgs,
     audit::{self, Audit, Facts},
     clock::{Clock, RealClock},
-    config::{Config, ConfigError, LogFormat},
+    config::{Config, ConfigError, MetricsAt},
     control::{Actor, Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
     frozen,
@@ -35,6 +32,8 @@ use crate::{
         sim::{LoadError, Scenario, Sim},
     },
     lifecycle::{StopSignals, end_broken, end_on_panic},
+    log,
+    metrics::{self, Metrics},
     places,
     publish::{Entry, Position, Publisher},
     record::{Beside, History, HistoryError, Recorder},
@@ -137,7 +136,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
     let mut config = read_config(args)?;
-    log(&config);
+    log::start(config.log);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
     let listen = listen(&config)?;
@@ -150,6 +149,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let shadow = Arc::new(Shadow::none(clock.clone()));
+    // Before anything happens: it counts from the start on.
+    let metrics = serve_metrics(&config, &publisher, &clock)?;
     let history = history(&state, retention);
     let beside = beside(shadow.clone());
     let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
@@ -201,6 +202,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         ("audit", audit.close(AUDIT_GRACE)),
         ("record", recorder.stop(RECORDER_GRACE)),
     ];
+    metrics.into_iter().for_each(Metrics::stop);
     for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
         tracing::warn!("the thread \"{name}\" is stuck and is left behind");
     }
@@ -223,6 +225,9 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }
+    if let Some(at) = args.metrics {
+        config.metrics = at;
+    }
     if args.record.is_some() {
         config.recording.file.clone_from(&args.record);
     }
@@ -235,23 +240,6 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
         _ => tracing::Level::TRACE,
     };
     Ok(config)
-}
-
-/// Our own lines at the level that is wanted; of the libraries only what is wrong.
-fn log(config: &Config) {
-    let level = config.log.level;
-    let wanted =
-        Targets::new().with_target("agentd", level).with_default(level.min(tracing::Level::WARN));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    let lines = match config.log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    // A second subscriber is refused, which can only be where a test set one.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(wanted)).try_init();
 }
 
 /// Checks what `run` would check of a config before it starts anything.
@@ -415,6 +403,27 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
     Some(Recording::start(file, head, config.recording.size, publisher.clone()))
 }
 
+/// What Prometheus reads, where somebody may: by itself on this host alone, and of a simulated host not
+/// at all.
+fn serve_metrics(
+    config: &Config,
+    publisher: &Arc<Publisher>,
+    clock: &Arc<dyn Clock>,
+) -> io::Result<Option<Metrics>> {
+    let address = match config.metrics {
+        MetricsAt::Default if is_real(&config.hypervisor) => METRICS,
+        MetricsAt::Default | MetricsAt::Nowhere => return Ok(None),
+        MetricsAt::Address(address) => address,
+    };
+    let about = metrics::About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("AGENTD_COMMIT").unwrap_or("unknown").to_owned(),
+        tick_interval: config.tick.interval,
+    };
+    let (publisher, clock) = (publisher.clone(), clock.clone());
+    Metrics::start(metrics::Parts { address, about, publisher, clock }).map(Some)
+}
+
 /// The history, or what says with every entry why there is none: agentd runs without it.
 fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
     match state.history(retention) {
@@ -506,6 +515,7 @@ struct Teller {
 
 impl Teller {
     fn tell(&mut self, turn: Turn, gate: &Gate) {
+        log::tell_left_out();
         for change in turn.changes {
             log_vm(&change);
             self.recorder.note(Event::Vm(change));
@@ -575,6 +585,8 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
+/// Where metrics are served unless the config says otherwise.
+const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9433);
 /// Calls that hang before the process ends itself for its supervisor to start it again: half of the
 /// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
 const MOST_PARKED: usize = 8;

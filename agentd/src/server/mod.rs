@@ -24,6 +24,7 @@ mod host;
 mod limits;
 mod listen;
 mod mask;
+mod measured;
 mod metered;
 mod peer;
 mod policy;

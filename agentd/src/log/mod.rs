@@ -1,0 +1,73 @@
+//! The log: where its lines go, in which form, and how many of a kind there may be.
+//!
+//! ```text
+//! tracing -> level of the config -> Throttle -> journal, with fields    under systemd
+//!                                           \-> standard error, text or JSON    elsewhere
+//! ```
+
+mod journal;
+mod throttle;
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{Arc, OnceLock},
+};
+
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{FilterExt as _, Targets},
+    layer::{Filter, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
+
+use crate::{
+    clock::RealClock,
+    config::{Log, LogFormat},
+};
+use throttle::Throttle;
+
+/// Begins to log: our own lines at the level that is wanted; of the libraries only what is wrong.
+pub fn start(config: Log) {
+    let level = config.level;
+    let wanted =
+        Targets::new().with_target("agentd", level).with_default(level.min(tracing::Level::WARN));
+    let throttle = THROTTLE.get_or_init(|| Arc::new(Throttle::new(RealClock::start())));
+    let few: Arc<dyn Filter<Registry> + Send + Sync> = throttle.clone();
+    let lines = lines(config.format).with_filter(wanted.and(few));
+    // A second subscriber is refused, which can only be where a test set one.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+/// Says how many lines were left out, of every kind of which there were too many a while ago. Called
+/// once a tick.
+pub fn tell_left_out() {
+    let Some(throttle) = THROTTLE.get() else { return };
+    for (line, lines) in throttle.take_left_out() {
+        tracing::warn!(line, lines, "lines like this one were left out: there were too many");
+    }
+}
+
+/// How many lines were left out since the start.
+#[must_use]
+pub fn left_out() -> u64 {
+    THROTTLE.get().map_or(0, |throttle| throttle.left_out())
+}
+
+fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    if format == LogFormat::Auto
+        && let Some(journal) = journal::layer()
+    {
+        return journal;
+    }
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    match format {
+        LogFormat::Auto | LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// One for the process, as there is one subscriber.
+static THROTTLE: OnceLock<Arc<Throttle>> = OnceLock::new();
