@@ -7,7 +7,6 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
@@ -21,7 +20,7 @@ use crate::{
     args::RunArgs,
     audit::{self, Audit, Facts},
     clock::{Clock, RealClock},
-    config::{Config, ConfigError, MetricsAt},
+    config::{Config, ConfigError},
     control::{Actor, Audience, Base, Control, Gate, Mode, Parts, StartError},
     event::{Event, TickRecord, VmChange},
     frozen,
@@ -32,8 +31,8 @@ use crate::{
         sim::{LoadError, Scenario, Sim},
     },
     lifecycle::{StopSignals, end_broken, end_on_panic},
-    log,
-    metrics::{self, Metrics},
+    log::{self, Refusals},
+    metrics::Metrics,
     places,
     publish::{Entry, Position, Publisher},
     record::{Beside, History, HistoryError, Recorder},
@@ -150,7 +149,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
-    let metrics = serve_metrics(&config, &publisher, &clock)?;
+    let metrics = Metrics::of_config(&config, &publisher, &clock)?;
     let history = history(&state, retention);
     let beside = beside(shadow.clone());
     let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
@@ -190,7 +189,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let recording = recording(&config, head, &publisher);
 
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
-    let teller = Teller { recorder: recorder.clone(), publisher, recording };
+    let teller = Teller::new(recorder.clone(), publisher, recording);
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
     signals.wait(|| server.read_tls_again());
     tracing::info!("stopping; every VM keeps what it has");
@@ -206,6 +205,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
         tracing::warn!("the thread \"{name}\" is stuck and is left behind");
     }
+    log::stop();
     Ok(())
 }
 
@@ -403,27 +403,6 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
     Some(Recording::start(file, head, config.recording.size, publisher.clone()))
 }
 
-/// What Prometheus reads, where somebody may: by itself on this host alone, and of a simulated host not
-/// at all.
-fn serve_metrics(
-    config: &Config,
-    publisher: &Arc<Publisher>,
-    clock: &Arc<dyn Clock>,
-) -> io::Result<Option<Metrics>> {
-    let address = match config.metrics {
-        MetricsAt::Default if is_real(&config.hypervisor) => METRICS,
-        MetricsAt::Default | MetricsAt::Nowhere => return Ok(None),
-        MetricsAt::Address(address) => address,
-    };
-    let about = metrics::About {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: option_env!("AGENTD_COMMIT").unwrap_or("unknown").to_owned(),
-        tick_interval: config.tick.interval,
-    };
-    let (publisher, clock) = (publisher.clone(), clock.clone());
-    Metrics::start(metrics::Parts { address, about, publisher, clock }).map(Some)
-}
-
 /// The history, or what says with every entry why there is none: agentd runs without it.
 fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
     match state.history(retention) {
@@ -511,11 +490,21 @@ struct Teller {
     publisher: Arc<Publisher>,
     /// `None` where nothing is recorded for a replay.
     recording: Option<Recording>,
+    refusals: Refusals,
 }
 
 impl Teller {
+    fn new(
+        recorder: Arc<Recorder>,
+        publisher: Arc<Publisher>,
+        recording: Option<Recording>,
+    ) -> Self {
+        Self { recorder, publisher, recording, refusals: Refusals::default() }
+    }
+
     fn tell(&mut self, turn: Turn, gate: &Gate) {
         log::tell_left_out();
+        self.refusals.look(&turn.record);
         for change in turn.changes {
             log_vm(&change);
             self.recorder.note(Event::Vm(change));
@@ -585,8 +574,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Where metrics are served unless the config says otherwise.
-const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9433);
 /// Calls that hang before the process ends itself for its supervisor to start it again: half of the
 /// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
 const MOST_PARKED: usize = 8;

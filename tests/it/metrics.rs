@@ -30,7 +30,7 @@ fn every_expression_is_answered_and_alerts_fire_for_what_they_are_for() {
     world.done(&["mode", "observe"]);
     world.done(&["mode", "active", "-y"]);
     let mut watch = world.memctl_command();
-    let mut watch = watch.arg("watch").stdout(Stdio::null()).spawn().unwrap();
+    let mut watch = watch.arg("watch").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
 
     let page = well.get("/metrics", "");
     let check = promtool_on(&world, &["check", "metrics"], &page);

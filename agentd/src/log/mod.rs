@@ -3,9 +3,13 @@
 //! ```text
 //! tracing -> level of the config -> Throttle -> journal, with fields    under systemd
 //!                                           \-> standard error, text or JSON    elsewhere
+//!        \-> spans of ticks and calls -> OpenTelemetry                            feature `otel`
 //! ```
 
 mod journal;
+#[cfg(feature = "otel")]
+mod otel;
+mod refusals;
 mod throttle;
 
 use std::{
@@ -15,7 +19,7 @@ use std::{
 
 use tracing_subscriber::{
     Layer, Registry,
-    filter::{FilterExt as _, Targets},
+    filter::{FilterExt as _, LevelFilter, Targets},
     layer::{Filter, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
@@ -24,18 +28,30 @@ use crate::{
     clock::RealClock,
     config::{Log, LogFormat},
 };
+pub use refusals::Refusals;
 use throttle::Throttle;
 
 /// Begins to log: our own lines at the level that is wanted; of the libraries only what is wrong.
 pub fn start(config: Log) {
     let level = config.level;
-    let wanted =
-        Targets::new().with_target("agentd", level).with_default(level.min(tracing::Level::WARN));
+    let wanted = Targets::new()
+        .with_target("agentd", level)
+        .with_target(SPANS, LevelFilter::OFF)
+        .with_default(level.min(tracing::Level::WARN));
     let throttle = THROTTLE.get_or_init(|| Arc::new(Throttle::new(RealClock::start())));
     let few: Arc<dyn Filter<Registry> + Send + Sync> = throttle.clone();
     let lines = lines(config.format).with_filter(wanted.and(few));
+    let log = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "otel")]
+    let log = log.with(otel::layer());
     // A second subscriber is refused, which can only be where a test set one.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+    let _ = log.try_init();
+}
+
+/// Sends what is to be sent elsewhere and still waits; lines never do.
+pub fn stop() {
+    #[cfg(feature = "otel")]
+    otel::stop();
 }
 
 /// Says how many lines were left out, of every kind of which there were too many a while ago. Called
@@ -69,5 +85,7 @@ fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     }
 }
 
+/// Target of spans: what takes time, for a collector of OpenTelemetry. Lines do not show them.
+pub const SPANS: &str = "agentd::span";
 /// One for the process, as there is one subscriber.
 static THROTTLE: OnceLock<Arc<Throttle>> = OnceLock::new();

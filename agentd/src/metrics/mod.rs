@@ -23,7 +23,7 @@ mod vms;
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -33,7 +33,13 @@ use hyper::body::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, event::Event, publish::Publisher};
+use crate::{
+    clock::Clock,
+    config::{Config, MetricsAt},
+    event::Event,
+    publish::Publisher,
+    uri::is_real,
+};
 use answer::Source;
 use page::{Form, Page};
 use tally::Tally;
@@ -56,7 +62,7 @@ pub struct Parts {
 pub struct About {
     /// Version of agentd.
     pub version: String,
-    /// The commit that it was built from.
+    /// The commit that it was built from, as AGENTD_COMMIT said when it was.
     pub commit: String,
     /// Time from tick to tick.
     pub tick_interval: Duration,
@@ -70,6 +76,31 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Starts it where somebody may read: by itself on this host alone, and of a simulated host not at
+    /// all.
+    ///
+    /// # Errors
+    ///
+    /// See [`Metrics::start`].
+    pub fn of_config(
+        config: &Config,
+        publisher: &Arc<Publisher>,
+        clock: &Arc<dyn Clock>,
+    ) -> io::Result<Option<Self>> {
+        let address = match config.metrics {
+            MetricsAt::Default if is_real(&config.hypervisor) => ADDRESS,
+            MetricsAt::Default | MetricsAt::Nowhere => return Ok(None),
+            MetricsAt::Address(address) => address,
+        };
+        let about = About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("AGENTD_COMMIT").unwrap_or("unknown").to_owned(),
+            tick_interval: config.tick.interval,
+        };
+        let (publisher, clock) = (Arc::clone(publisher), Arc::clone(clock));
+        Self::start(Parts { address, about, publisher, clock }).map(Some)
+    }
+
     /// Starts to count and to serve.
     ///
     /// # Errors
@@ -185,6 +216,8 @@ impl Source for Desk {
     }
 }
 
+/// Where metrics are served unless the config says otherwise.
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9433);
 /// A page is shown for so long before another one is made: whoever asks without end costs ten a second.
 const FRESH: Duration = Duration::from_millis(100);
 

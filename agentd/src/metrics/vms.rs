@@ -89,7 +89,8 @@ impl<'a> Shown<'a> {
 
 /// A name as a label: its beginning where it is longer than any that people use.
 fn short(name: &str) -> String {
-    let end = name.floor_char_boundary(LONGEST);
+    let ends = name.char_indices().map(|(at, own)| at.saturating_add(own.len_utf8()));
+    let end = ends.take_while(|end| *end <= LONGEST).last().unwrap_or_default();
     name.get(..end).unwrap_or_default().to_owned()
 }
 

@@ -18,8 +18,10 @@ use tonic::{
     },
 };
 
+use tracing::{Span, field::Empty};
+
 use super::authz::{Kind, rule};
-use crate::publish::Meters;
+use crate::{log::SPANS, publish::Meters};
 
 /// Counts the calls of the service in it.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ struct Call {
     began: Instant,
     /// `None` while nobody has said: a client that goes away before that has ended it.
     code: Option<Code>,
+    /// For a collector of OpenTelemetry, by its words for calls.
+    span: Span,
 }
 
 /// An answer that is under way.
@@ -82,7 +86,16 @@ impl Call {
         let (method, is_stream) = rule(path).map_or(("other", false), |rule| {
             (rule.path.trim_start_matches('/'), rule.kind == Kind::Stream)
         });
-        Self { meters, method, is_stream, began: Instant::now(), code: None }
+        let span = tracing::info_span!(
+            target: SPANS,
+            "rpc",
+            otel.name = method,
+            otel.kind = "server",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.response.status_code = Empty,
+        );
+        Self { meters, method, is_stream, began: Instant::now(), code: None, span }
     }
 
     /// Takes the status from where it stands: in the trailers, or in the headers where there is no answer.
@@ -97,6 +110,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         let took = (!self.is_stream).then(|| self.began.elapsed());
         let code = name(self.code.unwrap_or(Code::Cancelled));
+        self.span.record("rpc.response.status_code", code);
         self.meters.call(self.method, code, took);
     }
 }
