@@ -53,6 +53,21 @@ fn every_expression_is_answered_and_alerts_fire_for_what_they_are_for() {
         );
         until(alert, || Ok(prometheus.ask(&query).is_ok_and(|found| !found.is_empty())));
     }
+    let instance = &well.metrics;
+    for said in [
+        format!("agentd_watchers{{instance=\"{instance}\"}} == 1"),
+        format!("agentd_policy_changes_total{{actor_kind=\"local\",instance=\"{instance}\"}} == 1"),
+        format!("agentd_mode_changes_total{{actor_kind=\"local\",instance=\"{instance}\"}} == 2"),
+        format!(
+            "agentd_rpc_requests_total{{method=\"agentd.v1.HostService/SetMode\",code=\"OK\",instance=\"{instance}\"}} == 2"
+        ),
+    ] {
+        assert!(
+            prometheus.ask(&said).is_ok_and(|found| found.len() == 1),
+            "{said}: {}",
+            well.get("/metrics", "")
+        );
+    }
     let wrong = prometheus.ask("ALERTS{alertname=~\"AgentdPlanRejected|AgentdReloadFailed\"}");
     assert_eq!(wrong, Ok(Vec::new()));
     assert!(!lost.get("/metrics", "").contains("uuid="), "what nobody sees is not told");
