@@ -31,8 +31,8 @@ impl StopSignals {
                 return;
             }
             tracing::info!(
-                "SIGHUP: the files that [tls] names are read again; the config itself is read at the start \
-                 only, restart to change it"
+                "SIGHUP: the files that [tls] names and [authz] of the config are read again; the rest of the \
+                 config is read at the start only, restart to change it"
             );
             read_again();
         }

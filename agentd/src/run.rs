@@ -5,6 +5,8 @@
 //!      ^---- control (policy, mode, gate) <---------'
 //! ```
 
+mod teller;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -13,16 +15,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agentd_core::{bytes::ByteCount, life::Life, sample::RunState};
+use agentd_core::{bytes::ByteCount, sample::RunState};
 
 use crate::{
-    alarm::alarms,
     args::RunArgs,
     audit::{self, Audit, Facts},
     clock::{Clock, RealClock},
     config::{Config, ConfigError},
-    control::{Actor, Audience, Base, Control, Gate, Mode, Parts, StartError},
-    event::{Event, TickRecord, VmChange},
+    control::{Actor, Audience, Base, Control, Mode, Parts, StartError},
+    event::Event,
     frozen,
     host_lock::{HostLock, HostLockError},
     hypervisor::{
@@ -31,7 +32,7 @@ use crate::{
         sim::{LoadError, Scenario, Sim},
     },
     lifecycle::{StopSignals, end_broken, end_on_panic},
-    log::{self, Refusals},
+    log,
     metrics::Metrics,
     places,
     publish::{Entry, Position, Publisher},
@@ -39,14 +40,15 @@ use crate::{
     recording::{Head, Recording},
     resources,
     server::{
-        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, TlsError, check_tls,
-        encode, encode_shadow,
+        About, Deps, Listen, ListenError, Reloaded, Server, ServerConfig, ServerError,
+        ServerHandle, TlsError, check_tls, encode, encode_shadow,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
     uri::{is_real, is_remote, is_uri},
 };
+use teller::Teller;
 
 /// Where the config is looked for when no other is named.
 pub const DEFAULT_CONFIG: &str = "/etc/agentd/agentd.toml";
@@ -134,7 +136,8 @@ impl RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
-    let mut config = read_config(args)?;
+    let config_file = config_file_of(args);
+    let mut config = read_config(args, config_file.as_deref())?;
     log::start(config.log);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
@@ -191,7 +194,10 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
     let teller = Teller::new(recorder.clone(), publisher, recording);
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    signals.wait(|| server.read_tls_again());
+    signals.wait(|| {
+        server.read_tls_again();
+        reload_authz(&server, config_file.clone().or_else(|| config_file_of(args)).as_deref());
+    });
     tracing::info!("stopping; every VM keeps what it has");
     loop_.tell_to_stop();
     server.stop(SERVER_GRACE);
@@ -209,13 +215,14 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     Ok(())
 }
 
-fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
-    let default = Path::new(DEFAULT_CONFIG);
-    let mut config = match &args.config {
-        Some(file) => Config::load(file)?,
-        None if default.exists() => Config::load(default)?,
-        None => Config::default(),
-    };
+/// The file that is named, or else the one that is looked for, where it is there.
+fn config_file_of(args: &RunArgs) -> Option<PathBuf> {
+    let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
+    args.config.clone().or_else(default)
+}
+
+fn read_config(args: &RunArgs, file: Option<&Path>) -> Result<Config, ConfigError> {
+    let mut config = file.map_or_else(|| Ok(Config::default()), Config::load)?;
     if let Some(uri) = args.connect.as_ref().or(args.hypervisor.as_ref()) {
         config.hypervisor.clone_from(uri);
     }
@@ -240,6 +247,17 @@ fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
         _ => tracing::Level::TRACE,
     };
     Ok(config)
+}
+
+/// Takes the rules of who may do what from the config as it is now. The log says what came of it.
+fn reload_authz(server: &ServerHandle, file: Option<&Path>) {
+    let config = file.map_or_else(|| Ok(Config::default()), Config::load);
+    match server.reload_authz(config) {
+        Ok(Reloaded::Other) => {}
+        Ok(Reloaded::Same) => tracing::info!("[authz] says what it said before"),
+        // Told as a condition too.
+        Err(error) => tracing::error!("{error}; [authz] stays as it was"),
+    }
 }
 
 /// Checks what `run` would check of a config before it starts anything.
@@ -484,46 +502,6 @@ impl Loop {
     }
 }
 
-/// Tells of what the loop does.
-struct Teller {
-    recorder: Arc<Recorder>,
-    publisher: Arc<Publisher>,
-    /// `None` where nothing is recorded for a replay.
-    recording: Option<Recording>,
-    refusals: Refusals,
-}
-
-impl Teller {
-    fn new(
-        recorder: Arc<Recorder>,
-        publisher: Arc<Publisher>,
-        recording: Option<Recording>,
-    ) -> Self {
-        Self { recorder, publisher, recording, refusals: Refusals::default() }
-    }
-
-    fn tell(&mut self, turn: Turn, gate: &Gate) {
-        log::tell_left_out();
-        self.refusals.look(&turn.record);
-        for change in turn.changes {
-            log_vm(&change);
-            self.recorder.note(Event::Vm(change));
-        }
-        self.judge(&turn.record, gate);
-        if let Some(recording) = &mut self.recording {
-            recording.tick(&turn.record);
-        }
-        self.recorder.tick(turn.record);
-    }
-
-    fn judge(&self, record: &TickRecord, gate: &Gate) {
-        frozen::look(gate, &self.publisher);
-        for (condition, alarm) in alarms(record) {
-            self.publisher.tell(condition, alarm);
-        }
-    }
-}
-
 /// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
 fn hung(turn: &Turn) -> Option<String> {
     if turn.parked < MOST_PARKED {
@@ -539,15 +517,6 @@ fn hung(turn: &Turn) -> Option<String> {
          that do not answer: {names}; every VM keeps what it has",
         turn.parked
     ))
-}
-
-fn log_vm(change: &VmChange) {
-    let (vm, name) = (change.vm, change.name.as_ref());
-    match (change.before.map(Life::name), change.after.map(Life::name)) {
-        (None, after) => tracing::info!(%vm, name, state = after, "VM came"),
-        (_, None) => tracing::info!(%vm, name, "VM went"),
-        (before, after) => tracing::info!(%vm, name, before, state = after, "VM changed"),
-    }
 }
 
 fn tick_config(config: &Config) -> TickConfig {

@@ -156,6 +156,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: commands::host::HostCommand,
     },
+    /// Show who asked for which change, who was denied, and what came of it
+    Audit(commands::audit::AuditArgs),
     /// Show who you are to the agents, and what you may do
     Whoami(commands::whoami::WhoAmIArgs),
     /// Make and keep the certificates of agents and of those who use memctl

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentd_proto::v1::audit_service_client::AuditServiceClient;
 use agentd_proto::v1::event_service_client::EventServiceClient;
 use agentd_proto::v1::host_service_client::HostServiceClient;
 use agentd_proto::v1::policy_service_client::PolicyServiceClient;
@@ -80,6 +81,11 @@ impl Connection {
     /// Client of what is reserved.
     pub(crate) fn reservations(&self) -> ReservationServiceClient<Channel> {
         ReservationServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of the audit.
+    pub(crate) fn audits(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the event stream.

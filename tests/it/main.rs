@@ -8,6 +8,8 @@ use std::io::Write;
 use agentd_tests::lab::{self, Lab};
 use agentd_tests::programs::Programs;
 
+/// agentd under attack, over the network.
+mod attacks;
 /// Bursts that take turns on real VMs.
 mod bursts;
 /// What agentd says to nonsense, and how it ends.

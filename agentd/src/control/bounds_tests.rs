@@ -146,13 +146,53 @@ fn whoever_made_the_mode_more_cautious_goes_back_as_far_as_they_found_it() {
 }
 
 #[test]
-fn a_restart_forgets_whose_pause_it_was() {
+fn whose_pause_it_was_is_known_after_a_restart() {
+    use Mode::{Active, Observe, Paused};
+    let rig = Rig::default();
+    let restarted = |control: Control| {
+        assert!(control.close(PATIENT));
+        rig.start()
+    };
+    let refused = |control: &Control, name, mode| {
+        let error = own(control, name, mode).unwrap_err();
+        assert!(error.to_string().ends_with("set the one in force"), "{error}");
+    };
+    let control = rig.start();
+    own(&control, "kim", Paused).unwrap();
+    let control = restarted(control);
+    refused(&control, "lee", Active);
+    own(&control, "kim", Active).unwrap();
+    // As far as it was found, whatever was restarted in between.
+    control.set_mode(Observe, who("root"), String::new()).unwrap();
+    own(&control, "kim", Paused).unwrap();
+    let control = restarted(control);
+    refused(&control, "kim", Active);
+    own(&control, "kim", Observe).unwrap();
+    let control = restarted(control);
+    refused(&control, "kim", Active);
+    // Two that pause keep each other from going on over a restart, too.
+    control.set_mode(Active, who("root"), String::new()).unwrap();
+    own(&control, "kim", Paused).unwrap();
+    own(&control, "lee", Paused).unwrap();
+    let control = restarted(control);
+    refused(&control, "kim", Active);
+    refused(&control, "lee", Active);
+    assert_eq!(control.mode_set().actor.id, "kim");
+}
+
+#[test]
+fn that_several_paused_is_written_once_the_disk_takes_it() {
     let rig = Rig::default();
     let control = rig.start();
     own(&control, "kim", Mode::Paused).unwrap();
+    rig.disk.with(|disk| disk.is_full = true);
+    let set = control.set_own_mode(Mode::Paused, who("lee"), String::new()).unwrap();
+    assert!(set.durable, "that it is paused is on disk");
+    assert!(rig.ear.has(PAUSE_NOT_DURABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    rig.pass(60);
+    control.expire().unwrap();
+    assert!(!rig.ear.has(PAUSE_NOT_DURABLE));
     assert!(control.close(PATIENT));
-    let control = rig.start();
-    let refused = own(&control, "kim", Mode::Active).unwrap_err();
-    assert!(refused.to_string().contains("; kim set the one in force"), "{refused}");
-    control.set_mode(Mode::Active, who("root"), String::new()).unwrap();
+    own(&rig.start(), "kim", Mode::Active).unwrap_err();
 }

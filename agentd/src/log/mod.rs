@@ -17,6 +17,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use tracing::Level;
 use tracing_subscriber::{
     Layer, Registry,
     filter::{FilterExt as _, LevelFilter, Targets},
@@ -31,13 +32,15 @@ use crate::{
 pub use refusals::Refusals;
 use throttle::Throttle;
 
-/// Begins to log: our own lines at the level that is wanted; of the libraries only what is wrong.
+/// Begins to log: our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's
+/// that is every client which breaks its rules, and who attacks it would fill the log.
 pub fn start(config: Log) {
     let level = config.level;
     let wanted = Targets::new()
         .with_target("agentd", level)
         .with_target(SPANS, LevelFilter::OFF)
-        .with_default(level.min(tracing::Level::WARN));
+        .with_target("h2", level.min(Level::ERROR))
+        .with_default(level.min(Level::WARN));
     let throttle = THROTTLE.get_or_init(|| Arc::new(Throttle::new(RealClock::start())));
     let few: Arc<dyn Filter<Registry> + Send + Sync> = throttle.clone();
     let lines = lines(config.format).with_filter(wanted.and(few));

@@ -1,15 +1,22 @@
 //! [`Listen`]: where the server can be reached, and how such a place is taken and given back.
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::{self, File},
+    io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     str::FromStr,
 };
+
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::places;
 
@@ -171,11 +178,24 @@ fn bind_unix(
         fs::create_dir_all(parent).map_err(&refused)?;
     }
     clear_stale(path, &refused)?;
-    let listener = UnixListener::bind(path).map_err(&refused)?;
+    let listener = bind_closed(path).map_err(&refused)?;
     let owned = OwnedPath { path: path.to_owned(), inode: inode(path) };
+    // The umask may have taken more of it.
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(&refused)?;
     listener.set_nonblocking(true).map_err(&refused)?;
     Ok(Bound::Unix(listener, owned))
+}
+
+/// A socket that is open to nobody else from its first moment on: it gets the mode of its descriptor.
+fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = File::from(socket);
+    socket.set_permissions(fs::Permissions::from_mode(SOCKET_MODE))?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(OwnedFd::from(socket)))
 }
 
 /// Removes a socket that nobody answers on.
@@ -202,6 +222,8 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
+/// Connections that wait to be accepted, as the standard library has it.
+const BACKLOG: i32 = 128;
 /// For the owner and the socket's group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -240,6 +262,16 @@ mod tests {
         drop(second);
         assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
         assert!(matches!(place.bind(false), Err(ListenError::NotASocket(_))));
+    }
+
+    #[test]
+    fn a_socket_is_open_to_no_others_from_its_first_moment_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agentd.sock");
+        let _socket = bind_closed(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode & !SOCKET_MODE, 0, "{mode:o}");
+        UnixStream::connect(&path).unwrap();
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod audit;
 mod audited;
 mod authz;
 mod calls;
@@ -18,6 +19,8 @@ mod change;
 mod crowd;
 mod fault;
 mod from_proto;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod goaway;
 mod health;
 mod host;
@@ -51,10 +54,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use authz::Reloaded;
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use tls::fuzz;
 pub use tls::{TlsError, check as check_tls};
 pub use to_proto::encode;
 
@@ -64,7 +66,7 @@ use crate::{
     alarm,
     audit::Audit,
     clock::Clock,
-    config::{AuthzConfig, TlsConfig},
+    config::{AuthzConfig, Config, ConfigError, TlsConfig},
     control::{Control, InForce},
     frozen,
     publish::{Publisher, Stamp},
@@ -157,6 +159,7 @@ pub struct ServerHandle {
     connections: TaskTracker,
     addresses: Vec<Listen>,
     authz: Arc<Authz>,
+    publisher: Arc<Publisher>,
     read_tls: Arc<Notify>,
 }
 
@@ -177,12 +180,12 @@ impl Server {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let crowd = Crowd::new(Arc::clone(&deps.publisher), Arc::clone(&deps.audit));
         let published = Arc::new(Published::new(config, deps, &stop, &tasks));
-        let authz = Arc::clone(&published.authz);
+        let (authz, publisher) = (Arc::clone(&published.authz), Arc::clone(&published.publisher));
         let guard = runtime.enter();
         runtime.spawn(Arc::clone(&authz).share(sockets(&addresses)));
         let routes = routes::all(&published).prepare();
         let routes = Guarded::new(routes, Arc::clone(&authz), into_audit(&published.audit));
-        let connections = Connections::new(routes, crowd, stop.clone(), tls);
+        let connections = Connections::new(routes, Arc::clone(&authz), crowd, stop.clone(), tls);
         let read_tls = Arc::new(Notify::new());
         if let Some(keeper) = keeper {
             tasks.spawn(keeper.keep(stop.clone(), Arc::clone(&read_tls)));
@@ -202,7 +205,16 @@ impl Server {
         }
         drop(guard);
         let (runtime, connections) = (Some(runtime), served);
-        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, authz, read_tls })
+        Ok(ServerHandle {
+            runtime,
+            stop,
+            tasks,
+            connections,
+            addresses,
+            authz,
+            publisher,
+            read_tls,
+        })
     }
 }
 
@@ -213,13 +225,24 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Puts other rules of who may do what in force: for calls from now on, and for streams that are
-    /// open, which end where they are no longer allowed.
-    pub fn replace_authz(&self, rules: AuthzConfig) {
-        self.authz.replace(rules);
-        if let Some(runtime) = &self.runtime {
+    /// Puts the rules of a config that was read again in force: for calls from now on, for streams that
+    /// are open, which end where they are no longer allowed, and for connections, which end where their
+    /// caller has no role any more.
+    ///
+    /// # Errors
+    ///
+    /// When there is no config; the rules of before stay in force then, and a condition says so.
+    pub fn reload_authz(
+        &self,
+        config: Result<Config, ConfigError>,
+    ) -> Result<Reloaded, ConfigError> {
+        let reloaded = self.authz.reload(config, &self.publisher);
+        self.publisher.meters().reloaded(reloaded.is_ok());
+        let reloaded = reloaded?;
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| reloaded == Reloaded::Other) {
             runtime.spawn(Arc::clone(&self.authz).share(sockets(&self.addresses)));
         }
+        Ok(reloaded)
     }
 
     /// Has the files of TLS read again at once; without it they are looked at every second.
@@ -270,7 +293,8 @@ struct Published {
     modes: Entrance,
     /// For pauses, which wait for nothing else.
     pauses: Entrance,
-    /// For reads of the policy's history: who reads keeps nobody from a change.
+    /// For reads that cost something, of the policy's history and of the shadow: who reads keeps nobody
+    /// from a change.
     history: Entrance,
     clock: Arc<dyn Clock>,
     about: About,
@@ -370,7 +394,7 @@ fn into_audit(audit: &Arc<Audit>) -> OnDenial {
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .thread_name("server")
+        .thread_name(SERVER_THREAD)
         .worker_threads(limits::WORKERS)
         .max_blocking_threads(limits::BLOCKING)
         .enable_all()
@@ -385,5 +409,7 @@ fn open_tls(config: &ServerConfig, deps: &Deps) -> Result<Option<(Tls, Keeper)>,
     files.map(open).transpose()
 }
 
+/// Name of each of its threads.
+const SERVER_THREAD: &str = "server";
 /// Watch streams at a time unless the config says otherwise.
 pub const DEFAULT_MAX_WATCHERS: usize = 64;

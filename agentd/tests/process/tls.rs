@@ -30,10 +30,10 @@ async fn sighup_has_the_files_read_again_and_stops_nothing() {
 
     agent.signal("HUP");
     home.until_log("the files of [tls] were read again and are in force");
-    fs::set_permissions(home.path("node1.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(home.path("node1.key"), fs::Permissions::from_mode(0o644)).unwrap();
     agent.signal("HUP");
     agent.until_condition("TLS_RELOAD_FAILED", true).await;
-    home.until_log("node1.key is open to others than its owner (mode 640): chmod 600");
+    home.until_log("node1.key is open to others than its owner and the readers of its group (mode 644): chmod 600");
     fs::set_permissions(home.path("node1.key"), fs::Permissions::from_mode(0o600)).unwrap();
     agent.until_condition("TLS_RELOAD_FAILED", false).await;
     agent.until_ticks_go_on().await;

@@ -109,6 +109,35 @@ async fn a_certificate_that_expires_ends_its_streams() {
     );
 }
 
+/// Nobody knows who is revoked since: whoever is connected is asked again, as whoever comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_gets_too_old_ends_the_connections_of_its_ca() {
+    let until = now() + Duration::from_secs(3600);
+    let world = World::start_with(|authority, files| {
+        let list = files.cert.with_file_name("clients.crl");
+        fs::write(&list, authority.revoke(&[], until).unwrap()).unwrap();
+        files.client_crl = Some(list);
+    });
+    let alice = world.client("alice");
+    let channel = world.channel(&alice).await.unwrap();
+    let mut watching = watch(channel.clone()).await;
+    world.pass_to(until + Duration::from_secs(1));
+    // It is asked every half a minute, by the clock of the machine.
+    let (_, status) = end(&mut watching).await;
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unauthenticated, "CERTIFICATE_REFUSED")
+    );
+    status_on(channel).await.unwrap_err();
+    world.until_condition("CRL_EXPIRED", true).await;
+    world.status(&alice).await.unwrap_err();
+
+    let list = world.authority.revoke(&[], until + Duration::from_secs(3600)).unwrap();
+    replace(&world, "clients.crl", &list);
+    until_let_in(&world, &alice).await;
+    world.until_condition("CRL_EXPIRED", false).await;
+}
+
 /// The CA of the clients is another one: those of the old one are out, also by connections they have.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_a_ca_that_is_taken_away_are_out() {

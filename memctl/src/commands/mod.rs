@@ -1,5 +1,6 @@
 //! The commands, one file each: what to ask the hosts, and what to make of the answers.
 
+pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod completion;
 mod consent;
@@ -52,6 +53,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Reservations(args) => reserve::list(&args, session).await,
         Command::Release(args) => reserve::release(&args, session).await,
         Command::Host { command } => host::run(&command, session),
+        Command::Audit(args) => audit::run(&args, session).await,
         Command::Whoami(args) => whoami::run(&args, session).await,
         Command::Ca(args) => ca::run(&args, session),
         Command::Version(args) => version::run(&args, session).await,

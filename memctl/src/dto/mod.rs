@@ -1,6 +1,7 @@
 //! What memctl writes as JSON and YAML, schema "memctl/v1": names in snake_case, bytes and seconds
 //! as numbers, times in RFC 3339. Made from the wire here and nowhere else; renderers read these.
 
+mod audit;
 mod caller;
 mod event;
 mod explain;
@@ -13,6 +14,7 @@ mod vm;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub(crate) use audit::AuditEntry;
 pub(crate) use caller::WhoAmI;
 pub(crate) use event::{
     Body, Gap, HostNews, ModeEvent, PolicyEvent, Record, Snapshot, Tick, VmChange,

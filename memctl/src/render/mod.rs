@@ -1,6 +1,7 @@
 //! What a person sees: pure functions from what the hosts answered to text. One file for each
 //! command, on `table`, `text` and `yaml`. Nothing here writes, asks or knows a clock.
 
+pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod explain;
 pub(crate) mod host;

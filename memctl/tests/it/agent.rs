@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use agentd_proto::v1;
+use agentd_proto::v1::audit_service_server::AuditServiceServer;
 use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
 use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
@@ -42,6 +43,7 @@ pub(crate) struct Script {
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
+    pub(crate) audits: Vec<v1::ListAuditRequest>,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
@@ -83,6 +85,7 @@ impl Agent {
             .add_service(PolicyServiceServer::new(self.clone()))
             .add_service(ReservationServiceServer::new(self.clone()))
             .add_service(ShadowServiceServer::new(self.clone()))
+            .add_service(AuditServiceServer::new(self.clone()))
             .add_service(EventServiceServer::new(self.clone()))
     }
 
@@ -91,7 +94,7 @@ impl Agent {
         self.script.lock().unwrap()
     }
 
-    fn check(&self) -> Result<(), Status> {
+    pub(crate) fn check(&self) -> Result<(), Status> {
         self.script().refuses.clone().map_or(Ok(()), Err)
     }
 }

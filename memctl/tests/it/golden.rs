@@ -125,6 +125,7 @@ goldens! {
     reservations: "reservations";
     release: "release", "3", "--reason", "too late";
     host_list: "host", "list";
+    audit: "audit";
     whoami: "whoami";
     ca_show_without_a_ca: "ca", "show";
     version: "version";
@@ -160,6 +161,7 @@ async fn help() {
         "host add",
         "host list",
         "host remove",
+        "audit",
         "whoami",
         "ca",
         "ca init",

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop on a surprise")]
 
 mod agent; // a scripted agent on a socket
+mod audit; // who asked for which change
 mod ca; // certificates: what is issued, revoked, rotated
 mod door; // TLS before an agent's socket
 mod golden; // every command in every format, compared with files
