@@ -5,11 +5,9 @@
 //!      ^---- control (policy, mode, gate) <---------'
 //! ```
 
-mod teller;
-
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, SystemTime},
@@ -26,29 +24,35 @@ use crate::{
     event::Event,
     frozen,
     host_lock::{HostLock, HostLockError},
-    hypervisor::{
-        Hypervisor,
-        libvirt::{Libvirt, LibvirtConfig},
-        sim::{LoadError, Scenario, Sim},
-    },
+    hypervisor::sim::LoadError,
     lifecycle::{StopSignals, end_broken, end_on_panic},
-    log,
+    log::{self, Refusals},
     metrics::Metrics,
     places,
     publish::{Entry, Position, Publisher},
     record::{Beside, History, HistoryError, Recorder},
     recording::{Head, Recording},
+    reload_command::Answers,
     resources,
     server::{
-        About, Deps, Listen, ListenError, Reloaded, Server, ServerConfig, ServerError,
-        ServerHandle, TlsError, check_tls, encode, encode_shadow,
+        About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
+        encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
+    supervisor::Supervisor,
     tick::{self, TickConfig, Ticker, Turn},
-    uri::{is_real, is_remote, is_uri},
+    uri::is_real,
 };
-use teller::Teller;
+
+mod reload;
+mod settings;
+mod teller;
+
+use reload::Reload;
+pub use settings::check;
+use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config, with_file};
+use teller::{Teller, longest_tick};
 
 /// Where the config is looked for when no other is named.
 pub const DEFAULT_CONFIG: &str = "/etc/agentd/agentd.toml";
@@ -136,12 +140,13 @@ impl RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
-    let config_file = config_file_of(args);
-    let mut config = read_config(args, config_file.as_deref())?;
-    log::start(config.log);
+    let args = &with_file(args);
+    let mut config = read_config(args)?;
+    let log_level = log::start(config.log);
+    let (supervisor, inherited) = (Arc::new(Supervisor::of_environment()), inherited()?);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
-    let listen = listen(&config)?;
+    let listen = listen_beside(&inherited, &config)?;
     check_freeze_file(&config)?;
     resources::take_descriptors();
     let _host = take_host(&config)?;
@@ -181,129 +186,69 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         clock: clock.clone(),
         publisher: publisher.clone(),
         control: control.clone(),
-        shadow,
+        shadow: shadow.clone(),
         audit: audit.clone(),
     };
-    let server = Server::start(server_config, deps)?;
+    let server = Server::start_on(inherited, server_config, deps.clone())?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
     // Not before: a start that fails would put a new recording in the place of a good one.
     let recording = recording(&config, head, &publisher);
 
-    let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
-    let teller = Teller::new(recorder.clone(), publisher, recording);
+    let ticker = Ticker::new(hypervisor, clock.clone(), tick_config(&config));
+    let teller = Teller {
+        recorder: recorder.clone(),
+        publisher: publisher.clone(),
+        recording,
+        refusals: Refusals::default(),
+        supervisor: supervisor.clone(),
+        longest: longest_tick(&config),
+    };
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    signals.wait(|| {
-        server.read_tls_again();
-        reload_authz(&server, config_file.clone().or_else(|| config_file_of(args)).as_deref());
-    });
+    let mut reload = Reload {
+        args,
+        in_force: config,
+        deps: &deps,
+        server: &server,
+        supervisor: &supervisor,
+        log_level: &log_level,
+        answers: Answers::into(state.path()),
+    };
+    signals.wait(|| reload.again());
+    supervisor.stops();
     tracing::info!("stopping; every VM keeps what it has");
-    loop_.tell_to_stop();
-    server.stop(SERVER_GRACE);
-    let parts = [
-        ("tick", loop_.wait(LOOP_GRACE)),
-        ("control", control.close(CONTROL_GRACE)),
-        ("audit", audit.close(AUDIT_GRACE)),
-        ("record", recorder.stop(RECORDER_GRACE)),
-    ];
-    metrics.into_iter().for_each(Metrics::stop);
-    for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
-        tracing::warn!("the thread \"{name}\" is stuck and is left behind");
-    }
-    log::stop();
+    Running { server, loop_, control, audit, recorder, metrics }.stop();
     Ok(())
 }
 
-/// The file that is named, or else the one that is looked for, where it is there.
-fn config_file_of(args: &RunArgs) -> Option<PathBuf> {
-    let default = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
-    args.config.clone().or_else(default)
+/// What is at work.
+struct Running {
+    server: ServerHandle,
+    loop_: Loop,
+    control: Arc<Control>,
+    audit: Arc<Audit>,
+    recorder: Arc<Recorder>,
+    metrics: Option<Metrics>,
 }
 
-fn read_config(args: &RunArgs, file: Option<&Path>) -> Result<Config, ConfigError> {
-    let mut config = file.map_or_else(|| Ok(Config::default()), Config::load)?;
-    if let Some(uri) = args.connect.as_ref().or(args.hypervisor.as_ref()) {
-        config.hypervisor.clone_from(uri);
-    }
-    if !args.listen.is_empty() {
-        config.listen.clone_from(&args.listen);
-    }
-    if args.state_dir.is_some() {
-        config.state_dir.clone_from(&args.state_dir);
-    }
-    if let Some(at) = args.metrics {
-        config.metrics = at;
-    }
-    if args.record.is_some() {
-        config.recording.file.clone_from(&args.record);
-    }
-    if let Some(format) = args.log_format {
-        config.log.format = format.into();
-    }
-    config.log.level = match args.verbose {
-        0 => config.log.level,
-        1 => config.log.level.max(tracing::Level::DEBUG),
-        _ => tracing::Level::TRACE,
-    };
-    Ok(config)
-}
-
-/// Takes the rules of who may do what from the config as it is now. The log says what came of it.
-fn reload_authz(server: &ServerHandle, file: Option<&Path>) {
-    let config = file.map_or_else(|| Ok(Config::default()), Config::load);
-    match server.reload_authz(config) {
-        Ok(Reloaded::Other) => {}
-        Ok(Reloaded::Same) => tracing::info!("[authz] says what it said before"),
-        // Told as a condition too.
-        Err(error) => tracing::error!("{error}; [authz] stays as it was"),
-    }
-}
-
-/// Checks what `run` would check of a config before it starts anything.
-///
-/// # Errors
-///
-/// Fails where `run` would.
-pub fn check(config: &Config) -> Result<(), RunError> {
-    for address in listen(config)? {
-        address.check(config.tls.is_some())?;
-    }
-    check_freeze_file(config)?;
-    let clock: Arc<dyn Clock> = RealClock::start();
-    if let Some(files) = &config.tls {
-        check_tls(files, &clock)?;
-    }
-    hypervisor(&mut config.clone(), &clock).map(drop)
-}
-
-/// The hypervisor that the config names. A scenario brings its own interval and policy along.
-fn hypervisor(
-    config: &mut Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<Box<dyn Hypervisor>, RunError> {
-    if let Some(file) = config.hypervisor.strip_prefix("sim:") {
-        let file = PathBuf::from(file);
-        let scenario = Scenario::load(&file)?;
-        config.tick.interval = scenario.tick_interval;
-        if let Some(policy) = scenario.policy.clone() {
-            config.policy = policy;
-            config.policy_source = format!("the scenario {}", file.display());
+impl Running {
+    /// Takes it apart, in less than five seconds whatever hangs.
+    fn stop(self) {
+        self.loop_.tell_to_stop();
+        self.server.stop(SERVER_GRACE);
+        let parts = [
+            ("tick", self.loop_.wait(LOOP_GRACE)),
+            ("control", self.control.close(CONTROL_GRACE)),
+            ("audit", self.audit.close(AUDIT_GRACE)),
+            ("record", self.recorder.stop(RECORDER_GRACE)),
+        ];
+        self.metrics.into_iter().for_each(Metrics::stop);
+        for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
+            tracing::warn!("the thread \"{name}\" is stuck and is left behind");
         }
-        return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
+        log::stop();
     }
-    if !is_uri(&config.hypervisor) {
-        return Err(RunError::NoUri(config.hypervisor.clone()));
-    }
-    if is_remote(&config.hypervisor) {
-        return Err(RunError::Remote(config.hypervisor.clone()));
-    }
-    let libvirt = LibvirtConfig {
-        uri: config.hypervisor.clone(),
-        stats_period: config.stats_period,
-        ..LibvirtConfig::default()
-    };
-    Ok(Box::new(Libvirt::new(libvirt, clock.clone())))
 }
 
 /// Takes this host, and what a host at its limits would take from agentd; nothing of a simulated
@@ -318,31 +263,6 @@ fn take_host(config: &Config) -> Result<Option<HostLock>, HostLockError> {
         resources::stay_in_memory();
     }
     Ok(Some(lock))
-}
-
-/// What freezes agentd. A simulated host does not share a real one's file.
-fn freeze_file(config: &Config) -> Option<PathBuf> {
-    let default = || is_real(&config.hypervisor).then(|| places::runtime_dir().join("freeze"));
-    config.freeze_file.clone().or_else(default)
-}
-
-/// A file that somebody named is to be where it can be made: who mistyped the path would learn it in
-/// the hour of need. The directory of its own that agentd makes may be missing yet.
-fn check_freeze_file(config: &Config) -> Result<(), RunError> {
-    let Some(file) = &config.freeze_file else { return Ok(()) };
-    match frozen::missing_folder(file) {
-        Some(folder) if folder != places::runtime_dir() => {
-            Err(RunError::NoFreezeFolder { file: file.clone(), folder: folder.to_owned() })
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
-    if config.listen.is_empty() {
-        return Ok(vec![Listen::Unix(places::runtime_dir().join("agentd.sock"))]);
-    }
-    config.listen.iter().map(|address| address.parse()).collect()
 }
 
 fn control(

@@ -22,6 +22,7 @@ use tracing_subscriber::{
     Layer, Registry,
     filter::{FilterExt as _, LevelFilter, Targets},
     layer::{Filter, SubscriberExt as _},
+    reload,
     util::SubscriberInitExt as _,
 };
 
@@ -32,15 +33,10 @@ use crate::{
 pub use refusals::Refusals;
 use throttle::Throttle;
 
-/// Begins to log: our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's
-/// that is every client which breaks its rules, and who attacks it would fill the log.
-pub fn start(config: Log) {
-    let level = config.level;
-    let wanted = Targets::new()
-        .with_target("agentd", level)
-        .with_target(SPANS, LevelFilter::OFF)
-        .with_target("h2", level.min(Level::ERROR))
-        .with_default(level.min(Level::WARN));
+/// Begins to log.
+#[must_use]
+pub fn start(config: Log) -> LogLevel {
+    let (wanted, level) = reload::Layer::new(wanted(config.level));
     let throttle = THROTTLE.get_or_init(|| Arc::new(Throttle::new(RealClock::start())));
     let few: Arc<dyn Filter<Registry> + Send + Sync> = throttle.clone();
     let lines = lines(config.format).with_filter(wanted.and(few));
@@ -49,6 +45,19 @@ pub fn start(config: Log) {
     let log = log.with(otel::layer());
     // A second subscriber is refused, which can only be where a test set one.
     let _ = log.try_init();
+    LogLevel(level)
+}
+
+/// The level of what is logged, to be changed while agentd runs.
+#[derive(Debug)]
+pub struct LogLevel(reload::Handle<Targets, Registry>);
+
+impl LogLevel {
+    /// Logs at this level from now on.
+    pub fn set(&self, level: Level) {
+        // Refused where there is no log any more.
+        let _ = self.0.reload(wanted(level));
+    }
 }
 
 /// Sends what is to be sent elsewhere and still waits; lines never do.
@@ -70,6 +79,16 @@ pub fn tell_left_out() {
 #[must_use]
 pub fn left_out() -> u64 {
     THROTTLE.get().map_or(0, |throttle| throttle.left_out())
+}
+
+/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
+/// which breaks its rules, and who attacks it would fill the log.
+fn wanted(level: Level) -> Targets {
+    Targets::new()
+        .with_target("agentd", level)
+        .with_target(SPANS, LevelFilter::OFF)
+        .with_target("h2", level.min(Level::ERROR))
+        .with_default(level.min(Level::WARN))
 }
 
 fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
