@@ -62,6 +62,10 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// Where agentd's log goes.
+mod log;
+/// What Prometheus reads, and what its alerts and its dashboard make of it.
+mod metrics;
 /// The algorithm and the scenario format, written a second time.
 mod oracle;
 /// Mutual TLS from nothing, in the commands of the README.
