@@ -42,10 +42,10 @@ use crate::{
     resources,
     server::{
         About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, TlsError, check_tls,
-        encode, encode_shadow,
+        condense, encode, encode_shadow,
     },
     shadow::{Shadow, Vary, Wish},
-    store::{Retention, StateDir, StoreError, Will},
+    store::{HistoryReader, Retention, StateDir, StoreError, Will},
     tick::{self, TickConfig, Ticker, Turn},
     uri::{is_real, is_remote, is_uri},
 };
@@ -150,7 +150,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let shadow = Arc::new(Shadow::none(clock.clone()));
-    let history = history(&state, retention);
+    let (history, past) = history(&state, retention);
     let beside = beside(shadow.clone());
     let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
     let recorder = Arc::new(recorder);
@@ -180,6 +180,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         control: control.clone(),
         shadow,
         audit: audit.clone(),
+        history: past.map(Arc::new),
     };
     let server = Server::start(server_config, deps)?;
     for address in server.addresses() {
@@ -416,10 +417,15 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
 }
 
 /// The history, or what says with every entry why there is none: agentd runs without it.
-fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
-    match state.history(retention) {
-        Ok(history) => Box::new(history),
-        Err(error) => Box::new(Unopened(error.to_string())),
+fn history(state: &StateDir, retention: Retention) -> (Box<dyn History>, Option<HistoryReader>) {
+    match state.history(retention, condense) {
+        Ok(history) => {
+            let reader = history.reader();
+            let told = |error: &HistoryError| tracing::warn!(%error, "the history cannot be read");
+            let reader = reader.inspect_err(told).ok();
+            (Box::new(history), reader)
+        }
+        Err(error) => (Box::new(Unopened(error.to_string())), None),
     }
 }
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use agentd_proto::{DESCRIPTORS, v1 as wire};
 use tonic::service::Routes;
 use wire::{
-    host_service_server::HostServiceServer, policy_service_server::PolicyServiceServer,
+    history_service_server::HistoryServiceServer, host_service_server::HostServiceServer,
+    policy_service_server::PolicyServiceServer,
     reservation_service_server::ReservationServiceServer,
     shadow_service_server::ShadowServiceServer, vm_service_server::VmServiceServer,
 };
 
 use super::{
-    Published, health, host::HostCalls, limits, policy::PolicyCalls, reservation::ReservationCalls,
-    shadow::ShadowCalls, vm::VmCalls, watch::Watch,
+    Published, health, history::HistoryCalls, host::HostCalls, limits, policy::PolicyCalls,
+    reservation::ReservationCalls, shadow::ShadowCalls, vm::VmCalls, watch::Watch,
 };
 
 /// Every service.
@@ -33,6 +34,9 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
     let reservation = ReservationServiceServer::new(ReservationCalls(shared()))
         .max_decoding_message_size(limits::REQUEST)
         .max_encoding_message_size(limits::RESPONSE);
+    let history = HistoryServiceServer::new(HistoryCalls(shared()))
+        .max_decoding_message_size(limits::REQUEST)
+        .max_encoding_message_size(limits::RESPONSE);
     let (reporter, answers) = tonic_health::server::health_reporter();
     published.tasks.spawn(health::report(shared(), reporter));
 
@@ -41,6 +45,7 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
         .add_service(policy)
         .add_service(shadow)
         .add_service(reservation)
+        .add_service(history)
         .add_service(Watch::new(shared()))
         .add_service(answers.max_decoding_message_size(limits::REQUEST));
     with_reflection(routes)

@@ -156,6 +156,7 @@ impl Rig {
             control: control.clone(),
             shadow,
             audit: audit.clone(),
+            history: None,
         };
         let server = Some(Server::start(config, deps).unwrap());
         Self { clock, publisher, recorder, control, audit, server, disk, will, dir, ticks: 0 }
