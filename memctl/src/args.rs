@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Watch(commands::watch::WatchArgs),
     /// Tell why a VM got what it got
     Explain(commands::explain::ExplainArgs),
+    /// Show or draw how VMs or hosts fared over time
+    History(commands::history::HistoryArgs),
     /// Show and change the policy: what is wanted of memory
     Policy {
         /// What to do with it.

@@ -17,6 +17,7 @@ mod fleet;
 mod follow;
 mod hosts;
 mod identity;
+mod moment;
 mod output;
 mod pki;
 mod policy_book;

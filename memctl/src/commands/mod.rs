@@ -4,6 +4,7 @@ pub(crate) mod ca;
 pub(crate) mod completion;
 mod consent;
 pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod mode;
 pub(crate) mod policy;
@@ -45,6 +46,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Vms(args) => vms::run(&args, session).await,
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Explain(args) => explain::run(&args, session).await,
+        Command::History(args) => history::run(&args, session).await,
         Command::Policy { command } => policy::run(&command, session).await,
         Command::Shadow { command } => shadow::run(&command, session).await,
         Command::Mode(args) => mode::run(&args, session).await,

@@ -9,6 +9,7 @@ use agentd_proto::v1;
 use agentd_proto::v1::watch_request::Start;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,6 +21,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{News, Plan, follow};
 use crate::hosts::Host;
+use crate::moment::Moment;
 use crate::output::{Format, Output};
 use crate::quantity::parse_positive_duration;
 use crate::render::summary::Summary;
@@ -47,9 +49,10 @@ pub(crate) struct WatchArgs {
     /// Start with the last so many entries.
     #[arg(long, value_name = "N", group = "start")]
     tail: Option<u64>,
-    /// Start with entries that are at most this old.
-    #[arg(long, value_name = "TIME", group = "start", value_parser = parse_positive_duration)]
-    since: Option<Duration>,
+    /// Start with entries from then on: so long ago (10m), a time of day (14:05), or a date and time. Reaches
+    /// into the agent's history, over its restarts.
+    #[arg(long, value_name = "TIME", group = "start", value_parser = Moment::parse)]
+    since: Option<Moment>,
     /// Start behind this entry. One host only.
     #[arg(long, value_name = "EPOCH:SEQ", group = "start", value_parser = parse_position)]
     after: Option<v1::Position>,
@@ -92,7 +95,7 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
         return Err(Failure::usage(what).hint("watch one host, or use --since").into());
     }
     let plan = Plan {
-        request: request(args)?,
+        request: request(args, &session.output.view.zone)?,
         timeout: session.global.timeout,
         reconnect: !args.no_reconnect,
         dials: Arc::new(Semaphore::new(session.bounds().max_parallel)),
@@ -128,9 +131,8 @@ async fn until_stopped(work: impl Future<Output = Ended>, lasting: Option<Durati
     }
 }
 
-fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
-    let since = args.since.map(prost_types::Duration::try_from).transpose();
-    let since = since.map_err(|error| Failure::usage(format!("--since: {error}")))?;
+fn request(args: &WatchArgs, zone: &TimeZone) -> Result<v1::WatchRequest, Failure> {
+    let since = args.since.as_ref().map(|since| age(since, zone)).transpose()?;
     let start = match (args.tail, since, &args.after, args.oldest) {
         (Some(tail), ..) => Some(Start::Tail(tail)),
         (_, Some(since), ..) => Some(Start::Since(since)),
@@ -148,6 +150,20 @@ fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
         heartbeat_interval: None,
         shadow: args.shadow,
     })
+}
+
+/// How long ago it is by our clock: of a time of day no agent knows the zone.
+fn age(since: &Moment, zone: &TimeZone) -> Result<prost_types::Duration, Failure> {
+    let age = match since {
+        Moment::Ago(age) => Ok(*age),
+        Moment::Clock(_) | Moment::Local(_) | Moment::Instant(_) => {
+            let now = Timestamp::now();
+            Duration::try_from(now.duration_since(since.at(now, zone)?))
+        }
+    };
+    let age = age.map_err(|_| Failure::usage("--since lies ahead"))?;
+    prost_types::Duration::try_from(age)
+        .map_err(|error| Failure::usage(format!("--since: {error}")))
 }
 
 /// What is known of one host.

@@ -3,9 +3,11 @@
 
 pub(crate) mod ca;
 pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod json;
 pub(crate) mod mode;
+pub(crate) mod plot;
 pub(crate) mod policy;
 pub(crate) mod policy_key;
 pub(crate) mod reservation;

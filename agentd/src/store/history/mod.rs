@@ -176,8 +176,9 @@ impl Known {
             Some((run, of, bytes)) if (run, of) == (epoch, minute) && bytes < BLOCK => {
                 Some((run, of, bytes.saturating_add(size)))
             }
-            before => {
-                self.is_due |= before.is_some();
+            Some(_) | None => {
+                // What was before may be over, also where another agentd wrote it.
+                self.is_due = true;
                 Some((epoch, minute, size))
             }
         };

@@ -198,10 +198,11 @@ fn digests_alone_stay_within_their_part_of_the_size() {
     let bytes: usize = digests.iter().map(|digest| digest.bytes.len()).sum();
     assert!((100_000..=(1 << 18)).contains(&bytes), "{bytes}");
     // It knows after a start what it knew before.
+    history.append(&[entry(&epoch, 6001, 100)]).unwrap();
     let known = history.known.unwrap().digested;
     drop(history);
     let mut history = HistoryStore::open(&dir.path().join("h"), retention, large).unwrap();
-    history.append(&[entry(&epoch, 6001, 100)]).unwrap();
+    history.append(&[entry(&epoch, 6002, 100)]).unwrap();
     assert_eq!(history.known.unwrap().digested, known);
 }
 
@@ -240,7 +241,7 @@ fn a_file_of_the_first_version_is_read_and_packed() {
     db.execute("INSERT INTO epoch (number, name) VALUES (1, ?1)", [epoch.as_str()]).unwrap();
     for seq in 1..=90_u64 {
         let Entry { bytes, .. } = entry(&epoch, seq, 50);
-        let row = params![seq, to_nanos(at(seq)), &*bytes];
+        let row = params![i64::try_from(seq).unwrap(), to_nanos(at(seq)), &*bytes];
         let put = "INSERT INTO entry (epoch, seq, wall, kind, eventful, body)
                    VALUES (1, ?1, ?2, 1, 0, ?3)";
         db.execute(put, row).unwrap();
