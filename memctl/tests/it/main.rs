@@ -7,6 +7,7 @@ mod agent; // a scripted agent on a socket
 mod ca; // certificates: what is issued, revoked, rotated
 mod door; // TLS before an agent's socket
 mod golden; // every command in every format, compared with files
+mod history; // how VMs and hosts fared, and when that was
 mod hosts; // configured hosts, and hosts that cannot be asked
 mod memctl; // runs the binary
 mod pki; // certificates for the tests

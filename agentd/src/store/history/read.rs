@@ -64,7 +64,12 @@ pub struct Reach {
 }
 
 impl HistoryReader {
-    pub(super) fn open(path: &Path) -> Result<Self, HistoryError> {
+    /// Opens what a [`super::HistoryStore`] made, which may write on.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the disk says.
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags)?;
         db.busy_timeout(BUSY)?;
