@@ -15,17 +15,15 @@ pub(crate) struct Tick<T> {
 
 /// About `count` round amounts from 0 to above `most`; the last one is the end of the axis.
 pub(crate) fn amounts(most: u64, count: u64, units: Units) -> Vec<Tick<u64>> {
-    let unit = match units {
-        Units::Iec => [1 << 40, 1 << 30, 1 << 20, 1 << 10, 1],
-        Units::Si | Units::Bytes => [1_000_000_000_000, 1_000_000_000, 1_000_000, 1_000, 1],
+    let (units_of, steps): (_, &[u64]) = match units {
+        Units::Iec => ([1, 1 << 10, 1 << 20, 1 << 30, 1 << 40], &HALVES),
+        Units::Si | Units::Bytes => {
+            ([1, 1_000, 1_000_000, 1_000_000_000, 1_000_000_000_000], &TENTHS)
+        }
     };
     let most = most.max(1);
     let wanted = most.div_ceil(count.max(1));
-    // The least round step that makes no more than so many: 1, 2 or 5 of a ten of a unit, or a half or a
-    // quarter of the next one.
-    let steps = unit.iter().rev().flat_map(|unit| {
-        [1_u64, 2, 5, 10, 20, 50, 100, 200, 250, 256, 500, 512].map(|n| n.saturating_mul(*unit))
-    });
+    let steps = units_of.iter().flat_map(|unit| steps.iter().map(|n| n.saturating_mul(*unit)));
     let step = steps.filter(|step| *step >= wanted).min().unwrap_or(most);
     let ticks = (0..=most.div_ceil(step)).map(|n| n.saturating_mul(step));
     ticks.map(|at| Tick { at, label: format_size(at, units) }).collect()
@@ -68,6 +66,8 @@ pub(crate) fn times(start: i64, end: i64, count: i64, zone: &TimeZone) -> Vec<Ti
     ticks
 }
 
+const HALVES: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+const TENTHS: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 const DAY: i64 = 86_400;
 const STEPS: [i64; 20] = [
     1,
@@ -105,10 +105,7 @@ mod tests {
         };
         let gib = labels(3 << 30, Units::Iec);
         assert_eq!(gib, ["0 B", "1 GiB", "2 GiB", "3 GiB"]);
-        assert_eq!(
-            labels(700 << 20, Units::Iec),
-            ["0 B", "200 MiB", "400 MiB", "600 MiB", "800 MiB"]
-        );
+        assert_eq!(labels(700 << 20, Units::Iec), ["0 B", "256 MiB", "512 MiB", "768 MiB"]);
         assert_eq!(labels(0, Units::Iec), ["0 B", "1 B"]);
         assert_eq!(
             *amounts(u64::MAX, 5, Units::Iec).last().map(|tick| &tick.at).unwrap(),

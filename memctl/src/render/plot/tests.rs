@@ -47,13 +47,12 @@ fn letters_draw_what_dots_would() {
     assert!(!drawn.contains('\u{1b}') && drawn.is_ascii(), "{drawn}");
     assert!(drawn.lines().all(|line| line.len() <= 90), "{drawn}");
     for said in
-        ["2 GiB +", "0 B +", "03:20", "d demand  a actual  t target", "! 2026-01-02 03:34:00Z"]
+        ["2 GiB +", "0 B +", "03:30", "d demand  a actual  t target", "! 2026-01-02 03:34:00Z"]
     {
         assert!(drawn.contains(said), "{said}: {drawn}");
     }
     // The hole is one.
-    let rows = drawn.lines().filter(|line| line.contains(['|', '+']) && line.contains('-'));
-    assert!(rows.filter(|row| row.contains("---     ")).count() >= 1, "{drawn}");
+    assert!(drawn.contains("......        ...."), "{drawn}");
 }
 
 #[test]
