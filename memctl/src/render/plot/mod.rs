@@ -22,7 +22,7 @@ pub(crate) struct Chart {
     /// Beginning and end, in seconds since the epoch.
     pub(crate) start: i64,
     pub(crate) end: i64,
-    /// Length of a step, in seconds. A line breaks where more than one step is missing.
+    /// Length of a step, in seconds.
     pub(crate) step: i64,
     pub(crate) lines: Vec<Line>,
     pub(crate) marks: Vec<Mark>,
@@ -90,6 +90,12 @@ impl Chart {
     /// Whether it is of a host, and not of a VM.
     pub(crate) fn of_host(&self) -> bool {
         self.title.starts_with(HOST)
+    }
+
+    /// Whether a line goes on from a point to the next one: not over a step of which nothing is known.
+    pub(crate) fn joins(&self, time: i64, next: i64) -> bool {
+        // What is old is known to the minute.
+        next.saturating_sub(time) * 2 <= self.step.max(60).saturating_mul(3)
     }
 
     /// The most that any line shows.

@@ -93,38 +93,30 @@ fn panel(text: &mut String, chart: &Chart, view: &View) {
         );
     }
     for line in &chart.lines {
-        let path = path(&line.points, chart.step, &scale);
+        let path = path(&line.points, chart, &scale);
         let _ = writeln!(text, "<path class=\"line {}\" d=\"{path}\"/>", class(line.kind));
     }
     legend(text, chart);
     marks(text, chart, &scale, view);
 }
 
-/// Steps, as long as the next point is near.
-fn path(points: &[(i64, u64)], step: i64, scale: &Scale) -> String {
+/// A line through the points, with a hole where nothing was recorded.
+fn path(points: &[(i64, u64)], chart: &Chart, scale: &Scale) -> String {
     let mut path = String::new();
-    let mut before: Option<i64> = None;
+    let times = points.iter().map(|(time, _)| *time);
+    let joined: Vec<bool> =
+        times.clone().zip(times.skip(1)).map(|(one, next)| chart.joins(one, next)).collect();
     for (index, (time, bytes)) in points.iter().enumerate() {
         let (x, y) = (scale.x(*time), scale.y(*bytes));
-        let is_near = before
-            .is_some_and(|before| time.saturating_sub(before) <= step.saturating_mul(2).max(120));
-        match is_near {
-            true => {
-                let _ = write!(path, "L{x} {y}");
-            }
-            false => {
-                let _ = write!(path, "M{x} {y}");
-            }
-        }
-        let alone = !is_near
-            && points.get(index + 1).is_none_or(|(next, _)| {
-                next.saturating_sub(*time) > step.saturating_mul(2).max(120)
-            });
-        if alone {
+        let before = index.checked_sub(1).and_then(|index| joined.get(index)).copied();
+        let behind = joined.get(index).copied().unwrap_or(false);
+        let (pen, dot) = match (before.unwrap_or(false), behind) {
+            (true, _) => ('L', ""),
+            (false, true) => ('M', ""),
             // A line of no length is drawn as a dot.
-            path.push_str("h.1");
-        }
-        before = Some(*time);
+            (false, false) => ('M', "h.1"),
+        };
+        let _ = write!(path, "{pen}{x} {y}{dot}");
     }
     path
 }

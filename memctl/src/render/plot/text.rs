@@ -149,23 +149,20 @@ impl Grid {
         }
         let (fine_x, fine_y) = if dots { (2, 4) } else { (1, 1) };
         for line in &chart.lines {
-            let mut before: Option<(i64, usize)> = None;
+            let mut before: Option<(i64, (usize, usize))> = None;
             for (time, bytes) in &line.points {
                 let x = column_of(*time, chart, width * fine_x);
                 let y = row_of(*bytes, top, height * fine_y);
-                let near = before.filter(|(then, _)| {
-                    time.saturating_sub(*then) <= chart.step.saturating_mul(2).max(120)
-                });
-                // A step up or down is drawn as far as the line is one.
-                let from = near.filter(|_| dots).map_or(y, |(_, y)| y);
-                for y in from.min(y)..=from.max(y) {
+                let near = before.filter(|(then, _)| chart.joins(*then, *time));
+                let from = near.map_or((x, y), |(_, from)| from);
+                for (x, y) in between(from, (x, y)) {
                     grid.set((x / fine_x, y / fine_y), |cell| {
                         cell.dots |= dot(x % fine_x, y % fine_y);
                         cell.letter = Some(line.kind.letter());
                         cell.kind = Some(line.kind);
                     });
                 }
-                before = Some((*time, y));
+                before = Some((*time, (x, y)));
             }
         }
         if dots {
@@ -192,6 +189,16 @@ impl Grid {
         };
         cells.map(letter).collect::<String>()
     }
+}
+
+/// The dots of a straight line.
+fn between(from: (usize, usize), to: (usize, usize)) -> impl Iterator<Item = (usize, usize)> {
+    let steps = from.0.abs_diff(to.0).max(from.1.abs_diff(to.1));
+    let along = move |from: usize, to: usize, step: usize| {
+        let part = (from.abs_diff(to) * step * 2 + steps) / (steps * 2).max(1);
+        if to >= from { from + part } else { from - part }
+    };
+    (0..=steps).map(move |step| (along(from.0, to.0, step), along(from.1, to.1, step)))
 }
 
 /// The bit of a dot in a letter of Unicode's braille patterns.
