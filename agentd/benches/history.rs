@@ -57,7 +57,10 @@ fn main() {
     line("writing, on the recorder's", &spent.written);
     let busy = spent.cpu.as_secs_f64() / f64::from(ticks);
     let percent = busy * 100.0;
-    println!("processor time of both: {:.3} ms a tick, {percent:.2} % of its second (may be 5 %)", busy * 1e3);
+    println!(
+        "processor time of both: {:.3} ms a tick, {percent:.2} % of its second (may be 5 %)",
+        busy * 1e3
+    );
     read(&file);
 }
 
@@ -168,7 +171,8 @@ fn scenario(vms: u32, ticks: u32) -> String {
     );
     let mut state = 1_u64;
     let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     for vm in 0..vms {

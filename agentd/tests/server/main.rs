@@ -13,6 +13,7 @@ mod bounds;
 #[path = "../../../tests/src/certificates.rs"]
 mod certificates;
 mod change;
+mod history;
 mod reach;
 mod read;
 mod reserve;
