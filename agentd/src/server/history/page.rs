@@ -63,6 +63,7 @@ fn collect(
                 break 'digests;
             }
             place = digest.behind;
+            page.read = page.read.saturating_add(digest.bytes.len());
             let Ok(kept) = wire::ListHistoryResponse::decode(&*digest.bytes) else { continue };
             if let ControlFlow::Break(next) = page.add_digest(digest.first, kept) {
                 return Ok(ControlFlow::Break(next));
@@ -78,6 +79,7 @@ fn collect(
         let Some(last) = found.last() else { return Ok(page.end()) };
         place = last.place;
         for found in &found {
+            page.read = page.read.saturating_add(found.entry.bytes.len());
             if let ControlFlow::Break(next) = page.add_entry(&found.entry) {
                 return Ok(ControlFlow::Break(next));
             }
@@ -91,7 +93,7 @@ struct Page<'a> {
     told: wire::ListHistoryResponse,
     /// The step under way, by its beginning, and its point.
     open: Option<(u64, wire::HistoryPoint)>,
-    /// What was read for the page.
+    /// Bytes that were read for the page.
     read: usize,
     bytes: usize,
 }
@@ -140,7 +142,6 @@ impl<'a> Page<'a> {
 
     /// Begins another step where this time is in one; not where the page is full.
     fn step(&mut self, time: SystemTime) -> Flow {
-        self.read = self.read.saturating_add(1);
         let step = self.asked.step_of(time);
         // A clock that was set back goes on with the step that it was in.
         if self.open.as_ref().is_some_and(|(open, _)| step <= *open) {
@@ -172,7 +173,7 @@ impl<'a> Page<'a> {
         if !self.asked.changes || !is_wanted {
             return;
         }
-        if self.told.changes.len() >= CHANGES {
+        if self.told.changes.len() >= CHANGES || self.bytes > BYTES {
             self.told.changes_cut = true;
             return;
         }
@@ -204,10 +205,9 @@ fn whole(seconds: u64) -> i64 {
 const DIGESTS: usize = 64;
 /// Rows read at a time.
 const ROWS: usize = 64;
-/// Digests or entries read for a page, beside those of one step: about two seconds' work on a host with a
-/// hundred VMs.
-const READ: usize = 10_000;
-/// Bytes of a page, beside one step, and of entries that are read at a time.
+/// Bytes of digests or entries read for a page, beside those of one step: less than a second's work.
+const READ: usize = 32 << 20;
+/// Bytes of a page, beside one step and one change, and of entries that are read at a time.
 const BYTES: usize = 1 << 20;
 /// Changes in a page.
 const CHANGES: usize = 1000;
