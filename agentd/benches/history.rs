@@ -31,7 +31,7 @@ use agentd::{
     tick::{TickConfig, Ticker},
 };
 use agentd_core::policy::Policy;
-use rustix::thread::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
     let numbers: Vec<u32> = std::env::args().filter_map(|word| word.parse().ok()).collect();
@@ -99,7 +99,7 @@ fn record(file: &Path, vms: u32, ticks: u32) -> Spent {
         let position = Position { epoch: epoch.clone(), seq: u64::from(tick) + 1 };
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600) + interval * tick;
         let stamp = Stamp { wall, monotonic: clock.now() };
-        let event = Event::Tick(Arc::new(turn.record));
+        let event = Event::Tick(turn.record);
 
         let (start, cpu) = (Instant::now(), cpu_time());
         let bytes = encode(&position, stamp, &event);

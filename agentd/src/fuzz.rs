@@ -60,6 +60,16 @@ pub fn certificate(data: &[u8]) {
     server::fuzz::certificate(data);
 }
 
+/// A request as it is decoded and checked.
+pub fn request(data: &[u8]) {
+    server::fuzz::request(data);
+}
+
+/// Bytes of a client, as they come over a socket.
+pub fn connection(data: &[u8]) {
+    server::fuzz::connection(data);
+}
+
 /// Enough for a VM to be proven, asked, and seen to move.
 const TICKS: u64 = 8;
 
@@ -78,13 +88,15 @@ mod tests {
     type Target = (&'static str, fn(&[u8]), u32);
 
     /// Each with how many inputs it gets here: a second's work or two.
-    const TARGETS: [Target; 6] = [
+    const TARGETS: [Target; 8] = [
         ("config", config, 1500),
         ("scenario", scenario, 250),
         ("recording", recording, 1500),
         ("state", state, 800),
         ("statistics", statistics, 1500),
         ("certificate", certificate, 1500),
+        ("request", request, 1500),
+        ("connection", connection, 400),
     ];
 
     fn root() -> PathBuf {

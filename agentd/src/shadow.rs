@@ -61,7 +61,7 @@ struct Shared {
     wish: Option<Wish>,
     /// Counts wishes, so that what was thought for an earlier one is not told of a later one.
     number: u64,
-    looks: VecDeque<Compared>,
+    looks: VecDeque<Arc<Compared>>,
     /// Differences in all of them.
     differences: usize,
     skipped: u64,
@@ -175,11 +175,13 @@ impl Shadow {
     pub fn report(&self, in_force: &Policy, ticks: usize) -> Option<Report> {
         let shared = self.shared();
         let wish = shared.wish.clone()?;
-        let mut tally = Tally::default();
         let skip = shared.looks.len().saturating_sub(ticks);
-        shared.looks.iter().skip(skip).for_each(|compared| tally.add(compared));
+        let looks: Vec<_> = shared.looks.iter().skip(skip).cloned().collect();
         let (skipped, slowest) = (shared.skipped, shared.slowest);
+        // Whoever looks at ticks does not wait until it is all added up.
         drop(shared);
+        let mut tally = Tally::default();
+        looks.iter().for_each(|compared| tally.add(compared));
         let changes = (wish.vary)(in_force).map(|policy| changes(in_force, &policy));
         let Wish { actor, reason, .. } = wish;
         Some(Report { changes, actor, reason, tally, skipped, slowest })
@@ -216,7 +218,7 @@ impl Shared {
         }
         self.slowest = self.slowest.max(took);
         self.differences = self.differences.saturating_add(compared.vms.len());
-        self.looks.push_back(compared);
+        self.looks.push_back(Arc::new(compared));
         while self.looks.len() > MOST_TICKS || self.differences > MOST_DIFFERENCES {
             let Some(oldest) = self.looks.pop_front() else { return };
             self.differences = self.differences.saturating_sub(oldest.vms.len());

@@ -370,7 +370,8 @@ mod tests {
     }
 
     fn reason(turn: &Turn, name: &str) -> Reason {
-        turn.record.decision.as_ref().unwrap().verdicts[&derived_id(name)].reason
+        let decision = turn.record.decision.as_ref().unwrap();
+        decision.verdicts.get(&derived_id(name)).unwrap().reason
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentd_proto::v1::audit_service_client::AuditServiceClient;
 use agentd_proto::v1::event_service_client::EventServiceClient;
 use agentd_proto::v1::history_service_client::HistoryServiceClient;
 use agentd_proto::v1::host_service_client::HostServiceClient;
@@ -86,6 +87,11 @@ impl Connection {
     /// Client of the history.
     pub(crate) fn histories(&self) -> HistoryServiceClient<Channel> {
         HistoryServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of the audit.
+    pub(crate) fn audits(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the event stream.

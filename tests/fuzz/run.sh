@@ -15,9 +15,13 @@ RUSTFLAGS=$(echo $coverage) CARGO_TARGET_DIR=$target cargo build --quiet --relea
     --manifest-path "$here/Cargo.toml" --target "$triple"
 
 # The state's inputs become files: in memory, where that is.
-[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+memory=/tmp
+[ ! -w /dev/shm ] || memory=/dev/shm
+TMPDIR=$(mktemp -d "$memory/agentd-fuzz.XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 failed=
-for name in certificate config recording scenario state statistics; do
+for name in certificate config connection recording request scenario state statistics; do
     corpus=$target/corpus/$name
     crashes=$here/crashes/$name
     mkdir -p "$corpus" "$crashes"

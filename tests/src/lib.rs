@@ -1,10 +1,12 @@
 //! The lab and the end-to-end tests: real libvirtd, real QEMU VMs, the real programs.
 //!
 //! [`lab`] makes hosts and VMs; [`agent`] runs the programs under test on them, which [`programs`]
-//! finds; [`certificates`] makes what TLS needs; [`feed`] follows what they tell tick by tick; [`tally`] counts what came of it; `tests/it`
-//! holds the tests; the program `lab` is the lab for a person.
+//! finds; [`certificates`] makes what TLS needs; [`feed`] follows what they tell tick by tick; [`tally`] counts what came of it;
+//! [`attacks`] is what strangers and readers try on agentd; `tests/it` holds the tests; the program `lab` is the lab for
+//! a person.
 
 pub mod agent;
+pub mod attacks;
 pub mod bursts;
 pub mod calibrate;
 pub mod certificates;

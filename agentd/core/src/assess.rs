@@ -1,13 +1,15 @@
 //! How each VM stands before an algorithm looks at it: what bounds it, and what bars it from
 //! taking part. Every algorithm gets its VMs through here, so that no rule of safety is forgotten.
 
+use std::time::Duration;
+
 use crate::{
     bytes::ByteCount,
     conduct::Standing,
     decision::Pool,
     distress::Distress,
     host::HostView,
-    known::{Beside, Known, Progress},
+    known::{Known, Progress},
     plan::sums,
     policy::{Policy, Rules},
     reserve::{Booked, Booking, booked},
@@ -46,13 +48,15 @@ pub struct View<'a> {
     pub takes: bool,
     /// Why it cannot give; `None` when it can.
     pub give_bar: Option<Reason>,
+    /// It is to be told to hold what it holds, unless it is told to hold something else.
+    pub stays: bool,
 }
 
 /// Every VM of the sample, in the order of their ids.
 #[must_use]
 pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<View<'a>> {
     let owed_to = sums(&state.owed, |transfer| transfer.to);
-    let mut owed_to = Beside::new(&owed_to);
+    let mut owed_to = owed_to.beside();
     let view = |((id, vm), (_, known)): ((&VmId, &'a VmSample), (VmId, Known<'_>))| {
         let owed = owed_to.of(*id).copied().unwrap_or_default();
         view(policy, sample, (*id, vm), known, owed)
@@ -89,6 +93,30 @@ fn view<'a>(
         bar,
         takes: bar.is_none() || bar == Some(Reason::Settling) && !known.shrinks(),
         give_bar: give_bar(standing, distress, owed),
+        stays: !sample.ideal && stays(&known, bar, distress.is_some(), sample.now),
+    }
+}
+
+/// Who is to be told to hold what it holds: a VM that suffers while it is still to give; one that was
+/// given up on, so that it does not take up its order when nobody reckons with it; and once each VM
+/// that this agent has not ordered anything yet, so that no order of before can be in force unseen.
+fn stays(known: &Known<'_>, bar: Option<Reason>, suffers: bool, now: Duration) -> bool {
+    let Some(followed) = known.followed else { return false };
+    let is_new = !followed.adopted && known.order.is_none_or(|order| order.in_doubt);
+    if followed.standing(now) == Standing::Quarantined {
+        return false;
+    }
+    match bar {
+        None => is_new || followed.conduct.gave_up(now) || known.is_to_stop(now),
+        Some(Reason::Settling) => known.is_to_stop(now) || is_new && suffers,
+        // A balloon goes on with what it was told before its kernel began anew.
+        Some(
+            Reason::Booting | Reason::Rebooting | Reason::FiguresUnproven | Reason::FiguresStale,
+        ) => {
+            let seen = known.vm.figures_age.is_some();
+            seen && suffers && (is_new || known.is_to_stop(now))
+        }
+        Some(_) => false,
     }
 }
 
@@ -102,10 +130,13 @@ pub fn measure(
     host: &HostView,
 ) -> Pool {
     let usable = sample.host.usable;
-    let sum = |of: fn(&View<'_>) -> ByteCount| views.iter().map(of).sum::<ByteCount>();
-    let actual = sum(|view| view.vm.actual);
-    let mut exposed = sum(|view| view.exposure);
-    let mut promised = sum(|view| view.exposure.saturating_sub(view.vm.taken()));
+    let (mut actual, mut exposed, mut promised) = Default::default();
+    for view in views {
+        let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
+        add(&mut actual, view.vm.actual);
+        add(&mut exposed, view.exposure);
+        add(&mut promised, view.exposure.saturating_sub(view.vm.taken()));
+    }
     let needs = policy.host_reserve.saturating_add(promised).saturating_add(state.returned(sample));
     let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
     // What a giver has let go of for others is free on the host, and theirs all the same.

@@ -4,12 +4,10 @@
 //! without the code that made it: in tests, in the simulator, and in the daemon before a plan is
 //! carried out. A plan with a [`Finding`] is thrown away whole.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
+    by_vm::ByVm,
     bytes::ByteCount,
     conduct::Standing,
     decision::Decision,
@@ -108,13 +106,13 @@ struct Court<'a> {
     sample: &'a Sample,
     decision: &'a Decision,
     /// What each VM gives by the transfers of this tick.
-    gives: BTreeMap<VmId, ByteCount>,
+    gives: ByVm<ByteCount>,
     /// What others are to get from each VM.
-    funds: BTreeMap<VmId, ByteCount>,
+    funds: ByVm<ByteCount>,
     /// What is there, or to come, for each VM.
-    funded: BTreeMap<VmId, ByteCount>,
+    funded: ByVm<ByteCount>,
     /// What each VM owes from earlier ticks.
-    owes: BTreeMap<VmId, ByteCount>,
+    owes: ByVm<ByteCount>,
     findings: Vec<Finding>,
 }
 
@@ -124,11 +122,22 @@ impl Court<'_> {
     }
 
     fn verdicts(&mut self) {
+        if !self.sample.vms.keys().eq(self.decision.verdicts.keys()) {
+            self.strangers();
+        }
+        self.kinds();
+    }
+
+    fn strangers(&mut self) {
         let seen: BTreeSet<VmId> = self.sample.vms.keys().copied().collect();
         let judged: BTreeSet<VmId> = self.decision.verdicts.keys().copied().collect();
         for vm in seen.symmetric_difference(&judged) {
             self.object(Rule::Verdicts, *vm, "has no verdict, or has one and is gone".to_owned());
         }
+    }
+
+    /// Everybody shrinks or grows by its verdict.
+    fn kinds(&mut self) {
         let (shrinks, grows) = (&self.decision.plan.shrinks, &self.decision.plan.grows);
         let shrinks = shrinks.iter().map(|resize| (resize, VerdictKind::Shrink));
         let grows = grows.iter().map(|resize| (resize, VerdictKind::Grow));
@@ -246,10 +255,10 @@ impl Court<'_> {
     /// Whoever gives: his shrink is what his transfers say, and what others get of him is no more
     /// than that and what he owed before.
     fn givers(&mut self) {
-        let shrinks: BTreeMap<VmId, ByteCount> =
+        let shrinks: ByVm<ByteCount> =
             self.decision.plan.shrinks.iter().map(|r| (r.vm, r.shrinkage())).collect();
         for vm in self.sample.vms.keys().copied() {
-            let of = |sums: &BTreeMap<VmId, ByteCount>| sums.get(&vm).copied().unwrap_or_default();
+            let of = |sums: &ByVm<ByteCount>| sums.get(&vm).copied().unwrap_or_default();
             let (shrinks, gives) = (of(&shrinks), of(&self.gives));
             let (funds, owed) = (of(&self.funds), of(&self.owes));
             if gives != shrinks {

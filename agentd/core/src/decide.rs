@@ -1,22 +1,18 @@
 //! [`decide`]: the one entry from a sample to a decision.
 
-use std::collections::BTreeSet;
-
 use crate::{
     assess::{View, assess, book, measure},
+    by_vm::ByVm,
     bytes::ByteCount,
-    conduct::Standing,
     decision::{Decision, Pool},
     emergency,
     host::{HostLevel, HostView},
-    known::Known,
     plan::{Party, Plan, Resize, Transfer},
     policy::{Algorithm, Policy},
     sample::Sample,
     state::State,
     two_pointer,
     verdict::{Reason, Verdict, VerdictKind},
-    vm::VmId,
     working_set,
 };
 
@@ -53,8 +49,8 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
 
 /// What was ruled, by whatever algorithm.
 struct Ruling {
-    /// A verdict for each VM, in the order of the views.
-    verdicts: Vec<Verdict>,
+    /// A verdict for each VM.
+    verdicts: ByVm<Verdict>,
     transfers: Vec<Transfer>,
     /// Where the rotation of `two-pointer` stood.
     offset: Option<u64>,
@@ -101,21 +97,20 @@ fn put_together(
     (views, ruling): (&[View<'_>], Ruling),
     (pool, host): (Pool, HostView),
 ) -> Decision {
-    let verdict = |(view, verdict): (&View<'_>, Verdict)| Verdict {
-        distress: view.distress,
-        ..awaiting(view, verdict)
-    };
-    let verdicts: Vec<Verdict> = views.iter().zip(ruling.verdicts).map(verdict).collect();
-    let funding = funding(&state.owed, &ruling.transfers);
-    let mut plan = plan(views, &verdicts, funding, sample.granule);
-    (plan.room, plan.debt) = (pool.room, pool.debt);
-    plan.neutral = neutral(views, &plan, state, sample);
+    let Ruling { mut verdicts, transfers, offset } = ruling;
+    let funding = funding(&state.owed, &transfers);
+    let mut plan = Plan { funding, room: pool.room, debt: pool.debt, ..Plan::default() };
+    for (view, verdict) in views.iter().zip(verdicts.values_mut()) {
+        verdict.distress = view.distress;
+        add_owed(verdict, view.owed);
+        order(&mut plan, view, verdict, sample.granule);
+    }
     Decision {
         tick: sample.tick,
         algorithm: policy.algorithm,
-        offset: ruling.offset,
-        verdicts: views.iter().map(|view| view.id).zip(verdicts).collect(),
-        transfers: ruling.transfers,
+        offset,
+        verdicts,
+        transfers,
         plan,
         pool,
         host,
@@ -124,16 +119,14 @@ fn put_together(
 }
 
 /// What a VM that is still owed something gets: that too.
-fn awaiting(view: &View<'_>, verdict: Verdict) -> Verdict {
-    if view.owed.is_zero() {
-        return verdict;
+fn add_owed(verdict: &mut Verdict, owed: ByteCount) {
+    if owed.is_zero() {
+        return;
     }
-    let reason = match verdict.kind {
-        VerdictKind::Grow => verdict.reason,
-        VerdictKind::Hold | VerdictKind::Shrink => Reason::Awaiting,
-    };
-    let amount = verdict.amount.saturating_add(view.owed);
-    Verdict { kind: VerdictKind::Grow, reason, amount, ..verdict }
+    if verdict.kind != VerdictKind::Grow {
+        (verdict.kind, verdict.reason) = (VerdictKind::Grow, Reason::Awaiting);
+    }
+    verdict.amount = verdict.amount.saturating_add(owed);
 }
 
 /// What VMs get: first what is owed from earlier ticks, then what was decided in this one.
@@ -142,67 +135,21 @@ fn funding(owed: &[Transfer], transfers: &[Transfer]) -> Vec<Transfer> {
     owed.iter().chain(to_vms).copied().collect()
 }
 
-/// The orders that carry out the verdicts.
-fn plan(
-    views: &[View<'_>],
-    verdicts: &[Verdict],
-    funding: Vec<Transfer>,
-    granule: ByteCount,
-) -> Plan {
-    let mut plan = Plan { funding, ..Plan::default() };
-    for (view, verdict) in views.iter().zip(verdicts) {
-        let (vm, amount) = (view.id, verdict.amount);
-        match verdict.kind {
-            VerdictKind::Hold => {}
-            VerdictKind::Shrink => {
-                let from = view.vm.actual;
-                plan.shrinks.push(Resize { vm, from, to: from.saturating_sub(amount) });
-            }
-            VerdictKind::Grow => {
-                let (from, max) = (view.holds, view.limits.max);
-                let growth = amount.min(max.saturating_sub(from)).align_down(granule);
-                if !growth.is_zero() {
-                    plan.grows.push(Resize { vm, from, to: from.saturating_add(growth) });
-                }
-            }
+/// The order that carries out a verdict, where it takes one.
+fn order(plan: &mut Plan, view: &View<'_>, verdict: &Verdict, granule: ByteCount) {
+    let (vm, actual, holds) = (view.id, view.vm.actual, view.holds);
+    let growth = verdict.amount.min(view.limits.max.saturating_sub(holds)).align_down(granule);
+    match verdict.kind {
+        VerdictKind::Shrink => {
+            let to = actual.saturating_sub(verdict.amount);
+            plan.shrinks.push(Resize { vm, from: actual, to });
         }
+        VerdictKind::Grow if !growth.is_zero() => {
+            plan.grows.push(Resize { vm, from: holds, to: holds.saturating_add(growth) });
+        }
+        VerdictKind::Hold | VerdictKind::Grow if view.stays => {
+            plan.neutral.push(Resize { vm, from: actual, to: actual });
+        }
+        VerdictKind::Hold | VerdictKind::Grow => {}
     }
-    plan
-}
-
-/// Who is to be told to hold what it holds: a VM that suffers while it is still to give; one that was
-/// given up on, so that it does not take up its order when nobody reckons with it; and once each VM
-/// that this agent has not ordered anything yet, so that no order of before can be in force unseen.
-fn neutral(views: &[View<'_>], plan: &Plan, state: &State, sample: &Sample) -> Vec<Resize> {
-    let now = sample.now;
-    let ordered: BTreeSet<VmId> = plan.resizes().map(|resize| resize.vm).collect();
-    let is_due = |(view, (_, known)): &(&View<'_>, (VmId, Known<'_>))| {
-        let Some(followed) = known.followed else { return false };
-        let is_new = !followed.adopted && known.order.is_none_or(|order| order.in_doubt);
-        let suffers = view.distress.is_some();
-        if followed.standing(now) == Standing::Quarantined {
-            return false;
-        }
-        match view.bar {
-            None => is_new || followed.conduct.gave_up(now) || known.is_to_stop(now),
-            Some(Reason::Settling) => known.is_to_stop(now) || is_new && suffers,
-            // A balloon goes on with what it was told before its kernel began anew.
-            Some(
-                Reason::Booting
-                | Reason::Rebooting
-                | Reason::FiguresUnproven
-                | Reason::FiguresStale,
-            ) => {
-                let seen = view.vm.figures_age.is_some();
-                seen && suffers && (is_new || known.is_to_stop(now))
-            }
-            Some(_) => false,
-        }
-    };
-    if sample.ideal {
-        return Vec::new();
-    }
-    let due = views.iter().zip(state.each(sample)).filter(is_due).map(|(view, _)| view);
-    let to = |view: &View<'_>| Resize { vm: view.id, from: view.vm.actual, to: view.vm.actual };
-    due.filter(|view| !ordered.contains(&view.id)).map(to).collect()
 }

@@ -1,15 +1,13 @@
 //! [`Decision`]: everything that one tick decided, as a value.
 
-use std::collections::BTreeMap;
-
 use crate::{
+    by_vm::ByVm,
     bytes::ByteCount,
     host::HostView,
     plan::{Plan, Transfer},
     policy::Algorithm,
     reserve::{Booked, Booking},
     verdict::{Reason, Verdict},
-    vm::VmId,
 };
 
 /// Everything that one tick decided.
@@ -22,7 +20,7 @@ pub struct Decision {
     /// Where the rotation of `two-pointer` stood; `None` for other algorithms.
     pub offset: Option<u64>,
     /// A verdict for every VM of the sample.
-    pub verdicts: BTreeMap<VmId, Verdict>,
+    pub verdicts: ByVm<Verdict>,
     /// Who gives how much to whom, in the order in which it was decided.
     pub transfers: Vec<Transfer>,
     /// The orders that follow.

@@ -62,7 +62,7 @@ impl Counters {
     pub fn follow(&mut self, figures: GuestFigures, now: Duration) {
         if let Some((before, at)) = self.last {
             let sign = sign(&before, &figures, now.saturating_sub(at));
-            self.swapped_away = figures.swapped_away(self.swapped_away, &before);
+            self.swapped_away = figures.swapped().away(self.swapped_away, &before.swapped());
             self.quiet = if sign.is_some() { 0 } else { self.quiet.saturating_add(1) };
             self.sign = sign.map(|sign| (sign, now)).or(self.sign);
             if self.has_recovered(&figures) {

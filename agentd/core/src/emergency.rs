@@ -5,8 +5,11 @@
 //! suffers is asked at all: a host that is still short then has more on it than fits, which only
 //! its operator can end.
 
+use std::cmp::Reverse;
+
 use crate::{
     assess::View,
+    by_vm::ByVm,
     bytes::ByteCount,
     plan::{Party, Transfer},
     sample::HostMemory,
@@ -21,41 +24,50 @@ pub fn rule(
     reserve: ByteCount,
     granule: ByteCount,
     waits: bool,
-) -> (Vec<Verdict>, Vec<Transfer>) {
+) -> (ByVm<Verdict>, Vec<Transfer>) {
     let short = reserve.saturating_sub(host.usable).max(LEAST_SHORT);
     let mut missing = if waits { ByteCount::ZERO } else { short };
-    let mut order: Vec<usize> = (0..vms.len()).collect();
-    let back =
-        |index: &usize| vms.get(*index).map_or(ByteCount::ZERO, |view| back(view, surplus(view)));
-    order.sort_by_cached_key(|index| std::cmp::Reverse(back(index)));
-
-    let mut verdicts: Vec<Verdict> = vms.iter().map(held).collect();
-    let mut transfers = Vec::new();
-    for index in order {
-        let (Some(view), Some(verdict)) = (vms.get(index), verdicts.get_mut(index)) else {
-            continue;
-        };
+    let offer = |view| {
         let most = surplus(view);
-        let comes = self::back(view, most);
-        if missing.is_zero() || comes.is_zero() {
-            continue;
-        }
+        Offer { view, most, comes: back(view, most) }
+    };
+    let mut offers: Vec<Offer<'_>> = vms.iter().map(offer).collect();
+    let mut verdicts: ByVm<Verdict> =
+        offers.iter().map(|offer| (offer.view.id, offer.held())).collect();
+    offers.retain(|offer| !offer.comes.is_zero());
+    offers.sort_by_key(|offer| (Reverse(offer.comes), offer.view.id));
+    let mut transfers = Vec::new();
+    for Offer { view, most, comes } in offers {
+        let Some(verdict) = verdicts.get_mut(&view.id) else { continue };
         // Where only a part of it comes back, so much more is asked for.
         let asked = most.fraction(missing.min(comes).as_u64(), comes.as_u64());
         let amount = asked.align_up(granule).min(most).align_down(granule);
         if amount.is_zero() {
             continue;
         }
-        missing = missing.saturating_sub(self::back(view, amount));
-        *verdict = Verdict { kind: VerdictKind::Shrink, amount, ..*verdict };
+        missing = missing.saturating_sub(back(view, amount));
+        (verdict.kind, verdict.amount) = (VerdictKind::Shrink, amount);
         transfers.push(Transfer { from: Party::Vm(view.id), to: Party::Host, amount });
     }
     (verdicts, transfers)
 }
 
-fn held(view: &View<'_>) -> Verdict {
-    let bar = view.bar.or_else(|| view.give_bar.filter(|bar| *bar != Reason::Awaiting));
-    Verdict { spare: Some(surplus(view)), ..Verdict::hold(bar.unwrap_or(Reason::HostEmergency)) }
+/// What one VM could do for the host.
+struct Offer<'a> {
+    view: &'a View<'a>,
+    /// Most that it gives.
+    most: ByteCount,
+    /// What the host gets back of that.
+    comes: ByteCount,
+}
+
+impl Offer<'_> {
+    fn held(&self) -> Verdict {
+        let view = self.view;
+        let bar = view.bar.or_else(|| view.give_bar.filter(|bar| *bar != Reason::Awaiting));
+        let held = Verdict::hold(bar.unwrap_or(Reason::HostEmergency));
+        Verdict { spare: Some(self.most), ..held }
+    }
 }
 
 /// What a VM can give within its limits and its step without going into what it uses.
@@ -100,7 +112,7 @@ mod tests {
         VmSample { guest: GuestFigures { usable, ..vm().guest }, ..vm() }
     }
 
-    fn rule_on(sample: &Sample, waits: bool) -> (Vec<Verdict>, Vec<Transfer>) {
+    fn rule_on(sample: &Sample, waits: bool) -> (ByVm<Verdict>, Vec<Transfer>) {
         let (policy, state) =
             (Policy::default(), State::default().continued(&Policy::default(), sample));
         let views = assess(&policy, &state, sample);
@@ -124,7 +136,7 @@ mod tests {
         };
         // 110 MiB are missing; one step is 64 MiB.
         assert_eq!(transfers, [give(OTHER, 64), give(VM, 46)]);
-        assert!(verdicts.iter().all(|verdict| verdict.kind == VerdictKind::Shrink));
+        assert!(verdicts.values().all(|verdict| verdict.kind == VerdictKind::Shrink));
     }
 
     #[test]
@@ -135,8 +147,8 @@ mod tests {
         let sample = host_with(50, [with_usable(100), suffering]);
         let (verdicts, transfers) = rule_on(&sample, false);
         assert_eq!(transfers, []);
-        assert_eq!(verdicts[0].reason, Reason::HostEmergency);
-        assert_eq!(verdicts[1].reason, Reason::Distressed);
+        let reasons: Vec<Reason> = verdicts.values().map(|verdict| verdict.reason).collect();
+        assert_eq!(reasons, [Reason::HostEmergency, Reason::Distressed]);
         let sample = host_with(50, [with_usable(400), with_usable(400)]);
         assert_eq!(rule_on(&sample, true).1, []);
     }

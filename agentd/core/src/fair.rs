@@ -5,6 +5,8 @@
 //! has less for its weight already. Weighted max–min is what Bertsekas and Gallager (Data Networks,
 //! 1992, §6.5.2) describe as filling from the bottom.
 
+use std::cmp::Ordering;
+
 use crate::bytes::ByteCount;
 
 /// What somebody may get.
@@ -36,81 +38,113 @@ impl Claim {
         self.most.max(self.least)
     }
 
-    fn weight(&self) -> u128 {
-        u128::from(self.weight.max(1))
+    fn weight(&self) -> u64 {
+        u64::from(self.weight.max(1))
     }
 }
 
 /// How high the pool fills everybody: so much for so much weight.
 #[derive(Clone, Copy, Debug)]
 struct Level {
-    amount: u128,
-    weight: u128,
+    amount: ByteCount,
+    weight: u64,
 }
 
 impl Level {
-    const ZERO: Self = Self { amount: 0, weight: 1 };
+    const ZERO: Self = Self { amount: ByteCount::ZERO, weight: 1 };
 
-    /// The level at which a claim reaches an amount.
-    fn at(amount: ByteCount, claim: &Claim) -> Self {
-        Self { amount: u128::from(amount.as_u64()), weight: claim.weight() }
+    /// The level at which a claim has its least, and the one at which it has its most.
+    fn bounds(claim: &Claim) -> [Self; 2] {
+        [claim.least, claim.top()].map(|amount| Self { amount, weight: claim.weight() })
     }
 
     fn of(&self, claim: &Claim) -> ByteCount {
-        let exact = self.amount.saturating_mul(claim.weight()).checked_div(self.weight);
-        let bytes = u64::try_from(exact.unwrap_or(0)).unwrap_or(u64::MAX);
-        ByteCount::bytes(bytes).clamp(claim.least, claim.top())
+        self.amount.fraction(claim.weight(), self.weight).clamp(claim.least, claim.top())
     }
 
-    /// What a claim gets, times the level's weight, so that nothing is rounded.
-    fn scaled(&self, claim: &Claim) -> u128 {
-        let scale = |amount: ByteCount| u128::from(amount.as_u64()).saturating_mul(self.weight);
-        let exact = self.amount.saturating_mul(claim.weight());
-        exact.clamp(scale(claim.least), scale(claim.top()))
+    /// What claims get together, times the level's weight, so that nothing is rounded.
+    fn scaled(&self, claims: &[Claim]) -> u128 {
+        let scaled = |claim: &Claim| {
+            let exact = product(self.amount, claim.weight());
+            exact.clamp(product(claim.least, self.weight), product(claim.top(), self.weight))
+        };
+        claims.iter().map(scaled).fold(0, u128::saturating_add)
     }
 
-    fn fits(&self, pool: ByteCount, claims: &[Claim]) -> bool {
-        let pool = u128::from(pool.as_u64()).saturating_mul(self.weight);
-        let asked = claims.iter().map(|claim| self.scaled(claim));
-        asked.fold(0, u128::saturating_add) <= pool
+    fn cmp(&self, other: &Self) -> Ordering {
+        product(self.amount, other.weight).cmp(&product(other.amount, self.weight))
     }
 
     fn is_below(&self, other: &Self) -> bool {
-        self.amount.saturating_mul(other.weight) < other.amount.saturating_mul(self.weight)
+        self.cmp(other).is_lt()
+    }
+}
+
+fn product(amount: ByteCount, weight: u64) -> u128 {
+    u128::from(amount.as_u64()).saturating_mul(u128::from(weight))
+}
+
+/// The claims of which it is known already what they get at the level that is sought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Settled {
+    /// What those get together that have their least or their most.
+    fixed: ByteCount,
+    /// The weight of the others: they get as much as the level says.
+    rising: u64,
+}
+
+impl Settled {
+    /// Takes in a claim when the level is at least `fits` and below `exceeds`, where these are known;
+    /// false where it may have less than its most as well as more than its least.
+    fn take(&mut self, claim: &Claim, fits: &Level, exceeds: Option<&Level>) -> bool {
+        let [least, most] = Level::bounds(claim);
+        let (starts, ends) = (!fits.is_below(&least), !fits.is_below(&most));
+        let is_beyond = |bound: &Level| exceeds.is_some_and(|exceeds| !bound.is_below(exceeds));
+        if ends {
+            self.fixed = self.fixed.saturating_add(claim.top());
+        } else if is_beyond(&least) {
+            self.fixed = self.fixed.saturating_add(claim.least);
+        } else if starts && is_beyond(&most) {
+            self.rising = self.rising.saturating_add(claim.weight());
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// True when what these and the others get at a level is in the pool.
+    fn fits(&self, level: &Level, pool: ByteCount, open: &[Claim]) -> bool {
+        let settled =
+            product(self.fixed, level.weight).saturating_add(product(level.amount, self.rising));
+        settled.saturating_add(level.scaled(open)) <= product(pool, level.weight)
     }
 }
 
 /// The highest level that fits. Between two neighbouring levels at which a claim reaches its least
-/// or its most, what all ask for grows evenly: find those two by halving, then divide.
+/// or its most, what all ask for grows evenly: find those two by halving, then divide. Whose bounds
+/// are both outside of what is left is reckoned with once and for all, so that each step costs half as
+/// much as the one before.
 fn level(pool: ByteCount, claims: &[Claim]) -> Level {
-    if !Level::ZERO.fits(pool, claims) {
+    let mut settled = Settled::default();
+    if !settled.fits(&Level::ZERO, pool, claims) {
         return Level::ZERO;
     }
-    let bounds = |claim: &Claim| [Level::at(claim.least, claim), Level::at(claim.top(), claim)];
-    let mut between: Vec<Level> = claims.iter().flat_map(bounds).collect();
+    let mut open = claims.to_vec();
+    let mut between: Vec<Level> = claims.iter().flat_map(Level::bounds).collect();
     let (mut fits, mut exceeds) = (Level::ZERO, None);
     while !between.is_empty() {
         let middle = between.len() / 2;
-        let (_, pivot, _) = between.select_nth_unstable_by(middle, |a, b| {
-            let left = a.amount.saturating_mul(b.weight);
-            left.cmp(&b.amount.saturating_mul(a.weight))
-        });
+        let (_, pivot, _) = between.select_nth_unstable_by(middle, Level::cmp);
         let pivot = *pivot;
-        if pivot.fits(pool, claims) {
+        if settled.fits(&pivot, pool, &open) {
             fits = pivot;
             between.retain(|bound| pivot.is_below(bound));
         } else {
             exceeds = Some(pivot);
             between.retain(|bound| bound.is_below(&pivot));
         }
+        open.retain(|claim| !settled.take(claim, &fits, exceeds.as_ref()));
     }
-    let rises = |claim: &&Claim| {
-        let starts = !fits.is_below(&Level::at(claim.least, claim));
-        let top = Level::at(claim.top(), claim);
-        starts && exceeds.is_some_and(|exceeds: Level| !top.is_below(&exceeds))
-    };
-    let rising: u128 = claims.iter().filter(rises).map(Claim::weight).sum();
-    let fixed = claims.iter().filter(|claim| !rises(claim)).map(|claim| fits.of(claim));
-    let left = pool.saturating_sub(fixed.sum());
-    if rising == 0 { fits } else { Level { amount: u128::from(left.as_u64()), weight: rising } }
+    let Settled { fixed, rising } = settled;
+    if rising == 0 { fits } else { Level { amount: pool.saturating_sub(fixed), weight: rising } }
 }

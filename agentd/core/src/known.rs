@@ -1,6 +1,6 @@
 //! [`Known`]: what is remembered of one VM, beside what is seen of it.
 
-use std::{collections::BTreeMap, iter::Peekable, time::Duration};
+use std::time::Duration;
 
 use crate::{
     bytes::ByteCount,
@@ -10,7 +10,6 @@ use crate::{
     life::Life,
     order::Order,
     sample::{Sample, VmSample},
-    vm::VmId,
 };
 
 /// What is remembered of one VM, beside what is seen of it.
@@ -104,35 +103,5 @@ impl Known<'_> {
             Stage::Freeing => Progress::Moving,
             Stage::Done => Progress::Arrived,
         }
-    }
-}
-
-/// A map, read in the order of its keys beside another one: a look-up for each of a thousand VMs costs
-/// more than all that is decided about them.
-pub(crate) struct Beside<'a, V>(Peekable<std::collections::btree_map::Iter<'a, VmId, V>>);
-
-impl<'a, V> Beside<'a, V> {
-    pub(crate) fn new(map: &'a BTreeMap<VmId, V>) -> Self {
-        Self(map.iter().peekable())
-    }
-
-    /// What is there for a VM; whoever asks does so in the order of the ids.
-    pub(crate) fn of(&mut self, id: VmId) -> Option<&'a V> {
-        while self.0.next_if(|(known, _)| **known < id).is_some() {}
-        self.0.next_if(|(known, _)| **known == id).map(|(_, value)| value)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_maps_are_read_side_by_side() {
-        let id = |number: u8| VmId::from_bytes([number; 16]);
-        let map: BTreeMap<VmId, u8> = [1, 3, 4, 9].map(|number| (id(number), number)).into();
-        let mut beside = Beside::new(&map);
-        let found = [0, 2, 3, 4, 5, 9, 10].map(|number| beside.of(id(number)).copied());
-        assert_eq!(found, [None, None, Some(3), Some(4), None, Some(9), None]);
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod admit;
 pub mod assess;
+pub mod by_vm;
 pub mod bytes;
 pub mod check;
 pub mod conduct;

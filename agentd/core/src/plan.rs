@@ -3,9 +3,7 @@
 //! A plan leaves nothing to choose: `apply` only follows it, and grants a growing VM what has
 //! arrived from its givers.
 
-use std::collections::BTreeMap;
-
-use crate::{bytes::ByteCount, vm::VmId};
+use crate::{by_vm::ByVm, bytes::ByteCount, vm::VmId};
 
 /// Somebody who gives or gets memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,13 +88,11 @@ impl Plan {
 pub fn sums<'a>(
     transfers: impl IntoIterator<Item = &'a Transfer>,
     party: fn(&Transfer) -> Party,
-) -> BTreeMap<VmId, ByteCount> {
-    let mut sums: BTreeMap<VmId, ByteCount> = BTreeMap::new();
-    for transfer in transfers {
-        if let Party::Vm(id) = party(transfer) {
-            let sum = sums.entry(id).or_default();
-            *sum = sum.saturating_add(transfer.amount);
-        }
-    }
-    sums
+) -> ByVm<ByteCount> {
+    let of = |transfer: &'a Transfer| match party(transfer) {
+        Party::Host => None,
+        Party::Vm(id) => Some((id, transfer.amount)),
+    };
+    let all = transfers.into_iter().filter_map(of).collect();
+    ByVm::joined(all, |sum, more| *sum = sum.saturating_add(*more))
 }

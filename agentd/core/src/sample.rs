@@ -175,14 +175,31 @@ impl GuestFigures {
         self.usable.or(self.unused)
     }
 
+    /// What was swapped until then.
+    #[must_use]
+    pub const fn swapped(&self) -> Swapped {
+        Swapped { back: self.swap_in, out: self.swap_out }
+    }
+}
+
+/// What a VM has swapped since its boot. `None` was not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swapped {
+    /// Read back.
+    pub back: Option<ByteCount>,
+    /// Swapped out.
+    pub out: Option<ByteCount>,
+}
+
+impl Swapped {
     /// What is swapped out and not read back by now, when it was so much at an earlier report.
     #[must_use]
-    pub fn swapped_away(&self, then: ByteCount, earlier: &Self) -> ByteCount {
+    pub fn away(&self, then: ByteCount, earlier: &Self) -> ByteCount {
         let since = |then: Option<ByteCount>, now: Option<ByteCount>| {
             then.zip(now).map_or(ByteCount::ZERO, |(then, now)| now.saturating_sub(then))
         };
-        let out = since(earlier.swap_out, self.swap_out);
-        then.saturating_add(out).saturating_sub(since(earlier.swap_in, self.swap_in))
+        let out = since(earlier.out, self.out);
+        then.saturating_add(out).saturating_sub(since(earlier.back, self.back))
     }
 }
 

@@ -6,10 +6,11 @@ use std::{
 };
 
 use crate::{
+    by_vm::ByVm,
     bytes::ByteCount,
     followed::Followed,
     host::HostWatch,
-    known::{Beside, Known, Progress},
+    known::{Known, Progress},
     order::Order,
     plan::{Party, Plan, Resize, Transfer, sums},
     policy::Policy,
@@ -28,11 +29,11 @@ pub struct State {
     /// Memory of the algorithm `working-set`.
     pub working_set: working_set::Memory,
     /// The target that is, or possibly is, in force for each VM that was ever given one.
-    pub orders: BTreeMap<VmId, Order>,
+    pub orders: ByVm<Order>,
     /// Decided, and not granted because the giver has not delivered yet.
     pub owed: Vec<Transfer>,
     /// What is followed of each VM.
-    pub followed: BTreeMap<VmId, Followed>,
+    pub followed: ByVm<Followed>,
     /// How the host itself fares.
     pub host: HostWatch,
     /// How reservations fare.
@@ -93,7 +94,7 @@ impl State {
             ..Self::default()
         };
         let passed = self.at.map_or(Duration::ZERO, |at| sample.now.saturating_sub(at));
-        let mut orders = Vec::new();
+        let mut orders = Vec::with_capacity(self.orders.len());
         let follow = |(id, known): (VmId, Known<'_>)| {
             let mut followed = known.followed.cloned().unwrap_or_else(|| Followed::of(known.vm));
             let order = followed.follow(known.vm, known.order.copied(), passed, sample);
@@ -101,12 +102,13 @@ impl State {
             (id, followed)
         };
         state.followed = self.each(sample).map(follow).collect();
-        state.orders = orders.into_iter().collect();
+        state.orders = orders.into();
 
-        let mut delivered = sums(&state.owed, |transfer| transfer.from);
-        for (giver, owed) in &mut delivered {
-            *owed = owed.saturating_sub(state.never_delivered(*giver, sample));
-        }
+        let owed = sums(&state.owed, |transfer| transfer.from);
+        let comes = |(giver, owed): (&VmId, &ByteCount)| {
+            (*giver, owed.saturating_sub(state.never_delivered(*giver, sample)))
+        };
+        let mut delivered: ByVm<ByteCount> = owed.iter().map(comes).collect();
         let mut owed = std::mem::take(&mut state.owed);
         let mut room: BTreeMap<VmId, ByteCount> = BTreeMap::new();
         owed.retain_mut(|transfer| {
@@ -171,15 +173,20 @@ impl State {
     /// `now` on, and what givers still have to deliver is owed.
     #[must_use]
     pub fn after(mut self, plan: &Plan, applied: &Applied, sample: &Sample, now: Duration) -> Self {
-        let gives: BTreeMap<VmId, ByteCount> =
+        let gives: ByVm<ByteCount> =
             plan.shrinks.iter().map(|resize| (resize.vm, resize.shrinkage())).collect();
-        for resized in &applied.resized {
-            let Some(target) = resized.ordered else { continue };
+        let ordered = applied.resized.iter().filter_map(|resized| {
             let base = sample.vms.get(&resized.vm).map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
-            self.note(resized, Order::new(target, gives, base, now));
+            let order = Order::new(resized.ordered?, gives, base, now);
+            Some((resized.vm, self.booked(resized, order)?))
+        });
+        let ordered: Vec<(VmId, Order)> = ordered.collect();
+        self.orders.extend(ordered);
+        for gone in applied.resized.iter().filter(|own| own.outcome == Outcome::VmGone) {
+            self.orders.remove(&gone.vm);
         }
-        let outcomes: BTreeMap<VmId, &Outcome> =
+        let outcomes: ByVm<&Outcome> =
             applied.resized.iter().map(|own| (own.vm, &own.outcome)).collect();
         for resize in &plan.neutral {
             // Where nothing may be ordered it is decided as if it had been: all begins anew before
@@ -214,7 +221,7 @@ impl State {
     }
 
     /// What the answers say of the VMs, and of what was done for the host.
-    fn learn(&mut self, plan: &Plan, outcomes: &BTreeMap<VmId, &Outcome>, now: Duration) {
+    fn learn(&mut self, plan: &Plan, outcomes: &ByVm<&Outcome>, now: Duration) {
         for (vm, outcome) in outcomes {
             let Some(followed) = self.followed.get_mut(vm) else { continue };
             match outcome {
@@ -231,10 +238,10 @@ impl State {
         }
     }
 
-    /// Books what became of one order. While one is in doubt it may be taken later than the one
-    /// after it.
-    fn note(&mut self, resized: &Resized, order: Order) {
-        let before = self.orders.get(&resized.vm).copied();
+    /// What is in force after one order, by what became of it; `None` where it is what it was. While
+    /// one is in doubt it may be taken later than the one after it.
+    fn booked(&self, resized: &Resized, order: Order) -> Option<Order> {
+        let before = self.orders.get(&resized.vm);
         let span = |before: &Order| Order {
             least: before.least.min(order.target),
             most: before.most.max(order.target),
@@ -245,16 +252,10 @@ impl State {
             Outcome::Accepted => {
                 // One without answer that says the same changes nothing, whenever it is taken.
                 let doubt = before.filter(|before| before.in_doubt && !before.says(order.target));
-                self.orders.insert(resized.vm, doubt.as_ref().map_or(order, span));
+                Some(doubt.map_or(order, span))
             }
-            Outcome::InDoubt => {
-                let doubt = Order { in_doubt: true, ..order };
-                self.orders.insert(resized.vm, before.as_ref().map_or(doubt, span));
-            }
-            Outcome::VmGone => {
-                self.orders.remove(&resized.vm);
-            }
-            Outcome::Refused(_) | Outcome::Held | Outcome::Skipped => {}
+            Outcome::InDoubt => Some(before.map_or(Order { in_doubt: true, ..order }, span)),
+            Outcome::VmGone | Outcome::Refused(_) | Outcome::Held | Outcome::Skipped => None,
         }
     }
 
@@ -266,7 +267,7 @@ impl State {
 
     /// What is remembered of each VM of a sample, in the order of their ids.
     pub fn each<'a>(&'a self, sample: &'a Sample) -> impl Iterator<Item = (VmId, Known<'a>)> {
-        let (mut followed, mut orders) = (Beside::new(&self.followed), Beside::new(&self.orders));
+        let (mut followed, mut orders) = (self.followed.beside(), self.orders.beside());
         sample.vms.iter().map(move |(id, vm)| {
             (*id, Known { vm, followed: followed.of(*id), order: orders.of(*id) })
         })
@@ -286,10 +287,10 @@ impl State {
 
     /// What is owed of all givers but for what is missing of their orders.
     fn owed_but(&self, sample: &Sample, missing: fn(&Order, Shown) -> ByteCount) -> ByteCount {
-        let owed = sums(&self.owed, |transfer| transfer.from).into_iter();
-        let there = owed.filter_map(|(giver, owed)| {
-            let order = self.orders.get(&giver)?;
-            Some(owed.saturating_sub(missing(order, sample.vms.get(&giver)?.shown())))
+        let owed = sums(&self.owed, |transfer| transfer.from);
+        let there = owed.iter().filter_map(|(giver, owed)| {
+            let order = self.orders.get(giver)?;
+            Some(owed.saturating_sub(missing(order, sample.vms.get(giver)?.shown())))
         });
         there.sum()
     }
@@ -422,7 +423,7 @@ mod tests {
             state.clone().after(&decision.plan, &taken(Outcome::Accepted), &second, second.now);
         let (_, told) = decide(&policy, &told, &sample(3, [(VM, content(260))]));
         assert_eq!(exposure(&told), mib(512));
-        assert!(!told.orders[&VM].in_doubt);
+        assert!(told.orders.get(&VM).is_some_and(|order| !order.in_doubt));
     }
 
     #[test]
@@ -473,25 +474,28 @@ mod tests {
         let shrink = Resize { vm: VM, from: mib(448), to: mib(400) };
         let plan = Plan { shrinks: vec![shrink], ..Plan::default() };
         let mut standings = Vec::new();
+        let standing =
+            |state: &State, vm| state.followed.get(vm).map(|known| known.standing(first.now));
         let no = || Outcome::Refused("no".to_owned());
         for outcome in [no(), no(), Outcome::Accepted, no(), no(), no()] {
             let resized = Resized { vm: VM, planned: shrink.to, ordered: None, outcome };
             let applied = Applied { resized: vec![resized], granted: Vec::new() };
             state = state.after(&plan, &applied, &first, first.now);
-            standings.push(state.followed[&VM].standing(first.now));
+            standings.push(standing(&state, &VM));
         }
-        let patient = [Standing::Cooperative; 5];
+        let patient = [Some(Standing::Cooperative); 5];
         assert_eq!(standings[..5], patient);
-        assert_eq!(standings[5..], [Standing::Uncooperative]);
-        assert_eq!(state.followed[&OTHER].standing(first.now), Standing::Cooperative);
+        assert_eq!(standings[5..], [Some(Standing::Uncooperative)]);
+        assert_eq!(standing(&state, &OTHER), Some(Standing::Cooperative));
     }
 
     #[test]
     fn nobody_is_owed_more_than_it_may_hold() {
         let first = sample(1, [(VM, holding(448)), (OTHER, holding(1000))]);
         let mut state = after(&first, &Outcome::Accepted);
-        let order = Order { base: holding(512).shown(), gives: mib(64), ..state.orders[&VM] };
-        state.orders.insert(VM, order);
+        if let Some(order) = state.orders.get_mut(&VM) {
+            (order.base, order.gives) = (holding(512).shown(), mib(64));
+        }
         let transfer = Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: mib(64) };
         state.owed = vec![transfer];
         let state = state.continued(&Policy::default(), &first);

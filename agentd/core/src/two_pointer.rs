@@ -13,10 +13,9 @@
 //! A VM that swaps hard needs memory too: what it swaps out shows as unused, and its use cannot
 //! grow.
 
-use std::collections::BTreeMap;
-
 use crate::{
     assess::View,
+    by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
     plan::{Party, Transfer},
@@ -32,7 +31,7 @@ pub struct Memory {
     /// Where the rotation stands.
     pub offset: u64,
     /// Use of each VM at the last tick at which its figures counted.
-    pub previous: BTreeMap<VmId, ByteCount>,
+    pub previous: ByVm<ByteCount>,
 }
 
 /// What the algorithm decided.
@@ -40,8 +39,8 @@ pub struct Memory {
 pub struct Ruling {
     /// Where the rotation stood.
     pub offset: u64,
-    /// A verdict for each VM, in the order of the views.
-    pub verdicts: Vec<Verdict>,
+    /// A verdict for each VM.
+    pub verdicts: ByVm<Verdict>,
     /// Who gives how much to whom.
     pub transfers: Vec<Transfer>,
     /// What to remember.
@@ -79,7 +78,8 @@ pub fn rule(
         round.give_to_host();
     }
 
-    let verdicts = asks.iter().zip(&round.moved).map(|(ask, moved)| ask.verdict(moved)).collect();
+    let verdict = |(ask, moved): (&Ask, &Moved)| (moved.id, ask.verdict(moved));
+    let verdicts = asks.iter().zip(&round.moved).map(verdict).collect();
     let offset_next = offset.saturating_add(1).checked_rem(count).unwrap_or(0);
     let memory = Memory { offset: offset_next, previous: remember(&previous, vms) };
     Ruling { offset, verdicts, transfers: round.transfers, memory }
@@ -313,23 +313,20 @@ impl Round {
     }
 }
 
-/// Use of each VM at the tick before; `None` for one that was not seen. Both are in the order of
-/// the ids, so one walk over them finds all.
+/// Use of each VM at the tick before; `None` for one that was not seen.
 fn previous_of(memory: &Memory, vms: &[View<'_>]) -> Vec<Option<ByteCount>> {
-    let mut known = memory.previous.iter().peekable();
-    let find = |view: &View<'_>| {
-        while known.next_if(|(id, _)| **id < view.id).is_some() {}
-        known.next_if(|(id, _)| **id == view.id).map(|(_, used)| *used)
-    };
-    vms.iter().map(find).collect()
+    let mut previous = memory.previous.beside();
+    vms.iter().map(|view| previous.of(view.id).copied()).collect()
 }
 
 /// Use as of this tick; as of an earlier one for VMs whose figures do not count now.
-fn remember(previous: &[Option<ByteCount>], vms: &[View<'_>]) -> BTreeMap<VmId, ByteCount> {
+fn remember(previous: &[Option<ByteCount>], vms: &[View<'_>]) -> ByVm<ByteCount> {
     let used = |(view, previous): (&View<'_>, &Option<ByteCount>)| {
         let counts = view.vm.freshness == Freshness::Fresh && view.bar != Some(Reason::Settling);
         let used = view.vm.used().filter(|_| counts).or(*previous)?;
         Some((view.id, used))
     };
-    vms.iter().zip(previous).filter_map(used).collect()
+    let mut all = Vec::with_capacity(vms.len());
+    all.extend(vms.iter().zip(previous).filter_map(used));
+    all.into()
 }

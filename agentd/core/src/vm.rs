@@ -1,11 +1,11 @@
 //! What identifies a VM and what bounds it.
 
-use std::{fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, str::FromStr};
 
 use crate::bytes::ByteCount;
 
 /// A VM's UUID. Names are for people and numeric ids are reused; only this identifies a VM.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VmId([u8; 16]);
 
 impl VmId {
@@ -19,6 +19,19 @@ impl VmId {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+/// As of their bytes one after the other, in a single step: everything that is decided goes by this order.
+impl Ord for VmId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for VmId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -274,7 +274,9 @@ fn begin_head(dir: &Path, head: Head) -> io::Result<()> {
     let options = options.write(true).create(true).truncate(true).mode(MODE);
     let mut file = options.open(dir.join(HEAD))?;
     file.write_all(head.to_string().as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    // Its name too: a file that a crash takes away would be missed as one that somebody removed.
+    sync_dir(dir)
 }
 
 /// Writes over what was there, which needs no room.
@@ -285,7 +287,7 @@ fn write_head(dir: &Path, head: Head) -> io::Result<()> {
 
 /// Where the last line begins of which the end is at `end`, which is behind the last line break before
 /// that.
-fn line_start(file: &File, end: u64) -> io::Result<u64> {
+pub(super) fn line_start(file: &File, end: u64) -> io::Result<u64> {
     let mut end = end;
     let mut piece = vec![0; PIECE];
     while end > 0 {
@@ -314,7 +316,7 @@ fn last_line(file: &File, end: u64) -> io::Result<Option<Result<Head, Vec<u8>>>>
 }
 
 /// Seq of the first line; that which it should have where it makes no sense is not known, so 0 has to do.
-fn first_seq(file: &File, end: u64) -> io::Result<Option<u64>> {
+pub(super) fn first_seq(file: &File, end: u64) -> io::Result<Option<u64>> {
     if end == 0 {
         return Ok(None);
     }

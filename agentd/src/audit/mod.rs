@@ -13,6 +13,7 @@
 mod chain;
 mod commands;
 mod files;
+mod list;
 mod quota;
 mod record;
 mod scribe;
@@ -38,12 +39,13 @@ use std::{
 
 pub use commands::{AuditError, Found, audit};
 pub use files::Limits;
-pub use record::{Call, Caller, Changes, Facts};
+pub use list::{Entry, Kind, NoToken, Page, Token, Wanted};
+pub use record::{Call, Caller, Changes, Decision, Facts};
 
 use crate::{clock::Clock, publish::Publisher};
 use files::Files;
 use quota::Quota;
-use record::{Decision, Denial, Intent, Outcome, Record, bounded, bounded_facts};
+use record::{Denial, Intent, Outcome, Record, bounded, bounded_facts};
 use scribe::{Job, Scribe, Writing, lost};
 use timepiece::Timepiece;
 
@@ -221,6 +223,15 @@ impl Audit {
         let call = Call { caller, method: CONNECT.to_owned(), ..Call::default() };
         let refused = Refused { reason: ENTRY_DENIED.to_owned(), detail: why.to_owned() };
         self.deny(call, Decision::Denied, refused);
+    }
+
+    /// Entries before a place, or the newest ones, at most `size`. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be read.
+    pub fn list(&self, wanted: &Wanted, from: Option<Token>, size: usize) -> io::Result<Page> {
+        list::page(&self.dir, wanted, from, size)
     }
 
     /// Writes what is queued, and ends. False when the disk takes longer than `patience`.

@@ -168,7 +168,7 @@ pub(super) struct Counted {
 /// How it was ruled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Decision {
+pub enum Decision {
     /// The caller may, and it makes sense.
     Allowed,
     /// The caller may not.
@@ -200,6 +200,39 @@ pub(super) struct Changed {
     pub(super) old: String,
     /// New value.
     pub(super) new: String,
+}
+
+impl Record {
+    /// What it says of agentd or of the audit itself, in words; `None` where it tells of a call, or
+    /// only of how lines are kept.
+    pub(super) fn about_agent(&self) -> Option<String> {
+        let words = match self {
+            Self::Start { version, pid, in_force } => {
+                format!("agentd {version} has started (pid {pid}): {}", in_words(in_force))
+            }
+            Self::Stop {} => "agentd has stopped".to_owned(),
+            Self::Missed { count, late, since } => format!(
+                "could not write since {since}: {count} records are missing, {late} follow late"
+            ),
+            Self::Torn { bytes, kept } => {
+                format!("a line was cut off: its {bytes} bytes are kept in {kept}")
+            }
+            Self::Broken { detail } => detail.clone(),
+            Self::Rotated { .. }
+            | Self::Intent(_)
+            | Self::Outcome(_)
+            | Self::Denial(_)
+            | Self::Counted(_) => return None,
+        };
+        Some(words)
+    }
+}
+
+/// "none" where there are none.
+pub(super) fn in_words(facts: &Facts) -> String {
+    let each = facts.iter().map(|(name, value)| format!("{name} {value}"));
+    let words = each.collect::<Vec<_>>().join(", ");
+    if words.is_empty() { "none".to_owned() } else { words }
 }
 
 impl Call {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     chain::Line,
-    record::{Call, Changes, Counted, Denial, Facts, Intent, Outcome, Record},
+    record::{Call, Changes, Counted, Denial, Facts, Intent, Outcome, Record, in_words},
     verify::{Lines, Trail},
 };
 
@@ -96,25 +96,13 @@ impl<W: Write> Table<'_, W> {
                 let words = format!("{count} more were {}, the last: {last}", decision.name());
                 self.note(&time, &who, &words)
             }
-            Record::Start { version, pid, in_force } => {
-                self.open_ones("agentd ended before it could say")?;
-                let words =
-                    format!("agentd {version} has started (pid {pid}): {}", facts(&in_force));
-                self.note(&time, "agentd", &words)
+            other => {
+                if matches!(other, Record::Start { .. }) {
+                    self.open_ones("agentd ended before it could say")?;
+                }
+                let words = other.about_agent();
+                words.map_or(Ok(()), |words| self.note(&time, "agentd", &words))
             }
-            Record::Stop {} => self.note(&time, "agentd", "agentd has stopped"),
-            Record::Missed { count, late, since } => {
-                let words = format!(
-                    "could not write since {since}: {count} records are missing, {late} follow late"
-                );
-                self.note(&time, "agentd", &words)
-            }
-            Record::Torn { bytes, kept } => {
-                let words = format!("a line was cut off: its {bytes} bytes are kept in {kept}");
-                self.note(&time, "agentd", &words)
-            }
-            Record::Broken { detail } => self.note(&time, "agentd", &detail),
-            Record::Rotated { .. } => Ok(()),
         }
     }
 
@@ -158,7 +146,7 @@ fn what(outcome: &Outcome) -> String {
 fn told(call: &Call, before: &Facts, after: &Facts, changes: &Changes) -> String {
     let mut words = call.target.clone();
     if !after.is_empty() {
-        words.push_str(&format!(": {} -> {}", facts(before), facts(after)));
+        words.push_str(&format!(": {} -> {}", in_words(before), in_words(after)));
     }
     let fields =
         changes.changes.iter().map(|own| format!("{} {} -> {}", own.field, own.old, own.new));
@@ -174,12 +162,6 @@ fn told(call: &Call, before: &Facts, after: &Facts, changes: &Changes) -> String
 
 fn behind(sign: &str, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{sign}{text}") }
-}
-
-fn facts(facts: &Facts) -> String {
-    let each = facts.iter().map(|(name, value)| format!("{name} {value}"));
-    let words = each.collect::<Vec<_>>().join(", ");
-    if words.is_empty() { "none".to_owned() } else { words }
 }
 
 /// The method without its package and service.

@@ -18,10 +18,12 @@ pub(super) fn begin_mode(
         mode,
         actor: actor(FILE, now),
         reason: "--mode on the command line".to_owned(),
+        eased_by: None,
     };
     let Some(saved) = saved else {
         let reason = base.source.clone();
-        let of_file = SavedMode { mode: base.mode, actor: actor(FILE, now), reason };
+        let of_file =
+            SavedMode { mode: base.mode, actor: actor(FILE, now), reason, eased_by: None };
         return (base.asked.map_or(of_file, by_flag), None);
     };
     let stored = format!("mode {}, which {} set,", saved.mode.name(), saved.actor);

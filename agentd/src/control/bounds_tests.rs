@@ -91,6 +91,51 @@ fn a_trial_of_before_the_bounds_stays_one_and_goes_back_within_them() {
 }
 
 #[test]
+fn another_file_binds_while_it_runs_what_is_in_force_and_what_a_trial_goes_back_to() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(floor(80)).unwrap();
+    let revert_after = Some(Duration::from_secs(30));
+    control.update(PolicyEdit { revert_after, ..floor(120) }).unwrap();
+    let bounds = Bounds { floor: Some(ByteCount::mib(100)), ..Bounds::default() };
+    control.rebase(bounds.within(&rig.base.policy), bounds, "a file".to_owned()).unwrap();
+    assert_eq!(control.bounds(), bounds);
+    assert_eq!(in_force(&control), (3, ByteCount::mib(120)));
+    rig.pass(31);
+    control.expire().unwrap();
+    assert_eq!(in_force(&control), (4, ByteCount::mib(100)));
+    assert!(control.update(floor(99)).is_err());
+}
+
+#[test]
+fn another_files_policy_is_in_force_where_the_files_was_and_as_a_whole_or_not_at_all() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let with_floor = |mib| Policy { floor: ByteCount::mib(mib), ..rig.base.policy.clone() };
+    control.rebase(with_floor(90), Bounds::default(), "a file".to_owned()).unwrap();
+    let revision = control.in_force().policy.clone();
+    assert_eq!((revision.number, revision.actor.id.as_str()), (2, "config"));
+    assert_eq!((revision.policy.floor, revision.reason.as_str()), (ByteCount::mib(90), "a file"));
+    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].0.clone()), *revision);
+
+    rig.disk.with(|disk| disk.is_full = true);
+    let bounds = Bounds { floor: Some(ByteCount::mib(95)), ..Bounds::default() };
+    let refused = control.rebase(with_floor(100), bounds, String::new()).unwrap_err();
+    assert!(matches!(refused, ControlError::NotDurable(_)), "{refused}");
+    assert_eq!(
+        (in_force(&control), control.bounds()),
+        ((2, ByteCount::mib(90)), Bounds::default())
+    );
+    rig.disk.with(|disk| disk.is_full = false);
+
+    // Somebody's own policy stays in its place, and that is said.
+    control.update(floor(110)).unwrap();
+    control.rebase(with_floor(100), Bounds::default(), String::new()).unwrap();
+    assert_eq!(in_force(&control), (3, ByteCount::mib(110)));
+    assert!(rig.ear.has(POLICY_FILE_IGNORED));
+}
+
+#[test]
 fn with_a_full_disk_the_bounds_hold_all_the_same() {
     let rig = Rig::default();
     let control = rig.start();
@@ -146,13 +191,53 @@ fn whoever_made_the_mode_more_cautious_goes_back_as_far_as_they_found_it() {
 }
 
 #[test]
-fn a_restart_forgets_whose_pause_it_was() {
+fn whose_pause_it_was_is_known_after_a_restart() {
+    use Mode::{Active, Observe, Paused};
+    let rig = Rig::default();
+    let restarted = |control: Control| {
+        assert!(control.close(PATIENT));
+        rig.start()
+    };
+    let refused = |control: &Control, name, mode| {
+        let error = own(control, name, mode).unwrap_err();
+        assert!(error.to_string().ends_with("set the one in force"), "{error}");
+    };
+    let control = rig.start();
+    own(&control, "kim", Paused).unwrap();
+    let control = restarted(control);
+    refused(&control, "lee", Active);
+    own(&control, "kim", Active).unwrap();
+    // As far as it was found, whatever was restarted in between.
+    control.set_mode(Observe, who("root"), String::new()).unwrap();
+    own(&control, "kim", Paused).unwrap();
+    let control = restarted(control);
+    refused(&control, "kim", Active);
+    own(&control, "kim", Observe).unwrap();
+    let control = restarted(control);
+    refused(&control, "kim", Active);
+    // Two that pause keep each other from going on over a restart, too.
+    control.set_mode(Active, who("root"), String::new()).unwrap();
+    own(&control, "kim", Paused).unwrap();
+    own(&control, "lee", Paused).unwrap();
+    let control = restarted(control);
+    refused(&control, "kim", Active);
+    refused(&control, "lee", Active);
+    assert_eq!(control.mode_set().actor.id, "kim");
+}
+
+#[test]
+fn that_several_paused_is_written_once_the_disk_takes_it() {
     let rig = Rig::default();
     let control = rig.start();
     own(&control, "kim", Mode::Paused).unwrap();
+    rig.disk.with(|disk| disk.is_full = true);
+    let set = control.set_own_mode(Mode::Paused, who("lee"), String::new()).unwrap();
+    assert!(set.durable, "that it is paused is on disk");
+    assert!(rig.ear.has(PAUSE_NOT_DURABLE));
+    rig.disk.with(|disk| disk.is_full = false);
+    rig.pass(60);
+    control.expire().unwrap();
+    assert!(!rig.ear.has(PAUSE_NOT_DURABLE));
     assert!(control.close(PATIENT));
-    let control = rig.start();
-    let refused = own(&control, "kim", Mode::Active).unwrap_err();
-    assert!(refused.to_string().contains("; kim set the one in force"), "{refused}");
-    control.set_mode(Mode::Active, who("root"), String::new()).unwrap();
+    own(&rig.start(), "kim", Mode::Active).unwrap_err();
 }

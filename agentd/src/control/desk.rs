@@ -25,7 +25,7 @@ use agentd_core::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Actor, Audience, Base, Bounds, ControlError, Gate, InForce, Mode, ModeSet, PolicyEdit,
+    Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet, PolicyEdit,
     PolicySet, Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError,
     beyond_host,
     keeper::{Keeper, Noted, Revert},
@@ -38,7 +38,6 @@ use crate::{clock::Clock, event::TickRecord};
 /// refused. Ends its thread when closed or dropped.
 pub struct Control {
     shared: Arc<Shared>,
-    bounds: Bounds,
     jobs: SyncSender<Job>,
     patience: Duration,
     /// What a tick had to say of reservations is still to be taken in.
@@ -83,7 +82,7 @@ impl Control {
     ///
     /// Fails when what was kept cannot be read. Not when nothing can be written.
     pub fn start(parts: Parts) -> Result<Self, StartError> {
-        let (patience, bounds) = (parts.patience, parts.base.bounds);
+        let patience = parts.patience;
         let keeper = Keeper::begin(parts)?;
         let shared = Arc::clone(keeper.shared());
         let (jobs, inbox) = mpsc::sync_channel(QUEUE);
@@ -93,7 +92,7 @@ impl Control {
             keeper.run(&inbox);
         })?;
         let noting = Arc::default();
-        Ok(Self { shared, bounds, jobs, patience, noting, ended: Mutex::new(ended) })
+        Ok(Self { shared, jobs, patience, noting, ended: Mutex::new(ended) })
     }
 
     /// What is in force now. Never waits.
@@ -110,8 +109,8 @@ impl Control {
 
     /// What no policy goes beyond.
     #[must_use]
-    pub const fn bounds(&self) -> &Bounds {
-        &self.bounds
+    pub fn bounds(&self) -> Bounds {
+        *self.shared.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What every order has to pass.
@@ -145,7 +144,8 @@ impl Control {
         actor: Actor,
         reason: String,
     ) -> Result<ModeSet, ControlError> {
-        self.change_mode(SavedMode { mode, actor, reason }, Whose::Anyones)
+        let wanted = SavedMode { mode, actor, reason, eased_by: None };
+        self.change_mode(wanted, Whose::Anyones)
     }
 
     /// The same for somebody who may make the mode more cautious, and go back after that, but not
@@ -160,7 +160,8 @@ impl Control {
         actor: Actor,
         reason: String,
     ) -> Result<ModeSet, ControlError> {
-        self.change_mode(SavedMode { mode, actor, reason }, Whose::Own)
+        let wanted = SavedMode { mode, actor, reason, eased_by: None };
+        self.change_mode(wanted, Whose::Own)
     }
 
     fn change_mode(&self, wanted: SavedMode, whose: Whose) -> Result<ModeSet, ControlError> {
@@ -169,8 +170,8 @@ impl Control {
             let seen = self.shared.pauses();
             return self.ask(move |keeper, claim| keeper.set_mode(wanted, whose, seen, claim));
         }
-        let before = self.shared.pause(wanted.clone());
-        let saved = self.ask(move |keeper, _| Ok(keeper.pause(before, wanted)));
+        let (before, paused) = self.shared.pause(wanted);
+        let saved = self.ask(move |keeper, _| Ok(keeper.pause(before, paused)));
         let unsaved = ModeSet { before, after: mode, durable: false, position: None };
         Ok(saved.unwrap_or(unsaved))
     }
@@ -210,6 +211,22 @@ impl Control {
     ) -> Result<PolicySet, ControlError> {
         let revert = Revert { to: revision, etag, actor, reason };
         self.ask(move |keeper, claim| keeper.revert(revert, claim))
+    }
+
+    /// Puts the policy and the bounds of another config file in the place of those before. The policy is in
+    /// force where that of the file before it was, and counts as little as that did elsewhere; one in force
+    /// that is beyond the bounds is brought within them.
+    ///
+    /// # Errors
+    ///
+    /// Refused when the policy is beyond what the host has, or when it cannot be made durable.
+    pub fn rebase(
+        &self,
+        policy: Policy,
+        bounds: Bounds,
+        policy_source: String,
+    ) -> Result<(), ControlError> {
+        self.ask(move |keeper, claim| keeper.rebase((policy, bounds), policy_source, claim))
     }
 
     /// Revisions with numbers below `before`, or the newest; newest first, at most 100.
@@ -333,6 +350,8 @@ impl fmt::Debug for Control {
 pub(super) struct Shared {
     pub(super) in_force: ArcSwap<InForce>,
     pub(super) gate: Gate,
+    /// What no policy goes beyond.
+    bounds: Mutex<Bounds>,
     /// Who set the mode.
     set: ArcSwap<SavedMode>,
     /// Bytes that the host has; 0 while nobody has seen it.
@@ -355,31 +374,36 @@ pub(super) enum Whose {
 struct Pauses {
     count: u64,
     last: Option<SavedMode>,
-    /// Who alone made the mode more cautious, and which one they found. `None` where that was nobody,
-    /// several, or before the start.
-    found: Option<(String, Mode)>,
+    /// As of the mode in force.
+    eased_by: Option<Eased>,
 }
 
 impl Pauses {
-    /// Notes who changes the mode, which may be from one to the same.
-    fn note(&mut self, who: &str, before: Mode, after: Mode) {
-        let found = self.found.take();
-        let own = found.filter(|(by, _)| by == who);
-        self.found = match after.caution().cmp(&before.caution()) {
-            Ordering::Greater => own.or_else(|| Some((who.to_owned(), before))),
+    /// Who may ease the mode once somebody has changed it, which may be from one to the same.
+    fn eased_by(&self, who: &str, before: Mode, after: Mode) -> Option<Eased> {
+        let own = self.eased_by.clone().filter(|own| own.who == who);
+        match after.caution().cmp(&before.caution()) {
+            Ordering::Greater => own.or_else(|| Some(Eased { who: who.to_owned(), to: before })),
             Ordering::Equal => own,
-            Ordering::Less => own.filter(|(_, found)| after.caution() > found.caution()),
-        };
+            Ordering::Less => own.filter(|own| after.caution() > own.to.caution()),
+        }
     }
 }
 
 impl Shared {
-    pub(super) fn new(set: SavedMode, policy: Arc<Revision>, freeze_file: Option<PathBuf>) -> Self {
+    pub(super) fn new(
+        set: SavedMode,
+        policy: Arc<Revision>,
+        bounds: Bounds,
+        freeze_file: Option<PathBuf>,
+    ) -> Self {
+        let bounds = Mutex::new(bounds);
         let gate = Gate::new(set.mode).frozen_by(freeze_file);
         let in_force =
             ArcSwap::from_pointee(InForce { mode: set.mode, policy, reservations: Arc::default() });
+        let pauses = Mutex::new(Pauses { eased_by: set.eased_by.clone(), ..Pauses::default() });
         let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
-        Self { in_force, gate, set, host_total, pauses: Mutex::default() }
+        Self { in_force, gate, bounds, set, host_total, pauses }
     }
 
     /// What the host has; `None` while nobody has seen it.
@@ -400,21 +424,33 @@ impl Shared {
         self.in_force.load().mode
     }
 
-    /// Pauses at once and returns the mode before.
-    fn pause(&self, wanted: SavedMode) -> Mode {
+    pub(super) fn put_bounds(&self, bounds: Bounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+
+    /// Pauses at once. The mode before, and the pause that is in force.
+    fn pause(&self, wanted: SavedMode) -> (Mode, SavedMode) {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.count = pauses.count.saturating_add(1);
-        pauses.last = Some(wanted.clone());
         let before = self.mode();
-        pauses.note(&wanted.actor.id, before, Mode::Paused);
+        pauses.eased_by = pauses.eased_by(&wanted.actor.id, before, Mode::Paused);
         self.gate.set(Mode::Paused);
         // Who pauses what somebody has paused already does not make it begin anew.
-        let by_whom = &self.set.load_full().actor.id;
-        if before != Mode::Paused || by_whom == super::FILE {
-            self.set.store(Arc::new(wanted));
-        }
+        let set = self.set.load_full();
+        let is_first = before != Mode::Paused || set.actor.id == super::FILE;
+        let paused = if is_first { wanted } else { SavedMode::clone(&set) };
+        let paused = SavedMode { eased_by: pauses.eased_by.clone(), ..paused };
+        pauses.last = Some(paused.clone());
+        self.set.store(Arc::new(paused.clone()));
         self.show(Mode::Paused);
-        before
+        (before, paused)
+    }
+
+    /// The mode that somebody wants, with who may ease it then.
+    pub(super) fn with_ease(&self, wanted: SavedMode) -> SavedMode {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let eased_by = pauses.eased_by(&wanted.actor.id, self.mode(), wanted.mode);
+        SavedMode { eased_by, ..wanted }
     }
 
     /// Who paused last, where that was since the start.
@@ -430,10 +466,9 @@ impl Shared {
     pub(super) fn check_own(&self, wanted: &SavedMode) -> Result<(), ControlError> {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         let (from, to) = (self.mode(), wanted.mode);
-        let goes_back = |(who, found): &(String, Mode)| {
-            *who == wanted.actor.id && to.caution() >= found.caution()
-        };
-        if to.caution() >= from.caution() || pauses.found.as_ref().is_some_and(goes_back) {
+        let goes_back =
+            |own: &Eased| own.who == wanted.actor.id && to.caution() >= own.to.caution();
+        if to.caution() >= from.caution() || pauses.eased_by.as_ref().is_some_and(goes_back) {
             return Ok(());
         }
         let set_by = self.set.load().actor.clone();
@@ -446,7 +481,7 @@ impl Shared {
         if pauses.count != seen {
             return false;
         }
-        pauses.note(&wanted.actor.id, self.mode(), wanted.mode);
+        pauses.eased_by.clone_from(&wanted.eased_by);
         self.set.store(Arc::new(wanted.clone()));
         self.show(wanted.mode);
         self.gate.set(wanted.mode);

@@ -30,10 +30,13 @@ use crate::{
     publish::Position,
 };
 
+mod base;
 mod bounds;
 mod reserve;
+mod trials;
 
 pub(super) use reserve::Noted;
+use trials::Row;
 
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -48,6 +51,8 @@ pub(super) struct Keeper {
     /// The mode on disk.
     saved_mode: Option<SavedMode>,
     trial: Option<Trial>,
+    /// The trials so far that are in a row; `None` where there is none, or what was tried stays.
+    row: Option<Row>,
     /// A revision that is in force and not on disk.
     unsaved: Option<Arc<Revision>>,
     /// Reservations that are over, which is in force and not on disk.
@@ -96,7 +101,7 @@ impl Keeper {
         };
         let policy = Arc::new(policy);
         let mut keeper = Self {
-            shared: Arc::new(Shared::new(set, Arc::clone(&policy), freeze_file)),
+            shared: Arc::new(Shared::new(set, Arc::clone(&policy), base.bounds, freeze_file)),
             storage,
             clock,
             audience,
@@ -105,6 +110,7 @@ impl Keeper {
             file_policy: saved.file_policy,
             saved_mode: saved.mode,
             trial: None,
+            row: None,
             unsaved: is_new.then_some(policy),
             unsaved_ends: Vec::new(),
             retry_at: Duration::ZERO,
@@ -168,6 +174,7 @@ impl Keeper {
             return Ok(ModeSet { before, after: mode, durable: true, position: None });
         }
         self.still_wanted(claim)?;
+        let wanted = self.shared.with_ease(wanted);
         let saved = self.storage.save_mode(&wanted);
         self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
@@ -186,7 +193,8 @@ impl Keeper {
     /// Writes and announces a pause that is in force already.
     pub(super) fn pause(&mut self, before: Mode, wanted: SavedMode) -> ModeSet {
         self.audience.clear(MODE_FLAG_IGNORED);
-        let durable = self.is_pause_saved() || self.save_pause(&wanted);
+        let is_known = self.saved_mode.as_ref() == Some(&wanted);
+        let durable = is_known || self.save_pause(&wanted) || self.is_pause_saved();
         let is_change = before != Mode::Paused;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
         ModeSet { before, after: Mode::Paused, durable, position }
@@ -207,6 +215,9 @@ impl Keeper {
         faults.extend(self.shared.beyond_host(&policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
+        }
+        if let Some(after) = edit.revert_after.filter(|_| !edit.may_last) {
+            Row::check(self.row, self.clock.wall(), after)?;
         }
         let trial = edit.revert_after.map(|after| self.trial_of(&current, after));
         let mut revision = self.next(policy, edit.actor, edit.reason);
@@ -239,7 +250,7 @@ impl Keeper {
             log_failure("take a confirmation back", back);
             return Err(stuck(self.patience));
         }
-        self.trial = None;
+        (self.trial, self.row) = (None, None);
         self.shared.put(&kept);
         tracing::info!(%actor, revision = kept.number, "trial policy confirmed");
         let reason = "confirmed".to_owned();
@@ -352,6 +363,8 @@ impl Keeper {
             return Err(stuck(self.patience));
         }
         self.trial = trial;
+        let until = set.revision.revert_at;
+        self.row = until.map(|until| Row::with(self.row, self.clock.wall(), until));
         set.position = self.put(&set.revision, set.changes.clone());
         Ok(set)
     }
@@ -377,7 +390,7 @@ impl Keeper {
     }
 
     fn announce_mode(&self, before: Mode, set: SavedMode) -> Option<Position> {
-        let SavedMode { mode: after, actor, reason } = set;
+        let SavedMode { mode: after, actor, reason, .. } = set;
         let (was, is) = (before.name(), after.name());
         tracing::info!(%actor, reason, "mode changed from {was} to {is}");
         self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
@@ -389,6 +402,7 @@ impl Keeper {
             mode: before,
             actor: actor(FILE, self.clock.wall()),
             reason: String::new(),
+            eased_by: None,
         });
         log_failure("take a mode back", self.storage.save_mode(&saved));
     }
@@ -406,6 +420,10 @@ impl Keeper {
         let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
         let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
         self.trial = Some(Trial { ends, falls_back_to: number, fallback });
+        // The first of them came right after what they fall back to.
+        let first = self.storage.revisions(number.saturating_add(2), 1)?;
+        let began = first.first().map_or_else(|| self.clock.wall(), |first| first.actor.time);
+        self.row = Some(Row::with(None, began, revert_at));
         Ok(())
     }
 
@@ -430,6 +448,7 @@ impl Keeper {
                 mode: Mode::Paused,
                 actor: actor(FILE, self.clock.wall()),
                 reason: String::new(),
+                eased_by: None,
             });
             self.save_pause(&paused);
         }
@@ -483,15 +502,19 @@ impl Keeper {
 
     /// Only where somebody has paused: the base's mode needs no writing.
     fn is_pause_unsaved(&self) -> bool {
-        let is_paused = self.shared.mode() == Mode::Paused && self.shared.last_pause().is_some();
-        is_paused && !self.is_pause_saved()
+        let last = self.shared.last_pause();
+        self.shared.mode() == Mode::Paused && last.is_some() && last != self.saved_mode
     }
 
     fn save_pause(&mut self, wanted: &SavedMode) -> bool {
         if let Err(error) = self.storage.save_mode(wanted) {
+            let forgotten = match self.is_pause_saved() {
+                true => "that several have paused",
+                false => "it",
+            };
             let message = format!(
-                "agentd is paused, but this could not be written and a restart would forget it: \
-                 {error}"
+                "agentd is paused, but this could not be written and a restart would forget \
+                 {forgotten}: {error}"
             );
             self.audience.raise(PAUSE_NOT_DURABLE, message);
             return false;

@@ -33,7 +33,7 @@ pub use desk::{Control, PATIENCE, Parts, StartError};
 pub use fields::{beyond_host, changes, forbids, warnings};
 pub use gate::{Gate, Pass};
 pub use reserved::{Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved};
-pub use storage::{Saved, SavedMode, Storage, StorageError};
+pub use storage::{Eased, Saved, SavedMode, Storage, StorageError};
 
 /// What agentd does with its decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +119,8 @@ pub struct PolicyEdit {
     pub validate_only: bool,
     /// Make it a trial: go back after this unless it is confirmed.
     pub revert_after: Option<Duration>,
+    /// Whether who asks may set one for good. Where not, trials in a row end within a day.
+    pub may_last: bool,
     /// Who asks.
     pub actor: Actor,
     /// Why, as they say.
@@ -170,9 +172,8 @@ pub enum ControlError {
     },
     /// The mode in force is one that somebody else made more cautious.
     #[error(
-        "to go from {from} to {to} needs the role admin: only who made the mode more cautious goes \
-         back without it, to where they found it, and not after a restart of agentd; {set_by} set \
-         the one in force",
+        "to go from {from} to {to} needs the role admin: only who alone made the mode more cautious \
+         goes back without it, to where they found it; {set_by} set the one in force",
         from = .from.name(), to = .to.name()
     )]
     NotYours {
@@ -182,6 +183,16 @@ pub enum ControlError {
         to: Mode,
         /// Who set the one in force.
         set_by: Actor,
+    },
+    /// The trial would make those in a row too long.
+    #[error(
+        "trials in a row may last 24 h together, of which {} min are left: try it for less, wait for an \
+         hour once they are over, or ask an admin to set the policy",
+        .left.as_secs() / 60
+    )]
+    TrialsTooLong {
+        /// How long one may be now.
+        left: Duration,
     },
     /// The policy in force is no trial.
     #[error("the policy in force is no trial: there is nothing to confirm")]

@@ -96,6 +96,21 @@ fn the_same_request_has_one_effect_and_survives_a_restart() {
     assert_eq!(control.reserve(dry).unwrap().reserved.reservation.id, ReservationId(1));
 }
 
+#[test]
+fn a_request_of_another_caller_is_another_one_whatever_it_is_named() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let named = |who: &str, gib| ReserveAsk {
+        request_id: "r1".to_owned(),
+        actor: Actor { id: who.to_owned(), ..somebody() },
+        ..ask(gib, "", 60)
+    };
+    let id = |who, gib| control.reserve(named(who, gib)).map(|set| set.reserved.reservation.id.0);
+    assert_eq!(id("kim", 2), Ok(1));
+    assert_eq!((id("lee", 1), id("lee", 1), id("kim", 2)), (Ok(2), Ok(2), Ok(1)));
+    assert_eq!(open(&control), [1, 2]);
+}
+
 /// Who lost the answer asks again, perhaps when its VM has started meanwhile.
 #[test]
 fn the_same_request_is_answered_after_its_vm_has_come_and_another_is_refused() {

@@ -206,6 +206,7 @@ pub(super) fn edit(change: impl FnOnce(&mut Policy) + Send + 'static) -> PolicyE
         etag: None,
         validate_only: false,
         revert_after: None,
+        may_last: true,
         actor: somebody(),
         reason: "a test".to_owned(),
     }

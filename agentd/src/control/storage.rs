@@ -106,6 +106,17 @@ pub struct SavedMode {
     pub actor: Actor,
     /// Why, as they said.
     pub reason: String,
+    /// Who alone made it as cautious as it is. `None` where that was nobody, or several.
+    pub eased_by: Option<Eased>,
+}
+
+/// Who may ease a mode without being an admin, and how far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eased {
+    /// Who, by name.
+    pub who: String,
+    /// The mode that they found.
+    pub to: Mode,
 }
 
 /// Why something could not be kept or read.

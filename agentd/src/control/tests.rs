@@ -126,6 +126,40 @@ fn a_trial_that_runs_out_while_agentd_is_away_is_over_at_its_start() {
 }
 
 #[test]
+fn who_may_set_no_policy_for_good_has_none_last_by_trying_it_again() {
+    const HOUR: u64 = 3600;
+    let rig = Rig::default();
+    let mut step = 60;
+    let mut ask = |control: &Control, hours: u64, may_last| {
+        step += 1;
+        control.update(PolicyEdit { may_last, ..trial(step, hours * HOUR) }).map(drop)
+    };
+    let left = |hours| Err(ControlError::TrialsTooLong { left: Duration::from_secs(hours * HOUR) });
+    let control = rig.start();
+    ask(&control, 20, false).unwrap();
+    rig.pass(10 * HOUR);
+    assert_eq!(ask(&control, 15, false), left(14));
+    ask(&control, 14, false).unwrap();
+    assert!(control.close(PATIENT));
+    let control = rig.start();
+    rig.pass(2 * HOUR);
+    assert_eq!(ask(&control, 13, false), left(12), "also after a restart");
+    rig.pass(12 * HOUR);
+    control.expire().unwrap();
+    assert_eq!(control.in_force().policy.policy, Policy::default());
+    assert_eq!(ask(&control, 1, false), left(0), "right behind them");
+    rig.pass(HOUR - 1);
+    assert_eq!(ask(&control, 1, false), left(0));
+    rig.pass(1);
+    ask(&control, 24, false).unwrap();
+    rig.pass(20 * HOUR);
+    // An admin may, and what they set for good ends the row.
+    ask(&control, 24, true).unwrap();
+    control.update(set_step(200)).unwrap();
+    ask(&control, 24, false).unwrap();
+}
+
+#[test]
 fn trials_in_a_row_go_back_to_where_the_first_began() {
     let rig = Rig::default();
     let control = rig.start();
@@ -200,7 +234,8 @@ fn who_set_the_mode_when_and_why_is_known_also_after_a_restart() {
     // A second pause is no other one.
     control.set_mode(Mode::Paused, somebody(), "again".to_owned()).unwrap();
     assert!(control.close(PATIENT));
-    let paused = SavedMode { mode: Mode::Paused, actor, reason: "backup".to_owned() };
+    let reason = "backup".to_owned();
+    let paused = SavedMode { mode: Mode::Paused, actor, reason, eased_by: None };
     for control in [control, rig.start()] {
         assert_eq!(*control.mode_set(), paused);
     }

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use agentd_core::{by_vm::ByVm, vm::VmId};
+
 /// What can be written into a recording and read back.
 pub(super) trait Coded: Sized {
     /// Appends its bytes; one at least.
@@ -232,6 +234,25 @@ impl<T: Coded> Coded for Vec<T> {
     fn take(input: &mut Input<'_>) -> Result<Self, Odd> {
         let count = usize::take(input)?;
         (0..count).map(|_| T::take(input)).collect::<Result<_, _>>()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::new())
+    }
+}
+
+impl<V: Coded> Coded for ByVm<V> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len().put(out);
+        for (id, value) in self {
+            id.put(out);
+            value.put(out);
+        }
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Odd> {
+        let count = usize::take(input)?;
+        (0..count).map(|_| Ok((VmId::take(input)?, V::take(input)?))).collect()
     }
 
     fn absent() -> Option<Self> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     clock::VirtualClock,
     control::InForce,
-    hypervisor::{Answer, LiveActual, ReadError, Target},
+    hypervisor::{Answer, Hypervisor, LiveActual, ReadError, Target},
 };
 
 /// A hypervisor that answers nothing, and in which so many calls hang.

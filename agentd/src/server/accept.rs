@@ -23,13 +23,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use super::{
-    authz::Guarded,
+    authz::{Authz, Guarded},
     calls::Calls,
     crowd::{Crowd, Door, Full},
     goaway::turn_away,
     limits,
     listen::{Bound, OwnedPath},
-    metered::Metered,
+    metered::{Metered, Meters},
     peer::Peer,
     quota::{Quota, Spent, Taken},
     tls::{End, Lease, ShakeError, Tenure, Tls},
@@ -39,6 +39,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) routes: Guarded<Routes>,
+    authz: Arc<Authz>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -48,6 +49,8 @@ pub(super) struct Connections {
     names: Arc<Quota<String>>,
     /// Calls of each name, likewise.
     callers: Arc<Quota<String>>,
+    /// What each name sends, likewise.
+    meters: Arc<Meters>,
 }
 
 /// The places of one listener. Nobody who comes by another one can take them.
@@ -70,6 +73,7 @@ struct Place {
 impl Connections {
     pub(super) fn new(
         routes: Guarded<Routes>,
+        authz: Arc<Authz>,
         crowd: Crowd,
         stop: CancellationToken,
         tls: Option<Tls>,
@@ -77,7 +81,8 @@ impl Connections {
         let crowd = Arc::new(crowd);
         let names = Quota::new(limits::NAME_CONNECTIONS, usize::MAX);
         let callers = Quota::new(limits::NAME_CALLS, usize::MAX);
-        Self { routes, crowd, tasks: TaskTracker::new(), stop, tls, names, callers }
+        let (tasks, meters) = (TaskTracker::new(), Arc::default());
+        Self { routes, authz, crowd, tasks, stop, tls, names, callers, meters }
     }
 
     /// Accepts from one listener until the server stops. `share` is its share of the places.
@@ -122,7 +127,11 @@ impl Connections {
                         Err(_) => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
                     },
                 };
-                let served = self.clone().serve(Metered::new(io), peer, None, place);
+                let mut io = Metered::new(io);
+                if own.is_some() {
+                    io.count_with(self.meters.of(&peer.name()));
+                }
+                let served = self.clone().serve(io, peer, None, place);
                 self.tasks.spawn(async move {
                     let _own = own;
                     served.await;
@@ -161,7 +170,7 @@ impl Connections {
             least.await;
             drop(handshake);
         });
-        let (io, certificate, tenure) = match shaken {
+        let (mut io, certificate, tenure) = match shaken {
             Ok(shaken) => shaken.into_parts(),
             Err(error) => return self.refuse(address, &error),
         };
@@ -171,6 +180,7 @@ impl Connections {
             self.crowd.refuse(address, &message);
             return turn_away(io, &message).await;
         };
+        io.get_mut().0.count_with(self.meters.of(&certificate.name));
         tracing::debug!(%address, name = certificate.name, serial = certificate.serial, "let in");
         let peer = Peer::Remote { address, certificate };
         self.serve(io, peer, Some(tenure), place).await;
@@ -198,7 +208,7 @@ impl Connections {
             free: Arc::clone(&place.calls),
             names: Arc::clone(&self.callers),
             peer: peer.clone(),
-            lease: tenure.is_some().then_some(lease),
+            lease,
             spoke: Arc::clone(&spoke),
         };
         let http2 = limits::http2();
@@ -218,7 +228,7 @@ impl Connections {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-            end = end(&mut tenure) => {
+            end = end(&self.authz, &peer, &mut tenure) => {
                 tracing::info!(peer = peer.name(), "a connection is ended: {}", end.reason());
                 let grace = end.grace();
                 tell.send_replace(Some(end));
@@ -293,9 +303,11 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Small messages go out at once, and a client that is gone is noticed.
+/// Small messages go out at once, little waits in the kernel, and a client that is gone is noticed.
 fn tune(io: &TcpStream) -> io::Result<()> {
     io.set_nodelay(true)?;
+    sockopt::set_socket_recv_buffer_size(io, limits::SOCKET_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(io, limits::SOCKET_BUFFER)?;
     sockopt::set_socket_keepalive(io, true)?;
     sockopt::set_tcp_keepidle(io, limits::TCP_KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(io, limits::TCP_KEEPALIVE_AGAIN)?;
@@ -312,11 +324,17 @@ async fn silence(spoke: &AtomicBool) {
     }
 }
 
-/// Waits for the end of a tenure; for ever where there is none.
-async fn end(tenure: &mut Option<Tenure>) -> End {
-    match tenure {
-        Some(tenure) => tenure.end().await,
-        None => std::future::pending().await,
+/// Waits until a connection has to end: that of its tenure, if any, or of its client's role.
+async fn end(authz: &Authz, peer: &Peer, tenure: &mut Option<Tenure>) -> End {
+    let of_tenure = async {
+        match tenure {
+            Some(tenure) => tenure.end().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        end = of_tenure => end,
+        () = authz.until_without_role(peer) => End::WithoutRole,
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) struct Calls {
     /// Of which each name has so many.
     pub(super) names: Arc<Quota<String>>,
     pub(super) peer: Peer,
-    /// `None` where the connection may last for as long as its client likes.
-    pub(super) lease: Option<Lease>,
+    /// By which the calls know that their connection ends.
+    pub(super) lease: Lease,
     /// Whether there was any.
     pub(super) spoke: Arc<AtomicBool>,
 }
@@ -62,7 +62,7 @@ where
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         self.spoke.store(true, Ordering::Relaxed);
-        if let Some(end) = self.lease.as_ref().and_then(Lease::is_over) {
+        if let Some(end) = self.lease.is_over() {
             return Box::pin(async move { Ok(end.status().into_http()) });
         }
         let own = match self.peer.is_own() {
@@ -76,9 +76,7 @@ where
             return Box::pin(async { Ok(too_many().into_http()) });
         };
         request.extensions_mut().insert(self.peer.clone());
-        if let Some(lease) = &self.lease {
-            request.extensions_mut().insert(lease.clone());
-        }
+        request.extensions_mut().insert(self.lease.clone());
         let answer = self.routes.call(request.map(Body::new));
         Box::pin(async move {
             match time::timeout(limits::CALL, answer).await {

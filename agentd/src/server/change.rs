@@ -81,6 +81,10 @@ fn refusal(error: ControlError) -> Status {
             let facts = [("mode", from.name().to_owned()), ("set_by", set_by.to_string())];
             failed(Code::PermissionDenied, "MODE_OF_ANOTHER", message, facts)
         }
+        ControlError::TrialsTooLong { left } => {
+            let facts = [("left_seconds", left.as_secs().to_string())];
+            failed(Code::PermissionDenied, "TRIALS_TOO_LONG", message, facts)
+        }
         ControlError::NothingToConfirm => {
             failed(Code::FailedPrecondition, "NOTHING_TO_CONFIRM", message, [])
         }

@@ -55,11 +55,22 @@ pub(super) const NAME_CONNECTIONS: usize = 16;
 /// Calls of one name at a time, streams among them. A client that does not read what it is answered keeps
 /// its places for as long as it likes, and must not keep everybody's.
 pub(super) const NAME_CALLS: usize = 32;
-/// What one connection may send in a second, once it has sent what it may at once: the largest request
-/// four times over. Pings and settings, which HTTP/2 answers without end, are bounded by it.
+/// What one connection may send in a second, once it has sent [`READ_AT_ONCE`]. Pings and settings, which HTTP/2
+/// answers without end, are bounded by it.
 pub(super) const READ_RATE: u32 = 1 << 20;
-/// How far ahead of that rate it may be.
-pub(super) const READ_BURST: Duration = Duration::from_secs(1);
+/// The same for all connections of one name together, be they at a time or one after the other: the largest
+/// request each second, or a thousand calls. As pings it takes some hundredths of a processor's time, where
+/// sixteen connections at [`READ_RATE`] took all that serves the others.
+pub(super) const NAME_READ_RATE: u32 = 256 << 10;
+/// How many bytes may come ahead of the rate: the largest request four times over.
+pub(super) const READ_AT_ONCE: usize = 1 << 20;
+/// How many bytes are read of one connection before others have their turn. As settings, of which each moves
+/// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
+pub(super) const READ_TURN: usize = 16 << 10;
+/// What the kernel keeps of a TCP connection that is not read yet, and that its client does not take; it
+/// makes twice of it. Its own bounds are some MiB, outside of all that agentd counts, and what was sent
+/// before a client is gone has to be read, at [`READ_RATE`], before that is known.
+pub(super) const SOCKET_BUFFER: usize = 128 << 10;
 /// A TCP connection on which nothing was sent for so long is asked whether its client is still there, and
 /// again after [`TCP_KEEPALIVE_AGAIN`]. HTTP/2's own pings ask more often where it has begun.
 pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

@@ -1,15 +1,22 @@
 //! [`Listen`]: where the server can be reached, and how such a place is taken and given back.
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::{self, File},
+    io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     str::FromStr,
 };
+
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::places;
 
@@ -43,6 +50,12 @@ pub enum ListenError {
          file, or listen on unix:///path"
     )]
     NoTls(String),
+    /// Whoever started agentd has given it something else than a Unix socket.
+    #[error(
+        "agentd was started with a socket that it cannot serve ({0}): it takes over Unix stream sockets \
+         alone; where else it listens says [listen] of the config file"
+    )]
+    Inherited(#[source] io::Error),
     /// The system says no.
     #[error("cannot listen on {0}")]
     Refused(String, #[source] io::Error),
@@ -88,6 +101,7 @@ pub(super) enum Bound {
 #[derive(Debug)]
 pub(super) struct OwnedPath {
     path: PathBuf,
+    /// `None` where it is not ours: whoever made the socket says who may come to it, and removes it.
     inode: Option<(u64, u64)>,
 }
 
@@ -130,6 +144,22 @@ impl Listen {
 }
 
 impl Bound {
+    /// A socket that somebody else has bound, and keeps.
+    pub(super) fn inherited(listener: UnixListener) -> Result<Self, ListenError> {
+        listener.set_nonblocking(true).map_err(ListenError::Inherited)?;
+        let address = listener.local_addr().map_err(ListenError::Inherited)?;
+        let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+        Ok(Self::Unix(listener, OwnedPath { path, inode: None }))
+    }
+
+    /// The socket that was made for it; `None` where there is none, or it is somebody else's.
+    pub(super) fn own_socket(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(_, owned) => owned.inode.map(|_| owned.path.as_path()),
+            Self::Tcp(..) => None,
+        }
+    }
+
     /// Where it can be reached, a port of 0 replaced by the one given.
     pub(super) fn address(&self) -> Listen {
         match self {
@@ -171,11 +201,24 @@ fn bind_unix(
         fs::create_dir_all(parent).map_err(&refused)?;
     }
     clear_stale(path, &refused)?;
-    let listener = UnixListener::bind(path).map_err(&refused)?;
+    let listener = bind_closed(path).map_err(&refused)?;
     let owned = OwnedPath { path: path.to_owned(), inode: inode(path) };
+    // The umask may have taken more of it.
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(&refused)?;
     listener.set_nonblocking(true).map_err(&refused)?;
     Ok(Bound::Unix(listener, owned))
+}
+
+/// A socket that is open to nobody else from its first moment on: it gets the mode of its descriptor.
+fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = File::from(socket);
+    socket.set_permissions(fs::Permissions::from_mode(SOCKET_MODE))?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(OwnedFd::from(socket)))
 }
 
 /// Removes a socket that nobody answers on.
@@ -202,6 +245,8 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
+/// Connections that wait to be accepted, as the standard library has it.
+const BACKLOG: i32 = 128;
 /// For the owner and the socket's group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -240,6 +285,28 @@ mod tests {
         drop(second);
         assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
         assert!(matches!(place.bind(false), Err(ListenError::NotASocket(_))));
+    }
+
+    #[test]
+    fn a_socket_is_open_to_no_others_from_its_first_moment_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agentd.sock");
+        let _socket = bind_closed(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().mode() & 0o777;
+        assert_eq!(mode & !SOCKET_MODE, 0, "{mode:o}");
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_somebody_else_is_served_as_it_is_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agentd.sock");
+        let theirs = UnixListener::bind(&path).unwrap();
+        let bound = Bound::inherited(theirs.try_clone().unwrap()).unwrap();
+        assert_eq!(bound.address(), Listen::Unix(path.clone()));
+        assert_eq!(bound.own_socket(), None);
+        drop(bound);
+        assert!(UnixStream::connect(&path).is_ok(), "it is open and in its place");
     }
 
     #[test]

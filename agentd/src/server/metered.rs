@@ -1,9 +1,12 @@
 //! [`Metered`]: a connection that is read no faster than it may send. Whatever a client floods the
-//! server with, be it pings, settings or bits of a handshake, has to come through here.
+//! server with, be it pings, settings or bits of a handshake, has to come through here. All connections of
+//! one name have one [`Meter`].
 
 use std::{
+    collections::BTreeMap,
     io,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,27 +22,75 @@ use super::limits;
 #[derive(Debug)]
 pub(super) struct Metered<I> {
     io: I,
-    /// When all that was read would have come at the rate that is allowed.
-    due: Instant,
+    meter: Arc<Meter>,
     /// Until it may be read again.
     rest: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were read without a break.
+    turn: usize,
+}
+
+/// How much was sent, over one connection or over several.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Bytes in a second.
+    rate: u32,
+    /// When all that was read would have come at that rate.
+    due: Mutex<Instant>,
+}
+
+/// The meter of every name that sent something lately.
+#[derive(Debug, Default)]
+pub(super) struct Meters {
+    meters: Mutex<BTreeMap<String, Arc<Meter>>>,
+}
+
+impl Meters {
+    /// The one of this name.
+    pub(super) fn of(&self, name: &str) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if meters.len() >= limits::IDENTITIES {
+            // As many stay as have connections, which are few, or are ahead, which passes.
+            meters.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.is_ahead());
+        }
+        let new = || Arc::new(Meter::new(limits::NAME_READ_RATE));
+        Arc::clone(meters.entry(name.to_owned()).or_insert_with(new))
+    }
+}
+
+impl Meter {
+    fn new(rate: u32) -> Self {
+        Self { rate, due: Mutex::new(Instant::now()) }
+    }
+
+    /// Counts what was read. What came faster than it may for a while has to be waited for, until then.
+    fn count(&self, bytes: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        *due = (*due).max(now).checked_add(self.takes(bytes)).unwrap_or(now);
+        let ahead = due.saturating_duration_since(now);
+        now.checked_add(ahead.checked_sub(self.takes(limits::READ_AT_ONCE))?)
+    }
+
+    /// How long so many bytes take at this rate.
+    fn takes(&self, bytes: usize) -> Duration {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Duration::from_secs(1).saturating_mul(bytes) / self.rate
+    }
+
+    fn is_ahead(&self) -> bool {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) > Instant::now()
+    }
 }
 
 impl<I> Metered<I> {
+    /// With a meter of its own.
     pub(super) fn new(io: I) -> Self {
-        Self { io, due: Instant::now(), rest: None }
+        Self { io, meter: Arc::new(Meter::new(limits::READ_RATE)), rest: None, turn: 0 }
     }
 
-    /// Counts what was read. What came faster than it may for a while has to be waited for.
-    fn count(&mut self, bytes: usize) {
-        let now = Instant::now();
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let takes = Duration::from_secs(1).saturating_mul(bytes) / limits::READ_RATE;
-        self.due = self.due.max(now).checked_add(takes).unwrap_or(now);
-        let ahead = self.due.duration_since(now);
-        if let Some(rest) = ahead.checked_sub(limits::READ_BURST) {
-            self.rest = now.checked_add(rest).map(|end| Box::pin(sleep_until(end)));
-        }
+    /// From now on it is counted here.
+    pub(super) fn count_with(&mut self, meter: Arc<Meter>) {
+        self.meter = meter;
     }
 }
 
@@ -53,10 +104,21 @@ impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
             ready!(rest.as_mut().poll(context));
             self.rest = None;
         }
+        if self.turn >= limits::READ_TURN {
+            // What was read is looked at, and it is the turn of others, before more is.
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        if read.is_pending() {
+            self.turn = 0;
+        }
+        ready!(read)?;
         let bytes = buffer.filled().len().saturating_sub(before);
-        self.count(bytes);
+        self.turn = self.turn.saturating_add(bytes);
+        self.rest = self.meter.count(bytes).map(|until| Box::pin(sleep_until(until)));
         Poll::Ready(Ok(()))
     }
 }
@@ -93,18 +155,23 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_comes_at_once_and_a_flood_at_its_rate() {
+    /// The far end of a connection whose near end never stops to send.
+    fn flooded() -> DuplexStream {
         let (mut client, server) = duplex(64 << 10);
-        let mut server = Metered::new(server);
-        let flood = tokio::spawn(async move {
+        tokio::spawn(async move {
             let bytes = vec![0; 64 << 10];
             while client.write_all(&bytes).await.is_ok() {}
         });
+        server
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_comes_at_once_and_a_flood_at_its_rate() {
+        let mut server = Metered::new(flooded());
         let began = Instant::now();
         let mut bytes = vec![0; 1 << 20];
         server.read_exact(&mut bytes).await.unwrap();
@@ -114,7 +181,56 @@ mod tests {
         }
         let took = began.elapsed();
         assert!(took > Duration::from_millis(9_900) && took < Duration::from_secs(11), "{took:?}");
-        drop(server);
-        flood.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_name_sends_no_more_over_many_connections_nor_over_one_after_the_other() {
+        let meters = Meters::default();
+        let (began, mut bytes) = (Instant::now(), vec![0; 1 << 20]);
+        for _ in 0..4 {
+            let mut all: Vec<_> = (0..4).map(|_| Metered::new(flooded())).collect();
+            for one in &mut all {
+                one.count_with(meters.of("mallory"));
+                one.read_exact(bytes.get_mut(..256 << 10).unwrap()).await.unwrap();
+            }
+        }
+        // The first of four MiB comes at once.
+        let took = began.elapsed();
+        assert!(took > Duration::from_millis(11_900) && took < Duration::from_secs(13), "{took:?}");
+        // Nobody else has to wait for that.
+        let (began, mut other) = (Instant::now(), Metered::new(flooded()));
+        other.count_with(meters.of("alice"));
+        other.read_exact(&mut bytes).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_much_is_read() {
+        let (all, mut bytes) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        let (mut server, mut turns) = (Metered::new(all.as_slice()), 0);
+        let mut read = Box::pin(async {
+            for part in bytes.chunks_mut(4 << 10) {
+                server.read_exact(part).await.unwrap();
+            }
+        });
+        let counted = std::future::poll_fn(|context| {
+            turns += 1;
+            read.as_mut().poll(context)
+        });
+        counted.await;
+        assert_eq!(turns, (1 << 20) / limits::READ_TURN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_forgotten_once_they_are_no_longer_ahead() {
+        let meters = Meters::default();
+        let held = meters.of("held");
+        for name in 0..2 * limits::IDENTITIES {
+            meters.of(&name.to_string()).count(1);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let names = meters.meters.lock().unwrap().len();
+        assert!(names <= limits::IDENTITIES, "{names}");
+        assert!(Arc::ptr_eq(&held, &meters.of("held")));
     }
 }

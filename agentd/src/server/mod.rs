@@ -11,6 +11,7 @@
 //! It runs on its own small runtime and ends within the grace it is given, whoever is connected.
 
 mod accept;
+mod audit;
 mod audited;
 mod authz;
 mod calls;
@@ -19,10 +20,13 @@ mod crowd;
 mod fault;
 mod found;
 mod from_proto;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod goaway;
 mod health;
 mod history;
 mod host;
+mod inherited;
 mod limits;
 mod listen;
 mod mask;
@@ -42,22 +46,22 @@ mod watch;
 
 use std::{
     io,
-    path::PathBuf,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use tokio::{
     runtime::Runtime,
-    sync::{Notify, Semaphore},
+    sync::{Semaphore, watch::Sender},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use history::condense;
+pub use inherited::inherited;
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use tls::fuzz;
 pub use tls::{TlsError, check as check_tls};
 pub use to_proto::encode;
 
@@ -163,8 +167,10 @@ pub struct ServerHandle {
     tasks: TaskTracker,
     connections: TaskTracker,
     addresses: Vec<Listen>,
+    /// Those of them that were made here.
+    sockets: Vec<PathBuf>,
     authz: Arc<Authz>,
-    read_tls: Arc<Notify>,
+    tls: Sender<Option<TlsConfig>>,
 }
 
 impl Server {
@@ -175,10 +181,25 @@ impl Server {
     /// When a place cannot be listened on, the files of TLS cannot be used, or the system gives no threads;
     /// nothing is left behind.
     pub fn start(config: ServerConfig, deps: Deps) -> Result<ServerHandle, ServerError> {
+        Self::start_on(Vec::new(), config, deps)
+    }
+
+    /// As [`Server::start`], and on sockets that others have bound and keep. One of them that is where
+    /// the config wants to listen is all that is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Server::start`].
+    pub fn start_on(
+        inherited: Vec<UnixListener>,
+        config: ServerConfig,
+        deps: Deps,
+    ) -> Result<ServerHandle, ServerError> {
         let (tls, keeper) = open_tls(&config, &deps)?.unzip();
-        let bind = |listen: &Listen| listen.bind(tls.is_some());
-        let bound: Vec<Bound> = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let bound = bind(inherited, &config.listen, tls.is_some())?;
         let addresses: Vec<Listen> = bound.iter().map(Bound::address).collect();
+        let sockets: Vec<PathBuf> =
+            bound.iter().filter_map(Bound::own_socket).map(Path::to_path_buf).collect();
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -186,13 +207,13 @@ impl Server {
         let published = Arc::new(Published::new(config, deps, &stop, &tasks));
         let authz = Arc::clone(&published.authz);
         let guard = runtime.enter();
-        runtime.spawn(Arc::clone(&authz).share(sockets(&addresses)));
+        runtime.spawn(Arc::clone(&authz).share(sockets.clone()));
         let routes = routes::all(&published).prepare();
         let routes = Guarded::new(routes, Arc::clone(&authz), into_audit(&published.audit));
-        let connections = Connections::new(routes, crowd, stop.clone(), tls);
-        let read_tls = Arc::new(Notify::new());
+        let connections = Connections::new(routes, Arc::clone(&authz), crowd, stop.clone(), tls);
+        let tls = Sender::new(None);
         if let Some(keeper) = keeper {
-            tasks.spawn(keeper.keep(stop.clone(), Arc::clone(&read_tls)));
+            tasks.spawn(keeper.keep(stop.clone(), tls.subscribe()));
         }
         let served = connections.tasks.clone();
         let unix = bound.iter().filter(|bound| bound.is_unix()).count();
@@ -209,7 +230,7 @@ impl Server {
         }
         drop(guard);
         let (runtime, connections) = (Some(runtime), served);
-        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, authz, read_tls })
+        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, sockets, authz, tls })
     }
 }
 
@@ -220,18 +241,20 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Puts other rules of who may do what in force: for calls from now on, and for streams that are
-    /// open, which end where they are no longer allowed.
+    /// Puts other rules of who may do what in force: for calls from now on, for streams that are open,
+    /// which end where they are no longer allowed, and for connections, which end where their caller
+    /// has no role any more.
     pub fn replace_authz(&self, rules: AuthzConfig) {
         self.authz.replace(rules);
         if let Some(runtime) = &self.runtime {
-            runtime.spawn(Arc::clone(&self.authz).share(sockets(&self.addresses)));
+            runtime.spawn(Arc::clone(&self.authz).share(self.sockets.clone()));
         }
     }
 
-    /// Has the files of TLS read again at once; without it they are looked at every second.
-    pub fn read_tls_again(&self) {
-        self.read_tls.notify_one();
+    /// Has the files of TLS read at once; without it they are looked at every second. Other files than
+    /// those before take their place once they make sense. Nothing where TCP is not listened on.
+    pub fn read_tls(&self, files: TlsConfig) {
+        self.tls.send_replace(Some(files));
     }
 
     /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
@@ -277,7 +300,8 @@ struct Published {
     modes: Entrance,
     /// For pauses, which wait for nothing else.
     pauses: Entrance,
-    /// For reads of the policy's history: who reads keeps nobody from a change.
+    /// For reads that cost something, of the policy's history and of the shadow: who reads keeps nobody
+    /// from a change.
     history: Entrance,
     /// The history of ticks and changes.
     past: Past,
@@ -362,12 +386,18 @@ impl Published {
     }
 }
 
-fn sockets(addresses: &[Listen]) -> Vec<PathBuf> {
-    let path = |address: &Listen| match address {
-        Listen::Unix(path) => Some(path.clone()),
-        Listen::Tcp(_) => None,
-    };
-    addresses.iter().filter_map(path).collect()
+fn bind(
+    inherited: Vec<UnixListener>,
+    wanted: &[Listen],
+    has_tls: bool,
+) -> Result<Vec<Bound>, ListenError> {
+    let mut bound: Vec<Bound> =
+        inherited.into_iter().map(Bound::inherited).collect::<Result<_, _>>()?;
+    let there: Vec<Listen> = bound.iter().map(Bound::address).collect();
+    for place in wanted.iter().filter(|place| !there.contains(place)) {
+        bound.push(place.bind(has_tls)?);
+    }
+    Ok(bound)
 }
 
 /// Denials go into the audit, by the name of the method.
@@ -380,7 +410,7 @@ fn into_audit(audit: &Arc<Audit>) -> OnDenial {
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .thread_name("server")
+        .thread_name(SERVER_THREAD)
         .worker_threads(limits::WORKERS)
         .max_blocking_threads(limits::BLOCKING)
         .enable_all()
@@ -395,5 +425,7 @@ fn open_tls(config: &ServerConfig, deps: &Deps) -> Result<Option<(Tls, Keeper)>,
     files.map(open).transpose()
 }
 
+/// Name of each of its threads.
+const SERVER_THREAD: &str = "server";
 /// Watch streams at a time unless the config says otherwise.
 pub const DEFAULT_MAX_WATCHERS: usize = 64;

@@ -74,6 +74,15 @@ impl Peer {
     }
 }
 
+/// True for names that agentd gives to who has no certificate: no certificate may be for one.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with("uid:") || OURS.contains(&name)
+}
+
+/// What the config set, what agentd did by itself, and callers of whom there are too many to be told
+/// apart in the audit.
+const OURS: [&str; 3] = ["config", "agent", "others"];
+
 /// It as the audit knows it.
 impl From<&Peer> for Caller {
     fn from(peer: &Peer) -> Self {

@@ -1,6 +1,9 @@
 //! `PolicyService`: reads and changes the policy. It checks what a request says; whether a policy
 //! makes sense, and whether it is kept, is the control's.
 
+#[cfg(any(test, feature = "testing"))]
+pub(super) mod fuzz;
+
 use std::{sync::Arc, time::Duration};
 
 use agentd_core::{
@@ -114,7 +117,7 @@ impl PolicyService for PolicyCalls {
         Ok(Response::new(wire::GetPolicyResponse {
             current: Some(to_proto::revision(&self.0.in_force().policy)),
             defaults: Some(to_proto::policy(&Policy::default())),
-            bounds: Some(to_proto::access::bounds(self.0.control.bounds())),
+            bounds: Some(to_proto::access::bounds(&self.0.control.bounds())),
         }))
     }
 
@@ -131,7 +134,7 @@ impl PolicyService for PolicyCalls {
             let missing = self.0.authz.role_missing(METHOD, LASTING, &caller, Role::Admin);
             return ask.checked(Err(missing));
         }
-        let (edit, sought) = ask.checked(edit(request, actor))?;
+        let (edit, sought) = ask.checked(edit(request, actor, caller.is(Role::Admin)))?;
         self.note(&mut ask, &edit, sought);
         let set = self.0.changes.change(ask, move |control| control.update(edit)).await?;
         let mut warnings = set.warnings;
@@ -237,7 +240,11 @@ impl PolicyCalls {
 /// The policy that a request asks for, made of another one.
 type Sought = EditFn;
 
-fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<(PolicyEdit, Sought), Status> {
+fn edit(
+    request: wire::UpdatePolicyRequest,
+    actor: Actor,
+    may_last: bool,
+) -> Result<(PolicyEdit, Sought), Status> {
     let mut violations = Violations::default();
     let paths = mask::paths(&request.update_mask.unwrap_or_default(), &mut violations);
     let values = mask::Values::read(request.policy.unwrap_or_default(), &mut violations);
@@ -258,6 +265,7 @@ fn edit(request: wire::UpdatePolicyRequest, actor: Actor) -> Result<(PolicyEdit,
         etag: given(request.etag),
         validate_only: request.validate_only,
         revert_after,
+        may_last,
         actor,
         reason: request.reason,
     };

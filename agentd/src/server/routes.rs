@@ -5,15 +5,16 @@ use std::sync::Arc;
 use agentd_proto::{DESCRIPTORS, v1 as wire};
 use tonic::service::Routes;
 use wire::{
-    history_service_server::HistoryServiceServer, host_service_server::HostServiceServer,
-    policy_service_server::PolicyServiceServer,
+    audit_service_server::AuditServiceServer, history_service_server::HistoryServiceServer,
+    host_service_server::HostServiceServer, policy_service_server::PolicyServiceServer,
     reservation_service_server::ReservationServiceServer,
     shadow_service_server::ShadowServiceServer, vm_service_server::VmServiceServer,
 };
 
 use super::{
-    Published, health, history::HistoryCalls, host::HostCalls, limits, policy::PolicyCalls,
-    reservation::ReservationCalls, shadow::ShadowCalls, vm::VmCalls, watch::Watch,
+    Published, audit::AuditCalls, health, history::HistoryCalls, host::HostCalls, limits,
+    policy::PolicyCalls, reservation::ReservationCalls, shadow::ShadowCalls, vm::VmCalls,
+    watch::Watch,
 };
 
 /// Every service.
@@ -37,6 +38,9 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
     let history = HistoryServiceServer::new(HistoryCalls(shared()))
         .max_decoding_message_size(limits::REQUEST)
         .max_encoding_message_size(limits::RESPONSE);
+    let audit = AuditServiceServer::new(AuditCalls::new(shared()))
+        .max_decoding_message_size(limits::REQUEST)
+        .max_encoding_message_size(limits::RESPONSE);
     let (reporter, answers) = tonic_health::server::health_reporter();
     published.tasks.spawn(health::report(shared(), reporter));
 
@@ -46,6 +50,7 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
         .add_service(shadow)
         .add_service(reservation)
         .add_service(history)
+        .add_service(audit)
         .add_service(Watch::new(shared()))
         .add_service(answers.max_decoding_message_size(limits::REQUEST));
     with_reflection(routes)

@@ -42,8 +42,11 @@ impl ShadowService for ShadowCalls {
             0 => MOST_TICKS,
             some => usize::try_from(some).unwrap_or(MOST_TICKS),
         };
-        let in_force = self.0.in_force();
-        let report = self.0.shadow.report(&in_force.policy.policy, ticks);
+        // It adds up for milliseconds, on a thread that may.
+        let place = Arc::clone(&self.0.shadow);
+        let report =
+            move |control: &Control| Ok(place.report(&control.in_force().policy.policy, ticks));
+        let report = self.0.history.read(report).await?;
         Ok(Response::new(wire::GetShadowResponse {
             shadow: report.as_ref().map(shadow),
             summary: report.as_ref().map(summary),

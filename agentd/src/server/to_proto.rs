@@ -2,6 +2,7 @@
 //! converts; it decides nothing.
 
 pub(super) mod access;
+pub(super) mod audit;
 pub(super) mod reservation;
 
 use std::time::{Duration, SystemTime};

@@ -45,7 +45,12 @@ fn on_disk(make: impl FnOnce(&std::path::Path) -> bool) {
     // Either may fail where the schema is another; none may panic.
     let _ = will.revisions(u64::MAX, 10);
     let actor = Actor { id: "uid:0".to_owned(), peer: String::new(), time: std::time::UNIX_EPOCH };
-    let _ = will.save_mode(&SavedMode { mode: Mode::Active, actor, reason: String::new() });
+    let _ = will.save_mode(&SavedMode {
+        mode: Mode::Active,
+        actor,
+        reason: String::new(),
+        eased_by: None,
+    });
 }
 
 /// A database of ours with one row of each kind; their texts are lines.

@@ -12,6 +12,7 @@
 
 mod aside;
 mod database;
+mod ease;
 mod encode;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     aside::{Why, move_aside},
     database::{Layout, OpenError},
+    ease,
     encode::{from_json, to_json},
     marker::Marker,
     reserved,
@@ -106,10 +107,11 @@ impl Will {
     }
 
     fn write_mode(&mut self, saved: &SavedMode) -> Result<(), StorageError> {
-        let SavedMode { mode, actor, reason } = saved;
+        let SavedMode { mode, actor, reason, .. } = saved;
         let time = to_nanos(actor.time);
         let db = self.db()?.transaction()?;
         db.execute(PUT_MODE, params![mode.name(), actor.id, actor.peer, time, reason])?;
+        db.execute(PUT_NOTE, params![EASED_BY, ease::note(saved)])?;
         if *mode != Mode::Paused {
             db.execute("DELETE FROM note WHERE name = ?1", params![LOST])?;
         }
@@ -123,6 +125,12 @@ impl Will {
         let lost = self.lost.clone();
         let db = self.db()?;
         let mode = db.query_row(GET_MODE, [], read_mode).optional()?;
+        let eased_by: Option<String> =
+            db.query_row(GET_NOTE, params![EASED_BY], |row| row.get(0)).optional()?;
+        let mode = mode.map(|mode| SavedMode {
+            eased_by: eased_by.and_then(|note| ease::read(&note, &mode)),
+            ..mode
+        });
         let is_paused = mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused);
         let mode = if (is_marked || lost.is_some()) && !is_paused {
             let colon = if said.is_empty() { "" } else { ": " };
@@ -342,14 +350,14 @@ fn closed_message(problem: &str) -> String {
 /// A pause that nobody asked for by memctl.
 fn paused_by_agentd(reason: String, time: SystemTime) -> SavedMode {
     let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
-    SavedMode { mode: Mode::Paused, actor, reason }
+    SavedMode { mode: Mode::Paused, actor, reason, eased_by: None }
 }
 
 fn read_mode(row: &Row<'_>) -> rusqlite::Result<SavedMode> {
     let name: String = row.get(0)?;
     let mode = Mode::named(&name).ok_or_else(|| nonsense(format!("\"{name}\" is no mode")))?;
     let actor = Actor { id: row.get(1)?, peer: row.get(2)?, time: from_nanos(row.get(3)?) };
-    Ok(SavedMode { mode, actor, reason: row.get(4)? })
+    Ok(SavedMode { mode, actor, reason: row.get(4)?, eased_by: None })
 }
 
 fn read_newest(row: &Row<'_>) -> rusqlite::Result<(Revision, Option<u64>)> {
@@ -438,6 +446,8 @@ const PUT_NOTE: &str = "INSERT OR REPLACE INTO note VALUES (?1, ?2)";
 const GET_NOTE: &str = "SELECT text FROM note WHERE name = ?1";
 /// Note: the config file's policy when it was last in force.
 const FILE_POLICY: &str = "file_policy";
+/// Note: who may ease the mode, as [`ease`] writes it.
+const EASED_BY: &str = "eased_by";
 /// Note: nothing; written to see whether that can be done.
 const PROBE: &str = "probe";
 /// Note: why the state was lost, until somebody sets a mode.

@@ -12,6 +12,7 @@ use agentd_core::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::control::Eased;
 
 type Breaker = fn(&[u8]) -> Vec<u8>;
 type Damage = fn(&Path);
@@ -22,7 +23,7 @@ fn somebody(seconds: u64) -> Actor {
 }
 
 fn mode(mode: Mode) -> SavedMode {
-    SavedMode { mode, actor: somebody(7), reason: "why".to_owned() }
+    SavedMode { mode, actor: somebody(7), reason: "why".to_owned(), eased_by: None }
 }
 
 fn revision(number: u64) -> Revision {
@@ -286,6 +287,17 @@ fn a_database_that_somebody_holds_is_left_alone_and_agentd_is_paused_for_this_ru
     drop((will, holder));
     let saved = open(&dir).load().unwrap();
     assert_eq!((saved.newest, saved.mode, saved.lost), (Some(revision(1)), None, None));
+}
+
+#[test]
+fn who_may_ease_the_mode_is_kept_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let eased_by = Some(Eased { who: "kim lee".to_owned(), to: Mode::Observe });
+    let eased = SavedMode { eased_by, ..mode(Mode::Paused) };
+    for saved in [&eased, &mode(Mode::Paused)] {
+        Will::open(dir.path(), false).save_mode(saved).unwrap();
+        assert_eq!(Will::open(dir.path(), false).load().unwrap().mode.as_ref(), Some(saved));
+    }
 }
 
 #[test]

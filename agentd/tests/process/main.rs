@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod audit;
+mod authz;
 #[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
 #[path = "../../../tests/src/certificates.rs"]
 mod certificates;
@@ -12,9 +13,11 @@ mod disk;
 mod durability;
 mod freeze;
 mod host;
+mod reload;
 mod reserve;
 mod rig;
 mod state;
 mod stop;
+mod supervised;
 mod time;
 mod tls;

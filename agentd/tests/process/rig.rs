@@ -70,10 +70,15 @@ impl Home {
     }
 
     /// As [`Home::start`], with the command that is given.
-    pub(crate) async fn start_as(&self, mut command: Command) -> Agent {
+    pub(crate) async fn start_as(&self, command: Command) -> Agent {
+        self.start_at(command, self.path("agentd.sock")).await
+    }
+
+    /// The same of one that listens on another socket.
+    pub(crate) async fn start_at(&self, mut command: Command, socket: PathBuf) -> Agent {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let child = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
-        let mut agent = Agent { child, socket: self.path("agentd.sock") };
+        let mut agent = Agent { child, socket };
         for _ in 0..PAUSES {
             if agent.status().await.is_ok() {
                 return agent;

@@ -10,15 +10,17 @@ use tonic::{Code, Request, client::Grpc, codegen::http::uri::PathAndQuery, trans
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 use wire::{
-    host_service_client::HostServiceClient, policy_service_client::PolicyServiceClient,
+    audit_service_client::AuditServiceClient, host_service_client::HostServiceClient,
+    policy_service_client::PolicyServiceClient,
     reservation_service_client::ReservationServiceClient,
     shadow_service_client::ShadowServiceClient,
 };
 
-use crate::rig::{LONG, Rig};
+use crate::rig::{ADMIN, LONG, NOBODYS, OPERATORS, Rig, cannot_be_others};
 
 /// Methods that change nothing. Whatever else there is has to be in the audit.
-const READS: [&str; 11] = [
+const READS: [&str; 12] = [
+    "agentd.v1.AuditService/ListAudit",
     "agentd.v1.EventService/Watch",
     "agentd.v1.HistoryService/ListHistory",
     "agentd.v1.HostService/GetStatus",
@@ -250,4 +252,70 @@ async fn what_cannot_be_written_down_is_not_done_but_for_a_pause() {
     let paused = of(&lines, "agentd.v1.HostService/SetMode");
     let last = paused.last().unwrap();
     assert_eq!((&last["outcome"], &last["after"]["mode"]), (&"OK".into(), &"paused".into()));
+}
+
+/// Every page of what an admin wants to know.
+async fn listed(channel: &Channel, wanted: wire::ListAuditRequest) -> Vec<wire::AuditEntry> {
+    let mut client = AuditServiceClient::new(channel.clone());
+    let (mut entries, mut wanted) = (Vec::new(), wanted);
+    loop {
+        let page = client.list_audit(wanted.clone()).await.unwrap().into_inner();
+        entries.extend(page.entries);
+        if page.next_page_token.is_empty() {
+            return entries;
+        }
+        wanted.page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_lists_what_was_asked_for_and_denied_and_nobody_else_does() {
+    if cannot_be_others("an_admin_lists_what_was_asked_for_and_denied_and_nobody_else_does") {
+        return;
+    }
+    let rig = Rig::start();
+    let admin = rig.channel_as(ADMIN, NOBODYS).await;
+    let mut policy = PolicyServiceClient::new(admin.clone());
+    for mib in 60..64 {
+        policy.update_policy(step(mib)).await.unwrap();
+    }
+    let evil = wire::UpdatePolicyRequest { etag: "\u{1b}[31m".to_owned(), ..step(70) };
+    policy.update_policy(evil).await.unwrap_err();
+    let operator = rig.channel_as(NOBODYS, OPERATORS).await;
+    let none = wire::ListAuditRequest::default;
+    let denied = AuditServiceClient::new(operator).list_audit(none()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied);
+
+    let by_twos = listed(&admin, wire::ListAuditRequest { page_size: 2, ..none() }).await;
+    let all = listed(&admin, none()).await;
+    assert_eq!(by_twos, all);
+    let kinds: Vec<_> = all.iter().map(wire::AuditEntry::kind).collect();
+    let (change, denial) = (wire::AuditKind::Change, wire::AuditKind::Denial);
+    assert_eq!(kinds, [denial, change, change, change, change, change]);
+    assert!(all.is_sorted_by(|newer, older| newer.seq > older.seq));
+    let newest = &all[2];
+    assert_eq!(newest.identity, format!("uid:{ADMIN}"));
+    assert_eq!((newest.outcome.as_str(), newest.decision()), ("OK", wire::AuditDecision::Allowed));
+    assert_eq!((newest.changes[0].new_value.as_str(), newest.reason.as_str()), ("63 MiB", "night"));
+    assert_eq!((newest.before["revision"].as_str(), newest.after["revision"].as_str()), ("4", "5"));
+    assert_eq!(all[1].outcome, "ETAG_MISMATCH");
+
+    let refused = wire::ListAuditRequest { decision: wire::AuditDecision::Denied.into(), ..none() };
+    let refused = listed(&admin, refused).await;
+    assert_eq!(refused.len(), 1);
+    assert_eq!(
+        (refused[0].identity.as_str(), refused[0].method.as_str(), refused[0].outcome.as_str()),
+        ("uid:61003", "agentd.v1.AuditService/ListAudit", "ROLE_MISSING")
+    );
+    let mut client = AuditServiceClient::new(admin);
+    for (field, bad) in [
+        ("page_token", wire::ListAuditRequest { page_token: "x".to_owned(), ..none() }),
+        ("page_size", wire::ListAuditRequest { page_size: -1, ..none() }),
+        ("decision", wire::ListAuditRequest { decision: 9, ..none() }),
+    ] {
+        let refused = client.list_audit(bad).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        let details = refused.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, field);
+    }
 }

@@ -8,12 +8,14 @@
 
 mod audit;
 mod authz;
+mod authz_reload;
 mod bounds;
 #[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
 #[path = "../../../tests/src/certificates.rs"]
 mod certificates;
 mod change;
 mod history;
+mod matrix;
 mod reach;
 mod read;
 mod reserve;

@@ -235,6 +235,11 @@ impl Rig {
         self.clock.advance_to(self.clock.now() + time);
     }
 
+    /// Has the server take other rules of who may do what.
+    pub(crate) fn reload(&self, authz: AuthzConfig) {
+        self.server.as_ref().unwrap().replace_authz(authz);
+    }
+
     pub(crate) fn endpoint(&self) -> Endpoint {
         let socket = self.dir.path().join("agentd.sock");
         Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap()
@@ -255,16 +260,36 @@ impl Rig {
         uid: u32,
         gid: u32,
     ) -> Result<Channel, tonic::transport::Error> {
+        self.open_to_others();
         let socket = self.dir.path().join("agentd.sock");
-        for (path, mode) in [(self.dir.path(), 0o755), (&socket, 0o666)] {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        }
         let connect = move |_: Uri| {
             let stream = connect_as(socket.clone(), uid, gid);
             async move { tokio::net::UnixStream::from_std(stream?).map(TokioIo::new) }
         };
         let endpoint = Endpoint::from_static("http://agentd");
         endpoint.connect_with_connector(tower::service_fn(connect)).await
+    }
+
+    fn open_to_others(&self) {
+        let socket = self.dir.path().join("agentd.sock");
+        for (path, mode) in [(self.dir.path(), 0o755), (&socket, 0o666)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    /// A connection of another user, with a second hold on its end of the line.
+    pub(crate) async fn line_as(&self, uid: u32, gid: u32) -> (Channel, UnixStream) {
+        self.open_to_others();
+        let stream = connect_as(self.dir.path().join("agentd.sock"), uid, gid).unwrap();
+        let held = stream.try_clone().unwrap();
+        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+        let mut once = Some(TokioIo::new(stream));
+        let connect = tower::service_fn(move |_: Uri| {
+            let stream = once.take().ok_or_else(|| io::Error::other("it is not dialled again"));
+            async move { stream }
+        });
+        let endpoint = Endpoint::from_static("http://agentd");
+        (endpoint.connect_with_connector(connect).await.unwrap(), held)
     }
 
     pub(crate) async fn watch(&self, request: wire::WatchRequest) -> Watching {

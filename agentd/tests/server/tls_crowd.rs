@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use agentd_proto::v1 as wire;
-use tokio::{io::AsyncReadExt as _, net::TcpStream, time::Instant};
-use wire::host_service_client::HostServiceClient;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time::Instant};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+use wire::{host_service_client::HostServiceClient, shadow_service_client::ShadowServiceClient};
 
 use crate::{
-    rig::LONG,
+    rig::{LONG, Watching},
     tls_rig::{Offer, World, config, connect, dial, status_on},
 };
 
@@ -132,4 +134,79 @@ async fn one_name_has_sixteen_connections_at_a_time() {
         }
     };
     tokio::time::timeout(LONG, served).await.unwrap();
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// A call counts until its answer was taken: who does not read has so many and no more, over all
+/// connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_has_thirty_two_calls_at_a_time() {
+    let world = World::start();
+    let (alice, bob) = (world.client("alice"), world.client("bob"));
+    let mut hung = JoinSet::new();
+    for _ in 0..2 {
+        let channel = world.channel_that_does_not_read(&alice).await;
+        for _ in 0..16 {
+            hung.spawn(status_on(channel.clone()));
+        }
+    }
+    let channel = world.channel(&alice).await.unwrap();
+    let refused = async {
+        loop {
+            if let Err(refused) = status_on(channel.clone()).await {
+                return refused;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refused = tokio::time::timeout(LONG, refused).await.unwrap();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "TOO_MANY_CALLS")
+    );
+    assert!(refused.message().starts_with("32 calls of yours are under way"), "{refused}");
+    assert!(hung.try_join_next().is_none(), "none of them is over");
+    world.status(&bob).await.unwrap();
+    hung.shutdown().await;
+    let served = async {
+        while status_on(channel.clone()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, served).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_has_eight_watches_and_twenty_changes_whatever_it_shows() {
+    let world = World::start();
+    let (alice, again, bob) = (world.client("alice"), world.client("alice"), world.client("bob"));
+    let (one, other) = (world.channel(&alice).await.unwrap(), world.channel(&again).await.unwrap());
+    let bobs = world.channel(&bob).await.unwrap();
+    let live = || wire::WatchRequest { follow: true, ..wire::WatchRequest::default() };
+    let mut streams = Vec::new();
+    for number in 0..8 {
+        let channel = if number % 2 == 0 { &one } else { &other };
+        streams.push(Watching::open(channel.clone(), live()).await.unwrap());
+    }
+    let refused = Watching::open(other.clone(), live()).await.err().unwrap();
+    assert_eq!(reason(&refused), "TOO_MANY_STREAMS");
+    Watching::open(bobs.clone(), live()).await.unwrap();
+
+    let clear = async |channel: &Channel| {
+        ShadowServiceClient::new(channel.clone()).clear_shadow(wire::ClearShadowRequest {}).await
+    };
+    let mut made = 0;
+    let refused = loop {
+        match clear(if made % 2 == 0 { &one } else { &other }).await {
+            Ok(_) => made += 1,
+            Err(refused) => break refused,
+        }
+    };
+    // One comes back every three seconds, which this may take.
+    assert!((20..30).contains(&made), "{made}");
+    assert_eq!(reason(&refused), "TOO_FAST");
+    clear(&bobs).await.unwrap();
 }

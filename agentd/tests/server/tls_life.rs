@@ -87,7 +87,7 @@ async fn who_is_put_on_the_deny_list_is_out_within_seconds() {
     let mut watching = watch(world.channel(&mallory).await.unwrap()).await;
     fs::write(world.path("denied"), "name mallory\n").unwrap();
     // As SIGHUP does.
-    world.rig.server.as_ref().unwrap().read_tls_again();
+    world.read_tls_again();
     let began = Instant::now();
     let (_, status) = end(&mut watching).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -107,6 +107,35 @@ async fn a_certificate_that_expires_ends_its_streams() {
         (status.code(), reason(&status).as_str()),
         (Code::Unauthenticated, "CERTIFICATE_EXPIRED")
     );
+}
+
+/// Nobody knows who is revoked since: whoever is connected is asked again, as whoever comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_gets_too_old_ends_the_connections_of_its_ca() {
+    let until = now() + Duration::from_secs(3600);
+    let world = World::start_with(|authority, files| {
+        let list = files.cert.with_file_name("clients.crl");
+        fs::write(&list, authority.revoke(&[], until).unwrap()).unwrap();
+        files.client_crl = Some(list);
+    });
+    let alice = world.client("alice");
+    let channel = world.channel(&alice).await.unwrap();
+    let mut watching = watch(channel.clone()).await;
+    world.pass_to(until + Duration::from_secs(1));
+    // It is asked every half a minute, by the clock of the machine.
+    let (_, status) = end(&mut watching).await;
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unauthenticated, "CERTIFICATE_REFUSED")
+    );
+    status_on(channel).await.unwrap_err();
+    world.until_condition("CRL_EXPIRED", true).await;
+    world.status(&alice).await.unwrap_err();
+
+    let list = world.authority.revoke(&[], until + Duration::from_secs(3600)).unwrap();
+    replace(&world, "clients.crl", &list);
+    until_let_in(&world, &alice).await;
+    world.until_condition("CRL_EXPIRED", false).await;
 }
 
 /// The CA of the clients is another one: those of the old one are out, also by connections they have.

@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) rig: Rig,
     pub(crate) authority: Authority,
     pub(crate) address: SocketAddr,
+    files: TlsConfig,
     dir: tempfile::TempDir,
     dialled: AtomicU8,
 }
@@ -75,11 +76,16 @@ impl World {
             client_validity: Duration::from_secs(100 * 86_400),
         };
         change(&authority, &mut files);
-        let rig = Rig::with(&Options { tls: Some(files), ..Options::default() });
+        let rig = Rig::with(&Options { tls: Some(files.clone()), ..Options::default() });
         let addresses = rig.server.as_ref().unwrap().addresses();
         let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
         let address = address.parse().unwrap();
-        Self { rig, authority, address, dir, dialled: AtomicU8::new(0) }
+        Self { rig, authority, address, files, dir, dialled: AtomicU8::new(0) }
+    }
+
+    /// As SIGHUP does.
+    pub(crate) fn read_tls_again(&self) {
+        self.rig.server.as_ref().unwrap().read_tls(self.files.clone());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -113,14 +119,23 @@ impl World {
 
     /// A channel of a client.
     pub(crate) async fn channel(&self, client: &Issued) -> Result<Channel, String> {
+        self.channel_by(Endpoint::from_static("http://node1"), client).await
+    }
+
+    /// One that takes no byte of what it is answered beyond the headers.
+    pub(crate) async fn channel_that_does_not_read(&self, client: &Issued) -> Channel {
+        let endpoint = Endpoint::from_static("http://node1").initial_stream_window_size(0);
+        self.channel_by(endpoint, client).await.unwrap()
+    }
+
+    async fn channel_by(&self, endpoint: Endpoint, client: &Issued) -> Result<Channel, String> {
         let config = config(&self.authority.pem, &Offer::of(client));
         let (address, from) = (self.address, self.from());
         let connector = tower::service_fn(move |_| {
             let (config, from) = (Arc::clone(&config), from.clone());
             async move { dial(config, address, &from).await.map(TokioIo::new) }
         });
-        let endpoint = Endpoint::from_static("http://node1").timeout(LONG);
-        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = endpoint.timeout(LONG).connect_with_connector(connector).await;
         channel.map_err(|error| format!("{error:?}"))
     }
 

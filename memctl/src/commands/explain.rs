@@ -2,11 +2,13 @@
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 
 use super::history::wire;
 use super::{Ended, exit_of, parse_position, tell_conditions};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::{Explanation, Item};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
@@ -18,6 +20,7 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// VM, by name or UUID.
+    #[arg(add = ArgValueCompleter::new(completers::vm_names))]
     vm: String,
     /// The tick to explain: the last one that had ended by then (so long ago, 10m; a time of day, 14:05;
     /// or a date and time), or the one at a position of the event log. The last one if not given.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use agentd_proto::v1;
 use clap::{ArgGroup, Args};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 
 use super::{Ended, exit_of};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::{History, Item};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
@@ -24,7 +26,7 @@ use crate::session::Session;
 #[command(group = ArgGroup::new("what").required(true).multiple(false).args(["vms", "all"]))]
 pub(crate) struct HistoryArgs {
     /// VMs, by name or UUID.
-    #[arg(value_name = "VM")]
+    #[arg(value_name = "VM", add = ArgValueCompleter::new(completers::vm_names))]
     vms: Vec<String>,
     /// The host as a whole; machine formats and plots tell every VM beside it.
     #[arg(long)]

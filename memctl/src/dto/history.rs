@@ -7,7 +7,7 @@ use super::vm::state_name;
 use super::{ModeName, Record, Time, VmName, lower, seconds, time};
 
 /// How one host fared.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, schemars::JsonSchema)]
 pub(crate) struct History {
     pub(crate) start_time: Option<Time>,
     pub(crate) end_time: Option<Time>,
@@ -26,7 +26,7 @@ pub(crate) struct History {
 }
 
 /// One step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct HistoryPoint {
     pub(crate) time: Option<Time>,
     pub(crate) ticks: u64,
@@ -37,7 +37,7 @@ pub(crate) struct HistoryPoint {
 }
 
 /// The host in one step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct HistoryHost {
     pub(crate) total_bytes: u64,
     pub(crate) usable_bytes: u64,
@@ -61,7 +61,7 @@ pub(crate) struct HistoryHost {
 }
 
 /// One VM in one step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct HistoryVm {
     #[serde(flatten)]
     pub(crate) vm: VmName,

@@ -80,8 +80,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         "begins with \".\" or \"-\""
     } else if name.trim() != name {
         "begins or ends with a blank"
-    } else if name.starts_with("uid:") || name == "config" {
-        "is one that agentd gives to users of its host"
+    } else if name.starts_with("uid:") || OURS.contains(&name) {
+        "is one that agentd gives to who has no certificate"
     } else if name.chars().count() > MOST_OF_A_NAME {
         "is longer than 64 characters"
     } else {
@@ -90,6 +90,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     Err(format!("the name \"{}\" {what}: choose another", name.escape_debug()))
 }
 
+/// Names that no agent lets in.
+const OURS: [&str; 3] = ["config", "agent", "others"];
 /// A common name has no more (RFC 5280).
 const MOST_OF_A_NAME: usize = 64;
 const MOST_OF_A_HOST_NAME: usize = 253;
@@ -120,6 +122,9 @@ mod tests {
         for name in
             ["", "a/b", "..", "a..b", ".x", "-x", "a\nb", "a\u{202e}b", " a", "uid:0", &long]
         {
+            assert!(check_name(name).is_err(), "{name:?} was taken");
+        }
+        for name in OURS {
             assert!(check_name(name).is_err(), "{name:?} was taken");
         }
         for name in ["alice", "alice@example.org", "Zoë K.", "fd00::1"] {

@@ -1,6 +1,6 @@
 //! Text of `memctl history`: a row for each step, and what changed meanwhile.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::table::{Cell, Paint, Table};
 use super::text::{date_time, safe};
@@ -9,22 +9,13 @@ use super::{Show, View};
 use crate::dto::{History, HistoryHost, HistoryPoint, HistoryVm, Item, Time};
 
 /// Body of an item of `memctl history`.
-#[derive(Debug)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct HistoryBody {
     /// The history.
     pub(crate) history: History,
     /// Whether VMs were asked for, and not the host.
+    #[serde(skip)]
     pub(crate) of_vms: bool,
-}
-
-impl Serialize for HistoryBody {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            history: &'a History,
-        }
-        Body { history: &self.history }.serialize(serializer)
-    }
 }
 
 impl Show for HistoryBody {

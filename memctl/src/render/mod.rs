@@ -1,7 +1,10 @@
 //! What a person sees: pure functions from what the hosts answered to text. One file for each
 //! command, on `table`, `text` and `yaml`. Nothing here writes, asks or knows a clock.
 
+pub(crate) mod audit;
 pub(crate) mod ca;
+pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod host;
@@ -18,6 +21,7 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod version;
 pub(crate) mod vms;
+pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod whoami;
 pub(crate) mod yaml;
@@ -46,7 +50,7 @@ pub(crate) struct View {
 }
 
 /// What a command shows: one body for each item of its list.
-pub(crate) trait Show: Serialize + Sized {
+pub(crate) trait Show: Serialize + schemars::JsonSchema + Sized {
     /// Kind of the list document, and without "List" of one item.
     const KIND: &'static str;
 

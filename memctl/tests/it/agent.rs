@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use agentd_proto::v1;
+use agentd_proto::v1::audit_service_server::AuditServiceServer;
 use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
 use agentd_proto::v1::history_service_server::{HistoryService, HistoryServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
@@ -24,8 +25,10 @@ use crate::sample;
 /// What the agent does.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// Never answers GetStatus and GetReservation.
+    /// Never answers GetStatus.
     pub(crate) hangs: bool,
+    /// Never answers GetReservation.
+    pub(crate) hangs_on_reservations: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
     /// Nothing is wrong, and this mode is in force.
@@ -43,6 +46,8 @@ pub(crate) struct Script {
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
+    pub(crate) audits: Vec<v1::ListAuditRequest>,
+    pub(crate) lists: usize,
     pub(crate) histories: Vec<v1::ListHistoryRequest>,
     pub(crate) explains: Vec<v1::ExplainVmRequest>,
     /// Nothing is in the history.
@@ -70,13 +75,15 @@ pub(crate) enum Step {
 #[derive(Clone)]
 pub(crate) struct Agent {
     script: Arc<Mutex<Script>>,
+    /// The epoch of its log: each agent has one of its own.
+    epoch: String,
 }
 
 impl Agent {
     /// Starts an agent that listens on this socket when it returns.
     pub(crate) fn start(socket: &Path, script: Script) -> Self {
         let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        let agent = Self { script: Arc::new(Mutex::new(script)) };
+        let agent = Self { script: Arc::new(Mutex::new(script)), epoch: epoch_of(socket) };
         tokio::spawn(agent.router().serve_with_incoming(incoming));
         agent
     }
@@ -88,6 +95,7 @@ impl Agent {
             .add_service(PolicyServiceServer::new(self.clone()))
             .add_service(ReservationServiceServer::new(self.clone()))
             .add_service(ShadowServiceServer::new(self.clone()))
+            .add_service(AuditServiceServer::new(self.clone()))
             .add_service(HistoryServiceServer::new(self.clone()))
             .add_service(EventServiceServer::new(self.clone()))
     }
@@ -97,9 +105,33 @@ impl Agent {
         self.script.lock().unwrap()
     }
 
-    fn check(&self) -> Result<(), Status> {
+    /// A position of the samples as one of this agent's log.
+    fn own(&self, position: Option<v1::Position>) -> Option<v1::Position> {
+        let position = position?;
+        let is_sample = position.epoch == sample::EPOCH;
+        let epoch = if is_sample { self.epoch.clone() } else { position.epoch };
+        Some(v1::Position { epoch, ..position })
+    }
+
+    fn own_message(&self, mut message: v1::WatchResponse) -> v1::WatchResponse {
+        message.position = self.own(message.position);
+        if let Some(v1::watch_response::Body::Hello(hello)) = &mut message.body {
+            hello.oldest = self.own(hello.oldest.take());
+            hello.newest = self.own(hello.newest.take());
+        }
+        message
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Status> {
         self.script().refuses.clone().map_or(Ok(()), Err)
     }
+}
+
+/// That of the samples for an agent on node1.sock, and others for others.
+fn epoch_of(socket: &Path) -> String {
+    let name = socket.file_stem().unwrap().to_str().unwrap();
+    let digit = (name.bytes().map(u32::from).sum::<u32>() + 8) % 16;
+    format!("{}{digit:x}", &sample::EPOCH[..31])
 }
 
 /// Steps that send these messages.
@@ -125,7 +157,8 @@ impl HostService for Agent {
                 ..sample::status()
             },
         };
-        Ok(Response::new(status))
+        let position = self.own(status.position.clone());
+        Ok(Response::new(v1::GetStatusResponse { position, ..status }))
     }
 
     async fn who_am_i(
@@ -161,6 +194,7 @@ impl VmService for Agent {
         request: Request<v1::ListVmsRequest>,
     ) -> Result<Response<v1::ListVmsResponse>, Status> {
         self.check()?;
+        self.script().lists += 1;
         if self.script().unread {
             return Ok(Response::new(v1::ListVmsResponse::default()));
         }
@@ -285,7 +319,7 @@ impl ReservationService for Agent {
         request: Request<v1::GetReservationRequest>,
     ) -> Result<Response<v1::GetReservationResponse>, Status> {
         self.check()?;
-        if self.script().hangs {
+        if self.script().hangs_on_reservations {
             std::future::pending::<()>().await;
         }
         let next = self.script().reservations.pop_front();
@@ -417,7 +451,7 @@ impl Agent {
         for step in steps {
             match step {
                 Step::Send(message) => {
-                    if sender.send(Ok(*message)).await.is_err() {
+                    if sender.send(Ok(self.own_message(*message))).await.is_err() {
                         return;
                     }
                 }

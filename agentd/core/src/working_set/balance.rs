@@ -1,25 +1,26 @@
 //! Who gives how much to whom, so that VMs come nearer to what they are entitled to.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::cmp::Reverse;
 
 use super::Stand;
 use crate::{
     assess::View,
+    by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
     fair::{Claim, share},
-    plan::{Party, Transfer, sums},
+    plan::{Party, Transfer},
     verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
 };
 
-/// Verdicts in the order of the views, and transfers. Nobody gives more than is asked for.
+/// A verdict for each VM, and transfers. Nobody gives more than is asked for.
 pub(super) fn balance(
     vms: &[View<'_>],
     stands: &[Option<Stand>],
     pool: &Pool,
     granule: ByteCount,
-) -> (Vec<Verdict>, Vec<Transfer>) {
+) -> (ByVm<Verdict>, Vec<Transfer>) {
     let mut balance = Balance::new(vms, stands, pool, granule);
     balance.take();
     balance.give();
@@ -28,10 +29,9 @@ pub(super) fn balance(
 }
 
 /// What is known of one VM while memory is shared out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Part {
-    id: VmId,
-    weight: u32,
+    /// What it lacks and can be told to take.
     lacks: ByteCount,
     spare: ByteCount,
     gives: ByteCount,
@@ -69,11 +69,9 @@ impl<'a> Balance<'a> {
         granule: ByteCount,
     ) -> Self {
         let part = |(view, stand): (&View<'_>, &Option<Stand>)| {
-            let takes = |stand: &&Stand| view.takes && !stand.lacks.is_zero();
-            let lacks = stand.as_ref().filter(takes).map_or(ByteCount::ZERO, |stand| stand.lacks);
-            let spare = stand.as_ref().map_or(ByteCount::ZERO, |stand| stand.spare);
-            let (gives, back, gets) = Default::default();
-            Part { id: view.id, weight: view.weight, lacks, spare, gives, back, gets }
+            let Some(stand) = stand else { return Part::default() };
+            let lacks = if view.takes { stand.lacks } else { ByteCount::ZERO };
+            Part { lacks, spare: stand.spare, ..Part::default() }
         };
         // The host keeps more than its reserve, not just that.
         let least = pool.reserve.saturating_add(granule);
@@ -103,7 +101,7 @@ impl<'a> Balance<'a> {
         let mut asked = asked.saturating_add(self.more);
         let mut givers: Vec<&mut Part> =
             self.parts.iter_mut().filter(|part| !part.spare.is_zero()).collect();
-        givers.sort_by_key(|part| (Reverse(part.spare), part.id));
+        givers.sort_by_key(|part| Reverse(part.spare));
         for part in givers {
             part.gives = part.spare.min(asked.align_up(self.granule));
             asked = asked.saturating_sub(part.gives);
@@ -119,11 +117,11 @@ impl<'a> Balance<'a> {
             missing = missing.saturating_sub(part.back);
         }
         let there = self.free.saturating_add(given.saturating_sub(self.missing));
-        let claim = |part: &Part| {
+        let claim = |(view, part): (&View<'_>, &Part)| {
             let (least, most) = (ByteCount::ZERO, part.lacks);
-            Claim { least, most, weight: part.weight }
+            Claim { least, most, weight: view.weight }
         };
-        let claims: Vec<Claim> = self.parts.iter().map(claim).collect();
+        let claims: Vec<Claim> = self.vms.iter().zip(&self.parts).map(claim).collect();
         for (part, gets) in self.parts.iter_mut().zip(share(there, &claims)) {
             part.gets = gets.align_down(self.granule);
         }
@@ -131,13 +129,15 @@ impl<'a> Balance<'a> {
 
     fn transfers(&self) -> Vec<Transfer> {
         let mut transfers = Vec::new();
-        let mut takers = self.parts.iter().filter(|part| !part.gets.is_zero());
-        let mut taker = takers.next().map(|part| (part.id, part.gets));
-        for part in self.parts.iter().filter(|part| !part.gives.is_zero()) {
+        let parts = || self.vms.iter().map(|view| view.id).zip(&self.parts);
+        let takes = |(id, part): (VmId, &Part)| (!part.gets.is_zero()).then_some((id, part.gets));
+        let mut takers = parts().filter_map(takes);
+        let mut taker = takers.next();
+        for (giver, part) in parts().filter(|(_, part)| !part.gives.is_zero()) {
             let mut left = part.gives;
             let mut hand = |to: Party, amount: ByteCount| {
                 if !amount.is_zero() {
-                    transfers.push(Transfer { from: Party::Vm(part.id), to, amount });
+                    transfers.push(Transfer { from: Party::Vm(giver), to, amount });
                 }
             };
             left = left.saturating_sub(part.back);
@@ -147,28 +147,31 @@ impl<'a> Balance<'a> {
                 hand(Party::Vm(id), amount);
                 left = left.saturating_sub(amount);
                 let open = open.saturating_sub(amount);
-                taker = if open.is_zero() {
-                    takers.next().map(|part| (part.id, part.gets))
-                } else {
-                    Some((id, open))
-                };
+                taker = if open.is_zero() { takers.next() } else { Some((id, open)) };
             }
             // What rounding leaves over.
             hand(Party::Host, left);
         }
         while let Some((id, amount)) = taker {
             transfers.push(Transfer { from: Party::Host, to: Party::Vm(id), amount });
-            taker = takers.next().map(|part| (part.id, part.gets));
+            taker = takers.next();
         }
         transfers
     }
 
-    fn verdicts(&self, transfers: &[Transfer]) -> Vec<Verdict> {
-        let to_vms = transfers.iter().filter(|transfer| transfer.to != Party::Host);
-        let helpers: BTreeSet<VmId> = sums(to_vms, |transfer| transfer.from).into_keys().collect();
+    fn verdicts(&self, transfers: &[Transfer]) -> ByVm<Verdict> {
+        // They are in the order of their givers.
+        let mut given = transfers.iter().peekable();
+        let mut helps = |id: VmId| {
+            let mut helps = false;
+            while let Some(own) = given.next_if(|own| own.from == Party::Vm(id)) {
+                helps |= own.to != Party::Host;
+            }
+            helps
+        };
         let all = self.vms.iter().zip(self.stands).zip(&self.parts);
         let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand>), &Part)| {
-            self.verdict(view, stand.as_ref(), part, helpers.contains(&view.id))
+            (view.id, self.verdict(view, stand.as_ref(), part, helps(view.id)))
         };
         all.map(verdict).collect()
     }
@@ -185,7 +188,7 @@ impl<'a> Balance<'a> {
             (VerdictKind::Hold, self.holds(view, stand, part), ByteCount::ZERO)
         };
         let (need, spare) = (Some(stand.lacks), Some(stand.spare));
-        let (demand, entitled) = (Some(stand.ask.demand), Some(stand.entitled));
+        let (demand, entitled) = (Some(stand.demand), Some(stand.entitled));
         Verdict { kind, reason, need, spare, demand, entitled, amount, ..Verdict::hold(reason) }
     }
 
@@ -214,11 +217,11 @@ impl<'a> Balance<'a> {
             return view.give_bar.unwrap_or(idle);
         }
         let holds = view.holds.saturating_add(view.owed);
-        let short = stand.ask.soon.saturating_sub(holds);
+        let short = stand.soon.saturating_sub(holds);
         match short.is_zero() {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,
-            false if stand.entitled < stand.ask.soon => self.short,
+            false if stand.entitled < stand.soon => self.short,
             false if !view.owed.is_zero() => Reason::Awaiting,
             false => Reason::Content,
         }

@@ -6,7 +6,7 @@ use crate::{
     assess::View,
     bytes::ByteCount,
     policy::WorkingSet,
-    sample::{Freshness, GuestFigures},
+    sample::{Freshness, Swapped},
     verdict::Reason,
 };
 
@@ -17,8 +17,8 @@ pub struct Demand {
     generation: u64,
     /// When the last report was taken.
     at: Duration,
-    /// The figures of it.
-    figures: GuestFigures,
+    /// What was swapped until then.
+    since_boot: Swapped,
     /// `actual − usable`: what could not be had without hurting anybody in it.
     working: ByteCount,
     /// What is swapped out and was not missed so far, forgotten over time.
@@ -47,17 +47,17 @@ impl Demand {
         let (at, working) = (now.saturating_sub(age), vm.actual.saturating_sub(usable));
         let Some(before) = before else {
             let (swapped, growth) = (ByteCount::ZERO, ByteCount::ZERO);
-            let (generation, figures, peak) = (vm.generation, vm.guest, working);
-            return Some(Self { generation, at, figures, working, swapped, growth, peak });
+            let (generation, since_boot, peak) = (vm.generation, vm.guest.swapped(), working);
+            return Some(Self { generation, at, since_boot, working, swapped, growth, peak });
         };
-        Some(before.after(constants, vm.guest, at, working))
+        Some(before.after(constants, vm.guest.swapped(), at, working))
     }
 
     /// The demand after another report; the same where it is none.
     fn after(
         &self,
         constants: &WorkingSet,
-        figures: GuestFigures,
+        since_boot: Swapped,
         at: Duration,
         working: ByteCount,
     ) -> Self {
@@ -66,14 +66,14 @@ impl Demand {
             return Self { working, ..*self };
         }
         let remembered = fading(self.swapped, constants.keep_for, passed);
-        let swapped = figures.swapped_away(remembered, &self.figures);
+        let swapped = since_boot.away(remembered, &self.since_boot);
         let high = working.saturating_add(swapped);
         let grown = high.saturating_sub(self.working_set());
         let rate = grown.fraction(SECOND, millis(passed).max(1));
         let growth = rate.max(self.growth.fraction(1, 4));
         let excess = self.peak.saturating_sub(high);
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
-        Self { generation: self.generation, at, figures, working, swapped, growth, peak }
+        Self { generation: self.generation, at, since_boot, working, swapped, growth, peak }
     }
 
     /// What its programs work with, in memory or on its swap device.

@@ -12,17 +12,18 @@
 mod balance;
 mod demand;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use crate::{
     assess::View,
+    by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
     fair::{Claim, share},
     plan::Transfer,
     policy::WorkingSet,
     verdict::{Reason, Verdict},
-    vm::VmId,
+    vm::Limits,
 };
 
 pub use demand::Demand;
@@ -31,14 +32,14 @@ pub use demand::Demand;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// By VM.
-    pub demands: BTreeMap<VmId, Demand>,
+    pub demands: ByVm<Demand>,
 }
 
 /// What the algorithm decided.
 #[derive(Clone, Debug)]
 pub struct Ruling {
-    /// A verdict for each VM, in the order of the views.
-    pub verdicts: Vec<Verdict>,
+    /// A verdict for each VM.
+    pub verdicts: ByVm<Verdict>,
     /// Who gives how much to whom.
     pub transfers: Vec<Transfer>,
     /// What to remember.
@@ -54,28 +55,28 @@ pub fn rule(
     pool: &Pool,
     (granule, now): (ByteCount, Duration),
 ) -> Ruling {
-    let memory = memory.follow(constants, vms, now);
-    let asks: Vec<Option<Ask>> = vms.iter().map(|view| memory.ask(constants, view)).collect();
-    let entitled = entitlements(vms, &asks, pool, granule);
-    let parts = vms.iter().zip(asks).zip(entitled);
+    let (memory, asks) = memory.follow(constants, vms, now);
+    let mut entitled = entitlements(vms, &asks, pool, granule).into_iter();
     // A reservation is filled to the last byte.
     let is_asked = !pool.booked.lacks.is_zero();
-    let band = if is_asked { granule } else { constants.dead_band };
-    let stands = parts.map(|((view, ask), entitled)| {
-        let bands = (constants.dead_band, band);
-        ask.zip(entitled).map(|(ask, entitled)| Stand::new(view, ask, entitled, bands, granule))
-    });
-    let stands: Vec<Option<Stand>> = stands.collect();
+    let bands = (constants.dead_band, if is_asked { granule } else { constants.dead_band });
+    let stand = |(view, ask): (&View<'_>, Option<Ask>)| {
+        let ask = ask?;
+        Some(Stand::new(view, &ask, entitled.next()?, bands, granule))
+    };
+    let stands: Vec<Option<Stand>> = vms.iter().zip(asks).map(stand).collect();
     let (verdicts, transfers) = balance::balance(vms, &stands, pool, granule);
     Ruling { verdicts, transfers, memory }
 }
 
-/// What one VM asks for.
+/// What one VM asks for, each more than the one before.
 #[derive(Clone, Copy, Debug)]
 struct Ask {
-    /// What its programs work with.
+    /// What its programs work with; never more than `now`, and less than `least` where they need less.
     demand: ByteCount,
-    /// That, and headroom: what it is to have now.
+    /// Its minimum.
+    least: ByteCount,
+    /// What it is to have now: its demand and headroom.
     now: ByteCount,
     /// That, and what it grows by: at least `now`.
     soon: ByteCount,
@@ -84,72 +85,89 @@ struct Ask {
 }
 
 impl Memory {
-    /// Takes in what the VMs say, and forgets who is gone.
-    fn follow(&self, constants: &WorkingSet, vms: &[View<'_>], now: Duration) -> Self {
-        let mut known = self.demands.iter().peekable();
+    /// Takes in what the VMs say, and forgets who is gone; with what each asks for, `None` where it is
+    /// left alone, or nothing is known of it.
+    fn follow(
+        &self,
+        constants: &WorkingSet,
+        vms: &[View<'_>],
+        now: Duration,
+    ) -> (Self, Vec<Option<Ask>>) {
+        let mut known = self.demands.beside();
+        let mut asks = Vec::with_capacity(vms.len());
         let follow = |view: &View<'_>| {
-            while known.next_if(|(id, _)| **id < view.id).is_some() {}
-            let before = known.next_if(|(id, _)| **id == view.id).map(|(_, demand)| demand);
-            Some((view.id, Demand::follow(before, constants, view, now)?))
+            let demand = Demand::follow(known.of(view.id), constants, view, now);
+            asks.push(demand.as_ref().and_then(|demand| Ask::of(demand, constants, view)));
+            Some((view.id, demand?))
         };
-        Self { demands: vms.iter().filter_map(follow).collect() }
+        // As many as there are VMs, nearly always: growing step by step would copy all again and again.
+        let mut demands = Vec::with_capacity(vms.len());
+        demands.extend(vms.iter().filter_map(follow));
+        (Self { demands: demands.into() }, asks)
     }
+}
 
-    /// What a VM asks for; `None` where it is left alone, or nothing is known of it.
-    fn ask(&self, constants: &WorkingSet, view: &View<'_>) -> Option<Ask> {
-        let steered = matches!(view.bar, None | Some(Reason::Settling));
-        let demand = self.demands.get(&view.id).filter(|_| steered)?;
+impl Ask {
+    fn of(demand: &Demand, constants: &WorkingSet, view: &View<'_>) -> Option<Self> {
+        if !matches!(view.bar, None | Some(Reason::Settling)) {
+            return None;
+        }
         let mut now = demand.asks_now(constants);
         if view.starves {
             // Its demand cannot show while there is no room for it.
             let more = view.holds.fraction(STARVING_PERCENT, 100).max(constants.headroom);
             now = now.max(view.holds.saturating_add(more));
         }
-        now = now.clamp(view.limits.min, view.limits.max);
-        let soon = demand.asks_soon(constants).clamp(now, view.limits.max);
-        let keep = demand.would_keep(constants).clamp(soon, view.limits.max);
-        Some(Ask { demand: demand.working_set().min(now), now, soon, keep })
+        let Limits { min: least, max } = view.limits;
+        now = now.clamp(least, max);
+        let soon = demand.asks_soon(constants).clamp(now, max);
+        let keep = demand.would_keep(constants).clamp(soon, max);
+        Some(Self { demand: demand.working_set().min(now), least, now, soon, keep })
+    }
+
+    /// What it is to have at each step in which the pool is shared.
+    fn steps(&self) -> [ByteCount; STEPS] {
+        [self.least, self.demand.max(self.least), self.now, self.soon, self.keep]
     }
 }
 
 /// What each VM that asks is entitled to: of all that those VMs hold and the host can give, first
 /// its minimum, then what it works with, then what it is to have now, then what it would like to keep.
+/// In the order of those who ask.
 fn entitlements(
     vms: &[View<'_>],
     asks: &[Option<Ask>],
     pool: &Pool,
     granule: ByteCount,
-) -> Vec<Option<ByteCount>> {
+) -> Vec<ByteCount> {
+    let (mut held, mut asked) = (ByteCount::ZERO, [ByteCount::ZERO; STEPS]);
     let asking = || vms.iter().zip(asks).filter_map(|(view, ask)| Some((view, ask.as_ref()?)));
-    let held = asking().map(|(view, _)| view.holds.saturating_add(view.owed)).sum::<ByteCount>();
+    for (view, ask) in asking() {
+        held = held.saturating_add(view.holds).saturating_add(view.owed);
+        for (sum, more) in asked.iter_mut().zip(ask.steps()) {
+            *sum = sum.saturating_add(more);
+        }
+    }
     let booked = &pool.booked;
     let mut budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
         .saturating_sub(pool.reserve.saturating_sub(pool.usable))
         .saturating_sub(booked.reserved)
         .saturating_sub(rounding(vms, pool, granule));
-    let mut claims: Vec<Claim> = asking()
-        .map(|(view, _)| {
-            let least = view.limits.min;
-            Claim { least, most: least, weight: view.weight }
-        })
-        .collect();
-    let tiers: [fn(&Ask) -> ByteCount; 4] =
-        [|ask| ask.demand, |ask| ask.now, |ask| ask.soon, |ask| ask.keep];
-    for (tier, wanted) in tiers.into_iter().enumerate() {
-        let asked: ByteCount = claims.iter().map(|claim| claim.most).sum();
-        if asked > budget {
-            break;
-        }
-        if tier == KEEP {
-            budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(asked)));
-        }
-        for (claim, (_, ask)) in claims.iter_mut().zip(asking()) {
-            (claim.least, claim.most) = (claim.most, wanted(ask).max(claim.most));
-        }
+    // The first step that does not fit for all, or the last.
+    let fits = asked.iter().take(KEEP).take_while(|asked| **asked <= budget).count();
+    let before = fits.saturating_sub(1);
+    if fits == KEEP {
+        let left = budget.saturating_sub(asked.get(before).copied().unwrap_or_default());
+        budget = budget.saturating_sub(booked.beyond.min(left));
     }
-    let mut shares = share(budget, &claims).into_iter();
-    asks.iter().map(|ask| ask.as_ref().and_then(|_| shares.next())).collect()
+    let claim = |(view, ask): (&View<'_>, &Ask)| {
+        let steps = ask.steps();
+        let step = |number: usize| steps.get(number).copied().unwrap_or_default();
+        Claim { least: step(before), most: step(fits), weight: view.weight }
+    };
+    let claims: Vec<Claim> = asking().map(claim).collect();
+    share(budget, &claims)
 }
 
 /// What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
@@ -164,7 +182,10 @@ fn rounding(vms: &[View<'_>], pool: &Pool, granule: ByteCount) -> ByteCount {
 /// How one VM stands beside what it is entitled to.
 #[derive(Clone, Copy, Debug)]
 struct Stand {
-    ask: Ask,
+    /// What its programs work with.
+    demand: ByteCount,
+    /// What it asks for soon.
+    soon: ByteCount,
     entitled: ByteCount,
     /// What it is short of; zero where that is not worth an order.
     lacks: ByteCount,
@@ -178,7 +199,7 @@ impl Stand {
     /// Differences below the bands are not worth an order: what it is short of, what it has too much.
     fn new(
         view: &View<'_>,
-        ask: Ask,
+        ask: &Ask,
         entitled: ByteCount,
         (band, excess_band): (ByteCount, ByteCount),
         granule: ByteCount,
@@ -192,13 +213,16 @@ impl Stand {
         let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
         let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
-        Self { ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
+        let (demand, soon, lacks) = (ask.demand, ask.soon, lacks.align_down(granule));
+        Self { demand, soon, entitled, lacks, spare, exceeds }
     }
 }
 
-/// The last of the tiers: what VMs would like to keep. What reservations take beyond their minimum
-/// comes before it.
-const KEEP: usize = 3;
+/// The steps in which the pool is shared: minimums, demand, what is asked for now, soon, and what VMs
+/// would like to keep.
+const STEPS: usize = 5;
+/// The last of them. What reservations take beyond their minimum comes before it.
+const KEEP: usize = STEPS - 1;
 /// A quarter more for a VM that swaps hard: what it needs is not known, and the next report tells.
 const STARVING_PERCENT: u64 = 25;
 /// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.

@@ -110,8 +110,10 @@ fn nobody_is_given_what_it_holds_and_who_needs_it_is_told_so() {
         let last = turns.last().unwrap();
         assert_eq!(booking(last).held, mib(3960), "{algorithm:?}");
         assert!(last.0.vms[&id(1)].actual <= mib(3008), "{algorithm:?}");
-        let reasons: Vec<Reason> =
-            turns.iter().map(|(_, decision)| decision.verdicts[&id(1)].reason).collect();
+        let reasons: Vec<Reason> = turns
+            .iter()
+            .map(|(_, decision)| decision.verdicts.get(&id(1)).unwrap().reason)
+            .collect();
         assert!(reasons.contains(&Reason::Reserved), "{algorithm:?}: {reasons:?}");
         // Once it is gone, what it held is everybody's.
         world.reservations.clear();

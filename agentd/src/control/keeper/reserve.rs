@@ -33,7 +33,9 @@ impl Keeper {
         claim: &Claim,
     ) -> Result<ReserveSet, ControlError> {
         let now = self.reservations();
-        let named = |own: &&Arc<Reserved>| own.request_id == ask.request_id;
+        // Others may name theirs the same: they neither get this one nor learn of it.
+        let named =
+            |own: &&Arc<Reserved>| own.request_id == ask.request_id && own.actor.id == ask.actor.id;
         if let Some(known) = now.all().find(named).filter(|_| !ask.request_id.is_empty()) {
             if !known.is_asked(&ask) {
                 return Err(ReserveError::OtherRequest(known.reservation.id).into());

@@ -15,17 +15,18 @@ mod layer;
 mod quota;
 mod refusal;
 mod role;
+mod standing;
 mod table;
 
 use std::{os::unix::fs::chown, path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::{
     limits,
-    peer::{Certificate, Peer},
+    peer::{self, Certificate, Peer},
 };
 use crate::{clock::Clock, config::AuthzConfig};
 use directory::{Database, Directory};
@@ -71,15 +72,17 @@ impl Authz {
         }
     }
 
-    /// Puts other rules in force, for calls from now on and for the streams that are open.
+    /// Puts other rules in force, for calls from now on, the streams that are open, and connections.
     pub(super) fn replace(&self, rules: AuthzConfig) {
+        tracing::info!(?rules, "other rules of who may do what are in force");
         self.rules.send_replace(Arc::new(rules));
     }
 
     /// Gives sockets to the first group in the rules that is on this host, so that its members reach
-    /// them. Warns of those that are not.
+    /// them, or to agentd's own where there is none. Warns of those that are not there.
     pub(super) async fn share(self: Arc<Self>, sockets: Vec<PathBuf>) {
-        let Some(group) = self.directory.look_for_groups(self.rules()).await else { return };
+        let group = self.directory.look_for_groups(self.rules()).await;
+        let group = group.unwrap_or_else(|| getegid().as_raw());
         for socket in sockets {
             if let Err(error) = chown(&socket, None, Some(group)) {
                 let socket = socket.display();
@@ -173,7 +176,7 @@ impl Authz {
 
     fn still_counts(&self, certificate: &Certificate) -> Result<(), Status> {
         let name = &certificate.name;
-        if name.starts_with("uid:") || OURS.contains(&name.as_str()) {
+        if peer::is_ours(name) {
             return Err(refusal::reserved(name));
         }
         if certificate.not_after <= self.clock.wall() {
@@ -193,9 +196,6 @@ impl Authz {
         Arc::clone(&self.rules.borrow())
     }
 }
-
-/// Names that actors have who have no certificate.
-const OURS: [&str; 2] = ["config", "agent"];
 
 #[cfg(test)]
 mod tests;

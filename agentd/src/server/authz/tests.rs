@@ -258,7 +258,7 @@ async fn the_most_of_several_roles_counts_and_what_is_no_role_is_shown() {
 #[tokio::test]
 async fn no_certificate_passes_for_somebody_who_has_none() {
     let rig = Rig::new();
-    for name in ["uid:0", "config", "agent"] {
+    for name in ["uid:0", "config", "agent", "others"] {
         let admin = remote(name, &["agentd:admin"]);
         let refused =
             status(&rig.call("/agentd.v1.HostService/WhoAmI", Some(admin)).await).unwrap();

@@ -18,11 +18,18 @@ pub enum TlsError {
     NotAFile(PathBuf),
     /// Others than agentd may have the key.
     #[error(
-        "{} is open to others than its owner (mode {:o}): chmod 600 {}, and make a new key if somebody \
-         may have read it",
+        "{} is open to others than its owner and the readers of its group (mode {:o}): chmod 600 {}, and \
+         make a new key if somebody may have read it",
         .0.display(), .1, .0.display()
     )]
     Exposed(PathBuf, u32),
+    /// Somebody else can put another key in its place, or has this one.
+    #[error(
+        "{} belongs to uid {}, who is neither root nor the user that agentd runs as: chown it, and make a \
+         new key",
+        .0.display(), .1
+    )]
+    Foreign(PathBuf, u32),
     /// It holds nothing of the kind.
     #[error(
         "{} has no {} in PEM form, which begins with \"-----BEGIN\"; write one into it",

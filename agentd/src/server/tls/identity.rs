@@ -7,7 +7,10 @@ use x509_parser::{
     x509::AttributeTypeAndValue,
 };
 
-use crate::server::{limits, peer::Certificate};
+use crate::server::{
+    limits,
+    peer::{self, Certificate},
+};
 
 /// What a certificate says.
 #[derive(Clone, Debug)]
@@ -108,11 +111,9 @@ fn texts<'a>(
     all.filter_map(|one| one.as_str().ok()).map(str::to_owned)
 }
 
-/// No name passes for a user of this host, nor for the config: those are names of others.
 fn is_good(name: &str) -> bool {
-    let is_ours = name == "config" || name.starts_with("uid:");
     let sane = !name.trim().is_empty() && name.len() <= limits::NAME;
-    sane && !is_ours && !name.chars().any(char::is_control)
+    sane && !peer::is_ours(name) && !name.chars().any(char::is_control)
 }
 
 /// Lower hexadecimal digits, without the zero that keeps a number positive.

@@ -2,14 +2,15 @@
 //! wrong is told with the file and what to do.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::Read as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     sync::Arc,
     time::SystemTime,
 };
 
+use rustix::process::geteuid;
 use rustls::{
     InconsistentKeys, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -158,7 +159,11 @@ fn items<T: PemObject>(file: &Path, kind: &'static str) -> Result<Vec<T>, TlsErr
 }
 
 fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let (text, mode) = read(file)?;
+    let (text, found) = read(file)?;
+    let (mode, owner) = (found.permissions().mode(), found.uid());
+    if ![0, geteuid().as_raw()].contains(&owner) {
+        return Err(TlsError::Foreign(file.to_owned(), owner));
+    }
     if mode & OTHERS != 0 {
         return Err(TlsError::Exposed(file.to_owned(), mode & 0o7777));
     }
@@ -178,20 +183,20 @@ fn denied(file: Option<&Path>) -> Result<Denied, TlsError> {
     Denied::parse(&text).map_err(|line| bad(line.to_string()))
 }
 
-/// A file with its mode: that of what was read, whatever has its name by now.
-fn read(file: &Path) -> Result<(Vec<u8>, u32), TlsError> {
+/// A file with its owner and mode: those of what was read, whatever has its name by now.
+fn read(file: &Path) -> Result<(Vec<u8>, Metadata), TlsError> {
     let unreadable = |error| TlsError::Unreadable(file.to_owned(), error);
     // Before it is opened, which waits where it is a pipe.
     if !fs::metadata(file).map_err(unreadable)?.is_file() {
         return Err(TlsError::NotAFile(file.to_owned()));
     }
     let opened = File::open(file).map_err(unreadable)?;
-    let mode = opened.metadata().map_err(unreadable)?.permissions().mode();
+    let found = opened.metadata().map_err(unreadable)?;
     let mut text = Vec::new();
     let more = limits::TLS_FILE.saturating_add(1);
     opened.take(more).read_to_end(&mut text).map_err(unreadable)?;
     if u64::try_from(text.len()).is_ok_and(|length| length <= limits::TLS_FILE) {
-        Ok((text, mode))
+        Ok((text, found))
     } else {
         Err(TlsError::NotAFile(file.to_owned()))
     }
@@ -224,8 +229,9 @@ pub(super) const HTTP2: &[u8] = b"h2";
 const CERTIFICATE: &str = "certificate";
 const KEY: &str = "key";
 const LIST: &str = "list of revoked certificates";
-/// Any access of group and others.
-const OTHERS: u32 = 0o077;
+/// Any access of others, and of the group all but reading: that is how root gives a key of its own to an
+/// agentd that does not run as root.
+const OTHERS: u32 = 0o037;
 
 #[cfg(test)]
 mod tests;

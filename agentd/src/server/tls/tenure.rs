@@ -3,7 +3,8 @@
 //! ```text
 //! 1 h ±10 %              ---> Aged      the streams say good-bye, the calls under way end
 //! not_after is past      ---> Expired   \ the streams end with the reason, no call begins,
-//! new terms refuse it    ---> Refused   / and the connection is cut
+//! new terms refuse it    ---> Refused    > and the connection is cut
+//! its client has no role ---> WithoutRole/
 //! ```
 
 use std::{
@@ -37,6 +38,8 @@ pub(in crate::server) enum End {
     Expired,
     /// The client's certificate would not be let in any more, for this reason.
     Refused(String),
+    /// The client had a role and has none any more.
+    WithoutRole,
 }
 
 /// How long one connection may last.
@@ -135,7 +138,7 @@ impl End {
     pub(in crate::server) const fn grace(&self) -> Duration {
         match self {
             Self::Aged => limits::CALL,
-            Self::Expired | Self::Refused(_) => limits::FAREWELL,
+            Self::Expired | Self::Refused(_) | Self::WithoutRole => limits::FAREWELL,
         }
     }
 
@@ -145,6 +148,7 @@ impl End {
             Self::Aged => "the connection is as old as one may be".to_owned(),
             Self::Expired => "the client's certificate has expired".to_owned(),
             Self::Refused(why) => why.clone(),
+            Self::WithoutRole => "you have no role on this host any more".to_owned(),
         }
     }
 
@@ -162,6 +166,11 @@ impl End {
                 Code::Unauthenticated,
                 "CERTIFICATE_REFUSED",
                 "ask who runs this host for a new certificate, then connect again",
+            ),
+            Self::WithoutRole => (
+                Code::PermissionDenied,
+                "ROLE_MISSING",
+                "ask root of this host for one, then connect again",
             ),
         };
         let message = format!("{reason}; {advice}, a stream after the last position that it gave");

@@ -33,6 +33,17 @@ use tonic_prost::ProstDecoder;
 use super::{Published, fault, limits, tls::Lease};
 use follow::Follower;
 
+/// What has to hold of any request for a stream: one that is refused names the field.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn fuzz(data: &[u8]) {
+    use prost::Message as _;
+
+    let Ok(request) = wire::WatchRequest::decode(data) else { return };
+    if let Err(refused) = parse::wanted(request) {
+        assert_eq!(fault::reason(&refused), "INVALID_ARGUMENT", "{refused}");
+    }
+}
+
 /// `EventService`.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {

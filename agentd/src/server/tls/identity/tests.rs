@@ -42,7 +42,7 @@ fn who_has_no_name_or_too_many_is_nobody() {
     let uris = vec!["spiffe://x/a".to_owned(), "spiffe://x/b".to_owned()];
     assert_eq!(read(&Wish { uris, ..wish.clone() }).err(), Some(Nobody::ManyUris(2)));
     let long = "x".repeat(limits::NAME + 1);
-    for bad in ["", " ", "uid:0", "config", "a\nb", "a\u{1b}[2J", &long] {
+    for bad in ["", " ", "uid:0", "config", "agent", "others", "a\nb", "a\u{1b}[2J", &long] {
         assert_eq!(named(bad).err(), Some(Nobody::BadName), "{bad:?}");
     }
     let uris = vec!["uid:0".to_owned()];

@@ -1,6 +1,6 @@
 //! Files that make no sense, and what is said of each.
 
-use std::{path::PathBuf, time::Duration};
+use std::{os::unix::fs::chown, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::{
@@ -103,16 +103,25 @@ fn a_file_that_is_not_there_is_empty_or_cut_off_is_named() {
 #[test]
 fn a_key_that_others_may_touch_is_refused() {
     let folder = Folder::new();
-    for mode in [0o640, 0o604, 0o620, 0o601] {
+    for mode in [0o644, 0o604, 0o620, 0o601, 0o660] {
         let permissions = fs::Permissions::from_mode(mode);
         fs::set_permissions(&folder.files.key, permissions).unwrap();
         let expected = format!(
-            "node1.key is open to others than its owner (mode {mode:o}): chmod 600 node1.key"
+            "node1.key is open to others than its owner and the readers of its group (mode {mode:o}): \
+             chmod 600 node1.key"
         );
         assert!(folder.refusal().starts_with(&expected), "{}", folder.refusal());
     }
-    fs::set_permissions(&folder.files.key, fs::Permissions::from_mode(0o400)).unwrap();
-    folder.load().unwrap();
+    for mode in [0o400, 0o640] {
+        fs::set_permissions(&folder.files.key, fs::Permissions::from_mode(mode)).unwrap();
+        folder.load().unwrap();
+    }
+    if geteuid().is_root() {
+        chown(&folder.files.key, Some(61_003), None).unwrap();
+        let expected =
+            "node1.key belongs to uid 61003, who is neither root nor the user that agentd";
+        assert!(folder.refusal().starts_with(expected), "{}", folder.refusal());
+    }
 }
 
 #[test]

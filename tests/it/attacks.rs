@@ -1,0 +1,130 @@
+//! agentd under attack: a stranger gets nothing, a reader what is a reader's, and everybody else is served meanwhile.
+//! What the attacks cost a tick is measured by `make bench-attacks`, and not here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agentd_proto::v1 as wire;
+use agentd_tests::attacks::friend::{Friend, local, status};
+use agentd_tests::attacks::victim::Victim;
+use agentd_tests::attacks::{ATTACKS, Attack, By};
+use agentd_tests::lab::clock;
+use agentd_tests::programs::Programs;
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep};
+
+use crate::sim_host::LONG;
+
+#[test]
+fn strangers_get_nothing_and_agentd_goes_on() {
+    let scene = Scene::set();
+    for attack in ATTACKS.iter().filter(|attack| attack.by.contains(&By::Nobody)) {
+        let told = scene.withstand(*attack, By::Nobody);
+        assert_eq!(told.heard, 0, "{}: a stranger was told something", attack.name);
+    }
+}
+
+#[test]
+fn a_reader_gets_what_is_a_readers_and_agentd_goes_on() {
+    let scene = Scene::set();
+    for attack in ATTACKS {
+        for by in attack.by.iter().filter(|by| **by != By::Nobody) {
+            let told = scene.withstand(*attack, *by);
+            assert!(told.shaken > 0, "{}: it was not even let in", attack.name);
+            assert_eq!(told.answers > 0, attack.earns, "{}: {told:?}", attack.name);
+        }
+    }
+}
+
+/// A victim, its friend, and what is left of both.
+struct Scene {
+    runtime: Runtime,
+    victim: Victim,
+    friend: Friend,
+}
+
+/// What an attacker was told.
+#[derive(Debug)]
+struct Told {
+    shaken: u64,
+    heard: u64,
+    answers: u64,
+}
+
+impl Scene {
+    fn set() -> Self {
+        let programs = Programs::built().expect("cargo builds agentd");
+        let runtime = Runtime::new().unwrap();
+        let victim = Victim::start(&programs.agentd, Duration::from_millis(50)).unwrap();
+        let shows = victim.reader("alice").unwrap();
+        let friend = runtime.block_on(Friend::new(victim.address(), shows)).unwrap();
+        Self { runtime, victim, friend }
+    }
+
+    /// One attack, and all that has to hold meanwhile and afterwards.
+    fn withstand(&self, attack: Attack, by: By) -> Told {
+        let name = format!("{} by {}", attack.name, by.name());
+        let foe = Arc::new(self.victim.foe(by).unwrap());
+        let (before, figures) = (self.status(), self.victim.figures().unwrap());
+        if attack.starves {
+            self.victim.starve().unwrap();
+        }
+        let going_on = self.runtime.spawn(attack.go_on(Arc::clone(&foe)));
+        self.runtime.block_on(async {
+            let end = Instant::now() + SPAN;
+            let asked = self.friend.ask().await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            let ticks = asked.tick.unwrap() + TICKS;
+            while Instant::now() < end || self.friend.ask().await.unwrap().tick.unwrap() < ticks {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        going_on.abort();
+        self.victim.feed().unwrap();
+        self.until_as_before(&name, figures.descriptors);
+
+        let (after, now) = (self.status(), self.victim.figures().unwrap());
+        assert!(now.peak < MEMORY, "{name}: agentd took {} MiB", now.peak >> 20);
+        assert!(now.audit - figures.audit < AUDIT, "{name}: {figures:?}, then {now:?}");
+        assert!(now.log - figures.log < LOG, "{name}: {figures:?}, then {now:?}");
+        assert_eq!((after.mode, after.watchers), (before.mode, 0), "{name}");
+        assert_eq!(after.policy_etag, before.policy_etag, "{name}");
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let tally = &foe.tally;
+        assert!(count(&tally.dialled) > 0, "{name}: nobody came");
+        Told {
+            shaken: count(&tally.shaken),
+            heard: count(&tally.heard),
+            answers: count(&tally.answers),
+        }
+    }
+
+    /// Waits until there are as few descriptors as before, and a new client is let in.
+    fn until_as_before(&self, name: &str, descriptors: usize) {
+        let over = || {
+            let open = self.victim.figures()?.descriptors;
+            let is_let_in = self.runtime.block_on(self.friend.ask_anew()).is_ok();
+            Ok(open <= descriptors && is_let_in)
+        };
+        clock::wait_until("agentd to be as before", LONG, over)
+            .unwrap_or_else(|error| panic!("{name}: {error:#}: {}", self.victim.log()));
+    }
+
+    /// What this host's root is told.
+    fn status(&self) -> wire::GetStatusResponse {
+        self.runtime.block_on(async { status(local(&self.victim.socket()).await?).await }).unwrap()
+    }
+}
+
+/// How long an attack goes on at least.
+const SPAN: Duration = Duration::from_millis(600);
+/// Ticks that an attack sees at least.
+const TICKS: u64 = 5;
+/// What agentd may come to take. It has 30 MiB by itself; the ring of its log may have 32 MiB, 128 connections over TCP
+/// 384 KiB each in buffers of TLS, of HTTP/2 and of what is not read, and two requests at a time, one a worker, 13 MiB
+/// while they are decoded.
+const MEMORY: u64 = 192 << 20;
+/// What one denied caller may add in a minute is 6 KiB; the rest is counted.
+const AUDIT: u64 = 16 << 10;
+/// One line in ten seconds for who is refused, one for who finds no place.
+const LOG: u64 = 64 << 10;

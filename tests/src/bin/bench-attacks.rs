@@ -1,0 +1,88 @@
+//! `make bench-attacks`: a real agentd under every attack, with the quiet around each in the same run, as a table.
+//!
+//! ```text
+//! bench-attacks [--seconds N] [--only WORDS] [--out DIR]
+//! ```
+//!
+//! Each attack lasts so many seconds (3 by itself), and so does the quiet after it. `--only` takes those whose name
+//! has these words in it. `BENCH_VERSION` is the version that is written down.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs};
+
+use agentd::clock::{Clock as _, RealClock};
+use agentd_tests::attacks::ATTACKS;
+use agentd_tests::attacks::report::Report;
+use agentd_tests::attacks::trial::Stage;
+use agentd_tests::programs::Programs;
+use anyhow::{Context as _, Result, bail, ensure};
+
+fn main() -> Result<()> {
+    Wish::read(env::args().skip(1))?.bench()
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+struct Wish {
+    span: Duration,
+    only: String,
+    out: PathBuf,
+}
+
+impl Wish {
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+        let out = Path::new(&target).join("bench-attacks");
+        let mut wish = Self { span: Duration::from_secs(3), only: String::new(), out };
+        while let Some(word) = words.next() {
+            let value = words.next().with_context(|| format!("{word} needs a value"))?;
+            match word.as_str() {
+                "--seconds" => {
+                    let seconds: u32 = value.parse().with_context(|| {
+                        format!("--seconds {value}: seconds are a whole number")
+                    })?;
+                    wish.span = Duration::from_secs(seconds.max(1).into());
+                }
+                "--only" => wish.only = value,
+                "--out" => wish.out = value.into(),
+                _ => bail!("{word} is not known: --seconds, --only, --out"),
+            }
+        }
+        Ok(wish)
+    }
+
+    fn bench(self) -> Result<()> {
+        let attacks: Vec<_> =
+            ATTACKS.iter().filter(|attack| attack.name.contains(&self.only)).collect();
+        ensure!(!attacks.is_empty(), "no attack has \"{}\" in its name", self.only);
+        let version = env::var("BENCH_VERSION").ok().filter(|version| !version.is_empty());
+        let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        let clock = RealClock::start();
+        let mut report = Report::new(&version);
+        let mut stage = Stage::set(&Programs::beside()?.agentd, self.span)?;
+        for attack in attacks {
+            for by in attack.by {
+                let trial = stage.attack(*attack, *by, self.span);
+                let trial = trial.with_context(|| format!("{} by {}", attack.name, by.name()));
+                println!("{}", report.add(trial.with_context(|| stage.log())?));
+            }
+        }
+        let text = report.markdown();
+        println!("\n{text}");
+        self.write("results.md", &text)?;
+        self.write("results.json", &format!("{:#}\n", report.json()))?;
+        println!("In {:.0?}; written to {}", clock.now(), self.out.display());
+        Ok(())
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let write = || {
+            fs::create_dir_all(&self.out)?;
+            fs::write(self.out.join(name), text)
+        };
+        write().with_context(|| format!("cannot write {name} to {}", self.out.display()))
+    }
+}
