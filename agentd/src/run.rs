@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agentd_core::{bytes::ByteCount, life::Life, sample::RunState};
+use agentd_core::{bytes::ByteCount, life::Life};
 use tracing_subscriber::{
     Layer as _, Registry, filter::Targets, layer::SubscriberExt as _, reload as reloadable,
     util::SubscriberInitExt as _,
@@ -49,6 +49,7 @@ use crate::{
     uri::is_real,
 };
 
+mod hung;
 mod reload;
 mod settings;
 
@@ -258,8 +259,8 @@ impl LogLevel {
     }
 }
 
-/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
-/// which breaks its rules, and who attacks it would fill the log.
+/// Our own lines at the level that is wanted; of the libraries only what is wrong, where no client can have a
+/// say in it.
 fn wanted(level: tracing::Level) -> Targets {
     Targets::new()
         .with_target("agentd", level)
@@ -428,7 +429,7 @@ impl Loop {
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
-                let hung = hung(&turn);
+                let hung = hung::why(&turn);
                 if let Some(sample) = &turn.record.sample {
                     control.note_host_total(sample.host.total);
                 }
@@ -507,23 +508,6 @@ fn longest_tick(config: &Config) -> Duration {
     config.tick.interval + config.tick.settle() + 4 * config.tick.call_timeout()
 }
 
-/// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
-fn hung(turn: &Turn) -> Option<String> {
-    if turn.parked < MOST_PARKED {
-        return None;
-    }
-    let sample = turn.record.sample.iter();
-    let vms = sample.flat_map(|sample| sample.vms.values());
-    let silent = vms.filter(|vm| vm.run == RunState::Unresponsive);
-    let names: Vec<&str> = silent.map(|vm| vm.name.as_ref()).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Some(format!(
-        "{} calls of the hypervisor have hung for so long that only a new process can go on; VMs \
-         that do not answer: {names}; every VM keeps what it has",
-        turn.parked
-    ))
-}
-
 fn log_vm(change: &VmChange) {
     let (vm, name) = (change.vm, change.name.as_ref());
     match (change.before.map(Life::name), change.after.map(Life::name)) {
@@ -557,9 +541,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Calls that hang before the process ends itself for its supervisor to start it again: half of the
-/// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
-const MOST_PARKED: usize = 8;
 /// Together they stay below the five seconds in which a stop has to be done.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);

@@ -47,6 +47,7 @@ mod faults_vm_hangs;
 /// Many hosts, one memctl.
 mod fleet_hundred;
 mod fleet_sim;
+mod fleet_watch;
 /// Clients in another language.
 mod foreign;
 /// What agentd remembers of the past, and tells of it.
@@ -83,6 +84,8 @@ mod soak;
 mod through_ssh;
 /// The rules of the house.
 mod tidy;
+/// The screen of all hosts, in a real terminal.
+mod top;
 /// A watch outlives agentd.
 mod watch_restarts;
 /// The other algorithm, set while agentd runs.
