@@ -36,10 +36,10 @@ use crate::{
     resources,
     server::{
         About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
-        encode, encode_shadow, inherited,
+        condense, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
-    store::{Retention, StateDir, StoreError, Will},
+    store::{HistoryReader, Retention, StateDir, StoreError, Will},
     supervisor::Supervisor,
     tick::{self, TickConfig, Ticker},
     uri::is_real,
@@ -159,7 +159,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
     let metrics = Metrics::of_config(&config, &publisher, &clock)?;
-    let history = history(&state, retention);
+    let (history, past) = history(&state, retention);
     let beside = beside(shadow.clone());
     let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
     let recorder = Arc::new(recorder);
@@ -189,6 +189,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         control: control.clone(),
         shadow: shadow.clone(),
         audit: audit.clone(),
+        history: past.map(Arc::new),
     };
     let server = Server::start_on(inherited, server_config, deps.clone())?;
     for address in server.addresses() {
@@ -343,10 +344,15 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
 }
 
 /// The history, or what says with every entry why there is none: agentd runs without it.
-fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
-    match state.history(retention) {
-        Ok(history) => Box::new(history),
-        Err(error) => Box::new(Unopened(error.to_string())),
+fn history(state: &StateDir, retention: Retention) -> (Box<dyn History>, Option<HistoryReader>) {
+    match state.history(retention, condense) {
+        Ok(history) => {
+            let reader = history.reader();
+            let told = |error: &HistoryError| tracing::warn!(%error, "the history cannot be read");
+            let reader = reader.inspect_err(told).ok();
+            (Box::new(history), reader)
+        }
+        Err(error) => (Box::new(Unopened(error.to_string())), None),
     }
 }
 

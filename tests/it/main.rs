@@ -50,6 +50,8 @@ mod fleet_sim;
 mod fleet_watch;
 /// Clients in another language.
 mod foreign;
+/// What agentd remembers of the past, and tells of it.
+mod history;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
 /// The libvirt adapter on real VMs in all that befalls them: saves, migrations, reboots, and more.

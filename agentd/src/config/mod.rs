@@ -289,11 +289,14 @@ impl Config {
         if let Some(file) = fields.get("freeze_file") {
             self.freeze_file = read_path(&file)?;
         }
-        self.history_age = fields.time_or("history_age", self.history_age)?;
+        if let Some(age) = fields.get("history_age") {
+            self.history_age = bounded(&age, LEAST_AGE, MOST_AGE)?;
+        }
         if let Some(size) = fields.get("history_size") {
             self.history_size = size.size()?;
-            if self.history_size < LEAST_HISTORY {
-                return Err(size.error(format!("must be at least {LEAST_HISTORY}")));
+            if !(LEAST_HISTORY..=MOST_HISTORY).contains(&self.history_size) {
+                let problem = format!("must be from {LEAST_HISTORY} to {MOST_HISTORY}");
+                return Err(size.error(problem));
             }
         }
         Ok(())
@@ -490,6 +493,9 @@ const MOST_INTERVAL: Duration = Duration::from_secs(3600);
 const LEAST_CALL: Duration = Duration::from_millis(100);
 const MOST_CALL: Duration = Duration::from_secs(60);
 const LEAST_HISTORY: ByteCount = ByteCount::mib(1);
+const MOST_HISTORY: ByteCount = ByteCount::gib(1024);
+const LEAST_AGE: Duration = Duration::from_secs(1);
+const MOST_AGE: Duration = Duration::from_secs(3650 * 24 * 3600);
 const LEAST_RING: ByteCount = ByteCount::mib(1);
 const MOST_RING: ByteCount = ByteCount::gib(4);
 

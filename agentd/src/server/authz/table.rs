@@ -38,7 +38,7 @@ const fn of(path: &'static str, least: Role, kind: Kind) -> Rule {
 
 /// What stays is an admin's: that an operator may change the policy only for a while, and go on only
 /// after their own pause, is for the handlers to say, who know what is asked.
-pub(super) const RULES: [Rule; 23] = [
+pub(super) const RULES: [Rule; 24] = [
     Rule { path: "/agentd.v1.HostService/WhoAmI", least: None, kind: Kind::Read },
     of("/agentd.v1.HostService/GetStatus", Role::Reader, Kind::Read),
     of("/agentd.v1.HostService/SetMode", Role::Operator, Kind::Mode),
@@ -58,6 +58,7 @@ pub(super) const RULES: [Rule; 23] = [
     of("/agentd.v1.ShadowService/ClearShadow", Role::Operator, Kind::Change),
     of("/agentd.v1.AuditService/ListAudit", Role::Admin, Kind::Read),
     of("/agentd.v1.EventService/Watch", Role::Reader, Kind::Stream),
+    of("/agentd.v1.HistoryService/ListHistory", Role::Reader, Kind::Read),
     of("/grpc.health.v1.Health/Check", Role::Reader, Kind::Read),
     of("/grpc.health.v1.Health/Watch", Role::Reader, Kind::Stream),
     of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Reader, Kind::Stream),

@@ -7,6 +7,7 @@
 mod filter;
 mod follow;
 mod parse;
+mod past;
 mod snapshot;
 
 use std::{
