@@ -22,6 +22,7 @@ mod from_proto;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 mod goaway;
+mod handshakes;
 mod health;
 mod host;
 mod limits;
