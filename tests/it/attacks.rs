@@ -119,7 +119,7 @@ impl Scene {
 }
 
 /// How long an attack goes on at least.
-const SPAN: Duration = Duration::from_millis(600);
+const SPAN: Duration = Duration::from_millis(400);
 /// Ticks that an attack sees at least.
 const TICKS: u64 = 5;
 /// What agentd may come to take. It has 30 MiB by itself; the ring of its log may have 32 MiB, 128 connections over TCP

@@ -41,7 +41,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Handshakes under way at a time at a listener, if that leaves half of its places to those whose is over:
-/// who has not shown who it is takes a place for [`HANDSHAKE`] at most.
+/// who has not shown who it is takes a place for [`HANDSHAKE`] at most, and for [`HANDSHAKE_LEAST`] where others wait.
 pub(super) const HANDSHAKES: usize = 64;
 /// The same from one address: a tool opens one or two connections at once.
 pub(super) const ADDRESS_HANDSHAKES: usize = 8;

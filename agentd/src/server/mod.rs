@@ -23,6 +23,7 @@ mod from_proto;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 mod goaway;
+mod handshakes;
 mod health;
 mod history;
 mod host;
