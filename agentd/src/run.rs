@@ -39,8 +39,8 @@ use crate::{
     reload_command::Answers,
     resources,
     server::{
-        About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
-        encode, encode_shadow, inherited,
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, ServerHandle,
+        TlsError, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
@@ -172,13 +172,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
     );
     frozen::warn_of_folder(control.gate());
-    let server_config = ServerConfig {
-        listen,
-        tls: config.tls.clone(),
-        max_watchers: config.max_watchers,
-        authz: config.authz.clone(),
-        about,
-    };
+    let server_config = server_config(&config, listen, about);
     shadow_of_config(&config, &shadow, clock.wall());
     let audit = Arc::new(audit_of(&config, &state, &publisher)?);
     audit.begin(in_force(&control));
@@ -219,6 +213,16 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     tracing::info!("stopping; every VM keeps what it has");
     Running { server, loop_, control, audit, recorder }.stop();
     Ok(())
+}
+
+fn server_config(config: &Config, listen: Vec<Listen>, about: About) -> ServerConfig {
+    ServerConfig {
+        listen,
+        tls: config.tls.clone(),
+        max_watchers: config.max_watchers,
+        authz: config.authz.clone(),
+        about,
+    }
 }
 
 /// What is at work.
