@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dto::{Document, Line, Record, Refusal, SCHEMA};
 use crate::render::Show;
+use crate::render::audit::AuditBody;
 use crate::render::ca::CertificateBody;
 use crate::render::check::CheckBody;
 use crate::render::config::{PlaceBody, ViewBody};
@@ -79,6 +80,7 @@ fn parts() -> (Vec<String>, Map<String, Value>) {
 fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     let mut add = |pair: [(String, Value); 2]| all.extend(pair);
+    add(pair::<AuditBody>(generator));
     add(pair::<CertificateBody>(generator));
     add(pair::<ChangeBody>(generator));
     add(pair::<CheckBody>(generator));

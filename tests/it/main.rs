@@ -47,6 +47,7 @@ mod faults_vm_hangs;
 /// Many hosts, one memctl.
 mod fleet_hundred;
 mod fleet_sim;
+mod fleet_watch;
 /// Clients in another language.
 mod foreign;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
@@ -61,6 +62,10 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// Where agentd's log goes.
+mod log;
+/// What Prometheus reads, and what its alerts and its dashboard make of it.
+mod metrics;
 /// The algorithm and the scenario format, written a second time.
 mod oracle;
 /// Mutual TLS from nothing, in the commands of the README.
@@ -83,6 +88,8 @@ mod systemd;
 mod through_ssh;
 /// The rules of the house.
 mod tidy;
+/// The screen of all hosts, in a real terminal.
+mod top;
 /// A watch outlives agentd.
 mod watch_restarts;
 /// The other algorithm, set while agentd runs.

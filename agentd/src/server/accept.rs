@@ -29,6 +29,7 @@ use super::{
     goaway::turn_away,
     limits,
     listen::{Bound, OwnedPath},
+    measured::Measured,
     metered::{Metered, Meters},
     peer::Peer,
     quota::{Quota, Spent, Taken},
@@ -211,6 +212,7 @@ impl Connections {
             lease,
             spoke: Arc::clone(&spoke),
         };
+        let calls = Measured::new(calls, Arc::clone(self.crowd.meters()));
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);

@@ -28,6 +28,7 @@ mod inherited;
 mod limits;
 mod listen;
 mod mask;
+mod measured;
 mod metered;
 mod peer;
 mod policy;

@@ -5,18 +5,18 @@ use super::Role;
 
 /// One call.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(in crate::server) struct Rule {
     /// Its path, as in a request.
-    pub(super) path: &'static str,
+    pub(in crate::server) path: &'static str,
     /// The least role that may make it; `None` where whoever is known may.
     pub(super) least: Option<Role>,
     /// What it counts as.
-    pub(super) kind: Kind,
+    pub(in crate::server) kind: Kind,
 }
 
 /// What a call counts as among those that its caller may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::server) enum Kind {
     /// It is answered from what is published.
     Read,
     /// It changes something, or is checked like a change.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 /// The rule for a path.
-pub(super) fn rule(path: &str) -> Option<&'static Rule> {
+pub(in crate::server) fn rule(path: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.path == path)
 }
 

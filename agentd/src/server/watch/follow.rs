@@ -23,7 +23,7 @@ use super::{
     snapshot,
 };
 use crate::{
-    publish::{Epoch, Missing, Next, Position, Span, Why},
+    publish::{Epoch, Lost, Missing, Next, Position, Span, Why},
     server::{Published, fault::invalid, limits, tls::Lease, to_proto},
 };
 
@@ -222,6 +222,8 @@ impl Follower {
         }
         if missing.why == Why::MadeWay {
             self.told = Some(Instant::now());
+            let entries = missing.last.saturating_sub(missing.first).saturating_add(1);
+            self.published.publisher.meters().lose(Lost::SlowConsumer, entries);
         }
         self.cursor = missing.last;
         self.send_gap(self.gap(reason, missing)).await
