@@ -71,7 +71,7 @@ impl Debian {
         space.args(["--kill-child", "sh", "-c", BOOT]).arg(self.folder.path());
         let log = fs::File::create(self.path("/boot.log")).unwrap();
         let space = space.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let mut booted = Booted { debian: self, space };
+        let mut booted = Booted { _debian: self, space };
         let up = || booted.run("systemctl is-active multi-user.target").stdout == "active\n";
         if clock::wait_until("systemd to be up", UP_LIMIT, || Ok(up())).is_ok() {
             return Some(booted);
@@ -96,7 +96,8 @@ impl Debian {
 
 /// One that systemd runs in; ends with it.
 pub(crate) struct Booted<'a> {
-    debian: &'a Debian,
+    /// Its files outlive it.
+    _debian: &'a Debian,
     space: Child,
 }
 
@@ -129,10 +130,6 @@ impl Booted<'_> {
         let said = format!("{}{}", answer.stdout, answer.stderr);
         assert_eq!(answer.exit, Some(0), "{script}: {said}{}", journal());
         answer.stdout.trim().to_owned()
-    }
-
-    pub(crate) fn path(&self, inside: &str) -> PathBuf {
-        self.debian.path(inside)
     }
 }
 
