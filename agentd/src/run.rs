@@ -154,17 +154,15 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
-    let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
     let metrics = Metrics::of_config(&config, &publisher, &clock)?;
     let history = history(&state, retention);
     let beside = beside(shadow.clone());
-    let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
-    let recorder = Arc::new(recorder);
+    let recorder = Arc::new(Recorder::start_beside(publisher.clone(), encode, history, beside)?);
     let asked = args.mode.map(Mode::from);
-    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
+    let control = control(&config, asked, state.will(), (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     let head = head(&about);
