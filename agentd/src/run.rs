@@ -35,8 +35,8 @@ use crate::{
     reload_command::Answers,
     resources,
     server::{
-        About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
-        condense, encode, encode_shadow, inherited,
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, ServerHandle,
+        TlsError, condense, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
     store::{HistoryReader, Retention, StateDir, StoreError, Will},
@@ -154,17 +154,15 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
-    let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
     let metrics = Metrics::of_config(&config, &publisher, &clock)?;
     let (history, past) = history(&state, retention);
     let beside = beside(shadow.clone());
-    let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
-    let recorder = Arc::new(recorder);
+    let recorder = Arc::new(Recorder::start_beside(publisher.clone(), encode, history, beside)?);
     let asked = args.mode.map(Mode::from);
-    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
+    let control = control(&config, asked, state.will(), (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     let head = head(&about);
@@ -173,13 +171,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
     );
     frozen::warn_of_folder(control.gate());
-    let server_config = ServerConfig {
-        listen,
-        tls: config.tls.clone(),
-        max_watchers: config.max_watchers,
-        authz: config.authz.clone(),
-        about,
-    };
+    let server_config = server_config(&config, listen, about);
     shadow_of_config(&config, &shadow, clock.wall());
     let audit = Arc::new(audit_of(&config, &state, &publisher)?);
     audit.begin(in_force(&control));
@@ -222,6 +214,16 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     tracing::info!("stopping; every VM keeps what it has");
     Running { server, loop_, control, audit, recorder, metrics }.stop();
     Ok(())
+}
+
+fn server_config(config: &Config, listen: Vec<Listen>, about: About) -> ServerConfig {
+    ServerConfig {
+        listen,
+        tls: config.tls.clone(),
+        max_watchers: config.max_watchers,
+        authz: config.authz.clone(),
+        about,
+    }
 }
 
 /// What is at work.

@@ -84,6 +84,8 @@ mod service;
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.
 mod soak;
+/// The package under a systemd that runs.
+mod systemd;
 /// memctl through ssh, with agentd proxy at its end.
 mod through_ssh;
 /// The rules of the house.
