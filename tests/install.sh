@@ -6,7 +6,7 @@ set -eu
 
 build="gcc libc6-dev libvirt-dev make pkg-config"
 lab="busybox-static iproute2 libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mount
-    qemu-system-x86 util-linux xz-utils"
+    qemu-system-x86 tmux util-linux xz-utils"
 deb="binutils dpkg-dev"
 # Units are checked, and packages are installed in a clean system.
 service="debootstrap systemd"

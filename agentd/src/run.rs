@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agentd_core::{bytes::ByteCount, sample::RunState};
+use agentd_core::bytes::ByteCount;
 
 use crate::{
     args::RunArgs,
@@ -35,16 +35,17 @@ use crate::{
     reload_command::Answers,
     resources,
     server::{
-        About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
-        encode, encode_shadow, inherited,
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, ServerHandle,
+        TlsError, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
     supervisor::Supervisor,
-    tick::{self, TickConfig, Ticker, Turn},
+    tick::{self, TickConfig, Ticker},
     uri::is_real,
 };
 
+mod hung;
 mod reload;
 mod settings;
 mod teller;
@@ -167,18 +168,8 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 
     let about = about(&config, hypervisor.uri(), &clock);
     let head = head(&about);
-    tracing::info!(
-        host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
-        state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
-    );
-    frozen::warn_of_folder(control.gate());
-    let server_config = ServerConfig {
-        listen,
-        tls: config.tls.clone(),
-        max_watchers: config.max_watchers,
-        authz: config.authz.clone(),
-        about,
-    };
+    log_start(&about, &control, &state);
+    let server_config = server_config(&config, listen, about);
     shadow_of_config(&config, &shadow, clock.wall());
     let audit = Arc::new(audit_of(&config, &state, &publisher)?);
     audit.begin(in_force(&control));
@@ -220,6 +211,24 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     tracing::info!("stopping; every VM keeps what it has");
     Running { server, loop_, control, audit, recorder, metrics }.stop();
     Ok(())
+}
+
+fn log_start(about: &About, control: &Control, state: &StateDir) {
+    tracing::info!(
+        host = about.host, hypervisor = about.hypervisor, mode = control.in_force().mode.name(),
+        state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
+    );
+    frozen::warn_of_folder(control.gate());
+}
+
+fn server_config(config: &Config, listen: Vec<Listen>, about: About) -> ServerConfig {
+    ServerConfig {
+        listen,
+        tls: config.tls.clone(),
+        max_watchers: config.max_watchers,
+        authz: config.authz.clone(),
+        about,
+    }
 }
 
 /// What is at work.
@@ -392,7 +401,7 @@ impl Loop {
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
-                let hung = hung(&turn);
+                let hung = hung::why(&turn);
                 if let Some(sample) = &turn.record.sample {
                     control.note_host_total(sample.host.total);
                 }
@@ -422,23 +431,6 @@ impl Loop {
     }
 }
 
-/// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
-fn hung(turn: &Turn) -> Option<String> {
-    if turn.parked < MOST_PARKED {
-        return None;
-    }
-    let sample = turn.record.sample.iter();
-    let vms = sample.flat_map(|sample| sample.vms.values());
-    let silent = vms.filter(|vm| vm.run == RunState::Unresponsive);
-    let names: Vec<&str> = silent.map(|vm| vm.name.as_ref()).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Some(format!(
-        "{} calls of the hypervisor have hung for so long that only a new process can go on; VMs \
-         that do not answer: {names}; every VM keeps what it has",
-        turn.parked
-    ))
-}
-
 fn tick_config(config: &Config) -> TickConfig {
     TickConfig {
         interval: config.tick.interval,
@@ -463,9 +455,6 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Calls that hang before the process ends itself for its supervisor to start it again: half of the
-/// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
-const MOST_PARKED: usize = 8;
 /// Together they stay below the five seconds in which a stop has to be done.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);

@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Vms(commands::vms::VmsArgs),
     /// Follow the decisions: who gives memory to whom, how much, and why
     Watch(commands::watch::WatchArgs),
+    /// Show all hosts and their VMs on one screen, as they change
+    Top(commands::top::TopArgs),
     /// Tell why a VM got what it got
     Explain(commands::explain::ExplainArgs),
     /// Show and change the policy: what is wanted of memory

@@ -29,6 +29,7 @@ mod render;
 mod schema;
 mod session;
 mod suggest;
+mod top;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

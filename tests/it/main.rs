@@ -85,6 +85,8 @@ mod soak;
 mod through_ssh;
 /// The rules of the house.
 mod tidy;
+/// The screen of all hosts, in a real terminal.
+mod top;
 /// A watch outlives agentd.
 mod watch_restarts;
 /// The other algorithm, set while agentd runs.

@@ -18,9 +18,6 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     let spares = || spares(verdict, vm, policy);
     match verdict.reason {
         Reason::NeedsMemory => format!("gets {amount}: {}; it needs {need}", wants()),
-        Reason::Awaiting if amount.is_zero() => {
-            format!("holds: {}, and it is owed what it needs", wants())
-        }
         Reason::Awaiting => format!("gets up to {amount} that it was given at an earlier tick"),
         Reason::GivesToVm => format!("gives {amount} to VMs in need: {}", spares()),
         Reason::GivesToHost if policy.algorithm == Algorithm::WorkingSet => {

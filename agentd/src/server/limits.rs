@@ -62,8 +62,8 @@ pub(super) const READ_RATE: u32 = 1 << 20;
 /// request each second, or a thousand calls. As pings it takes some hundredths of a processor's time, where
 /// sixteen connections at [`READ_RATE`] took all that serves the others.
 pub(super) const NAME_READ_RATE: u32 = 256 << 10;
-/// How many bytes may come ahead of the rate: the largest request four times over.
-pub(super) const READ_AT_ONCE: usize = 1 << 20;
+/// How many bytes may come ahead of the rate: the largest request twice.
+pub(super) const READ_AT_ONCE: usize = 512 << 10;
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;

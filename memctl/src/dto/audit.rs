@@ -44,10 +44,8 @@ pub(crate) struct AuditEntry {
 
 impl From<v1::AuditEntry> for AuditEntry {
     fn from(wire: v1::AuditEntry) -> Self {
-        let decision = match wire.decision() {
-            v1::AuditDecision::Unspecified => None,
-            some => Some(lower(some.as_str_name(), "AUDIT_DECISION_")),
-        };
+        let decision = Some(wire.decision()).filter(|own| *own != v1::AuditDecision::Unspecified);
+        let decision = decision.map(|own| lower(own.as_str_name(), "AUDIT_DECISION_"));
         Self {
             kind: lower(wire.kind().as_str_name(), "AUDIT_KIND_"),
             seq: wire.seq,

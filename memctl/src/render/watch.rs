@@ -17,7 +17,7 @@ use crate::dto::{ModeEvent, PolicyEvent, ReservationEvent};
 use crate::quantity::{format_seconds, format_size};
 
 /// Turns records into lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Watch {
     view: View,
     verbose: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Watch {
 }
 
 /// What is remembered of one host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct HostState {
     quiet_ticks: u64,
     /// Whether its state was told once.

@@ -222,7 +222,6 @@ impl<'a> Balance<'a> {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,
             false if stand.entitled < stand.soon => self.short,
-            false if !view.owed.is_zero() => Reason::Awaiting,
             false => Reason::Content,
         }
     }
