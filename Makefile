@@ -1,5 +1,5 @@
 # Each target is a line or two; what they need and a new machine lacks is installed first.
-.PHONY: run lab test soak bench bench-attacks bench-bursts bench-policies fuzz install lint deny
+.PHONY: run lab test soak bench bench-attacks bench-bursts bench-policies fuzz install deb lint deny
 
 run:            ## agentd on a simulated host, with memctl watching it, for half a minute
 	sh tests/install.sh build
@@ -60,9 +60,13 @@ fuzz:           ## what others write, in every odd form, for SECONDS each
 install:        ## DESTDIR and PREFIX are honoured; a config that is there is left alone; a new one says observe
 	sh tests/install.sh build
 	cargo build --release --locked --package agentd --package memctl
-	install -D -m 755 $${CARGO_TARGET_DIR:-target}/release/agentd $(DESTDIR)$(PREFIX)/sbin/agentd
-	install -D -m 755 $${CARGO_TARGET_DIR:-target}/release/memctl $(DESTDIR)$(PREFIX)/bin/memctl
-	sh packaging/install-config.sh $(DESTDIR)/etc/agentd/agentd.toml
+	sh packaging/stage.sh agentd $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)" $(PREFIX)
+	sh packaging/stage.sh memctl $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)" $(PREFIX)
+
+deb:            ## Debian packages of agentd and memctl, in target/debian
+	sh tests/install.sh deb
+	cargo build --release --locked --package agentd --package memctl
+	sh packaging/deb.sh $${CARGO_TARGET_DIR:-target}/release $${CARGO_TARGET_DIR:-target}/debian
 
 PREFIX ?= /usr/local
 SEEDS ?= 20000

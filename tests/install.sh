@@ -1,22 +1,26 @@
 #!/bin/sh
 # Installs what this project needs on a fresh Debian 12 or 13 beside a Rust toolchain, and only what
-# is missing: `install.sh build` for building agentd, `install.sh fuzz` for the fuzz targets,
-# `install.sh` for the tests and the lab too.
+# is missing: `install.sh build` for building agentd, `install.sh deb` for packages of it,
+# `install.sh fuzz` for the fuzz targets, `install.sh` for the tests and the lab too.
 set -eu
 
 build="gcc libc6-dev libvirt-dev make pkg-config"
 lab="busybox-static iproute2 libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu mount
     qemu-system-x86 util-linux xz-utils"
+deb="binutils dpkg-dev"
+# Units are checked, and packages are installed in a clean system.
+service="debootstrap systemd"
 # A gRPC client in another language.
 foreign="libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3 python3-grpcio
     python3-protobuf"
 
 case "${1-all}" in
 build) wanted=$build ;;
+deb) wanted="$build $deb" ;;
 fuzz) wanted="$build g++" ;;
-all) wanted="$build $lab $foreign" ;;
+all) wanted="$build $deb $lab $service $foreign" ;;
 *)
-    echo "install.sh: unknown part '$1': build, fuzz, or nothing for all" >&2
+    echo "install.sh: unknown part '$1': build, deb, fuzz, or nothing for all" >&2
     exit 2
     ;;
 esac

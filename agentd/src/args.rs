@@ -36,6 +36,9 @@ pub enum Command {
     Audit(AuditCommand),
     /// Join standard input and output with the local agent's socket, for memctl through ssh.
     Proxy(ProxyArgs),
+    /// Have the agentd at work read its config again, as "systemctl reload agentd" does. Ends with 1, and the
+    /// reason, where it makes no sense: all is then as before.
+    Reload(ReloadArgs),
     /// Check a config file and say what is wrong with it.
     CheckConfig {
         /// The file; /etc/agentd/agentd.toml by default.
@@ -43,10 +46,21 @@ pub enum Command {
     },
     /// Print the config file with every key at its default.
     PrintDefaultConfig,
+    /// Print a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// A folder that is there.
+        folder: PathBuf,
+    },
 }
 
 /// How to serve. Flags win over the config file.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
     /// Config file; /etc/agentd/agentd.toml by default, if there is one.
     #[arg(long, value_name = "FILE")]
@@ -78,6 +92,14 @@ pub struct RunArgs {
     /// Log more; twice for even more.
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Whose config to read again.
+#[derive(Args, Debug, Default)]
+pub struct ReloadArgs {
+    /// The state directory of that agentd; by default as for "agentd run".
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// What to join with.

@@ -25,15 +25,12 @@ impl StopSignals {
     }
 
     /// Waits until somebody wants agentd to stop; SIGHUP has `read_again` called.
-    pub fn wait(&mut self, read_again: impl Fn()) {
+    pub fn wait(&mut self, mut read_again: impl FnMut()) {
         for signal in self.signals.forever() {
             if signal != SIGHUP {
                 return;
             }
-            tracing::info!(
-                "SIGHUP: the files that [tls] names and [authz] of the config are read again; the rest of the \
-                 config is read at the start only, restart to change it"
-            );
+            tracing::info!("SIGHUP: the config is read again");
             read_again();
         }
     }

@@ -37,6 +37,15 @@ impl Lock {
         let _ = sign(&mut file);
         Ok(Self { _file: file })
     }
+
+    /// The process that holds the lock now; `None` where none does, or it may not be seen.
+    pub(crate) fn holder_of(path: &Path) -> Option<i32> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => holder(&mut file).strip_prefix("pid ")?.parse().ok(),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
 }
 
 /// A file system that has become read-only can still be locked.
@@ -95,7 +104,9 @@ mod tests {
             LockError::Busy(holder) => assert_eq!(holder, me),
             LockError::Unusable(error) => panic!("{error}"),
         }
+        assert_eq!(Lock::holder_of(&path), i32::try_from(std::process::id()).ok());
         drop(first);
+        assert_eq!(Lock::holder_of(&path), None);
         assert!(Lock::take(&path).is_ok());
     }
 

@@ -12,7 +12,9 @@ use agentd::{
     audit::audit,
     config::{Config, DEFAULT_FILE},
     lifecycle::EXIT_BUSY,
+    manual,
     proxy::proxy,
+    reload_command::reload,
     replay,
     run::{DEFAULT_CONFIG, run},
     simulate,
@@ -32,8 +34,17 @@ fn main() -> ExitCode {
         }),
         Command::Audit(command) => audit(&command).map_err(failed),
         Command::Proxy(args) => proxy(&args).map_err(failed),
+        Command::Reload(args) => match reload(&args) {
+            Ok(words) if words.is_empty() => Ok(()),
+            Ok(words) => print(&format!("{words}\n")),
+            Err(error) => Err(failed(error)),
+        },
         Command::CheckConfig { file } => check(file),
         Command::PrintDefaultConfig => print(DEFAULT_FILE),
+        Command::Completion { shell } => print(&manual::completion(shell)),
+        Command::Manual { folder } => manual::write_pages(&folder).map_err(|error| {
+            (format!("cannot write into {}: {error}", folder.display()), EXIT_FAILED)
+        }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

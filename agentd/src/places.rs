@@ -2,8 +2,12 @@
 
 use std::{env, path::PathBuf};
 
-/// Where state is kept: below `/var/lib` for root, else below the user's own state directory.
+/// Where state is kept: where systemd made place for it, or below `/var/lib` for root, else below the
+/// user's own state directory.
 pub(crate) fn state_dir() -> PathBuf {
+    if let Some(given) = user_dir("STATE_DIRECTORY") {
+        return given;
+    }
     if is_root() {
         return PathBuf::from("/var/lib/agentd");
     }

@@ -5,21 +5,19 @@
 //!      ^---- control (policy, mode, gate) <---------'
 //! ```
 
-mod hung;
-mod reload;
-
 use std::{
     fs,
     io::{self, IsTerminal as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, SystemTime},
 };
 
-use agentd_core::{bytes::ByteCount, life::Life};
+use agentd_core::{bytes::ByteCount, life::Life, sample::RunState};
 use tracing_subscriber::{
-    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Layer as _, Registry, filter::Targets, layer::SubscriberExt as _, reload as reloadable,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{
@@ -32,26 +30,31 @@ use crate::{
     event::{Event, TickRecord, VmChange},
     frozen,
     host_lock::{HostLock, HostLockError},
-    hypervisor::{
-        Hypervisor,
-        libvirt::{Libvirt, LibvirtConfig},
-        sim::{LoadError, Scenario, Sim},
-    },
+    hypervisor::sim::LoadError,
     lifecycle::{StopSignals, end_broken, end_on_panic},
     places,
     publish::{Entry, Position, Publisher},
     record::{Beside, History, HistoryError, Recorder},
     recording::{Head, Recording},
+    reload_command::Answers,
     resources,
     server::{
-        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, TlsError, check_tls,
-        encode, encode_shadow,
+        About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
+        encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
     store::{Retention, StateDir, StoreError, Will},
+    supervisor::Supervisor,
     tick::{self, TickConfig, Ticker, Turn},
-    uri::{is_real, is_remote, is_uri},
+    uri::is_real,
 };
+
+mod reload;
+mod settings;
+
+use reload::Reload;
+pub use settings::check;
+use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config, with_file};
 
 /// Where the config is looked for when no other is named.
 pub const DEFAULT_CONFIG: &str = "/etc/agentd/agentd.toml";
@@ -139,12 +142,13 @@ impl RunError {
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
-    let config_file = reload::config_file(args);
-    let mut config = read_config(args, config_file.as_deref())?;
-    log(&config);
+    let args = &with_file(args);
+    let mut config = read_config(args)?;
+    let log_level = log(&config);
+    let (supervisor, inherited) = (Arc::new(Supervisor::of_environment()), inherited()?);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
-    let listen = listen(&config)?;
+    let listen = listen_beside(&inherited, &config)?;
     check_freeze_file(&config)?;
     resources::take_descriptors();
     let _host = take_host(&config)?;
@@ -182,68 +186,88 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         clock: clock.clone(),
         publisher: publisher.clone(),
         control: control.clone(),
-        shadow,
+        shadow: shadow.clone(),
         audit: audit.clone(),
     };
-    let server = Server::start(server_config, deps)?;
+    let server = Server::start_on(inherited, server_config, deps.clone())?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
     // Not before: a start that fails would put a new recording in the place of a good one.
     let recording = recording(&config, head, &publisher);
 
-    let ticker = Ticker::new(hypervisor, clock, tick_config(&config));
-    let teller = Teller { recorder: recorder.clone(), publisher, recording };
+    let ticker = Ticker::new(hypervisor, clock.clone(), tick_config(&config));
+    let teller = Teller {
+        recorder: recorder.clone(),
+        publisher: publisher.clone(),
+        recording,
+        supervisor: supervisor.clone(),
+        longest: longest_tick(&config),
+    };
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    signals.wait(|| reload::files(&server, args, config_file.as_deref()));
+    let mut reload = Reload {
+        args,
+        in_force: config,
+        deps: &deps,
+        server: &server,
+        supervisor: &supervisor,
+        log_level: &log_level,
+        answers: Answers::into(state.path()),
+    };
+    signals.wait(|| reload.again());
+    supervisor.stops();
     tracing::info!("stopping; every VM keeps what it has");
-    loop_.tell_to_stop();
-    server.stop(SERVER_GRACE);
-    let parts = [
-        ("tick", loop_.wait(LOOP_GRACE)),
-        ("control", control.close(CONTROL_GRACE)),
-        ("audit", audit.close(AUDIT_GRACE)),
-        ("record", recorder.stop(RECORDER_GRACE)),
-    ];
-    for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
-        tracing::warn!("the thread \"{name}\" is stuck and is left behind");
-    }
+    Running { server, loop_, control, audit, recorder }.stop();
     Ok(())
 }
 
-fn read_config(args: &RunArgs, file: Option<&Path>) -> Result<Config, ConfigError> {
-    let mut config = file.map_or_else(|| Ok(Config::default()), Config::load)?;
-    if let Some(uri) = args.connect.as_ref().or(args.hypervisor.as_ref()) {
-        config.hypervisor.clone_from(uri);
+/// What is at work.
+struct Running {
+    server: ServerHandle,
+    loop_: Loop,
+    control: Arc<Control>,
+    audit: Arc<Audit>,
+    recorder: Arc<Recorder>,
+}
+
+impl Running {
+    /// Takes it apart, in less than five seconds whatever hangs.
+    fn stop(self) {
+        self.loop_.tell_to_stop();
+        self.server.stop(SERVER_GRACE);
+        let parts = [
+            ("tick", self.loop_.wait(LOOP_GRACE)),
+            ("control", self.control.close(CONTROL_GRACE)),
+            ("audit", self.audit.close(AUDIT_GRACE)),
+            ("record", self.recorder.stop(RECORDER_GRACE)),
+        ];
+        for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
+            tracing::warn!("the thread \"{name}\" is stuck and is left behind");
+        }
     }
-    if !args.listen.is_empty() {
-        config.listen.clone_from(&args.listen);
+}
+
+/// The level of what is logged, to be changed while agentd runs.
+struct LogLevel(reloadable::Handle<Targets, Registry>);
+
+impl LogLevel {
+    fn set(&self, level: tracing::Level) {
+        // Refused where there is no log any more.
+        let _ = self.0.reload(wanted(level));
     }
-    if args.state_dir.is_some() {
-        config.state_dir.clone_from(&args.state_dir);
-    }
-    if args.record.is_some() {
-        config.recording.file.clone_from(&args.record);
-    }
-    if let Some(format) = args.log_format {
-        config.log.format = format.into();
-    }
-    config.log.level = match args.verbose {
-        0 => config.log.level,
-        1 => config.log.level.max(tracing::Level::DEBUG),
-        _ => tracing::Level::TRACE,
-    };
-    Ok(config)
 }
 
 /// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
 /// which breaks its rules, and who attacks it would fill the log.
-fn log(config: &Config) {
-    let level = config.log.level;
-    let wanted = Targets::new()
+fn wanted(level: tracing::Level) -> Targets {
+    Targets::new()
         .with_target("agentd", level)
         .with_target("h2", level.min(tracing::Level::ERROR))
-        .with_default(level.min(tracing::Level::WARN));
+        .with_default(level.min(tracing::Level::WARN))
+}
+
+fn log(config: &Config) -> LogLevel {
+    let (wanted, level) = reloadable::Layer::new(wanted(config.log.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
@@ -254,52 +278,7 @@ fn log(config: &Config) {
     };
     // A second subscriber is refused, which can only be where a test set one.
     let _ = tracing_subscriber::registry().with(lines.with_filter(wanted)).try_init();
-}
-
-/// Checks what `run` would check of a config before it starts anything.
-///
-/// # Errors
-///
-/// Fails where `run` would.
-pub fn check(config: &Config) -> Result<(), RunError> {
-    for address in listen(config)? {
-        address.check(config.tls.is_some())?;
-    }
-    check_freeze_file(config)?;
-    let clock: Arc<dyn Clock> = RealClock::start();
-    if let Some(files) = &config.tls {
-        check_tls(files, &clock)?;
-    }
-    hypervisor(&mut config.clone(), &clock).map(drop)
-}
-
-/// The hypervisor that the config names. A scenario brings its own interval and policy along.
-fn hypervisor(
-    config: &mut Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<Box<dyn Hypervisor>, RunError> {
-    if let Some(file) = config.hypervisor.strip_prefix("sim:") {
-        let file = PathBuf::from(file);
-        let scenario = Scenario::load(&file)?;
-        config.tick.interval = scenario.tick_interval;
-        if let Some(policy) = scenario.policy.clone() {
-            config.policy = policy;
-            config.policy_source = format!("the scenario {}", file.display());
-        }
-        return Ok(Box::new(Sim::new(&file, &scenario, clock.clone())));
-    }
-    if !is_uri(&config.hypervisor) {
-        return Err(RunError::NoUri(config.hypervisor.clone()));
-    }
-    if is_remote(&config.hypervisor) {
-        return Err(RunError::Remote(config.hypervisor.clone()));
-    }
-    let libvirt = LibvirtConfig {
-        uri: config.hypervisor.clone(),
-        stats_period: config.stats_period,
-        ..LibvirtConfig::default()
-    };
-    Ok(Box::new(Libvirt::new(libvirt, clock.clone())))
+    LogLevel(level)
 }
 
 /// Takes this host, and what a host at its limits would take from agentd; nothing of a simulated
@@ -314,31 +293,6 @@ fn take_host(config: &Config) -> Result<Option<HostLock>, HostLockError> {
         resources::stay_in_memory();
     }
     Ok(Some(lock))
-}
-
-/// What freezes agentd. A simulated host does not share a real one's file.
-fn freeze_file(config: &Config) -> Option<PathBuf> {
-    let default = || is_real(&config.hypervisor).then(|| places::runtime_dir().join("freeze"));
-    config.freeze_file.clone().or_else(default)
-}
-
-/// A file that somebody named is to be where it can be made: who mistyped the path would learn it in
-/// the hour of need. The directory of its own that agentd makes may be missing yet.
-fn check_freeze_file(config: &Config) -> Result<(), RunError> {
-    let Some(file) = &config.freeze_file else { return Ok(()) };
-    match frozen::missing_folder(file) {
-        Some(folder) if folder != places::runtime_dir() => {
-            Err(RunError::NoFreezeFolder { file: file.clone(), folder: folder.to_owned() })
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn listen(config: &Config) -> Result<Vec<Listen>, ListenError> {
-    if config.listen.is_empty() {
-        return Ok(vec![Listen::Unix(places::runtime_dir().join("agentd.sock"))]);
-    }
-    config.listen.iter().map(|address| address.parse()).collect()
 }
 
 fn control(
@@ -468,7 +422,7 @@ impl Loop {
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
-                let hung = hung::why(&turn);
+                let hung = hung(&turn);
                 if let Some(sample) = &turn.record.sample {
                     control.note_host_total(sample.host.total);
                 }
@@ -504,6 +458,9 @@ struct Teller {
     publisher: Arc<Publisher>,
     /// `None` where nothing is recorded for a replay.
     recording: Option<Recording>,
+    supervisor: Arc<Supervisor>,
+    /// How long a tick may take, and the time to the next.
+    longest: Duration,
 }
 
 impl Teller {
@@ -513,10 +470,12 @@ impl Teller {
             self.recorder.note(Event::Vm(change));
         }
         self.judge(&turn.record, gate);
+        self.supervisor.is_at(in_words(&turn.record));
         if let Some(recording) = &mut self.recording {
             recording.tick(&turn.record);
         }
         self.recorder.tick(turn.record);
+        self.supervisor.tick_is_over(self.longest);
     }
 
     fn judge(&self, record: &TickRecord, gate: &Gate) {
@@ -525,6 +484,38 @@ impl Teller {
             self.publisher.tell(condition, alarm);
         }
     }
+}
+
+/// What a tick came to, in a line for the supervisor's status.
+fn in_words(record: &TickRecord) -> String {
+    let mode = record.mode.name();
+    match (&record.sample, &record.frozen) {
+        (_, Some(file)) => format!("frozen by {file}"),
+        (Some(sample), None) => format!("mode {mode}, {} VMs", sample.vms.len()),
+        (None, None) => format!("mode {mode}, {}", record.error.as_deref().unwrap_or("no VM read")),
+    }
+}
+
+/// The longest time from one tick to the next: read once and once more, settled, ordered, waited.
+fn longest_tick(config: &Config) -> Duration {
+    config.tick.interval + config.tick.settle() + 4 * config.tick.call_timeout()
+}
+
+/// Why this process has to end, when so many calls hang in it that it cannot go on: what hangs.
+fn hung(turn: &Turn) -> Option<String> {
+    if turn.parked < MOST_PARKED {
+        return None;
+    }
+    let sample = turn.record.sample.iter();
+    let vms = sample.flat_map(|sample| sample.vms.values());
+    let silent = vms.filter(|vm| vm.run == RunState::Unresponsive);
+    let names: Vec<&str> = silent.map(|vm| vm.name.as_ref()).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Some(format!(
+        "{} calls of the hypervisor have hung for so long that only a new process can go on; VMs \
+         that do not answer: {names}; every VM keeps what it has",
+        turn.parked
+    ))
 }
 
 fn log_vm(change: &VmChange) {
@@ -560,6 +551,9 @@ fn size(bytes: ByteCount) -> usize {
     usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX)
 }
 
+/// Calls that hang before the process ends itself for its supervisor to start it again: half of the
+/// sixteen threads that the libvirt adapter has, from which on it takes no order any more.
+const MOST_PARKED: usize = 8;
 /// Together they stay below the five seconds in which a stop has to be done.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 const LOOP_GRACE: Duration = Duration::from_millis(1000);

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::ArgValueCompleter;
 
 use crate::commands;
+use crate::completers;
 use crate::exit::{Exit, HELP};
 use crate::failure::Failure;
 use crate::identity::IdentityFiles;
 use crate::output::{ColorChoice, Format, Output};
 use crate::quantity::{Units, parse_positive_duration};
+use crate::session::ConfigNeed;
 
 /// Asks, watches and steers agentd, the memory coordinator, on many hosts.
 #[derive(Debug, Parser)]
@@ -31,6 +34,7 @@ pub(crate) struct Global {
     /// configured is taken for one that ssh knows, or that https reaches where there is a default
     /// identity. May be repeated; commas separate several.
     #[arg(short = 'H', long = "host", global = true, value_name = "NAME|URI")]
+    #[arg(add = ArgValueCompleter::new(completers::hosts))]
     pub(crate) hosts: Vec<String>,
     /// Ask every configured host.
     #[arg(short = 'A', long, global = true, conflicts_with = "hosts")]
@@ -144,12 +148,18 @@ pub(crate) enum Command {
     },
     /// Show or set the mode: active, observe or paused
     Mode(commands::mode::ModeArgs),
+    /// Leave a VM alone: it keeps what it has
+    Pin(commands::pin::PinArgs),
+    /// Let a VM that was pinned take part again
+    Unpin(commands::pin::UnpinArgs),
     /// Free memory for a VM that is about to start or arrive, and wait until it is there
     Reserve(commands::reserve::ReserveArgs),
     /// Show what is reserved
     Reservations(commands::reserve::ReservationsArgs),
     /// End a reservation
     Release(commands::reserve::ReleaseArgs),
+    /// Wait until hosts are as they are to be
+    Wait(commands::wait::WaitArgs),
     /// Show and change the configured hosts
     Host {
         /// What to do with them.
@@ -162,17 +172,37 @@ pub(crate) enum Command {
     Whoami(commands::whoami::WhoAmIArgs),
     /// Make and keep the certificates of agents and of those who use memctl
     Ca(commands::ca::CaArgs),
+    /// Look for what is wrong between you and the hosts, and say what mends it
+    Doctor(commands::doctor::DoctorArgs),
+    /// Show and check memctl's own configuration
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: commands::config::ConfigCommand,
+    },
+    /// Print the JSON Schema of what -o json, jsonl and yaml print
+    Schema(commands::schema::SchemaArgs),
     /// Show the versions of memctl and of the agents
     Version(commands::version::VersionArgs),
     /// Print a completion script for a shell
     Completion(commands::completion::CompletionArgs),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual(commands::manual::ManualArgs),
 }
 
 impl Command {
-    /// Whether it writes or only lists the configuration file, which then need not be there.
-    pub(crate) fn needs_no_config(&self) -> bool {
+    /// What it needs of the configuration.
+    pub(crate) fn config_need(&self) -> ConfigNeed {
         use commands::host::HostCommand::{Add, List};
-        matches!(self, Self::Host { command: Add(_) | List } | Self::Ca(_))
+        if matches!(self, Self::Host { command: Add(_) | List } | Self::Ca(_)) {
+            return ConfigNeed::MayLack;
+        }
+        let looks_into_it = matches!(
+            self,
+            Self::Config { .. } | Self::Doctor(_) | Self::Completion(_) | Self::Schema(_)
+        );
+        if looks_into_it { ConfigNeed::MayBeWrong } else { ConfigNeed::Whole }
     }
 }
 

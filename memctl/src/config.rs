@@ -1,5 +1,10 @@
-//! The configuration file: which hosts there are, by which names. Reads and checks it; unknown keys
-//! are refused with their line. `config_edit` changes it.
+//! The configuration files: which hosts there are, by which names. Reads and checks them; unknown
+//! keys are refused with their line. `config_edit` changes one's own.
+//!
+//! ```text
+//! /etc/memctl/config.toml   for all who use this machine
+//! $XDG_CONFIG_HOME/memctl/config.toml   one's own: what it says wins, name by name
+//! ```
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,8 +16,8 @@ use crate::address::Address;
 use crate::failure::{Code, Failure};
 use crate::identity::IdentityFiles;
 
-/// What the file says.
-#[derive(Debug, Default)]
+/// What a file says, or several together.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     /// Hosts that are asked when none is named.
     pub(crate) current: Vec<String>,
@@ -26,6 +31,15 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<HostEntry>,
 }
 
+/// Where the files are, or would be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    /// One's own file, or the one that was named. None without a home.
+    pub(crate) own: Option<PathBuf>,
+    /// The one for all who use this machine. None where a file was named: that one counts alone.
+    pub(crate) system: Option<PathBuf>,
+}
+
 /// One host of the file.
 #[derive(Clone, Debug)]
 pub(crate) struct HostEntry {
@@ -37,6 +51,8 @@ pub(crate) struct HostEntry {
     pub(crate) identity: IdentityFiles,
     /// The name that its certificate is to be for, where the address does not say it.
     pub(crate) server_name: Option<String>,
+    /// The file that names it.
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -72,41 +88,64 @@ struct FileHost {
     server_name: Option<String>,
 }
 
-/// Where the file is: `--config`, else the XDG place. None without a home.
-pub(crate) fn path(given: Option<&Path>) -> Option<PathBuf> {
-    if let Some(path) = given {
-        return Some(path.to_owned());
+impl Places {
+    /// As `--config` says, else the XDG place and the system's.
+    pub(crate) fn find(given: Option<&Path>) -> Self {
+        if let Some(path) = given {
+            return Self { own: Some(path.to_owned()), system: None };
+        }
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
+        let system = absolute("MEMCTL_SYSTEM_CONFIG").unwrap_or_else(|| PathBuf::from(SYSTEM_FILE));
+        Self { own: base.map(|base| base.join("memctl/config.toml")), system: Some(system) }
     }
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    let base =
-        absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|h| h.join(".config")))?;
-    Some(base.join("memctl/config.toml"))
 }
 
 impl Config {
-    /// Reads the file. A missing one is empty, unless `must_exist`.
-    pub(crate) fn load(path: &Path, must_exist: bool) -> Result<Self, Failure> {
+    /// Reads both files as one. A missing one is empty, unless one's own `must_exist`.
+    pub(crate) fn load(places: &Places, must_exist: bool) -> Result<Self, Failure> {
+        let read = |path: &Option<PathBuf>, must_exist| match path {
+            Some(path) => Self::read_file(path, must_exist),
+            None => Ok(Self::default()),
+        };
+        let config = read(&places.own, must_exist)?.over(read(&places.system, false)?);
+        let origin = places.own.as_deref().unwrap_or_else(|| Path::new("the configuration"));
+        config.check_references(&origin.display().to_string())?;
+        Ok(config)
+    }
+
+    /// Reads one file.
+    pub(crate) fn read_file(path: &Path, must_exist: bool) -> Result<Self, Failure> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Ok(text) => Self::read(&text, &path.display().to_string()),
             Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => Ok(Self::default()),
             Err(error) => Err(Failure::new(
                 Code::InvalidArgument,
                 "CONFIG_UNREADABLE",
                 format!("cannot read the configuration {}: {error}", path.display()),
-            )),
+            )
+            .hint("memctl config path tells which files are read; memctl host add makes one")),
         }
     }
 
-    /// Reads the text of a file; `origin` is its name in messages.
+    /// Reads the text of a file that stands alone; `origin` is its name in messages.
+    #[cfg(test)]
     pub(crate) fn parse(text: &str, origin: &str) -> Result<Self, Failure> {
+        let config = Self::read(text, origin)?;
+        config.check_references(origin)?;
+        Ok(config)
+    }
+
+    /// Reads the text of a file, which may name hosts of another one.
+    pub(crate) fn read(text: &str, origin: &str) -> Result<Self, Failure> {
         let file: File = toml::from_str(text)
             .map_err(|error| invalid(text, origin, error.span(), error.message()))?;
         if file.schema != 1 {
             let what = format!("schema = {} is not known; this memctl reads 1", file.schema);
             return Err(invalid(text, origin, None, &what));
         }
-        let config = Self {
+        Ok(Self {
             hosts: hosts_of(&file, text, origin)?,
             current: file.current,
             identity: files(
@@ -116,9 +155,27 @@ impl Config {
             )?,
             output: file.defaults.output,
             groups: file.groups,
-        };
-        config.check_references(origin)?;
-        Ok(config)
+        })
+    }
+
+    /// This one, and what `below` says where this one does not.
+    fn over(self, below: Self) -> Self {
+        let Self { current, output, identity, mut groups, mut hosts } = self;
+        for entry in below.hosts {
+            if !hosts.iter().any(|own| own.name == entry.name) {
+                hosts.push(entry);
+            }
+        }
+        for (group, names) in below.groups {
+            groups.entry(group).or_insert(names);
+        }
+        Self {
+            current: if current.is_empty() { below.current } else { current },
+            output: output.or(below.output),
+            identity: identity.or(&below.identity),
+            groups,
+            hosts,
+        }
     }
 
     /// The host of this name.
@@ -168,7 +225,8 @@ fn hosts_of(file: &File, text: &str, origin: &str) -> Result<Vec<HostEntry>, Fai
         let place = format!("hosts.{name}");
         let identity = files(&place, [&host.ca, &host.cert, &host.key], origin)?;
         let server_name = host.server_name.clone().filter(|name| !name.is_empty());
-        let entry = HostEntry { name: name.clone(), address, identity, server_name };
+        let file = PathBuf::from(origin);
+        let entry = HostEntry { name: name.clone(), address, identity, server_name, file };
         entries.push((span.start, entry));
     }
     entries.sort_by_key(|(start, _)| *start);
@@ -211,6 +269,9 @@ fn invalid(text: &str, origin: &str, span: Option<std::ops::Range<usize>>, what:
     let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
     Failure::new(Code::InvalidArgument, "CONFIG_INVALID", format!("{place}: {what}"))
 }
+
+/// The configuration for all who use this machine.
+const SYSTEM_FILE: &str = "/etc/memctl/config.toml";
 
 #[cfg(test)]
 mod tests {
@@ -278,6 +339,31 @@ uri = "unix:///run/agentd/agentd.sock"
     fn a_name_without_a_host_is_refused() {
         let message = refusal("schema = 1\ncurrent = [\"b\"]\n");
         assert_eq!(message, "config.toml: current names \"b\", and there is no [hosts.b]");
+    }
+
+    #[test]
+    fn ones_own_file_wins_name_by_name_and_may_name_hosts_of_the_systems() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places {
+            own: Some(folder.path().join("own.toml")),
+            system: Some(folder.path().join("system.toml")),
+        };
+        std::fs::write(places.system.as_ref().unwrap(), GOOD).unwrap();
+        let own = "schema = 1\n[groups]\nmine = [\"node1\", \"node2\"]\n\
+                   [hosts.node2]\nuri = \"unix:///mine\"\n";
+        std::fs::write(places.own.as_ref().unwrap(), own).unwrap();
+        let config = Config::load(&places, true).unwrap();
+        let names: Vec<&str> = config.hosts.iter().map(|h| h.name.as_str()).collect();
+        assert_eq!(names, ["node2", "node1"]);
+        assert_eq!(config.hosts[0].address.to_string(), "unix:///mine");
+        assert_eq!(config.hosts[0].file, *places.own.as_ref().unwrap());
+        assert_eq!(config.hosts[1].file, *places.system.as_ref().unwrap());
+        assert_eq!(config.current, ["node2", "@rack1"]);
+        assert_eq!(config.output.as_deref(), Some("wide"));
+        assert!(config.groups.contains_key("mine") && config.groups.contains_key("rack1"));
+        std::fs::remove_file(places.system.as_ref().unwrap()).unwrap();
+        let refused = Config::load(&places, true).unwrap_err().message;
+        assert!(refused.contains("mine names \"node1\""), "{refused}");
     }
 
     #[test]

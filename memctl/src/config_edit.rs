@@ -66,6 +66,61 @@ pub(crate) fn removed(text: &str, name: &str) -> Result<String, Failure> {
     checked(document.to_string())
 }
 
+/// The text of the file in which a host is called otherwise, also in its groups and among the
+/// current ones.
+pub(crate) fn renamed(text: &str, old: &str, new: &str) -> Result<String, Failure> {
+    let mut document = document(text)?;
+    let hosts = document.get_mut("hosts").and_then(Item::as_table_mut);
+    let hosts = hosts.ok_or_else(|| unfit("hosts must be a table"))?;
+    let entry = hosts.remove(old).ok_or_else(|| unfit(&format!("there is no [hosts.{old}]")))?;
+    hosts.insert(new, entry);
+    if let Some(current) = document.get_mut("current").and_then(Item::as_array_mut) {
+        rename_in(current, old, new);
+    }
+    if let Some(groups) = document.get_mut("groups").and_then(Item::as_table_like_mut) {
+        for (_, group) in groups.iter_mut() {
+            if let Some(members) = group.as_array_mut() {
+                rename_in(members, old, new);
+            }
+        }
+    }
+    checked(document.to_string())
+}
+
+fn rename_in(members: &mut Array, old: &str, new: &str) {
+    for member in members.iter_mut().filter(|member| member.as_str() == Some(old)) {
+        *member = new.into();
+    }
+}
+
+/// The text of the file with these hosts to be asked when none is named; with none of its own where
+/// the list is empty.
+pub(crate) fn with_current(text: &str, names: &[String]) -> Result<String, Failure> {
+    let mut document = document(text)?;
+    if !document.contains_key("schema") {
+        document.insert("schema", value(1));
+    }
+    match names {
+        [] => document.remove("current"),
+        names => document.insert("current", value(Array::from_iter(names))),
+    };
+    checked(document.to_string())
+}
+
+/// The text of the file with a group of these hosts; without the group where the list is empty.
+pub(crate) fn with_group(text: &str, group: &str, names: &[String]) -> Result<String, Failure> {
+    let mut document = document(text)?;
+    if !document.contains_key("schema") {
+        document.insert("schema", value(1));
+    }
+    let groups = table(document.entry("groups"))?;
+    match names {
+        [] => groups.remove(group),
+        names => groups.insert(group, value(Array::from_iter(names))),
+    };
+    checked(document.to_string())
+}
+
 /// The text of the file with an identity for every host that names none.
 pub(crate) fn with_default_identity(text: &str, files: &IdentityFiles) -> Result<String, Failure> {
     let mut document = document(text)?;
@@ -99,7 +154,7 @@ pub(crate) fn change(
     };
     let new = edit(&old)?;
     replace(path, &new)?;
-    Config::parse(&new, &path.display().to_string())
+    Config::read(&new, &path.display().to_string())
 }
 
 /// Puts `text` in the place of the file.
@@ -154,7 +209,7 @@ fn push(item: &mut Item, name: &str) -> Result<(), Failure> {
 
 /// What we write must be what we can read.
 fn checked(text: String) -> Result<String, Failure> {
-    Config::parse(&text, "the changed configuration").map(|_| text)
+    Config::read(&text, "the changed configuration").map(|_| text)
 }
 
 fn unfit(what: &str) -> Failure {
@@ -173,7 +228,30 @@ mod tests {
             address,
             identity: IdentityFiles::default(),
             server_name: None,
+            file: "c".into(),
         }
+    }
+
+    #[test]
+    fn a_renamed_host_stays_what_and_where_it_was() {
+        let old = "# mine\nschema = 1\ncurrent = [\"b\", \"a\"]\n\n[groups]\ng = [\"a\"]\n\n\
+                   # the far one\n[hosts.a]\nuri = \"unix:///a\" # here\n";
+        let want = old.replace("\"a\"", "\"c\"").replace("hosts.a", "hosts.c");
+        assert_eq!(renamed(old, "a", "c").unwrap(), want);
+        assert!(renamed(old, "x", "y").is_err());
+    }
+
+    #[test]
+    fn what_is_current_and_who_is_in_a_group_is_set_as_a_whole_or_taken_away() {
+        let names = ["a".to_owned(), "@g".to_owned()];
+        let text = with_current("schema = 1\n", &names).unwrap();
+        assert_eq!(text, "schema = 1\ncurrent = [\"a\", \"@g\"]\n");
+        assert_eq!(with_current(&text, &[]).unwrap(), "schema = 1\n");
+        let text = with_group("", "g", &names[..1]).unwrap();
+        assert_eq!(text, "schema = 1\n\n[groups]\ng = [\"a\"]\n");
+        assert!(
+            Config::read(&with_group(&text, "g", &[]).unwrap(), "c").unwrap().groups.is_empty()
+        );
     }
 
     #[test]

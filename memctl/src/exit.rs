@@ -45,7 +45,8 @@ Exit codes:
   0    done
   1    done, and the answer is no (policy diff: differences; status --check: not
        healthy, or not in the mode of --expect-mode; reserve: the memory was not
-       there in time)
+       there in time; wait: it was not so in time; doctor, config check: something
+       does not work)
   2    the command line makes no sense
   3    any other failure, or hosts that failed for different reasons
   4    unreachable (no agent answers, or not in time)
@@ -61,9 +62,12 @@ Exit codes:
 
 Environment:
   MEMCTL_CONFIG  configuration file (default $XDG_CONFIG_HOME/memctl/config.toml)
+  MEMCTL_SYSTEM_CONFIG
+                 the one for all who use this machine (default /etc/memctl/config.toml)
   MEMCTL_HOST    hosts to ask where no --host is given
   MEMCTL_CA, MEMCTL_CERT, MEMCTL_KEY
                  files of the identity where no --ca, --cert or --key is given
+  VISUAL, EDITOR editor of policy edit
   MEMCTL_OUTPUT  output format where no --output is given
   MEMCTL_SOCKET  where the local agent listens (default /run/agentd/agentd.sock, then
                  $XDG_RUNTIME_DIR/agentd/agentd.sock)

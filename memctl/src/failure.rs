@@ -1,13 +1,13 @@
 //! What went wrong at one host, or with the whole command: one shape for every source of trouble,
 //! so that a table, a script and the exit code tell the same story. Does not print.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tonic_types::StatusExt as _;
 
 use crate::exit::Exit;
 
 /// A failure: what is wrong, with the value, and what to do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Failure {
     /// What kind of failure, in gRPC's words.
     pub(crate) code: Code,
@@ -19,7 +19,7 @@ pub(crate) struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
     /// Fields of the request that the agent objects to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) fields: Vec<FieldViolation>,
     /// How long the agent asks to wait before another try.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub(crate) struct Failure {
 }
 
 /// One field that the agent objects to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct FieldViolation {
     /// Path of the field.
     pub(crate) field: String,
@@ -36,7 +36,7 @@ pub(crate) struct FieldViolation {
 }
 
 /// Kinds of failures: gRPC's codes, and `Usage` for a command line that makes no sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum Code {
     Usage,

@@ -178,7 +178,7 @@ fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
 }
 
 fn host_of(entry: &HostEntry) -> Host {
-    let HostEntry { name, address, identity, server_name } = entry.clone();
+    let HostEntry { name, address, identity, server_name, .. } = entry.clone();
     Host { name, address, identity, server_name, guess: None }
 }
 

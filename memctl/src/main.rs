@@ -7,6 +7,7 @@ mod backoff;
 mod certificate;
 mod client;
 mod commands;
+mod completers;
 mod config;
 mod config_edit;
 mod dial;
@@ -20,25 +21,32 @@ mod identity;
 mod output;
 mod pki;
 mod policy_book;
+mod policy_file;
 mod policy_keys;
+mod progress;
 mod quantity;
 mod render;
+mod schema;
 mod session;
 mod suggest;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::CompleteEnv;
 
 use crate::args::Cli;
 use crate::commands::Stop;
+use crate::commands::completion::VARIABLE;
 use crate::exit::Exit;
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 use crate::session::Session;
 
 fn main() -> ExitCode {
+    // A script of `memctl completion` asks what may follow, and nothing else happens.
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return args::refused(&error).into(),
@@ -47,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Exit {
-    let mut session = match Session::open(cli.global, cli.command.needs_no_config()) {
+    let mut session = match Session::open(cli.global, cli.command.config_need()) {
         Ok(session) => session,
         Err(refused) => {
             let (output, failure) = *refused;

@@ -7,7 +7,7 @@ use crate::policy_keys::Key;
 use crate::suggest::did_you_mean;
 
 /// What is to be known of one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub(crate) struct Entry {
     /// The key, with NAME where a VM's name or UUID stands.
     pub(crate) key: &'static str,

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::address::Address;
 use crate::args::Global;
-use crate::config::{self, Config};
+use crate::config::{Config, Places};
 use crate::failure::{Code, Failure};
 use crate::fleet::Bounds;
 use crate::hosts::{Host, Selection, select};
@@ -21,29 +21,37 @@ use crate::render::View;
 pub(crate) struct Session {
     /// The options as typed.
     pub(crate) global: Global,
-    /// The configuration file.
+    /// The configuration files as one. Empty where they cannot be read and the command bears it.
     pub(crate) config: Config,
-    /// Where that file is, or would be.
-    pub(crate) config_path: Option<PathBuf>,
+    /// What is wrong with them. None but for commands that look into just that.
+    pub(crate) config_failure: Option<Failure>,
+    /// Where those files are, or would be.
+    pub(crate) places: Places,
     /// Where to write.
     pub(crate) output: Output,
 }
 
+/// What a command needs of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConfigNeed {
+    /// A file that was named is there, and all make sense.
+    Whole,
+    /// A file that was named need not be there.
+    MayLack,
+    /// They may be wrong: the command looks into just that.
+    MayBeWrong,
+}
+
 impl Session {
-    /// Reads the configuration file and settles how to write. A file that was named must be there,
-    /// unless the command can do without.
-    pub(crate) fn open(
-        global: Global,
-        needs_no_config: bool,
-    ) -> Result<Self, Box<(Output, Failure)>> {
-        let config_path = config::path(global.config.as_deref());
-        let loaded = match &config_path {
-            Some(path) => Config::load(path, global.config.is_some() && !needs_no_config),
-            None => Ok(Config::default()),
-        };
+    /// Reads the configuration files and settles how to write. A file that was named must be there,
+    /// as far as the command says.
+    pub(crate) fn open(global: Global, need: ConfigNeed) -> Result<Self, Box<(Output, Failure)>> {
+        let places = Places::find(global.config.as_deref());
+        let must_exist = global.config.is_some() && need != ConfigNeed::MayLack;
         let mut output = output_of(&global, Format::Table);
-        let config = match loaded {
-            Ok(config) => config,
+        let (config, config_failure) = match Config::load(&places, must_exist) {
+            Ok(config) => (config, None),
+            Err(failure) if need == ConfigNeed::MayBeWrong => (Config::default(), Some(failure)),
             Err(failure) => return Err(Box::new((output, failure))),
         };
         if let (None, Some(name)) = (global.output, config.output.as_deref()) {
@@ -52,7 +60,7 @@ impl Session {
                 Err(_) => return Err(Box::new((output, unknown_format(name)))),
             }
         }
-        Ok(Self { global, config, config_path, output })
+        Ok(Self { global, config, config_failure, places, output })
     }
 
     /// The hosts to ask. From here on, output names the host where there are several.
@@ -81,7 +89,11 @@ impl Session {
 
     /// How long and how many at once.
     pub(crate) fn bounds(&self) -> Bounds {
-        Bounds { timeout: self.global.timeout, max_parallel: usize::from(self.global.max_parallel) }
+        Bounds {
+            timeout: self.global.timeout,
+            max_parallel: usize::from(self.global.max_parallel),
+            tells: !self.global.quiet && !self.output.is_for_programs(),
+        }
     }
 }
 

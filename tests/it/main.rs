@@ -12,6 +12,8 @@ use agentd_tests::programs::Programs;
 mod attacks;
 /// Bursts that take turns on real VMs.
 mod bursts;
+/// A Debian with nothing in it, for packages.
+mod clean_debian;
 /// What agentd says to nonsense, and how it ends.
 mod command_line;
 /// agentd and memctl on real VMs: memory moves, and what is told of it is true.
@@ -43,6 +45,7 @@ mod faults_uncooperative;
 /// A VM hangs.
 mod faults_vm_hangs;
 /// Many hosts, one memctl.
+mod fleet_hundred;
 mod fleet_sim;
 /// Clients in another language.
 mod foreign;
@@ -62,10 +65,14 @@ mod lab_leaves_nothing;
 mod oracle;
 /// Mutual TLS from nothing, in the commands of the README.
 mod over_tls;
+/// The packages in a clean Debian.
+mod packages;
 /// Ticks recorded, replayed, and decided along by a shadow.
 mod recordings;
 /// Memory that is kept for VMs to come.
 mod reserve;
+/// The units of systemd.
+mod service;
 /// What the tests of whole programs without VMs stand on.
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.
@@ -84,13 +91,18 @@ mod working_set_sim;
 /// With `LAB_REQUIRED=1`, as in `make test` by root, that is a failure.
 fn open_lab(test: &str) -> Option<Lab> {
     if let Some(missing) = lab::missing() {
-        let required = std::env::var_os("LAB_REQUIRED").is_some_and(|value| value == "1");
-        assert!(!required, "{test} needs the lab: {missing}");
-        // Straight to stderr: what a passing test prints by macro is not shown.
-        std::io::stderr().write_all(format!("skipped {test}: {missing}\n").as_bytes()).unwrap();
+        skip(test, &missing);
         return None;
     }
     Some(Lab::open().expect("the lab opens"))
+}
+
+/// Says that a test was skipped, and why; a failure where that may not be.
+fn skip(test: &str, missing: &str) {
+    let required = std::env::var_os("LAB_REQUIRED").is_some_and(|value| value == "1");
+    assert!(!required, "{test} cannot run here: {missing}");
+    // Straight to stderr: what a passing test prints by macro is not shown.
+    std::io::stderr().write_all(format!("skipped {test}: {missing}\n").as_bytes()).unwrap();
 }
 
 /// A lab and the programs under test, built before a place on the machine is taken.

@@ -106,6 +106,7 @@ impl World {
     pub(crate) fn memctl_command(&self) -> Command {
         let mut command = self.program(&self.programs.memctl);
         command.env("XDG_CONFIG_HOME", self.folder.path()).env("MEMCTL_SOCKET", self.socket(LOCAL));
+        command.env("MEMCTL_SYSTEM_CONFIG", self.path("memctl-system.toml"));
         command
     }
 

@@ -1,4 +1,4 @@
-//! [`Config`]: how the process runs. Changed by a restart, unlike the policy.
+//! [`Config`]: how the process runs. [`changed`] says what of it a running process takes up.
 //!
 //! The file is read here, in one pass that refuses what it does not know; the command line is laid
 //! over it by `run`. `packaging/agentd.toml` is the defaults, written out.
@@ -6,6 +6,7 @@
 mod audit;
 mod authz;
 mod bounds;
+mod changed;
 pub mod policy;
 mod recording;
 mod tls;
@@ -20,6 +21,7 @@ use std::{
 use agentd_core::{bytes::ByteCount, policy::Policy};
 
 pub use authz::{AuthzConfig, Group};
+pub use changed::{Changed, changed};
 pub use recording::RecordingConfig;
 pub use tls::TlsConfig;
 pub use variation::Variation;

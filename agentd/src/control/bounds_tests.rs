@@ -91,6 +91,51 @@ fn a_trial_of_before_the_bounds_stays_one_and_goes_back_within_them() {
 }
 
 #[test]
+fn another_file_binds_while_it_runs_what_is_in_force_and_what_a_trial_goes_back_to() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(floor(80)).unwrap();
+    let revert_after = Some(Duration::from_secs(30));
+    control.update(PolicyEdit { revert_after, ..floor(120) }).unwrap();
+    let bounds = Bounds { floor: Some(ByteCount::mib(100)), ..Bounds::default() };
+    control.rebase(bounds.within(&rig.base.policy), bounds, "a file".to_owned()).unwrap();
+    assert_eq!(control.bounds(), bounds);
+    assert_eq!(in_force(&control), (3, ByteCount::mib(120)));
+    rig.pass(31);
+    control.expire().unwrap();
+    assert_eq!(in_force(&control), (4, ByteCount::mib(100)));
+    assert!(control.update(floor(99)).is_err());
+}
+
+#[test]
+fn another_files_policy_is_in_force_where_the_files_was_and_as_a_whole_or_not_at_all() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let with_floor = |mib| Policy { floor: ByteCount::mib(mib), ..rig.base.policy.clone() };
+    control.rebase(with_floor(90), Bounds::default(), "a file".to_owned()).unwrap();
+    let revision = control.in_force().policy.clone();
+    assert_eq!((revision.number, revision.actor.id.as_str()), (2, "config"));
+    assert_eq!((revision.policy.floor, revision.reason.as_str()), (ByteCount::mib(90), "a file"));
+    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].0.clone()), *revision);
+
+    rig.disk.with(|disk| disk.is_full = true);
+    let bounds = Bounds { floor: Some(ByteCount::mib(95)), ..Bounds::default() };
+    let refused = control.rebase(with_floor(100), bounds, String::new()).unwrap_err();
+    assert!(matches!(refused, ControlError::NotDurable(_)), "{refused}");
+    assert_eq!(
+        (in_force(&control), control.bounds()),
+        ((2, ByteCount::mib(90)), Bounds::default())
+    );
+    rig.disk.with(|disk| disk.is_full = false);
+
+    // Somebody's own policy stays in its place, and that is said.
+    control.update(floor(110)).unwrap();
+    control.rebase(with_floor(100), Bounds::default(), String::new()).unwrap();
+    assert_eq!(in_force(&control), (3, ByteCount::mib(110)));
+    assert!(rig.ear.has(POLICY_FILE_IGNORED));
+}
+
+#[test]
 fn with_a_full_disk_the_bounds_hold_all_the_same() {
     let rig = Rig::default();
     let control = rig.start();

@@ -38,7 +38,6 @@ use crate::{clock::Clock, event::TickRecord};
 /// refused. Ends its thread when closed or dropped.
 pub struct Control {
     shared: Arc<Shared>,
-    bounds: Bounds,
     jobs: SyncSender<Job>,
     patience: Duration,
     /// What a tick had to say of reservations is still to be taken in.
@@ -83,7 +82,7 @@ impl Control {
     ///
     /// Fails when what was kept cannot be read. Not when nothing can be written.
     pub fn start(parts: Parts) -> Result<Self, StartError> {
-        let (patience, bounds) = (parts.patience, parts.base.bounds);
+        let patience = parts.patience;
         let keeper = Keeper::begin(parts)?;
         let shared = Arc::clone(keeper.shared());
         let (jobs, inbox) = mpsc::sync_channel(QUEUE);
@@ -93,7 +92,7 @@ impl Control {
             keeper.run(&inbox);
         })?;
         let noting = Arc::default();
-        Ok(Self { shared, bounds, jobs, patience, noting, ended: Mutex::new(ended) })
+        Ok(Self { shared, jobs, patience, noting, ended: Mutex::new(ended) })
     }
 
     /// What is in force now. Never waits.
@@ -110,8 +109,8 @@ impl Control {
 
     /// What no policy goes beyond.
     #[must_use]
-    pub const fn bounds(&self) -> &Bounds {
-        &self.bounds
+    pub fn bounds(&self) -> Bounds {
+        *self.shared.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What every order has to pass.
@@ -212,6 +211,22 @@ impl Control {
     ) -> Result<PolicySet, ControlError> {
         let revert = Revert { to: revision, etag, actor, reason };
         self.ask(move |keeper, claim| keeper.revert(revert, claim))
+    }
+
+    /// Puts the policy and the bounds of another config file in the place of those before. The policy is in
+    /// force where that of the file before it was, and counts as little as that did elsewhere; one in force
+    /// that is beyond the bounds is brought within them.
+    ///
+    /// # Errors
+    ///
+    /// Refused when the policy is beyond what the host has, or when it cannot be made durable.
+    pub fn rebase(
+        &self,
+        policy: Policy,
+        bounds: Bounds,
+        policy_source: String,
+    ) -> Result<(), ControlError> {
+        self.ask(move |keeper, claim| keeper.rebase((policy, bounds), policy_source, claim))
     }
 
     /// Revisions with numbers below `before`, or the newest; newest first, at most 100.
@@ -335,6 +350,8 @@ impl fmt::Debug for Control {
 pub(super) struct Shared {
     pub(super) in_force: ArcSwap<InForce>,
     pub(super) gate: Gate,
+    /// What no policy goes beyond.
+    bounds: Mutex<Bounds>,
     /// Who set the mode.
     set: ArcSwap<SavedMode>,
     /// Bytes that the host has; 0 while nobody has seen it.
@@ -374,13 +391,19 @@ impl Pauses {
 }
 
 impl Shared {
-    pub(super) fn new(set: SavedMode, policy: Arc<Revision>, freeze_file: Option<PathBuf>) -> Self {
+    pub(super) fn new(
+        set: SavedMode,
+        policy: Arc<Revision>,
+        bounds: Bounds,
+        freeze_file: Option<PathBuf>,
+    ) -> Self {
+        let bounds = Mutex::new(bounds);
         let gate = Gate::new(set.mode).frozen_by(freeze_file);
         let in_force =
             ArcSwap::from_pointee(InForce { mode: set.mode, policy, reservations: Arc::default() });
         let pauses = Mutex::new(Pauses { eased_by: set.eased_by.clone(), ..Pauses::default() });
         let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
-        Self { in_force, gate, set, host_total, pauses }
+        Self { in_force, gate, bounds, set, host_total, pauses }
     }
 
     /// What the host has; `None` while nobody has seen it.
@@ -399,6 +422,10 @@ impl Shared {
 
     pub(super) fn mode(&self) -> Mode {
         self.in_force.load().mode
+    }
+
+    pub(super) fn put_bounds(&self, bounds: Bounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
     }
 
     /// Pauses at once. The mode before, and the pause that is in force.

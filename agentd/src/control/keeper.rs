@@ -30,6 +30,7 @@ use crate::{
     publish::Position,
 };
 
+mod base;
 mod bounds;
 mod reserve;
 mod trials;
@@ -89,7 +90,7 @@ impl Keeper {
         };
         let policy = Arc::new(policy);
         let mut keeper = Self {
-            shared: Arc::new(Shared::new(set, Arc::clone(&policy), freeze_file)),
+            shared: Arc::new(Shared::new(set, Arc::clone(&policy), base.bounds, freeze_file)),
             storage,
             clock,
             audience,

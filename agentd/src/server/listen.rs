@@ -50,6 +50,12 @@ pub enum ListenError {
          file, or listen on unix:///path"
     )]
     NoTls(String),
+    /// Whoever started agentd has given it something else than a Unix socket.
+    #[error(
+        "agentd was started with a socket that it cannot serve ({0}): it takes over Unix stream sockets \
+         alone; where else it listens says [listen] of the config file"
+    )]
+    Inherited(#[source] io::Error),
     /// The system says no.
     #[error("cannot listen on {0}")]
     Refused(String, #[source] io::Error),
@@ -95,6 +101,7 @@ pub(super) enum Bound {
 #[derive(Debug)]
 pub(super) struct OwnedPath {
     path: PathBuf,
+    /// `None` where it is not ours: whoever made the socket says who may come to it, and removes it.
     inode: Option<(u64, u64)>,
 }
 
@@ -137,6 +144,22 @@ impl Listen {
 }
 
 impl Bound {
+    /// A socket that somebody else has bound, and keeps.
+    pub(super) fn inherited(listener: UnixListener) -> Result<Self, ListenError> {
+        listener.set_nonblocking(true).map_err(ListenError::Inherited)?;
+        let address = listener.local_addr().map_err(ListenError::Inherited)?;
+        let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+        Ok(Self::Unix(listener, OwnedPath { path, inode: None }))
+    }
+
+    /// The socket that was made for it; `None` where there is none, or it is somebody else's.
+    pub(super) fn own_socket(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(_, owned) => owned.inode.map(|_| owned.path.as_path()),
+            Self::Tcp(..) => None,
+        }
+    }
+
     /// Where it can be reached, a port of 0 replaced by the one given.
     pub(super) fn address(&self) -> Listen {
         match self {
@@ -272,6 +295,18 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().mode() & 0o777;
         assert_eq!(mode & !SOCKET_MODE, 0, "{mode:o}");
         UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_somebody_else_is_served_as_it_is_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agentd.sock");
+        let theirs = UnixListener::bind(&path).unwrap();
+        let bound = Bound::inherited(theirs.try_clone().unwrap()).unwrap();
+        assert_eq!(bound.address(), Listen::Unix(path.clone()));
+        assert_eq!(bound.own_socket(), None);
+        drop(bound);
+        assert!(UnixStream::connect(&path).is_ok(), "it is open and in its place");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) mod fuzz;
 mod goaway;
 mod health;
 mod host;
+mod inherited;
 mod limits;
 mod listen;
 mod mask;
@@ -42,18 +43,19 @@ mod watch;
 
 use std::{
     io,
-    path::PathBuf,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use tokio::{
     runtime::Runtime,
-    sync::{Notify, Semaphore},
+    sync::{Semaphore, watch::Sender},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use authz::Reloaded;
+pub use inherited::inherited;
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
 pub use tls::{TlsError, check as check_tls};
@@ -65,7 +67,7 @@ use crate::{
     alarm,
     audit::Audit,
     clock::Clock,
-    config::{AuthzConfig, Config, ConfigError, TlsConfig},
+    config::{AuthzConfig, TlsConfig},
     control::{Control, InForce},
     frozen,
     publish::{Publisher, Stamp},
@@ -157,9 +159,10 @@ pub struct ServerHandle {
     tasks: TaskTracker,
     connections: TaskTracker,
     addresses: Vec<Listen>,
+    /// Those of them that were made here.
+    sockets: Vec<PathBuf>,
     authz: Arc<Authz>,
-    publisher: Arc<Publisher>,
-    read_tls: Arc<Notify>,
+    tls: Sender<Option<TlsConfig>>,
 }
 
 impl Server {
@@ -170,24 +173,39 @@ impl Server {
     /// When a place cannot be listened on, the files of TLS cannot be used, or the system gives no threads;
     /// nothing is left behind.
     pub fn start(config: ServerConfig, deps: Deps) -> Result<ServerHandle, ServerError> {
+        Self::start_on(Vec::new(), config, deps)
+    }
+
+    /// As [`Server::start`], and on sockets that others have bound and keep. One of them that is where
+    /// the config wants to listen is all that is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`Server::start`].
+    pub fn start_on(
+        inherited: Vec<UnixListener>,
+        config: ServerConfig,
+        deps: Deps,
+    ) -> Result<ServerHandle, ServerError> {
         let (tls, keeper) = open_tls(&config, &deps)?.unzip();
-        let bind = |listen: &Listen| listen.bind(tls.is_some());
-        let bound: Vec<Bound> = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let bound = bind(inherited, &config.listen, tls.is_some())?;
         let addresses: Vec<Listen> = bound.iter().map(Bound::address).collect();
+        let sockets: Vec<PathBuf> =
+            bound.iter().filter_map(Bound::own_socket).map(Path::to_path_buf).collect();
 
         let runtime = runtime().map_err(ServerError::Threads)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let crowd = Crowd::new(Arc::clone(&deps.publisher), Arc::clone(&deps.audit));
         let published = Arc::new(Published::new(config, deps, &stop, &tasks));
-        let (authz, publisher) = (Arc::clone(&published.authz), Arc::clone(&published.publisher));
+        let authz = Arc::clone(&published.authz);
         let guard = runtime.enter();
-        runtime.spawn(Arc::clone(&authz).share(sockets(&addresses)));
+        runtime.spawn(Arc::clone(&authz).share(sockets.clone()));
         let routes = routes::all(&published).prepare();
         let routes = Guarded::new(routes, Arc::clone(&authz), into_audit(&published.audit));
         let connections = Connections::new(routes, Arc::clone(&authz), crowd, stop.clone(), tls);
-        let read_tls = Arc::new(Notify::new());
+        let tls = Sender::new(None);
         if let Some(keeper) = keeper {
-            tasks.spawn(keeper.keep(stop.clone(), Arc::clone(&read_tls)));
+            tasks.spawn(keeper.keep(stop.clone(), tls.subscribe()));
         }
         let served = connections.tasks.clone();
         let unix = bound.iter().filter(|bound| bound.is_unix()).count();
@@ -204,16 +222,7 @@ impl Server {
         }
         drop(guard);
         let (runtime, connections) = (Some(runtime), served);
-        Ok(ServerHandle {
-            runtime,
-            stop,
-            tasks,
-            connections,
-            addresses,
-            authz,
-            publisher,
-            read_tls,
-        })
+        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, sockets, authz, tls })
     }
 }
 
@@ -224,27 +233,20 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Puts the rules of a config that was read again in force: for calls from now on, for streams that
-    /// are open, which end where they are no longer allowed, and for connections, which end where their
-    /// caller has no role any more.
-    ///
-    /// # Errors
-    ///
-    /// When there is no config; the rules of before stay in force then, and a condition says so.
-    pub fn reload_authz(
-        &self,
-        config: Result<Config, ConfigError>,
-    ) -> Result<Reloaded, ConfigError> {
-        let reloaded = self.authz.reload(config, &self.publisher)?;
-        if let Some(runtime) = self.runtime.as_ref().filter(|_| reloaded == Reloaded::Other) {
-            runtime.spawn(Arc::clone(&self.authz).share(sockets(&self.addresses)));
+    /// Puts other rules of who may do what in force: for calls from now on, for streams that are open,
+    /// which end where they are no longer allowed, and for connections, which end where their caller
+    /// has no role any more.
+    pub fn replace_authz(&self, rules: AuthzConfig) {
+        self.authz.replace(rules);
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(Arc::clone(&self.authz).share(self.sockets.clone()));
         }
-        Ok(reloaded)
     }
 
-    /// Has the files of TLS read again at once; without it they are looked at every second.
-    pub fn read_tls_again(&self) {
-        self.read_tls.notify_one();
+    /// Has the files of TLS read at once; without it they are looked at every second. Other files than
+    /// those before take their place once they make sense. Nothing where TCP is not listened on.
+    pub fn read_tls(&self, files: TlsConfig) {
+        self.tls.send_replace(Some(files));
     }
 
     /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
@@ -373,12 +375,18 @@ impl Published {
     }
 }
 
-fn sockets(addresses: &[Listen]) -> Vec<PathBuf> {
-    let path = |address: &Listen| match address {
-        Listen::Unix(path) => Some(path.clone()),
-        Listen::Tcp(_) => None,
-    };
-    addresses.iter().filter_map(path).collect()
+fn bind(
+    inherited: Vec<UnixListener>,
+    wanted: &[Listen],
+    has_tls: bool,
+) -> Result<Vec<Bound>, ListenError> {
+    let mut bound: Vec<Bound> =
+        inherited.into_iter().map(Bound::inherited).collect::<Result<_, _>>()?;
+    let there: Vec<Listen> = bound.iter().map(Bound::address).collect();
+    for place in wanted.iter().filter(|place| !there.contains(place)) {
+        bound.push(place.bind(has_tls)?);
+    }
+    Ok(bound)
 }
 
 /// Denials go into the audit, by the name of the method.

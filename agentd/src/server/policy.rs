@@ -117,7 +117,7 @@ impl PolicyService for PolicyCalls {
         Ok(Response::new(wire::GetPolicyResponse {
             current: Some(to_proto::revision(&self.0.in_force().policy)),
             defaults: Some(to_proto::policy(&Policy::default())),
-            bounds: Some(to_proto::access::bounds(self.0.control.bounds())),
+            bounds: Some(to_proto::access::bounds(&self.0.control.bounds())),
         }))
     }
 

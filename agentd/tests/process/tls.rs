@@ -26,7 +26,7 @@ async fn sighup_has_the_files_read_again_and_stops_nothing() {
     let mut command = Command::new(AGENTD);
     command.args(home.arguments(&home.path("state"))).args(["--listen", "tcp://127.0.0.1:0"]);
     let agent = home.start_as(command).await;
-    assert!(home.log().contains("tcp://127.0.0.1:"), "{}", home.log());
+    home.until_log("tcp://127.0.0.1:");
 
     agent.signal("HUP");
     home.until_log("the files of [tls] were read again and are in force");
@@ -51,6 +51,7 @@ async fn the_log_tells_who_was_refused_from_where_and_why() {
     let mut command = Command::new(AGENTD);
     command.args(home.arguments(&home.path("state"))).args(["--listen", "tcp://127.0.0.1:0"]);
     let _agent = home.start_as(command).await;
+    home.until_log("tcp://127.0.0.1:");
     let log = home.log();
     let port = log.split("tcp://127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next());
     let address = format!("127.0.0.1:{}", port.unwrap());

@@ -2,10 +2,7 @@
 
 use std::{os::unix::net::UnixStream, time::Duration};
 
-use agentd::{
-    config::{AuthzConfig, Config, Group},
-    server::Reloaded,
-};
+use agentd::config::{AuthzConfig, Group};
 use rustix::{
     io::Errno,
     net::{SendFlags, send},
@@ -71,30 +68,4 @@ async fn whose_role_is_taken_away_is_cut_off_and_nobody_else() {
         assert!(!is_closed(&line));
     }
     drop((operator, admin, nobody));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_config_that_makes_no_sense_leaves_the_rules_of_before_and_says_so() {
-    let rig = Rig::start();
-    let server = rig.server.as_ref().unwrap();
-    let read = |text: &str| Config::parse("agentd.toml", text).map_err(Into::into);
-    let told = || {
-        let all = rig.publisher.conditions().all();
-        all.into_iter()
-            .find(|(name, _)| *name == "AUTHZ_RELOAD_FAILED")
-            .map(|(_, told)| told.message)
-    };
-    let bad = read("[authz]\nlocal_admin_uids = [\"root\"]\n");
-    server.reload_authz(bad).unwrap_err();
-    let message = told().unwrap();
-    assert!(message.contains("agentd.toml:2") && message.contains("local_admin_uids"), "{message}");
-    assert!(message.contains("stays as [authz] said before"), "{message}");
-    if !cannot_be_others("that the rules of before are in force") {
-        assert!(is_served(&rig.channel_as(NOBODYS, READERS).await).await);
-    }
-
-    let good = "[authz]\nlocal_admin_uids = [0]\n";
-    assert_eq!(server.reload_authz(read(good)).unwrap(), Reloaded::Other);
-    assert_eq!(told(), None);
-    assert_eq!(server.reload_authz(read(good)).unwrap(), Reloaded::Same);
 }

@@ -18,7 +18,7 @@ use std::{
 use agentd::{
     audit::{self, Audit, Limits},
     clock::{Clock, VirtualClock},
-    config::{AuthzConfig, Config, Group, TlsConfig},
+    config::{AuthzConfig, Group, TlsConfig},
     control::{
         Audience, Base, Bounds, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode,
         Storage, StorageError,
@@ -217,10 +217,9 @@ impl Rig {
         self.clock.advance_to(self.clock.now() + time);
     }
 
-    /// Has the server take the rules of who may do what from a config that was read again.
+    /// Has the server take other rules of who may do what.
     pub(crate) fn reload(&self, authz: AuthzConfig) {
-        let config = Config { authz, ..Config::default() };
-        self.server.as_ref().unwrap().reload_authz(Ok(config)).unwrap();
+        self.server.as_ref().unwrap().replace_authz(authz);
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

@@ -138,7 +138,7 @@ async fn a_certificate_that_nears_its_end_is_told_of_until_another_one_is_there(
     let issue = |days: u32| {
         let wish = Wish { until: now() + days * day, ..world.authority.server(&["node1"]) };
         world.issue(&wish).write(world.folder(), "node1").unwrap();
-        world.rig.server.as_ref().unwrap().read_tls_again();
+        world.read_tls_again();
     };
     issue(15);
     world.until_condition("CERTIFICATE_EXPIRES", false).await;

@@ -87,7 +87,7 @@ async fn who_is_put_on_the_deny_list_is_out_within_seconds() {
     let mut watching = watch(world.channel(&mallory).await.unwrap()).await;
     fs::write(world.path("denied"), "name mallory\n").unwrap();
     // As SIGHUP does.
-    world.rig.server.as_ref().unwrap().read_tls_again();
+    world.read_tls_again();
     let began = Instant::now();
     let (_, status) = end(&mut watching).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

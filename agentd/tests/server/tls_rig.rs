@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) rig: Rig,
     pub(crate) authority: Authority,
     pub(crate) address: SocketAddr,
+    files: TlsConfig,
     dir: tempfile::TempDir,
     dialled: AtomicU8,
 }
@@ -75,11 +76,16 @@ impl World {
             client_validity: Duration::from_secs(100 * 86_400),
         };
         change(&authority, &mut files);
-        let rig = Rig::with(&Options { tls: Some(files), ..Options::default() });
+        let rig = Rig::with(&Options { tls: Some(files.clone()), ..Options::default() });
         let addresses = rig.server.as_ref().unwrap().addresses();
         let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
         let address = address.parse().unwrap();
-        Self { rig, authority, address, dir, dialled: AtomicU8::new(0) }
+        Self { rig, authority, address, files, dir, dialled: AtomicU8::new(0) }
+    }
+
+    /// As SIGHUP does.
+    pub(crate) fn read_tls_again(&self) {
+        self.rig.server.as_ref().unwrap().read_tls(self.files.clone());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

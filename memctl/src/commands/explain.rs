@@ -2,9 +2,11 @@
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::{Ended, exit_of, parse_position, tell_conditions};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::{Explanation, Item};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
@@ -15,6 +17,7 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// VM, by name or UUID.
+    #[arg(add = ArgValueCompleter::new(completers::vm_names))]
     vm: String,
     /// The tick to explain, by its position in the event log; the last one if not given.
     #[arg(long, value_name = "EPOCH:SEQ", value_parser = parse_position)]

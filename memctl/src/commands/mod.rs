@@ -3,16 +3,25 @@
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod completion;
+pub(crate) mod config;
 mod consent;
+pub(crate) mod doctor;
 pub(crate) mod explain;
+mod hold;
 pub(crate) mod host;
+pub(crate) mod manual;
 pub(crate) mod mode;
+pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod reserve;
+mod rollout;
+mod saved;
+pub(crate) mod schema;
 pub(crate) mod shadow;
 pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod vms;
+pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod whoami;
 
@@ -49,15 +58,22 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Policy { command } => policy::run(&command, session).await,
         Command::Shadow { command } => shadow::run(&command, session).await,
         Command::Mode(args) => mode::run(&args, session).await,
+        Command::Pin(args) => pin::pin(&args, session).await,
+        Command::Unpin(args) => pin::unpin(&args, session).await,
         Command::Reserve(args) => reserve::run(&args, session).await,
         Command::Reservations(args) => reserve::list(&args, session).await,
         Command::Release(args) => reserve::release(&args, session).await,
-        Command::Host { command } => host::run(&command, session),
         Command::Audit(args) => audit::run(&args, session).await,
+        Command::Wait(args) => wait::run(&args, session).await,
+        Command::Host { command } => host::run(&command, session).await,
         Command::Whoami(args) => whoami::run(&args, session).await,
         Command::Ca(args) => ca::run(&args, session),
+        Command::Doctor(args) => doctor::run(&args, session).await,
+        Command::Config { command } => config::run(&command, session),
+        Command::Schema(args) => schema::run(&args, session),
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion(args) => completion::run(&args, session),
+        Command::Manual(args) => manual::run(&args),
     }
 }
 

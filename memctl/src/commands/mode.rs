@@ -1,14 +1,21 @@
-//! `memctl mode`: shows the mode, or sets it. All hosts at once: pausing must reach as many as it
-//! can.
+//! `memctl mode`: shows the mode, or sets it. A pause goes to all hosts at once: it must reach as
+//! many as it can. Any other mode is tried everywhere first, then set on one host after another.
+
+use std::time::Duration;
 
 use agentd_proto::v1;
 use clap::{Args, ValueEnum};
 
-use super::{Ended, consent, exit_of, status};
+use super::hold::hold;
+use super::rollout::{Intent, roll_out};
+use super::{Ended, Stop, exit_of, status};
 use crate::client::Connection;
 use crate::dto::{Condition, Item, ModeName, Status};
-use crate::failure::Failure;
-use crate::fleet::ask_all;
+use crate::exit::Exit;
+use crate::failure::{Code, Failure};
+use crate::fleet::{ask_all, ask_every, ask_one};
+use crate::hosts::Host;
+use crate::quantity::parse_positive_duration;
 use crate::render::mode::ModeBody;
 use crate::session::Session;
 
@@ -21,6 +28,11 @@ pub(crate) struct ModeArgs {
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", requires = "mode")]
     reason: Option<String>,
+    /// Only for this time: memctl stays, and sets the mode back that it found, where nobody else has
+    /// set another one. Ctrl-C ends it earlier. A memctl that is killed leaves the mode as it is.
+    #[arg(long = "for", value_name = "TIME", requires = "mode")]
+    #[arg(value_parser = parse_positive_duration)]
+    lasting: Option<Duration>,
 }
 
 /// A mode that a person names.
@@ -37,20 +49,51 @@ pub(crate) enum WantedMode {
 /// Shows or sets the mode of every host.
 pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let bounds = session.bounds();
-    if let Some(WantedMode::Active | WantedMode::Observe) = args.mode {
-        consent::ask("", hosts.len(), session)?;
-    }
-    let answers = match args.mode {
-        None => ask_all(&hosts, bounds, show).await,
-        Some(mode) => {
-            let reason = args.reason.clone().unwrap_or_default();
-            let request = v1::SetModeRequest { mode: mode.wire().into(), reason };
-            ask_all(&hosts, bounds, move |c| set(c, request.clone())).await
-        }
+    let reason = args.reason.clone().unwrap_or_default();
+    let Some(mode) = args.mode.map(WantedMode::wire) else {
+        let items = Item::of_answers(ask_all(&hosts, session.bounds(), show).await, |b| vec![b]);
+        let exit = exit_of(&items);
+        return told(&items, exit, session);
     };
-    let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    let (items, exit) = set_all(&hosts, mode, &reason, session).await?;
+    match args.lasting {
+        Some(lasting) => {
+            told(&items, exit, session)?;
+            let held = hold(&hosts, &items, mode, lasting, session).await?;
+            Ok(if exit == Exit::Done { held } else { exit })
+        }
+        None => told(&items, exit, session),
+    }
+}
+
+/// Sets the mode of every host; the items with what was in force before.
+async fn set_all(
+    hosts: &[Host],
+    mode: v1::Mode,
+    reason: &str,
+    session: &Session,
+) -> Result<(Vec<Item<ModeBody>>, Exit), Stop> {
+    let bounds = session.bounds();
+    let request = v1::SetModeRequest { mode: mode.into(), reason: reason.to_owned() };
+    if mode == v1::Mode::Paused {
+        // Not even to ask a host who it is may come before a pause; twice does no harm.
+        let answers = ask_every(hosts, bounds, move |host| {
+            let request = request.clone();
+            async move { ask_one(&host, bounds.timeout, move |c| set(c, request)).await }
+        });
+        let items = Item::of_answers(answers.await, |body| vec![body]);
+        let exit = exit_of(&items);
+        return Ok((items, exit));
+    }
+    let attempt = move |connection| would_set(connection, mode);
+    let make = |connection| set(connection, request.clone());
+    let done = roll_out(hosts, session, Intent::Change, attempt, make).await?;
+    Ok((done.items, done.exit))
+}
+
+/// Shows the modes, and what a table of them does not.
+fn told(items: &[Item<ModeBody>], exit: Exit, session: &Session) -> Ended {
+    session.output.show(items)?;
     for item in items.iter().filter(|i| i.body.as_ref().is_some_and(|b| b.durable == Some(false))) {
         let text = format!(
             "warning: {}: the mode is in force but could not be written to disk; a restart of the \
@@ -64,10 +107,26 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
             session.output.notice(&format!("{host}: {}: {frozen}", Condition::FROZEN))?;
         }
     }
-    Ok(exit_of(&items))
+    Ok(exit)
 }
 
-async fn show(connection: Connection) -> Result<ModeBody, Failure> {
+/// What would change: the mode in force, where the caller may set one at all.
+async fn would_set(connection: Connection, mode: v1::Mode) -> Result<ModeBody, Failure> {
+    let caller = connection.hosts().who_am_i(v1::WhoAmIRequest {}).await;
+    // An agent that cannot say is asked to set it, and says so then.
+    let role = caller.map_or(v1::Role::Admin, |answer| answer.into_inner().role());
+    if matches!(role, v1::Role::Unspecified | v1::Role::Reader) {
+        let what = "to set the mode takes the role operator or admin";
+        return Err(Failure::new(Code::PermissionDenied, "ROLE_LACKS", what)
+            .hint("memctl whoami tells which you have, and what gives it to you"));
+    }
+    let status = status::ask(connection).await?;
+    let (frozen, previous_mode) = (frozen(&status), Some(status.mode));
+    let mode = ModeName::new(mode);
+    Ok(ModeBody { mode, actor: None, reason: None, previous_mode, durable: None, frozen })
+}
+
+pub(super) async fn show(connection: Connection) -> Result<ModeBody, Failure> {
     let status = status::ask(connection).await?;
     let frozen = frozen(&status);
     let (actor, reason) = (status.mode_actor, Some(status.mode_reason));
@@ -81,7 +140,10 @@ fn frozen(status: &Status) -> Option<String> {
     Some(condition.message.clone())
 }
 
-async fn set(connection: Connection, request: v1::SetModeRequest) -> Result<ModeBody, Failure> {
+pub(super) async fn set(
+    connection: Connection,
+    request: v1::SetModeRequest,
+) -> Result<ModeBody, Failure> {
     let answer = connection.hosts().set_mode(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     // A pause is what a frozen host does anyway, and nothing may delay its answer.

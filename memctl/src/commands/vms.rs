@@ -2,9 +2,11 @@
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::{Ended, exit_of, status, tell_conditions};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::{Condition, Item, Vm, seconds};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
@@ -15,7 +17,7 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct VmsArgs {
     /// Only these VMs, by name or UUID.
-    #[arg(value_name = "VM")]
+    #[arg(value_name = "VM", add = ArgValueCompleter::new(completers::vm_names))]
     vms: Vec<String>,
 }
 
@@ -55,8 +57,8 @@ pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
 }
 
 /// What one host has.
-struct Listed {
-    vms: Vec<Vm>,
+pub(crate) struct Listed {
+    pub(crate) vms: Vec<Vm>,
     /// Why nobody knows the VMs. None where a tick has read them.
     unread: Option<String>,
     /// How long ago the tick began that the figures are of.
@@ -66,7 +68,7 @@ struct Listed {
 }
 
 /// All VMs of one host.
-async fn list(connection: Connection) -> Result<Listed, Failure> {
+pub(crate) async fn list(connection: Connection) -> Result<Listed, Failure> {
     let mut vms = Vec::new();
     let mut page_token = String::new();
     for _ in 0..MOST_PAGES {

@@ -2,24 +2,27 @@
 //! for, Ctrl-C, or until no host is left.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentd_proto::v1;
 use agentd_proto::v1::watch_request::Start;
+use agentd_proto::v1::watch_response::Body as wire;
 use clap::{ArgGroup, Args, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Ended, Stop, parse_position};
+use super::{Ended, Stop, parse_position, saved};
+use crate::completers;
 use crate::dto::{HostNews, Record};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{News, Plan, follow};
-use crate::hosts::Host;
 use crate::output::{Format, Output};
 use crate::quantity::parse_positive_duration;
 use crate::render::summary::Summary;
@@ -37,6 +40,7 @@ pub(crate) struct WatchArgs {
     kinds: Vec<Kind>,
     /// Only what concerns these VMs, by name or UUID. May be repeated; commas separate several.
     #[arg(long = "vm", value_name = "VM", value_delimiter = ',')]
+    #[arg(add = ArgValueCompleter::new(completers::vm_names))]
     vms: Vec<String>,
     /// Leave out ticks that decided and ordered nothing, nor would have with --shadow.
     #[arg(long)]
@@ -68,6 +72,10 @@ pub(crate) struct WatchArgs {
     /// End when the connection is lost.
     #[arg(long)]
     no_reconnect: bool,
+    /// Ask no host: read a stream that was saved with -o jsonl; - for standard input. What chooses
+    /// entries works as on a live one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shadow", "oldest", "no_follow", "no_reconnect"])]
+    input: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -86,6 +94,9 @@ enum Kind {
 
 /// Follows every host.
 pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
+    if let Some(path) = &args.input {
+        return saved::run(path, &args.selection(), session).await;
+    }
     let hosts = session.hosts()?;
     if args.after.is_some() && hosts.len() > 1 {
         let what = format!("--after with {} hosts: each has positions of its own", hosts.len());
@@ -98,19 +109,26 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
         dials: Arc::new(Semaphore::new(session.bounds().max_parallel)),
     };
     let mut tasks = JoinSet::new();
+    let mut followers = Vec::with_capacity(hosts.len());
     let (sender, news) = mpsc::channel(NEWS_IN_FLIGHT);
     for (number, host) in hosts.iter().enumerate() {
-        tasks.spawn(follow(number, host.clone(), plan.clone(), sender.clone()));
+        let follower = follow(number, host.clone(), plan.clone(), sender.clone());
+        followers.push(tasks.spawn(follower));
     }
     drop(sender);
-    let mut watcher = Watcher::new(session, &hosts, args.count);
+    let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+    let mut watcher = Watcher::new(session, &names, args.count);
+    watcher.followers = followers;
     let ended = until_stopped(watcher.listen(news), args.lasting).await;
     watcher.summarise();
     ended.map(|exit| watcher.judged(exit))
 }
 
 /// Runs `work` until it ends, its time is over or somebody stops us, even while it waits to write.
-async fn until_stopped(work: impl Future<Output = Ended>, lasting: Option<Duration>) -> Ended {
+pub(super) async fn until_stopped(
+    work: impl Future<Output = Ended>,
+    lasting: Option<Duration>,
+) -> Ended {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let time_over = async {
@@ -150,9 +168,29 @@ fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
     })
 }
 
+impl WatchArgs {
+    /// What of a saved stream is wanted.
+    fn selection(&self) -> saved::Selection {
+        saved::Selection {
+            kinds: self.kinds.iter().map(|kind| kind.word()).collect(),
+            vms: self.vms.clone(),
+            only_changes: self.only_changes,
+            tail: self.tail,
+            since: self.since,
+            after: self.after.clone(),
+            count: self.count,
+            lasting: self.lasting,
+        }
+    }
+}
+
 /// What is known of one host.
 struct Followed {
     name: String,
+    /// The epoch of its log, once it was heard.
+    epoch: Option<String>,
+    /// Whether its agent is followed by another name already.
+    is_double: bool,
     /// Whether its stream ever stood.
     was_heard: bool,
     /// Why it is not, or was last lost.
@@ -161,9 +199,10 @@ struct Followed {
     lost_for_good: bool,
 }
 
-struct Watcher<'a> {
+pub(super) struct Watcher<'a> {
     output: &'a Output,
     hosts: Vec<Followed>,
+    followers: Vec<AbortHandle>,
     lines: Watch,
     summary: Summary,
     seen: u64,
@@ -171,10 +210,11 @@ struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    fn new(session: &'a Session, hosts: &[Host], wanted: Option<u64>) -> Self {
-        let names: Vec<&str> = hosts.iter().map(|h| h.name.as_str()).collect();
+    pub(super) fn new(session: &'a Session, names: &[&str], wanted: Option<u64>) -> Self {
         let followed = names.iter().map(|name| Followed {
             name: (*name).to_owned(),
+            epoch: None,
+            is_double: false,
             was_heard: false,
             failure: None,
             lost_for_good: false,
@@ -182,7 +222,8 @@ impl<'a> Watcher<'a> {
         Self {
             output: &session.output,
             hosts: followed.collect(),
-            lines: Watch::new(session.output.view.clone(), session.global.verbose, &names),
+            followers: Vec::new(),
+            lines: Watch::new(session.output.view.clone(), session.global.verbose, names),
             summary: Summary::default(),
             seen: 0,
             wanted,
@@ -195,11 +236,9 @@ impl<'a> Watcher<'a> {
             let Some(record) = self.record(number, news) else {
                 continue;
             };
-            self.summary.count(&record);
-            self.write(&record).await?;
+            let is_enough = self.take(&record).await?;
             self.tell_loss(number)?;
-            self.seen += u64::from(record.is_entry());
-            if self.wanted.is_some_and(|wanted| self.seen >= wanted) {
+            if is_enough {
                 return Ok(Exit::Done);
             }
             // Nobody ever answered: better to say so than to wait for who may never come.
@@ -212,9 +251,22 @@ impl<'a> Watcher<'a> {
         Ok(Exit::of_hosts(done, self.hosts.iter().filter_map(|h| h.failure.as_ref())))
     }
 
+    /// Counts and writes a record; whether there are enough of them now.
+    pub(super) async fn take(&mut self, record: &Record) -> Result<bool, Stop> {
+        self.summary.count(record);
+        self.write(record).await?;
+        self.seen += u64::from(record.is_entry());
+        Ok(self.wanted.is_some_and(|wanted| self.seen >= wanted))
+    }
+
     /// Notes what the news say of the host, and makes a record of them.
     fn record(&mut self, number: usize, news: News) -> Option<Record> {
-        let host = self.hosts.get_mut(number)?;
+        if let News::Message(message) = &news
+            && let Some(same) = self.followed_twice(number, message)
+        {
+            return Some(same);
+        }
+        let host = self.hosts.get_mut(number).filter(|host| !host.is_double)?;
         let (state, retry_in, error) = match news {
             News::Message(message) => {
                 host.was_heard = true;
@@ -227,7 +279,30 @@ impl<'a> Watcher<'a> {
         host.failure.clone_from(&error);
         host.lost_for_good = retry_in.is_none() && error.is_some();
         let retry_in_seconds = retry_in.map(|d| d.as_secs_f64());
-        let news = HostNews { state, retry_in_seconds, error };
+        let news = HostNews { state: state.into(), same_as: None, retry_in_seconds, error };
+        Some(Record::of_host(&host.name, Timestamp::now(), news))
+    }
+
+    /// Ends a stream of an agent that is followed by another name already, and says so.
+    fn followed_twice(&mut self, number: usize, message: &v1::WatchResponse) -> Option<Record> {
+        let Some(wire::Hello(hello)) = &message.body else { return None };
+        let position =
+            [&message.position, &hello.newest, &hello.oldest].into_iter().flatten().next();
+        let epoch = position.map(|position| position.epoch.clone()).filter(|e| !e.is_empty())?;
+        let is_same = |(at, host): &(usize, &Followed)| {
+            *at != number && !host.is_double && host.epoch.as_ref() == Some(&epoch)
+        };
+        let first = self.hosts.iter().enumerate().find(is_same).map(|(_, host)| host.name.clone());
+        let host = self.hosts.get_mut(number).filter(|host| !host.is_double)?;
+        host.epoch = Some(epoch);
+        let same_as = Some(first?);
+        host.is_double = true;
+        host.failure = None;
+        if let Some(follower) = self.followers.get(number) {
+            follower.abort();
+        }
+        let state = "same_host".into();
+        let news = HostNews { state, same_as, retry_in_seconds: None, error: None };
         Some(Record::of_host(&host.name, Timestamp::now(), news))
     }
 
@@ -296,12 +371,12 @@ impl<'a> Watcher<'a> {
         if lost && exit == Exit::Done { Exit::Partial } else { exit }
     }
 
-    /// Before, the failures alone are news, and they are told at the end.
+    /// Before, the failures alone are news, and they are told at the end. Of a saved stream all is.
     fn anybody_was_heard(&self) -> bool {
-        self.hosts.iter().any(|h| h.was_heard)
+        self.followers.is_empty() || self.hosts.iter().any(|h| h.was_heard)
     }
 
-    fn summarise(&self) {
+    pub(super) fn summarise(&self) {
         if self.anybody_was_heard() {
             let _ = self.output.notice(&self.summary.text(&self.output.view));
         }
@@ -309,6 +384,17 @@ impl<'a> Watcher<'a> {
 }
 
 impl Kind {
+    /// As in the type of a record.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::Vm => "vm",
+            Self::Policy => "policy",
+            Self::Mode => "mode",
+            Self::Reservation => "reservation",
+        }
+    }
+
     fn wire(self) -> v1::EventKind {
         match self {
             Self::Tick => v1::EventKind::Tick,

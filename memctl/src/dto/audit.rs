@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{PolicyChange, Time, lower, seconds, time};
 
 /// Something that is in the audit of a host.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct AuditEntry {
     /// Number of its line; 0 where that makes no sense.
     pub(crate) seq: u64,

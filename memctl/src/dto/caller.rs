@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Time, lower, time};
 
 /// The caller as an agent sees them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct WhoAmI {
     /// "uid:0", or the name in the certificate.
     pub(crate) identity: String,
@@ -26,7 +26,7 @@ pub(crate) struct WhoAmI {
 }
 
 /// What they showed to prove who they are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Certificate {
     pub(crate) serial: String,
     pub(crate) expire_time: Option<Time>,

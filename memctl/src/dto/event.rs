@@ -1,9 +1,12 @@
 //! DTOs of the event stream: one record for each line of `memctl watch`.
 
+use std::borrow::Cow;
+
 use agentd_proto::v1;
 use agentd_proto::v1::watch_response::Body as Wire;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::vm::state_name;
 use super::{
@@ -14,12 +17,12 @@ use super::{
 use crate::failure::Failure;
 
 /// One record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Record {
     /// What it is: "tick", "vm", "policy", "mode", "reservation" for entries of the log; "hello", "snapshot",
     /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed.
     #[serde(rename = "type")]
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) host: String,
     #[serde(flatten)]
     pub(crate) position: Option<Position>,
@@ -32,7 +35,7 @@ pub(crate) struct Record {
 }
 
 /// What a record tells.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Body {
     Hello(Hello),
@@ -48,7 +51,7 @@ pub(crate) enum Body {
     Host(HostNews),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Hello {
     pub(crate) agent_version: String,
     pub(crate) name: String,
@@ -59,7 +62,7 @@ pub(crate) struct Hello {
     pub(crate) resume_failed: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Snapshot {
     pub(crate) mode: ModeName,
     pub(crate) memory: Option<HostMemory>,
@@ -70,7 +73,7 @@ pub(crate) struct Snapshot {
     pub(crate) continued: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Gap {
     /// "slow_consumer", "expired", "restarted", "dropped".
     pub(crate) reason: String,
@@ -79,7 +82,7 @@ pub(crate) struct Gap {
     pub(crate) missed: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Tick {
     pub(crate) tick: u64,
     pub(crate) took_seconds: Option<f64>,
@@ -102,7 +105,7 @@ pub(crate) struct Tick {
     pub(crate) shadow: Option<ShadowTick>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct VmChange {
     pub(crate) vm: VmName,
     /// Null when the VM has just come.
@@ -111,7 +114,7 @@ pub(crate) struct VmChange {
     pub(crate) state: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct PolicyEvent {
     pub(crate) revision: u64,
     pub(crate) etag: String,
@@ -121,7 +124,7 @@ pub(crate) struct PolicyEvent {
     pub(crate) changes: Vec<PolicyChange>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ModeEvent {
     pub(crate) previous_mode: ModeName,
     pub(crate) mode: ModeName,
@@ -130,10 +133,13 @@ pub(crate) struct ModeEvent {
 }
 
 /// What memctl noticed of a host.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct HostNews {
-    /// "reconnecting" or "ended".
-    pub(crate) state: &'static str,
+    /// "reconnecting", "ended", or "same_host": an agent that is followed by another name already.
+    pub(crate) state: Cow<'static, str>,
+    /// That name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) same_as: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_in_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +152,7 @@ impl Record {
         let (kind, body) = body(wire.body?);
         let monotonic = std::time::Duration::from_nanos(wire.monotonic_ns).as_secs_f64();
         Some(Self {
-            kind,
+            kind: kind.into(),
             host: host.to_owned(),
             position: wire.position.map(Into::into),
             time: time(wire.time),
@@ -155,10 +161,42 @@ impl Record {
         })
     }
 
+    /// From a line of a saved stream, or what is wrong with it.
+    pub(crate) fn read(line: &str) -> Result<Self, String> {
+        let whole: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let frame: Frame = read(&whole)?;
+        let body = match frame.kind.as_str() {
+            "hello" => Body::Hello(read(&whole)?),
+            "snapshot" => Body::Snapshot(read(&whole)?),
+            "gap" => Body::Gap(read(&whole)?),
+            "heartbeat" => Body::Heartbeat {},
+            "going_away" => {
+                let Farewell { reason, reconnect_after_seconds } = read(&whole)?;
+                Body::GoingAway { reason, reconnect_after_seconds }
+            }
+            "tick" => Body::Tick(read(&whole)?),
+            "vm" => Body::Vm(read(&whole)?),
+            "policy" => Body::Policy(read(&whole)?),
+            "mode" => Body::Mode(read(&whole)?),
+            "reservation" => Body::Reservation(read(&whole)?),
+            "host" => Body::Host(read(&whole)?),
+            other => return Err(format!("\"{other}\" is no type of a record")),
+        };
+        let position = frame.epoch.zip(frame.seq);
+        Ok(Self {
+            kind: frame.kind.into(),
+            host: frame.host,
+            position: position.map(|(epoch, seq)| Position { epoch, seq }),
+            time: frame.time,
+            monotonic_seconds: frame.monotonic_seconds,
+            body,
+        })
+    }
+
     /// Something that memctl itself noticed.
     pub(crate) fn of_host(host: &str, now: Timestamp, news: HostNews) -> Self {
         Self {
-            kind: "host",
+            kind: "host".into(),
             host: host.to_owned(),
             position: None,
             time: Some(Time(now)),
@@ -174,6 +212,28 @@ impl Record {
             Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_) | Body::Reservation(_)
         )
     }
+}
+
+/// What every record has.
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(rename = "type")]
+    kind: String,
+    host: String,
+    epoch: Option<String>,
+    seq: Option<u64>,
+    time: Option<Time>,
+    monotonic_seconds: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Farewell {
+    reason: String,
+    reconnect_after_seconds: Option<f64>,
+}
+
+fn read<T: serde::de::DeserializeOwned>(whole: &Value) -> Result<T, String> {
+    T::deserialize(whole).map_err(|error| error.to_string())
 }
 
 fn body(wire: Wire) -> (&'static str, Body) {

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Why a VM got what it got at one tick.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Explanation {
     pub(crate) vm: VmName,
     pub(crate) tick: u64,

@@ -2,12 +2,12 @@
 
 use agentd_proto::v1;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Actor, Time, lower, seconds, time};
 
 /// The state of a host and its agent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Status {
     /// "healthy", "degraded" (there are conditions) or "starting" (no tick yet).
     pub(crate) health: &'static str,
@@ -43,12 +43,12 @@ pub(crate) struct Status {
 }
 
 /// "active", "observe", "paused".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub(crate) struct ModeName(pub(crate) String);
 
 /// The host's memory.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct HostMemory {
     pub(crate) total_bytes: u64,
     pub(crate) usable_bytes: u64,
@@ -61,7 +61,7 @@ pub(crate) struct HostMemory {
 }
 
 /// The memory that VMs may share.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Pool {
     pub(crate) limit_bytes: Option<u64>,
     pub(crate) actual_bytes: u64,
@@ -78,7 +78,7 @@ pub(crate) struct Pool {
 }
 
 /// Something wrong or unusual.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Condition {
     pub(crate) reason: String,
     pub(crate) message: String,
@@ -98,7 +98,7 @@ impl Condition {
 }
 
 /// A place in an agent's event log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Position {
     pub(crate) epoch: String,
     pub(crate) seq: u64,

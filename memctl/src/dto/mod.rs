@@ -12,7 +12,7 @@ mod shadow;
 mod vm;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use audit::AuditEntry;
 pub(crate) use caller::WhoAmI;
@@ -35,7 +35,7 @@ use crate::fleet::Answer;
 pub(crate) const SCHEMA: &str = "memctl/v1";
 
 /// A whole answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Document<'a, T> {
     /// "memctl/v1".
     pub(crate) schema: &'static str,
@@ -46,7 +46,7 @@ pub(crate) struct Document<'a, T> {
 }
 
 /// One line of `-o jsonl`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Line<'a, T> {
     /// "memctl/v1".
     pub(crate) schema: &'static str,
@@ -58,7 +58,7 @@ pub(crate) struct Line<'a, T> {
 }
 
 /// A command that failed before any host was asked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Refusal<'a> {
     /// "memctl/v1".
     pub(crate) schema: &'static str,
@@ -69,10 +69,13 @@ pub(crate) struct Refusal<'a> {
 }
 
 /// What one host answered, or why it did not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Item<T> {
     /// Name of the host, as memctl knows it.
     pub(crate) host: String,
+    /// Other names of the same host that were asked for: it is asked once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) also_named: Vec<String>,
     /// Whether it answered.
     pub(crate) ok: bool,
     /// The answer.
@@ -86,12 +89,14 @@ pub(crate) struct Item<T> {
 impl<T> Item<T> {
     /// An answer.
     pub(crate) fn answered(host: &str, body: T) -> Self {
-        Self { host: host.to_owned(), ok: true, body: Some(body), error: None }
+        let (host, also_named) = (host.to_owned(), Vec::new());
+        Self { host, also_named, ok: true, body: Some(body), error: None }
     }
 
     /// No answer.
     pub(crate) fn failed(host: &str, error: Failure) -> Self {
-        Self { host: host.to_owned(), ok: false, body: None, error: Some(error) }
+        let (host, also_named) = (host.to_owned(), Vec::new());
+        Self { host, also_named, ok: false, body: None, error: Some(error) }
     }
 
     /// The items of many answers, of which each may hold several bodies.
@@ -100,12 +105,16 @@ impl<T> Item<T> {
         bodies: impl Fn(A) -> Vec<T>,
     ) -> Vec<Self> {
         let mut items = Vec::with_capacity(answers.len());
-        for Answer { host, result } in answers {
+        for Answer { host, also_named, result } in answers {
+            let first = items.len();
             match result {
                 Ok(answer) => {
                     items.extend(bodies(answer).into_iter().map(|b| Self::answered(&host, b)));
                 }
                 Err(error) => items.push(Self::failed(&host, error)),
+            }
+            if let Some(item) = items.get_mut(first) {
+                item.also_named = also_named;
             }
         }
         items
@@ -119,6 +128,27 @@ pub(crate) struct Time(pub(crate) Timestamp);
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for Time {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A point in time, RFC 3339 in UTC",
+            "type": "string",
+            "format": "date-time",
+        })
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use agentd_proto::v1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Time, seconds, time};
 use crate::policy_keys::Key;
 
 /// The policy.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Policy {
     pub(crate) algorithm: String,
     pub(crate) host_reserve_bytes: Option<u64>,
@@ -22,7 +22,7 @@ pub(crate) struct Policy {
 }
 
 /// What no policy goes beyond on a host, as its root has fixed it; null binds nothing.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(crate) struct Bounds {
     pub(crate) floor_bytes: Option<u64>,
     pub(crate) host_reserve_bytes: Option<u64>,
@@ -31,7 +31,7 @@ pub(crate) struct Bounds {
 }
 
 /// Constants of "two-pointer".
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct TwoPointer {
     pub(crate) need_below_bytes: Option<u64>,
     pub(crate) spare_above_bytes: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct TwoPointer {
 }
 
 /// Constants of "working-set".
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct WorkingSet {
     pub(crate) headroom_bytes: Option<u64>,
     pub(crate) headroom_percent: Option<u32>,
@@ -50,7 +50,7 @@ pub(crate) struct WorkingSet {
 }
 
 /// An exception for one VM.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct VmPolicy {
     pub(crate) min_bytes: Option<u64>,
     pub(crate) max_bytes: Option<u64>,
@@ -59,7 +59,7 @@ pub(crate) struct VmPolicy {
 }
 
 /// A policy with its place in history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Revision {
     pub(crate) revision: u64,
     pub(crate) etag: String,
@@ -70,7 +70,7 @@ pub(crate) struct Revision {
 }
 
 /// Who caused a change.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Actor {
     pub(crate) id: String,
     pub(crate) peer: String,
@@ -86,7 +86,7 @@ impl Actor {
 }
 
 /// One field that changed, or would.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct PolicyChange {
     /// As typed in `memctl policy set`.
     pub(crate) key: String,

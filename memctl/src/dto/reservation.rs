@@ -1,12 +1,12 @@
 //! DTOs of reservations: memory that is kept together for VMs to come.
 
 use agentd_proto::v1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Actor, Time, VmName, lower, time};
 
 /// Memory that is kept together for a VM to come.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Reservation {
     pub(crate) id: u64,
     /// "filling", "filled", "handed_over", "expired", "released".
@@ -32,7 +32,7 @@ pub(crate) struct Reservation {
 }
 
 /// Why a VM gives nothing to a reservation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct VmRefusal {
     pub(crate) vm: VmName,
     pub(crate) beyond_bytes: u64,
@@ -41,7 +41,7 @@ pub(crate) struct VmRefusal {
 }
 
 /// How a reservation stands at one tick.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Booking {
     pub(crate) id: u64,
     pub(crate) min_bytes: u64,
@@ -52,7 +52,7 @@ pub(crate) struct Booking {
 }
 
 /// A reservation that was made, filled, or is over.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ReservationEvent {
     /// "made", "filled", "handed_over", "expired", "released".
     pub(crate) event: String,

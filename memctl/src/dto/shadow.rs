@@ -1,12 +1,12 @@
 //! DTOs of the shadow: a policy that decides along, and what it would have done differently.
 
 use agentd_proto::v1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Actor, PolicyChange, Time, VmName, lower, seconds, time};
 
 /// A shadow.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Shadow {
     pub(crate) changes: Vec<PolicyChange>,
     pub(crate) actor: Option<Actor>,
@@ -16,7 +16,7 @@ pub(crate) struct Shadow {
 }
 
 /// What a shadow would have done differently, in sum.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ShadowSummary {
     pub(crate) ticks: u64,
     pub(crate) differed: u64,
@@ -29,7 +29,7 @@ pub(crate) struct ShadowSummary {
 }
 
 /// The same for one VM.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ShadowVm {
     pub(crate) vm: VmName,
     pub(crate) differed: u64,
@@ -40,7 +40,7 @@ pub(crate) struct ShadowVm {
 }
 
 /// A difference at its time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ShadowInstance {
     pub(crate) tick: u64,
     pub(crate) time: Option<Time>,
@@ -49,7 +49,7 @@ pub(crate) struct ShadowInstance {
 }
 
 /// What was ruled for a VM.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ShadowRuling {
     /// "hold", "grow", "shrink".
     pub(crate) kind: String,
@@ -58,7 +58,7 @@ pub(crate) struct ShadowRuling {
 }
 
 /// What a shadow says of one tick.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ShadowTick {
     pub(crate) algorithm: String,
     pub(crate) moved_bytes: u64,
@@ -68,7 +68,7 @@ pub(crate) struct ShadowTick {
 }
 
 /// A VM for which the shadow would do something else.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct ShadowDifference {
     pub(crate) vm: VmName,
     pub(crate) acting: ShadowRuling,

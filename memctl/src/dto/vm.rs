@@ -1,19 +1,19 @@
 //! DTOs of VMs, verdicts, transfers and resizes.
 
 use agentd_proto::v1;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{lower, seconds};
 
 /// A VM by its UUID and its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct VmName {
     pub(crate) uuid: String,
     pub(crate) name: String,
 }
 
 /// A VM as the last tick saw it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Vm {
     #[serde(flatten)]
     pub(crate) vm: VmName,
@@ -24,7 +24,7 @@ pub(crate) struct Vm {
 }
 
 /// Memory figures of a VM.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct VmMemory {
     pub(crate) actual_bytes: u64,
     pub(crate) target_bytes: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct VmMemory {
 }
 
 /// What was decided for a VM, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Verdict {
     /// "hold", "grow", "shrink".
     pub(crate) kind: String,
@@ -52,7 +52,7 @@ pub(crate) struct Verdict {
 }
 
 /// Memory that goes from one party to another.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Transfer {
     /// Null is the host.
     pub(crate) from: Option<VmName>,
@@ -63,7 +63,7 @@ pub(crate) struct Transfer {
 }
 
 /// An order to the hypervisor and what became of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Resize {
     pub(crate) vm: VmName,
     pub(crate) from_bytes: u64,

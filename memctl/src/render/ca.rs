@@ -11,12 +11,12 @@ use crate::identity::EXPIRY_WARNING;
 use crate::pki::{Entry, Kind};
 
 /// Body of an item of `memctl ca`: one certificate.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct CertificateBody {
     certificate: Certificate,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 struct Certificate {
     /// Whose it is.
     name: String,

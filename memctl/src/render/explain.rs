@@ -9,7 +9,7 @@ use crate::dto::{Explanation, Item, VmName};
 use crate::quantity::{format_seconds, format_size};
 
 /// Body of an item of `memctl explain`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ExplainBody {
     /// The explanation.
     pub(crate) explanation: Explanation,

@@ -3,6 +3,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod ca;
+pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod explain;
 pub(crate) mod host;
 pub(crate) mod json;
@@ -17,6 +19,7 @@ pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod version;
 pub(crate) mod vms;
+pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod whoami;
 pub(crate) mod yaml;
@@ -45,7 +48,7 @@ pub(crate) struct View {
 }
 
 /// What a command shows: one body for each item of its list.
-pub(crate) trait Show: Serialize + Sized {
+pub(crate) trait Show: Serialize + schemars::JsonSchema + Sized {
     /// Kind of the list document, and without "List" of one item.
     const KIND: &'static str;
 

@@ -8,7 +8,7 @@ use super::{Show, View};
 use crate::dto::{Actor, Condition, Item, ModeName};
 
 /// Body of an item of `memctl mode`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ModeBody {
     /// In force.
     pub(crate) mode: ModeName,

@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::table::{Cell, Paint, Table};
 use super::text::{date_time, safe};
 use super::{Show, View};
-use crate::dto::{Bounds, Item, Policy, PolicyChange, Revision, Time};
+use crate::dto::{Actor, Bounds, Item, Policy, PolicyChange, Revision, Time};
 use crate::policy_keys::values;
 use crate::quantity::format_size;
 
 /// Body of an item of `memctl policy get`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct PolicyBody {
     /// The policy in force.
     #[serde(flatten)]
@@ -21,10 +21,25 @@ pub(crate) struct PolicyBody {
     pub(crate) changed: Vec<String>,
     /// What no policy goes beyond there.
     pub(crate) bounds: Bounds,
+    /// The revision that made each of those values what it is.
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// Where a value that is not the default is from.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct Origin {
+    /// As typed in `memctl policy set`.
+    pub(crate) key: String,
+    /// Revision that set it; null where it is older than all that are looked through.
+    pub(crate) revision: Option<u64>,
+    /// Who made that revision.
+    pub(crate) actor: Option<Actor>,
+    /// Why they did.
+    pub(crate) reason: Option<String>,
 }
 
 /// Body of an item of `memctl policy set`, `diff` and `revert`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ChangeBody {
     /// Whether it is in force, or only would be.
     pub(crate) applied: bool,
@@ -38,7 +53,7 @@ pub(crate) struct ChangeBody {
 }
 
 /// Body of an item of `memctl policy history` and `confirm`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct RevisionBody {
     /// The revision.
     #[serde(flatten)]
@@ -54,7 +69,44 @@ impl PolicyBody {
             .filter(|value| !theirs.contains(value))
             .map(|(key, _)| key.to_string())
             .collect();
-        Self { current, defaults, changed, bounds }
+        Self { current, defaults, changed, bounds, origins: Vec::new() }
+    }
+
+    /// With where each value is from, by the revisions there were, newest first.
+    pub(crate) fn with_origins(self, revisions: &[Revision]) -> Self {
+        let now = values(&self.current.policy);
+        let of = |key: &String| {
+            let value = now.iter().find(|(own, _)| own.to_string() == *key);
+            // The oldest of those that have had it ever since; one older may have had it as well.
+            let has =
+                |revision: &&Revision| value.is_some_and(|v| values(&revision.policy).contains(v));
+            let since = revisions.iter().take_while(has).last();
+            let is_known = since.zip(revisions.last()).is_some_and(|(since, oldest)| {
+                since.revision != oldest.revision || oldest.revision == 1
+            });
+            let set = since.filter(|_| is_known);
+            Origin {
+                key: key.clone(),
+                revision: set.map(|set| set.revision),
+                actor: set.and_then(|set| set.actor.clone()),
+                reason: set.map(|set| set.reason.clone()),
+            }
+        };
+        Self { origins: self.changed.iter().map(of).collect(), ..self }
+    }
+
+    /// In words.
+    fn origin(&self, key: &str) -> Cell {
+        if !self.changed.iter().any(|changed| changed == key) {
+            return Cell::text("default");
+        }
+        let origin = self.origins.iter().find(|origin| origin.key == key);
+        let told = origin.and_then(|origin| {
+            let revision = origin.revision?;
+            let by = origin.actor.as_ref().map(|actor| format!(", {}", actor.label()));
+            Some(format!("revision {revision}{}", by.unwrap_or_default()))
+        });
+        Cell::Painted(told.unwrap_or_else(|| "changed".to_owned()), Paint::Warn)
     }
 }
 
@@ -91,10 +143,7 @@ impl PolicyBody {
         for (key, value) in values(&self.current.policy) {
             let default = defaults.iter().find(|(k, _)| *k == key).map(|(_, v)| v);
             let key = key.to_string();
-            let origin = match self.changed.contains(&key) {
-                true => Cell::Painted("changed".to_owned(), Paint::Warn),
-                false => Cell::text("default"),
-            };
+            let origin = self.origin(&key);
             let text = default.map_or_else(|| "unset".to_owned(), |v| v.text(view.units));
             let cells =
                 vec![Cell::text(key), Cell::text(value.text(view.units)), origin, Cell::text(text)];
@@ -206,4 +255,34 @@ fn fixed(host: &str, bounds: &Bounds, view: &View) -> Option<String> {
         all.into_iter().filter_map(|(what, bound)| Some(format!("{what} {}", bound?))).collect();
     let whose = if view.many_hosts { format!("{}: ", safe(host)) } else { String::new() };
     (!told.is_empty()).then(|| format!("{whose}fixed by root of the host: {}\n", told.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(revision: u64, floor_mib: u64) -> Revision {
+        let floor_bytes = Some(floor_mib << 20);
+        let policy = Policy { floor_bytes, ..Policy::default() };
+        let actor = Some(Actor { id: format!("uid:{revision}"), peer: String::new(), time: None });
+        let (etag, reason) = (String::new(), String::new());
+        Revision { revision, etag, actor, reason, revert_time: None, policy }
+    }
+
+    fn origin(revisions: &[Revision]) -> Option<u64> {
+        let current = revisions[0].clone();
+        let body = PolicyBody::new(current, Policy::default(), Bounds::default());
+        let body = body.with_origins(revisions);
+        assert_eq!(body.changed, ["floor"]);
+        body.origins[0].revision
+    }
+
+    #[test]
+    fn a_value_is_from_the_first_revision_that_has_had_it_ever_since() {
+        let all = [revision(4, 80), revision(3, 80), revision(2, 64), revision(1, 80)];
+        assert_eq!(origin(&all), Some(3));
+        assert_eq!(origin(&[revision(2, 80), revision(1, 80)]), Some(1));
+        // Nobody knows whether it was so before.
+        assert_eq!(origin(&[revision(9, 80), revision(8, 80)]), None);
+    }
 }

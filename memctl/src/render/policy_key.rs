@@ -7,7 +7,7 @@ use crate::dto::Item;
 use crate::policy_book::Entry;
 
 /// Body of an item of `memctl policy explain`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct KeyBody {
     /// What the book says.
     #[serde(flatten)]

@@ -9,7 +9,7 @@ use crate::dto::{Actor, Item, Reservation, Time, VmRefusal};
 use crate::quantity::{Units, format_size};
 
 /// Body of an item of these commands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ReservationBody {
     /// The reservation.
     pub(crate) reservation: Reservation,

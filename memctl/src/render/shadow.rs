@@ -11,7 +11,7 @@ use crate::dto::{
 use crate::quantity::{Units, format_seconds, format_size};
 
 /// Body of an item of `memctl shadow`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ShadowBody {
     /// None where there is no shadow.
     pub(crate) shadow: Option<Shadow>,

@@ -9,7 +9,7 @@ use crate::dto::{Condition, HostMemory, Item, Status};
 use crate::quantity::format_seconds;
 
 /// Body of an item of `memctl status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct StatusBody {
     /// The state.
     pub(crate) status: Status,

@@ -7,7 +7,7 @@ use super::{Show, View};
 use crate::dto::Item;
 
 /// Body of an item of `memctl version`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct VersionBody {
     /// "memctl" or "agentd".
     pub(crate) component: &'static str,

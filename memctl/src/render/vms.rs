@@ -8,7 +8,7 @@ use crate::dto::{Condition, Item, Vm};
 use crate::quantity::format_seconds;
 
 /// Body of an item of `memctl vms`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct VmBody {
     /// The VM.
     pub(crate) vm: Vm,

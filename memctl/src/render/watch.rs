@@ -10,7 +10,8 @@ use super::shadow;
 use super::table::Paint;
 use super::text::{date_time, safe, time_of_day};
 use crate::dto::{
-    Actor, Body, Condition, Gap, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm, VmChange,
+    Actor, Body, Condition, Gap, HostNews, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm,
+    VmChange,
 };
 use crate::dto::{ModeEvent, PolicyEvent, ReservationEvent};
 use crate::quantity::{format_seconds, format_size};
@@ -90,6 +91,9 @@ impl Watch {
             Body::Gap(gap) => Some(format!("{host}: {}", gap_text(gap))),
             Body::GoingAway { reason, .. } => {
                 Some(format!("{host}: the agent is going away: {reason}"))
+            }
+            Body::Host(HostNews { same_as: Some(name), .. }) => {
+                Some(format!("{host}: the same host as {name}, followed once"))
             }
             Body::Host(news) => {
                 state.lost = true;
@@ -511,8 +515,12 @@ mod tests {
         assert!(watch.notice(&hello()).is_none());
         assert!(watch.notice(&snapshot()).is_some_and(|t| t.starts_with("node1: watching, mode ")));
         assert!(watch.notice(&snapshot()).is_none());
-        let news =
-            crate::dto::HostNews { state: "reconnecting", retry_in_seconds: None, error: None };
+        let news = HostNews {
+            state: "reconnecting".into(),
+            same_as: None,
+            retry_in_seconds: None,
+            error: None,
+        };
         assert!(
             watch.notice(&Record::of_host("node1", jiff::Timestamp::UNIX_EPOCH, news)).is_none()
         );

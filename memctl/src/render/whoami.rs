@@ -8,7 +8,7 @@ use super::{Show, View};
 use crate::dto::{Item, Time, WhoAmI};
 
 /// Body of an item of `memctl whoami`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct WhoAmIBody {
     /// Who asks.
     #[serde(flatten)]

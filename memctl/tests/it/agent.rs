@@ -24,8 +24,10 @@ use crate::sample;
 /// What the agent does.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// Never answers GetStatus and GetReservation.
+    /// Never answers GetStatus.
     pub(crate) hangs: bool,
+    /// Never answers GetReservation.
+    pub(crate) hangs_on_reservations: bool,
     /// No tick has read the VMs.
     pub(crate) unread: bool,
     /// Nothing is wrong, and this mode is in force.
@@ -44,6 +46,7 @@ pub(crate) struct Script {
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
     pub(crate) audits: Vec<v1::ListAuditRequest>,
+    pub(crate) lists: usize,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
@@ -67,13 +70,15 @@ pub(crate) enum Step {
 #[derive(Clone)]
 pub(crate) struct Agent {
     script: Arc<Mutex<Script>>,
+    /// The epoch of its log: each agent has one of its own.
+    epoch: String,
 }
 
 impl Agent {
     /// Starts an agent that listens on this socket when it returns.
     pub(crate) fn start(socket: &Path, script: Script) -> Self {
         let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        let agent = Self { script: Arc::new(Mutex::new(script)) };
+        let agent = Self { script: Arc::new(Mutex::new(script)), epoch: epoch_of(socket) };
         tokio::spawn(agent.router().serve_with_incoming(incoming));
         agent
     }
@@ -94,9 +99,33 @@ impl Agent {
         self.script.lock().unwrap()
     }
 
+    /// A position of the samples as one of this agent's log.
+    fn own(&self, position: Option<v1::Position>) -> Option<v1::Position> {
+        let position = position?;
+        let is_sample = position.epoch == sample::EPOCH;
+        let epoch = if is_sample { self.epoch.clone() } else { position.epoch };
+        Some(v1::Position { epoch, ..position })
+    }
+
+    fn own_message(&self, mut message: v1::WatchResponse) -> v1::WatchResponse {
+        message.position = self.own(message.position);
+        if let Some(v1::watch_response::Body::Hello(hello)) = &mut message.body {
+            hello.oldest = self.own(hello.oldest.take());
+            hello.newest = self.own(hello.newest.take());
+        }
+        message
+    }
+
     pub(crate) fn check(&self) -> Result<(), Status> {
         self.script().refuses.clone().map_or(Ok(()), Err)
     }
+}
+
+/// That of the samples for an agent on node1.sock, and others for others.
+fn epoch_of(socket: &Path) -> String {
+    let name = socket.file_stem().unwrap().to_str().unwrap();
+    let digit = (name.bytes().map(u32::from).sum::<u32>() + 8) % 16;
+    format!("{}{digit:x}", &sample::EPOCH[..31])
 }
 
 /// Steps that send these messages.
@@ -122,7 +151,8 @@ impl HostService for Agent {
                 ..sample::status()
             },
         };
-        Ok(Response::new(status))
+        let position = self.own(status.position.clone());
+        Ok(Response::new(v1::GetStatusResponse { position, ..status }))
     }
 
     async fn who_am_i(
@@ -158,6 +188,7 @@ impl VmService for Agent {
         request: Request<v1::ListVmsRequest>,
     ) -> Result<Response<v1::ListVmsResponse>, Status> {
         self.check()?;
+        self.script().lists += 1;
         if self.script().unread {
             return Ok(Response::new(v1::ListVmsResponse::default()));
         }
@@ -280,7 +311,7 @@ impl ReservationService for Agent {
         request: Request<v1::GetReservationRequest>,
     ) -> Result<Response<v1::GetReservationResponse>, Status> {
         self.check()?;
-        if self.script().hangs {
+        if self.script().hangs_on_reservations {
             std::future::pending::<()>().await;
         }
         let next = self.script().reservations.pop_front();
@@ -386,7 +417,7 @@ impl Agent {
         for step in steps {
             match step {
                 Step::Send(message) => {
-                    if sender.send(Ok(*message)).await.is_err() {
+                    if sender.send(Ok(self.own_message(*message))).await.is_err() {
                         return;
                     }
                 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::agent::{Agent, Script, send};
 use crate::memctl::{Run, World};
 use crate::sample;
+use crate::schema;
 
 const FORMATS: [&str; 6] = ["table", "wide", "json", "jsonl", "yaml", "name"];
 
@@ -32,6 +33,12 @@ async fn check(name: &str, args: &[&str]) {
             if name.starts_with("watch") {
                 run = settled(&run, format, situation == "three");
             }
+            if format.starts_with("json") && !name.ends_with("as_file") {
+                schema::check_all(&run.stdout);
+            }
+            if unsteady(name) {
+                run.stdout = steady(&run.stdout);
+            }
             text.push_str(&format!("$ memctl {}\n{}", all.join(" "), told(&run)));
         }
         compare(&format!("{name}.{situation}.txt"), &text);
@@ -43,6 +50,37 @@ fn told(run: &Run) -> String {
     text.extend(run.stderr.lines().map(|line| format!("stderr: {line}\n")));
     text.push_str(&format!("exit: {}\n\n", run.exit));
     text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+/// Commands that tell how long something took.
+fn unsteady(name: &str) -> bool {
+    ["host_test", "wait", "doctor"].iter().any(|unsteady| name.starts_with(unsteady))
+}
+
+/// The output without the time that things took, nor the width of a column of it.
+fn steady(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let mut steady = String::new();
+        let mut rest = line;
+        while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+            let (before, from) = rest.split_at(at);
+            let end = from.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(from.len());
+            let (number, after) = from.split_at(end);
+            let word = after.split_whitespace().next().unwrap_or_default();
+            let named = ["seconds\":", "seconds\": ", "seconds: "];
+            let told = named.iter().any(|name| before.ends_with(name));
+            let is_time = told || ["ms", "s"].contains(&word) || word.starts_with("ms\"");
+            steady.extend([before, if is_time { "N" } else { number }]);
+            rest = after;
+        }
+        steady.push_str(rest);
+        let is_table = !line.starts_with([' ', '{']);
+        while is_table && steady.contains("   ") {
+            steady = steady.replace("   ", "  ");
+        }
+        format!("{steady}\n")
+    });
+    lines.collect()
 }
 
 /// A stream says when it noticed that a host is down or ended; of several hosts it comes in any
@@ -118,7 +156,25 @@ goldens! {
     shadow_status: "shadow", "status";
     shadow_set: "shadow", "set", "algorithm=working-set", "--reason", "to see";
     shadow_off: "shadow", "off";
+    policy_unset: "policy", "unset", "pool-limit", "vm.db1", "-y";
+    policy_apply_without_a_file: "policy", "apply", "-f", "/nonexistent/policy.toml";
+    policy_get_as_file: "policy", "get", "--as-file";
     mode: "mode";
+    mode_set_observe: "mode", "observe", "-y";
+    pin: "pin", "web1", "--for", "1h", "-H", "node1";
+    pin_ambiguous: "pin", "web1";
+    unpin_what_is_not_pinned: "unpin", "web1", "-H", "node1";
+    wait: "wait", "--for", "mode=active", "--for", "vm=web1:gone", "--within", "1ms";
+    wait_for_what_is_so: "wait", "--for", "ready", "--within", "10ms";
+    host_test: "host", "test";
+    host_show: "host", "show";
+    host_show_unknown: "host", "show", "nod1";
+    host_use_nobody: "host", "use", "nod1";
+    config_path: "config", "path";
+    config_view: "config", "view";
+    config_check: "config", "check";
+    doctor: "doctor";
+    schema_unknown: "schema", "Statuslist";
     mode_set: "mode", "paused", "--reason", "maintenance";
     reserve: "reserve", "2GiB..4GiB", "--vm", "db7", "--wait-for", "1ms", "-y";
     reserve_no_wait: "reserve", "2GiB", "--no-wait", "-y";
@@ -144,6 +200,9 @@ async fn help() {
         "policy",
         "policy get",
         "policy set",
+        "policy unset",
+        "policy edit",
+        "policy apply",
         "policy diff",
         "policy confirm",
         "policy revert",
@@ -154,12 +213,20 @@ async fn help() {
         "shadow off",
         "shadow status",
         "mode",
+        "pin",
+        "unpin",
+        "wait",
         "reserve",
         "reservations",
         "release",
         "host",
         "host add",
         "host list",
+        "host show",
+        "host rename",
+        "host use",
+        "host group",
+        "host test",
         "host remove",
         "audit",
         "whoami",
@@ -170,6 +237,12 @@ async fn help() {
         "ca rotate",
         "ca revoke",
         "ca show",
+        "doctor",
+        "config",
+        "config path",
+        "config view",
+        "config check",
+        "schema",
         "version",
         "completion",
     ] {

@@ -252,6 +252,6 @@ async fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = world.run(&["completion", shell]).await;
         assert_eq!(run.exit, 0);
-        assert!(run.stdout.contains("explain"), "{shell}");
+        assert!(run.stdout.contains("COMPLETE"), "{shell}");
     }
 }

@@ -7,6 +7,8 @@ mod agent; // a scripted agent on a socket
 mod audit; // who asked for which change
 mod ca; // certificates: what is issued, revoked, rotated
 mod door; // TLS before an agent's socket
+mod exits; // the exit codes, one after another
+mod fleet; // hosts of several names, changes of several hosts, waiting, looking for what is wrong
 mod golden; // every command in every format, compared with files
 mod hosts; // configured hosts, and hosts that cannot be asked
 mod memctl; // runs the binary
@@ -14,6 +16,9 @@ mod pki; // certificates for the tests
 mod policy; // changes of several hosts
 mod reserve; // memory for VMs to come
 mod sample; // what the scripted agents answer
+mod saved; // streams that were saved
+mod schema; // what is printed against its schema
 mod ssh; // lines through ssh
 mod tls; // https, and every way in which it fails
-mod watch; // streams that break, fall silent, skip and say farewell
+mod watch;
+mod words; // what the shell completes, and files that are typed // streams that break, fall silent, skip and say farewell

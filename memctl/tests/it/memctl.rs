@@ -57,6 +57,7 @@ impl World {
             .args(args)
             .env_clear()
             .env("XDG_CONFIG_HOME", self.folder.path())
+            .env("MEMCTL_SYSTEM_CONFIG", self.path("system.toml"))
             .env("MEMCTL_SOCKET", self.path("local.sock"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -85,7 +85,7 @@ async fn hosts_that_do_not_answer_make_nobody_wait_for_longer_than_was_said() {
     let hosts = ["node1", "node2", "node3"];
     world.configure(&hosts);
     let agents = hosts.map(|host| {
-        let script = Script { hangs: true, ..Default::default() };
+        let script = Script { hangs_on_reservations: true, ..Default::default() };
         Agent::start(&world.path(&format!("{host}.sock")), script)
     });
     let began = Instant::now();

@@ -14,7 +14,6 @@ mod directory;
 mod layer;
 mod quota;
 mod refusal;
-mod reload;
 mod role;
 mod standing;
 mod table;
@@ -35,7 +34,6 @@ use quota::{Place, Quotas};
 
 pub(super) use caller::Caller;
 pub(super) use layer::{Guarded, OnDenial};
-pub use reload::Reloaded;
 pub(super) use role::Role;
 use table::{Kind, Rule};
 
@@ -74,9 +72,9 @@ impl Authz {
         }
     }
 
-    /// Puts other rules in force, for calls from now on and for the streams that are open.
-    #[cfg(test)]
-    fn replace(&self, rules: AuthzConfig) {
+    /// Puts other rules in force, for calls from now on, the streams that are open, and connections.
+    pub(super) fn replace(&self, rules: AuthzConfig) {
+        tracing::info!(?rules, "other rules of who may do what are in force");
         self.rules.send_replace(Arc::new(rules));
     }
 

@@ -9,10 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time,
-};
+use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,14 +50,23 @@ impl Keeper {
         Ok((tls, keeper))
     }
 
-    /// Looks again and again until the server stops, and at once whenever it is `asked`.
-    pub(in crate::server) async fn keep(mut self, stop: CancellationToken, asked: Arc<Notify>) {
+    /// Looks again and again until the server stops, and at once whenever it is `asked` to, for the files
+    /// that it is asked for.
+    pub(in crate::server) async fn keep(
+        mut self,
+        stop: CancellationToken,
+        mut asked: watch::Receiver<Option<TlsConfig>>,
+    ) {
         loop {
             let at_once = tokio::select! {
                 () = stop.cancelled() => return,
                 () = time::sleep(limits::LOOK_AT_FILES) => false,
-                () = asked.notified() => true,
+                // It is gone only where the server is.
+                asked = asked.changed() => asked.is_ok(),
             };
+            if at_once && let Some(files) = asked.borrow_and_update().clone() {
+                self.files = files;
+            }
             let look = tokio::task::spawn_blocking(move || {
                 self.look(at_once);
                 self

@@ -60,12 +60,15 @@ fn script(files: &[(&str, &Path)]) -> Result<String, Failure> {
     for (name, _) in files {
         script.push_str(&format!("mv .{name}.new {name}\n"));
     }
+    script.push_str(OWN);
     script.push_str(USE);
     Ok(script)
 }
 
 /// Ends a text in the script.
 const END: &str = "END-OF-FILE";
+/// Gives the files to the user that agentd runs as, where it is not root: nobody else is to read the key.
+const OWN: &str = "if id -u agentd > /dev/null 2>&1; then chown -R agentd: .; fi\n";
 /// Names the files in the config where it names none, and has a service that runs take them. What
 /// somebody wrote into the config stays.
 const USE: &str = r#"file=/etc/agentd/agentd.toml

@@ -116,7 +116,7 @@ pub(super) fn client(args: &ClientArgs, folder: &Path, session: &Session) -> End
     let ca = store.path(pki::CA);
     if args.default {
         let files = IdentityFiles { ca: Some(ca), cert: Some(cert), key: Some(key) };
-        let path = session.config_path.as_deref();
+        let path = session.places.own.as_deref();
         config_edit::change(path, |text| config_edit::with_default_identity(text, &files))?;
         let path = path.unwrap_or_else(|| Path::new("the configuration")).display();
         tell(

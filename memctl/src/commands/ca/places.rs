@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::Places;
 use crate::failure::{Code, Failure};
 use crate::pki::{self, Store};
 
@@ -12,7 +13,7 @@ pub(super) fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
         return std::path::absolute(given)
             .map_err(|error| Failure::usage(format!("--dir {}: {error}", given.display())));
     }
-    let configuration = crate::config::path(None);
+    let configuration = Places::find(None).own;
     let beside = configuration.as_deref().and_then(Path::parent).map(|folder| folder.join("pki"));
     beside.ok_or_else(|| {
         Failure::new(Code::NotFound, "NO_HOME", "there is no home to keep a CA in")

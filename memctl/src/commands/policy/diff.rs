@@ -1,9 +1,12 @@
 //! `memctl policy diff`: what a change would change, or what was changed from the defaults. Ends
 //! with 1 if anything, as diff does.
 
+use std::path::PathBuf;
+
 use agentd_proto::v1;
 use clap::Args;
 
+use super::apply::{read, whole};
 use super::{assignments, between, get, tell_changes, update};
 use crate::client::Connection;
 use crate::commands::{Ended, exit_of};
@@ -22,6 +25,9 @@ pub(crate) struct DiffArgs {
     /// Values to compare with, as in `policy set`.
     #[arg(value_name = "KEY=VALUE", group = "against")]
     assignments: Vec<String>,
+    /// Compare with this file, as `policy apply` takes it; - for standard input.
+    #[arg(short, long, value_name = "FILE", group = "against")]
+    file: Option<PathBuf>,
     /// Compare with the built-in defaults.
     #[arg(long, group = "against")]
     defaults: bool,
@@ -35,7 +41,10 @@ pub(crate) async fn run(args: &DiffArgs, session: &mut Session) -> Ended {
         let units = session.global.units;
         ask_all(&hosts, bounds, move |c| from_defaults(c, units)).await
     } else {
-        let (policy, update_mask) = assignments(&args.assignments)?;
+        let (policy, update_mask) = match &args.file {
+            Some(file) => whole(read(file)?),
+            None => assignments(&args.assignments)?,
+        };
         let request = v1::UpdatePolicyRequest {
             policy: Some(policy),
             update_mask: Some(update_mask),

@@ -1,22 +1,56 @@
 //! `memctl policy get`: every value, and whether it is the default.
 
 use agentd_proto::v1;
+use clap::Args;
 
+use super::revise;
 use crate::client::Connection;
 use crate::commands::{Ended, exit_of};
 use crate::dto::Item;
+use crate::exit::Exit;
 use crate::failure::{Code, Failure};
-use crate::fleet::ask_all;
+use crate::fleet::{ask_all, ask_one};
+use crate::hosts::Host;
+use crate::policy_file;
 use crate::render::policy::PolicyBody;
 use crate::session::Session;
 
+/// Options of `memctl policy get`.
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// Write the policy of one host as a file that `memctl policy apply -f` takes; what is the
+    /// default is commented out.
+    #[arg(long)]
+    as_file: bool,
+}
+
 /// Asks every host for its policy.
-pub(crate) async fn run(session: &mut Session) -> Ended {
+pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let answers = ask_all(&hosts, session.bounds(), ask).await;
+    if args.as_file {
+        return as_file(&hosts, session).await;
+    }
+    let answers = ask_all(&hosts, session.bounds(), with_origins).await;
     let items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&items)?;
     Ok(exit_of(&items))
+}
+
+async fn as_file(hosts: &[Host], session: &Session) -> Ended {
+    let [host] = hosts else {
+        let what = format!("--as-file with {} hosts: each has its own policy", hosts.len());
+        return Err(Failure::usage(what).hint("name the one host with --host").into());
+    };
+    let body = ask_one(host, session.global.timeout, ask).await?;
+    session.output.data(&policy_file::text(&body.current.policy, &body.defaults))?;
+    Ok(Exit::Done)
+}
+
+/// Asks one host, and where each of its values is from.
+async fn with_origins(connection: Connection) -> Result<PolicyBody, Failure> {
+    let body = ask(connection.clone()).await?;
+    let revisions = revise::revisions(connection, MOST_REVISIONS).await?;
+    Ok(body.with_origins(&revisions))
 }
 
 /// Asks one host.
@@ -32,3 +66,6 @@ pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
             .hint("the agent is of another version: compare with `memctl version`")),
     }
 }
+
+/// As many as are looked through for where a value is from.
+const MOST_REVISIONS: usize = 100;

@@ -1,6 +1,9 @@
 //! `memctl policy`: shows the policy, changes it, confirms or takes back a change.
 
+pub(crate) mod apply;
+pub(crate) mod change;
 pub(crate) mod diff;
+pub(crate) mod edit;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod revise;
@@ -22,9 +25,15 @@ use crate::session::Session;
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Show every value, and whether it is the default
-    Get,
+    Get(get::GetArgs),
     /// Change values: KEY=VALUE, with "unset" for the default
     Set(set::SetArgs),
+    /// Set values back to their default
+    Unset(set::UnsetArgs),
+    /// Change the policy of one host in an editor
+    Edit(edit::EditArgs),
+    /// Make a file the whole policy
+    Apply(apply::ApplyArgs),
     /// Show what a change would change; ends with 1 if anything
     Diff(diff::DiffArgs),
     /// Keep a change that was made with --revert-after
@@ -40,8 +49,11 @@ pub(crate) enum PolicyCommand {
 /// Runs the command.
 pub(crate) async fn run(command: &PolicyCommand, session: &mut Session) -> Ended {
     match command {
-        PolicyCommand::Get => get::run(session).await,
+        PolicyCommand::Get(args) => get::run(args, session).await,
         PolicyCommand::Set(args) => set::run(args, session).await,
+        PolicyCommand::Unset(args) => set::unset(args, session).await,
+        PolicyCommand::Edit(args) => edit::run(args, session).await,
+        PolicyCommand::Apply(args) => apply::run(args, session).await,
         PolicyCommand::Diff(args) => diff::run(args, session).await,
         PolicyCommand::Confirm(args) => revise::confirm(args, session).await,
         PolicyCommand::Revert(args) => revise::revert(args, session).await,

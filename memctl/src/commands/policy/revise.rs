@@ -5,7 +5,8 @@ use clap::Args;
 
 use super::{between, get, tell_changes};
 use crate::client::Connection;
-use crate::commands::{Ended, consent, exit_of};
+use crate::commands::rollout::{Intent, roll_out};
+use crate::commands::{Ended, exit_of};
 use crate::dto::{Item, Revision, time};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
@@ -48,34 +49,33 @@ pub(crate) struct HistoryArgs {
 /// Confirms the change of every host.
 pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    consent::ask("", hosts.len(), session)?;
-    let etag = args.etag.clone();
-    let answers = ask_all(&hosts, session.bounds(), move |c| confirm_one(c, etag.clone())).await;
-    let items = Item::of_answers(answers, |revision| vec![RevisionBody { revision }]);
-    session.output.show(&items)?;
-    Ok(exit_of(&items))
+    let (trial, etag) = (args.etag.clone(), args.etag.clone());
+    let attempt = move |connection| would_confirm(connection, trial.clone());
+    let confirm = |connection| confirm_one(connection, etag.clone());
+    let done = roll_out(&hosts, session, Intent::Change, attempt, confirm).await?;
+    session.output.show(&done.items)?;
+    Ok(done.exit)
 }
 
 /// Takes back the change of every host.
 pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
+    if !args.if_match.is_empty() && hosts.len() > 1 {
+        let what = format!("--if-match with {} hosts: each has its own etag", hosts.len());
+        return Err(Failure::usage(what).hint("revert one host at a time").into());
+    }
     let request = v1::RevertPolicyRequest {
         revision: args.revision.unwrap_or_default(),
         etag: args.if_match.clone(),
         reason: args.reason.clone(),
     };
-    let bounds = session.bounds();
-    let answers = if args.dry_run {
-        let units = session.global.units;
-        ask_all(&hosts, bounds, move |c| would_revert(c, request.clone(), units)).await
-    } else {
-        consent::ask("", hosts.len(), session)?;
-        ask_all(&hosts, bounds, move |c| revert_one(c, request.clone())).await
-    };
-    let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
-    tell_changes(&items, session)?;
-    Ok(exit_of(&items))
+    let (trial, units) = (request.clone(), session.global.units);
+    let attempt = move |connection| would_revert(connection, trial.clone(), units);
+    let revert = |connection| revert_one(connection, request.clone());
+    let done = roll_out(&hosts, session, Intent::of(args.dry_run), attempt, revert).await?;
+    session.output.show(&done.items)?;
+    tell_changes(&done.items, session)?;
+    Ok(done.exit)
 }
 
 /// Shows the revisions of every host.
@@ -90,14 +90,35 @@ pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended 
     Ok(exit_of(&items))
 }
 
-async fn confirm_one(connection: Connection, etag: Option<String>) -> Result<Revision, Failure> {
+/// What would be kept.
+async fn would_confirm(
+    connection: Connection,
+    etag: Option<String>,
+) -> Result<RevisionBody, Failure> {
+    let revision = get::ask(connection).await?.current;
+    match etag.filter(|etag| *etag != revision.etag) {
+        Some(etag) => Err(mismatch(&revision.etag, &etag)),
+        None => Ok(RevisionBody { revision }),
+    }
+}
+
+fn mismatch(in_force: &str, given: &str) -> Failure {
+    let what = format!("the etag in force is {in_force}, not {given}");
+    Failure::new(Code::Aborted, "ETAG_MISMATCH", what)
+        .hint("memctl policy history shows who changed it")
+}
+
+async fn confirm_one(
+    connection: Connection,
+    etag: Option<String>,
+) -> Result<RevisionBody, Failure> {
     let etag = match etag {
         Some(etag) => etag,
         None => get::ask(connection.clone()).await?.current.etag,
     };
     let answer = connection.policies().confirm_policy(v1::ConfirmPolicyRequest { etag }).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(wire.current.unwrap_or_default().into())
+    Ok(RevisionBody { revision: wire.current.unwrap_or_default().into() })
 }
 
 async fn revert_one(
@@ -125,8 +146,7 @@ async fn would_revert(
 ) -> Result<ChangeBody, Failure> {
     let current = get::ask(connection.clone()).await?.current;
     if !request.etag.is_empty() && request.etag != current.etag {
-        let what = format!("the etag in force is {}, not {}", current.etag, request.etag);
-        return Err(Failure::new(Code::Aborted, "ETAG_MISMATCH", what));
+        return Err(mismatch(&current.etag, &request.etag));
     }
     let kept = revisions(connection, MOST_REVISIONS).await?;
     let back_to = match request.revision {
@@ -151,7 +171,10 @@ async fn would_revert(
     })
 }
 
-async fn revisions(connection: Connection, limit: usize) -> Result<Vec<Revision>, Failure> {
+pub(super) async fn revisions(
+    connection: Connection,
+    limit: usize,
+) -> Result<Vec<Revision>, Failure> {
     let mut revisions: Vec<Revision> = Vec::new();
     let mut page_token = String::new();
     // Each page brings at least one, so this many pages are enough.

@@ -1,0 +1,93 @@
+//! `memctl policy edit`: the policy of one host in an editor. What was changed in between by
+//! somebody else is not overwritten.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use clap::Args;
+use tokio::process::Command;
+
+use super::apply::{unfit, whole};
+use super::change::{ChangeArgs, make};
+use super::get;
+use crate::commands::Ended;
+use crate::exit::Exit;
+use crate::failure::{Code, Failure};
+use crate::fleet::ask_one;
+use crate::policy_file;
+use crate::render::policy::PolicyBody;
+use crate::render::text::safe;
+use crate::session::Session;
+
+/// Options of `memctl policy edit`.
+#[derive(Args, Debug)]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Lets the policy be edited with $VISUAL or $EDITOR, and makes what is left of it the policy.
+pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
+    let hosts = session.hosts()?;
+    let [host] = hosts.as_slice() else {
+        let what = format!("policy edit with {} hosts: each has its own policy", hosts.len());
+        return Err(Failure::usage(what)
+            .hint("edit that of one, then memctl policy get --as-file and apply -f for the others")
+            .into());
+    };
+    let PolicyBody { current, defaults, .. } =
+        ask_one(host, session.global.timeout, get::ask).await?;
+    let text = policy_file::text(&current.policy, &defaults);
+    let head = format!(
+        "# The policy of {}, revision {}. A value with \"# \" before it is the default.\n\
+         # Save and leave the editor to make it so; memctl policy explain tells of the keys.\n\n",
+        safe(&host.name),
+        current.revision
+    );
+    let file = temporary(&format!("{head}{text}"))?;
+    edited(file.path()).await?;
+    let after = std::fs::read_to_string(file.path())?;
+    if after == format!("{head}{text}") {
+        session.output.notice("the text was not changed, and so the policy is not")?;
+        return Ok(Exit::Done);
+    }
+    let made = match policy_file::parse(&after) {
+        Ok(policy) => {
+            let etag = args.change.if_match.clone().unwrap_or(current.etag);
+            let change = ChangeArgs { if_match: Some(etag), ..args.change.clone() };
+            make(change.request(whole(policy))?, &hosts, change.intent(), session).await
+        }
+        Err(what) => Err(unfit("the edited policy", &what).into()),
+    };
+    if !matches!(made, Ok(Exit::Done))
+        && let Ok((_, path)) = file.keep()
+    {
+        let again = format!("your text is kept: memctl policy apply -f {}", path.display());
+        session.output.notice(&again)?;
+    }
+    made
+}
+
+fn temporary(text: &str) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("memctl-policy-").suffix(".toml").tempfile()?;
+    file.write_all(text.as_bytes())?;
+    file.flush()?;
+    Ok(file)
+}
+
+/// Runs the editor, which may be a command line of its own.
+async fn edited(path: &Path) -> Result<(), Failure> {
+    let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let mut run = Command::new("sh");
+    run.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path);
+    let failed = |what: String| {
+        Failure::new(Code::Unknown, "EDITOR_FAILED", what)
+            .hint("EDITOR names the editor: EDITOR=nano memctl policy edit")
+    };
+    match run.status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(format!("the editor \"{editor}\" ended with {status}"))),
+        Err(error) => Err(failed(format!("the editor \"{editor}\" cannot be run: {error}"))),
+    }
+}

@@ -1,0 +1,183 @@
+//! The JSON Schema of what `-o json`, `jsonl` and `yaml` print: made from the types that are printed,
+//! so that it cannot say anything else.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema as _, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::dto::{Document, Line, Record, Refusal, SCHEMA};
+use crate::render::Show;
+use crate::render::audit::AuditBody;
+use crate::render::ca::CertificateBody;
+use crate::render::check::CheckBody;
+use crate::render::config::{PlaceBody, ViewBody};
+use crate::render::explain::ExplainBody;
+use crate::render::host::{HostBody, ShownHost, TestBody};
+use crate::render::mode::ModeBody;
+use crate::render::policy::{ChangeBody, PolicyBody, RevisionBody};
+use crate::render::policy_key::KeyBody;
+use crate::render::reservation::ReservationBody;
+use crate::render::shadow::ShadowBody;
+use crate::render::status::StatusBody;
+use crate::render::version::VersionBody;
+use crate::render::vms::VmBody;
+use crate::render::wait::WaitBody;
+use crate::render::whoami::WhoAmIBody;
+
+/// The schema of every document: one of `kinds`, which are among the definitions.
+pub(crate) fn whole() -> Value {
+    let (kinds, definitions) = parts();
+    let any: Vec<Value> = kinds.iter().map(|kind| reference(kind)).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": SCHEMA,
+        "description": "What memctl prints with -o json and yaml (a list, or an error), and a line each \
+            with -o jsonl (an item, an error, or a record of a stream)",
+        "anyOf": any,
+        "$defs": definitions,
+    })
+}
+
+/// The schema of one kind of document. None where there is no such kind.
+pub(crate) fn of(kind: &str) -> Option<Value> {
+    let (documents, definitions) = parts();
+    let document = documents.iter().find(|own| kind_of(own) == kind)?;
+    Some(json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": format!("{SCHEMA} {kind}"),
+        "$ref": format!("#/$defs/{document}"),
+        "$defs": definitions,
+    }))
+}
+
+/// The kinds of documents, in the order of their names.
+pub(crate) fn kinds() -> Vec<String> {
+    parts().0.iter().map(|document| kind_of(document).to_owned()).collect()
+}
+
+/// The kind of a document by the name of its definition: a line of jsonl has its item's kind, which
+/// is the name of a type as well.
+fn kind_of(document: &str) -> &str {
+    document.strip_suffix(LINE).unwrap_or(document)
+}
+
+fn parts() -> (Vec<String>, Map<String, Value>) {
+    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut documents = Map::new();
+    for (kind, schema) in shown(&mut generator) {
+        documents.insert(kind, schema);
+    }
+    documents.insert("Error".to_owned(), named::<Refusal<'_>>("Error", &mut generator));
+    // What a stream tells has no kind: its type says what it is.
+    documents.insert("Record".to_owned(), Record::json_schema(&mut generator).to_value());
+    let names: Vec<String> = documents.keys().cloned().collect();
+    let mut definitions = generator.take_definitions(true);
+    definitions.extend(documents);
+    (names, definitions)
+}
+
+/// The lists and items of every command.
+fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    let mut add = |pair: [(String, Value); 2]| all.extend(pair);
+    add(pair::<AuditBody>(generator));
+    add(pair::<CertificateBody>(generator));
+    add(pair::<ChangeBody>(generator));
+    add(pair::<CheckBody>(generator));
+    add(pair::<ExplainBody>(generator));
+    add(pair::<HostBody>(generator));
+    add(pair::<KeyBody>(generator));
+    add(pair::<ModeBody>(generator));
+    add(pair::<PlaceBody>(generator));
+    add(pair::<PolicyBody>(generator));
+    add(pair::<ReservationBody>(generator));
+    add(pair::<RevisionBody>(generator));
+    add(pair::<ShadowBody>(generator));
+    add(pair::<ShownHost>(generator));
+    add(pair::<StatusBody>(generator));
+    add(pair::<TestBody>(generator));
+    add(pair::<VersionBody>(generator));
+    add(pair::<ViewBody>(generator));
+    add(pair::<VmBody>(generator));
+    add(pair::<WaitBody>(generator));
+    add(pair::<WhoAmIBody>(generator));
+    all
+}
+
+/// The list of a command, and a line of it.
+fn pair<T: Show>(generator: &mut SchemaGenerator) -> [(String, Value); 2] {
+    let (list, line) = (format!("{}List", T::KIND), T::KIND.to_owned());
+    let list_schema = named::<Document<'_, T>>(&list, generator);
+    let line_schema = named::<Line<'_, T>>(&line, generator);
+    [(list, list_schema), (format!("{line}{LINE}"), line_schema)]
+}
+
+/// The schema of a document that is of this kind.
+fn named<T: schemars::JsonSchema>(kind: &str, generator: &mut SchemaGenerator) -> Value {
+    let mut schema = T::json_schema(generator).to_value();
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("schema".to_owned(), json!({ "const": SCHEMA }));
+        properties.insert("kind".to_owned(), json!({ "const": kind }));
+    }
+    schema
+}
+
+fn reference(kind: &str) -> Value {
+    json!({ "$ref": format!("#/$defs/{kind}") })
+}
+
+/// What the name of a definition of a line ends with.
+const LINE: &str = "Line";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::render::json;
+
+    /// Every list has its name in a constant beside how it is shown.
+    #[test]
+    fn every_kind_that_is_shown_is_described() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render");
+        let known = kinds();
+        let mut seen = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            for rest in text.split("const KIND: &'static str = \"").skip(1) {
+                let kind = rest.split('"').next().unwrap();
+                assert!(known.iter().any(|known| known == kind), "{kind}");
+                assert!(known.contains(&format!("{kind}List")), "{kind}");
+                seen += 1;
+            }
+        }
+        assert_eq!(known.len(), seen * 2 + 2);
+    }
+
+    /// MEMCTL_GOLDEN=update writes it anew.
+    #[test]
+    fn the_schema_of_the_books_is_the_one_that_is_printed() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/memctl-v1.json");
+        let text = format!("{}\n", json::pretty(&whole()).unwrap());
+        if std::env::var_os("MEMCTL_GOLDEN").is_some_and(|v| v == "update") {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == text,
+            "MEMCTL_GOLDEN=update takes the new schema: look at the difference"
+        );
+    }
+
+    #[test]
+    fn one_kind_alone_refers_to_nothing_that_is_not_there() {
+        let schema = of("StatusList").unwrap();
+        let text = schema.to_string();
+        for rest in text.split("\"#/$defs/").skip(1) {
+            let name = rest.split('"').next().unwrap();
+            assert!(schema["$defs"].get(name).is_some(), "{name}");
+        }
+        assert_eq!(of("Statuses"), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! What is typed with help: names that the shell completes, and policies that are files.
+
+use std::process::Stdio;
+
+use agentd_proto::v1;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::agent::{Agent, Script};
+use crate::memctl::World;
+
+/// What bash would offer for the last word of a line.
+async fn offered(world: &World, line: &str) -> Vec<String> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let args: Vec<&str> = ["--"].into_iter().chain(words.iter().copied()).collect();
+    let mut command = world.command(&args);
+    command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+    command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true");
+    command.env("_CLAP_IFS", "\n");
+    let run = world.finish(command.spawn().unwrap()).await;
+    assert_eq!((run.exit, run.stderr.as_str()), (0, ""), "{run:?}");
+    run.stdout.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_groups_vms_and_keys_are_completed_as_they_are() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    let grouped = format!("{}\n[groups]\nrack = [\"node1\"]\n", world.config());
+    world.write_config(&grouped);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    assert_eq!(offered(&world, "memctl status --host n").await, ["node1", "node2"]);
+    assert_eq!(offered(&world, "memctl status --host node1,@").await, ["node1,@rack"]);
+    // The other host is down, and is not waited for.
+    assert_eq!(offered(&world, "memctl explain we").await, ["web1"]);
+    assert_eq!(offered(&world, "memctl pin -H node1 d").await, ["db1"]);
+    assert_eq!(offered(&world, "memctl policy set host-").await, ["host-reserve="]);
+    assert_eq!(offered(&world, "memctl host remove node2").await, ["node2"]);
+    assert!(offered(&world, "memctl do").await.contains(&"doctor".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_asked_completes_nothing_and_says_nothing() {
+    let world = World::new();
+    world.write_config("schema = 7\n");
+    assert!(offered(&world, "memctl explain we").await.is_empty());
+    assert!(offered(&world, "memctl status --host n").await.is_empty());
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script { hangs: true, ..Default::default() });
+    assert!(offered(&world, "memctl explain nothing").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_goes_into_a_file_and_back() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    let agents: Vec<Agent> = ["node1", "node2"]
+        .map(|name| Agent::start(&world.path(&format!("{name}.sock")), Script::default()))
+        .into();
+    let file = world.run(&["policy", "get", "--as-file", "-H", "node1"]).await;
+    assert_eq!(file.exit, 0, "{file:?}");
+    assert!(file.stdout.contains("pool-limit = \"4GiB\""), "{file:?}");
+    let path = world.path("policy.toml");
+    std::fs::write(&path, &file.stdout).unwrap();
+    let path = path.display().to_string();
+    let run = world.run(&["policy", "apply", "-f", &path, "-y", "--reason", "as reviewed"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    for agent in &agents {
+        let script = agent.script();
+        let change = script.updates.last().unwrap();
+        assert_eq!(change.update_mask.as_ref().unwrap().paths, ["*"]);
+        let policy = change.policy.as_ref().unwrap();
+        assert_eq!(policy.pool_limit_bytes, Some(4 << 30));
+        assert_eq!(policy.vms["db1"].weight, Some(200));
+        assert_eq!(change.reason, "as reviewed");
+    }
+    // What is wrong with it reaches no agent.
+    std::fs::write(&path, "floor = 64\n").unwrap();
+    for command in ["apply", "diff"] {
+        let run = world.run(&["policy", command, "-f", &path]).await;
+        assert_eq!(run.exit, 8, "{run:?}");
+        assert!(run.stderr.contains("floor: \"64\" has no unit"), "{run:?}");
+    }
+    assert_eq!(agents[0].script().updates.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_comes_from_a_pipe_as_well() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let agent = Agent::start(&world.path("node1.sock"), Script::default());
+    let mut command = world.command(&["policy", "apply", "-f", "-"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"host-reserve = \"1GiB\"\n").await.unwrap();
+    drop(stdin);
+    let run = world.finish(child).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    let script = agent.script();
+    assert_eq!(script.updates[1].policy.as_ref().unwrap().host_reserve_bytes, Some(1 << 30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_is_edited_and_nothing_that_changed_in_between_is_lost() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let agent = Agent::start(&world.path("node1.sock"), Script::default());
+    let run = async |editor: &str| {
+        let mut command = world.command(&["policy", "edit", "--reason", "by hand"]);
+        command.env("EDITOR", editor).env("PATH", std::env::var_os("PATH").unwrap());
+        world.finish(command.spawn().unwrap()).await
+    };
+    let same = run("true").await;
+    assert_eq!(same.exit, 0, "{same:?}");
+    assert!(same.stderr.contains("was not changed"), "{same:?}");
+    let failed = run("false").await;
+    assert!(failed.exit == 3 && failed.stderr.contains("EDITOR names the editor"), "{failed:?}");
+    assert!(agent.script().updates.is_empty());
+    let edited = run("sed -i s/4GiB/8GiB/").await;
+    assert_eq!(edited.exit, 0, "{edited:?}");
+    let updates: Vec<v1::UpdatePolicyRequest> = agent.script().updates.clone();
+    assert_eq!(updates[1].policy.as_ref().unwrap().pool_limit_bytes, Some(8 << 30));
+    // The etag of what was edited.
+    assert_eq!((updates[1].etag.as_str(), updates[1].reason.as_str()), ("e3", "by hand"));
+    let wrong = run("sed -i s/4GiB/4/").await;
+    assert_eq!(wrong.exit, 8, "{wrong:?}");
+    let kept = wrong.stderr.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
+    assert!(std::fs::read_to_string(kept).unwrap().contains("pool-limit = \"4\""));
+    std::fs::remove_file(kept).unwrap();
+}
