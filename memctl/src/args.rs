@@ -132,8 +132,12 @@ pub(crate) enum Command {
     Vms(commands::vms::VmsArgs),
     /// Follow the decisions: who gives memory to whom, how much, and why
     Watch(commands::watch::WatchArgs),
+    /// Show all hosts and their VMs on one screen, as they change
+    Top(commands::top::TopArgs),
     /// Tell why a VM got what it got
     Explain(commands::explain::ExplainArgs),
+    /// Show or draw how VMs or hosts fared over time
+    History(commands::history::HistoryArgs),
     /// Show and change the policy: what is wanted of memory
     Policy {
         /// What to do with it.

@@ -144,6 +144,14 @@ impl Failure {
         NOT_DURABLE.contains(&self.reason.as_str())
     }
 
+    /// What is wrong and what to do, in one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// The same failure with what to do about it.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }

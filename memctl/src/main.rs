@@ -18,6 +18,7 @@ mod fleet;
 mod follow;
 mod hosts;
 mod identity;
+mod moment;
 mod output;
 mod pki;
 mod policy_book;
@@ -29,6 +30,7 @@ mod render;
 mod schema;
 mod session;
 mod suggest;
+mod top;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 
 use crate::dto::{Document, Line, Record, Refusal, SCHEMA};
 use crate::render::Show;
+use crate::render::audit::AuditBody;
 use crate::render::ca::CertificateBody;
 use crate::render::check::CheckBody;
 use crate::render::config::{PlaceBody, ViewBody};
 use crate::render::explain::ExplainBody;
+use crate::render::history::HistoryBody;
 use crate::render::host::{HostBody, ShownHost, TestBody};
 use crate::render::mode::ModeBody;
 use crate::render::policy::{ChangeBody, PolicyBody, RevisionBody};
@@ -79,10 +81,12 @@ fn parts() -> (Vec<String>, Map<String, Value>) {
 fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     let mut add = |pair: [(String, Value); 2]| all.extend(pair);
+    add(pair::<AuditBody>(generator));
     add(pair::<CertificateBody>(generator));
     add(pair::<ChangeBody>(generator));
     add(pair::<CheckBody>(generator));
     add(pair::<ExplainBody>(generator));
+    add(pair::<HistoryBody>(generator));
     add(pair::<HostBody>(generator));
     add(pair::<KeyBody>(generator));
     add(pair::<ModeBody>(generator));

@@ -9,10 +9,9 @@ use agentd_proto::v1 as wire;
 use agentd_tests::attacks::friend::{Friend, local, status};
 use agentd_tests::attacks::victim::Victim;
 use agentd_tests::attacks::{ATTACKS, Attack, By};
-use agentd_tests::lab::clock;
+use agentd_tests::lab::clock::{self, Deadline};
 use agentd_tests::programs::Programs;
 use tokio::runtime::Runtime;
-use tokio::time::{Instant, sleep};
 
 use crate::sim_host::LONG;
 
@@ -71,14 +70,10 @@ impl Scene {
             self.victim.starve().unwrap();
         }
         let going_on = self.runtime.spawn(attack.go_on(Arc::clone(&foe)));
-        self.runtime.block_on(async {
-            let end = Instant::now() + SPAN;
-            let asked = self.friend.ask().await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
-            let ticks = asked.tick.unwrap() + TICKS;
-            while Instant::now() < end || self.friend.ask().await.unwrap().tick.unwrap() < ticks {
-                sleep(Duration::from_millis(20)).await;
-            }
-        });
+        let (end, first) = (Deadline::after(SPAN), self.until_answered(&name));
+        while !end.is_over() || self.until_answered(&name) < first + TICKS {
+            clock::breathe();
+        }
         going_on.abort();
         self.victim.feed().unwrap();
         self.until_as_before(&name, figures.descriptors);
@@ -99,6 +94,13 @@ impl Scene {
         }
     }
 
+    /// Asks until the friend is answered over the connection that it has: the tick.
+    fn until_answered(&self, name: &str) -> u64 {
+        let asked = || Ok(self.runtime.block_on(self.friend.ask()).ok());
+        let status = clock::wait_for("an answer while it goes on", LONG, asked);
+        status.unwrap_or_else(|error| panic!("{name}: {error:#}")).tick.unwrap()
+    }
+
     /// Waits until there are as few descriptors as before, and a new client is let in.
     fn until_as_before(&self, name: &str, descriptors: usize) {
         let over = || {
@@ -117,7 +119,7 @@ impl Scene {
 }
 
 /// How long an attack goes on at least.
-const SPAN: Duration = Duration::from_millis(600);
+const SPAN: Duration = Duration::from_millis(400);
 /// Ticks that an attack sees at least.
 const TICKS: u64 = 5;
 /// What agentd may come to take. It has 30 MiB by itself; the ring of its log may have 32 MiB, 128 connections over TCP

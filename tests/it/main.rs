@@ -47,8 +47,11 @@ mod faults_vm_hangs;
 /// Many hosts, one memctl.
 mod fleet_hundred;
 mod fleet_sim;
+mod fleet_watch;
 /// Clients in another language.
 mod foreign;
+/// What agentd remembers of the past, and tells of it.
+mod history;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
 /// The libvirt adapter on real VMs in all that befalls them: saves, migrations, reboots, and more.
@@ -61,6 +64,10 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// Where agentd's log goes.
+mod log;
+/// What Prometheus reads, and what its alerts and its dashboard make of it.
+mod metrics;
 /// The algorithm and the scenario format, written a second time.
 mod oracle;
 /// Mutual TLS from nothing, in the commands of the README.
@@ -77,10 +84,14 @@ mod service;
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.
 mod soak;
+/// The package under a systemd that runs.
+mod systemd;
 /// memctl through ssh, with agentd proxy at its end.
 mod through_ssh;
 /// The rules of the house.
 mod tidy;
+/// The screen of all hosts, in a real terminal.
+mod top;
 /// A watch outlives agentd.
 mod watch_restarts;
 /// The other algorithm, set while agentd runs.

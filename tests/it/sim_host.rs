@@ -110,6 +110,10 @@ impl World {
         command
     }
 
+    pub(crate) const fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
     pub(crate) fn agentd_program(&self) -> &Path {
         &self.programs.agentd
     }

@@ -202,7 +202,12 @@ impl Reader<'_> {
             Record::Intent(intent) => Entry::of_intent(intent),
             Record::Denial(denial) => Entry::of_denial(denial),
             Record::Counted(counted) => Entry::of_counted(counted),
-            other => {
+            other @ (Record::Start { .. }
+            | Record::Stop {}
+            | Record::Missed { .. }
+            | Record::Rotated { .. }
+            | Record::Torn { .. }
+            | Record::Broken { .. }) => {
                 if matches!(other, Record::Start { .. }) {
                     // The changes before it count from 1 on, too.
                     self.concluded.clear();

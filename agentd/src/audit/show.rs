@@ -96,7 +96,12 @@ impl<W: Write> Table<'_, W> {
                 let words = format!("{count} more were {}, the last: {last}", decision.name());
                 self.note(&time, &who, &words)
             }
-            other => {
+            other @ (Record::Start { .. }
+            | Record::Stop {}
+            | Record::Missed { .. }
+            | Record::Rotated { .. }
+            | Record::Torn { .. }
+            | Record::Broken { .. }) => {
                 if matches!(other, Record::Start { .. }) {
                     self.open_ones("agentd ended before it could say")?;
                 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::policy::{Fault, Policy};
+use agentd_core::policy::Policy;
 
 use super::{
     Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
@@ -36,7 +36,7 @@ mod reserve;
 mod trials;
 
 pub(super) use reserve::Noted;
-use trials::Row;
+use trials::{Row, Trial, bad_trial};
 
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -62,17 +62,6 @@ pub(super) struct Keeper {
     /// When to see whether the disk takes anything, where nobody asks it to.
     probe_at: Duration,
     stopped: bool,
-}
-
-/// A policy that goes away unless it is confirmed.
-#[derive(Clone, Debug)]
-struct Trial {
-    /// When, monotonic.
-    ends: Duration,
-    /// The revision that it goes back to.
-    falls_back_to: u64,
-    /// That revision's policy.
-    fallback: Policy,
 }
 
 /// What is asked for with [`Keeper::revert`].
@@ -316,15 +305,6 @@ impl Keeper {
         revision(number, policy, actor, reason)
     }
 
-    /// Back to where a trial of `current` began, so that trials in a row end together.
-    fn trial_of(&self, current: &Revision, after: Duration) -> Trial {
-        let ends = self.clock.now().saturating_add(after);
-        match &self.trial {
-            Some(trial) => Trial { ends, ..trial.clone() },
-            None => Trial { ends, falls_back_to: current.number, fallback: current.policy.clone() },
-        }
-    }
-
     fn would_be(&self, revision: Revision) -> PolicySet {
         let before = self.current();
         let changes = changes(&before.policy, &revision.policy);
@@ -405,26 +385,6 @@ impl Keeper {
             eased_by: None,
         });
         log_failure("take a mode back", self.storage.save_mode(&saved));
-    }
-
-    /// The trial that agentd was stopped in.
-    fn take_up_trial(&mut self, falls_back_to: Option<u64>) -> Result<(), StorageError> {
-        let (Some(number), Some(revert_at)) = (falls_back_to, self.current().revert_at) else {
-            return Ok(());
-        };
-        let kept = self.storage.revisions(number.saturating_add(1), 1)?;
-        let kept = kept.into_iter().find(|revision| revision.number == number);
-        // Kept for as long as the trial is; the file's is the only other policy there is.
-        let fallback = kept.map_or_else(|| self.base.policy.clone(), |revision| revision.policy);
-        let fallback = self.base.bounds.within(&fallback);
-        let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
-        let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
-        self.trial = Some(Trial { ends, falls_back_to: number, fallback });
-        // The first of them came right after what they fall back to.
-        let first = self.storage.revisions(number.saturating_add(2), 1)?;
-        let began = first.first().map_or_else(|| self.clock.wall(), |first| first.actor.time);
-        self.row = Some(Row::with(None, began, revert_at));
-        Ok(())
     }
 
     /// Ends what has run out and writes what is not yet written.
@@ -575,15 +535,6 @@ impl Keeper {
     }
 }
 
-fn bad_trial(after: Duration) -> Option<Fault> {
-    let is_bad = !(SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&after);
-    is_bad.then(|| Fault {
-        path: "revert_after".to_owned(),
-        value: format!("{after:?}"),
-        problem: "must be from 1 s to 24 h".to_owned(),
-    })
-}
-
 fn not_durable(StorageError(error): StorageError) -> ControlError {
     ControlError::NotDurable(format!("cannot write the change, so it was not made: {error}"))
 }
@@ -601,8 +552,6 @@ fn log_failure(what: &str, result: Result<(), StorageError>) {
 
 /// Who made a revision that nobody asked for.
 const AGENT: &str = "agent";
-const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
-const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);
 /// A disk that was full is seldom empty sooner.
 const RETRY: Duration = Duration::from_secs(5);
 /// A disk that breaks between changes is told of within a minute.

@@ -27,11 +27,13 @@ use super::{
     calls::Calls,
     crowd::{Crowd, Door, Full},
     goaway::turn_away,
+    handshakes::{Handshake, Handshakes, Spent},
     limits,
     listen::{Bound, OwnedPath},
+    measured::Measured,
     metered::{Metered, Meters},
     peer::Peer,
-    quota::{Quota, Spent, Taken},
+    quota::Quota,
     tls::{End, Lease, ShakeError, Tenure, Tls},
 };
 
@@ -59,7 +61,7 @@ struct Places {
     free: Arc<Semaphore>,
     most: usize,
     calls: Arc<Semaphore>,
-    handshakes: Arc<Quota<IpAddr>>,
+    handshakes: Arc<Handshakes>,
     most_handshakes: usize,
 }
 
@@ -79,8 +81,8 @@ impl Connections {
         tls: Option<Tls>,
     ) -> Self {
         let crowd = Arc::new(crowd);
-        let names = Quota::new(limits::NAME_CONNECTIONS, usize::MAX);
-        let callers = Quota::new(limits::NAME_CALLS, usize::MAX);
+        let names = Quota::new(limits::NAME_CONNECTIONS);
+        let callers = Quota::new(limits::NAME_CALLS);
         let (tasks, meters) = (TaskTracker::new(), Arc::default());
         Self { routes, authz, crowd, tasks, stop, tls, names, callers, meters }
     }
@@ -123,8 +125,8 @@ impl Connections {
                 let own = match peer.is_own() {
                     true => None,
                     false => match self.names.take(peer.name()) {
-                        Ok(own) => Some(own),
-                        Err(_) => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
+                        Some(own) => Some(own),
+                        None => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
                     },
                 };
                 let mut io = Metered::new(io);
@@ -137,8 +139,11 @@ impl Connections {
                     served.await;
                 });
             }
-            Accepted::Tcp(io, address) => match places.handshakes.take(network(address.ip())) {
+            Accepted::Tcp(io, address) => match places.handshakes.begin(network(address.ip())) {
                 Ok(handshake) => {
+                    if handshake.has_ousted {
+                        door.turn_away(Full::Handshakes(places.most_handshakes));
+                    }
                     self.tasks.spawn(self.clone().welcome(io, address, handshake, place));
                 }
                 Err(Spent::Own) => door.turn_away(Full::OfAddress(limits::ADDRESS_HANDSHAKES)),
@@ -148,13 +153,7 @@ impl Connections {
     }
 
     /// Finds out who is at the other end of a TCP connection, and serves it.
-    async fn welcome(
-        self,
-        io: TcpStream,
-        address: SocketAddr,
-        handshake: Taken<IpAddr>,
-        place: Place,
-    ) {
+    async fn welcome(self, io: TcpStream, address: SocketAddr, handshake: Handshake, place: Place) {
         if let Err(error) = tune(&io) {
             tracing::debug!(%error, %address, "the connection is not tuned");
         }
@@ -164,6 +163,7 @@ impl Connections {
         let least = time::sleep(limits::HANDSHAKE_LEAST);
         let shaken = tokio::select! {
             shaken = tls.shake(Metered::new(io)) => shaken,
+            () = handshake.ousted() => return,
             () = self.stop.cancelled() => return,
         };
         self.tasks.spawn(async move {
@@ -174,7 +174,7 @@ impl Connections {
             Ok(shaken) => shaken.into_parts(),
             Err(error) => return self.refuse(address, &error),
         };
-        let Ok(_own) = self.names.take(certificate.name.clone()) else {
+        let Some(_own) = self.names.take(certificate.name.clone()) else {
             let (name, most) = (&certificate.name, limits::NAME_CONNECTIONS);
             let message = format!("{name} has {most} connections, which is all that one may have");
             self.crowd.refuse(address, &message);
@@ -211,6 +211,7 @@ impl Connections {
             lease,
             spoke: Arc::clone(&spoke),
         };
+        let calls = Measured::new(calls, Arc::clone(self.crowd.meters()));
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);
@@ -252,7 +253,7 @@ impl Places {
             free: Arc::new(Semaphore::new(most)),
             most,
             calls: Arc::new(Semaphore::new(share.of(limits::CALLS))),
-            handshakes: Quota::new(limits::ADDRESS_HANDSHAKES, most_handshakes),
+            handshakes: Handshakes::new(limits::ADDRESS_HANDSHAKES, most_handshakes),
             most_handshakes,
         }
     }

@@ -68,8 +68,8 @@ where
         let own = match self.peer.is_own() {
             true => None,
             false => match self.names.take(self.peer.name()) {
-                Ok(own) => Some(own),
-                Err(_) => return Box::pin(async { Ok(too_many_of_one().into_http()) }),
+                Some(own) => Some(own),
+                None => return Box::pin(async { Ok(too_many_of_one().into_http()) }),
             },
         };
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {

@@ -52,8 +52,8 @@ pub(crate) fn connection(data: &[u8]) {
     }
     let line = WORLD.with(|world| Some(UnixStream::connect(&world.as_ref()?.socket)));
     let Some(Ok(mut line)) = line else { panic!("nobody listens: {line:?}") };
-    let bounded = line.set_read_timeout(Some(PATIENCE)).and(line.set_write_timeout(Some(PATIENCE)));
-    assert!(bounded.is_ok());
+    assert!(line.set_read_timeout(Some(PATIENCE)).is_ok());
+    assert!(line.set_write_timeout(Some(PATIENCE)).is_ok());
     // The server may have had enough before the end: either fails then.
     let _ = line.write_all(data).and_then(|()| line.shutdown(Shutdown::Write));
     let mut answer = [0; 4096];
@@ -111,6 +111,7 @@ impl World {
             shadow: Arc::new(Shadow::none(Arc::clone(&clock))),
             control: Arc::new(Control::start(parts).ok()?),
             audit: Arc::new(audit.ok()?),
+            history: None,
             publisher,
             clock,
         };

@@ -41,7 +41,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Handshakes under way at a time at a listener, if that leaves half of its places to those whose is over:
-/// who has not shown who it is takes a place for [`HANDSHAKE`] at most.
+/// who has not shown who it is takes a place for [`HANDSHAKE`] at most, and for [`HANDSHAKE_LEAST`] where others wait.
 pub(super) const HANDSHAKES: usize = 64;
 /// The same from one address: a tool opens one or two connections at once.
 pub(super) const ADDRESS_HANDSHAKES: usize = 8;
@@ -62,8 +62,8 @@ pub(super) const READ_RATE: u32 = 1 << 20;
 /// request each second, or a thousand calls. As pings it takes some hundredths of a processor's time, where
 /// sixteen connections at [`READ_RATE`] took all that serves the others.
 pub(super) const NAME_READ_RATE: u32 = 256 << 10;
-/// How many bytes may come ahead of the rate: the largest request four times over.
-pub(super) const READ_AT_ONCE: usize = 1 << 20;
+/// How many bytes may come ahead of the rate: the largest request twice.
+pub(super) const READ_AT_ONCE: usize = 512 << 10;
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;
@@ -106,13 +106,16 @@ pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
 /// Threads for [`CHANGES`] of the policy, for as many of the mode, as many pauses and as many reads of the
-/// history, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
+/// policy's history, for one read of the history of ticks, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
 /// the user database.
-pub(super) const BLOCKING: usize = 11;
+pub(super) const BLOCKING: usize = 12;
 /// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Bytes of entries that a stream reads of the history at a time, and one entry more: it holds them until its
+/// client has taken them.
+pub(super) const REPLAY: usize = 512 << 10;
 /// Part of a snapshot, below what any client takes in one message.
 pub(super) const SNAPSHOT_PART: usize = 900 << 10;
 /// Gaps that a slow reader is told of: one in so long. More would only make it slower.

@@ -88,8 +88,9 @@ impl<I> Metered<I> {
         Self { io, meter: Arc::new(Meter::new(limits::READ_RATE)), rest: None, turn: 0 }
     }
 
-    /// From now on it is counted here.
+    /// From now on it is counted here, and waits for what others have sent already.
     pub(super) fn count_with(&mut self, meter: Arc<Meter>) {
+        self.rest = meter.count(0).map(|until| Box::pin(sleep_until(until)));
         self.meter = meter;
     }
 }
@@ -173,10 +174,10 @@ mod tests {
     async fn a_burst_comes_at_once_and_a_flood_at_its_rate() {
         let mut server = Metered::new(flooded());
         let began = Instant::now();
-        let mut bytes = vec![0; 1 << 20];
+        let mut bytes = vec![0; limits::READ_AT_ONCE];
         server.read_exact(&mut bytes).await.unwrap();
         assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
-        for _ in 0..10 {
+        for _ in 0..20 {
             server.read_exact(&mut bytes).await.unwrap();
         }
         let took = began.elapsed();
@@ -186,17 +187,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_name_sends_no_more_over_many_connections_nor_over_one_after_the_other() {
         let meters = Meters::default();
-        let (began, mut bytes) = (Instant::now(), vec![0; 1 << 20]);
+        let (began, mut bytes) = (Instant::now(), vec![0; limits::READ_AT_ONCE]);
         for _ in 0..4 {
             let mut all: Vec<_> = (0..4).map(|_| Metered::new(flooded())).collect();
             for one in &mut all {
                 one.count_with(meters.of("mallory"));
-                one.read_exact(bytes.get_mut(..256 << 10).unwrap()).await.unwrap();
+                one.read_exact(&mut bytes[..128 << 10]).await.unwrap();
             }
         }
-        // The first of four MiB comes at once.
+        // Of two MiB the first half of one comes at once.
         let took = began.elapsed();
-        assert!(took > Duration::from_millis(11_900) && took < Duration::from_secs(13), "{took:?}");
+        assert!(took > Duration::from_millis(5_700) && took < Duration::from_secs(7), "{took:?}");
         // Nobody else has to wait for that.
         let (began, mut other) = (Instant::now(), Metered::new(flooded()));
         other.count_with(meters.of("alice"));
@@ -206,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn others_have_their_turn_while_much_is_read() {
-        let (all, mut bytes) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        let (all, mut bytes) = (vec![0; 256 << 10], vec![0; 256 << 10]);
         let (mut server, mut turns) = (Metered::new(all.as_slice()), 0);
         let mut read = Box::pin(async {
             for part in bytes.chunks_mut(4 << 10) {
@@ -218,7 +219,7 @@ mod tests {
             read.as_mut().poll(context)
         });
         counted.await;
-        assert_eq!(turns, (1 << 20) / limits::READ_TURN);
+        assert_eq!(turns, (256 << 10) / limits::READ_TURN);
     }
 
     #[tokio::test(start_paused = true)]

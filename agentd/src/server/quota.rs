@@ -1,15 +1,14 @@
-//! [`Quota`]: so many of something for each, and for all together.
+//! [`Quota`]: so many of something for each.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// So many of something for each, and for all together.
+/// So many of something for each.
 #[derive(Debug)]
 pub(super) struct Quota<K: Ord> {
     each: usize,
-    all: usize,
     /// Only those who have some.
     taken: Mutex<BTreeMap<K, usize>>,
 }
@@ -21,37 +20,20 @@ pub(super) struct Taken<K: Ord> {
     key: K,
 }
 
-/// Whose quota is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spent {
-    /// That of whoever asked.
-    Own,
-    /// That of all.
-    All,
-}
-
 impl<K: Ord + Clone> Quota<K> {
-    pub(super) fn new(each: usize, all: usize) -> Arc<Self> {
-        Arc::new(Self { each, all, taken: Mutex::default() })
+    pub(super) fn new(each: usize) -> Arc<Self> {
+        Arc::new(Self { each, taken: Mutex::default() })
     }
 
-    /// Takes one.
-    pub(super) fn take(self: &Arc<Self>, key: K) -> Result<Taken<K>, Spent> {
+    /// Takes one; `None` where all are taken.
+    pub(super) fn take(self: &Arc<Self>, key: K) -> Option<Taken<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.get(&key).is_some_and(|own| *own >= self.each) {
-            return Err(Spent::Own);
+        let own = taken.entry(key.clone()).or_default();
+        if *own >= self.each {
+            return None;
         }
-        if taken.values().sum::<usize>() >= self.all {
-            return Err(Spent::All);
-        }
-        *taken.entry(key.clone()).or_default() += 1;
-        Ok(Taken { quota: Arc::clone(self), key })
-    }
-
-    /// True where somebody could take one.
-    pub(super) fn has_room(&self) -> bool {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.values().sum::<usize>() < self.all
+        *own += 1;
+        Some(Taken { quota: Arc::clone(self), key })
     }
 }
 
@@ -71,17 +53,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_so_many_and_all_together_so_many_and_what_is_given_back_is_free() {
-        let quota = Quota::new(2, 3);
+    fn each_has_so_many_and_what_is_given_back_is_free() {
+        let quota = Quota::new(2);
         let first = quota.take("a").unwrap();
         let _second = quota.take("a").unwrap();
-        assert_eq!(quota.take("a").err(), Some(Spent::Own));
-        let _third = quota.take("b").unwrap();
-        assert!(!quota.has_room());
-        assert_eq!(quota.take("b").err(), Some(Spent::All));
+        assert!(quota.take("a").is_none());
+        let third = quota.take("b").unwrap();
         drop(first);
-        assert!(quota.has_room());
-        assert!(quota.take("c").is_ok());
-        assert_eq!(quota.taken.lock().unwrap().len(), 2, "who has none is forgotten");
+        assert!(quota.take("a").is_some());
+        drop(third);
+        assert_eq!(quota.taken.lock().unwrap().len(), 1, "who has none is forgotten");
     }
 }

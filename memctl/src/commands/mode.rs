@@ -165,6 +165,15 @@ pub(super) async fn set(
 }
 
 impl WantedMode {
+    /// As typed.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Observe => "observe",
+            Self::Paused => "paused",
+        }
+    }
+
     pub(crate) fn wire(self) -> v1::Mode {
         match self {
             Self::Active => v1::Mode::Active,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{PolicyChange, Time, lower, seconds, time};
 
 /// Something that is in the audit of a host.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct AuditEntry {
     /// Number of its line; 0 where that makes no sense.
     pub(crate) seq: u64,
@@ -44,10 +44,8 @@ pub(crate) struct AuditEntry {
 
 impl From<v1::AuditEntry> for AuditEntry {
     fn from(wire: v1::AuditEntry) -> Self {
-        let decision = match wire.decision() {
-            v1::AuditDecision::Unspecified => None,
-            some => Some(lower(some.as_str_name(), "AUDIT_DECISION_")),
-        };
+        let decision = Some(wire.decision()).filter(|own| *own != v1::AuditDecision::Unspecified);
+        let decision = decision.map(|own| lower(own.as_str_name(), "AUDIT_DECISION_"));
         Self {
             kind: lower(wire.kind().as_str_name(), "AUDIT_KIND_"),
             seq: wire.seq,

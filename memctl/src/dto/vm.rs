@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{lower, seconds};
 
 /// A VM by its UUID and its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub(crate) struct VmName {
     pub(crate) uuid: String,
     pub(crate) name: String,

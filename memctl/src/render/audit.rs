@@ -10,7 +10,7 @@ use super::{Show, View};
 use crate::dto::{AuditEntry, Item};
 
 /// Body of an item of `memctl audit`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct AuditBody {
     /// The entry.
     pub(crate) entry: AuditEntry,

@@ -30,7 +30,8 @@ impl Show for ExplainBody {
     }
 }
 
-fn story(host: &str, explanation: &Explanation, view: &View) -> String {
+/// The whole story of one VM on one host.
+pub(crate) fn story(host: &str, explanation: &Explanation, view: &View) -> String {
     let mut text = headline(host, explanation, view);
     for sentence in &explanation.sentences {
         text.push_str(&format!("  {}\n", safe(sentence)));

@@ -17,7 +17,7 @@ use crate::dto::{ModeEvent, PolicyEvent, ReservationEvent};
 use crate::quantity::{format_seconds, format_size};
 
 /// Turns records into lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Watch {
     view: View,
     verbose: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Watch {
 }
 
 /// What is remembered of one host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct HostState {
     quiet_ticks: u64,
     /// Whether its state was told once.
@@ -372,6 +372,19 @@ impl Watch {
         let happened = event.event.replace('_', " ");
         let text = format!("{what}: {happened}{}{by}", to.unwrap_or_default());
         Paint::Warn.apply(&text, self.view.color)
+    }
+}
+
+/// What changed, in a line without its time; `None` for what is no change.
+pub(crate) fn change_line(record: &Record, view: &View) -> Option<String> {
+    let lines = Watch::new(view.clone(), false, &[]);
+    match &record.body {
+        Body::Vm(change) => Some(vm_line(change, view.color)),
+        Body::Policy(event) => Some(lines.policy_line(event)),
+        Body::Mode(event) => Some(mode_line(event, view.color)),
+        Body::Reservation(event) => Some(lines.reservation_line(event)),
+        Body::Tick(_) | Body::Hello(_) | Body::Snapshot(_) | Body::Gap(_) => None,
+        Body::Heartbeat {} | Body::GoingAway { .. } | Body::Host(_) => None,
     }
 }
 

@@ -25,7 +25,7 @@ fn not_durable() -> Status {
 async fn each_exit_code_means_what_the_help_says() {
     let up = || Script { healthy_in: Some(v1::Mode::Active), ..Default::default() };
     let one = |script| vec![Some(script)];
-    let cases: Vec<Case> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (0, one(up()), &["status"]),
         (1, one(Script::default()), &["status", "--check"]),
         (1, one(up()), &["policy", "diff", "two-pointer.step=60MiB"]),

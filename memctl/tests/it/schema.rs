@@ -172,7 +172,7 @@ fn is_type(says: &Value, value: &Value) -> Judged {
         "integer" => value.is_u64() || value.is_i64(),
         other => panic!("the schema knows a type \"{other}\""),
     };
-    let names = says.as_array().map_or(std::slice::from_ref(says), Vec::as_slice);
+    let names = says.as_array().map_or_else(|| std::slice::from_ref(says), Vec::as_slice);
     let known = names.iter().any(|name| is(name.as_str().unwrap()));
     fits(known, || format!("{value} is no {says}"))
 }

@@ -97,6 +97,12 @@ async fn what_is_wrong_with_ones_own_certificate_is_told_before_anybody_is_diall
     let (cert, key) = pki.forged("expired", |params| params.not_after = days_from_now!(-1));
     let run = status(&world, uri, &shown(&ca, &cert, &key)).await;
     refused(&run, &["expired.pem is a certificate that expired on ", renewal]);
+    let identity = shown(&ca, &cert, &key);
+    let doctor = ["doctor", "-H", uri].into_iter().chain(identity.iter().map(String::as_str));
+    let run = world.run(&doctor.collect::<Vec<_>>()).await;
+    assert_eq!(run.exit, 1, "{run:?}");
+    assert!(run.stdout.contains("certificate  BAD") && run.stdout.contains(renewal), "{run:?}");
+    assert!(!run.stdout.contains("reach"), "{run:?}");
 
     let (cert, key) = pki.forged("early", |params| params.not_before = days_from_now!(1));
     let run = status(&world, uri, &shown(&ca, &cert, &key)).await;

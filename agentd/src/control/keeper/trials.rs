@@ -1,10 +1,23 @@
-//! [`Row`]: trials one after the other. Who may set no policy for good must not have one last by trying it
-//! again and again.
+//! [`Trial`]: a policy that goes away by itself, and [`Row`]: several of them, one after the other. Who may
+//! set no policy for good must not have one last by trying it again and again.
 
 use std::time::{Duration, SystemTime};
 
-use super::LONGEST_TRIAL;
-use crate::control::ControlError;
+use agentd_core::policy::{Fault, Policy};
+
+use super::Keeper;
+use crate::control::{ControlError, Revision, StorageError};
+
+/// A policy that goes away unless it is confirmed.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    /// When, monotonic.
+    pub(super) ends: Duration,
+    /// The revision that it goes back to.
+    pub(super) falls_back_to: u64,
+    /// That revision's policy.
+    pub(super) fallback: Policy,
+}
 
 /// Trials one after the other, by the wall clock: they outlive a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,5 +53,48 @@ impl Row {
     }
 }
 
+impl Keeper {
+    /// Back to where a trial of `current` began, so that trials in a row end together.
+    pub(super) fn trial_of(&self, current: &Revision, after: Duration) -> Trial {
+        let ends = self.clock.now().saturating_add(after);
+        match &self.trial {
+            Some(trial) => Trial { ends, ..trial.clone() },
+            None => Trial { ends, falls_back_to: current.number, fallback: current.policy.clone() },
+        }
+    }
+
+    /// The trial that agentd was stopped in.
+    pub(super) fn take_up_trial(&mut self, falls_back_to: Option<u64>) -> Result<(), StorageError> {
+        let (Some(number), Some(revert_at)) = (falls_back_to, self.current().revert_at) else {
+            return Ok(());
+        };
+        let kept = self.storage.revisions(number.saturating_add(1), 1)?;
+        let kept = kept.into_iter().find(|revision| revision.number == number);
+        // Kept for as long as the trial is; the file's is the only other policy there is.
+        let fallback = kept.map_or_else(|| self.base.policy.clone(), |revision| revision.policy);
+        let fallback = self.base.bounds.within(&fallback);
+        let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
+        let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
+        self.trial = Some(Trial { ends, falls_back_to: number, fallback });
+        // The first of them came right after what they fall back to.
+        let first = self.storage.revisions(number.saturating_add(2), 1)?;
+        let began = first.first().map_or_else(|| self.clock.wall(), |first| first.actor.time);
+        self.row = Some(Row::with(None, began, revert_at));
+        Ok(())
+    }
+}
+
+/// What is wrong with the time that a trial is to last, if anything.
+pub(super) fn bad_trial(after: Duration) -> Option<Fault> {
+    let is_bad = !(SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&after);
+    is_bad.then(|| Fault {
+        path: "revert_after".to_owned(),
+        value: format!("{after:?}"),
+        problem: "must be from 1 s to 24 h".to_owned(),
+    })
+}
+
 /// Trials with less between them are in a row.
 const APART: Duration = Duration::from_secs(3600);
+const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
+const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);

@@ -84,6 +84,16 @@ pub(super) fn assignments(
     Ok((policy, prost_types::FieldMask { paths }))
 }
 
+/// The update that gives one key a value.
+pub(crate) fn assignment(
+    key: &Key,
+    value: &str,
+) -> Result<(v1::Policy, prost_types::FieldMask), Failure> {
+    let mut policy = v1::Policy::default();
+    key.assign(&mut policy, value).map_err(|what| Failure::usage(format!("{key}: {what}")))?;
+    Ok((policy, prost_types::FieldMask { paths: vec![key.path()] }))
+}
+
 /// What it takes to come from `old` to `new`.
 fn between(old: &Policy, new: &Policy, units: Units) -> Vec<PolicyChange> {
     let (old, new) = (values(old), values(new));

@@ -1,0 +1,107 @@
+//! `memctl top` in a real terminal, which tmux is: it starts, follows its size, outlives a host, and
+//! leaves the terminal as it found it.
+
+use std::process::{Command, Stdio};
+
+use crate::sim_host::{SCENARIO, World, run, until};
+
+#[test]
+fn it_lives_in_a_terminal_and_outlives_a_host() {
+    let world = World::new(SCENARIO);
+    let _first = world.start("node1");
+    let second = world.start("node2");
+    let hosts = format!("{},{}", world.uri("node1"), world.uri("node2"));
+    let shell = format!(
+        "stty -g; {} top -d 200ms -H {hosts}; echo \"ended $?\"; stty -g; exec sleep 600",
+        world.programs().memctl.display()
+    );
+    let terminal = Terminal::open(&world, &shell);
+
+    terminal
+        .until("both hosts", |screen| count(screen, "CONNECTED") == 2 && screen.contains("web1"));
+    terminal.tmux(&["resize-window", "-x", "70", "-y", "16"]);
+    terminal.until("another size", |screen| {
+        screen.lines().count() == 16 && screen.contains("web1") && !screen.contains("EVENTS")
+    });
+    terminal.tmux(&["resize-window", "-x", "150", "-y", "40"]);
+    terminal.until("the first size", |screen| screen.contains("EVENTS"));
+
+    second.kill();
+    terminal.until("the lost host", |screen| screen.contains("RETRY IN"));
+    assert_eq!(count(&terminal.screen(), "CONNECTED"), 1, "{}", terminal.screen());
+    let _second = world.start("node2");
+    terminal.until("the host again", |screen| count(screen, "CONNECTED") == 2);
+
+    terminal.tmux(&["send-keys", "Enter"]);
+    terminal.until("the explanation", |screen| screen.contains("FIGURE"));
+    terminal.tmux(&["send-keys", "Escape"]);
+    terminal.until("the list", |screen| !screen.contains("FIGURE"));
+    terminal.tmux(&["send-keys", "m"]);
+    terminal.until("the modes", |screen| screen.contains("nothing is decided"));
+    terminal.tmux(&["send-keys", "p"]);
+    terminal.until("a question", |screen| screen.contains("y yes"));
+    terminal.tmux(&["send-keys", "y"]);
+    terminal.until("the pause", |screen| screen.contains("paused"));
+    assert_eq!(world.ask(&["mode", "-H", &world.uri("node1")], "mode"), "paused");
+
+    terminal.tmux(&["send-keys", "q"]);
+    terminal.until("the end", |screen| screen.contains("ended 0"));
+    let screen = terminal.screen();
+    let settings: Vec<&str> = screen.lines().filter(|line| line.contains(':')).collect();
+    assert_eq!(settings.first(), settings.last(), "the terminal is as it was: {screen}");
+    assert!(!screen.contains("CONNECTED"), "the screen is as it was: {screen}");
+}
+
+#[test]
+fn without_a_terminal_it_says_what_to_use() {
+    let world = World::new(SCENARIO);
+    let answer = world.memctl(&["top"]);
+    assert_eq!(answer.exit, Some(2));
+    assert!(answer.stderr.contains("needs a terminal"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("memctl watch"), "{}", answer.stderr);
+}
+
+/// A terminal of its own server. Closed when dropped.
+struct Terminal<'a> {
+    world: &'a World,
+}
+
+impl<'a> Terminal<'a> {
+    /// One in which a shell runs this.
+    fn open(world: &'a World, shell: &str) -> Self {
+        let terminal = Self { world };
+        let new = ["-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "40", shell];
+        terminal.tmux(&new);
+        terminal
+    }
+
+    fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
+        until(what, || Ok(is(&self.screen())));
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.world.path("tmux")).args(args).stdin(Stdio::null());
+        command.env("LANG", "C.UTF-8").env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.env("XDG_CONFIG_HOME", self.world.path(""));
+        let answer = run(&mut command);
+        assert_eq!(answer.exit, Some(0), "tmux {args:?}: {}", answer.stderr);
+        answer.stdout
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.world.path("tmux")).arg("kill-server");
+        run(&mut command);
+    }
+}
+
+fn count(text: &str, word: &str) -> usize {
+    text.matches(word).count()
+}
