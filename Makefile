@@ -1,5 +1,5 @@
 # Each target is a line or two; what they need and a new machine lacks is installed first.
-.PHONY: run lab test soak bench bench-attacks bench-bursts bench-policies fuzz install deb lint deny
+.PHONY: run lab test soak bench bench-attacks bench-bursts bench-history bench-policies fuzz install deb lint deny
 
 run:            ## agentd on a simulated host, with memctl watching it, for half a minute
 	sh tests/install.sh build
@@ -47,6 +47,10 @@ bench-attacks:  ## what attackers cost a tick, attack by attack, as a table; FLA
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	BENCH_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 		$${CARGO_TARGET_DIR:-target}/release/bench-attacks $(FLAGS)
+
+bench-history:  ## what a day of history takes on disk, and of a tick; FLAGS="HOURS VMS"
+	sh tests/install.sh build
+	cargo bench --package agentd --bench history -- $(FLAGS)
 
 bench-policies: ## every policy on every workload, as tables and plots; SEED=N draws others
 	sh tests/install.sh build

@@ -3,7 +3,8 @@
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["common", "host", "vm", "policy", "reservation", "shadow", "event", "audit"];
+    let files =
+        ["common", "host", "vm", "policy", "reservation", "shadow", "event", "audit", "history"];
     let files = files.map(|f| format!("agentd/v1/{f}.proto"));
     println!("cargo::rerun-if-changed=agentd/v1");
     let descriptors = protox::compile(&files, ["."])?;

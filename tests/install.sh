@@ -13,12 +13,14 @@ service="debootstrap systemd"
 # A gRPC client in another language.
 foreign="libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3 python3-grpcio
     python3-protobuf"
+# promtool checks the metrics and the alert rules, and a real Prometheus reads them.
+metrics="prometheus"
 
 case "${1-all}" in
 build) wanted=$build ;;
 deb) wanted="$build $deb" ;;
 fuzz) wanted="$build g++" ;;
-all) wanted="$build $deb $lab $service $foreign" ;;
+all) wanted="$build $deb $lab $service $foreign $metrics" ;;
 *)
     echo "install.sh: unknown part '$1': build, deb, fuzz, or nothing for all" >&2
     exit 2
@@ -55,3 +57,11 @@ if ! install >"$log" 2>&1; then
     echo "install.sh: apt-get could not install:$missing" >&2
     exit 1
 fi
+# It is there for the tests alone: nobody asked for a service.
+case "$missing" in
+*prometheus*)
+    if [ -d /run/systemd/system ]; then
+        systemctl --quiet disable --now prometheus >/dev/null 2>&1 || true
+    fi
+    ;;
+esac

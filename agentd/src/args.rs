@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::{config::LogFormat, control::Mode};
+use crate::{
+    config::{LogFormat, MetricsAt},
+    control::Mode,
+};
 
 /// Shares a host's memory among its VMs: reads them through libvirt, decides who gives and who
 /// gets, moves memory with the virtio balloon, and tells what it did and why over gRPC.
@@ -79,6 +82,10 @@ pub struct RunArgs {
     /// files that [tls] of the config file names.
     #[arg(long, value_name = "unix:///PATH|tcp://HOST:PORT")]
     pub listen: Vec<String>,
+    /// Where Prometheus reads metrics, as plain HTTP; "off" for nowhere. By default 127.0.0.1:9433 where
+    /// VMs of this host are served.
+    #[arg(long, value_name = "IP:PORT|off")]
+    pub metrics: Option<MetricsAt>,
     /// Where policy, mode and history are kept; by default /var/lib/agentd for root, else
     /// ~/.local/state/agentd.
     #[arg(long, value_name = "DIR")]
@@ -86,7 +93,8 @@ pub struct RunArgs {
     /// Record every tick into this file, for "agentd replay". One that is there is kept as FILE.before.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Form of the log on standard error.
+    /// Form of the log. By itself it goes to the journal with its fields where standard error is the
+    /// journal, and is text for people elsewhere.
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormatArg>,
     /// Log more; twice for even more.
@@ -134,6 +142,8 @@ impl From<ModeArg> for Mode {
 /// Form of a log line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormatArg {
+    /// As it fits where it goes.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line.
@@ -143,6 +153,7 @@ pub enum LogFormatArg {
 impl From<LogFormatArg> for LogFormat {
     fn from(format: LogFormatArg) -> Self {
         match format {
+            LogFormatArg::Auto => Self::Auto,
             LogFormatArg::Text => Self::Text,
             LogFormatArg::Json => Self::Json,
         }

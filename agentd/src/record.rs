@@ -25,7 +25,7 @@ use std::{
 
 use crate::{
     event::{Event, TickRecord},
-    publish::{Entry, Kind, Position, Publisher, Stamp},
+    publish::{Entry, Kind, Lost, Position, Publisher, Stamp},
 };
 use queue::{Item, Queue, Waiting};
 
@@ -140,6 +140,7 @@ impl Recorder {
     }
 
     fn put(&self, event: Event, answer: Option<SyncSender<Position>>, patience: Duration) -> bool {
+        self.publisher.feed().tell(&event, self.publisher.meters());
         let waiting = Waiting { event, stamp: self.publisher.stamp(), answer };
         let taken = self.queue.put(waiting, patience);
         if !taken {
@@ -149,6 +150,7 @@ impl Recorder {
                  look at the disk under the state directory"
             );
             self.publisher.raise(HISTORY_NOT_RECORDED, message);
+            self.publisher.meters().lose(Lost::NotRecorded, 1);
         }
         taken
     }
@@ -241,6 +243,7 @@ impl Writer {
             Err(error) => {
                 let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
                 self.lost = self.lost.saturating_add(count);
+                publisher.meters().lose(Lost::History, count);
                 let lost = self.lost;
                 if !publisher.conditions().has(HISTORY_NOT_RECORDED) {
                     tracing::warn!(%error, "the history is not recorded");

@@ -6,32 +6,28 @@
 //! ```
 
 use std::{
-    fs,
-    io::{self, IsTerminal as _},
+    fs, io,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, SystemTime},
 };
 
-use agentd_core::{bytes::ByteCount, life::Life};
-use tracing_subscriber::{
-    Layer as _, Registry, filter::Targets, layer::SubscriberExt as _, reload as reloadable,
-    util::SubscriberInitExt as _,
-};
+use agentd_core::bytes::ByteCount;
 
 use crate::{
-    alarm::alarms,
     args::RunArgs,
     audit::{self, Audit, Facts},
     clock::{Clock, RealClock},
-    config::{Config, ConfigError, LogFormat},
-    control::{Actor, Audience, Base, Control, Gate, Mode, Parts, StartError},
-    event::{Event, TickRecord, VmChange},
+    config::{Config, ConfigError},
+    control::{Actor, Audience, Base, Control, Mode, Parts, StartError},
+    event::Event,
     frozen,
     host_lock::{HostLock, HostLockError},
     hypervisor::sim::LoadError,
     lifecycle::{StopSignals, end_broken, end_on_panic},
+    log::{self, Refusals},
+    metrics::Metrics,
     places,
     publish::{Entry, Position, Publisher},
     record::{Beside, History, HistoryError, Recorder},
@@ -39,23 +35,25 @@ use crate::{
     reload_command::Answers,
     resources,
     server::{
-        About, Deps, ListenError, Server, ServerConfig, ServerError, ServerHandle, TlsError,
-        encode, encode_shadow, inherited,
+        About, Deps, Listen, ListenError, Server, ServerConfig, ServerError, ServerHandle,
+        TlsError, condense, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
-    store::{Retention, StateDir, StoreError, Will},
+    store::{HistoryReader, Retention, StateDir, StoreError, Will},
     supervisor::Supervisor,
-    tick::{self, TickConfig, Ticker, Turn},
+    tick::{self, TickConfig, Ticker},
     uri::is_real,
 };
 
 mod hung;
 mod reload;
 mod settings;
+mod teller;
 
 use reload::Reload;
 pub use settings::check;
 use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config, with_file};
+use teller::{Teller, longest_tick};
 
 /// Where the config is looked for when no other is named.
 pub const DEFAULT_CONFIG: &str = "/etc/agentd/agentd.toml";
@@ -145,7 +143,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     end_on_panic();
     let args = &with_file(args);
     let mut config = read_config(args)?;
-    let log_level = log(&config);
+    let log_level = log::start(config.log);
     let (supervisor, inherited) = (Arc::new(Supervisor::of_environment()), inherited()?);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
@@ -156,15 +154,15 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
-    let will = state.will();
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     let shadow = Arc::new(Shadow::none(clock.clone()));
-    let history = history(&state, retention);
+    // Before anything happens: it counts from the start on.
+    let metrics = Metrics::of_config(&config, &publisher, &clock)?;
+    let (history, past) = history(&state, retention);
     let beside = beside(shadow.clone());
-    let recorder = Recorder::start_beside(publisher.clone(), encode, history, beside)?;
-    let recorder = Arc::new(recorder);
+    let recorder = Arc::new(Recorder::start_beside(publisher.clone(), encode, history, beside)?);
     let asked = args.mode.map(Mode::from);
-    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
+    let control = control(&config, asked, state.will(), (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     let head = head(&about);
@@ -173,13 +171,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         state = %state.path().display(), freeze_file = frozen::file(control.gate()), "agentd starts"
     );
     frozen::warn_of_folder(control.gate());
-    let server_config = ServerConfig {
-        listen,
-        tls: config.tls.clone(),
-        max_watchers: config.max_watchers,
-        authz: config.authz.clone(),
-        about,
-    };
+    let server_config = server_config(&config, listen, about);
     shadow_of_config(&config, &shadow, clock.wall());
     let audit = Arc::new(audit_of(&config, &state, &publisher)?);
     audit.begin(in_force(&control));
@@ -189,6 +181,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         control: control.clone(),
         shadow: shadow.clone(),
         audit: audit.clone(),
+        history: past.map(Arc::new),
     };
     let server = Server::start_on(inherited, server_config, deps.clone())?;
     for address in server.addresses() {
@@ -202,6 +195,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         recorder: recorder.clone(),
         publisher: publisher.clone(),
         recording,
+        refusals: Refusals::default(),
         supervisor: supervisor.clone(),
         longest: longest_tick(&config),
     };
@@ -218,8 +212,18 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     signals.wait(|| reload.again());
     supervisor.stops();
     tracing::info!("stopping; every VM keeps what it has");
-    Running { server, loop_, control, audit, recorder }.stop();
+    Running { server, loop_, control, audit, recorder, metrics }.stop();
     Ok(())
+}
+
+fn server_config(config: &Config, listen: Vec<Listen>, about: About) -> ServerConfig {
+    ServerConfig {
+        listen,
+        tls: config.tls.clone(),
+        max_watchers: config.max_watchers,
+        authz: config.authz.clone(),
+        about,
+    }
 }
 
 /// What is at work.
@@ -229,6 +233,7 @@ struct Running {
     control: Arc<Control>,
     audit: Arc<Audit>,
     recorder: Arc<Recorder>,
+    metrics: Option<Metrics>,
 }
 
 impl Running {
@@ -242,44 +247,12 @@ impl Running {
             ("audit", self.audit.close(AUDIT_GRACE)),
             ("record", self.recorder.stop(RECORDER_GRACE)),
         ];
+        self.metrics.into_iter().for_each(Metrics::stop);
         for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
             tracing::warn!("the thread \"{name}\" is stuck and is left behind");
         }
+        log::stop();
     }
-}
-
-/// The level of what is logged, to be changed while agentd runs.
-struct LogLevel(reloadable::Handle<Targets, Registry>);
-
-impl LogLevel {
-    fn set(&self, level: tracing::Level) {
-        // Refused where there is no log any more.
-        let _ = self.0.reload(wanted(level));
-    }
-}
-
-/// Our own lines at the level that is wanted; of the libraries only what is wrong, where no client can have a
-/// say in it.
-fn wanted(level: tracing::Level) -> Targets {
-    Targets::new()
-        .with_target("agentd", level)
-        .with_target("h2", level.min(tracing::Level::ERROR))
-        .with_default(level.min(tracing::Level::WARN))
-}
-
-fn log(config: &Config) -> LogLevel {
-    let (wanted, level) = reloadable::Layer::new(wanted(config.log.level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    let lines = match config.log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    // A second subscriber is refused, which can only be where a test set one.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(wanted)).try_init();
-    LogLevel(level)
 }
 
 /// Takes this host, and what a host at its limits would take from agentd; nothing of a simulated
@@ -373,10 +346,15 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
 }
 
 /// The history, or what says with every entry why there is none: agentd runs without it.
-fn history(state: &StateDir, retention: Retention) -> Box<dyn History> {
-    match state.history(retention) {
-        Ok(history) => Box::new(history),
-        Err(error) => Box::new(Unopened(error.to_string())),
+fn history(state: &StateDir, retention: Retention) -> (Box<dyn History>, Option<HistoryReader>) {
+    match state.history(retention, condense) {
+        Ok(history) => {
+            let reader = history.reader();
+            let told = |error: &HistoryError| tracing::warn!(%error, "the history cannot be read");
+            let reader = reader.inspect_err(told).ok();
+            (Box::new(history), reader)
+        }
+        Err(error) => (Box::new(Unopened(error.to_string())), None),
     }
 }
 
@@ -450,64 +428,6 @@ impl Loop {
             clock.sleep(Duration::from_millis(5));
         }
         self.thread.is_finished()
-    }
-}
-
-/// Tells of what the loop does.
-struct Teller {
-    recorder: Arc<Recorder>,
-    publisher: Arc<Publisher>,
-    /// `None` where nothing is recorded for a replay.
-    recording: Option<Recording>,
-    supervisor: Arc<Supervisor>,
-    /// How long a tick may take, and the time to the next.
-    longest: Duration,
-}
-
-impl Teller {
-    fn tell(&mut self, turn: Turn, gate: &Gate) {
-        for change in turn.changes {
-            log_vm(&change);
-            self.recorder.note(Event::Vm(change));
-        }
-        self.judge(&turn.record, gate);
-        self.supervisor.is_at(in_words(&turn.record));
-        if let Some(recording) = &mut self.recording {
-            recording.tick(&turn.record);
-        }
-        self.recorder.tick(turn.record);
-        self.supervisor.tick_is_over(self.longest);
-    }
-
-    fn judge(&self, record: &TickRecord, gate: &Gate) {
-        frozen::look(gate, &self.publisher);
-        for (condition, alarm) in alarms(record) {
-            self.publisher.tell(condition, alarm);
-        }
-    }
-}
-
-/// What a tick came to, in a line for the supervisor's status.
-fn in_words(record: &TickRecord) -> String {
-    let mode = record.mode.name();
-    match (&record.sample, &record.frozen) {
-        (_, Some(file)) => format!("frozen by {file}"),
-        (Some(sample), None) => format!("mode {mode}, {} VMs", sample.vms.len()),
-        (None, None) => format!("mode {mode}, {}", record.error.as_deref().unwrap_or("no VM read")),
-    }
-}
-
-/// The longest time from one tick to the next: read once and once more, settled, ordered, waited.
-fn longest_tick(config: &Config) -> Duration {
-    config.tick.interval + config.tick.settle() + 4 * config.tick.call_timeout()
-}
-
-fn log_vm(change: &VmChange) {
-    let (vm, name) = (change.vm, change.name.as_ref());
-    match (change.before.map(Life::name), change.after.map(Life::name)) {
-        (None, after) => tracing::info!(%vm, name, state = after, "VM came"),
-        (_, None) => tracing::info!(%vm, name, "VM went"),
-        (before, after) => tracing::info!(%vm, name, before, state = after, "VM changed"),
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     control::{Gate, InForce, Mode, forbids},
     event::{TickRecord, VmChange},
     hypervisor::{Hypervisor, ReadError},
+    log::SPANS,
     mind::{Mind, Thought},
 };
 
@@ -124,7 +125,8 @@ impl Ticker {
             error: None,
         };
         self.begin_anew_in_mode(mode);
-        let sampled = self.sample(now);
+        let span = tracing::info_span!(target: SPANS, "sample");
+        let sampled = span.in_scope(|| self.sample(now));
         (record.before, record.anew) = (self.mind.state(), self.mind.take_anew());
         let changes = match sampled {
             Ok(mut sample) => {
@@ -288,7 +290,8 @@ pub fn run(
     let interval = ticker.config.interval.max(LEAST_INTERVAL);
     let mut due = ticker.clock.now();
     loop {
-        publish(ticker.turn(&in_force(), gate));
+        let span = tracing::info_span!(target: SPANS, "tick", tick = ticker.tick);
+        span.in_scope(|| publish(ticker.turn(&in_force(), gate)));
         let now = ticker.clock.now();
         due = due.saturating_add(interval);
         if due <= now {

@@ -136,6 +136,8 @@ pub(crate) enum Command {
     Top(commands::top::TopArgs),
     /// Tell why a VM got what it got
     Explain(commands::explain::ExplainArgs),
+    /// Show or draw how VMs or hosts fared over time
+    History(commands::history::HistoryArgs),
     /// Show and change the policy: what is wanted of memory
     Policy {
         /// What to do with it.

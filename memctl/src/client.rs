@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agentd_proto::v1::audit_service_client::AuditServiceClient;
 use agentd_proto::v1::event_service_client::EventServiceClient;
+use agentd_proto::v1::history_service_client::HistoryServiceClient;
 use agentd_proto::v1::host_service_client::HostServiceClient;
 use agentd_proto::v1::policy_service_client::PolicyServiceClient;
 use agentd_proto::v1::reservation_service_client::ReservationServiceClient;
@@ -81,6 +82,11 @@ impl Connection {
     /// Client of what is reserved.
     pub(crate) fn reservations(&self) -> ReservationServiceClient<Channel> {
         ReservationServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Client of the history.
+    pub(crate) fn histories(&self) -> HistoryServiceClient<Channel> {
+        HistoryServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the audit.

@@ -18,6 +18,7 @@ mod fleet;
 mod follow;
 mod hosts;
 mod identity;
+mod moment;
 mod output;
 mod pki;
 mod policy_book;

@@ -12,6 +12,7 @@ use crate::render::ca::CertificateBody;
 use crate::render::check::CheckBody;
 use crate::render::config::{PlaceBody, ViewBody};
 use crate::render::explain::ExplainBody;
+use crate::render::history::HistoryBody;
 use crate::render::host::{HostBody, ShownHost, TestBody};
 use crate::render::mode::ModeBody;
 use crate::render::policy::{ChangeBody, PolicyBody, RevisionBody};
@@ -85,6 +86,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     add(pair::<ChangeBody>(generator));
     add(pair::<CheckBody>(generator));
     add(pair::<ExplainBody>(generator));
+    add(pair::<HistoryBody>(generator));
     add(pair::<HostBody>(generator));
     add(pair::<KeyBody>(generator));
     add(pair::<ModeBody>(generator));

@@ -1,15 +1,17 @@
 //! [`Debian`]: a Debian with nothing in it but what a package needs, for a test to spoil.
 //!
 //! It is made once, from where apt has its packages, and kept with cargo's own files; each test gets a copy.
-//! Whatever runs inside has processes, mounts and a network of its own, and no systemd.
+//! Whatever runs inside has processes, mounts and a network of its own; no systemd, unless it is booted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use agentd_tests::lab::clock;
 use anyhow::{Context as _, Result, bail};
 
-use crate::sim_host::Answer;
+use crate::sim_host::{Answer, run};
 
 /// A system of its own, in a folder that goes with it.
 pub(crate) struct Debian {
@@ -62,6 +64,24 @@ impl Debian {
         self.command("600", script).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
+    /// Starts systemd in it. `None`, and it is said, where that may not be here.
+    pub(crate) fn boot(&self, test: &str) -> Option<Booted<'_>> {
+        let mut space = Command::new("unshare");
+        space.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork"]);
+        space.args(["--kill-child", "sh", "-c", BOOT]).arg(self.folder.path());
+        let log = fs::File::create(self.path("/boot.log")).unwrap();
+        let space = space.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut booted = Booted { _debian: self, space };
+        let up = || booted.run("systemctl is-active multi-user.target").stdout == "active\n";
+        if clock::wait_until("systemd to be up", UP_LIMIT, || Ok(up())).is_ok() {
+            return Some(booted);
+        }
+        let log = fs::read_to_string(self.path("/boot.log")).unwrap();
+        crate::skip(test, &format!("systemd does not run in namespaces here: {log}"));
+        let _ = booted.space.kill();
+        None
+    }
+
     fn command(&self, seconds: &str, script: &str) -> Command {
         let root = self.folder.path().display();
         let mut command = Command::new("timeout");
@@ -74,10 +94,57 @@ impl Debian {
     }
 }
 
+/// One that systemd runs in; ends with it.
+pub(crate) struct Booted<'a> {
+    /// Its files outlive it.
+    _debian: &'a Debian,
+    space: Child,
+}
+
+impl Booted<'_> {
+    /// Runs a script of the shell to its end.
+    pub(crate) fn run(&self, script: &str) -> Answer {
+        let mut command = Command::new("nsenter");
+        // Process 1 inside is the child of who holds the space.
+        let holder = self.space.id();
+        let children = fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
+        command.args([
+            "-t",
+            children.unwrap_or_default().trim(),
+            "-m",
+            "-p",
+            "-n",
+            "-u",
+            "-i",
+            "-C",
+        ]);
+        command.args(["--root", "--wd=/", "/bin/sh", "-c", script]).current_dir("/");
+        command.env("PATH", PATH).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut command)
+    }
+
+    /// As [`Booted::run`], and it has to succeed.
+    pub(crate) fn done(&self, script: &str) -> String {
+        let answer = self.run(script);
+        let journal = || self.run("journalctl --no-pager -n 30 -u agentd").stdout;
+        let said = format!("{}{}", answer.stdout, answer.stderr);
+        assert_eq!(answer.exit, Some(0), "{script}: {said}{}", journal());
+        answer.stdout.trim().to_owned()
+    }
+}
+
+impl Drop for Booted<'_> {
+    fn drop(&mut self) {
+        // Process 1 of the space goes with it, and all others with that.
+        let _ = self.space.kill();
+        let _ = self.space.wait();
+    }
+}
+
 /// The clean system that others are copies of.
 fn base() -> Result<PathBuf> {
     let suite = suite()?;
-    let base = target().join(format!("debian-{suite}-1"));
+    let base = target().join(format!("debian-{suite}-2"));
     if base.exists() {
         return Ok(base);
     }
@@ -117,6 +184,18 @@ fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// Beside the least that makes a Debian: what the packages depend on.
-const NEEDS: &str = "--include=libvirt0,systemd-standalone-sysusers";
+/// Beside the least that makes a Debian: what the packages depend on, and what a service runs under.
+const NEEDS: &str = "--include=libvirt0,systemd,dbus";
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// What becomes process 1 of a system below the folder that it is given.
+const BOOT: &str = "set -e
+mount --make-rprivate /
+mount --bind \"$0\" \"$0\"
+mount -t proc proc \"$0/proc\"
+mount -t tmpfs tmpfs \"$0/run\"
+mount -t tmpfs tmpfs \"$0/tmp\"
+mount --rbind /sys \"$0/sys\"
+exec chroot \"$0\" env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
+    /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal";
+/// It takes two seconds on a machine with nothing else to do.
+const UP_LIMIT: Duration = Duration::from_secs(60);

@@ -50,6 +50,8 @@ mod fleet_sim;
 mod fleet_watch;
 /// Clients in another language.
 mod foreign;
+/// What agentd remembers of the past, and tells of it.
+mod history;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
 /// The libvirt adapter on real VMs in all that befalls them: saves, migrations, reboots, and more.
@@ -62,6 +64,10 @@ mod lab_faults;
 mod lab_fleet;
 /// What is left when a lab has ended.
 mod lab_leaves_nothing;
+/// Where agentd's log goes.
+mod log;
+/// What Prometheus reads, and what its alerts and its dashboard make of it.
+mod metrics;
 /// The algorithm and the scenario format, written a second time.
 mod oracle;
 /// Mutual TLS from nothing, in the commands of the README.
@@ -78,6 +84,8 @@ mod service;
 mod sim_host;
 /// The seeded simulation: it replays, and it sees what is broken on purpose.
 mod soak;
+/// The package under a systemd that runs.
+mod systemd;
 /// memctl through ssh, with agentd proxy at its end.
 mod through_ssh;
 /// The rules of the house.

@@ -22,7 +22,7 @@ fn built() -> PathBuf {
 }
 
 /// Packages of this version, in a folder inside.
-fn package(debian: &Debian, version: &str) -> String {
+pub(crate) fn package(debian: &Debian, version: &str) -> String {
     let inside = format!("/packages-{version}");
     let mut command = Command::new("sh");
     command.arg(packaging("deb.sh")).arg(built()).arg(debian.path(&inside));

@@ -1,6 +1,9 @@
 //! What one decision costs, by the number of VMs: a third need memory, a third spare some.
 //!
-//! `cargo bench -p agentd-core` prints the median and the 99th percentile of many decisions.
+//! `cargo bench -p agentd-core` prints the median and the 99th percentile of many decisions. What was
+//! decided before goes when there is something new, as in a tick, and is counted; so is what the
+//! allocator gives back to the kernel by it and has to ask for again, which of thousands of VMs is a
+//! good part of it.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -51,7 +54,6 @@ fn measure(algorithm: Algorithm, count: usize) {
     let state = State { working_set: seen.working_set, ..state };
     assert!(!decision.transfers.is_empty() && !decision.plan.shrinks.is_empty());
     let runs = (2_000_000 / count).clamp(100, 20_000);
-    // What was decided before goes when there is something new, as in a tick.
     let mut last = decide(&policy, &state, &sample);
     let mut times: Vec<Duration> =
         (0..runs).map(|_| time(|| last = decide(&policy, &state, black_box(&sample)))).collect();

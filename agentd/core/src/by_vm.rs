@@ -97,7 +97,6 @@ impl<V> ByVm<V> {
     }
 
     /// All, in the order of the ids.
-    #[must_use]
     pub fn iter(&self) -> Iter<'_, V> {
         self.into_iter()
     }

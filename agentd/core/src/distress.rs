@@ -51,7 +51,7 @@ impl Distress {
 pub struct Counters {
     last: Option<(GuestFigures, Duration)>,
     sign: Option<(Sign, Duration)>,
-    /// Swapped out since it was first seen, and not read back yet.
+    /// Swapped out since it was first seen, not read back yet, and not known not to be missed.
     swapped_away: ByteCount,
     /// Reports without a sign since.
     quiet: u32,
@@ -64,6 +64,10 @@ impl Counters {
             let sign = sign(&before, &figures, now.saturating_sub(at));
             self.swapped_away = figures.swapped().away(self.swapped_away, &before.swapped());
             self.quiet = if sign.is_some() { 0 } else { self.quiet.saturating_add(1) };
+            if self.quiet > 0 && figures.swap_in == before.swap_in && room(&figures) >= ROOM {
+                // What it does not read back while there is room for it, it does not miss.
+                self.swapped_away = self.swapped_away.fraction(3, 4);
+            }
             self.sign = sign.map(|sign| (sign, now)).or(self.sign);
             if self.has_recovered(&figures) {
                 self.sign = None;
@@ -80,8 +84,7 @@ impl Counters {
 
     /// It has been quiet, and could take back all that it had to swap out and have room left.
     fn has_recovered(&self, figures: &GuestFigures) -> bool {
-        let room = figures.usable.unwrap_or_default();
-        self.quiet >= QUIET_REPORTS && room >= self.swapped_away.saturating_add(ROOM)
+        self.quiet >= QUIET_REPORTS && room(figures) >= self.swapped_away.saturating_add(ROOM)
     }
 
     /// The last sign, as long as it counts.
@@ -99,6 +102,11 @@ impl Counters {
         let less = |before: Option<ByteCount>, now| before.zip(now).is_some_and(|(b, n)| n < b);
         less(before.swap_out, figures.swap_out) || less(before.swap_in, figures.swap_in)
     }
+}
+
+/// What it could take back without making anybody in it suffer.
+fn room(figures: &GuestFigures) -> ByteCount {
+    figures.usable.unwrap_or_default()
 }
 
 fn sign(before: &GuestFigures, now: &GuestFigures, passed: Duration) -> Option<Sign> {
@@ -169,12 +177,36 @@ mod tests {
         counters.follow(with(500, 0, 10), second(0));
         counters.follow(with(600, 0, 100), second(1));
         counters.follow(with(600, 20, 200), second(2));
-        counters.follow(with(600, 20, 140), second(3));
-        assert!(counters.distress(second(3)).is_some(), "80 MiB are missing, and 140 are no room");
+        counters.follow(with(600, 21, 140), second(3));
+        assert!(counters.distress(second(3)).is_some(), "79 MiB are missing, and 140 are no room");
         counters.follow(with(600, 60, 110), second(4));
         assert_eq!(counters.distress(second(4)), None);
         counters.follow(with(601, 60, 300), second(5));
         assert!(counters.distress(second(5)).is_some(), "it begins again");
+    }
+
+    #[test]
+    fn what_is_not_read_back_while_there_is_room_is_not_missed() {
+        let with = |out, back, usable| GuestFigures {
+            swap_in: Some(ByteCount::mib(back)),
+            usable: Some(ByteCount::mib(usable)),
+            ..report(out, 0)
+        };
+        // 400 MiB are swapped out; then it has 200 MiB usable, and reads so much back each second.
+        let suffers_for = |usable, each: u32| {
+            let mut counters = Counters::default();
+            counters.follow(with(0, 0, 10), second(0));
+            counters.follow(with(400, 0, 10), second(1));
+            let seconds = (2..).take_while(|now| {
+                let back = each * u32::try_from(*now).unwrap();
+                counters.follow(with(400, back, usable), second(*now));
+                counters.distress(second(*now)).is_some()
+            });
+            seconds.count()
+        };
+        assert_eq!(suffers_for(200, 0), 3, "of 400 MiB less than 136 are missed");
+        assert_eq!(suffers_for(200, 10), 25, "it reads back all that is missing");
+        assert_eq!(suffers_for(50, 0), 59, "there is no room");
     }
 
     #[test]

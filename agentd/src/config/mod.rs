@@ -7,6 +7,7 @@ mod audit;
 mod authz;
 mod bounds;
 mod changed;
+mod metrics;
 pub mod policy;
 mod recording;
 mod tls;
@@ -22,6 +23,7 @@ use agentd_core::{bytes::ByteCount, policy::Policy};
 
 pub use authz::{AuthzConfig, Group};
 pub use changed::{Changed, changed};
+pub use metrics::MetricsAt;
 pub use recording::RecordingConfig;
 pub use tls::TlsConfig;
 pub use variation::Variation;
@@ -41,6 +43,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where clients reach agentd; empty for the default socket.
     pub listen: Vec<String>,
+    /// Where metrics are served.
+    pub metrics: MetricsAt,
     /// What TCP needs; `None` for no TCP.
     pub tls: Option<TlsConfig>,
     /// The hypervisor, as a URI.
@@ -108,8 +112,10 @@ pub struct Log {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Entries of the journal with their fields where standard error is the journal, text elsewhere.
     #[default]
+    Auto,
+    /// For people.
     Text,
     /// One JSON object a line.
     Json,
@@ -232,13 +238,16 @@ impl Config {
     }
 
     fn read_listen(&mut self, root: &Fields<'_>) -> Result<(), FieldError> {
-        let Some(fields) = section(root, "listen", &["addresses"])? else {
+        let Some(fields) = section(root, "listen", &["addresses", "metrics"])? else {
             return Ok(());
         };
         if let Some(list) = fields.get("addresses") {
             let address = |field: &Field<'_>| field.text().map(str::to_owned);
             self.listen =
                 list.items(MOST_LISTENERS)?.iter().map(address).collect::<Result<_, _>>()?;
+        }
+        if let Some(at) = fields.get("metrics") {
+            self.metrics = metrics::read(&at)?;
         }
         Ok(())
     }
@@ -280,11 +289,14 @@ impl Config {
         if let Some(file) = fields.get("freeze_file") {
             self.freeze_file = read_path(&file)?;
         }
-        self.history_age = fields.time_or("history_age", self.history_age)?;
+        if let Some(age) = fields.get("history_age") {
+            self.history_age = bounded(&age, LEAST_AGE, MOST_AGE)?;
+        }
         if let Some(size) = fields.get("history_size") {
             self.history_size = size.size()?;
-            if self.history_size < LEAST_HISTORY {
-                return Err(size.error(format!("must be at least {LEAST_HISTORY}")));
+            if !(LEAST_HISTORY..=MOST_HISTORY).contains(&self.history_size) {
+                let problem = format!("must be from {LEAST_HISTORY} to {MOST_HISTORY}");
+                return Err(size.error(problem));
             }
         }
         Ok(())
@@ -320,8 +332,7 @@ impl Config {
             self.log.level = choose(&level, &LEVELS)?;
         }
         if let Some(format) = fields.get("format") {
-            self.log.format =
-                choose(&format, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
+            self.log.format = choose(&format, &FORMATS)?;
         }
         Ok(())
     }
@@ -365,6 +376,7 @@ impl Default for Config {
             host: None,
             mode: Mode::Active,
             listen: Vec::new(),
+            metrics: MetricsAt::Default,
             tls: None,
             hypervisor: "qemu:///system".to_owned(),
             stats_period: Duration::from_secs(1),
@@ -384,7 +396,7 @@ impl Default for Config {
             ring_size: ByteCount::mib(64),
             audit: audit::DEFAULT,
             recording: RecordingConfig::default(),
-            log: Log { level: tracing::Level::INFO, format: LogFormat::Text },
+            log: Log { level: tracing::Level::INFO, format: LogFormat::Auto },
             shadow: None,
             bounds: Bounds::default(),
             policy: Policy::default(),
@@ -468,6 +480,8 @@ const LEVELS: [(&str, tracing::Level); 5] = [
     ("debug", tracing::Level::DEBUG),
     ("trace", tracing::Level::TRACE),
 ];
+const FORMATS: [(&str, LogFormat); 3] =
+    [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
 /// Where a config is from that no file was read for.
 const BUILT_IN: &str = "built in: there is no config file";
 const LONGEST: usize = 1 << 20;
@@ -479,6 +493,9 @@ const MOST_INTERVAL: Duration = Duration::from_secs(3600);
 const LEAST_CALL: Duration = Duration::from_millis(100);
 const MOST_CALL: Duration = Duration::from_secs(60);
 const LEAST_HISTORY: ByteCount = ByteCount::mib(1);
+const MOST_HISTORY: ByteCount = ByteCount::gib(1024);
+const LEAST_AGE: Duration = Duration::from_secs(1);
+const MOST_AGE: Duration = Duration::from_secs(3650 * 24 * 3600);
 const LEAST_RING: ByteCount = ByteCount::mib(1);
 const MOST_RING: ByteCount = ByteCount::gib(4);
 

@@ -6,7 +6,10 @@
 
 mod conditions;
 mod entry;
+mod feed;
+mod meters;
 mod ring;
+mod spread;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +17,10 @@ use arc_swap::ArcSwapOption;
 
 pub use conditions::{Condition, Conditions};
 pub use entry::{Entry, Epoch, Kind, Position, Stamp};
+pub use feed::Feed;
+pub use meters::{Counted, Lost, Meters, Watching};
 pub use ring::{Missing, Next, Ring, Span, Why};
+pub use spread::Spread;
 
 use crate::{clock::Clock, event::TickRecord};
 
@@ -27,6 +33,8 @@ pub struct Publisher {
     latest: ArcSwapOption<Latest>,
     logged: ArcSwapOption<Logged>,
     conditions: Conditions,
+    meters: Arc<Meters>,
+    feed: Feed,
 }
 
 /// The last finished tick.
@@ -60,6 +68,8 @@ impl Publisher {
             latest: ArcSwapOption::empty(),
             logged: ArcSwapOption::empty(),
             conditions: Conditions::default(),
+            meters: Arc::default(),
+            feed: Feed::default(),
         }
     }
 
@@ -97,6 +107,18 @@ impl Publisher {
     #[must_use]
     pub const fn conditions(&self) -> &Conditions {
         &self.conditions
+    }
+
+    /// What is counted beside the log.
+    #[must_use]
+    pub const fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// What happens, for one who counts it.
+    #[must_use]
+    pub const fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Says that something is wrong; where it was said before, only the message changes.
@@ -144,6 +166,13 @@ impl Publisher {
         Some(self.clock.now().saturating_sub(latest.finished))
     }
 
+    /// True while ticks of this interval finish in time.
+    #[must_use]
+    pub fn is_ticking(&self, interval: Duration) -> bool {
+        let late = interval.saturating_mul(LATE_TICKS).saturating_add(LATE);
+        self.last_tick_age().is_some_and(|age| age <= late)
+    }
+
     /// Shows a finished tick as the latest. Called for one tick at a time.
     pub(crate) fn show(&self, record: Arc<TickRecord>) {
         let finished = self.clock.now();
@@ -169,6 +198,10 @@ impl Publisher {
     }
 }
 
+/// Ticks stall when none has finished for so many intervals and [`LATE`].
+const LATE_TICKS: u32 = 3;
+/// Room for one slow tick.
+const LATE: Duration = Duration::from_secs(5);
 /// What the ring may hold unless the config says otherwise: about a day of one tick a second on a
 /// host with two VMs.
 pub const DEFAULT_RING_BYTES: usize = 64 << 20;

@@ -4,11 +4,12 @@
 //! it was, and that is said: in the log, as a condition, and to the supervisor. A section that counts live
 //! has its line in `put`; `config::changed` names those that do not.
 
-use super::{LogLevel, RunError, settings, shadow_of_config};
+use super::{RunError, settings, shadow_of_config};
 use crate::{
     args::RunArgs,
     config::{Config, changed},
     control::ControlError,
+    log::LogLevel,
     reload_command::Answers,
     server::{Deps, ServerHandle},
     supervisor::Supervisor,
@@ -42,6 +43,7 @@ impl Reload<'_> {
         let taken = self.read().and_then(|config| self.put(config)).map_err(|error| {
             format!("the config was read again and is refused, all is as before: {error}")
         });
+        self.deps.publisher.meters().reloaded(taken.is_ok());
         let taken = taken.as_deref().map_err(String::as_str);
         match taken {
             Err(problem) => {

@@ -40,6 +40,9 @@ pub(super) fn read_config(args: &RunArgs) -> Result<Config, ConfigError> {
     if args.state_dir.is_some() {
         config.state_dir.clone_from(&args.state_dir);
     }
+    if let Some(at) = args.metrics {
+        config.metrics = at;
+    }
     if args.record.is_some() {
         config.recording.file.clone_from(&args.record);
     }

@@ -7,7 +7,7 @@ use agentd_core::{policy::Policy, sample::Reading, vm::VmId};
 use super::*;
 use crate::{
     clock::VirtualClock,
-    control::InForce,
+    control::{Gate, InForce},
     hypervisor::{Answer, Hypervisor, LiveActual, ReadError, Target},
 };
 

@@ -30,6 +30,7 @@ use super::{
     handshakes::{Handshake, Handshakes, Spent},
     limits,
     listen::{Bound, OwnedPath},
+    measured::Measured,
     metered::{Metered, Meters},
     peer::Peer,
     quota::Quota,
@@ -210,6 +211,7 @@ impl Connections {
             lease,
             spoke: Arc::clone(&spoke),
         };
+        let calls = Measured::new(calls, Arc::clone(self.crowd.meters()));
         let http2 = limits::http2();
         let connection = http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(calls));
         tokio::pin!(connection);

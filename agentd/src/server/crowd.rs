@@ -12,7 +12,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::limits;
-use crate::{audit::Audit, publish::Publisher};
+use crate::{
+    audit::Audit,
+    publish::{Meters, Publisher},
+};
 
 /// Every listener that turned somebody away lately, and who was refused.
 #[derive(Debug)]
@@ -71,6 +74,11 @@ impl Sparing {
 impl Crowd {
     pub(super) fn new(publisher: Arc<Publisher>, audit: Arc<Audit>) -> Self {
         Self { publisher, audit, full: Mutex::default(), refused: Mutex::default() }
+    }
+
+    /// Where calls are counted.
+    pub(super) fn meters(&self) -> &Arc<Meters> {
+        self.publisher.meters()
     }
 
     /// Says that somebody was not let in, and why.

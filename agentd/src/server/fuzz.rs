@@ -111,6 +111,7 @@ impl World {
             shadow: Arc::new(Shadow::none(Arc::clone(&clock))),
             control: Arc::new(Control::start(parts).ok()?),
             audit: Arc::new(audit.ok()?),
+            history: None,
             publisher,
             clock,
         };

@@ -36,10 +36,8 @@ async fn set(reporter: &HealthReporter, serving: bool) {
 
 /// True while ticks finish in time and the last one could read the hypervisor.
 fn is_serving(published: &Published) -> bool {
-    let late = published.about.tick_interval.saturating_mul(LATE_TICKS);
-    let late = late.saturating_add(LATE);
     let publisher = &published.publisher;
-    let in_time = publisher.last_tick_age().is_some_and(|age| age <= late);
+    let in_time = publisher.is_ticking(published.about.tick_interval);
     let reads = |latest: Arc<crate::publish::Latest>| latest.record.sample.is_some();
     in_time && publisher.latest().is_some_and(reads)
 }
@@ -54,7 +52,3 @@ const SERVICES: [&str; 5] = [
 ];
 /// How often the published state is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// Ticks stall when none has finished for so many intervals and [`LATE`].
-const LATE_TICKS: u32 = 3;
-/// Room for one slow tick.
-const LATE: Duration = Duration::from_secs(5);

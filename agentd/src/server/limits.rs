@@ -106,13 +106,16 @@ pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
 /// Threads for [`CHANGES`] of the policy, for as many of the mode, as many pauses and as many reads of the
-/// history, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
+/// policy's history, for one read of the history of ticks, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
 /// the user database.
-pub(super) const BLOCKING: usize = 11;
+pub(super) const BLOCKING: usize = 12;
 /// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Bytes of entries that a stream reads of the history at a time, and one entry more: it holds them until its
+/// client has taken them.
+pub(super) const REPLAY: usize = 512 << 10;
 /// Part of a snapshot, below what any client takes in one message.
 pub(super) const SNAPSHOT_PART: usize = 900 << 10;
 /// Gaps that a slow reader is told of: one in so long. More would only make it slower.

@@ -148,7 +148,7 @@ impl Bound {
     pub(super) fn inherited(listener: UnixListener) -> Result<Self, ListenError> {
         listener.set_nonblocking(true).map_err(ListenError::Inherited)?;
         let address = listener.local_addr().map_err(ListenError::Inherited)?;
-        let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
+        let path = address.as_pathname().map(Path::to_path_buf).unwrap_or_default();
         Ok(Self::Unix(listener, OwnedPath { path, inode: None }))
     }
 

@@ -3,7 +3,7 @@
 //! It sees published values out and commands in, and can never wait on the hypervisor:
 //!
 //! ```text
-//! Listen -> accept -> [tls] -> calls -> authz -> routes -> host | vm | policy | reservation | watch | health | reflection
+//! Listen -> accept -> [tls] -> calls -> authz -> routes -> host | vm | policy | reservation | history | watch | health | reflection
 //!                                                  |      reads: Publisher      changes: Control
 //!                                      from_proto / to_proto convert, fault says what went wrong
 //! ```
@@ -18,18 +18,22 @@ mod calls;
 mod change;
 mod crowd;
 mod fault;
+mod found;
 mod from_proto;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;
 mod goaway;
 mod handshakes;
 mod health;
+mod history;
 mod host;
 mod inherited;
 mod limits;
 mod listen;
 mod mask;
+mod measured;
 mod metered;
+mod past;
 mod peer;
 mod policy;
 mod quota;
@@ -56,6 +60,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use history::condense;
 pub use inherited::inherited;
 pub use listen::{Listen, ListenError};
 pub use shadow::encode_shadow;
@@ -73,12 +78,14 @@ use crate::{
     frozen,
     publish::{Publisher, Stamp},
     shadow::Shadow,
+    store::HistoryReader,
 };
 use accept::Connections;
 use authz::{Authz, Guarded, OnDenial};
 use change::Entrance;
 use crowd::Crowd;
 use listen::Bound;
+use past::Past;
 use tls::{Keeper, Tls};
 
 /// How the server runs.
@@ -124,6 +131,8 @@ pub struct Deps {
     pub shadow: Arc<Shadow>,
     /// Where every change is written down.
     pub audit: Arc<Audit>,
+    /// The history on disk; `None` where there is none.
+    pub history: Option<Arc<HistoryReader>>,
 }
 
 /// Why the server does not start.
@@ -296,6 +305,8 @@ struct Published {
     /// For reads that cost something, of the policy's history and of the shadow: who reads keeps nobody
     /// from a change.
     history: Entrance,
+    /// The history of ticks and changes.
+    past: Past,
     clock: Arc<dyn Clock>,
     about: About,
     max_watchers: usize,
@@ -320,6 +331,7 @@ impl Published {
             modes: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             pauses: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
             history: Entrance::new(Arc::clone(&deps.control), tasks.clone()),
+            past: Past::new(deps.history, tasks.clone()),
             control: deps.control,
             shadow: deps.shadow,
             audit: deps.audit,

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use agentd_proto::{DESCRIPTORS, v1 as wire};
 use tonic::service::Routes;
 use wire::{
-    audit_service_server::AuditServiceServer, host_service_server::HostServiceServer,
-    policy_service_server::PolicyServiceServer,
+    audit_service_server::AuditServiceServer, history_service_server::HistoryServiceServer,
+    host_service_server::HostServiceServer, policy_service_server::PolicyServiceServer,
     reservation_service_server::ReservationServiceServer,
     shadow_service_server::ShadowServiceServer, vm_service_server::VmServiceServer,
 };
 
 use super::{
-    Published, audit::AuditCalls, health, host::HostCalls, limits, policy::PolicyCalls,
-    reservation::ReservationCalls, shadow::ShadowCalls, vm::VmCalls, watch::Watch,
+    Published, audit::AuditCalls, health, history::HistoryCalls, host::HostCalls, limits,
+    policy::PolicyCalls, reservation::ReservationCalls, shadow::ShadowCalls, vm::VmCalls,
+    watch::Watch,
 };
 
 /// Every service.
@@ -34,6 +35,9 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
     let reservation = ReservationServiceServer::new(ReservationCalls(shared()))
         .max_decoding_message_size(limits::REQUEST)
         .max_encoding_message_size(limits::RESPONSE);
+    let history = HistoryServiceServer::new(HistoryCalls(shared()))
+        .max_decoding_message_size(limits::REQUEST)
+        .max_encoding_message_size(limits::RESPONSE);
     let audit = AuditServiceServer::new(AuditCalls::new(shared()))
         .max_decoding_message_size(limits::REQUEST)
         .max_encoding_message_size(limits::RESPONSE);
@@ -45,6 +49,7 @@ pub(super) fn all(published: &Arc<Published>) -> Routes {
         .add_service(policy)
         .add_service(shadow)
         .add_service(reservation)
+        .add_service(history)
         .add_service(audit)
         .add_service(Watch::new(shared()))
         .add_service(answers.max_decoding_message_size(limits::REQUEST));

@@ -15,12 +15,9 @@ use wire::{vm_service_server::VmService, watch_response::Body};
 use super::{
     Published,
     fault::{failed, invalid},
-    from_proto, story, to_proto,
+    found, from_proto, story, to_proto,
 };
-use crate::{
-    event::TickRecord,
-    publish::{Entry, Epoch},
-};
+use crate::{event::TickRecord, publish::Entry};
 
 /// `VmService`.
 #[derive(Clone, Debug)]
@@ -49,15 +46,20 @@ impl VmService for VmCalls {
         &self,
         request: Request<wire::ExplainVmRequest>,
     ) -> Result<Response<wire::ExplainVmResponse>, Status> {
-        let wire::ExplainVmRequest { vm, at } = request.into_inner();
+        let wire::ExplainVmRequest { vm, at, time, tick } = request.into_inner();
         from_proto::name(&vm).map_err(|why| invalid("vm", why))?;
-        let Some(at) = at else {
-            let conditions = self.0.caveats().await;
-            let told = explain(&last_tick(&self.0)?, &vm, self.0.clock.now(), When::Now)?;
-            return Ok(Response::new(wire::ExplainVmResponse { conditions, ..told }));
+        let entry = match (at, time, tick) {
+            (None, None, None) => {
+                let conditions = self.0.caveats().await;
+                let told = explain(&self.0, &last_tick(&self.0)?, &vm, When::Now)?;
+                return Ok(Response::new(wire::ExplainVmResponse { conditions, ..told }));
+            }
+            (Some(at), None, None) => found::at(&self.0, &at).await?,
+            (None, Some(time), None) => found::before(&self.0, time).await?,
+            (None, None, Some(number)) => found::numbered(&self.0, number).await?,
+            _ => return Err(invalid("at", "only one of at, time and tick may say which tick")),
         };
-        let entry = tick_at(&self.0, &at)?;
-        Ok(Response::new(explain(&entry, &vm, self.0.clock.now(), When::Then)?))
+        Ok(Response::new(explain(&self.0, &entry, &vm, When::Then)?))
     }
 }
 
@@ -98,24 +100,7 @@ fn last_tick(published: &Published) -> Result<Entry, Status> {
         || failed(Code::Unavailable, "NO_TICK", "no tick has read the VMs yet; ask again", []);
     let logged = publisher.logged().ok_or_else(none)?;
     let seq = logged.position.seq;
-    publisher.ring().get(seq).ok_or_else(|| not_kept(seq))
-}
-
-fn tick_at(published: &Published, at: &wire::Position) -> Result<Entry, Status> {
-    let publisher = &published.publisher;
-    let Some(epoch) = Epoch::parse(&at.epoch) else {
-        return Err(invalid("at.epoch", "must be 32 lower-case hex digits, as in a position"));
-    };
-    if epoch != *publisher.epoch() {
-        let message = format!("{epoch} is not this run of the log: agentd was restarted since");
-        return Err(failed(Code::NotFound, "OTHER_EPOCH", message, []));
-    }
-    publisher.ring().get(at.seq).ok_or_else(|| not_kept(at.seq))
-}
-
-fn not_kept(seq: u64) -> Status {
-    let message = format!("entry {seq} of the log is not kept in memory");
-    failed(Code::NotFound, "NOT_KEPT", message, [("seq", seq.to_string())])
+    publisher.ring().get(seq).ok_or_else(|| found::not_kept(seq))
 }
 
 /// As of when figures have their age: a past tick is explained by what they were to it.
@@ -126,18 +111,19 @@ enum When {
 }
 
 fn explain(
+    published: &Published,
     entry: &Entry,
     name: &str,
-    now: Duration,
     when: When,
 ) -> Result<wire::ExplainVmResponse, Status> {
-    let decoded = wire::WatchResponse::decode(&*entry.bytes).map(|message| message.body);
-    let Ok(Some(Body::Tick(tick))) = decoded else {
+    let decoded = wire::WatchResponse::decode(&*entry.bytes).unwrap_or_default();
+    let since = since(published, entry, decoded.monotonic_ns);
+    let Some(Body::Tick(tick)) = decoded.body else {
         let seq = entry.position.seq;
         return Err(invalid("at.seq", format!("entry {seq} is no tick; only ticks are explained")));
     };
     let took = took(&tick);
-    let since = now.saturating_sub(entry.stamp.monotonic).saturating_add(took);
+    let since = since.saturating_add(took);
     let vm = match when {
         When::Now => &aged(find(&tick, name)?, since),
         When::Then => find(&tick, name)?,
@@ -158,6 +144,15 @@ fn explain(
         tick_age: Some(to_proto::duration(since)),
         conditions: Vec::new(),
     })
+}
+
+/// How long ago an entry was made: by the wall clock where another run made it.
+fn since(published: &Published, entry: &Entry, monotonic_ns: u64) -> Duration {
+    let clock = &published.clock;
+    if entry.position.epoch == *published.publisher.epoch() {
+        return clock.now().saturating_sub(Duration::from_nanos(monotonic_ns));
+    }
+    clock.wall().duration_since(entry.stamp.wall).unwrap_or_default()
 }
 
 fn took(tick: &wire::Tick) -> Duration {

@@ -28,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use history::{HistoryStore, Retention, StoredEntry};
+pub use history::{Condense, Digest, Found, HistoryReader, HistoryStore, Place, Reach, Retention};
 pub use will::Will;
 
 pub(crate) use encode::{from_json as policy_from_json, to_json as policy_to_json};
@@ -81,8 +81,12 @@ impl StateDir {
     /// # Errors
     ///
     /// Fails when the file is of a newer agentd, or cannot be opened at all.
-    pub fn history(&self, retention: Retention) -> Result<HistoryStore, StoreError> {
-        HistoryStore::open(&self.path.join("history.db"), retention)
+    pub fn history(
+        &self,
+        retention: Retention,
+        condense: Condense,
+    ) -> Result<HistoryStore, StoreError> {
+        HistoryStore::open(&self.path.join("history.db"), retention, condense)
     }
 
     /// Where it is.

@@ -63,7 +63,7 @@ async fn the_file_is_said_at_once_in_every_answer() {
     let home = Home::with(&slow, config);
     let agent = home.start().await;
     let mut vms = VmServiceClient::new(agent.channel().await.unwrap());
-    let ask = wire::ExplainVmRequest { vm: "vm1".to_owned(), at: None };
+    let ask = wire::ExplainVmRequest { vm: "vm1".to_owned(), ..Default::default() };
     while vms.explain_vm(ask.clone()).await.is_err() {
         pause();
     }

@@ -19,9 +19,10 @@ use wire::{
 use crate::rig::{ADMIN, LONG, NOBODYS, OPERATORS, Rig, cannot_be_others};
 
 /// Methods that change nothing. Whatever else there is has to be in the audit.
-const READS: [&str; 11] = [
+const READS: [&str; 12] = [
     "agentd.v1.AuditService/ListAudit",
     "agentd.v1.EventService/Watch",
+    "agentd.v1.HistoryService/ListHistory",
     "agentd.v1.HostService/GetStatus",
     "agentd.v1.PolicyService/GetPolicy",
     "agentd.v1.PolicyService/ListPolicyRevisions",

@@ -67,7 +67,7 @@ async fn neither_noise_nor_huge_requests_keep_it_from_serving_others() {
         let _ = client.write_all(noise);
     }
     let channel = rig.channel().await;
-    let huge = wire::ExplainVmRequest { vm: "x".repeat(300 << 10), at: None };
+    let huge = wire::ExplainVmRequest { vm: "x".repeat(300 << 10), ..Default::default() };
     let refused = VmServiceClient::new(channel.clone()).explain_vm(huge).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);
     let mut client = HostServiceClient::new(channel);

@@ -80,7 +80,7 @@ async fn while_the_hypervisor_is_lost_every_figure_has_its_age() {
     assert_eq!(told(&list.conditions), "HYPERVISOR_LOST");
     assert!(list.conditions[0].since.is_some());
 
-    let ask = |at| wire::ExplainVmRequest { vm: "web1".to_owned(), at };
+    let ask = |at| wire::ExplainVmRequest { vm: "web1".to_owned(), at, ..Default::default() };
     let last = client.explain_vm(ask(None)).await.unwrap().into_inner();
     assert_eq!(told(&last.conditions), "HYPERVISOR_LOST");
     assert_eq!(millis(last.tick_age), Duration::from_millis(35_020));
@@ -120,7 +120,7 @@ async fn vms_come_in_pages_in_the_order_of_their_uuids() {
 async fn explains_the_last_tick_and_any_that_is_kept() {
     let mut rig = Rig::start();
     let mut client = VmServiceClient::new(rig.channel().await);
-    let ask = |vm: &str, at| wire::ExplainVmRequest { vm: vm.to_owned(), at };
+    let ask = |vm: &str, at| wire::ExplainVmRequest { vm: vm.to_owned(), at, ..Default::default() };
     let early = client.explain_vm(ask("web1", None)).await.unwrap_err();
     assert_eq!(early.code(), Code::Unavailable);
 

@@ -26,8 +26,11 @@ use agentd::{
     event::{Event, TickRecord},
     publish::{Entry, Position, Publisher, Stamp},
     record::{Beside, History, HistoryError, Recorder},
-    server::{About, Deps, Listen, Server, ServerConfig, ServerHandle, encode, encode_shadow},
+    server::{
+        About, Deps, Listen, Server, ServerConfig, ServerHandle, condense, encode, encode_shadow,
+    },
     shadow::Shadow,
+    store::{HistoryReader, HistoryStore, Retention},
 };
 use agentd_core::{
     bytes::ByteCount,
@@ -67,6 +70,8 @@ pub(crate) struct Rig {
 /// What may differ from rig to rig.
 pub(crate) struct Options {
     pub(crate) ring_bytes: usize,
+    /// Keeps a history on disk.
+    pub(crate) history: bool,
     pub(crate) max_watchers: usize,
     /// Has it listen on TCP too.
     pub(crate) tls: Option<TlsConfig>,
@@ -78,6 +83,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ring_bytes: 1 << 20,
+            history: false,
             max_watchers: 64,
             tls: None,
             bounds: Bounds::default(),
@@ -102,6 +108,14 @@ fn audit(dir: &Path, clock: &Arc<VirtualClock>, publisher: &Arc<Publisher>) -> A
     .unwrap()
 }
 
+/// A history in this directory, which may hold one of before.
+pub(crate) fn history(dir: &Path) -> (Box<dyn History>, Option<Arc<HistoryReader>>) {
+    let retention = Retention { age: LONG * 1_000_000, bytes: 64 << 20 };
+    let store = HistoryStore::open(&dir.join("history.db"), retention, condense).unwrap();
+    let reader = Arc::new(store.reader().unwrap());
+    (Box::new(store), Some(reader))
+}
+
 /// What the shadow says of each tick.
 fn beside(shadow: Arc<Shadow>) -> Beside {
     Box::new(move |position, stamp, record| {
@@ -119,7 +133,11 @@ impl Rig {
         clock.advance_to(Duration::from_secs(1000));
         let publisher = Arc::new(Publisher::new(clock.clone(), options.ring_bytes));
         let disk = Disk::default();
-        let history = Box::new(disk.clone());
+        let dir = tempfile::tempdir().unwrap();
+        let (history, past) = match options.history {
+            true => history(dir.path()),
+            false => (Box::new(disk.clone()) as Box<dyn History>, None),
+        };
         let shadow = Arc::new(Shadow::none(clock.clone()));
         let beside = beside(shadow.clone());
         let recorder = Recorder::start_beside(publisher.clone(), counted, history, beside).unwrap();
@@ -134,7 +152,6 @@ impl Rig {
             freeze_file: None,
         };
         let control = Arc::new(Control::start(parts).unwrap());
-        let dir = tempfile::tempdir().unwrap();
         let audit = Arc::new(audit(dir.path(), &clock, &publisher));
         let mut listen = vec![Listen::Unix(dir.path().join("agentd.sock"))];
         if options.tls.is_some() {
@@ -156,6 +173,7 @@ impl Rig {
             control: control.clone(),
             shadow,
             audit: audit.clone(),
+            history: past,
         };
         let server = Some(Server::start(config, deps).unwrap());
         Self { clock, publisher, recorder, control, audit, server, disk, will, dir, ticks: 0 }

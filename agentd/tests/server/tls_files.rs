@@ -142,6 +142,8 @@ async fn a_certificate_that_nears_its_end_is_told_of_until_another_one_is_there(
     };
     issue(15);
     world.until_condition("CERTIFICATE_EXPIRES", false).await;
+    let expires = || world.rig.publisher.meters().counted().expiries["server"];
+    assert!(expires() > now() + 13 * day, "{:?}", expires());
     world.pass_to(now() + 5 * day);
     world.until_condition("CERTIFICATE_EXPIRES", true).await;
     let told = world.told("CERTIFICATE_EXPIRES");

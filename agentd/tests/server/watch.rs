@@ -248,6 +248,9 @@ async fn a_slow_reader_is_told_what_it_missed() {
         }
     }
     assert_eq!(gaps, 1);
+    let meters = rig.publisher.meters();
+    assert!(meters.counted().lost["slow_consumer"] > 0, "{:?}", meters.counted());
+    assert_eq!(meters.watchers(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

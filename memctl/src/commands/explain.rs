@@ -3,13 +3,16 @@
 use agentd_proto::v1;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
+use jiff::Timestamp;
 
+use super::history::wire;
 use super::{Ended, exit_of, parse_position, tell_conditions};
 use crate::client::Connection;
 use crate::completers;
 use crate::dto::{Explanation, Item};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
+use crate::moment::Moment;
 use crate::render::explain::ExplainBody;
 use crate::session::Session;
 
@@ -19,15 +22,46 @@ pub(crate) struct ExplainArgs {
     /// VM, by name or UUID.
     #[arg(add = ArgValueCompleter::new(completers::vm_names))]
     vm: String,
-    /// The tick to explain, by its position in the event log; the last one if not given.
-    #[arg(long, value_name = "EPOCH:SEQ", value_parser = parse_position)]
-    at: Option<v1::Position>,
+    /// The tick to explain: the last one that had ended by then (so long ago, 10m; a time of day, 14:05;
+    /// or a date and time), or the one at a position of the event log. The last one if not given.
+    #[arg(long, value_name = "TIME|EPOCH:SEQ", value_parser = At::parse)]
+    at: Option<At>,
+    /// The tick to explain, by its number in the run of the agent that is under way.
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    tick: Option<u64>,
+}
+
+/// Which tick is meant.
+#[derive(Clone, Debug)]
+enum At {
+    Position(v1::Position),
+    Moment(Moment),
+}
+
+impl At {
+    /// "14:05" would be a position too, if an epoch were as short.
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_long = text.split_once(':').is_some_and(|(epoch, _)| epoch.len() >= SHORTEST_EPOCH);
+        let is_date = text.contains(['-', ' ']);
+        match is_long && !is_date {
+            true => parse_position(text).map(Self::Position),
+            false => Moment::parse(text).map(Self::Moment),
+        }
+    }
 }
 
 /// Asks for the explanation. Of several hosts, those that do not know the VM are left out.
 pub(crate) async fn run(args: &ExplainArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let request = v1::ExplainVmRequest { vm: args.vm.clone(), at: args.at.clone() };
+    let (at, time) = match &args.at {
+        None => (None, None),
+        Some(At::Position(position)) => (Some(position.clone()), None),
+        Some(At::Moment(moment)) => {
+            let time = moment.at(Timestamp::now(), &session.output.view.zone)?;
+            (None, Some(wire(time)))
+        }
+    };
+    let request = v1::ExplainVmRequest { vm: args.vm.clone(), at, time, tick: args.tick };
     let answers = ask_all(&hosts, session.bounds(), move |c| ask(c, request.clone())).await;
     let mut items = Item::of_answers(answers, |explanation| vec![ExplainBody { explanation }]);
     if items.iter().any(|item| item.ok) {
@@ -47,3 +81,6 @@ async fn ask(
     let answer = connection.vms().explain_vm(request).await;
     Ok(answer.map_err(|status| Failure::from_status(&status))?.into_inner().into())
 }
+
+/// An epoch has 32 digits.
+const SHORTEST_EPOCH: usize = 8;

@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod consent;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod history;
 mod hold;
 pub(crate) mod host;
 pub(crate) mod manual;
@@ -57,6 +58,7 @@ pub(crate) async fn run(command: Command, session: &mut Session) -> Ended {
         Command::Watch(args) => watch::run(&args, session).await,
         Command::Top(args) => top::run(&args, session).await,
         Command::Explain(args) => explain::run(&args, session).await,
+        Command::History(args) => history::run(&args, session).await,
         Command::Policy { command } => policy::run(&command, session).await,
         Command::Shadow { command } => shadow::run(&command, session).await,
         Command::Mode(args) => mode::run(&args, session).await,

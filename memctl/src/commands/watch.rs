@@ -12,6 +12,7 @@ use agentd_proto::v1::watch_response::Body as wire;
 use clap::{ArgGroup, Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
@@ -23,6 +24,7 @@ use crate::dto::{HostNews, Record};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{News, Plan, follow};
+use crate::moment::Moment;
 use crate::output::{Format, Output};
 use crate::quantity::parse_positive_duration;
 use crate::render::summary::Summary;
@@ -51,9 +53,10 @@ pub(crate) struct WatchArgs {
     /// Start with the last so many entries.
     #[arg(long, value_name = "N", group = "start")]
     tail: Option<u64>,
-    /// Start with entries that are at most this old.
-    #[arg(long, value_name = "TIME", group = "start", value_parser = parse_positive_duration)]
-    since: Option<Duration>,
+    /// Start with entries from then on: so long ago (10m), a time of day (14:05), or a date and time. Reaches
+    /// into the agent's history, over its restarts.
+    #[arg(long, value_name = "TIME", group = "start", value_parser = Moment::parse)]
+    since: Option<Moment>,
     /// Start behind this entry. One host only.
     #[arg(long, value_name = "EPOCH:SEQ", group = "start", value_parser = parse_position)]
     after: Option<v1::Position>,
@@ -95,7 +98,8 @@ enum Kind {
 /// Follows every host.
 pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
     if let Some(path) = &args.input {
-        return saved::run(path, &args.selection(), session).await;
+        let selection = args.selection(&session.output.view.zone)?;
+        return saved::run(path, &selection, session).await;
     }
     let hosts = session.hosts()?;
     if args.after.is_some() && hosts.len() > 1 {
@@ -103,7 +107,7 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
         return Err(Failure::usage(what).hint("watch one host, or use --since").into());
     }
     let plan = Plan {
-        request: request(args)?,
+        request: request(args, &session.output.view.zone)?,
         timeout: session.global.timeout,
         reconnect: !args.no_reconnect,
         dials: Arc::new(Semaphore::new(session.bounds().max_parallel)),
@@ -146,8 +150,9 @@ pub(super) async fn until_stopped(
     }
 }
 
-fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
-    let since = args.since.map(prost_types::Duration::try_from).transpose();
+fn request(args: &WatchArgs, zone: &TimeZone) -> Result<v1::WatchRequest, Failure> {
+    let since = args.since.as_ref().map(|since| age(since, zone)).transpose()?;
+    let since = since.map(prost_types::Duration::try_from).transpose();
     let since = since.map_err(|error| Failure::usage(format!("--since: {error}")))?;
     let start = match (args.tail, since, &args.after, args.oldest) {
         (Some(tail), ..) => Some(Start::Tail(tail)),
@@ -168,19 +173,31 @@ fn request(args: &WatchArgs) -> Result<v1::WatchRequest, Failure> {
     })
 }
 
+/// How long ago it is by our clock: of a time of day no agent knows the zone.
+fn age(since: &Moment, zone: &TimeZone) -> Result<Duration, Failure> {
+    let age = match since {
+        Moment::Ago(age) => Ok(*age),
+        Moment::Clock(_) | Moment::Local(_) | Moment::Instant(_) => {
+            let now = Timestamp::now();
+            Duration::try_from(now.duration_since(since.at(now, zone)?))
+        }
+    };
+    age.map_err(|_| Failure::usage("--since lies ahead"))
+}
+
 impl WatchArgs {
     /// What of a saved stream is wanted.
-    fn selection(&self) -> saved::Selection {
-        saved::Selection {
+    fn selection(&self, zone: &TimeZone) -> Result<saved::Selection, Failure> {
+        Ok(saved::Selection {
             kinds: self.kinds.iter().map(|kind| kind.word()).collect(),
             vms: self.vms.clone(),
             only_changes: self.only_changes,
             tail: self.tail,
-            since: self.since,
+            since: self.since.as_ref().map(|since| age(since, zone)).transpose()?,
             after: self.after.clone(),
             count: self.count,
             lasting: self.lasting,
-        }
+        })
     }
 }
 

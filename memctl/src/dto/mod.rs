@@ -5,6 +5,7 @@ mod audit;
 mod caller;
 mod event;
 mod explain;
+mod history;
 mod host;
 mod policy;
 mod reservation;
@@ -20,6 +21,7 @@ pub(crate) use event::{
     Body, Gap, HostNews, ModeEvent, PolicyEvent, Record, Snapshot, Tick, VmChange,
 };
 pub(crate) use explain::Explanation;
+pub(crate) use history::{History, HistoryHost, HistoryPoint, HistoryVm};
 pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
 pub(crate) use policy::{Actor, Bounds, Policy, PolicyChange, Revision};
 pub(crate) use reservation::{Booking, Reservation, ReservationEvent, VmRefusal};

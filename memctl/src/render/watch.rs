@@ -375,6 +375,19 @@ impl Watch {
     }
 }
 
+/// What changed, in a line without its time; `None` for what is no change.
+pub(crate) fn change_line(record: &Record, view: &View) -> Option<String> {
+    let lines = Watch::new(view.clone(), false, &[]);
+    match &record.body {
+        Body::Vm(change) => Some(vm_line(change, view.color)),
+        Body::Policy(event) => Some(lines.policy_line(event)),
+        Body::Mode(event) => Some(mode_line(event, view.color)),
+        Body::Reservation(event) => Some(lines.reservation_line(event)),
+        Body::Tick(_) | Body::Hello(_) | Body::Snapshot(_) | Body::Gap(_) => None,
+        Body::Heartbeat {} | Body::GoingAway { .. } | Body::Host(_) => None,
+    }
+}
+
 fn mode_line(event: &ModeEvent, color: bool) -> String {
     let by = by(event.actor.as_ref(), &event.reason);
     let text = format!("mode {} -> {}{by}", event.previous_mode.0, event.mode.0);

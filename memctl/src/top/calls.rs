@@ -95,7 +95,7 @@ async fn answer(host: &Host, call: Call, timeout: Duration) -> Answer {
 }
 
 async fn explain(connection: Connection, vm: String) -> Result<Explanation, Failure> {
-    let request = v1::ExplainVmRequest { vm, at: None };
+    let request = v1::ExplainVmRequest { vm, ..Default::default() };
     let answer = connection.vms().explain_vm(request).await;
     Ok(answer.map_err(|status| Failure::from_status(&status))?.into_inner().into())
 }

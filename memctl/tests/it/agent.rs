@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use agentd_proto::v1;
 use agentd_proto::v1::audit_service_server::AuditServiceServer;
 use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
+use agentd_proto::v1::history_service_server::{HistoryService, HistoryServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
 use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
 use agentd_proto::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
@@ -47,6 +48,10 @@ pub(crate) struct Script {
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
     pub(crate) audits: Vec<v1::ListAuditRequest>,
     pub(crate) lists: usize,
+    pub(crate) histories: Vec<v1::ListHistoryRequest>,
+    pub(crate) explains: Vec<v1::ExplainVmRequest>,
+    /// Nothing is in the history.
+    pub(crate) is_new: bool,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
@@ -91,6 +96,7 @@ impl Agent {
             .add_service(ReservationServiceServer::new(self.clone()))
             .add_service(ShadowServiceServer::new(self.clone()))
             .add_service(AuditServiceServer::new(self.clone()))
+            .add_service(HistoryServiceServer::new(self.clone()))
             .add_service(EventServiceServer::new(self.clone()))
     }
 
@@ -209,7 +215,9 @@ impl VmService for Agent {
         request: Request<v1::ExplainVmRequest>,
     ) -> Result<Response<v1::ExplainVmResponse>, Status> {
         self.check()?;
-        let vm = request.into_inner().vm;
+        let request = request.into_inner();
+        let vm = request.vm.clone();
+        self.script().explains.push(request);
         if vm != "web1" {
             return Err(Status::not_found(format!("no running VM is called \"{vm}\"")));
         }
@@ -341,6 +349,32 @@ impl ReservationService for Agent {
             reservation: Some(v1::Reservation { handed_to: None, ..released }),
             position: sample::position(43),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl HistoryService for Agent {
+    /// A page holds two points, so that every history takes several.
+    async fn list_history(
+        &self,
+        request: Request<v1::ListHistoryRequest>,
+    ) -> Result<Response<v1::ListHistoryResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        self.script().histories.push(request.clone());
+        if self.script().is_new {
+            return Ok(Response::new(v1::ListHistoryResponse::default()));
+        }
+        let at: usize = request.page_token.parse().unwrap_or(0);
+        let mut page = sample::history(&request);
+        let rest = page.points.split_off(at.min(page.points.len()));
+        let is_last = rest.len() <= 2;
+        page.points = rest.into_iter().take(2).collect();
+        if at > 0 {
+            page.changes.clear();
+        }
+        let next_page_token = if is_last { String::new() } else { (at + 2).to_string() };
+        Ok(Response::new(v1::ListHistoryResponse { next_page_token, ..page }))
     }
 }
 

@@ -142,6 +142,10 @@ goldens! {
     vms: "vms";
     watch: "watch", "--oldest", "--no-follow", "--no-reconnect";
     explain: "explain", "web1";
+    history: "history", "web1";
+    history_of_several: "history", "web1", "00000000-0000-0000-0000-000000000003", "--step", "15m";
+    history_all: "history", "--all";
+    history_plot: "history", "--all", "--plot", "-";
     policy_get: "policy", "get";
     policy_set: "policy", "set", "two-pointer.step=60MiB", "--revert-after", "10m", "-y";
     policy_set_dry_run: "policy", "set", "two-pointer.step=60MiB", "--dry-run";
@@ -197,6 +201,7 @@ async fn help() {
         "vms",
         "watch",
         "explain",
+        "history",
         "policy",
         "policy get",
         "policy set",

@@ -492,3 +492,90 @@ pub(crate) fn shadow_summary() -> v1::ShadowSummary {
         slowest: millis(60),
     }
 }
+
+/// Four steps of a quarter of an hour, of which the third is missing, and what changed in them.
+pub(crate) fn history(request: &v1::ListHistoryRequest) -> v1::ListHistoryResponse {
+    let wanted = |vm: &v1::HistoryVm| {
+        let vm = vm.vm.as_ref().unwrap();
+        let named = request.vms.iter().any(|name| *name == vm.name || *name == vm.uuid);
+        !request.host_only && (request.vms.is_empty() || named)
+    };
+    let point = |step: u64| {
+        let mut vms = vec![history_vm(1, step), history_vm(3, step)];
+        vms.retain(wanted);
+        v1::HistoryPoint {
+            time: time(900 * i64::try_from(step).unwrap() - 245),
+            ticks: 900,
+            ticks_unread: u64::from(step == 1),
+            host: (step != 3).then(|| history_host(step)),
+            vms,
+        }
+    };
+    v1::ListHistoryResponse {
+        points: [0, 1, 3, 4].map(point).to_vec(),
+        changes: story().into_iter().filter(is_change).collect(),
+        next_page_token: String::new(),
+        step: Some(Duration { seconds: 900, nanos: 0 }),
+        start_time: time(-245),
+        end_time: time(4500 - 245),
+        oldest_time: time(-86_400),
+        oldest_whole_time: time(-3600),
+        changes_cut: true,
+    }
+}
+
+fn is_change(message: &v1::WatchResponse) -> bool {
+    let body = message.body.as_ref();
+    let is = |body: &Body| {
+        matches!(body, Body::PolicyChanged(_) | Body::VmChanged(_) | Body::ModeChanged(_))
+    };
+    body.is_some_and(is)
+}
+
+fn history_host(step: u64) -> v1::HistoryHost {
+    v1::HistoryHost {
+        total_bytes: 8192 * MIB,
+        usable_bytes: 5632 * MIB,
+        usable_least_bytes: (5632 - 100 * step) * MIB,
+        limit_bytes: Some(4096 * MIB),
+        actual_bytes: (1536 + 64 * step) * MIB,
+        actual_most_bytes: (1600 + 64 * step) * MIB,
+        kept_bytes: Some(2510 * MIB),
+        reserve_bytes: Some(200 * MIB),
+        demand_bytes: Some(900 * MIB),
+        demand_most_bytes: Some((900 + 100 * step) * MIB),
+        target_bytes: (1536 + 80 * step) * MIB,
+        vms: 3,
+        level: if step == 4 { v1::HostLevel::Low } else { v1::HostLevel::Normal }.into(),
+        mode: v1::Mode::Active.into(),
+        algorithm: "two-pointer".to_owned(),
+        policy_revision: 3,
+        moved_bytes: 50 * step * MIB,
+        failed: u64::from(step == 4),
+    }
+}
+
+fn history_vm(number: u8, step: u64) -> v1::HistoryVm {
+    let speaks = number == 1;
+    v1::HistoryVm {
+        vm: Some(vm_ref(number)),
+        ticks: 900,
+        actual_bytes: (512 + 64 * step) * MIB,
+        actual_least_bytes: 512 * MIB,
+        actual_most_bytes: (600 + 64 * step) * MIB,
+        target_bytes: speaks.then_some((512 + 80 * step) * MIB),
+        min_bytes: 64 * MIB,
+        max_bytes: 2048 * MIB,
+        demand_bytes: speaks.then_some(400 * MIB),
+        demand_most_bytes: speaks.then_some((400 + 100 * step) * MIB),
+        guest_usable_least_bytes: speaks.then_some(80 * MIB),
+        host_rss_bytes: Some((540 + 64 * step) * MIB),
+        state: if speaks { v1::VmState::Running } else { v1::VmState::Frozen }.into(),
+        verdict: if speaks { v1::VerdictKind::Grow } else { v1::VerdictKind::Unspecified }.into(),
+        reason: if speaks { "LOW_UNUSED" } else { "" }.to_owned(),
+        got_bytes: 100 * MIB,
+        gave_bytes: 0,
+        orders: 2,
+        failed: u64::from(step == 4),
+    }
+}

@@ -94,7 +94,7 @@ impl Foe {
 
     /// True for one connection of two.
     pub(super) fn is_every_other(&self) -> bool {
-        self.tally.shaken.load(Ordering::Relaxed) % 2 == 0
+        self.tally.shaken.load(Ordering::Relaxed).is_multiple_of(2)
     }
 
     /// Sends without TLS, and counts it.

@@ -35,7 +35,8 @@ use quota::{Place, Quotas};
 pub(super) use caller::Caller;
 pub(super) use layer::{Guarded, OnDenial};
 pub(super) use role::Role;
-use table::{Kind, Rule};
+use table::Rule;
+pub(super) use table::{Kind, rule};
 
 /// Who may do what, and how often.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl Authz {
     /// Lets a call through, and counts it, or says why not.
     async fn admit(&self, peer: &Peer, path: &str) -> Result<Admitted, Status> {
         let caller = self.caller(peer).await?;
-        let Some(rule) = table::rule(path) else {
+        let Some(rule) = rule(path) else {
             // Who may do nothing learns nothing.
             let refused = || self.role_missing(&refusal::shown(path), "", &caller, Role::Reader);
             let may_know = caller.is(Role::Reader);

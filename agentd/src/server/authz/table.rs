@@ -5,18 +5,18 @@ use super::Role;
 
 /// One call.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(in crate::server) struct Rule {
     /// Its path, as in a request.
-    pub(super) path: &'static str,
+    pub(in crate::server) path: &'static str,
     /// The least role that may make it; `None` where whoever is known may.
     pub(super) least: Option<Role>,
     /// What it counts as.
-    pub(super) kind: Kind,
+    pub(in crate::server) kind: Kind,
 }
 
 /// What a call counts as among those that its caller may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::server) enum Kind {
     /// It is answered from what is published.
     Read,
     /// It changes something, or is checked like a change.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 /// The rule for a path.
-pub(super) fn rule(path: &str) -> Option<&'static Rule> {
+pub(in crate::server) fn rule(path: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.path == path)
 }
 
@@ -38,7 +38,7 @@ const fn of(path: &'static str, least: Role, kind: Kind) -> Rule {
 
 /// What stays is an admin's: that an operator may change the policy only for a while, and go on only
 /// after their own pause, is for the handlers to say, who know what is asked.
-pub(super) const RULES: [Rule; 23] = [
+pub(super) const RULES: [Rule; 24] = [
     Rule { path: "/agentd.v1.HostService/WhoAmI", least: None, kind: Kind::Read },
     of("/agentd.v1.HostService/GetStatus", Role::Reader, Kind::Read),
     of("/agentd.v1.HostService/SetMode", Role::Operator, Kind::Mode),
@@ -58,6 +58,7 @@ pub(super) const RULES: [Rule; 23] = [
     of("/agentd.v1.ShadowService/ClearShadow", Role::Operator, Kind::Change),
     of("/agentd.v1.AuditService/ListAudit", Role::Admin, Kind::Read),
     of("/agentd.v1.EventService/Watch", Role::Reader, Kind::Stream),
+    of("/agentd.v1.HistoryService/ListHistory", Role::Reader, Kind::Read),
     of("/grpc.health.v1.Health/Check", Role::Reader, Kind::Read),
     of("/grpc.health.v1.Health/Watch", Role::Reader, Kind::Stream),
     of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Role::Reader, Kind::Stream),

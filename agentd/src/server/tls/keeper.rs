@@ -112,6 +112,9 @@ impl Keeper {
 
     fn tell_of_ends(&self) {
         let (terms, now) = (self.terms.borrow(), self.clock.wall());
+        let meters = self.publisher.meters();
+        meters.expires("server", Some(terms.not_after));
+        meters.expires("client_crl", terms.revoked_until);
         let cert = self.files.cert.display();
         let own = match left(terms.not_after, now) {
             Left::Much => None,

@@ -1,13 +1,16 @@
 //! [`Follower`]: one stream, from Hello to its end.
 //!
 //! ```text
-//! Hello -> [Gap] -> [Snapshot] -> replay -> live ... -> end of the replay: OK
+//! Hello -> [Gap] -> [Snapshot] -> [history] -> replay -> live ... -> end of the replay: OK
 //!                                           |  ^         stop of agentd: GoingAway, UNAVAILABLE
 //!                                           Gap          end of the connection: GoingAway, its reason
 //!                                                        client gone: nothing
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use agentd_proto::v1 as wire;
 use prost::{Message as _, bytes::Bytes};
@@ -20,23 +23,26 @@ use wire::{GapReason, watch_response::Body};
 
 use super::{
     parse::{Start, Wanted},
+    past::Past,
     snapshot,
 };
 use crate::{
-    publish::{Epoch, Missing, Next, Position, Span, Why},
+    publish::{Epoch, Lost, Missing, Next, Position, Span, Why},
     server::{Published, fault::invalid, limits, tls::Lease, to_proto},
 };
 
 /// One stream.
 pub(super) struct Follower {
-    published: Arc<Published>,
-    wanted: Wanted,
+    pub(super) published: Arc<Published>,
+    pub(super) wanted: Wanted,
     sink: mpsc::Sender<Result<Bytes, Status>>,
     news: watch::Receiver<u64>,
     /// The last entry that this stream has dealt with.
-    cursor: u64,
+    pub(super) cursor: u64,
     /// What the ring spanned at the start.
-    span: Span,
+    pub(super) span: Span,
+    /// What is told of the history first.
+    pub(super) past: Option<Past>,
     /// What is missing before the first entry.
     gap: Option<wire::Gap>,
     sent: Instant,
@@ -44,7 +50,7 @@ pub(super) struct Follower {
 }
 
 /// The client went away.
-struct Gone;
+pub(super) struct Gone;
 
 impl Follower {
     /// Finds the place to start at.
@@ -62,6 +68,7 @@ impl Follower {
             news,
             cursor: span.newest,
             span,
+            past: None,
             gap: None,
             sent: Instant::now(),
             told: None,
@@ -99,7 +106,7 @@ impl Follower {
 
     async fn place(&mut self) -> Result<(), Status> {
         let span = self.span;
-        let before_oldest = span.oldest.saturating_sub(1);
+        let before_oldest = self.before_oldest();
         self.cursor = match self.wanted.start.clone() {
             Start::Next => span.newest,
             Start::Oldest if span.oldest == 0 => span.newest,
@@ -108,7 +115,13 @@ impl Follower {
             Start::Since(age) => {
                 let now = self.published.clock.now();
                 let cutoff = now.checked_sub(age).unwrap_or_default();
-                self.behind_last(None, cutoff).await
+                let place = self.behind_last(None, cutoff).await;
+                // All that the ring has is younger: there may be more.
+                if place == before_oldest || span.oldest == 0 {
+                    let wall = self.published.clock.wall().checked_sub(age);
+                    self.past = self.past_since(wall.unwrap_or(SystemTime::UNIX_EPOCH)).await;
+                }
+                place
             }
             Start::After(Position { epoch, seq }) if epoch == *self.epoch() => {
                 if seq > span.newest {
@@ -118,6 +131,11 @@ impl Follower {
                 }
                 match self.published.publisher.ring().after(seq) {
                     Next::Missing(missing) if missing.why == Why::MadeWay => {
+                        let last = Position { epoch, seq };
+                        self.past = self.past_behind(&last).await;
+                        if self.past.is_some() {
+                            return Ok(());
+                        }
                         self.gap = Some(self.gap(GapReason::Expired, missing));
                         missing.last
                     }
@@ -125,6 +143,11 @@ impl Follower {
                 }
             }
             Start::After(former) => {
+                self.cursor = before_oldest;
+                self.past = self.past_behind(&former).await;
+                if self.past.is_some() {
+                    return Ok(());
+                }
                 self.gap = Some(wire::Gap {
                     reason: GapReason::Restarted.into(),
                     first: Some(wire::Position {
@@ -172,6 +195,9 @@ impl Follower {
             Some(gap) => self.send_gap(gap).await?,
             None => self.send_snapshot().await?,
         }
+        if self.replay().await? {
+            return Ok(());
+        }
         loop {
             tokio::task::coop::consume_budget().await;
             if !self.wanted.follow && self.cursor >= self.span.newest {
@@ -188,10 +214,19 @@ impl Follower {
                 Next::Missing(missing) => self.miss(missing).await?,
                 Next::Nothing => self.wait().await?,
             }
-            if self.sent.elapsed() >= self.wanted.heartbeat {
+            if self.is_silent_for_long() {
                 self.send(Body::Heartbeat(wire::Heartbeat {})).await?;
             }
         }
+    }
+
+    pub(super) fn is_silent_for_long(&self) -> bool {
+        self.sent.elapsed() >= self.wanted.heartbeat
+    }
+
+    /// The place before the oldest entry of the ring.
+    pub(super) fn before_oldest(&self) -> u64 {
+        self.span.oldest.saturating_sub(1)
     }
 
     /// Waits for news, or for the time of the next heartbeat.
@@ -222,12 +257,14 @@ impl Follower {
         }
         if missing.why == Why::MadeWay {
             self.told = Some(Instant::now());
+            let entries = missing.last.saturating_sub(missing.first).saturating_add(1);
+            self.published.publisher.meters().lose(Lost::SlowConsumer, entries);
         }
         self.cursor = missing.last;
         self.send_gap(self.gap(reason, missing)).await
     }
 
-    async fn send_gap(&mut self, gap: wire::Gap) -> Result<(), Gone> {
+    pub(super) async fn send_gap(&mut self, gap: wire::Gap) -> Result<(), Gone> {
         self.send(Body::Gap(gap)).await?;
         self.send_snapshot().await
     }
@@ -253,13 +290,17 @@ impl Follower {
     }
 
     /// Sends a message about the stream.
-    async fn send(&mut self, body: Body) -> Result<(), Gone> {
-        let position = self.published.publisher.position(self.cursor);
-        let message = to_proto::response(&position, self.published.stamp(), body);
+    pub(super) async fn send(&mut self, body: Body) -> Result<(), Gone> {
+        let cursor = self.published.publisher.position(self.cursor);
+        let mut message = to_proto::response(&cursor, self.published.stamp(), body);
+        if let Some(past) = &self.past {
+            // Nowhere yet where the past was not begun: who comes again then begins again.
+            message.position = past.last().map(to_proto::position);
+        }
         self.send_bytes(message.encode_to_vec().into()).await
     }
 
-    async fn send_bytes(&mut self, bytes: Bytes) -> Result<(), Gone> {
+    pub(super) async fn send_bytes(&mut self, bytes: Bytes) -> Result<(), Gone> {
         self.sink.send(Ok(bytes)).await.map_err(|_| Gone)?;
         self.sent = Instant::now();
         Ok(())
@@ -293,7 +334,7 @@ impl Follower {
         to_proto::position(&self.published.publisher.position(seq))
     }
 
-    fn epoch(&self) -> &Epoch {
+    pub(super) fn epoch(&self) -> &Epoch {
         self.published.publisher.epoch()
     }
 }

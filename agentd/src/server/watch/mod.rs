@@ -7,6 +7,7 @@
 mod filter;
 mod follow;
 mod parse;
+mod past;
 mod snapshot;
 
 use std::{
@@ -65,10 +66,11 @@ impl Watch {
         };
         let (sink, messages) = mpsc::channel(1);
         let tasks = self.published.tasks.clone();
+        let watching = Arc::clone(self.published.publisher.meters()).watching();
         let follower = Follower::start(self.published, wanted, sink).await?;
         tasks.spawn(async move {
             follower.run(lease).await;
-            drop(place);
+            drop((place, watching));
         });
         Ok(Response::new(ReceiverStream::new(messages)))
     }

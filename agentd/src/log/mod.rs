@@ -1,0 +1,113 @@
+//! The log: where its lines go, in which form, and how many of a kind there may be.
+//!
+//! ```text
+//! tracing -> level of the config -> Throttle -> journal, with fields    under systemd
+//!                                           \-> standard error, text or JSON    elsewhere
+//!        \-> spans of ticks and calls -> OpenTelemetry                            feature `otel`
+//! ```
+
+mod journal;
+#[cfg(feature = "otel")]
+mod otel;
+mod refusals;
+mod throttle;
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{Arc, OnceLock},
+};
+
+use tracing::Level;
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{FilterExt as _, LevelFilter, Targets},
+    layer::{Filter, SubscriberExt as _},
+    reload,
+    util::SubscriberInitExt as _,
+};
+
+use crate::{
+    clock::RealClock,
+    config::{Log, LogFormat},
+};
+pub use refusals::Refusals;
+use throttle::Throttle;
+
+/// Begins to log.
+#[must_use]
+pub fn start(config: Log) -> LogLevel {
+    let (wanted, level) = reload::Layer::new(wanted(config.level));
+    let throttle = THROTTLE.get_or_init(|| Arc::new(Throttle::new(RealClock::start())));
+    let few: Arc<dyn Filter<Registry> + Send + Sync> = throttle.clone();
+    let lines = lines(config.format).with_filter(wanted.and(few));
+    let log = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "otel")]
+    let log = log.with(otel::layer());
+    // A second subscriber is refused, which can only be where a test set one.
+    let _ = log.try_init();
+    LogLevel(level)
+}
+
+/// The level of what is logged, to be changed while agentd runs.
+#[derive(Debug)]
+pub struct LogLevel(reload::Handle<Targets, Registry>);
+
+impl LogLevel {
+    /// Logs at this level from now on.
+    pub fn set(&self, level: Level) {
+        // Refused where there is no log any more.
+        let _ = self.0.reload(wanted(level));
+    }
+}
+
+/// Sends what is to be sent elsewhere and still waits; lines never do.
+pub fn stop() {
+    #[cfg(feature = "otel")]
+    otel::stop();
+}
+
+/// Says how many lines were left out, of every kind of which there were too many a while ago. Called
+/// once a tick.
+pub fn tell_left_out() {
+    let Some(throttle) = THROTTLE.get() else { return };
+    for (line, lines) in throttle.take_left_out() {
+        tracing::warn!(line, lines, "lines like this one were left out: there were too many");
+    }
+}
+
+/// How many lines were left out since the start.
+#[must_use]
+pub fn left_out() -> u64 {
+    THROTTLE.get().map_or(0, |throttle| throttle.left_out())
+}
+
+/// Our own lines at the level that is wanted; of the libraries only what is wrong. To HTTP/2's that is every client
+/// which breaks its rules, and who attacks it would fill the log.
+fn wanted(level: Level) -> Targets {
+    Targets::new()
+        .with_target("agentd", level)
+        .with_target(SPANS, LevelFilter::OFF)
+        .with_target("h2", level.min(Level::ERROR))
+        .with_default(level.min(Level::WARN))
+}
+
+fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    if format == LogFormat::Auto
+        && let Some(journal) = journal::layer()
+    {
+        return journal;
+    }
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    match format {
+        LogFormat::Auto | LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// Target of spans: what takes time, for a collector of OpenTelemetry. Lines do not show them.
+pub const SPANS: &str = "agentd::span";
+/// One for the process, as there is one subscriber.
+static THROTTLE: OnceLock<Arc<Throttle>> = OnceLock::new();

@@ -1,0 +1,207 @@
+//! The history on disk as clients see it: streams that begin in it, ticks of it explained, and its steps.
+
+use std::collections::BTreeSet;
+
+use agentd_proto::v1 as wire;
+use tonic::Code;
+use wire::{
+    history_service_client::HistoryServiceClient, vm_service_client::VmServiceClient,
+    watch_request::Start, watch_response::Body,
+};
+
+use crate::rig::{Options, Rig};
+
+/// A ring that holds some ticks, and a history that holds all.
+fn options() -> Options {
+    Options { ring_bytes: 8 << 10, history: true, ..Options::default() }
+}
+
+fn since(seconds: i64, follow: bool) -> wire::WatchRequest {
+    let since = prost_types::Duration { seconds, nanos: 0 };
+    wire::WatchRequest { start: Some(Start::Since(since)), follow, ..Default::default() }
+}
+
+fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+fn step(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_from_the_history_into_the_ring_and_on_without_a_seam() {
+    let mut rig = Rig::with(&options());
+    rig.ticks(200).await;
+    let oldest = rig.publisher.ring().span().oldest;
+    assert!(oldest > 100, "the ring has all: {oldest}");
+    for (age, first) in [(1000, 1), (199, 1), (150, 50), (20, 180), (1, 199)] {
+        let mut stream = rig.watch(since(age, false)).await;
+        let hello = stream.next().await.unwrap().unwrap();
+        assert!(matches!(hello.body, Some(Body::Hello(_))));
+        assert_eq!(stream.rest().await, (first..=200).collect::<Vec<_>>(), "since {age} s");
+    }
+    // Only what is wanted, also of the past.
+    rig.tick(&["web1", "db1"], true).await;
+    let request = wire::WatchRequest { only_changes: true, ..since(1000, false) };
+    let mut stream = rig.watch(request).await;
+    stream.next().await.unwrap();
+    assert_eq!(stream.rest().await, [201]);
+
+    // One that does not begin with the history is as far back as it was told to be.
+    let after = |seq| wire::WatchRequest {
+        start: Some(Start::After(rig.position(seq))),
+        ..Default::default()
+    };
+    let mut stream = rig.watch(after(7)).await;
+    assert!(!stream.hello().await.resume_failed);
+    assert_eq!(stream.rest().await, (8..=201).collect::<Vec<_>>());
+
+    let mut stream = rig.watch(since(1000, true)).await;
+    stream.next().await.unwrap();
+    for seq in 1..=300 {
+        if seq > 201 {
+            rig.ticks(1).await;
+        }
+        assert_eq!(stream.tick().await.0, seq);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ticks_that_the_ring_has_no_longer_are_explained() {
+    let mut rig = Rig::with(&options());
+    rig.ticks(150).await;
+    assert!(rig.publisher.ring().span().oldest > 20);
+    let mut client = VmServiceClient::new(rig.channel().await);
+    let vm = || wire::ExplainVmRequest { vm: "web1".to_owned(), ..Default::default() };
+    // The tick of seq n has number n - 1, and ended at 1000 + n.
+    for (request, tick) in [
+        (wire::ExplainVmRequest { at: Some(rig.position(5)), ..vm() }, 4),
+        (wire::ExplainVmRequest { time: at(1005), ..vm() }, 4),
+        (wire::ExplainVmRequest { time: at(1060), ..vm() }, 59),
+        (wire::ExplainVmRequest { time: at(9999), ..vm() }, 149),
+        (wire::ExplainVmRequest { tick: Some(0), ..vm() }, 0),
+        (wire::ExplainVmRequest { tick: Some(77), ..vm() }, 77),
+        (wire::ExplainVmRequest { tick: Some(149), ..vm() }, 149),
+    ] {
+        let told = client.explain_vm(request.clone()).await.unwrap().into_inner();
+        assert_eq!((told.tick, told.position), (tick, Some(rig.position(tick + 1))), "{request:?}");
+        assert!(told.sentences[0].contains("figures 0.3 s old"), "{:?}", told.sentences);
+    }
+    for (request, code) in [
+        (wire::ExplainVmRequest { time: at(1000), ..vm() }, Code::NotFound),
+        (wire::ExplainVmRequest { tick: Some(150), ..vm() }, Code::NotFound),
+        (wire::ExplainVmRequest { tick: Some(u64::MAX), ..vm() }, Code::NotFound),
+        (wire::ExplainVmRequest { time: at(1005), tick: Some(4), ..vm() }, Code::InvalidArgument),
+        (
+            wire::ExplainVmRequest { vm: "nobody".to_owned(), time: at(1005), ..vm() },
+            Code::NotFound,
+        ),
+    ] {
+        let refused = client.explain_vm(request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{request:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_count_every_tick_once_whatever_their_length() {
+    let mut rig = Rig::with(&options());
+    for tick in 0..200_u64 {
+        rig.tick(&["web1", "db1"], tick % 50 == 0).await;
+    }
+    let mut client = HistoryServiceClient::new(rig.channel().await);
+    for (length, page_size) in [(1, 7), (7, 500), (60, 1), (60, 500), (120, 2), (86_400, 1)] {
+        let mut request =
+            wire::ListHistoryRequest { step: step(length), page_size, ..Default::default() };
+        let mut points: Vec<wire::HistoryPoint> = Vec::new();
+        loop {
+            let page = client.list_history(request.clone()).await.unwrap().into_inner();
+            assert!(page.points.len() <= usize::try_from(page_size).unwrap());
+            assert_eq!((page.step, page.oldest_time), (step(length), at(1001)));
+            points.extend(page.points);
+            request.end_time = page.end_time;
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        let times: BTreeSet<i64> = points.iter().map(|p| p.time.unwrap().seconds).collect();
+        assert_eq!(times.len(), points.len(), "a step came twice");
+        assert!(times.iter().all(|time| time % length == 0), "{times:?}");
+        assert_eq!(points.iter().map(|p| p.ticks).sum::<u64>(), 200, "steps of {length} s");
+        let orders = |name: &str| -> u64 {
+            let vms = points.iter().flat_map(|point| &point.vms);
+            vms.filter(|vm| vm.vm.as_ref().unwrap().name == name).map(|vm| vm.orders).sum()
+        };
+        assert_eq!((orders("web1"), orders("db1")), (4, 0), "steps of {length} s");
+        let host = points[0].host.as_ref().unwrap();
+        assert_eq!((host.vms, host.actual_bytes, host.total_bytes), (2, 2 << 30, 16 << 30));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_has_what_was_asked_for_and_no_more() {
+    let mut rig = Rig::with(&options());
+    rig.ticks(30).await;
+    let pause = agentd::event::Event::Vm(agentd::event::VmChange {
+        vm: crate::rig::id(0),
+        name: "web1".into(),
+        before: None,
+        after: Some(agentd_core::life::Life::Running),
+    });
+    rig.recorder.change(pause).unwrap();
+    rig.ticks(100).await;
+    let mut client = HistoryServiceClient::new(rig.channel().await);
+    let base = || wire::ListHistoryRequest { changes: true, ..Default::default() };
+    let mut ask = async |request: wire::ListHistoryRequest| {
+        client.list_history(request).await.map(tonic::Response::into_inner)
+    };
+    let one = wire::ListHistoryRequest {
+        start_time: at(1010),
+        end_time: at(1021),
+        vms: vec!["db1".to_owned()],
+        ..base()
+    };
+    let page = ask(one.clone()).await.unwrap();
+    assert_eq!((page.points.len(), page.step, page.start_time), (11, step(1), at(1010)));
+    let named = page.points.iter().flat_map(|point| &point.vms);
+    assert!(named.clone().all(|vm| vm.vm.as_ref().unwrap().name == "db1") && named.count() == 11);
+    assert_eq!(page.changes.len(), 0);
+
+    // A change is told once, by the minute and by the second, to whom it concerns.
+    for (length, vms, count) in [(1, "web1", 1), (60, "web1", 1), (60, "db1", 0)] {
+        let vms = vec![vms.to_owned()];
+        let page =
+            ask(wire::ListHistoryRequest { step: step(length), vms, ..base() }).await.unwrap();
+        assert_eq!(page.changes.len(), count, "{length} s");
+    }
+    let page = ask(wire::ListHistoryRequest { changes: false, ..base() }).await.unwrap();
+    assert_eq!(page.changes.len(), 0);
+    let host = ask(wire::ListHistoryRequest { host_only: true, ..base() }).await.unwrap();
+    assert!(host.points.iter().all(|point| point.vms.is_empty() && point.host.is_some()));
+    let none = wire::ListHistoryRequest { start_time: at(1), end_time: at(900), ..base() };
+    let page = ask(none).await.unwrap();
+    assert_eq!((page.points.len(), page.next_page_token.as_str()), (0, ""));
+
+    for bad in [
+        wire::ListHistoryRequest { end_time: at(1000), start_time: at(1000), ..base() },
+        wire::ListHistoryRequest { page_size: -1, ..base() },
+        wire::ListHistoryRequest { page_token: "next".to_owned(), ..base() },
+        wire::ListHistoryRequest { host_only: true, ..one },
+    ] {
+        assert_eq!(ask(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_history_that_is_said_and_all_else_goes_on() {
+    let mut rig = Rig::start();
+    rig.ticks(3).await;
+    let mut client = HistoryServiceClient::new(rig.channel().await);
+    let refused = client.list_history(wire::ListHistoryRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("HISTORY_NOT_RECORDED"), "{refused:?}");
+    let mut stream = rig.watch(since(1000, false)).await;
+    stream.next().await.unwrap();
+    assert_eq!(stream.rest().await, [1, 2, 3]);
+}
