@@ -106,10 +106,10 @@ async fn in_ring(published: &Published, time: SystemTime) -> Option<Entry> {
 }
 
 fn number_of(entry: &Entry) -> Option<u64> {
-    match wire::WatchResponse::decode(&*entry.bytes).ok()?.body? {
-        Body::Tick(tick) => Some(tick.tick),
-        _ => None,
-    }
+    let Body::Tick(tick) = wire::WatchResponse::decode(&*entry.bytes).ok()?.body? else {
+        return None;
+    };
+    Some(tick.tick)
 }
 
 pub(super) fn not_kept(seq: u64) -> Status {

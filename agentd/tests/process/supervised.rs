@@ -130,7 +130,7 @@ impl Stopped {
         let is_it = |folder: &fs::DirEntry| {
             fs::read_to_string(folder.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
         };
-        let task = tasks.map(Result::unwrap).find(is_it).expect("agentd has a thread for ticks");
+        let task = tasks.map(Result::unwrap).find(is_it)?;
         let id = Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap());
         let ((release, released), (tell, told)) = (mpsc::channel(), mpsc::channel());
         // Who traces is a thread, and all that it traces goes on when it ends.

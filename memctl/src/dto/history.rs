@@ -89,8 +89,8 @@ pub(crate) struct HistoryVm {
 impl History {
     /// Adds the next page of `host`.
     pub(crate) fn add(&mut self, host: &str, page: v1::ListHistoryResponse) {
-        self.start_time = self.start_time.or(time(page.start_time));
-        self.end_time = self.end_time.or(time(page.end_time));
+        self.start_time = self.start_time.or_else(|| time(page.start_time));
+        self.end_time = self.end_time.or_else(|| time(page.end_time));
         self.step_seconds = seconds(page.step).unwrap_or_default();
         self.oldest_time = time(page.oldest_time);
         self.oldest_whole_time = time(page.oldest_whole_time);
@@ -115,10 +115,8 @@ impl From<v1::HistoryPoint> for HistoryPoint {
 
 impl From<v1::HistoryHost> for HistoryHost {
     fn from(wire: v1::HistoryHost) -> Self {
-        let level = match wire.level() {
-            v1::HostLevel::Unspecified => None,
-            level => Some(lower(level.as_str_name(), "HOST_LEVEL_")),
-        };
+        let level = Some(wire.level()).filter(|level| *level != v1::HostLevel::Unspecified);
+        let level = level.map(|level| lower(level.as_str_name(), "HOST_LEVEL_"));
         Self {
             level,
             mode: ModeName::new(wire.mode()),
@@ -144,10 +142,8 @@ impl From<v1::HistoryHost> for HistoryHost {
 
 impl From<v1::HistoryVm> for HistoryVm {
     fn from(wire: v1::HistoryVm) -> Self {
-        let verdict = match wire.verdict() {
-            v1::VerdictKind::Unspecified => None,
-            kind => Some(lower(kind.as_str_name(), "VERDICT_KIND_")),
-        };
+        let verdict = Some(wire.verdict()).filter(|kind| *kind != v1::VerdictKind::Unspecified);
+        let verdict = verdict.map(|kind| lower(kind.as_str_name(), "VERDICT_KIND_"));
         Self {
             state: state_name(wire.state()),
             verdict,

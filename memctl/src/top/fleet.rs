@@ -2,7 +2,9 @@
 //! happened last. Takes news, draws nothing, knows no clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::dto::{
     Body, Condition, HostMemory, PolicyEvent, Pool, Record, Snapshot, Tick, Transfer, Vm, VmChange,
@@ -195,8 +197,8 @@ impl HostView {
             // Nobody saw the VMs: the figures of before are the last that there are.
             return;
         }
-        self.memory = tick.memory.clone().or(self.memory.take());
-        self.pool = tick.pool.clone().or(self.pool.take());
+        self.memory = tick.memory.clone().or_else(|| self.memory.take());
+        self.pool = tick.pool.clone().or_else(|| self.pool.take());
         self.vms.retain(|uuid, _| tick.vms.iter().any(|vm| vm.vm.uuid == *uuid));
         for vm in &tick.vms {
             self.see(vm);
@@ -253,10 +255,10 @@ impl Line {
                 let left = at.saturating_duration_since(now).as_secs_f64().ceil();
                 format!("RETRY IN {left:.0}s")
             }
-            Self::Over(failure) => match failure.code {
-                Code::PermissionDenied | Code::Unauthenticated => "DENIED".to_owned(),
-                _ => "OFFLINE".to_owned(),
-            },
+            Self::Over(Failure {
+                code: Code::PermissionDenied | Code::Unauthenticated, ..
+            }) => "DENIED".to_owned(),
+            Self::Over(_) => "OFFLINE".to_owned(),
         }
     }
 

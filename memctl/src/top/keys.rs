@@ -1,5 +1,7 @@
 //! Keys, as far as `top` knows them.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "most keys mean nothing in most places")]
+
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 
 /// A key.

@@ -1,5 +1,7 @@
 //! What the person has chosen to see, and what a key does to it.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "most keys mean nothing in most places")]
+
 use std::rc::Rc;
 
 use crate::commands::mode::WantedMode;

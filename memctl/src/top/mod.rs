@@ -18,11 +18,12 @@ mod rows;
 mod screen;
 mod terminal;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::commands::{Ended, Stop};
 use crate::exit::Exit;

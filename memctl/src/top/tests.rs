@@ -2,13 +2,14 @@
 //! `MEMCTL_GOLDEN=update` writes the files anew: read the difference.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agentd_proto::v1;
 use agentd_proto::v1::watch_response::Body;
 use jiff::tz::TimeZone;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use tokio::time::Instant;
 
 use super::calls::{Answer, Call};
 use super::fleet::Fleet;

@@ -138,7 +138,8 @@ fn page_start(token: &str, step: u64) -> Result<Option<u64>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
-    let start = token.parse().ok().filter(|start: &u64| start % step == 0 && *start <= LATEST);
+    let start =
+        token.parse().ok().filter(|start: &u64| start.is_multiple_of(step) && *start <= LATEST);
     let why =
         "is none; give the next_page_token of a response to the same request, or leave it out";
     start.map(Some).ok_or_else(|| invalid("page_token", why))

@@ -134,8 +134,8 @@ fn minutes_that_are_over_are_packed_and_read_as_they_were() {
     assert!(reader.find(&nowhere).unwrap().is_none());
     for time in [1, 61, 130, 202, 5000] {
         let found = reader.tick_before(at(time)).unwrap();
-        let ticks = kept.iter().filter(|e| e.kind == Kind::Tick && e.stamp.wall <= at(time));
-        let want = ticks.last().map(|entry| entry.position.clone());
+        let mut ticks = kept.iter().filter(|e| e.kind == Kind::Tick && e.stamp.wall <= at(time));
+        let want = ticks.next_back().map(|entry| entry.position.clone());
         assert_eq!(found.map(|entry| entry.position), want, "{time}");
     }
     let place = reader.place_at(at(100)).unwrap();

@@ -58,7 +58,8 @@ pub(crate) fn times(start: i64, end: i64, count: i64, zone: &TimeZone) -> Vec<Ti
             // A day is not always of 24 hours.
             0 => {
                 let next = instant(at).to_zoned(zone.clone()).checked_add((step / DAY).days());
-                next.map_or(end.saturating_add(1), |next| next.timestamp().as_second())
+                let after = |_| end.saturating_add(1);
+                next.map_or_else(after, |next| next.timestamp().as_second())
             }
             _ => at.saturating_add(step),
         };

@@ -185,7 +185,7 @@ impl Grid {
         let cells = self.cells.iter().skip(row * self.width).take(self.width);
         let letter = |cell: &Cell| {
             let letter = cell.letter.unwrap_or(' ').to_string();
-            cell.kind.map_or(letter.clone(), |kind| painted(kind, &letter, color))
+            cell.kind.map_or_else(|| letter.clone(), |kind| painted(kind, &letter, color))
         };
         cells.map(letter).collect::<String>()
     }

@@ -83,7 +83,7 @@ impl Columns {
         let more = scene.glyphs.more;
         let (memory, units) = (host.memory.as_ref(), scene.view.units);
         let age = host.silence(scene.now);
-        let age_text = age.map_or("-".to_owned(), |age| format_seconds(age.as_secs_f64()));
+        let age_text = age.map_or_else(|| "-".to_owned(), |age| format_seconds(age.as_secs_f64()));
         let mode = if host.mode.is_empty() { "-" } else { &host.mode };
         let old = age.is_some_and(|age| age > OLD);
         let mut spans = vec![
@@ -100,8 +100,8 @@ impl Columns {
         }
         if self.pressure {
             let shares = memory.and_then(|m| m.pressure_some_percent.zip(m.pressure_full_percent));
-            let text =
-                shares.map_or("-".to_owned(), |(some, full)| format!("{some:.1}/{full:.1}%"));
+            let text = shares
+                .map_or_else(|| "-".to_owned(), |(some, full)| format!("{some:.1}/{full:.1}%"));
             spans.push(Span::raw(right(&text, PRESSURE, more)));
         }
         if self.bar > 0 {

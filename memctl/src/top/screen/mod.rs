@@ -6,13 +6,12 @@ mod text;
 mod vms;
 mod window;
 
-use std::time::Instant;
-
 use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
+use tokio::time::Instant;
 
 use super::fleet::Fleet;
 use super::glyphs::Glyphs;
