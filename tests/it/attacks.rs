@@ -122,9 +122,9 @@ impl Scene {
 const SPAN: Duration = Duration::from_millis(400);
 /// Ticks that an attack sees at least.
 const TICKS: u64 = 5;
-/// What agentd may come to take. It has 30 MiB by itself; the ring of its log may have 32 MiB, 128 connections over TCP
-/// 384 KiB each in buffers of TLS, of HTTP/2 and of what is not read, and two requests at a time, one a worker, 13 MiB
-/// while they are decoded.
+/// What agentd may come to take. By itself it has 50 MiB unoptimized; the ring of its log has 8, 128 connections over
+/// TCP some 384 KiB each in buffers of TLS and of HTTP/2, and two requests at a time, one a worker, 13 MiB each while
+/// they are decoded: 132 in all, and as much again as half of that for what the allocator keeps.
 const MEMORY: u64 = 192 << 20;
 /// What one denied caller may add in a minute is 6 KiB; the rest is counted.
 const AUDIT: u64 = 16 << 10;

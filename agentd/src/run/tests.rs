@@ -49,9 +49,9 @@ fn ends_itself_once_too_many_calls_hang_and_says_so() {
         let mut ticker = Ticker::new(Box::new(Hanging(parked)), clock.clone(), config);
         ticker.turn(&InForce::fixed(Mode::Active, Policy::default()), &Gate::new(Mode::Active))
     };
-    assert_eq!(hung(&turn(0)), None);
-    assert_eq!(hung(&turn(7)), None);
-    let why = hung(&turn(8)).unwrap();
+    assert_eq!(hung::why(&turn(0)), None);
+    assert_eq!(hung::why(&turn(7)), None);
+    let why = hung::why(&turn(8)).unwrap();
     assert!(why.starts_with("8 calls of the hypervisor have hung"), "{why}");
 }
 

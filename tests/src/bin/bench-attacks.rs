@@ -4,7 +4,7 @@
 //! bench-attacks [--seconds N] [--only WORDS] [--out DIR]
 //! ```
 //!
-//! Each attack lasts so many seconds (3 by itself), and so does the quiet after it. `--only` takes those whose name
+//! Each attack lasts so many seconds (two and a half by itself), and so does the quiet after it. `--only` takes those whose name
 //! has these words in it. `BENCH_VERSION` is the version that is written down.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -36,7 +36,7 @@ impl Wish {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
         let out = Path::new(&target).join("bench-attacks");
-        let mut wish = Self { span: Duration::from_secs(3), only: String::new(), out };
+        let mut wish = Self { span: Duration::from_millis(2500), only: String::new(), out };
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
