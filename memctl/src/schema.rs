@@ -138,14 +138,24 @@ mod tests {
     use super::*;
     use crate::render::json;
 
+    /// All files of a folder and of those in it.
+    fn texts(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| match path.is_dir() {
+                true => texts(&path),
+                false => vec![std::fs::read_to_string(path).unwrap()],
+            })
+            .collect()
+    }
+
     /// Every list has its name in a constant beside how it is shown.
     #[test]
     fn every_kind_that_is_shown_is_described() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render");
         let known = kinds();
         let mut seen = 0;
-        for file in std::fs::read_dir(folder).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for text in texts(&folder) {
             for rest in text.split("const KIND: &'static str = \"").skip(1) {
                 let kind = rest.split('"').next().unwrap();
                 assert!(known.iter().any(|known| known == kind), "{kind}");

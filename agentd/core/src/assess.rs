@@ -72,7 +72,7 @@ fn view<'a>(
     owed: ByteCount,
 ) -> View<'a> {
     let Rules { mut limits, weight, pinned } = policy.rules(id, &vm.name, vm.max);
-    let spared = known.followed.map_or(ByteCount::ZERO, |followed| followed.spared(vm, sample.now));
+    let spared = known.followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
     limits.min = limits.min.max(spared).min(limits.max);
     let distress = known.distress(sample.now);
     let (standing, progress) = (known.standing(sample.now), known.progress(sample));
@@ -103,7 +103,7 @@ fn view<'a>(
 fn stays(known: &Known<'_>, bar: Option<Reason>, suffers: bool, now: Duration) -> bool {
     let Some(followed) = known.followed else { return false };
     let is_new = !followed.adopted && known.order.is_none_or(|order| order.in_doubt);
-    if followed.standing(now) == Standing::Quarantined || followed.conduct.refuses(now) {
+    if followed.standing(now) == Standing::Quarantined {
         return false;
     }
     match bar {

@@ -36,22 +36,11 @@ struct Mark {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Failing {
-    how: Failure,
+    frees_nothing: bool,
     /// When it is asked again.
     until: Duration,
     /// For how long it was not asked the last time.
     pause: Duration,
-}
-
-/// How a VM failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    /// It did not get on with its order.
-    Stuck,
-    /// Its orders were refused.
-    Refused,
-    /// What it gave did not become free on the host.
-    FreedNothing,
 }
 
 /// How a VM stands with those who order it.
@@ -91,7 +80,7 @@ impl Conduct {
             Stage::Useless => {
                 self.rest(passed);
                 if self.failing.is_none_or(|failing| failing.until <= now) {
-                    self.fail(Failure::FreedNothing, now);
+                    self.fail(true, now);
                 }
             }
         }
@@ -113,7 +102,7 @@ impl Conduct {
         self.refused = self.refused.saturating_add(1);
         if self.refused >= REFUSALS {
             self.refused = 0;
-            self.fail(Failure::Refused, now);
+            self.fail(false, now);
         }
     }
 
@@ -132,19 +121,11 @@ impl Conduct {
     #[must_use]
     pub fn standing(&self, now: Duration) -> Standing {
         match self.failing {
-            Some(failing) if now < failing.until => match failing.how {
-                Failure::FreedNothing => Standing::Ineffective,
-                Failure::Stuck | Failure::Refused => Standing::Uncooperative,
-            },
+            Some(failing) if now < failing.until && failing.frees_nothing => Standing::Ineffective,
+            Some(failing) if now < failing.until => Standing::Uncooperative,
             Some(_) | None if self.inactive => Standing::Inactive,
             Some(_) | None => Standing::Cooperative,
         }
-    }
-
-    /// True while it is told nothing at all, because its orders are refused.
-    #[must_use]
-    pub fn refuses(&self, now: Duration) -> bool {
-        self.failing.is_some_and(|own| now < own.until && own.how == Failure::Refused)
     }
 
     /// True at the moment from which it is not asked any more although its order is open: it is to
@@ -182,15 +163,15 @@ impl Conduct {
         let on_probation = self.failing.is_some_and(|failing| failing.until <= now);
         let limit = if on_probation { INACTIVE_AFTER } else { UNCOOPERATIVE_AFTER };
         if self.inactive && self.bucket >= limit && self.failing.is_none_or(|f| f.until <= now) {
-            self.fail(Failure::Stuck, now);
+            self.fail(false, now);
         }
     }
 
-    fn fail(&mut self, how: Failure, now: Duration) {
+    fn fail(&mut self, frees_nothing: bool, now: Duration) {
         let pause = self
             .failing
             .map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2).min(LONGEST_PAUSE));
-        self.failing = Some(Failing { how, until: now.saturating_add(pause), pause });
+        self.failing = Some(Failing { frees_nothing, until: now.saturating_add(pause), pause });
         self.bucket = Duration::ZERO;
     }
 

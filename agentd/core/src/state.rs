@@ -487,14 +487,6 @@ mod tests {
         assert_eq!(standings[..5], patient);
         assert_eq!(standings[5..], [Some(Standing::Uncooperative)]);
         assert_eq!(standing(&state, &OTHER), Some(Standing::Cooperative));
-        state.followed.values_mut().for_each(|own| own.adopted = false);
-        let unknown = State { orders: ByVm::new(), ..state };
-        let is_told = |second| {
-            let sample = sample(second, [(VM, holding(448)), (OTHER, holding(512))]);
-            let (decision, _) = decide(&Policy::default(), &unknown, &sample);
-            decision.plan.resizes().any(|resize| resize.vm == VM)
-        };
-        assert_eq!([is_told(2), is_told(62)], [false, true], "not even to hold what it holds");
     }
 
     #[test]

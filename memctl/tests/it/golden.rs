@@ -33,7 +33,8 @@ async fn check(name: &str, args: &[&str]) {
             if name.starts_with("watch") {
                 run = settled(&run, format, situation == "three");
             }
-            if format.starts_with("json") && !name.ends_with("as_file") {
+            let is_text = ["as_file", "plot"].iter().any(|end| name.ends_with(end));
+            if format.starts_with("json") && !is_text {
                 schema::check_all(&run.stdout);
             }
             if unsteady(name) {
