@@ -130,7 +130,8 @@ impl Stopped {
         let is_it = |folder: &fs::DirEntry| {
             fs::read_to_string(folder.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
         };
-        let task = tasks.map(Result::unwrap).find(is_it)?;
+        let task = tasks.map(Result::unwrap).find(is_it);
+        let task = task.unwrap_or_else(|| panic!("agentd has no thread {name}"));
         let id = Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap());
         let ((release, released), (tell, told)) = (mpsc::channel(), mpsc::channel());
         // Who traces is a thread, and all that it traces goes on when it ends.
