@@ -154,15 +154,16 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
 
     let state = StateDir::open(&config.state_dir.clone().unwrap_or_else(places::state_dir))?;
     let publisher = Arc::new(Publisher::new(clock.clone(), size(config.ring_size)));
-    let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
+    // Before the history is made: a database that is not there beside one is a lost one.
+    let will = state.will();
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
     let metrics = Metrics::of_config(&config, &publisher, &clock)?;
-    let (history, past) = history(&state, retention);
+    let (history, past) = history(&state, &config);
     let beside = beside(shadow.clone());
     let recorder = Arc::new(Recorder::start_beside(publisher.clone(), encode, history, beside)?);
     let asked = args.mode.map(Mode::from);
-    let control = control(&config, asked, state.will(), (&clock, &recorder, &publisher))?;
+    let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
     let about = about(&config, hypervisor.uri(), &clock);
     let head = head(&about);
@@ -346,7 +347,8 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
 }
 
 /// The history, or what says with every entry why there is none: agentd runs without it.
-fn history(state: &StateDir, retention: Retention) -> (Box<dyn History>, Option<HistoryReader>) {
+fn history(state: &StateDir, config: &Config) -> (Box<dyn History>, Option<HistoryReader>) {
+    let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
     match state.history(retention, condense) {
         Ok(history) => {
             let reader = history.reader();
