@@ -167,15 +167,17 @@ const fn name(code: Code) -> &'static str {
 mod tests {
     use std::convert::Infallible;
 
+    use http_body_util::Full;
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
 
+    /// A call whose answer is this status, or the beginning of an answer.
     async fn call(path: &str, status: Option<Status>) -> (Arc<Meters>, Response<Body>) {
         let meters = Arc::new(Meters::default());
         let inner = service_fn(move |_: Request<()>| {
-            let answer =
-                status.clone().map_or_else(|| Response::new(Body::empty()), Status::into_http);
+            let begun = || Response::new(Body::new(Full::new(Bytes::from_static(b"so far"))));
+            let answer = status.clone().map_or_else(begun, Status::into_http);
             async { Ok::<_, Infallible>(answer) }
         });
         let measured = Measured::new(inner, Arc::clone(&meters));
@@ -186,22 +188,20 @@ mod tests {
     #[tokio::test]
     async fn a_call_counts_once_it_is_over_and_paths_that_are_made_up_are_one() {
         let denied = || Some(Status::permission_denied("no"));
-        let (meters, answer) = call("/agentd.v1.HostService/GetStatus", denied()).await;
-        assert!(meters.counted().calls.is_empty(), "it is under way");
-        drop(answer);
+        let (meters, _refused) = call("/agentd.v1.HostService/GetStatus", denied()).await;
         let counted = meters.counted();
         let method = "agentd.v1.HostService/GetStatus";
         assert_eq!(counted.calls, [((method, "PERMISSION_DENIED"), 1)].into());
         assert_eq!(counted.call_times[method].count(), 1);
 
         let (meters, answer) = call("/agentd.v1.EventService/Watch", None).await;
+        assert!(meters.counted().calls.is_empty(), "it is under way");
         drop(answer);
         let counted = meters.counted();
         assert_eq!(counted.calls, [(("agentd.v1.EventService/Watch", "CANCELLED"), 1)].into());
         assert!(counted.call_times.is_empty(), "a stream lasts as long as its client likes");
 
-        let (meters, answer) = call("/made/up", denied()).await;
-        drop(answer);
+        let (meters, _refused) = call("/made/up", denied()).await;
         assert_eq!(meters.counted().calls, [(("other", "PERMISSION_DENIED"), 1)].into());
     }
 }

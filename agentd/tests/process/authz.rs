@@ -79,7 +79,7 @@ async fn it_runs_as_a_user_without_rights_and_that_user_and_root_are_its_admins(
         assert_eq!(owner, USER, "{file}");
     }
     // Nobody else gets in.
-    for (name, expected) in [("state", 0o700), ("agentd.sock", 0o660)] {
+    for (name, expected) in [("state", 0o750), ("agentd.sock", 0o660)] {
         let mode = fs::metadata(own.join(name)).unwrap().mode();
         assert_eq!(mode & 0o777, expected, "{name}");
     }

@@ -1,6 +1,6 @@
 //! The history on disk as clients see it: streams that begin in it, ticks of it explained, and its steps.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use agentd_proto::v1 as wire;
 use tonic::Code;
@@ -109,6 +109,8 @@ async fn steps_count_every_tick_once_whatever_their_length() {
     for tick in 0..200_u64 {
         rig.tick(&["web1", "db1"], tick % 50 == 0).await;
     }
+    // What begins now is behind the end that nobody named.
+    rig.pass(Duration::from_secs(1));
     let mut client = HistoryServiceClient::new(rig.channel().await);
     for (length, page_size) in [(1, 7), (7, 500), (60, 1), (60, 500), (120, 2), (86_400, 1)] {
         let mut request =

@@ -202,7 +202,7 @@ async fn reflection_lists_every_service_in_both_versions() {
         file.service.iter().map(move |service| format!("{package}.{}", service.name()))
     });
     let mut expected: BTreeSet<String> = ours.collect();
-    assert_eq!(expected.len(), 7);
+    assert_eq!(expected.len(), 8);
     expected.insert("grpc.health.v1.Health".to_owned());
 
     macro_rules! listed {
