@@ -85,7 +85,7 @@ fn there_is_no_tcp_without_tls_nor_with_files_that_cannot_be_used() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     for refused in [started(), checked()] {
         assert_eq!(refused.exit, Some(1));
-        let words = "localhost.key is open to others than its owner (mode 644): chmod 600";
+        let words = "localhost.key is open to others than its owner and the readers of its group (mode 644): chmod 600";
         assert!(refused.stderr.contains(words), "{}", refused.stderr);
     }
     fs::remove_file(&key).unwrap();
