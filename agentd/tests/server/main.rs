@@ -16,6 +16,7 @@ mod certificates;
 mod change;
 mod history;
 mod matrix;
+mod others;
 mod reach;
 mod read;
 mod reserve;

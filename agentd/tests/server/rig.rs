@@ -2,16 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::Path,
-    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -43,15 +40,14 @@ use agentd_core::{
 };
 use agentd_proto::v1 as wire;
 use hyper_util::rt::TokioIo;
-use rustix::{
-    process::{Gid, Uid},
-    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
-};
 use tonic::{
     Streaming,
     transport::{Channel, Endpoint, Uri},
 };
 use wire::{event_service_client::EventServiceClient, watch_response::Body};
+
+use crate::others::connect_as;
+pub(crate) use crate::others::{ADMIN, NOBODYS, OPERATORS, READERS, cannot_be_others};
 
 /// A running server.
 pub(crate) struct Rig {
@@ -578,37 +574,6 @@ impl Storage for Kept {
 pub(crate) fn default_policy() -> Policy {
     Policy::default()
 }
-
-/// Connects as somebody else: on Linux a thread can be, for itself alone.
-fn connect_as(socket: PathBuf, uid: u32, gid: u32) -> io::Result<UnixStream> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    let connecting = thread::spawn(move || {
-        set_thread_groups(&[])?;
-        set_thread_res_gid(gid, gid, gid)?;
-        set_thread_res_uid(uid, uid, uid)?;
-        let stream = UnixStream::connect(socket)?;
-        stream.set_nonblocking(true)?;
-        Ok(stream)
-    });
-    connecting.join().unwrap()
-}
-
-/// True, and says so, where a test cannot be anybody else.
-pub(crate) fn cannot_be_others(test: &str) -> bool {
-    let cannot = !rustix::process::geteuid().is_root();
-    if cannot {
-        // Past what cargo captures: that a test did not run is to be seen.
-        let skipped = format!("skipped {test}: only root can be somebody else\n");
-        io::stderr().write_all(skipped.as_bytes()).unwrap();
-    }
-    cannot
-}
-
-/// An admin by his uid, and the groups of others. No host has them.
-pub(crate) const ADMIN: u32 = 61_000;
-pub(crate) const OPERATORS: u32 = 61_001;
-pub(crate) const READERS: u32 = 61_002;
-pub(crate) const NOBODYS: u32 = 61_003;
 
 /// Longer than any machine that is alive takes.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
