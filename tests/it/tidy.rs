@@ -210,6 +210,37 @@ fn every_condition_is_in_the_operators_book() {
     assert!(missing.is_empty(), "docs/OPERATING.md does not explain {missing:?}");
 }
 
+/// Every key of the config file is explained to the operator, those of the policy as memctl spells them.
+#[test]
+fn every_config_key_is_in_the_operators_book() {
+    let book = read("docs/OPERATING.md");
+    let in_book = |key: &str| {
+        let rows = book.lines().filter(|line| line.starts_with("| `"));
+        rows.filter_map(|row| row.split(" | ").next())
+            .any(|first| first.contains(&format!("`{key}`")))
+    };
+    let mut section = String::new();
+    let mut keys = BTreeSet::new();
+    for line in read("packaging/agentd.toml").lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.insert(format!("{section}{key}"));
+        }
+    }
+    assert!(keys.len() > 40, "{keys:?}");
+    let spelled = |key: &String| match key.strip_prefix("policy.") {
+        Some(key) => key.replace('_', "-").replace("vms.db1", "vm.NAME"),
+        None => key.clone(),
+    };
+    let own = keys.iter().filter(|key| !key.starts_with("shadow."));
+    let missing: Vec<String> = own.map(spelled).filter(|key| !in_book(key)).collect();
+    assert!(missing.is_empty(), "docs/OPERATING.md does not explain {missing:?}");
+}
+
 /// An amount of memory that wraps is a wrong order: the check stays on in what is installed, and in
 /// what the fuzz targets run.
 #[test]
