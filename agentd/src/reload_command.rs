@@ -18,6 +18,7 @@ use crate::{
     clock::{Clock as _, RealClock},
     lock::Lock,
     places,
+    run::DEFAULT_CONFIG,
 };
 
 /// Why the config was not read again, or is not in force.
@@ -59,7 +60,8 @@ pub enum ReloadError {
 ///
 /// Fails when no agentd is at work, when it refuses the config, or does not answer in time.
 pub fn reload(args: &ReloadArgs) -> Result<String, ReloadError> {
-    let dir = args.state_dir.clone().unwrap_or_else(places::state_dir);
+    let named = args.state_dir.clone().or_else(|| named_in(Path::new(DEFAULT_CONFIG)));
+    let dir = named.unwrap_or_else(places::state_dir);
     let holder =
         Lock::holder_of(&dir.join("lock")).and_then(|pid| Some((pid, Pid::from_raw(pid)?)));
     let Some((pid, process)) = holder else { return Err(ReloadError::NotRunning(dir)) };
@@ -75,6 +77,13 @@ pub fn reload(args: &ReloadArgs) -> Result<String, ReloadError> {
         }
     }
     Err(ReloadError::Silent { pid })
+}
+
+/// The state directory that a config names, be the rest of it what it may.
+fn named_in(config: &Path) -> Option<PathBuf> {
+    let table: toml::Table = fs::read_to_string(config).ok()?.parse().ok()?;
+    let dir = table.get("state")?.get("dir")?.as_str()?;
+    (!dir.is_empty()).then(|| PathBuf::from(dir))
 }
 
 /// What is in the file.
@@ -110,7 +119,10 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    /// Those of agentds before go: a process id may come again.
     pub(crate) fn into(dir: &Path) -> Self {
+        // Where it cannot be removed there is none, or no disk.
+        let _ = fs::remove_file(dir.join(FILE));
         Self { dir: dir.to_owned(), count: 0, writes: None }
     }
 

@@ -131,9 +131,10 @@ fn guessed(word: &str, selection: &Selection<'_>, config: &Config) -> Host {
 
 fn no_scheme(word: &str) -> Failure {
     let address = Address::parse(&format!("https://{word}"));
-    let meant = match address {
-        Ok(address) => format!("write {address}"),
-        Err(failure) => failure.hint.unwrap_or_default(),
+    let meant = match (word.strip_prefix("unix:"), address) {
+        (Some(path), _) => format!("write unix://{path}"),
+        (None, Ok(address)) => format!("write {address}"),
+        (None, Err(failure)) => failure.hint.unwrap_or_default(),
     };
     let what = format!("address \"{word}\": it has no scheme");
     Failure::new(Code::Usage, "ADDRESS_INVALID", what).hint(meant)

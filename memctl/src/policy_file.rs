@@ -26,11 +26,8 @@ pub(crate) fn parse(text: &str) -> Result<v1::Policy, String> {
         format!("{}{}", line.unwrap_or_default(), error.message())
     })?;
     let mut policy = v1::Policy::default();
-    // The agent's own file has all of it under one head.
-    let whole = match (table.len(), table.get("policy").and_then(toml::Value::as_table)) {
-        (1, Some(policy)) => policy,
-        _ => &table,
-    };
+    // The agent's own file has all of it under one head, and beside it what is no policy.
+    let whole = table.get("policy").and_then(toml::Value::as_table).unwrap_or(&table);
     for (name, value) in whole {
         let name = name.replace('_', "-");
         match (name.as_str(), value) {

@@ -130,10 +130,7 @@ impl Key {
         match self {
             Self::General(general) => general.assign(policy, text, unset),
             Self::WholeVm(_) if unset => Ok(()),
-            Self::WholeVm(name) => Err(format!(
-                "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max, vm.{name}.weight \
-                 or vm.{name}.pinned"
-            )),
+            Self::WholeVm(name) => Err(no_field(name)),
             Self::Vm(name, _) if name.contains('`') => {
                 Err(format!("the VM name \"{name}\" has a backtick: use the UUID"))
             }
@@ -167,6 +164,20 @@ impl Key {
             None => Self::WholeVm(rest.to_owned()),
         }
     }
+}
+
+/// What to set of a VM, where nothing of it was named that there is.
+fn no_field(name: &str) -> String {
+    let fields = VM_FIELDS.map(VmField::word);
+    let meant = name.rsplit_once('.').filter(|(vm, _)| !vm.is_empty());
+    if let Some((vm, field)) = meant.and_then(|(vm, word)| Some((vm, did_you_mean(word, &fields)?)))
+    {
+        return format!("there is no such key; did you mean vm.{vm}.{field}?");
+    }
+    format!(
+        "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max, vm.{name}.weight or \
+         vm.{name}.pinned"
+    )
 }
 
 impl fmt::Display for Key {

@@ -43,12 +43,16 @@ fn is_serving(published: &Published) -> bool {
 }
 
 /// Everything that has a health: the whole, and each service.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 9] = [
     "",
     wire::host_service_server::SERVICE_NAME,
     wire::vm_service_server::SERVICE_NAME,
     wire::policy_service_server::SERVICE_NAME,
     wire::event_service_server::SERVICE_NAME,
+    wire::reservation_service_server::SERVICE_NAME,
+    wire::shadow_service_server::SERVICE_NAME,
+    wire::history_service_server::SERVICE_NAME,
+    wire::audit_service_server::SERVICE_NAME,
 ];
 /// How often the published state is looked at.
 const LOOK: Duration = Duration::from_millis(250);

@@ -106,9 +106,9 @@ pub(super) const CHANGES: usize = 2;
 /// Threads that answer calls. They only read published values.
 pub(super) const WORKERS: usize = 2;
 /// Threads for [`CHANGES`] of the policy, for as many of the mode, as many pauses and as many reads of the
-/// policy's history, for one read of the history of ticks, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
+/// policy's history, for one read of the history of ticks, for one of the audit, for one look for the freeze file, for one at the files of `[tls]`, and for one question to
 /// the user database.
-pub(super) const BLOCKING: usize = 12;
+pub(super) const BLOCKING: usize = 13;
 /// Longest wait of an answer for that look, which takes microseconds unless its disk hangs.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Wait after a failed accept: without it, running out of descriptors would spin.

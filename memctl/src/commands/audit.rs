@@ -54,6 +54,9 @@ pub(crate) async fn run(args: &AuditArgs, session: &mut Session) -> Ended {
         entries.into_iter().map(|entry| AuditBody { entry }).collect()
     });
     session.output.show(&items)?;
+    if items.is_empty() && !session.output.is_for_programs() {
+        session.output.notice("no such entry in the audit")?;
+    }
     Ok(exit_of(&items))
 }
 

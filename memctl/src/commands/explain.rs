@@ -79,7 +79,16 @@ async fn ask(
     request: v1::ExplainVmRequest,
 ) -> Result<Explanation, Failure> {
     let answer = connection.vms().explain_vm(request).await;
-    Ok(answer.map_err(|status| Failure::from_status(&status))?.into_inner().into())
+    let failed = |status: tonic::Status| {
+        let failure = Failure::from_status(&status);
+        match failure {
+            Failure { code: Code::NotFound, hint: None, .. } => {
+                failure.hint("memctl vms lists those that there are")
+            }
+            other => other,
+        }
+    };
+    Ok(answer.map_err(failed)?.into_inner().into())
 }
 
 /// An epoch has 32 digits.

@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args};
 use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 
-use super::{Ended, exit_of};
+use super::{Ended, Stop, exit_of};
 use crate::client::Connection;
 use crate::completers;
 use crate::dto::{History, Item};
@@ -141,7 +141,7 @@ fn draw(
     file: &std::path::Path,
     items: &[Item<HistoryBody>],
     session: &Session,
-) -> std::io::Result<()> {
+) -> Result<(), Stop> {
     let drawn = items.iter().filter_map(|item| Some((&*item.host, item.body.as_ref()?)));
     let charts = plot::charts(drawn, &session.output.view);
     for (host, error) in items.iter().filter_map(|i| Some((&i.host, i.error.as_ref()?))) {
@@ -152,13 +152,13 @@ fn draw(
     }
     if file.as_os_str() == "-" {
         let canvas = Canvas::of_environment(std::io::stdout().is_terminal(), &session.output.view);
-        return session.output.data(&plot::text(&charts, &canvas, &session.output.view));
+        return Ok(session.output.data(&plot::text(&charts, &canvas, &session.output.view))?);
     }
-    let named = |error: std::io::Error| {
-        std::io::Error::new(error.kind(), format!("{}: {error}", file.display()))
-    };
-    std::fs::write(file, plot::svg(&charts, &session.output.view)).map_err(named)?;
-    session.output.notice(&format!("drawn into {}", file.display()))
+    std::fs::write(file, plot::svg(&charts, &session.output.view)).map_err(|error| {
+        let what = format!("cannot write {}: {error}", file.display());
+        Failure::new(Code::Unknown, "PLOT", what)
+    })?;
+    Ok(session.output.notice(&format!("drawn into {}", file.display()))?)
 }
 
 /// A time as the wire has it.

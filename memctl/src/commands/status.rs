@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::ask_all;
 use crate::render::status::StatusBody;
+use crate::render::text::date_time;
 use crate::session::Session;
 
 /// Options of `memctl status`.
@@ -41,7 +42,30 @@ pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
         status.health != "healthy" || expected.as_ref().is_some_and(|mode| *mode != status.mode)
     };
     let wrong = items.iter().filter_map(|i| i.body.as_ref()).any(|b| is_wrong(&b.status));
+    tell_unexpected(&items, expected.as_ref(), session)?;
     Ok(if args.check && wrong && exit == Exit::Done { Exit::No } else { exit })
+}
+
+/// Tells a person whose mode is not the one that it should be, since when and by whom.
+fn tell_unexpected(
+    items: &[Item<StatusBody>],
+    expected: Option<&ModeName>,
+    session: &Session,
+) -> std::io::Result<()> {
+    let Some(expected) = expected.filter(|_| !session.output.is_for_programs()) else {
+        return Ok(());
+    };
+    let told = items.iter().filter_map(|item| Some((&item.host, &item.body.as_ref()?.status)));
+    for (host, status) in told.filter(|(_, status)| status.mode != *expected) {
+        let actor = status.mode_actor.as_ref();
+        let by = actor.map(|actor| format!(" by {}", actor.label())).unwrap_or_default();
+        let since = actor.and_then(|actor| actor.time);
+        let since = since.map(|time| date_time(time.0, &session.output.view.zone));
+        let since = since.map(|time| format!(" since {time}")).unwrap_or_default();
+        let (mode, expected) = (&status.mode.0, &expected.0);
+        session.output.notice(&format!("{host}: mode is {mode}{since}{by}, not {expected}"))?;
+    }
+    Ok(())
 }
 
 /// Asks one host.

@@ -51,6 +51,8 @@ pub(super) struct HostView {
     pub(super) transfers: Vec<Transfer>,
     /// VMs, by name or UUID, that the policy pins.
     pub(super) pinned: BTreeSet<String>,
+    /// VMs of a snapshot of which more parts follow, by UUID.
+    listed: Option<BTreeSet<String>>,
 }
 
 /// The connection to a host.
@@ -139,6 +141,7 @@ impl HostView {
             vms: BTreeMap::new(),
             transfers: Vec::new(),
             pinned: BTreeSet::new(),
+            listed: None,
         }
     }
 
@@ -159,7 +162,7 @@ impl HostView {
 
     fn note(&mut self, record: &Record) {
         match &record.body {
-            Body::Hello(_) => self.line = Line::Live,
+            Body::Hello(_) => (self.line, self.listed) = (Line::Live, None),
             Body::Snapshot(snapshot) => self.found(snapshot),
             Body::Tick(tick) => self.ticked(tick),
             Body::Vm(change) => self.changed(change),
@@ -171,8 +174,7 @@ impl HostView {
     }
 
     fn found(&mut self, snapshot: &Snapshot) {
-        if !snapshot.continued {
-            self.vms.retain(|uuid, _| snapshot.vms.iter().any(|vm| vm.vm.uuid == *uuid));
+        if self.listed.is_none() {
             self.mode.clone_from(&snapshot.mode.0);
             self.memory.clone_from(&snapshot.memory);
             self.pool.clone_from(&snapshot.pool);
@@ -183,8 +185,16 @@ impl HostView {
             let pinned = revision.policy.vms.iter().filter(|(_, vm)| vm.pinned == Some(true));
             self.pinned = pinned.map(|(name, _)| name.clone()).collect();
         }
+        let listed = self.listed.get_or_insert_default();
+        listed.extend(snapshot.vms.iter().map(|vm| vm.vm.uuid.clone()));
         for vm in &snapshot.vms {
             self.see(vm);
+        }
+        // The last part: what no part named is gone.
+        if !snapshot.continued
+            && let Some(listed) = self.listed.take()
+        {
+            self.vms.retain(|uuid, _| listed.contains(uuid));
         }
     }
 

@@ -262,6 +262,26 @@ fn a_host_comes_back_as_it_is_by_then() {
 }
 
 #[test]
+fn a_snapshot_in_parts_is_one() {
+    let mut desk = Desk::of(&["node1"]);
+    let Body::Snapshot(mut first) = snapshot() else { panic!("a snapshot") };
+    first.vms.truncate(2);
+    first.continued = true;
+    let rest = vms(1).split_off(2);
+    let last = v1::Snapshot { mode: v1::Mode::Active.into(), vms: rest, ..Default::default() };
+    // The second time as the first: what is kept of a VM goes with none of the parts.
+    for _ in 0..2 {
+        for message in [hello(), Body::Snapshot(first.clone()), Body::Snapshot(last.clone())] {
+            desk.hear(0, message);
+        }
+    }
+    let host = &desk.fleet.hosts[0];
+    assert!(host.memory.is_some(), "the last part says nothing of it");
+    let pasts: Vec<usize> = host.vms.values().map(|view| view.past.len()).collect();
+    assert_eq!(pasts, [2, 2, 2]);
+}
+
+#[test]
 fn a_lost_hypervisor_keeps_the_figures_and_says_so() {
     let mut desk = Desk::three();
     let error = "libvirtd does not answer".to_owned();

@@ -30,7 +30,10 @@ pub(super) fn prune(
         make_room(db, excess, most)?;
         pruned = true;
     }
-    while known.digested > retention.bytes / DIGESTS {
+    for _ in 0..BLOCKS {
+        if known.digested <= retention.bytes / DIGESTS {
+            break;
+        }
         let Some(old) = block(db, layout::GET_OLDEST_BLOCK, None)? else { break };
         delete(db, old, known)?;
         pruned = true;

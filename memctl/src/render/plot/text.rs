@@ -143,10 +143,6 @@ impl Grid {
     /// Later lines lie above earlier ones.
     fn draw(chart: &Chart, top: u64, (width, height): (usize, usize), dots: bool) -> Self {
         let mut grid = Self { width, cells: vec![Cell::default(); width * height] };
-        for mark in &chart.marks {
-            let column = column_of(mark.time, chart, width);
-            grid.set((column, 0), |cell| cell.letter = Some('!'));
-        }
         let (fine_x, fine_y) = if dots { (2, 4) } else { (1, 1) };
         for line in &chart.lines {
             let mut before: Option<(i64, (usize, usize))> = None;
@@ -169,6 +165,12 @@ impl Grid {
             grid.cells.iter_mut().filter(|cell| cell.dots > 0).for_each(|cell| {
                 cell.letter = char::from_u32(0x2800 + u32::from(cell.dots));
             });
+        }
+        // Above all lines, of which the one at the top would hide them.
+        for mark in &chart.marks {
+            let column = column_of(mark.time, chart, width);
+            let letter = Some('!');
+            grid.set((column, 0), |cell| *cell = Cell { letter, ..Cell::default() });
         }
         grid
     }
