@@ -384,13 +384,8 @@ impl<'a> Watcher<'a> {
 
     /// What was done without a host that is lost for good is done in part.
     fn judged(&self, exit: Exit) -> Exit {
-        let is_missing = |host: &&Followed| host.lost_for_good || !host.was_heard;
-        let missing: Vec<&Followed> = self.hosts.iter().filter(is_missing).collect();
-        if exit != Exit::Done {
-            return exit;
-        }
-        let heard = self.hosts.len() - missing.len();
-        Exit::of_hosts(heard, missing.iter().filter_map(|host| host.failure.as_ref()))
+        let lost = self.hosts.iter().any(|host| host.lost_for_good);
+        if lost && exit == Exit::Done { Exit::Partial } else { exit }
     }
 
     /// Before, the failures alone are news, and they are told at the end. Of a saved stream all is.
