@@ -157,7 +157,8 @@ fn what_is_too_old_makes_way() {
 
 /// Waits until this life has had so many ticks.
 fn until_ticks(world: &World, count: u64) {
-    let ticks = || Ok(world.ask(&["status"], "tick").as_u64().is_some_and(|tick| tick >= count));
+    let tick = || world.ask(&["status"], "status")["tick"].as_u64();
+    let ticks = || Ok(tick().is_some_and(|tick| tick >= count));
     until("ticks", ticks);
 }
 
