@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agentd_tests::lab::clock;
@@ -141,8 +142,10 @@ impl Drop for Booted<'_> {
     }
 }
 
-/// The clean system that others are copies of.
+/// The clean system that others are copies of. Made by one test while the others wait.
 fn base() -> Result<PathBuf> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let suite = suite()?;
     let base = target().join(format!("debian-{suite}-2"));
     if base.exists() {
