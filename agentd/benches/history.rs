@@ -21,7 +21,7 @@ use std::{
 
 use agentd::{
     clock::{Clock, VirtualClock},
-    control::{Actor, Gate, InForce, Mode, Revision},
+    control::{Gate, InForce, Mode},
     event::Event,
     hypervisor::sim::{Scenario, Sim},
     publish::{Entry, Epoch, Kind, Position, Stamp},
@@ -85,7 +85,8 @@ fn record(file: &Path, vms: u32, ticks: u32) -> Spent {
         stale_after: 5 * interval,
     };
     let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
-    let (gate, in_force) = (Gate::new(Mode::Active), in_force());
+    let (gate, in_force) =
+        (Gate::new(Mode::Active), InForce::fixed(Mode::Active, Policy::default()));
     let retention = Retention { age: Duration::from_secs(7 * 86_400), bytes: 8 << 30 };
     let mut history = HistoryStore::open(file, retention, condense).unwrap();
     let epoch = Epoch::random();
@@ -190,18 +191,4 @@ fn scenario(vms: u32, ticks: u32) -> String {
         .unwrap();
     }
     text
-}
-
-fn in_force() -> InForce {
-    let actor =
-        Actor { id: "config".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
-    let revision = Revision {
-        number: 1,
-        etag: "bench".to_owned(),
-        policy: Policy::default(),
-        actor,
-        reason: String::new(),
-        revert_at: None,
-    };
-    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
 }

@@ -14,12 +14,12 @@ use std::{
     fmt::Write as _,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use agentd::{
     clock::VirtualClock,
-    control::{Actor, Gate, InForce, Mode, Revision},
+    control::{Gate, InForce, Mode},
     hypervisor::sim::{Scenario, Sim},
     tick::{TickConfig, Ticker},
 };
@@ -49,7 +49,7 @@ fn ticks(count: usize, ticks: u32) -> Vec<Duration> {
     };
     let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
     let gate = Gate::new(Mode::Active);
-    let in_force = in_force();
+    let in_force = InForce::fixed(Mode::Active, Policy::default());
     (0..ticks)
         .map(|tick| {
             clock.advance_to(interval * tick);
@@ -80,18 +80,4 @@ fn scenario(count: usize) -> String {
         .unwrap();
     }
     text
-}
-
-fn in_force() -> InForce {
-    let actor =
-        Actor { id: "config".to_owned(), peer: String::new(), time: SystemTime::UNIX_EPOCH };
-    let revision = Revision {
-        number: 1,
-        etag: "bench".to_owned(),
-        policy: Policy::default(),
-        actor,
-        reason: String::new(),
-        revert_at: None,
-    };
-    InForce { mode: Mode::Active, policy: Arc::new(revision), reservations: Arc::default() }
 }
