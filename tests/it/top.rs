@@ -41,7 +41,7 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     terminal.tmux(&["send-keys", "p"]);
     terminal.until("a question", |screen| screen.contains("y yes"));
     terminal.tmux(&["send-keys", "y"]);
-    terminal.until("the pause", |screen| screen.contains("paused"));
+    terminal.until("the pause", |screen| screen.contains("mode paused: done"));
     assert_eq!(world.ask(&["mode", "-H", &world.uri("node1")], "mode"), "paused");
 
     terminal.tmux(&["send-keys", "q"]);
