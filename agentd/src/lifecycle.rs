@@ -4,13 +4,13 @@ use std::{io, panic, process};
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
+    iterator::{SignalsInfo, exfiltrator::WithOrigin},
 };
 
 /// The signals that agentd was told to stop by.
 #[derive(Debug)]
 pub struct StopSignals {
-    signals: Signals,
+    signals: SignalsInfo<WithOrigin>,
 }
 
 impl StopSignals {
@@ -21,17 +21,18 @@ impl StopSignals {
     ///
     /// Fails when the system refuses.
     pub fn take_over() -> io::Result<Self> {
-        Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGHUP])? })
+        Ok(Self { signals: SignalsInfo::new([SIGTERM, SIGINT, SIGHUP])? })
     }
 
-    /// Waits until somebody wants agentd to stop; SIGHUP has `read_again` called.
-    pub fn wait(&mut self, mut read_again: impl FnMut()) {
-        for signal in self.signals.forever() {
-            if signal != SIGHUP {
+    /// Waits until somebody wants agentd to stop; SIGHUP has `read_again` called with the user who sent
+    /// it, `None` where no process did.
+    pub fn wait(&mut self, mut read_again: impl FnMut(Option<u32>)) {
+        for origin in self.signals.forever() {
+            if origin.signal != SIGHUP {
                 return;
             }
             tracing::info!("SIGHUP: the config is read again");
-            read_again();
+            read_again(origin.process.map(|sender| sender.uid));
         }
     }
 }

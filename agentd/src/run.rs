@@ -210,7 +210,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         log_level: &log_level,
         answers: Answers::into(state.path()),
     };
-    signals.wait(|| reload.again());
+    signals.wait(|by| reload.again(by));
     supervisor.stops();
     tracing::info!("stopping; every VM keeps what it has");
     Running { server, loop_, control, audit, recorder, metrics }.stop();

@@ -76,12 +76,13 @@ pub struct Call {
     /// Who asks.
     #[serde(flatten)]
     pub caller: Caller,
-    /// Full name of the method, for example "agentd.v1.HostService/SetMode".
+    /// Full name of the method, for example "agentd.v1.HostService/SetMode"; "connect" or "reload" for
+    /// what is none.
     pub method: String,
     /// Names the request, as the caller chose; empty where it named nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub request_id: String,
-    /// What is to change: "mode", "policy", "shadow", "reservation 3".
+    /// What is to change: "mode", "policy", "shadow", "config", "reservation 3".
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// Why, as the caller says.

@@ -26,8 +26,8 @@ use arc_swap::ArcSwap;
 
 use super::{
     Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet, PolicyEdit,
-    PolicySet, Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError,
-    beyond_host,
+    PolicySet, Rebased, Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage,
+    StorageError, beyond_host,
     keeper::{Keeper, Noted, Revert},
 };
 use crate::{clock::Clock, event::TickRecord};
@@ -225,7 +225,7 @@ impl Control {
         policy: Policy,
         bounds: Bounds,
         policy_source: String,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Rebased, ControlError> {
         self.ask(move |keeper, claim| keeper.rebase((policy, bounds), policy_source, claim))
     }
 

@@ -354,10 +354,7 @@ impl Keeper {
         self.shared.put(revision);
         self.audience.clear(POLICY_BOUNDED);
         self.note_file();
-        let words: Vec<String> = changes
-            .iter()
-            .map(|change| format!("{} {} -> {}", change.path, change.old, change.new))
-            .collect();
+        let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
         tracing::info!(
             actor = %revision.actor,
             revision = revision.number,

@@ -145,6 +145,15 @@ pub struct PolicySet {
     pub position: Option<Position>,
 }
 
+/// What became of the policy when another config file was read: twice the same where it is as it was.
+#[derive(Clone, Debug)]
+pub struct Rebased {
+    /// The policy in force before.
+    pub before: Arc<Revision>,
+    /// The policy in force after.
+    pub after: Arc<Revision>,
+}
+
 /// What became of a change of the mode.
 #[derive(Clone, Debug)]
 pub struct ModeSet {
@@ -271,6 +280,12 @@ impl Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let space = if self.peer.is_empty() { "" } else { " " };
         write!(f, "{}{space}{}", self.id, self.peer)
+    }
+}
+
+impl Display for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.path, self.old, self.new)
     }
 }
 

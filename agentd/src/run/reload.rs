@@ -1,14 +1,18 @@
 //! [`Reload`]: the config file read again while agentd runs.
 //!
 //! All of it is checked as a start would before any of it counts. What makes no sense leaves everything as
-//! it was, and that is said: in the log, as a condition, and to the supervisor. A section that counts live
-//! has its line in `put`; `config::changed` names those that do not.
+//! it was, and that is said: in the log, as a condition, and to the supervisor. What changes something is in
+//! the audit before it does, as a call would be. A section that counts live has its line in `put`;
+//! `config::changed` names those that do not.
+
+mod audited;
 
 use super::{RunError, settings, shadow_of_config};
 use crate::{
     args::RunArgs,
-    config::{Config, changed},
-    control::ControlError,
+    audit::{Call, NotDurable},
+    config::{Changed, Config, changed},
+    control::{ControlError, Rebased},
     log::LogLevel,
     reload_command::Answers,
     server::{Deps, ServerHandle},
@@ -34,13 +38,15 @@ enum ReloadError {
     Refused(#[from] RunError),
     #[error("its policy cannot be put in force: {0}")]
     Policy(#[from] ControlError),
+    #[error(transparent)]
+    Audit(#[from] NotDurable),
 }
 
 impl Reload<'_> {
-    /// Reads the file again, and puts it in force or says why not.
-    pub(super) fn again(&mut self) {
+    /// Reads the file again, and puts it in force or says why not. `by` is the user who asks for it.
+    pub(super) fn again(&mut self, by: Option<u32>) {
         self.supervisor.reloads();
-        let taken = self.read().and_then(|config| self.put(config)).map_err(|error| {
+        let taken = self.take_up(audited::call(by)).map_err(|error| {
             format!("the config was read again and is refused, all is as before: {error}")
         });
         self.deps.publisher.meters().reloaded(taken.is_ok());
@@ -56,6 +62,29 @@ impl Reload<'_> {
         self.supervisor.has_reloaded(taken.err());
     }
 
+    /// What else is to be said of it; empty where nothing is.
+    fn take_up(&mut self, call: Call) -> Result<String, ReloadError> {
+        let audit = &self.deps.audit;
+        let config = self
+            .read()
+            .inspect_err(|error| audit.refused(call.clone(), audited::refused(error)))?;
+        let differs = changed(&self.in_force, &config);
+        let next = kept(self.in_force.clone(), &config);
+        let both = (&self.in_force, &next);
+        let in_force = self.deps.control.in_force().policy;
+        let intent = || audit.intend(call, audited::asked(&in_force, both));
+        // What changes nothing has nothing to be written down.
+        let change = (!differs.live.is_empty()).then(intent).transpose()?;
+        let put = self.put(&config, &differs);
+        if let Some(change) = change {
+            let effect = put.as_ref().map(|rebased| audited::effect(rebased, both));
+            audit.conclude(&change, effect.map_err(audited::refused));
+        }
+        put?;
+        self.in_force = next;
+        Ok(self.tell_of_the_rest(&differs.at_start))
+    }
+
     fn read(&self) -> Result<Config, ReloadError> {
         let mut config = settings::read_config(self.args).map_err(RunError::from)?;
         settings::check(&config)?;
@@ -63,15 +92,16 @@ impl Reload<'_> {
         Ok(config)
     }
 
-    /// What else is to be said of it; empty where nothing is.
-    fn put(&mut self, config: Config) -> Result<String, ReloadError> {
-        let differs = changed(&self.in_force, &config);
+    fn put(&self, config: &Config, differs: &Changed) -> Result<Rebased, ReloadError> {
         let has = |key| differs.live.contains(&key);
         // First, because the disk may refuse it.
-        if has("policy") || has("bounds") {
+        let rebased = if has("policy") || has("bounds") {
             let Config { policy, bounds, policy_source, .. } = config.clone();
-            self.deps.control.rebase(policy, bounds, policy_source)?;
-        }
+            self.deps.control.rebase(policy, bounds, policy_source)?
+        } else {
+            let policy = self.deps.control.in_force().policy;
+            Rebased { before: policy.clone(), after: policy }
+        };
         if has("authz") {
             self.server.replace_authz(config.authz.clone());
         }
@@ -80,15 +110,13 @@ impl Reload<'_> {
         }
         if has("shadow") {
             self.deps.shadow.clear();
-            shadow_of_config(&config, &self.deps.shadow, self.deps.clock.wall());
+            shadow_of_config(config, &self.deps.shadow, self.deps.clock.wall());
         }
         tracing::info!(changed = %differs, "the config was read again");
         if has("log.level") {
             self.log_level.set(config.log.level);
         }
-        let rest = self.tell_of_the_rest(&differs.at_start);
-        self.keep(config);
-        Ok(rest)
+        Ok(rebased)
     }
 
     fn tell_of_the_rest(&self, at_start: &[&str]) -> String {
@@ -102,18 +130,18 @@ impl Reload<'_> {
         self.deps.publisher.tell(RESTART_NEEDED, message.clone());
         message.unwrap_or_default()
     }
+}
 
-    /// What counts live is as in the file; all else stays as at the start.
-    fn keep(&mut self, config: Config) {
-        let now = &mut self.in_force;
-        if now.tls.is_some() && config.tls.is_some() {
-            now.tls = config.tls;
-        }
-        now.log.level = config.log.level;
-        (now.authz, now.shadow) = (config.authz, config.shadow);
-        (now.bounds, now.policy, now.policy_source) =
-            (config.bounds, config.policy, config.policy_source);
+/// What counts live is as in the file; all else stays as at the start.
+fn kept(mut now: Config, file: &Config) -> Config {
+    let Config { tls, log, authz, shadow, bounds, policy, policy_source, .. } = file.clone();
+    if now.tls.is_some() && tls.is_some() {
+        now.tls = tls;
     }
+    now.log.level = log.level;
+    (now.authz, now.shadow) = (authz, shadow);
+    (now.bounds, now.policy, now.policy_source) = (bounds, policy, policy_source);
+    now
 }
 
 /// Raised after a config file was read again and makes no sense, until one does.

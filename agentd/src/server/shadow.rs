@@ -171,9 +171,7 @@ fn set(
 }
 
 fn words(changes: &[FieldChange]) -> String {
-    let each =
-        changes.iter().map(|change| format!("{} {} -> {}", change.path, change.old, change.new));
-    each.collect::<Vec<_>>().join(", ")
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The bytes of a tick's entry with what the shadow says of it.

@@ -24,7 +24,7 @@ fn assert_whole(dir: &Path) {
 }
 
 /// What it says, an object a line.
-fn lines(dir: &Path) -> Vec<Value> {
+pub(crate) fn lines(dir: &Path) -> Vec<Value> {
     let shown = agentd(&["audit", "show", "-o", "jsonl", dir.to_str().unwrap()]);
     let text = String::from_utf8(shown.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

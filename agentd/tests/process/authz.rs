@@ -78,6 +78,12 @@ async fn it_runs_as_a_user_without_rights_and_that_user_and_root_are_its_admins(
         let owner = fs::metadata(own.join("state").join(file)).unwrap().uid();
         assert_eq!(owner, USER, "{file}");
     }
+    // Who is not its own user is told of by the kernel: root asks for a reload.
+    fs::write(home.path("agentd.toml"), "[log]\nlevel = \"debug\"\n").unwrap();
+    agent.signal("HUP");
+    for line in crate::reload::audited(&own.join("state"), 2) {
+        assert_eq!((&line["who"], &line["target"]), (&"uid:0".into(), &"config".into()));
+    }
     // Nobody else gets in.
     for (name, expected) in [("state", 0o750), ("agentd.sock", 0o660)] {
         let mode = fs::metadata(own.join(name)).unwrap().mode();

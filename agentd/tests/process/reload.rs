@@ -1,8 +1,13 @@
 //! The config read again while agentd runs: all of it counts, or nothing does and it is said.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::rig::{Agent, Home, agentd};
+use serde_json::Value;
+
+use crate::{
+    audit::lines,
+    rig::{Agent, Home, PAUSES, agentd, pause},
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -140,4 +145,110 @@ async fn a_policy_beyond_the_host_is_refused_by_a_reload() {
     reload(&home, &agent, config, "its policy cannot be put in force: host_reserve").await;
     agent.until_condition("CONFIG_REJECTED", true).await;
     assert!(!agent.has_condition("POLICY_BEYOND_HOST").await);
+}
+
+/// `agentd reload` with this config: its exit code, and what it said.
+fn command(home: &Home, config: &str) -> (Option<i32>, String) {
+    fs::write(home.path("agentd.toml"), config).unwrap();
+    let done = agentd(&["reload", "--state-dir", &home.path("state").display().to_string()]);
+    (done.status.code(), String::from_utf8(done.stderr).unwrap())
+}
+
+/// What the audit tells of reloads, once it tells so much.
+pub(crate) fn audited(state: &Path, count: usize) -> Vec<Value> {
+    for _ in 0..PAUSES {
+        let mut told = lines(state);
+        told.retain(|line| line["method"] == "reload");
+        if told.len() >= count {
+            assert_eq!(told.len(), count, "{told:?}");
+            return told;
+        }
+        pause();
+    }
+    panic!("{count} lines of reloads are not there: {:?}", lines(state));
+}
+
+fn fields(line: &Value) -> Vec<String> {
+    let word = |change: &Value, key: &str| change[key].as_str().unwrap().to_owned();
+    let told = |change| {
+        format!("{} {} -> {}", word(change, "field"), word(change, "old"), word(change, "new"))
+    };
+    line["changes"].as_array().into_iter().flatten().map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_is_in_the_audit_with_who_what_before_and_after_or_why_not() {
+    let home = Home::new();
+    let agent = home.start().await;
+    let own = format!("uid:{}", rustix::process::geteuid().as_raw());
+    assert_eq!(command(&home, ""), (Some(0), String::new()));
+    let config = "[authz]\nlocal_admin_uids = [0, 61000]\n[policy]\nfloor = \"96MiB\"\n";
+    assert_eq!(command(&home, config), (Some(0), String::new()));
+    assert_eq!(command(&home, config), (Some(0), String::new()));
+    // What changes nothing is no change, and the answer came once all of this was on disk.
+    let told = audited(&home.path("state"), 2);
+    let expected = ["authz.local_admin_uids 0 -> 0, 61000", "policy.floor_bytes 64 MiB -> 96 MiB"];
+    for (line, kind) in told.iter().zip(["intent", "outcome"]) {
+        assert_eq!((&line["kind"], &line["who"]), (&kind.into(), &own.as_str().into()));
+        assert_eq!((&line["target"], &line["before"]["revision"]), (&"config".into(), &"1".into()));
+        assert_eq!(fields(line), expected);
+    }
+    assert_eq!(told[0]["change"], told[1]["change"]);
+    assert_eq!((&told[1]["outcome"], &told[1]["after"]["revision"]), (&"OK".into(), &"2".into()));
+
+    // A live policy stays in force, so that only the file's has changed.
+    agent.set_floor(80 * MIB).await.unwrap();
+    assert_eq!(command(&home, "[policy]\nfloor = \"97MiB\"\n").0, Some(0));
+    let told = audited(&home.path("state"), 4);
+    let admins = "authz.local_admin_uids 0, 61000 -> 0";
+    assert_eq!(fields(&told[2]), [admins, "policy.floor_bytes 96 MiB -> 97 MiB"]);
+    assert_eq!(fields(&told[3]), [admins]);
+    assert_eq!(told[3]["before"], told[3]["after"]);
+
+    // One that makes no sense changes nothing, and one is refused by what the host has.
+    assert_eq!(command(&home, "hosst = \"\"\n").0, Some(1));
+    let refused = audited(&home.path("state"), 5).remove(4);
+    assert_eq!((&refused["kind"], &refused["decision"]), (&"denial".into(), &"refused".into()));
+    assert_eq!((&refused["outcome"], &refused["who"]), (&"CONFIG_REJECTED".into(), &own.into()));
+    assert!(refused["detail"].as_str().unwrap().contains("agentd.toml:1: "), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_is_refused_once_it_was_begun_says_that_nothing_has_changed() {
+    let home = Home::new();
+    let agent = home.start().await;
+    agent.until_ticks_go_on().await;
+    assert_eq!(command(&home, "[policy]\nhost_reserve = \"3000GiB\"\n").0, Some(1));
+    let told = audited(&home.path("state"), 2);
+    assert_eq!(fields(&told[0]), ["policy.host_reserve_bytes 200 MiB -> 3000 GiB"]);
+    assert_eq!(
+        (&told[1]["outcome"], &told[1]["kind"]),
+        (&"CONFIG_REJECTED".into(), &"outcome".into())
+    );
+    assert!(told[1].get("after").is_none() && fields(&told[1]).is_empty(), "{}", told[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_cannot_be_written_down_is_not_made() {
+    let home = Home::new();
+    let agent = home.start().await;
+    let floor = agent.floor().await;
+    let (file, aside) = (home.path("state").join("audit.jsonl"), home.path("aside"));
+    fs::hard_link(&file, &aside).unwrap();
+    symlink("/nowhere/audit", home.path("gone")).unwrap();
+    fs::rename(home.path("gone"), &file).unwrap();
+    let config = "[policy]\nfloor = \"96MiB\"\n";
+    let (code, said) = command(&home, config);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("because it cannot be written into the audit"), "{said}");
+    assert_eq!(agent.floor().await, floor);
+    agent.until_condition("CONFIG_REJECTED", true).await;
+
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(command(&home, config), (Some(0), String::new()));
+    assert_eq!(agent.floor().await, 96 * MIB);
+    // The one that was not made is told of as well, late.
+    let told = audited(&home.path("state"), 3);
+    let outcomes: Vec<_> = told.iter().map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(outcomes, [Some("AUDIT_NOT_DURABLE"), None, Some("OK")]);
 }

@@ -3,7 +3,7 @@
 use agentd_core::policy::Policy;
 
 use super::{Base, Claim, ControlError, FILE, Keeper, bounds::within, file_revision};
-use crate::control::Bounds;
+use crate::control::{Bounds, Rebased};
 
 impl Keeper {
     /// See [`Control::rebase`](crate::control::Control::rebase).
@@ -12,7 +12,7 @@ impl Keeper {
         (policy, bounds): (Policy, Bounds),
         policy_source: String,
         claim: &Claim,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Rebased, ControlError> {
         self.still_wanted(claim)?;
         let base = within(Base { policy, bounds, policy_source, ..self.base.clone() });
         let current = self.current();
@@ -35,6 +35,6 @@ impl Keeper {
         // Raised where it fails, and tried again.
         let _ = self.save_unsaved();
         self.note_file();
-        Ok(())
+        Ok(Rebased { before: current, after: self.current() })
     }
 }
