@@ -139,11 +139,17 @@ impl RunError {
 ///
 /// Fails when something that it needs is not there. A hypervisor that is not there is waited for.
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
+    let ran = serve(args);
+    log::stop();
+    ran
+}
+
+fn serve(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
     let args = &with_file(args);
     let mut config = read_config(args)?;
-    let log_level = log::start(config.log);
+    let log_level = log::start(config.log)?;
     let (supervisor, inherited) = (Arc::new(Supervisor::of_environment()), inherited()?);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
@@ -252,7 +258,6 @@ impl Running {
         for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
             tracing::warn!("the thread \"{name}\" is stuck and is left behind");
         }
-        log::stop();
     }
 }
 
@@ -464,7 +469,7 @@ const CONTROL_GRACE: Duration = Duration::from_millis(500);
 const AUDIT_GRACE: Duration = Duration::from_millis(500);
 const RECORDER_GRACE: Duration = Duration::from_millis(500);
 const _: () = {
-    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, AUDIT_GRACE, RECORDER_GRACE];
+    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, AUDIT_GRACE, RECORDER_GRACE, log::GRACE];
     let (mut sum, mut next) = (0, 0);
     while next < graces.len() {
         sum += graces[next].as_millis();
