@@ -50,7 +50,7 @@ mod reload;
 mod settings;
 mod teller;
 
-use reload::Reload;
+use reload::{Reload, Reloads};
 pub use settings::check;
 use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config, with_file};
 use teller::{Teller, longest_tick};
@@ -207,16 +207,16 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         longest: longest_tick(&config),
     };
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    let mut reload = Reload {
-        args,
+    let reloads = Reloads::start(Reload {
+        args: args.clone(),
         in_force: config,
-        deps: &deps,
-        server: &server,
-        supervisor: &supervisor,
-        log_level: &log_level,
+        deps,
+        server: server.live().clone(),
+        supervisor: supervisor.clone(),
+        log_level,
         answers: Answers::into(state.path()),
-    };
-    signals.wait(|by| reload.again(by));
+    })?;
+    signals.wait(|by| reloads.ask(by));
     supervisor.stops();
     tracing::info!("stopping; every VM keeps what it has");
     Running { server, loop_, control, audit, recorder, metrics }.stop();

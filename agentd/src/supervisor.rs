@@ -28,6 +28,8 @@ pub struct Supervisor {
     /// How long it waits for the next sign of life; `None` where it does not.
     watchdog: Option<Duration>,
     is_ready: AtomicBool,
+    /// It was told that agentd stops.
+    has_stopped: AtomicBool,
     status: Mutex<Status>,
 }
 
@@ -102,9 +104,10 @@ impl Supervisor {
         }
     }
 
-    /// Says that agentd stops.
+    /// Says that agentd stops. Nothing else is said after it: what is still at work is left behind.
     pub fn stops(&self) {
-        self.say(&[
+        self.has_stopped.store(true, Ordering::SeqCst);
+        self.send(&[
             "STOPPING=1".to_owned(),
             "STATUS=stopping; every VM keeps what it has".to_owned(),
         ]);
@@ -124,6 +127,10 @@ impl Supervisor {
 
     /// True when it was said.
     fn say(&self, words: &[String]) -> bool {
+        !self.has_stopped.load(Ordering::SeqCst) && self.send(words)
+    }
+
+    fn send(&self, words: &[String]) -> bool {
         let Some((socket, address)) = &self.line else { return false };
         // A line break would begin another word.
         let words: Vec<String> = words.iter().map(|word| word.replace('\n', " ")).collect();
@@ -207,6 +214,22 @@ mod tests {
         supervisor.has_reloaded(Some("agentd.toml:3: no\nagentd.toml:4: no"));
         assert_eq!(heard(&listener).unwrap(), "STATUS=mode active; agentd.toml:3: no");
         assert_eq!(heard(&listener).unwrap(), "READY=1");
+    }
+
+    #[test]
+    fn a_stop_is_the_last_word() {
+        let (listener, supervisor) = pair(Some(Duration::from_secs(27)));
+        supervisor.tick_is_over(Duration::from_secs(2));
+        supervisor.reloads();
+        supervisor.stops();
+        supervisor.has_reloaded(None);
+        supervisor.tick_is_over(Duration::from_secs(2));
+        supervisor.is_at("mode active".to_owned());
+        let mut last = String::new();
+        while let Some(said) = heard(&listener) {
+            last = said;
+        }
+        assert_eq!(last, "STOPPING=1\nSTATUS=stopping; every VM keeps what it has");
     }
 
     #[test]

@@ -55,7 +55,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     sync::{Semaphore, watch::Sender},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -169,7 +169,14 @@ pub struct ServerHandle {
     tasks: TaskTracker,
     connections: TaskTracker,
     addresses: Vec<Listen>,
-    /// Those of them that were made here.
+    live: Live,
+}
+
+/// What of a server can be replaced while it runs. May outlive it, and then changes nothing.
+#[derive(Clone, Debug)]
+pub struct Live {
+    runtime: Handle,
+    /// Places that were made here.
     sockets: Vec<PathBuf>,
     authz: Arc<Authz>,
     tls: Sender<Option<TlsConfig>>,
@@ -231,8 +238,9 @@ impl Server {
             });
         }
         drop(guard);
+        let live = Live { runtime: runtime.handle().clone(), sockets, authz, tls };
         let (runtime, connections) = (Some(runtime), served);
-        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, sockets, authz, tls })
+        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, live })
     }
 }
 
@@ -243,20 +251,10 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Puts other rules of who may do what in force: for calls from now on, for streams that are open,
-    /// which end where they are no longer allowed, and for connections, which end where their caller
-    /// has no role any more.
-    pub fn replace_authz(&self, rules: AuthzConfig) {
-        self.authz.replace(rules);
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(Arc::clone(&self.authz).share(self.sockets.clone()));
-        }
-    }
-
-    /// Has the files of TLS read at once; without it they are looked at every second. Other files than
-    /// those before take their place once they make sense. Nothing where TCP is not listened on.
-    pub fn read_tls(&self, files: TlsConfig) {
-        self.tls.send_replace(Some(files));
+    /// What of it can be replaced.
+    #[must_use]
+    pub const fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
@@ -277,6 +275,22 @@ impl ServerHandle {
             });
             runtime.shutdown_timeout(grace.saturating_sub(polite));
         }
+    }
+}
+
+impl Live {
+    /// Puts other rules of who may do what in force: for calls from now on, for streams that are open,
+    /// which end where they are no longer allowed, and for connections, which end where their caller
+    /// has no role any more.
+    pub fn replace_authz(&self, rules: AuthzConfig) {
+        self.authz.replace(rules);
+        self.runtime.spawn(Arc::clone(&self.authz).share(self.sockets.clone()));
+    }
+
+    /// Has the files of TLS read at once; without it they are looked at every second. Other files than
+    /// those before take their place once they make sense. Nothing where TCP is not listened on.
+    pub fn read_tls(&self, files: TlsConfig) {
+        self.tls.send_replace(Some(files));
     }
 }
 

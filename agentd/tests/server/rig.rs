@@ -233,7 +233,7 @@ impl Rig {
 
     /// Has the server take other rules of who may do what.
     pub(crate) fn reload(&self, authz: AuthzConfig) {
-        self.server.as_ref().unwrap().replace_authz(authz);
+        self.server.as_ref().unwrap().live().replace_authz(authz);
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

@@ -85,7 +85,7 @@ impl World {
 
     /// As SIGHUP does.
     pub(crate) fn read_tls_again(&self) {
-        self.rig.server.as_ref().unwrap().read_tls(self.files.clone());
+        self.rig.server.as_ref().unwrap().live().read_tls(self.files.clone());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
