@@ -29,8 +29,8 @@ use crate::{
     log::{self, Refusals},
     metrics::Metrics,
     places,
-    publish::{Entry, Position, Publisher},
-    record::{Beside, History, HistoryError, Recorder},
+    publish::{Position, Publisher},
+    record::{Beside, Recorder},
     recording::{Head, Recording},
     reload_command::Answers,
     resources,
@@ -39,7 +39,7 @@ use crate::{
         TlsError, condense, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
-    store::{HistoryReader, Retention, StateDir, StoreError, Will},
+    store::{Opening, Retention, Shelf, StateDir, StoreError, Will},
     supervisor::Supervisor,
     tick::{self, TickConfig, Ticker},
     uri::is_real,
@@ -165,9 +165,10 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
     let metrics = Metrics::of_config(&config, &publisher, &clock)?;
-    let (history, past) = history(&state, &config);
+    let (history, past) = history(&state, &config)?;
     let beside = beside(shadow.clone());
-    let recorder = Arc::new(Recorder::start_beside(publisher.clone(), encode, history, beside)?);
+    let recorder =
+        Arc::new(Recorder::start_beside(publisher.clone(), encode, Box::new(history), beside)?);
     let asked = args.mode.map(Mode::from);
     let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
@@ -188,7 +189,7 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         control: control.clone(),
         shadow: shadow.clone(),
         audit: audit.clone(),
-        history: past.map(Arc::new),
+        history: past,
     };
     let server = Server::start_on(inherited, server_config, deps.clone())?;
     for address in server.addresses() {
@@ -206,6 +207,7 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         supervisor: supervisor.clone(),
         longest: longest_tick(&config),
     };
+    supervisor.begins(teller.longest);
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
     let reloads = Reloads::start(Reload {
         args: args.clone(),
@@ -351,28 +353,10 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
     Some(Recording::start(file, head, config.recording.size, publisher.clone()))
 }
 
-/// The history, or what says with every entry why there is none: agentd runs without it.
-fn history(state: &StateDir, config: &Config) -> (Box<dyn History>, Option<HistoryReader>) {
+/// The history, and where it is read. What cannot be opened says so with every entry: agentd runs without it.
+fn history(state: &StateDir, config: &Config) -> io::Result<(Opening, Shelf)> {
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
-    match state.history(retention, condense) {
-        Ok(history) => {
-            let reader = history.reader();
-            let told = |error: &HistoryError| tracing::warn!(%error, "the history cannot be read");
-            let reader = reader.inspect_err(told).ok();
-            (Box::new(history), reader)
-        }
-        Err(error) => (Box::new(Unopened(error.to_string())), None),
-    }
-}
-
-/// A history that could not be opened.
-#[derive(Debug)]
-struct Unopened(String);
-
-impl History for Unopened {
-    fn append(&mut self, _: &[Entry]) -> Result<(), HistoryError> {
-        Err(HistoryError(self.0.clone()))
-    }
+    state.history(retention, condense)
 }
 
 /// Tells of what the control does.

@@ -59,6 +59,11 @@ impl Supervisor {
         Self { line, watchdog, ..Self::default() }
     }
 
+    /// Says that the first tick begins, which may take so long: nobody is to lose patience before it is over.
+    pub fn begins(&self, longest: Duration) {
+        self.say(&[format!("EXTEND_TIMEOUT_USEC={}", longest.saturating_mul(3).as_micros())]);
+    }
+
     /// Says that a tick is over: that it is ready, after the first, and that it lives. `longest` is how
     /// long one may take, and the time to the next: a watchdog that would not wait for three of them is
     /// made to.
@@ -190,6 +195,13 @@ mod tests {
         supervisor.tick_is_over(tick);
         assert_eq!(heard(&listener).unwrap(), "WATCHDOG=1");
         assert_eq!(heard(&listener), None);
+    }
+
+    #[test]
+    fn a_start_may_take_three_of_the_longest_ticks() {
+        let (listener, supervisor) = pair(Some(Duration::from_secs(26)));
+        supervisor.begins(Duration::from_secs(3600));
+        assert_eq!(heard(&listener).unwrap(), "EXTEND_TIMEOUT_USEC=10800000000");
     }
 
     #[test]

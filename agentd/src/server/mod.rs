@@ -78,7 +78,7 @@ use crate::{
     frozen,
     publish::{Publisher, Stamp},
     shadow::Shadow,
-    store::HistoryReader,
+    store::Shelf,
 };
 use accept::Connections;
 use authz::{Authz, Guarded, OnDenial};
@@ -131,8 +131,8 @@ pub struct Deps {
     pub shadow: Arc<Shadow>,
     /// Where every change is written down.
     pub audit: Arc<Audit>,
-    /// The history on disk; `None` where there is none.
-    pub history: Option<Arc<HistoryReader>>,
+    /// The history on disk.
+    pub history: Shelf,
 }
 
 /// Why the server does not start.

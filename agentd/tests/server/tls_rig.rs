@@ -76,7 +76,7 @@ impl World {
             client_validity: Duration::from_secs(100 * 86_400),
         };
         change(&authority, &mut files);
-        let rig = Rig::with(&Options { tls: Some(files.clone()), ..Options::default() });
+        let rig = Rig::with(Options { tls: Some(files.clone()), ..Options::default() });
         let addresses = rig.server.as_ref().unwrap().addresses();
         let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
         let address = address.parse().unwrap();
