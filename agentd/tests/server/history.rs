@@ -253,7 +253,7 @@ async fn a_history_that_is_still_being_checked_delays_no_tick_and_has_all_once_i
     }
     assert!(!rig.publisher.conditions().has("HISTORY_CHECKING"));
     let mut stream = rig.watch(since(10_000, false)).await;
-    stream.hello().await;
+    stream.next().await.unwrap();
     assert_eq!(stream.rest().await, (1..=newest).collect::<Vec<_>>());
     assert_eq!(explained(&rig, 1005).await, 4);
 }
@@ -279,7 +279,7 @@ async fn what_a_full_disk_keeps_out_of_the_history_is_found_in_the_ring_and_is_n
         assert_eq!(explained(&rig, seconds).await, tick, "{seconds} s");
     }
     let mut stream = rig.watch(since(1000, false)).await;
-    stream.hello().await;
+    stream.next().await.unwrap();
     for seq in 1..=50 {
         assert_eq!(stream.tick().await.0, seq);
     }
