@@ -75,12 +75,21 @@ impl Queue {
         fits
     }
 
-    /// Waits for something and takes all there is, at most `most`; `None` when closed and empty.
-    pub(super) fn take(&self, most: usize) -> Option<Vec<Item>> {
+    /// Waits for something, where there is a `patience` no longer than that, and takes all there is, at most
+    /// `most`; `None` when closed and empty.
+    pub(super) fn take(&self, most: usize, patience: Option<Duration>) -> Option<Vec<Item>> {
         let idle = |state: &mut State| !state.closed && state.items.is_empty();
         let state = self.lock();
-        let mut state =
-            self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = match patience {
+            Some(patience) => {
+                let waited = self.changed.wait_timeout_while(state, patience, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        if state.closed && state.items.is_empty() {
+            return None;
+        }
         let count = state.items.len().min(most);
         let items: Vec<Item> = state.items.drain(..count).collect();
         let is_mark = |item: &&Item| matches!(item, Item::Dropped(_));
@@ -88,7 +97,7 @@ impl Queue {
         state.taken = state.taken.saturating_sub(items.len().saturating_sub(marks));
         drop(state);
         self.changed.notify_all();
-        (!items.is_empty()).then_some(items)
+        Some(items)
     }
 
     /// Takes nothing more in.

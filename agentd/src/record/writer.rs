@@ -21,6 +21,8 @@ pub(super) struct Writer {
     encode: Encode,
     beside: Beside,
     history: Box<dyn History>,
+    /// It was seen to be open, and has what was held for it.
+    is_open: bool,
     newest: u64,
     /// Entries that are missing in the history.
     lost: u64,
@@ -51,12 +53,15 @@ impl Writer {
         history: Box<dyn History>,
     ) -> Self {
         let held = Held::default();
-        Self { publisher, encode, beside, history, newest: 0, lost: 0, held }
+        let (is_open, newest, lost) = (false, 0, 0);
+        Self { publisher, encode, beside, history, is_open, newest, lost, held }
     }
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self, queue: &Queue) {
-        while let Some(items) = queue.take(BATCH) {
+        loop {
+            let patience = if self.catch_up() { None } else { Some(LOOK) };
+            let Some(items) = queue.take(BATCH, patience) else { break };
             let batch: Vec<Result<Placed, u64>> =
                 items.into_iter().flat_map(|item| self.place(item)).collect();
             let placed = batch.iter().filter_map(|item| item.as_ref().ok());
@@ -68,8 +73,9 @@ impl Writer {
                 self.publish(item);
             }
         }
-        if !self.held.entries.is_empty() {
-            self.end_held();
+        if !self.catch_up() && !self.held.entries.is_empty() {
+            let held = self.held.entries.len();
+            self.lose(held, "agentd stops while it is still being checked");
         }
     }
 
@@ -113,19 +119,31 @@ impl Writer {
     }
 
     fn keep(&mut self, entries: Vec<Entry>) {
-        if !self.history.is_open() {
-            return self.hold(entries);
+        if self.catch_up() {
+            self.append(&entries);
+        } else {
+            self.hold(entries);
         }
-        let mut all = mem::take(&mut self.held).entries;
-        all.extend(entries);
-        self.publisher.tell(HISTORY_CHECKING, None);
-        match self.history.append(&all) {
-            Ok(()) => {
-                if self.publisher.clear(HISTORY_NOT_RECORDED) {
-                    tracing::info!(lost = self.lost, "the history is recorded again");
-                }
+    }
+
+    /// Gives the history what was held for it, once it is open. True from then on.
+    fn catch_up(&mut self) -> bool {
+        if !self.is_open && self.history.is_open() {
+            self.is_open = true;
+            let held = mem::take(&mut self.held).entries;
+            self.append(&held);
+            self.publisher.tell(HISTORY_CHECKING, None);
+        }
+        self.is_open
+    }
+
+    fn append(&mut self, entries: &[Entry]) {
+        match self.history.append(entries) {
+            Ok(()) if self.publisher.clear(HISTORY_NOT_RECORDED) => {
+                tracing::info!(lost = self.lost, "the history is recorded again");
             }
-            Err(error) => self.lose(all.len(), &error.to_string()),
+            Ok(()) => {}
+            Err(error) => self.lose(entries.len(), &error.to_string()),
         }
     }
 
@@ -155,16 +173,10 @@ impl Writer {
         }
     }
 
-    /// The last moment for those that wait.
-    fn end_held(&mut self) {
-        if self.history.is_open() {
-            return self.keep(Vec::new());
-        }
-        let held = self.held.entries.len();
-        self.lose(held, "agentd stops while it is still being checked");
-    }
-
     fn lose(&mut self, entries: usize, why: &str) {
+        if entries == 0 {
+            return;
+        }
         let count = u64::try_from(entries).unwrap_or(u64::MAX);
         self.lost = self.lost.saturating_add(count);
         let (publisher, lost) = (&self.publisher, self.lost);
@@ -219,3 +231,5 @@ fn eventful(event: &Event) -> bool {
 const HELD: usize = crate::publish::DEFAULT_RING_BYTES;
 /// Most histories are open sooner, and nothing is said of it.
 const LONG: Duration = Duration::from_secs(2);
+/// How often a history that is still being opened is looked for.
+const LOOK: Duration = Duration::from_millis(100);
