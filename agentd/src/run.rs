@@ -191,10 +191,7 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         audit: audit.clone(),
         history: past,
     };
-    let server = Server::start_on(inherited, server_config, deps.clone())?;
-    for address in server.addresses() {
-        tracing::info!(%address, "listening");
-    }
+    let server = listening(Server::start_on(inherited, server_config, deps.clone())?);
     // Not before: a start that fails would put a new recording in the place of a good one.
     let recording = recording(&config, head, &publisher);
 
@@ -233,6 +230,14 @@ fn server_config(config: &Config, listen: Vec<Listen>, about: About) -> ServerCo
         authz: config.authz.clone(),
         about,
     }
+}
+
+/// Says where it can be reached.
+fn listening(server: ServerHandle) -> ServerHandle {
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    server
 }
 
 /// What is at work.

@@ -160,7 +160,7 @@ fn a_minute_that_is_packed_between_two_looks_is_neither_missed_nor_met_twice() {
     let reader = history.reader().unwrap();
     let seen = reader.read(|past| {
         let packed = past.digests(Place::default(), (at(0), at(1 << 40)), 10)?;
-        let last = packed.last().map_or(Place::default(), |digest| digest.behind);
+        let last = packed.last().map(|digest| digest.behind).unwrap_or_default();
         for seq in 131..=400 {
             history.append(&[entry(&epoch, seq, 50)])?;
         }
