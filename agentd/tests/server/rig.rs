@@ -212,7 +212,11 @@ impl Rig {
     pub(crate) async fn published(&self, seq: u64) {
         let mut news = self.publisher.ring().subscribe();
         let reached = news.wait_for(|newest| *newest >= seq);
-        tokio::time::timeout(LONG, reached).await.unwrap().unwrap();
+        let reached = tokio::time::timeout(LONG, reached).await;
+        let newest = self.publisher.ring().span().newest;
+        reached
+            .unwrap_or_else(|_| panic!("entry {seq} of the log does not come after {newest}"))
+            .unwrap();
     }
 
     pub(crate) fn pass(&self, time: Duration) {
