@@ -67,6 +67,9 @@ pub(super) const READ_AT_ONCE: usize = 512 << 10;
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;
+/// As how many bytes one frame of settings counts: it moves the windows of all streams, and as the fifteen bytes
+/// that it has, all that a name may send took two thirds of a processor. A client sends one, or two.
+pub(super) const SETTINGS_COST: usize = 1 << 10;
 /// What the kernel keeps of a TCP connection that is not read yet, and that its client does not take; it
 /// makes twice of it. Its own bounds are some MiB, outside of all that agentd counts, and what was sent
 /// before a client is gone has to be read, at [`READ_RATE`], before that is known.

@@ -63,7 +63,7 @@ impl Meter {
     }
 
     /// Counts what was read. What came faster than it may for a while has to be waited for, until then.
-    fn count(&self, bytes: usize) -> Option<Instant> {
+    pub(super) fn count(&self, bytes: usize) -> Option<Instant> {
         let now = Instant::now();
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         *due = (*due).max(now).checked_add(self.takes(bytes)).unwrap_or(now);
@@ -86,6 +86,11 @@ impl<I> Metered<I> {
     /// With a meter of its own.
     pub(super) fn new(io: I) -> Self {
         Self { io, meter: Arc::new(Meter::new(limits::READ_RATE)), rest: None, turn: 0 }
+    }
+
+    /// Where it is counted.
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
     }
 
     /// From now on it is counted here, and waits for what others have sent already.
