@@ -76,18 +76,19 @@ impl Guard {
         write(host, &format!("{RULES}/00-told.rules"), TELLS);
         write(host, RULE, &rule());
         let bus = host.start("bus", Command::new("dbus-daemon").args(BUS)).unwrap();
-        let is_up = |script: &str| Ok(as_user(host, "root", script).exit == Some(0));
-        clock::wait_until("the bus", LONG, || is_up("dbus-send --system / a.b.C")).unwrap();
+        let is_up = |host: &Host, script| Ok(as_user(host, "root", script).exit == Some(0));
+        let bus_is_up = || is_up(host, "dbus-send --system / a.b.C");
+        clock::wait_until("the bus", LONG, bus_is_up).unwrap();
         let polkitd = host.start("polkitd", &Command::new(POLKITD)).unwrap();
         let knows = format!("{HAS_OWNER} | grep -q true && pkaction --action-id {MANAGE}");
-        clock::wait_until("polkitd", LONG, || is_up(&knows))
+        clock::wait_until("polkitd", LONG, || is_up(host, &knows))
             .unwrap_or_else(|error| panic!("{error:#}: {}", polkitd.log().unwrap()));
         host.kill_libvirtd();
         let config = host.space().read(LIBVIRTD_CONF).unwrap();
         let config = config.replace("auth_unix_rw = \"none\"", "auth_unix_rw = \"polkit\"");
         write(host, LIBVIRTD_CONF, &format!("{config}\naccess_drivers = [\"polkit\"]\n"));
         let libvirtd = host.start("libvirtd", &Command::new("libvirtd")).unwrap();
-        clock::wait_until("libvirtd", LONG, || is_up("virsh -c qemu:///system version"))
+        clock::wait_until("libvirtd", LONG, || is_up(host, "virsh -c qemu:///system version"))
             .unwrap_or_else(|error| panic!("{error:#}: {}", libvirtd.log().unwrap()));
         Self { polkitd, _libvirtd: libvirtd, _bus: bus }
     }

@@ -7,6 +7,8 @@
 
 mod audited;
 
+use std::sync::Arc;
+
 use super::{RunError, settings, shadow_of_config};
 use crate::{
     args::RunArgs,
@@ -71,7 +73,7 @@ impl Reload<'_> {
         let differs = changed(&self.in_force, &config);
         let next = kept(self.in_force.clone(), &config);
         let both = (&self.in_force, &next);
-        let in_force = self.deps.control.in_force().policy;
+        let in_force = Arc::clone(&self.deps.control.in_force().policy);
         let intent = || audit.intend(call, audited::asked(&in_force, both));
         // What changes nothing has nothing to be written down.
         let change = (!differs.live.is_empty()).then(intent).transpose()?;
@@ -99,8 +101,8 @@ impl Reload<'_> {
             let Config { policy, bounds, policy_source, .. } = config.clone();
             self.deps.control.rebase(policy, bounds, policy_source)?
         } else {
-            let policy = self.deps.control.in_force().policy;
-            Rebased { before: policy.clone(), after: policy }
+            let policy = Arc::clone(&self.deps.control.in_force().policy);
+            Rebased { before: Arc::clone(&policy), after: policy }
         };
         if has("authz") {
             self.server.replace_authz(config.authz.clone());
