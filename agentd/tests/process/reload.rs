@@ -131,7 +131,7 @@ async fn tighter_bounds_bind_at_once_the_policy_in_force_and_what_is_set() {
         if agent.set_floor(70 * MIB).await.is_ok() {
             return;
         }
-        crate::rig::pause();
+        pause();
     }
     panic!("the bounds are still in force: {}", home.log());
 }
