@@ -1,5 +1,5 @@
-//! [`Frames`]: a connection of which every SETTINGS frame counts as many bytes as it costs. A client that floods
-//! the server with them is read as slowly as one that sends as much.
+//! [`Frames`]: a connection of which every SETTINGS frame counts as many bytes as it costs, and which ends where
+//! they have no end.
 //!
 //! HTTP/2 answers each at once and has no bound for how many come; libraries count resets and empty frames,
 //! and not these. So they are looked for in what is read, before it is understood.
@@ -11,10 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep_until},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{limits, metered::Meter};
 
@@ -22,9 +19,10 @@ use super::{limits, metered::Meter};
 #[derive(Debug)]
 pub(super) struct Frames<I> {
     io: I,
+    /// Of all bytes, over all connections of a name.
     meter: Arc<Meter>,
-    /// Until it may be read again.
-    rest: Option<Pin<Box<Sleep>>>,
+    /// Of settings, over this connection.
+    settings: Meter,
     place: Place,
 }
 
@@ -39,8 +37,9 @@ struct Place {
 
 impl<I> Frames<I> {
     /// With the meter that holds of the bytes, too.
-    pub(super) const fn new(io: I, meter: Arc<Meter>) -> Self {
-        Self { io, meter, rest: None, place: Place { skip: PREFACE, head: Vec::new() } }
+    pub(super) fn new(io: I, meter: Arc<Meter>) -> Self {
+        let settings = Meter::new(limits::SETTINGS_RATE, limits::SETTINGS_AT_ONCE);
+        Self { io, meter, settings, place: Place { skip: PREFACE, head: Vec::new() } }
     }
 }
 
@@ -75,19 +74,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Frames<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(rest) = &mut self.rest {
-            ready!(rest.as_mut().poll(context));
-            self.rest = None;
-        }
-        let mut part = [0; PART];
-        let (part, _) = part.split_at_mut(PART.min(buffer.remaining()));
-        let mut part = ReadBuf::new(part);
-        ready!(Pin::new(&mut self.io).poll_read(context, &mut part))?;
-        buffer.put_slice(part.filled());
-        let settings = self.place.pass(part.filled());
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        let settings = self.place.pass(buffer.filled().get(before..).unwrap_or_default());
         if settings > 0 {
-            let cost = settings.saturating_mul(limits::SETTINGS_COST);
-            self.rest = self.meter.count(cost).map(|until| Box::pin(sleep_until(until)));
+            // Whoever reads the bytes below waits for that.
+            let _ = self.meter.count(settings.saturating_mul(limits::SETTINGS_COST));
+            if self.settings.count(settings).is_some() {
+                return Poll::Ready(Err(io::Error::other("it sends settings without end")));
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -123,8 +118,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Frames<I> {
     }
 }
 
-/// Bytes that are looked at together: what of them is settings has come before it is waited for.
-const PART: usize = 1 << 10;
 /// Bytes that every client says first.
 const PREFACE: usize = 24;
 /// Bytes of a frame before what it carries.
@@ -137,10 +130,7 @@ const ACK: u8 = 1;
 mod tests {
     use std::time::Duration;
 
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
-        time::Instant,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
     use crate::server::metered::Metered;
@@ -171,32 +161,51 @@ mod tests {
         }
     }
 
-    /// What one connection brings of a flood of this frame in ten seconds.
-    async fn frames_in_ten_seconds(one: Vec<u8>) -> usize {
+    /// What one connection brings of this frame, sent so often at a time with a second between, until it ends or
+    /// for so many seconds.
+    async fn brought(one: &[u8], at_a_time: usize, seconds: usize) -> usize {
         let (mut client, server) = duplex(64 << 10);
-        let flood = one.repeat(1000);
+        let flood = one.repeat(at_a_time);
         tokio::spawn(async move {
-            let _ = client.write_all(PRI).await;
-            while client.write_all(&flood).await.is_ok() {}
+            let mut written = client.write_all(PRI).await;
+            for _ in 0..seconds {
+                written = written.and(client.write_all(&flood).await);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            written
         });
         let metered = Metered::new(server);
         let meter = metered.meter();
-        let mut server = Frames::new(metered, meter);
-        let (end, mut bytes, mut read) =
-            (Instant::now() + Duration::from_secs(10), vec![0; 8192], 0);
-        while let Ok(more) = tokio::time::timeout_at(end, server.read(&mut bytes)).await {
-            read += more.unwrap();
+        let (mut server, mut bytes, mut read) = (Frames::new(metered, meter), vec![0; 8192], 0);
+        while let Ok(more) = server.read(&mut bytes).await.map(|more| more.min(8192)) {
+            read += more;
+            if more == 0 {
+                break;
+            }
         }
-        read / one.len()
+        read.saturating_sub(PRI.len()) / one.len()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_settings_comes_as_slowly_as_what_they_cost() {
-        let ten_seconds = limits::READ_AT_ONCE + 10 * limits::READ_RATE as usize;
-        let settings = frames_in_ten_seconds(frame(SETTINGS, 0, b"123456")).await;
-        let most = ten_seconds / limits::SETTINGS_COST + PART / 15 + 1;
-        assert!((most * 9 / 10..=most).contains(&settings), "{settings} of {most}");
-        let pings = frames_in_ten_seconds(frame(6, 0, b"12345678")).await;
-        assert!(pings > 20 * settings, "{pings} pings");
+    async fn a_connection_that_sends_settings_without_end_is_ended() {
+        let settings = frame(SETTINGS, 0, b"123456");
+        assert!(brought(&settings, 1000, 10).await <= limits::SETTINGS_AT_ONCE);
+        // A client that finds out now and then what its line can do is none of those.
+        assert_eq!(brought(&settings, 1, 600).await, 600);
+        assert_eq!(brought(&frame(6, 0, b"12345678"), 1000, 10).await, 10_000);
+    }
+
+    #[tokio::test]
+    async fn settings_count_as_what_they_cost_for_all_connections_of_the_name() {
+        let settings = frame(SETTINGS, 0, b"123456").repeat(limits::SETTINGS_AT_ONCE);
+        let meter = Arc::new(Meter::new(limits::NAME_READ_RATE, limits::READ_AT_ONCE));
+        let (mut bytes, most) = (vec![0; 8192], limits::READ_AT_ONCE / limits::SETTINGS_COST);
+        for _ in 0..most / limits::SETTINGS_AT_ONCE {
+            assert_eq!(meter.count(0), None);
+            let all = [PRI, &settings].concat();
+            let mut server = Frames::new(all.as_slice(), Arc::clone(&meter));
+            assert_eq!(server.read(&mut bytes).await.unwrap(), all.len());
+        }
+        assert!(meter.count(limits::READ_AT_ONCE / 4).is_some());
     }
 }
