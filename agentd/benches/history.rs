@@ -128,7 +128,7 @@ fn read(file: &Path) {
     let start = Instant::now();
     let (mut place, mut digests, mut bytes) = (Place::default(), 0, 0);
     loop {
-        let found = reader.digests(place, all, 64).unwrap();
+        let found = reader.read(|past| past.digests(place, all, 64)).unwrap();
         let Some(last) = found.last() else { break };
         place = last.behind;
         digests += found.len();
@@ -137,9 +137,9 @@ fn read(file: &Path) {
     let took = start.elapsed();
     println!("{digests} minutes are read in {took:.1?} ({:.1} MiB)", mib(bytes as u64));
     let start = Instant::now();
-    let middle = reader.behind(Place::default(), 1).unwrap();
+    let middle = reader.read(|past| past.behind(Place::default(), 1)).unwrap();
     let position = middle[0].entry.position.clone();
-    reader.find(&position).unwrap().unwrap();
+    reader.read(|past| past.find(&position)).unwrap().unwrap();
     println!("one tick is found in {:.1?}", start.elapsed() / 2);
 }
 

@@ -7,6 +7,8 @@ use signal_hook::{
     iterator::{SignalsInfo, exfiltrator::WithOrigin},
 };
 
+use crate::log;
+
 /// The signals that agentd was told to stop by.
 #[derive(Debug)]
 pub struct StopSignals {
@@ -41,6 +43,7 @@ impl StopSignals {
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
+        log::flush();
         tell(what);
         process::exit(EXIT_BROKEN);
     }));
@@ -50,6 +53,7 @@ pub fn end_on_panic() {
 /// it. Whatever was acknowledged is on disk, and every VM keeps what it has.
 pub fn end_broken(why: &str) -> ! {
     tracing::error!("{why}; exit code {EXIT_BROKEN}");
+    log::flush();
     signal_hook::low_level::exit(EXIT_BROKEN)
 }
 

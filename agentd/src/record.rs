@@ -2,15 +2,17 @@
 //! it, in this order and on one thread of its own.
 //!
 //! ```text
-//! tick ----note----> Queue -> encode once -> History::append -> Ring
+//! tick ----turn----> Queue -> encode once -> History::append -> Ring
 //! control -change-->            (recorder thread)
 //! ```
 //!
 //! A tick never waits here. When the disk hangs the queue fills, and entries that find no room are
 //! dropped: counted, and told to every reader of the log. A history that fails stops nothing; it
-//! raises [`HISTORY_NOT_RECORDED`]. What the bytes of an entry mean is not known here.
+//! raises [`HISTORY_NOT_RECORDED`]. Nor does one that is still being opened: its entries are published,
+//! and kept once it is open. What the bytes of an entry mean is not known here.
 
 mod queue;
+mod writer;
 
 use std::{
     fmt, io,
@@ -24,10 +26,11 @@ use std::{
 };
 
 use crate::{
-    event::{Event, TickRecord},
-    publish::{Entry, Kind, Lost, Position, Publisher, Stamp},
+    event::{Event, TickRecord, VmChange},
+    publish::{Entry, Lost, Position, Publisher, Stamp},
 };
-use queue::{Item, Queue, Waiting};
+use queue::{Queue, Waiting};
+use writer::Writer;
 
 /// Where entries are kept for longer than the ring holds them.
 pub trait History: Send {
@@ -37,6 +40,11 @@ pub trait History: Send {
     ///
     /// Whatever keeps it from doing so; it is told to the operator.
     fn append(&mut self, entries: &[Entry]) -> Result<(), HistoryError>;
+
+    /// False while it is still being opened, which may take minutes: entries wait for it until then.
+    fn is_open(&mut self) -> bool {
+        true
+    }
 }
 
 /// Why entries could not be kept.
@@ -96,7 +104,7 @@ impl Recorder {
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(QUEUE));
         let shown = Arc::clone(&publisher);
-        let writer = Writer { publisher: shown, encode, beside, history, newest: 0, lost: 0 };
+        let writer = Writer::new(shown, encode, beside, history);
         let source = Arc::clone(&queue);
         let (running, ended) = mpsc::sync_channel(0);
         thread::Builder::new().name("record".to_owned()).spawn(move || {
@@ -108,19 +116,25 @@ impl Recorder {
 
     /// Shows a finished tick as the latest and queues it for the log. Never waits.
     pub fn tick(&self, record: Arc<TickRecord>) {
+        self.turn(Vec::new(), record);
+    }
+
+    /// The same with the VMs that it saw come, go or change, however many they are: they stand before it.
+    pub fn turn(&self, changes: Vec<VmChange>, record: Arc<TickRecord>) {
         self.publisher.show(Arc::clone(&record));
-        self.note(Event::Tick(record));
+        let events = changes.into_iter().map(Event::Vm).chain([Event::Tick(record)]);
+        self.put(events.collect(), None, Duration::ZERO);
     }
 
     /// Queues an event for the log. Never waits: where there is no room the event is dropped.
     pub fn note(&self, event: Event) {
-        self.put(event, None, Duration::ZERO);
+        self.put(vec![event], None, Duration::ZERO);
     }
 
     /// Puts an event into the log and returns its position; `None` when that takes too long.
     pub fn change(&self, event: Event) -> Option<Position> {
         let (answer, position) = mpsc::sync_channel(1);
-        if !self.put(event, Some(answer), PATIENCE) {
+        if !self.put(vec![event], Some(answer), PATIENCE) {
             return None;
         }
         position.recv_timeout(PATIENCE).ok()
@@ -139,18 +153,27 @@ impl Recorder {
         ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
     }
 
-    fn put(&self, event: Event, answer: Option<SyncSender<Position>>, patience: Duration) -> bool {
-        self.publisher.feed().tell(&event, self.publisher.meters());
-        let waiting = Waiting { event, stamp: self.publisher.stamp(), answer };
+    fn put(
+        &self,
+        events: Vec<Event>,
+        answer: Option<SyncSender<Position>>,
+        patience: Duration,
+    ) -> bool {
+        for event in &events {
+            self.publisher.feed().tell(event, self.publisher.meters());
+        }
+        let dropped = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let waiting = Waiting { events, stamp: self.publisher.stamp(), answer };
         let taken = self.queue.put(waiting, patience);
         if !taken {
-            let count = self.dropped.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            let before = self.dropped.fetch_add(dropped, Ordering::Relaxed);
             let message = format!(
-                "the history takes nothing in: {count} entries were dropped since the start; \
-                 look at the disk under the state directory"
+                "the history takes nothing in: {} entries were dropped since the start; \
+                 look at the disk under the state directory",
+                before.saturating_add(dropped)
             );
             self.publisher.raise(HISTORY_NOT_RECORDED, message);
-            self.publisher.meters().lose(Lost::NotRecorded, 1);
+            self.publisher.meters().lose(Lost::NotRecorded, dropped);
         }
         taken
     }
@@ -168,136 +191,14 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// The recorder's thread.
-struct Writer {
-    publisher: Arc<Publisher>,
-    encode: Encode,
-    beside: Beside,
-    history: Box<dyn History>,
-    newest: u64,
-    lost: u64,
-}
-
-/// An entry on its way into the ring, with what has to be done when it is there.
-struct Placed {
-    entry: Entry,
-    record: Option<Arc<TickRecord>>,
-    answer: Option<SyncSender<Position>>,
-}
-
-impl Writer {
-    fn run(mut self, queue: &Queue) {
-        while let Some(items) = queue.take(BATCH) {
-            let batch: Vec<Result<Placed, u64>> =
-                items.into_iter().map(|item| self.place(item)).collect();
-            let placed = batch.iter().filter_map(|item| item.as_ref().ok());
-            let entries: Vec<Entry> = placed.map(|placed| placed.entry.clone()).collect();
-            if !entries.is_empty() {
-                self.keep(&entries);
-            }
-            for item in batch {
-                self.publish(item);
-            }
-        }
-    }
-
-    /// An event's entry; the last seq of those that were dropped.
-    fn place(&mut self, item: Item) -> Result<Placed, u64> {
-        let waiting = match item {
-            Item::Dropped(count) => {
-                self.newest = self.newest.saturating_add(count);
-                return Err(self.newest);
-            }
-            Item::Event(waiting) => *waiting,
-        };
-        self.newest = self.newest.saturating_add(1);
-        let Waiting { event, stamp, answer } = waiting;
-        let position = self.publisher.position(self.newest);
-        let shadow = match &event {
-            Event::Tick(record) => (self.beside)(&position, stamp, record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
-        };
-        let entry = Entry {
-            shadow: shadow.map(Arc::from),
-            bytes: (self.encode)(&position, stamp, &event).into(),
-            position,
-            stamp,
-            kind: kind(&event),
-            eventful: eventful(&event),
-        };
-        let record = match event {
-            Event::Tick(record) => Some(record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
-        };
-        Ok(Placed { entry, record, answer })
-    }
-
-    fn keep(&mut self, entries: &[Entry]) {
-        let publisher = &self.publisher;
-        match self.history.append(entries) {
-            Ok(()) => {
-                if publisher.clear(HISTORY_NOT_RECORDED) {
-                    tracing::info!(lost = self.lost, "the history is recorded again");
-                }
-            }
-            Err(error) => {
-                let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-                self.lost = self.lost.saturating_add(count);
-                publisher.meters().lose(Lost::History, count);
-                let lost = self.lost;
-                if !publisher.conditions().has(HISTORY_NOT_RECORDED) {
-                    tracing::warn!(%error, "the history is not recorded");
-                }
-                let message = format!(
-                    "{lost} entries since the start are missing in the history: {error}; \
-                     look at the disk under the state directory"
-                );
-                publisher.raise(HISTORY_NOT_RECORDED, message);
-            }
-        }
-    }
-
-    fn publish(&self, item: Result<Placed, u64>) {
-        let placed = match item {
-            Ok(placed) => placed,
-            Err(last) => return self.publisher.ring().drop_next(last),
-        };
-        let position = placed.entry.position.clone();
-        if let Some(record) = placed.record {
-            self.publisher.show_logged(position.clone(), record);
-        }
-        self.publisher.ring().push(placed.entry);
-        if let Some(answer) = placed.answer {
-            // Whoever asked may have lost patience.
-            let _ = answer.try_send(position);
-        }
-    }
-}
-
-const fn kind(event: &Event) -> Kind {
-    match event {
-        Event::Tick(_) => Kind::Tick,
-        Event::Vm(_) => Kind::Vm,
-        Event::Policy(_) => Kind::Policy,
-        Event::Mode(_) => Kind::Mode,
-        Event::Reservation(_) => Kind::Reservation,
-    }
-}
-
-fn eventful(event: &Event) -> bool {
-    let Event::Tick(record) = event else {
-        return true;
-    };
-    let decided = |decision: &agentd_core::decision::Decision| !decision.transfers.is_empty();
-    record.decision.as_ref().is_some_and(decided) || !record.applied.resized.is_empty()
-}
-
 /// Raised while entries do not reach the history.
 pub const HISTORY_NOT_RECORDED: &str = "HISTORY_NOT_RECORDED";
-/// Half a minute of ticks and their changes, at one tick a second: longer hangs of a disk are
+/// Raised while the history is still being checked, once that takes longer than a moment.
+pub const HISTORY_CHECKING: &str = "HISTORY_CHECKING";
+/// A minute of ticks, each with what it saw of VMs, at one tick a second: longer hangs of a disk are
 /// faults.
 const QUEUE: usize = 64;
-/// One transaction's worth. A batch is only larger than one entry after the disk was slow.
+/// What is written at once. It is only more than one tick's after the disk was slow.
 const BATCH: usize = 64;
 /// A caller of an RPC waits for its position so long; the change itself is long durable.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -7,7 +7,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process,
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -110,12 +109,11 @@ fn read(dir: &Path) -> Option<Answer> {
     Some(Answer { head: head.to_owned(), words: words.to_owned() })
 }
 
-/// Leaves answers. On a thread of their own: whoever waits for signals waits for no disk.
+/// Leaves answers.
 #[derive(Debug)]
 pub(crate) struct Answers {
     dir: PathBuf,
     count: u64,
-    writes: Option<JoinHandle<()>>,
 }
 
 impl Answers {
@@ -123,26 +121,19 @@ impl Answers {
     pub(crate) fn into(dir: &Path) -> Self {
         // Where it cannot be removed there is none, or no disk.
         let _ = fs::remove_file(dir.join(FILE));
-        Self { dir: dir.to_owned(), count: 0, writes: None }
+        Self { dir: dir.to_owned(), count: 0 }
     }
 
     /// Leaves one: what else is to be said of a config that was taken, or why it was not.
     pub(crate) fn leave(&mut self, came_of_it: Result<&str, &str>) {
         self.count = self.count.saturating_add(1);
-        if self.writes.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            return tracing::warn!("what came of the last reload is still being written");
-        }
         let (outcome, words) = came_of_it.map_or_else(|why| (REFUSED, why), |more| (TAKEN, more));
         let text = format!("{} {} {outcome}\n{words}", process::id(), self.count);
-        let dir = self.dir.clone();
-        let write = thread::Builder::new().name("reload".to_owned()).spawn(move || {
-            let new = dir.join(format!("{FILE}.new"));
-            let written = fs::write(&new, text).and_then(|()| fs::rename(&new, dir.join(FILE)));
-            if let Err(error) = written {
-                tracing::warn!(%error, "\"agentd reload\" cannot be told what came of it");
-            }
-        });
-        self.writes = write.ok();
+        let new = self.dir.join(format!("{FILE}.new"));
+        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, self.dir.join(FILE)));
+        if let Err(error) = written {
+            tracing::warn!(%error, "\"agentd reload\" cannot be told what came of it");
+        }
     }
 }
 

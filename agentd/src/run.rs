@@ -29,8 +29,8 @@ use crate::{
     log::{self, Refusals},
     metrics::Metrics,
     places,
-    publish::{Entry, Position, Publisher},
-    record::{Beside, History, HistoryError, Recorder},
+    publish::{Position, Publisher},
+    record::{Beside, Recorder},
     recording::{Head, Recording},
     reload_command::Answers,
     resources,
@@ -39,7 +39,7 @@ use crate::{
         TlsError, condense, encode, encode_shadow, inherited,
     },
     shadow::{Shadow, Vary, Wish},
-    store::{HistoryReader, Retention, StateDir, StoreError, Will},
+    store::{Opening, Retention, Shelf, StateDir, StoreError, Will},
     supervisor::Supervisor,
     tick::{self, TickConfig, Ticker},
     uri::is_real,
@@ -50,7 +50,7 @@ mod reload;
 mod settings;
 mod teller;
 
-use reload::Reload;
+use reload::{Reload, Reloads};
 pub use settings::check;
 use settings::{check_freeze_file, freeze_file, hypervisor, listen_beside, read_config, with_file};
 use teller::{Teller, longest_tick};
@@ -139,11 +139,17 @@ impl RunError {
 ///
 /// Fails when something that it needs is not there. A hypervisor that is not there is waited for.
 pub fn run(args: &RunArgs) -> Result<(), RunError> {
+    let ran = serve(args);
+    log::stop();
+    ran
+}
+
+fn serve(args: &RunArgs) -> Result<(), RunError> {
     let mut signals = StopSignals::take_over()?;
     end_on_panic();
     let args = &with_file(args);
     let mut config = read_config(args)?;
-    let log_level = log::start(config.log);
+    let log_level = log::start(config.log)?;
     let (supervisor, inherited) = (Arc::new(Supervisor::of_environment()), inherited()?);
     let clock: Arc<dyn Clock> = RealClock::start();
     let hypervisor = hypervisor(&mut config, &clock)?;
@@ -159,9 +165,10 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     let shadow = Arc::new(Shadow::none(clock.clone()));
     // Before anything happens: it counts from the start on.
     let metrics = Metrics::of_config(&config, &publisher, &clock)?;
-    let (history, past) = history(&state, &config);
+    let (history, past) = history(&state, &config)?;
     let beside = beside(shadow.clone());
-    let recorder = Arc::new(Recorder::start_beside(publisher.clone(), encode, history, beside)?);
+    let recorder =
+        Arc::new(Recorder::start_beside(publisher.clone(), encode, Box::new(history), beside)?);
     let asked = args.mode.map(Mode::from);
     let control = control(&config, asked, will, (&clock, &recorder, &publisher))?;
 
@@ -182,12 +189,9 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         control: control.clone(),
         shadow: shadow.clone(),
         audit: audit.clone(),
-        history: past.map(Arc::new),
+        history: past,
     };
-    let server = Server::start_on(inherited, server_config, deps.clone())?;
-    for address in server.addresses() {
-        tracing::info!(%address, "listening");
-    }
+    let server = listening(Server::start_on(inherited, server_config, deps.clone())?);
     // Not before: a start that fails would put a new recording in the place of a good one.
     let recording = recording(&config, head, &publisher);
 
@@ -200,17 +204,18 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         supervisor: supervisor.clone(),
         longest: longest_tick(&config),
     };
+    supervisor.begins(teller.longest);
     let loop_ = Loop::start(ticker, control.clone(), teller)?;
-    let mut reload = Reload {
-        args,
+    let reloads = Reloads::start(Reload {
+        args: args.clone(),
         in_force: config,
-        deps: &deps,
-        server: &server,
-        supervisor: &supervisor,
-        log_level: &log_level,
+        deps,
+        server: server.live().clone(),
+        supervisor: supervisor.clone(),
+        log_level,
         answers: Answers::into(state.path()),
-    };
-    signals.wait(|by| reload.again(by));
+    })?;
+    signals.wait(|by| reloads.ask(by));
     supervisor.stops();
     tracing::info!("stopping; every VM keeps what it has");
     Running { server, loop_, control, audit, recorder, metrics }.stop();
@@ -225,6 +230,14 @@ fn server_config(config: &Config, listen: Vec<Listen>, about: About) -> ServerCo
         authz: config.authz.clone(),
         about,
     }
+}
+
+/// Says where it can be reached.
+fn listening(server: ServerHandle) -> ServerHandle {
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    server
 }
 
 /// What is at work.
@@ -252,7 +265,6 @@ impl Running {
         for (name, _) in parts.iter().filter(|(_, has_ended)| !has_ended) {
             tracing::warn!("the thread \"{name}\" is stuck and is left behind");
         }
-        log::stop();
     }
 }
 
@@ -346,28 +358,10 @@ fn recording(config: &Config, head: Head, publisher: &Arc<Publisher>) -> Option<
     Some(Recording::start(file, head, config.recording.size, publisher.clone()))
 }
 
-/// The history, or what says with every entry why there is none: agentd runs without it.
-fn history(state: &StateDir, config: &Config) -> (Box<dyn History>, Option<HistoryReader>) {
+/// The history, and where it is read. What cannot be opened says so with every entry: agentd runs without it.
+fn history(state: &StateDir, config: &Config) -> io::Result<(Opening, Shelf)> {
     let retention = Retention { age: config.history_age, bytes: config.history_size.as_u64() };
-    match state.history(retention, condense) {
-        Ok(history) => {
-            let reader = history.reader();
-            let told = |error: &HistoryError| tracing::warn!(%error, "the history cannot be read");
-            let reader = reader.inspect_err(told).ok();
-            (Box::new(history), reader)
-        }
-        Err(error) => (Box::new(Unopened(error.to_string())), None),
-    }
-}
-
-/// A history that could not be opened.
-#[derive(Debug)]
-struct Unopened(String);
-
-impl History for Unopened {
-    fn append(&mut self, _: &[Entry]) -> Result<(), HistoryError> {
-        Err(HistoryError(self.0.clone()))
-    }
+    state.history(retention, condense)
 }
 
 /// Tells of what the control does.
@@ -464,7 +458,7 @@ const CONTROL_GRACE: Duration = Duration::from_millis(500);
 const AUDIT_GRACE: Duration = Duration::from_millis(500);
 const RECORDER_GRACE: Duration = Duration::from_millis(500);
 const _: () = {
-    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, AUDIT_GRACE, RECORDER_GRACE];
+    let graces = [SERVER_GRACE, LOOP_GRACE, CONTROL_GRACE, AUDIT_GRACE, RECORDER_GRACE, log::GRACE];
     let (mut sum, mut next) = (0, 0);
     while next < graces.len() {
         sum += graces[next].as_millis();

@@ -28,6 +28,8 @@ pub struct Supervisor {
     /// How long it waits for the next sign of life; `None` where it does not.
     watchdog: Option<Duration>,
     is_ready: AtomicBool,
+    /// It was told that agentd stops.
+    has_stopped: AtomicBool,
     status: Mutex<Status>,
 }
 
@@ -55,6 +57,11 @@ impl Supervisor {
         let watchdog = variable("WATCHDOG_USEC").filter(|_| is_for_us);
         let watchdog = watchdog.and_then(|text| text.parse().ok()).map(Duration::from_micros);
         Self { line, watchdog, ..Self::default() }
+    }
+
+    /// Says that the first tick begins, which may take so long: nobody is to lose patience before it is over.
+    pub fn begins(&self, longest: Duration) {
+        self.say(&[format!("EXTEND_TIMEOUT_USEC={}", longest.saturating_mul(3).as_micros())]);
     }
 
     /// Says that a tick is over: that it is ready, after the first, and that it lives. `longest` is how
@@ -102,9 +109,10 @@ impl Supervisor {
         }
     }
 
-    /// Says that agentd stops.
+    /// Says that agentd stops. Nothing else is said after it: what is still at work is left behind.
     pub fn stops(&self) {
-        self.say(&[
+        self.has_stopped.store(true, Ordering::SeqCst);
+        self.send(&[
             "STOPPING=1".to_owned(),
             "STATUS=stopping; every VM keeps what it has".to_owned(),
         ]);
@@ -124,6 +132,10 @@ impl Supervisor {
 
     /// True when it was said.
     fn say(&self, words: &[String]) -> bool {
+        !self.has_stopped.load(Ordering::SeqCst) && self.send(words)
+    }
+
+    fn send(&self, words: &[String]) -> bool {
         let Some((socket, address)) = &self.line else { return false };
         // A line break would begin another word.
         let words: Vec<String> = words.iter().map(|word| word.replace('\n', " ")).collect();
@@ -186,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn a_start_may_take_three_of_the_longest_ticks() {
+        let (listener, supervisor) = pair(Some(Duration::from_secs(26)));
+        supervisor.begins(Duration::from_secs(3600));
+        assert_eq!(heard(&listener).unwrap(), "EXTEND_TIMEOUT_USEC=10800000000");
+    }
+
+    #[test]
     fn a_watchdog_waits_for_three_of_the_longest_ticks() {
         let (listener, supervisor) = pair(Some(Duration::from_secs(29)));
         supervisor.tick_is_over(Duration::from_secs(3600));
@@ -207,6 +226,22 @@ mod tests {
         supervisor.has_reloaded(Some("agentd.toml:3: no\nagentd.toml:4: no"));
         assert_eq!(heard(&listener).unwrap(), "STATUS=mode active; agentd.toml:3: no");
         assert_eq!(heard(&listener).unwrap(), "READY=1");
+    }
+
+    #[test]
+    fn a_stop_is_the_last_word() {
+        let (listener, supervisor) = pair(Some(Duration::from_secs(27)));
+        supervisor.tick_is_over(Duration::from_secs(2));
+        supervisor.reloads();
+        supervisor.stops();
+        supervisor.has_reloaded(None);
+        supervisor.tick_is_over(Duration::from_secs(2));
+        supervisor.is_at("mode active".to_owned());
+        let mut last = String::new();
+        while let Some(said) = heard(&listener) {
+            last = said;
+        }
+        assert_eq!(last, "STOPPING=1\nSTATUS=stopping; every VM keeps what it has");
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn kept(state: &Path) -> usize {
     let reader = HistoryReader::open(&state.join("history.db")).unwrap();
     let (mut place, mut count) = (Place::default(), 0);
     loop {
-        let found = reader.behind(place, 1 << 20).unwrap();
+        let found = reader.read(|past| past.behind(place, 1 << 20)).unwrap();
         let Some(last) = found.last() else { return count };
         place = last.place;
         count += found.len();

@@ -10,39 +10,72 @@ use std::{
     time::Duration,
 };
 
-use crate::sim_host::{SCENARIO, World};
+use agentd_tests::lab::clock::wait_until;
+
+use crate::sim_host::{Agentd, SCENARIO, World};
 
 /// A journal of its own, in a mount namespace of agentd's own.
+struct Own {
+    world: World,
+    journal: UnixDatagram,
+}
+
+impl Own {
+    /// `None` where this machine does not let us.
+    fn new(test: &str) -> Option<Self> {
+        if !is_root() {
+            let skipped = format!("skipped {test}: it needs root for a /run of its own\n");
+            std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+            return None;
+        }
+        let world = World::new(SCENARIO);
+        let folder = world.path("journal");
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let journal = UnixDatagram::bind(folder.join("socket")).unwrap();
+        journal.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Some(Self { world, journal })
+    }
+
+    fn start(&self) -> Agentd {
+        let inner = self.world.agentd("local");
+        let mut command = Command::new("unshare");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(["--mount", "sh", "-ceu", BEGIN, "sh"]).arg(self.world.path("journal"));
+        command.arg(inner.get_program()).args(inner.get_args());
+        self.world.start_as("local", command)
+    }
+}
+
 #[test]
 fn under_systemd_a_line_is_an_entry_of_the_journal_with_its_fields() {
-    if !is_root() {
-        let skipped =
-            b"skipped under_systemd_a_line_is_an_entry: it needs root for a /run of its own\n";
-        std::io::stderr().write_all(skipped).unwrap();
-        return;
-    }
-    let world = World::new(SCENARIO);
-    let folder = world.path("journal");
-    fs::create_dir(&folder).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-    let journal = UnixDatagram::bind(folder.join("socket")).unwrap();
-    journal.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let inner = world.agentd("local");
-    let mut command = Command::new("unshare");
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.args(["--mount", "sh", "-ceu", BEGIN, "sh"]).arg(&folder);
-    command.arg(inner.get_program()).args(inner.get_args());
-    let agentd = world.start_as("local", command);
-
-    let start = entry(&journal, "agentd starts");
+    let Some(own) = Own::new("under_systemd_a_line_is_an_entry") else { return };
+    let agentd = own.start();
+    let journal = &own.journal;
+    let start = entry(journal, "agentd starts");
     let text = |key: &str| start.get(key).map(String::as_str);
     assert_eq!(text("SYSLOG_IDENTIFIER"), Some("agentd"), "{start:?}");
     assert!(text("PRIORITY").is_some() && text("AGENTD_MODE") == Some("active"), "{start:?}");
-    let came = entry(&journal, "VM came");
+    let came = entry(journal, "VM came");
     let vms = ["web1", "db1"].map(Some);
     assert!(vms.contains(&came.get("AGENTD_NAME").map(String::as_str)), "{came:?}");
     assert!(came.contains_key("AGENTD_VM") && came.contains_key("AGENTD_STATE"), "{came:?}");
     assert_eq!(agentd.log(), "", "nothing is said twice");
+}
+
+#[test]
+fn a_journal_that_hangs_stops_no_tick_and_gets_its_entries_once_it_does_not() {
+    let Some(own) = Own::new("a_journal_that_hangs") else { return };
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"of another", own.world.path("journal/socket")).is_ok() {}
+    let agentd = own.start();
+    let tick = || own.world.ask(&["status"], "status")["tick"].as_u64().unwrap_or(0);
+    let first = tick();
+    wait_until("ticks that go on", Duration::from_secs(60), || Ok(tick() > first + 3)).unwrap();
+    entry(&own.journal, "agentd starts");
+    entry(&own.journal, "VM came");
+    assert_eq!(agentd.log(), "", "nothing is said elsewhere");
 }
 
 /// The variable is inherited by whoever is started from a service, and says nothing of where they write.

@@ -136,6 +136,37 @@ fn another_files_policy_is_in_force_where_the_files_was_and_as_a_whole_or_not_at
 }
 
 #[test]
+fn another_file_that_the_disk_does_not_take_counts_in_nothing_nor_does_it_later() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(floor(80)).unwrap();
+    assert!(control.close(PATIENT));
+    let control = rig.start_with(Duration::from_millis(50));
+    let bounds = Bounds { floor: Some(ByteCount::mib(100)), ..Bounds::default() };
+    let rebase = || {
+        let policy = bounds.within(&rig.base.policy);
+        let refused = control.rebase(policy, bounds, "a file".to_owned()).unwrap_err();
+        assert!(matches!(refused, ControlError::NotDurable(_)), "{refused}");
+    };
+    let is_as_before = || {
+        let now = (in_force(&control), control.bounds());
+        assert_eq!(now, ((2, ByteCount::mib(80)), Bounds::default()));
+        assert!(!rig.ear.has(POLICY_BOUNDED));
+    };
+    rig.disk.with(|disk| disk.hangs = true);
+    rebase();
+    is_as_before();
+    rig.disk.with(|disk| disk.hangs = false);
+    while control.expire().is_err() {}
+    is_as_before();
+    assert_eq!(rig.disk.with(|disk| disk.revisions.len()), 2);
+
+    rig.disk.with(|disk| disk.is_full = true);
+    rebase();
+    is_as_before();
+}
+
+#[test]
 fn with_a_full_disk_the_bounds_hold_all_the_same() {
     let rig = Rig::default();
     let control = rig.start();

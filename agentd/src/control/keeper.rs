@@ -333,20 +333,38 @@ impl Keeper {
         if set.changes.is_empty() {
             return Ok(set);
         }
-        self.still_wanted(claim)?;
-        self.save_unsaved().map_err(not_durable)?;
         let falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
-        let saved = self.storage.save_revision(&set.revision, falls_back_to);
-        self.wrote(saved).map_err(not_durable)?;
-        if !claim.take() {
-            log_failure("take a policy back", self.storage.forget(set.revision.number));
-            return Err(stuck(self.patience));
-        }
+        self.make_durable(&set.revision, falls_back_to, claim)?;
         self.trial = trial;
         let until = set.revision.revert_at;
         self.row = until.map(|until| Row::with(self.row, self.clock.wall(), until));
         set.position = self.put(&set.revision, set.changes.clone());
         Ok(set)
+    }
+
+    /// Writes a revision, which is taken back where nobody wants it any more. Where this returns nobody can
+    /// refuse it, so that it is put in force without waiting for the disk again.
+    fn make_durable(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+        claim: &Claim,
+    ) -> Result<(), ControlError> {
+        self.still_wanted(claim)?;
+        self.save_unsaved().map_err(not_durable)?;
+        let saved = self.storage.save_revision(revision, falls_back_to);
+        self.wrote(saved).map_err(not_durable)?;
+        if !claim.take() {
+            log_failure("take a policy back", self.storage.forget(revision.number));
+            return Err(stuck(self.patience));
+        }
+        Ok(())
+    }
+
+    /// What a revision goes back to that is the trial, or in its place.
+    fn falls_back_to(&self, revision: &Revision) -> Option<u64> {
+        let trial = self.trial.as_ref().filter(|_| revision.revert_at.is_some());
+        trial.map(|trial| trial.falls_back_to)
     }
 
     /// Puts a revision in force and tells of it.
@@ -431,8 +449,7 @@ impl Keeper {
         let Some(revision) = self.unsaved.clone() else {
             return Ok(());
         };
-        let trial = self.trial.as_ref().filter(|_| revision.revert_at.is_some());
-        let falls_back_to = trial.map(|trial| trial.falls_back_to);
+        let falls_back_to = self.falls_back_to(&revision);
         let saved = self.storage.save_revision(&revision, falls_back_to);
         if let Err(error) = self.wrote(saved) {
             let message = format!(

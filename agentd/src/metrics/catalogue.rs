@@ -139,6 +139,7 @@ catalogue! {
     WATCHERS = gauge("watchers", Number, &[], "Watch streams that are open");
     LOST = counter("events_lost", Number, &["reason"], "Entries of the log that somebody did not get");
     LINES_LEFT_OUT = counter("log_lines_suppressed", Number, &[], "Lines of the log that were left out as too many of a kind");
+    LINES_LOST = counter("log_lines_lost", Number, &[], "Lines of the log that nobody took in time");
     EXPIRY = gauge("certificate_expiry_timestamp", Seconds, &["which"],
         "Until when this host's certificate and the list of revoked ones are valid");
     CALLS = counter("rpc_requests", Number, &["method", "code"], "Calls over gRPC that are over");

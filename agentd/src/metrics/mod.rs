@@ -62,7 +62,7 @@ pub struct Parts {
 pub struct About {
     /// Version of agentd.
     pub version: String,
-    /// The commit that it was built from, as AGENTD_COMMIT said when it was.
+    /// The commit that it was built from; "unknown" where that was no checkout, or a build for tests.
     pub commit: String,
     /// Time from tick to tick.
     pub tick_interval: Duration,
@@ -94,7 +94,7 @@ impl Metrics {
         };
         let about = About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("AGENTD_COMMIT").unwrap_or("unknown").to_owned(),
+            commit: env!("AGENTD_COMMIT").to_owned(),
             tick_interval: config.tick.interval,
         };
         let (publisher, clock) = (Arc::clone(publisher), Arc::clone(clock));

@@ -21,6 +21,7 @@ pub(super) fn tell(about: &About, publisher: &Publisher, page: &mut Page) {
     page.tell(&the::WATCHERS, Value::Whole(publisher.meters().watchers()));
     counted(&publisher.meters().counted(), page);
     page.tell(&the::LINES_LEFT_OUT, Value::Whole(crate::log::left_out()));
+    page.tell(&the::LINES_LOST, Value::Whole(crate::log::lost()));
 }
 
 /// Tells of the last tick, however long ago it was.

@@ -38,6 +38,7 @@ impl Tally {
             Event::Tick(record) => self.count_tick(record),
             Event::Policy(change) => add(&mut self.policies, kind(&change.revision.actor), 1),
             Event::Mode(change) => add(&mut self.modes, kind(&change.actor), 1),
+            // None of them is told: see `Feed`.
             Event::Vm(_) | Event::Reservation(_) => {}
         }
     }

@@ -234,3 +234,22 @@ max = "1GiB"
 actual = "256MiB"
 demand = "100MiB"
 "#;
+
+#[allow(dead_code, clippy::print_stdout, reason = "a program of cargo's")]
+#[path = "../../build.rs"]
+mod build;
+
+#[test]
+fn a_build_knows_the_commit_of_its_own_checkout_and_of_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let commit = build::commit_of(root);
+    let whole = build::git(root, &["rev-parse", "HEAD"]).filter(|_| root.join(".git").exists());
+    assert_eq!(commit.is_some(), whole.is_some());
+    if let (Some(commit), Some(whole)) = (commit, whole) {
+        assert!(commit.len() == 12 && whole.starts_with(&commit), "{commit} of {whole}");
+        assert_ne!(build::changes_with_it(root), Vec::<String>::new());
+    }
+    // A folder within a checkout is none, nor is one that is nowhere.
+    assert_eq!(build::commit_of(&root.join("agentd")), None);
+    assert_eq!(build::commit_of(tempfile::tempdir().unwrap().path()), None);
+}

@@ -22,23 +22,24 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
-    events: usize,
+    /// Items that are no marks.
+    taken: usize,
     closed: bool,
 }
 
 /// One thing that waits.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// An event, and who wants to know its position.
-    Event(Box<Waiting>),
+    /// Events that belong together, and who wants to know the position of the last one.
+    Events(Box<Waiting>),
     /// So many events found no room here.
     Dropped(u64),
 }
 
-/// An event that waits.
+/// Events that belong together: those of one tick, which are as many as it saw VMs come, or a single one.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) event: Event,
+    pub(super) events: Vec<Event>,
     pub(super) stamp: Stamp,
     pub(super) answer: Option<SyncSender<Position>>,
 }
@@ -48,9 +49,9 @@ impl Queue {
         Self { capacity: capacity.max(1), state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Puts an event in; where there is no room for so long, leaves a mark and says false.
+    /// Puts events in, all or none; where there is no room for so long, leaves a mark and says false.
     pub(super) fn put(&self, waiting: Waiting, patience: Duration) -> bool {
-        let full = |state: &mut State| !state.closed && state.events >= self.capacity;
+        let full = |state: &mut State| !state.closed && state.taken >= self.capacity;
         let state = self.lock();
         let (mut state, _) = self
             .changed
@@ -59,34 +60,44 @@ impl Queue {
         if state.closed {
             return false;
         }
-        let fits = state.events < self.capacity;
+        let fits = state.taken < self.capacity;
+        let dropped = u64::try_from(waiting.events.len()).unwrap_or(u64::MAX);
         if fits {
-            state.events = state.events.saturating_add(1);
-            state.items.push_back(Item::Event(Box::new(waiting)));
+            state.taken = state.taken.saturating_add(1);
+            state.items.push_back(Item::Events(Box::new(waiting)));
         } else if let Some(Item::Dropped(count)) = state.items.back_mut() {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(dropped);
         } else {
-            state.items.push_back(Item::Dropped(1));
+            state.items.push_back(Item::Dropped(dropped));
         }
         drop(state);
         self.changed.notify_all();
         fits
     }
 
-    /// Waits for something and takes all there is, at most `most`; `None` when closed and empty.
-    pub(super) fn take(&self, most: usize) -> Option<Vec<Item>> {
+    /// Waits for something, where there is a `patience` no longer than that, and takes all there is, at most
+    /// `most`; `None` when closed and empty.
+    pub(super) fn take(&self, most: usize, patience: Option<Duration>) -> Option<Vec<Item>> {
         let idle = |state: &mut State| !state.closed && state.items.is_empty();
         let state = self.lock();
-        let mut state =
-            self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = match patience {
+            Some(patience) => {
+                let waited = self.changed.wait_timeout_while(state, patience, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        if state.closed && state.items.is_empty() {
+            return None;
+        }
         let count = state.items.len().min(most);
         let items: Vec<Item> = state.items.drain(..count).collect();
-        let is_event = |item: &&Item| matches!(item, Item::Event(_));
-        let events = items.iter().filter(is_event).count();
-        state.events = state.events.saturating_sub(events);
+        let is_mark = |item: &&Item| matches!(item, Item::Dropped(_));
+        let marks = items.iter().filter(is_mark).count();
+        state.taken = state.taken.saturating_sub(items.len().saturating_sub(marks));
         drop(state);
         self.changed.notify_all();
-        (!items.is_empty()).then_some(items)
+        Some(items)
     }
 
     /// Takes nothing more in.

@@ -9,11 +9,11 @@ use agentd_core::policy::Policy;
 
 use super::*;
 use crate::{
-    clock::VirtualClock,
+    clock::{Clock as _, RealClock, VirtualClock},
     control::{Actor, Mode},
     event::ModeChange,
     hypervisor::sim::Scenario,
-    publish::{Next, Why},
+    publish::{Kind, Next, Why},
     simulate::Simulation,
 };
 
@@ -24,6 +24,7 @@ struct Disk {
     full: Arc<Mutex<bool>>,
     /// Taken while the disk hangs.
     hangs: Arc<Mutex<()>>,
+    opening: Arc<Mutex<bool>>,
 }
 
 impl History for Disk {
@@ -35,6 +36,10 @@ impl History for Disk {
         let seqs = entries.iter().map(|entry| entry.position.seq);
         self.kept.lock().unwrap().extend(seqs);
         Ok(())
+    }
+
+    fn is_open(&mut self) -> bool {
+        !*self.opening.lock().unwrap()
     }
 }
 
@@ -137,6 +142,85 @@ fn what_a_hanging_disk_keeps_out_is_missing_in_its_place() {
     for (seq, text) in told {
         assert_eq!(text, format!("{seq} {}", seq - 1));
     }
+}
+
+/// A host that starts with all of its VMs, while its disk hangs.
+#[test]
+fn the_vms_that_a_tick_sees_come_take_the_room_of_one_event() {
+    let disk = Disk::default();
+    let publisher = Arc::new(Publisher::new(Arc::new(VirtualClock::default()), 1 << 20));
+    let encode: Encode = |position, _, _| position.seq.to_string().into_bytes();
+    let history = Box::new(disk.clone());
+    let recorder = Recorder::start(Arc::clone(&publisher), encode, history).unwrap();
+    let vm = agentd_core::vm::VmId::from_bytes([1; 16]);
+    let came = VmChange { vm, name: "web1".into(), before: None, after: None };
+    let vms = 10 * QUEUE;
+    let hang = disk.hangs.lock().unwrap();
+    let ticks = ticks(QUEUE);
+    for (number, record) in ticks.iter().enumerate() {
+        let changes = if number == 0 { vec![came.clone(); vms] } else { Vec::new() };
+        recorder.turn(changes, Arc::clone(record));
+    }
+    assert_eq!((recorder.dropped(), publisher.conditions().all()), (0, vec![]));
+    // What finds no room is counted with all of its VMs.
+    for record in ticks.iter().chain(&ticks) {
+        recorder.turn(vec![came.clone(); 9], Arc::clone(record));
+    }
+    let dropped = recorder.dropped();
+    assert!(dropped > 0 && dropped.is_multiple_of(10), "{dropped}");
+    drop(hang);
+    assert!(recorder.stop(LONG));
+    let whole = u64::try_from(vms + QUEUE + 20 * QUEUE).unwrap();
+    assert_eq!(publisher.ring().span().newest, whole);
+    let kept = disk.kept.lock().unwrap();
+    assert_eq!((u64::try_from(kept.len()).unwrap(), kept.is_sorted()), (whole - dropped, true));
+    let kinds = |seq| publisher.ring().get(seq).unwrap().kind;
+    let tick = u64::try_from(vms + 1).unwrap();
+    assert_eq!((kinds(tick - 1), kinds(tick)), (Kind::Vm, Kind::Tick));
+}
+
+#[test]
+fn a_history_that_is_still_being_opened_delays_nothing_and_misses_nothing() {
+    let (disk, clock) = (Disk::default(), Arc::new(VirtualClock::default()));
+    *disk.opening.lock().unwrap() = true;
+    let publisher = Arc::new(Publisher::new(clock.clone(), 1 << 20));
+    let history = Box::new(disk.clone());
+    let recorder = Recorder::start(Arc::clone(&publisher), encode, history).unwrap();
+    for name in ["first", "second"] {
+        assert!(recorder.change(event(name)).is_some());
+        assert_eq!(publisher.conditions().all(), [], "that is usual");
+    }
+    assert_eq!((publisher.ring().span().newest, disk.kept.lock().unwrap().len()), (2, 0));
+    clock.advance_to(Duration::from_secs(5));
+    assert!(recorder.change(event("third")).is_some());
+    let conditions = publisher.conditions().all();
+    assert_eq!(
+        conditions.iter().map(|(reason, _)| *reason).collect::<Vec<_>>(),
+        [HISTORY_CHECKING]
+    );
+    assert!(conditions[0].1.message.contains("3 entries of the log wait"), "{conditions:?}");
+
+    *disk.opening.lock().unwrap() = false;
+    // By itself: the next tick may be an hour away.
+    let clock = RealClock::start();
+    while disk.kept.lock().unwrap().len() < 3 {
+        assert!(clock.now() < LONG, "it is not looked for");
+        clock.sleep(Duration::from_millis(1));
+    }
+    assert!(recorder.change(event("fourth")).is_some());
+    assert_eq!(publisher.conditions().all(), []);
+    assert_eq!(*disk.kept.lock().unwrap(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_waits_for_a_history_until_the_end_is_counted_as_missing() {
+    let disk = Disk::default();
+    *disk.opening.lock().unwrap() = true;
+    let (recorder, publisher) = recorder(&disk);
+    assert!(recorder.change(event("first")).is_some());
+    assert!(recorder.stop(LONG));
+    assert_eq!(publisher.meters().counted().lost, [("history", 1)].into());
+    assert!(publisher.conditions().has(HISTORY_NOT_RECORDED));
 }
 
 #[test]

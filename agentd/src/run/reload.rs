@@ -4,10 +4,19 @@
 //! it was, and that is said: in the log, as a condition, and to the supervisor. What changes something is in
 //! the audit before it does, as a call would be. A section that counts live has its line in `put`;
 //! `config::changed` names those that do not.
+//!
+//! It has a thread of its own: a file or a disk that does not answer keeps nobody from stopping agentd.
 
 mod audited;
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, SyncSender},
+    },
+    thread,
+};
 
 use super::{RunError, settings, shadow_of_config};
 use crate::{
@@ -17,19 +26,26 @@ use crate::{
     control::{ControlError, Rebased},
     log::LogLevel,
     reload_command::Answers,
-    server::{Deps, ServerHandle},
+    server::{Deps, Live},
     supervisor::Supervisor,
 };
 
+/// Reloads, one after the other. One that is under way ends with the process.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    /// Users who ask for one.
+    asked: SyncSender<Option<u32>>,
+}
+
 /// What a reload needs and changes.
-pub(super) struct Reload<'a> {
-    pub(super) args: &'a RunArgs,
+pub(super) struct Reload {
+    pub(super) args: RunArgs,
     /// What counts now, the scenario over it.
     pub(super) in_force: Config,
-    pub(super) deps: &'a Deps,
-    pub(super) server: &'a ServerHandle,
-    pub(super) supervisor: &'a Supervisor,
-    pub(super) log_level: &'a LogLevel,
+    pub(super) deps: Deps,
+    pub(super) server: Live,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) log_level: LogLevel,
     pub(super) answers: Answers,
 }
 
@@ -44,9 +60,32 @@ enum ReloadError {
     Audit(#[from] NotDurable),
 }
 
-impl Reload<'_> {
+impl Reloads {
+    /// Starts their thread.
+    pub(super) fn start(mut reload: Reload) -> io::Result<Self> {
+        let (asked, asks) = mpsc::sync_channel(WAITING);
+        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            for by in asks {
+                reload.again(by);
+            }
+        })?;
+        Ok(Self { asked })
+    }
+
+    /// Has the file read again, once those before are done. Never waits. `by` is the user who asks for it.
+    pub(super) fn ask(&self, by: Option<u32>) {
+        if self.asked.try_send(by).is_err() {
+            tracing::warn!(
+                "{WAITING} reloads wait for the one that is under way: no other one is begun, and they read \
+                 the file as it is then"
+            );
+        }
+    }
+}
+
+impl Reload {
     /// Reads the file again, and puts it in force or says why not. `by` is the user who asks for it.
-    pub(super) fn again(&mut self, by: Option<u32>) {
+    fn again(&mut self, by: Option<u32>) {
         self.supervisor.reloads();
         let taken = self.take_up(audited::call(by)).map_err(|error| {
             format!("the config was read again and is refused, all is as before: {error}")
@@ -60,8 +99,8 @@ impl Reload<'_> {
             }
             Ok(_) => self.deps.publisher.tell(CONFIG_REJECTED, None),
         }
-        self.answers.leave(taken);
         self.supervisor.has_reloaded(taken.err());
+        self.answers.leave(taken);
     }
 
     /// What else is to be said of it; empty where nothing is.
@@ -88,7 +127,7 @@ impl Reload<'_> {
     }
 
     fn read(&self) -> Result<Config, ReloadError> {
-        let mut config = settings::read_config(self.args).map_err(RunError::from)?;
+        let mut config = settings::read_config(&self.args).map_err(RunError::from)?;
         settings::check(&config)?;
         settings::lay_scenario_over(&mut config)?;
         Ok(config)
@@ -146,6 +185,8 @@ fn kept(mut now: Config, file: &Config) -> Config {
     now
 }
 
+/// Reloads that wait while one is under way.
+const WAITING: usize = 16;
 /// Raised after a config file was read again and makes no sense, until one does.
 const CONFIG_REJECTED: &str = "CONFIG_REJECTED";
 /// Raised while the config file says something that counts from the next start on.

@@ -9,7 +9,7 @@ use crate::{
     alarm::alarms,
     config::Config,
     control::Gate,
-    event::{Event, TickRecord, VmChange},
+    event::{TickRecord, VmChange},
     frozen,
     log::{self, Refusals},
     publish::Publisher,
@@ -35,16 +35,13 @@ impl Teller {
     pub(super) fn tell(&mut self, turn: Turn, gate: &Gate) {
         log::tell_left_out();
         self.refusals.look(&turn.record);
-        for change in turn.changes {
-            log_vm(&change);
-            self.recorder.note(Event::Vm(change));
-        }
+        turn.changes.iter().for_each(log_vm);
         self.judge(&turn.record, gate);
         self.supervisor.is_at(in_words(&turn.record));
         if let Some(recording) = &mut self.recording {
             recording.tick(&turn.record);
         }
-        self.recorder.tick(turn.record);
+        self.recorder.turn(turn.changes, turn.record);
         self.supervisor.tick_is_over(self.longest);
     }
 

@@ -38,15 +38,17 @@ pub(super) async fn before(
     let Ok(time) = SystemTime::try_from(time) else {
         return Err(invalid("time", format!("{seconds} s and {nanos} ns is no time")));
     };
-    // What was said a moment ago is in the history before it is in the ring; where there is no history the
-    // ring has to do.
-    let kept = match published.past.read(move |past| past.tick_before(time)).await {
-        Ok(kept) => kept.flatten(),
-        Err(unread) => Some(in_ring(published, time).await.ok_or(unread)?),
+    // What was said a moment ago is in the history before it is in the ring; and what the history was not
+    // given, as its disk was full, is in the ring alone. The later one counts.
+    let kept = published.past.read(move |past| past.tick_before(time)).await;
+    let epoch = published.publisher.epoch();
+    let behind = match &kept {
+        Ok(Some(Some(kept))) if kept.position.epoch == *epoch => kept.position.seq,
+        Ok(_) | Err(_) => 0,
     };
-    let found = match kept {
-        Some(kept) => Some(kept),
-        None => in_ring(published, time).await,
+    let found = match in_ring(published, behind, time).await {
+        Some(found) => Some(found),
+        None => kept?.flatten(),
     };
     found.ok_or_else(|| {
         let at = jiff::Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default();
@@ -90,11 +92,11 @@ pub(super) async fn numbered(published: &Published, number: u64) -> Result<Entry
     Err(failed(Code::NotFound, "NOT_KEPT", message, [("tick", number.to_string())]))
 }
 
-/// Of a past moment of this run that the history does not know.
-async fn in_ring(published: &Published, time: SystemTime) -> Option<Entry> {
+/// The last tick behind this seq that the ring has of this time or before.
+async fn in_ring(published: &Published, behind: u64, time: SystemTime) -> Option<Entry> {
     let ring = published.publisher.ring();
     let span = ring.span();
-    for seq in (span.oldest.max(1)..=span.newest).rev() {
+    for seq in (span.oldest.max(behind.saturating_add(1))..=span.newest).rev() {
         tokio::task::coop::consume_budget().await;
         let found = ring.get(seq);
         let is = |entry: &Entry| entry.kind == Kind::Tick && entry.stamp.wall <= time;

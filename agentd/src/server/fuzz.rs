@@ -27,7 +27,7 @@ use crate::{
     event::Event,
     publish::{Position, Publisher},
     shadow::Shadow,
-    store::StateDir,
+    store::{Shelf, StateDir},
 };
 
 /// A request, by its first byte: for another policy, for a stream, for a reservation, for a stretch of the
@@ -115,7 +115,7 @@ impl World {
             shadow: Arc::new(Shadow::none(Arc::clone(&clock))),
             control: Arc::new(Control::start(parts).ok()?),
             audit: Arc::new(audit.ok()?),
-            history: None,
+            history: Shelf::of(None),
             publisher,
             clock,
         };

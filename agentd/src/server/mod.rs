@@ -56,7 +56,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     sync::{Semaphore, watch::Sender},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -79,7 +79,7 @@ use crate::{
     frozen,
     publish::{Publisher, Stamp},
     shadow::Shadow,
-    store::HistoryReader,
+    store::Shelf,
 };
 use accept::Connections;
 use authz::{Authz, Guarded, OnDenial};
@@ -132,8 +132,8 @@ pub struct Deps {
     pub shadow: Arc<Shadow>,
     /// Where every change is written down.
     pub audit: Arc<Audit>,
-    /// The history on disk; `None` where there is none.
-    pub history: Option<Arc<HistoryReader>>,
+    /// The history on disk.
+    pub history: Shelf,
 }
 
 /// Why the server does not start.
@@ -170,7 +170,14 @@ pub struct ServerHandle {
     tasks: TaskTracker,
     connections: TaskTracker,
     addresses: Vec<Listen>,
-    /// Those of them that were made here.
+    live: Live,
+}
+
+/// What of a server can be replaced while it runs. May outlive it, and then changes nothing.
+#[derive(Clone, Debug)]
+pub struct Live {
+    runtime: Handle,
+    /// Places that were made here.
     sockets: Vec<PathBuf>,
     authz: Arc<Authz>,
     tls: Sender<Option<TlsConfig>>,
@@ -232,8 +239,9 @@ impl Server {
             });
         }
         drop(guard);
+        let live = Live { runtime: runtime.handle().clone(), sockets, authz, tls };
         let (runtime, connections) = (Some(runtime), served);
-        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, sockets, authz, tls })
+        Ok(ServerHandle { runtime, stop, tasks, connections, addresses, live })
     }
 }
 
@@ -244,20 +252,10 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Puts other rules of who may do what in force: for calls from now on, for streams that are open,
-    /// which end where they are no longer allowed, and for connections, which end where their caller
-    /// has no role any more.
-    pub fn replace_authz(&self, rules: AuthzConfig) {
-        self.authz.replace(rules);
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(Arc::clone(&self.authz).share(self.sockets.clone()));
-        }
-    }
-
-    /// Has the files of TLS read at once; without it they are looked at every second. Other files than
-    /// those before take their place once they make sense. Nothing where TCP is not listened on.
-    pub fn read_tls(&self, files: TlsConfig) {
-        self.tls.send_replace(Some(files));
+    /// What of it can be replaced.
+    #[must_use]
+    pub const fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Says good-bye to every watcher and ends, within `grace` whoever is connected.
@@ -278,6 +276,22 @@ impl ServerHandle {
             });
             runtime.shutdown_timeout(grace.saturating_sub(polite));
         }
+    }
+}
+
+impl Live {
+    /// Puts other rules of who may do what in force: for calls from now on, for streams that are open,
+    /// which end where they are no longer allowed, and for connections, which end where their caller
+    /// has no role any more.
+    pub fn replace_authz(&self, rules: AuthzConfig) {
+        self.authz.replace(rules);
+        self.runtime.spawn(Arc::clone(&self.authz).share(self.sockets.clone()));
+    }
+
+    /// Has the files of TLS read at once; without it they are looked at every second. Other files than
+    /// those before take their place once they make sense. Nothing where TCP is not listened on.
+    pub fn read_tls(&self, files: TlsConfig) {
+        self.tls.send_replace(Some(files));
     }
 }
 

@@ -28,7 +28,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use history::{Condense, Digest, Found, HistoryReader, HistoryStore, Place, Reach, Retention};
+pub use history::{
+    Condense, Digest, Found, HistoryReader, HistoryStore, Opening, Place, Reach, Reading,
+    Retention, Shelf, Snapshot,
+};
 pub use will::Will;
 
 pub(crate) use encode::{from_json as policy_from_json, to_json as policy_to_json};
@@ -76,17 +79,19 @@ impl StateDir {
         Will::open(&self.path, self.is_used)
     }
 
-    /// Opens the event log, anew where there is none or it is broken.
+    /// Begins to open the event log, anew where there is none or it is broken. One of a newer agentd, or
+    /// that cannot be opened at all, says so with every entry.
     ///
     /// # Errors
     ///
-    /// Fails when the file is of a newer agentd, or cannot be opened at all.
+    /// When the system gives no thread.
     pub fn history(
         &self,
         retention: Retention,
         condense: Condense,
-    ) -> Result<HistoryStore, StoreError> {
-        HistoryStore::open(&self.path.join("history.db"), retention, condense)
+    ) -> io::Result<(Opening, Shelf)> {
+        let path = self.path.join("history.db");
+        Opening::begin(move || HistoryStore::open(&path, retention, condense))
     }
 
     /// Where it is.

@@ -236,9 +236,10 @@ impl Storage for Will {
     }
 
     fn forget(&mut self, number: u64) -> Result<(), StorageError> {
-        let forget = "DELETE FROM revision WHERE number = ?1";
-        self.db()?.execute(forget, params![to_i64(number)])?;
-        Ok(())
+        let db = self.db()?.transaction()?;
+        db.execute("DELETE FROM revision WHERE number = ?1", params![to_i64(number)])?;
+        db.execute(RESTORE_FILE_POLICY, params![FILE_POLICY])?;
+        Ok(db.commit()?)
     }
 
     fn save_reservation(&mut self, own: &Reserved) -> Result<(), StorageError> {
@@ -443,6 +444,10 @@ const PRUNE: &str = "
         ) WHERE place > 1 AND (place > ?2 OR bytes > ?3)
     )";
 const PUT_NOTE: &str = "INSERT OR REPLACE INTO note VALUES (?1, ?2)";
+/// The file's policy again where that of another file was forgotten.
+const RESTORE_FILE_POLICY: &str = "UPDATE note SET text = newest.policy
+    FROM (SELECT policy FROM revision WHERE actor = 'config' ORDER BY number DESC LIMIT 1) AS newest
+    WHERE name = ?1";
 const GET_NOTE: &str = "SELECT text FROM note WHERE name = ?1";
 /// Note: the config file's policy when it was last in force.
 const FILE_POLICY: &str = "file_policy";

@@ -145,6 +145,23 @@ fn keeps_everything_to_the_nanosecond() {
 }
 
 #[test]
+fn a_files_policy_that_is_forgotten_was_never_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut will = open(&dir);
+    let of_file = |number, floor| {
+        let mut revision = revision(number);
+        revision.actor.id = "config".to_owned();
+        revision.policy.floor = ByteCount::mib(floor);
+        revision
+    };
+    will.save_revision(&of_file(1, 70), None).unwrap();
+    will.save_revision(&of_file(2, 90), None).unwrap();
+    will.forget(2).unwrap();
+    let saved = will.load().unwrap();
+    assert_eq!(saved.file_policy, Some(of_file(1, 70).policy));
+}
+
+#[test]
 fn old_revisions_make_way_but_not_what_a_trial_falls_back_to() {
     let dir = tempfile::tempdir().unwrap();
     let mut will = open(&dir);

@@ -37,8 +37,9 @@ async fn a_kill_at_any_moment_leaves_a_whole_chain_with_all_that_was_acknowledge
     let small = |_: &Home| "[audit]\nsize = \"128KiB\"\nfiles = 50\n".to_owned();
     let home = Home::with(crate::rig::SCENARIO, small);
     let state = home.path("state");
-    let (mut floor, mut acknowledged) = (64 << 20, 0);
+    let (mut floor, mut acknowledged, mut begun) = (64 << 20, 0, 0);
     for round in 0..12_u32 {
+        let before = acknowledged;
         let agent = home.start().await;
         let pid = agent.pid().to_string();
         let killer = std::thread::spawn(move || {
@@ -50,6 +51,7 @@ async fn a_kill_at_any_moment_leaves_a_whole_chain_with_all_that_was_acknowledge
             acknowledged += 1;
         }
         floor += 1;
+        begun += usize::from(acknowledged > before);
         killer.join().unwrap();
         agent.kill();
         assert_whole(&state);
@@ -62,7 +64,9 @@ async fn a_kill_at_any_moment_leaves_a_whole_chain_with_all_that_was_acknowledge
     let intended = of(|line| line["kind"] == "intent");
     assert!(acknowledged > 0 && made >= acknowledged, "{made} of {acknowledged}");
     assert!(intended >= made && intended <= acknowledged + 12, "{intended} of {acknowledged}");
-    assert_eq!(of(|line| line["kind"] == "start"), 13);
+    // A start is told before any change, and by one that is killed before it makes any perhaps not at all.
+    let starts = of(|line| line["kind"] == "start");
+    assert!((begun..=13).contains(&starts), "{starts} of {begun}");
 }
 
 /// Asks for changes until one is refused because of the audit: the last block of a file has some room

@@ -13,6 +13,7 @@ mod disk;
 mod durability;
 mod freeze;
 mod host;
+mod log;
 mod reload;
 mod reserve;
 mod rig;

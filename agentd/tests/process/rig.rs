@@ -232,7 +232,13 @@ impl Agent {
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        for _ in 0..PAUSES {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            pause();
+        }
+        panic!("agentd does not end");
     }
 }
 

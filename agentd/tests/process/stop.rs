@@ -1,5 +1,7 @@
 //! An orderly stop of the process.
 
+use std::process::Command;
+
 use agentd_proto::v1 as wire;
 use wire::{event_service_client::EventServiceClient, watch_response::Body};
 
@@ -33,4 +35,19 @@ async fn a_hangup_changes_nothing() {
     agent.signal("HUP");
     home.until_log("SIGHUP");
     agent.until_ticks_go_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_obeyed_while_a_reload_waits_for_its_file() {
+    let home = Home::new();
+    let mut agent = home.start().await;
+    // A file that is never there to its end, as on a server that does not answer.
+    let config = home.path("agentd.toml");
+    std::fs::remove_file(&config).unwrap();
+    assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
+    agent.signal("HUP");
+    home.until_log("SIGHUP: the config is read again");
+    agent.until_ticks_go_on().await;
+    agent.signal("TERM");
+    assert_eq!(agent.wait().code(), Some(0), "{}", home.log());
 }

@@ -34,7 +34,7 @@ fn violated(status: &Status) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admin_sets_no_policy_beyond_what_root_has_fixed() {
-    let rig = Rig::with(&Options { bounds: BOUNDS, ..Options::default() });
+    let rig = Rig::with(Options { bounds: BOUNDS, ..Options::default() });
     let mut client = PolicyServiceClient::new(rig.channel().await);
     let policy = wire::Policy::default;
     let percent = wire::WorkingSet { shrink_percent: Some(26), ..wire::WorkingSet::default() };

@@ -1,19 +1,26 @@
 //! The history on disk as clients see it: streams that begin in it, ticks of it explained, and its steps.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{atomic::Ordering, mpsc},
+    time::Duration,
+};
 
 use agentd_proto::v1 as wire;
 use tonic::Code;
 use wire::{
-    history_service_client::HistoryServiceClient, vm_service_client::VmServiceClient,
+    GapReason, history_service_client::HistoryServiceClient, vm_service_client::VmServiceClient,
     watch_request::Start, watch_response::Body,
 };
 
-use crate::rig::{Options, Rig};
+use crate::{
+    disk::Keeps,
+    rig::{Options, Rig, Watching},
+};
 
 /// A ring that holds some ticks, and a history that holds all.
 fn options() -> Options {
-    Options { ring_bytes: 8 << 10, history: true, ..Options::default() }
+    Options { ring_bytes: 8 << 10, keeps: Keeps::All, ..Options::default() }
 }
 
 fn since(seconds: i64, follow: bool) -> wire::WatchRequest {
@@ -31,7 +38,7 @@ fn step(seconds: i64) -> Option<prost_types::Duration> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_goes_from_the_history_into_the_ring_and_on_without_a_seam() {
-    let mut rig = Rig::with(&options());
+    let mut rig = Rig::with(options());
     rig.ticks(200).await;
     let oldest = rig.publisher.ring().span().oldest;
     assert!(oldest > 100, "the ring has all: {oldest}");
@@ -69,7 +76,7 @@ async fn a_stream_goes_from_the_history_into_the_ring_and_on_without_a_seam() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ticks_that_the_ring_has_no_longer_are_explained() {
-    let mut rig = Rig::with(&options());
+    let mut rig = Rig::with(options());
     rig.ticks(150).await;
     assert!(rig.publisher.ring().span().oldest > 20);
     let mut client = VmServiceClient::new(rig.channel().await);
@@ -105,7 +112,7 @@ async fn ticks_that_the_ring_has_no_longer_are_explained() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_count_every_tick_once_whatever_their_length() {
-    let mut rig = Rig::with(&options());
+    let mut rig = Rig::with(options());
     for tick in 0..200_u64 {
         rig.tick(&["web1", "db1"], tick % 50 == 0).await;
     }
@@ -143,7 +150,7 @@ async fn steps_count_every_tick_once_whatever_their_length() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_has_what_was_asked_for_and_no_more() {
-    let mut rig = Rig::with(&options());
+    let mut rig = Rig::with(options());
     rig.ticks(30).await;
     let pause = agentd::event::Event::Vm(agentd::event::VmChange {
         vm: crate::rig::id(0),
@@ -206,4 +213,79 @@ async fn where_there_is_no_history_that_is_said_and_all_else_goes_on() {
     let mut stream = rig.watch(since(1000, false)).await;
     stream.next().await.unwrap();
     assert_eq!(stream.rest().await, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_still_being_checked_delays_no_tick_and_has_all_once_it_is_open() {
+    let (opens, waits) = mpsc::channel();
+    let mut rig = Rig::with(Options { keeps: Keeps::Late(waits), ..options() });
+    rig.ticks(150).await;
+    assert!(rig.publisher.ring().span().oldest > 20);
+    assert!(rig.publisher.conditions().has("HISTORY_CHECKING"));
+    let mut client = HistoryServiceClient::new(rig.channel().await);
+    let list = wire::ListHistoryRequest::default;
+    let after = |position| wire::WatchRequest {
+        start: Some(Start::After(position)),
+        ..wire::WatchRequest::default()
+    };
+    let former = wire::Position { epoch: "0".repeat(32), seq: 41 };
+    for refused in [
+        client.list_history(list()).await.unwrap_err(),
+        Watching::open(rig.channel().await, since(1000, false)).await.err().unwrap(),
+        Watching::open(rig.channel().await, after(rig.position(7))).await.err().unwrap(),
+        Watching::open(rig.channel().await, after(former)).await.err().unwrap(),
+    ] {
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("is still being checked"), "{refused:?}");
+    }
+    // What is now, and what the ring has, needs no history.
+    assert_eq!(
+        rig.watch(after(rig.position(149))).await.hello().await.newest,
+        Some(rig.position(150))
+    );
+    assert_eq!(explained(&rig, 1140).await, 139);
+
+    drop(opens);
+    let mut newest = 150;
+    while client.list_history(list()).await.is_err() {
+        rig.ticks(1).await;
+        newest += 1;
+    }
+    assert!(!rig.publisher.conditions().has("HISTORY_CHECKING"));
+    let mut stream = rig.watch(since(10_000, false)).await;
+    stream.next().await.unwrap();
+    assert_eq!(stream.rest().await, (1..=newest).collect::<Vec<_>>());
+    assert_eq!(explained(&rig, 1005).await, 4);
+}
+
+/// The tick that is explained when one of this time is asked for.
+async fn explained(rig: &Rig, seconds: i64) -> u64 {
+    let mut client = VmServiceClient::new(rig.channel().await);
+    let (vm, time) = ("web1".to_owned(), at(seconds));
+    let request = wire::ExplainVmRequest { vm, time, ..Default::default() };
+    client.explain_vm(request).await.unwrap().into_inner().tick
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_disk_keeps_out_of_the_history_is_found_in_the_ring_and_is_no_readers_fault() {
+    let mut rig = Rig::with(options());
+    rig.ticks(50).await;
+    rig.disk.is_full.store(true, Ordering::SeqCst);
+    rig.ticks(150).await;
+    let oldest = rig.publisher.ring().span().oldest;
+    assert!(oldest > 52, "the ring has all: {oldest}");
+    // The tick of seq n has number n - 1, and ended at 1000 + n.
+    for (seconds, tick) in [(9999, 199), (1190, 189), (1060, 49), (1020, 19)] {
+        assert_eq!(explained(&rig, seconds).await, tick, "{seconds} s");
+    }
+    let mut stream = rig.watch(since(1000, false)).await;
+    stream.next().await.unwrap();
+    for seq in 1..=50 {
+        assert_eq!(stream.tick().await.0, seq);
+    }
+    let gap = stream.gap().await;
+    assert_eq!(gap.reason(), GapReason::Expired);
+    assert_eq!((gap.first, gap.last), (Some(rig.position(51)), Some(rig.position(oldest - 1))));
+    assert_eq!((gap.missed, stream.rest().await), (Some(oldest - 51), (oldest..=200).collect()));
+    assert_eq!(rig.publisher.meters().counted().lost, [("history", 150)].into());
 }

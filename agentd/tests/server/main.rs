@@ -14,6 +14,7 @@ mod bounds;
 #[path = "../../../tests/src/certificates.rs"]
 mod certificates;
 mod change;
+mod disk;
 mod history;
 mod matrix;
 mod others;

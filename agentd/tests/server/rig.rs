@@ -21,13 +21,10 @@ use agentd::{
         Storage, StorageError,
     },
     event::{Event, TickRecord},
-    publish::{Entry, Position, Publisher, Stamp},
-    record::{Beside, History, HistoryError, Recorder},
-    server::{
-        About, Deps, Listen, Server, ServerConfig, ServerHandle, condense, encode, encode_shadow,
-    },
+    publish::{Position, Publisher, Stamp},
+    record::{Beside, Recorder},
+    server::{About, Deps, Listen, Server, ServerConfig, ServerHandle, encode, encode_shadow},
     shadow::Shadow,
-    store::{HistoryReader, HistoryStore, Retention},
 };
 use agentd_core::{
     bytes::ByteCount,
@@ -46,8 +43,11 @@ use tonic::{
 };
 use wire::{event_service_client::EventServiceClient, watch_response::Body};
 
-use crate::others::connect_as;
 pub(crate) use crate::others::{ADMIN, NOBODYS, OPERATORS, READERS, cannot_be_others};
+use crate::{
+    disk::{Disk, Keeps, history},
+    others::connect_as,
+};
 
 /// A running server.
 pub(crate) struct Rig {
@@ -66,8 +66,7 @@ pub(crate) struct Rig {
 /// What may differ from rig to rig.
 pub(crate) struct Options {
     pub(crate) ring_bytes: usize,
-    /// Keeps a history on disk.
-    pub(crate) history: bool,
+    pub(crate) keeps: Keeps,
     pub(crate) max_watchers: usize,
     /// Has it listen on TCP too.
     pub(crate) tls: Option<TlsConfig>,
@@ -79,7 +78,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ring_bytes: 1 << 20,
-            history: false,
+            keeps: Keeps::Nothing,
             max_watchers: 64,
             tls: None,
             bounds: Bounds::default(),
@@ -104,14 +103,6 @@ fn audit(dir: &Path, clock: &Arc<VirtualClock>, publisher: &Arc<Publisher>) -> A
     .unwrap()
 }
 
-/// A history in this directory, which may hold one of before.
-pub(crate) fn history(dir: &Path) -> (Box<dyn History>, Option<Arc<HistoryReader>>) {
-    let retention = Retention { age: LONG * 1_000_000, bytes: 64 << 20 };
-    let store = HistoryStore::open(&dir.join("history.db"), retention, condense).unwrap();
-    let reader = Arc::new(store.reader().unwrap());
-    (Box::new(store), Some(reader))
-}
-
 /// What the shadow says of each tick.
 fn beside(shadow: Arc<Shadow>) -> Beside {
     Box::new(move |position, stamp, record| {
@@ -121,19 +112,16 @@ fn beside(shadow: Arc<Shadow>) -> Beside {
 
 impl Rig {
     pub(crate) fn start() -> Self {
-        Self::with(&Options::default())
+        Self::with(Options::default())
     }
 
-    pub(crate) fn with(options: &Options) -> Self {
+    pub(crate) fn with(options: Options) -> Self {
         let clock = Arc::new(VirtualClock::default());
         clock.advance_to(Duration::from_secs(1000));
         let publisher = Arc::new(Publisher::new(clock.clone(), options.ring_bytes));
         let disk = Disk::default();
         let dir = tempfile::tempdir().unwrap();
-        let (history, past) = match options.history {
-            true => history(dir.path()),
-            false => (Box::new(disk.clone()) as Box<dyn History>, None),
-        };
+        let (history, past) = history(dir.path(), options.keeps, &disk);
         let shadow = Arc::new(Shadow::none(clock.clone()));
         let beside = beside(shadow.clone());
         let recorder = Recorder::start_beside(publisher.clone(), counted, history, beside).unwrap();
@@ -224,7 +212,11 @@ impl Rig {
     pub(crate) async fn published(&self, seq: u64) {
         let mut news = self.publisher.ring().subscribe();
         let reached = news.wait_for(|newest| *newest >= seq);
-        tokio::time::timeout(LONG, reached).await.unwrap().unwrap();
+        let reached = tokio::time::timeout(LONG, reached).await;
+        let newest = self.publisher.ring().span().newest;
+        reached
+            .unwrap_or_else(|_| panic!("entry {seq} of the log does not come after {newest}"))
+            .unwrap();
     }
 
     pub(crate) fn pass(&self, time: Duration) {
@@ -233,7 +225,7 @@ impl Rig {
 
     /// Has the server take other rules of who may do what.
     pub(crate) fn reload(&self, authz: AuthzConfig) {
-        self.server.as_ref().unwrap().replace_authz(authz);
+        self.server.as_ref().unwrap().live().replace_authz(authz);
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -470,17 +462,6 @@ pub(crate) fn encoded(publisher: &Publisher) -> u64 {
 }
 
 static ENCODED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
-
-/// A history that keeps nothing and hangs while somebody holds it.
-#[derive(Clone, Default)]
-pub(crate) struct Disk(pub(crate) Arc<Mutex<()>>);
-
-impl History for Disk {
-    fn append(&mut self, _: &[Entry]) -> Result<(), HistoryError> {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(())
-    }
-}
 
 /// Tells the log and the conditions, as a daemon does.
 #[derive(Debug)]

@@ -76,7 +76,7 @@ impl World {
             client_validity: Duration::from_secs(100 * 86_400),
         };
         change(&authority, &mut files);
-        let rig = Rig::with(&Options { tls: Some(files.clone()), ..Options::default() });
+        let rig = Rig::with(Options { tls: Some(files.clone()), ..Options::default() });
         let addresses = rig.server.as_ref().unwrap().addresses();
         let Some(Listen::Tcp(address)) = addresses.last() else { panic!("no TCP: {addresses:?}") };
         let address = address.parse().unwrap();
@@ -85,7 +85,7 @@ impl World {
 
     /// As SIGHUP does.
     pub(crate) fn read_tls_again(&self) {
-        self.rig.server.as_ref().unwrap().read_tls(self.files.clone());
+        self.rig.server.as_ref().unwrap().live().read_tls(self.files.clone());
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -211,7 +211,7 @@ async fn an_entry_is_encoded_once_for_all_watchers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_told_what_it_missed() {
-    let mut rig = Rig::with(&Options { ring_bytes: 32 << 10, ..Options::default() });
+    let mut rig = Rig::with(Options { ring_bytes: 32 << 10, ..Options::default() });
     let narrow = rig.endpoint().initial_stream_window_size(1 << 10);
     let request = wire::WatchRequest { follow: true, ..wire::WatchRequest::default() };
     let channel = narrow.connect().await.unwrap();
@@ -255,7 +255,7 @@ async fn a_slow_reader_is_told_what_it_missed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_watcher_too_many_is_told_when_to_come_back() {
-    let rig = Rig::with(&Options { max_watchers: 2, ..Options::default() });
+    let rig = Rig::with(Options { max_watchers: 2, ..Options::default() });
     let first = rig.watch(follow()).await;
     let _second = rig.watch(follow()).await;
     let refused = Watching::open(rig.channel().await, follow()).await.err().unwrap();

@@ -27,7 +27,7 @@ async fn a_position_of_before_a_restart_gets_a_gap_and_then_all_there_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_no_longer_kept_gets_a_gap_with_what_is_missing() {
-    let mut rig = Rig::with(&Options { ring_bytes: 8 << 10, ..Options::default() });
+    let mut rig = Rig::with(Options { ring_bytes: 8 << 10, ..Options::default() });
     rig.ticks(40).await;
     let oldest = rig.publisher.ring().span().oldest;
     assert!(oldest > 3);
@@ -52,7 +52,7 @@ async fn what_agentd_dropped_is_told_in_its_place() {
     let mut rig = Rig::start();
     rig.ticks(1).await;
     let record = rig.publisher.latest().unwrap().record.clone();
-    let hang = rig.disk.0.clone();
+    let hang = rig.disk.hangs.clone();
     let count = 200;
     {
         let _hangs = hang.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +86,7 @@ async fn what_agentd_dropped_is_told_in_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_told_once_a_second_and_of_everything() {
-    let mut rig = Rig::with(&Options { ring_bytes: 4 << 10, ..Options::default() });
+    let mut rig = Rig::with(Options { ring_bytes: 4 << 10, ..Options::default() });
     let request = wire::WatchRequest { follow: true, ..wire::WatchRequest::default() };
     let mut stream = rig.watch(request).await;
     stream.hello().await;

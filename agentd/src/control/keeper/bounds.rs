@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 
-use super::{AGENT, Base, Keeper, POLICY_BOUNDED, actor, changes};
+use super::{AGENT, Base, Keeper, POLICY_BOUNDED, Revision, actor, changes};
+use crate::control::Bounds;
 
 impl Keeper {
     /// Puts a policy in force that is within the bounds where the one that was kept is not: what is in
     /// force never goes beyond. A trial stays one.
     pub(super) fn keep_bounds(&mut self) {
+        let Some((revision, message)) = self.bounded(&self.base.bounds) else { return };
+        // Written, and tried again, by whoever catches up.
+        self.unsaved = Some(Arc::clone(&revision));
+        self.put_bounded(&revision, message);
+    }
+
+    /// The policy in force brought within these bounds, and what is to be said of it; `None` where it does
+    /// not go beyond.
+    pub(super) fn bounded(&self, bounds: &Bounds) -> Option<(Arc<Revision>, String)> {
         let before = self.current();
-        let faults = self.base.bounds.faults(&before.policy);
+        let faults = bounds.faults(&before.policy);
         if faults.is_empty() {
-            return;
+            return None;
         }
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let reason = format!("revision {} went beyond the config's bounds", before.number);
-        let policy = self.base.bounds.within(&before.policy);
+        let policy = bounds.within(&before.policy);
         let mut revision = self.next(policy, actor(AGENT, self.clock.wall()), reason);
         revision.revert_at = before.revert_at;
-        let revision = Arc::new(revision);
-        // Written, and tried again, by whoever catches up.
-        self.unsaved = Some(Arc::clone(&revision));
-        self.put(&revision, changes(&before.policy, &revision.policy));
         let message = format!(
             "revision {} of the policy went beyond the config's bounds ({}), so that revision {}, \
              which does not, is in force: look at it with \"memctl policy history\", and set what \
@@ -30,6 +36,12 @@ impl Keeper {
             faults.join("; "),
             revision.number
         );
+        Some((Arc::new(revision), message))
+    }
+
+    pub(super) fn put_bounded(&self, revision: &Arc<Revision>, message: String) {
+        let before = self.current();
+        self.put(revision, changes(&before.policy, &revision.policy));
         self.audience.raise(POLICY_BOUNDED, message);
     }
 }

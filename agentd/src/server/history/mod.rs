@@ -27,9 +27,9 @@ impl HistoryService for HistoryCalls {
         request: Request<wire::ListHistoryRequest>,
     ) -> Result<Response<wire::ListHistoryResponse>, Status> {
         let past = &self.0.past;
-        let reach = past.read(crate::store::HistoryReader::reach).await?.ok_or_else(none)?;
+        let reach = past.read(|past| past.reach()).await?.ok_or_else(none)?;
         let asked = Asked::new(request.into_inner(), reach.oldest, self.0.clock.wall())?;
-        let page = past.read(move |reader| page::read(reader, &asked)).await?;
+        let page = past.read(move |past| page::read(past, &asked)).await?;
         Ok(Response::new(page.ok_or_else(none)?))
     }
 }

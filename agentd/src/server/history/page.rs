@@ -15,17 +15,17 @@ use crate::{
     publish::Entry,
     record::HistoryError,
     server::to_proto,
-    store::{HistoryReader, Place},
+    store::{Place, Snapshot},
 };
 
 /// Reads a page. Nothing that is asked for makes it read more than so much and one step more.
 pub(super) fn read(
-    reader: &HistoryReader,
+    past: &Snapshot<'_>,
     asked: &Asked,
 ) -> Result<wire::ListHistoryResponse, HistoryError> {
-    let reach = reader.reach()?;
+    let reach = past.reach()?;
     let mut page = Page::new(asked);
-    let flow = collect(reader, asked, &mut page)?;
+    let flow = collect(past, asked, &mut page)?;
     let next = match flow {
         ControlFlow::Break(next) if at(next) < asked.until => next.to_string(),
         ControlFlow::Break(_) | ControlFlow::Continue(()) => String::new(),
@@ -44,17 +44,13 @@ pub(super) fn read(
 /// The step that the next page begins with, where there is one.
 type Flow = ControlFlow<u64>;
 
-fn collect(
-    reader: &HistoryReader,
-    asked: &Asked,
-    page: &mut Page<'_>,
-) -> Result<Flow, HistoryError> {
+fn collect(past: &Snapshot<'_>, asked: &Asked, page: &mut Page<'_>) -> Result<Flow, HistoryError> {
     let span = (asked.from(), asked.until);
     // From here on entries are read, not digests.
-    let whole = if asked.is_coarse() { None } else { Some(reader.place_at(asked.from())?) };
+    let whole = if asked.is_coarse() { None } else { Some(past.place_at(asked.from())?) };
     let mut place = Place::default();
     'digests: loop {
-        let digests = reader.digests(place, span, DIGESTS)?;
+        let digests = past.digests(place, span, DIGESTS)?;
         if digests.is_empty() {
             break;
         }
@@ -73,8 +69,8 @@ fn collect(
     let mut place = whole.unwrap_or(place);
     loop {
         let found = match whole {
-            Some(_) => reader.behind(place, BYTES)?,
-            None => reader.loose(place, ROWS)?,
+            Some(_) => past.behind(place, BYTES)?,
+            None => past.loose(place, ROWS)?,
         };
         let Some(last) = found.last() else { return Ok(page.end()) };
         place = last.place;

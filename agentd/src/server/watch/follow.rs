@@ -119,7 +119,7 @@ impl Follower {
                 // All that the ring has is younger: there may be more.
                 if place == before_oldest || span.oldest == 0 {
                     let wall = self.published.clock.wall().checked_sub(age);
-                    self.past = self.past_since(wall.unwrap_or(SystemTime::UNIX_EPOCH)).await;
+                    self.past = self.past_since(wall.unwrap_or(SystemTime::UNIX_EPOCH)).await?;
                 }
                 place
             }
@@ -132,7 +132,7 @@ impl Follower {
                 match self.published.publisher.ring().after(seq) {
                     Next::Missing(missing) if missing.why == Why::MadeWay => {
                         let last = Position { epoch, seq };
-                        self.past = self.past_behind(&last).await;
+                        self.past = self.past_behind(&last).await?;
                         if self.past.is_some() {
                             return Ok(());
                         }
@@ -144,7 +144,7 @@ impl Follower {
             }
             Start::After(former) => {
                 self.cursor = before_oldest;
-                self.past = self.past_behind(&former).await;
+                self.past = self.past_behind(&former).await?;
                 if self.past.is_some() {
                     return Ok(());
                 }
@@ -320,7 +320,7 @@ impl Follower {
         }
     }
 
-    fn gap(&self, reason: GapReason, missing: Missing) -> wire::Gap {
+    pub(super) fn gap(&self, reason: GapReason, missing: Missing) -> wire::Gap {
         let missed = missing.last.saturating_sub(missing.first).saturating_add(1);
         wire::Gap {
             reason: reason.into(),

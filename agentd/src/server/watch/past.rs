@@ -7,7 +7,7 @@
 //! An entry is in the history before it is in the ring, so that the first one of this run that the ring
 //! still has is where the one ends and the other begins: nothing between them, and nothing twice.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use agentd_proto::v1 as wire;
 use tonic::Status;
@@ -15,8 +15,8 @@ use wire::{GapReason, watch_response::Body};
 
 use super::follow::{Follower, Gone};
 use crate::{
-    publish::{Entry, Position},
-    server::{limits, to_proto},
+    publish::{Entry, Next, Position, Why},
+    server::{limits, past::is_checking, to_proto},
     store::{Found, Place},
 };
 
@@ -43,19 +43,20 @@ impl Past {
 }
 
 impl Follower {
-    /// The past from this time on; `None` where there is no history.
-    pub(super) async fn past_since(&self, from: SystemTime) -> Option<Past> {
+    /// The past from this time on; `None` where there is no history. Refused while it is being checked: who
+    /// asks again in a moment misses nothing.
+    pub(super) async fn past_since(&self, from: SystemTime) -> Result<Option<Past>, Status> {
         let place = self.published.past.read(move |past| past.place_at(from)).await;
-        let place = place.unwrap_or_else(|status| unread(&status))?;
-        Some(Past { place, from, last: None })
+        let place = or_without(place)?;
+        Ok(place.map(|place| Past { place, from, last: None }))
     }
 
-    /// The past behind this entry; `None` where the history does not keep it.
-    pub(super) async fn past_behind(&self, last: &Position) -> Option<Past> {
+    /// The past behind this entry; `None` where the history does not keep it. Refused as above.
+    pub(super) async fn past_behind(&self, last: &Position) -> Result<Option<Past>, Status> {
         let position = last.clone();
         let found = self.published.past.read(move |past| past.locate(&position)).await;
-        let place = found.unwrap_or_else(|status| unread(&status)).flatten()?.place;
-        Some(Past { place, from: SystemTime::UNIX_EPOCH, last: Some(last.clone()) })
+        let (from, last) = (SystemTime::UNIX_EPOCH, Some(last.clone()));
+        Ok(or_without(found)?.flatten().map(|found| Past { place: found.place, from, last }))
     }
 
     /// Tells the past, and leaves the cursor where the ring goes on. True where that was all that was
@@ -125,16 +126,35 @@ impl Follower {
 
     /// Goes on with the ring where the history has nothing more.
     async fn end_past(&mut self) -> Result<(), Gone> {
+        let published = Arc::clone(&self.published);
+        let ring = published.publisher.ring();
         match self.past.take().and_then(|past| past.last) {
-            Some(last) if last.epoch == *self.epoch() => self.cursor = last.seq,
+            Some(last) if last.epoch == *self.epoch() => {
+                self.cursor = last.seq;
+                // What the history was not given and the ring has no longer: no fault of who reads.
+                if let Next::Missing(missing) = ring.after(last.seq)
+                    && missing.why == Why::MadeWay
+                {
+                    self.cursor = missing.last;
+                    self.send_gap(self.gap(GapReason::Expired, missing)).await?;
+                }
+            }
             Some(former) => {
-                self.cursor = self.before_oldest();
-                let last = self.published.publisher.position(self.cursor);
+                self.cursor = ring.span().oldest.saturating_sub(1);
+                let last = published.publisher.position(self.cursor);
                 self.send_gap(restarted(&former, &last)).await?;
             }
             None => {}
         }
         Ok(())
+    }
+}
+
+/// What was read; nothing where it cannot be, but not for the time being.
+fn or_without<T>(read: Result<Option<T>, Status>) -> Result<Option<T>, Status> {
+    match read {
+        Err(status) if !is_checking(&status) => Ok(unread(&status)),
+        other => other,
     }
 }
 

@@ -9,6 +9,7 @@
 //! Loses at most the last moments in a power cut, for which it writes without waiting for the disk.
 
 mod layout;
+mod opening;
 mod pack;
 mod prune;
 mod read;
@@ -30,8 +31,9 @@ use crate::{
     record::{History, HistoryError},
 };
 use layout::LAYOUT;
+pub use opening::{Opening, Reading, Shelf};
 use pack::to_nanos;
-pub use read::{Digest, Found, HistoryReader, Place, Reach};
+pub use read::{Digest, Found, HistoryReader, Place, Reach, Snapshot};
 
 /// How long and how much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! [`HistoryReader`]: reads the history beside the thread that writes it, which waits for no reader.
 //!
-//! Every call takes a moment and holds nothing of the file when it returns: a reader that goes away for an
-//! hour keeps no page of it from being used again.
+//! What is asked at once is answered by the file as it is at one moment: a minute that is packed meanwhile is
+//! neither missed nor met twice. It takes a moment, and nothing of the file is held when it is over: a reader
+//! that goes away for an hour keeps no page of it from being used again.
 
 use std::{
     path::Path,
@@ -9,7 +10,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior, params,
+};
 
 use super::{
     layout,
@@ -25,6 +28,10 @@ use crate::{
 pub struct HistoryReader {
     db: Mutex<Connection>,
 }
+
+/// The history as it was at one moment.
+#[derive(Debug)]
+pub struct Snapshot<'a>(Transaction<'a>);
 
 /// A place between two entries of the file, over all runs of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +84,26 @@ impl HistoryReader {
         Ok(Self { db: Mutex::new(db) })
     }
 
+    /// Has `work` ask as much as it likes of the file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// What `work` fails with, or whatever the disk says.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&Snapshot<'_>) -> Result<T, HistoryError>,
+    ) -> Result<T, HistoryError> {
+        let mut db = self.db();
+        // It is over when it is dropped; what only reads has nothing to commit.
+        work(&Snapshot(db.transaction_with_behavior(TransactionBehavior::Deferred)?))
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot<'_> {
     /// The place before the first entry that is kept whole and was made at this time or later, or a little
     /// before it.
     ///
@@ -84,7 +111,7 @@ impl HistoryReader {
     ///
     /// Whatever the disk says.
     pub fn place_at(&self, from: SystemTime) -> Result<Place, HistoryError> {
-        let db = self.db();
+        let db = &self.0;
         let mut query = db.prepare_cached(layout::GET_PLACE)?;
         let id: Option<i64> = query.query_row(params![to_nanos(from)], |row| row.get(0))?;
         // Nothing that late: behind all there is.
@@ -102,10 +129,10 @@ impl HistoryReader {
     ///
     /// Whatever the disk says.
     pub fn behind(&self, place: Place, most: usize) -> Result<Vec<Found>, HistoryError> {
-        let db = self.db();
-        let found = match one_block(&db, layout::GET_BODY, params![place.0])? {
+        let db = &self.0;
+        let found = match one_block(db, layout::GET_BODY, params![place.0])? {
             Some(found) => found,
-            None => rows(&db, place, ROWS)?,
+            None => rows(db, place, ROWS)?,
         };
         let mut bytes = 0_usize;
         let behind = found.into_iter().filter(|found| found.place > place);
@@ -124,7 +151,7 @@ impl HistoryReader {
     ///
     /// Whatever the disk says.
     pub fn loose(&self, place: Place, most: usize) -> Result<Vec<Found>, HistoryError> {
-        rows(&self.db(), place, most)
+        rows(&self.0, place, most)
     }
 
     /// The entry at this position; `None` where it is not kept whole.
@@ -142,14 +169,14 @@ impl HistoryReader {
     ///
     /// Whatever the disk says.
     pub fn locate(&self, position: &Position) -> Result<Option<Found>, HistoryError> {
-        let db = self.db();
+        let db = &self.0;
         let seq = i64::try_from(position.seq).unwrap_or(i64::MAX);
         let key = (position.epoch.as_str(), seq);
         let mut query = db.prepare_cached(layout::GET_ROW)?;
         if let Some(found) = query.query_row(key, |at| Ok(row(at))).optional()? {
             return found;
         }
-        let block = one_block(&db, layout::GET_BODY_OF, key)?.unwrap_or_default();
+        let block = one_block(db, layout::GET_BODY_OF, key)?.unwrap_or_default();
         let is = |found: &Found| found.entry.position.seq == position.seq;
         Ok(block.into_iter().find(is))
     }
@@ -188,7 +215,7 @@ impl HistoryReader {
         (from, until): (SystemTime, SystemTime),
         most: usize,
     ) -> Result<Vec<Digest>, HistoryError> {
-        let db = self.db();
+        let db = &self.0;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let mut query = db.prepare_cached(layout::GET_DIGESTS)?;
         let mut rows = query.query(params![place.0, to_nanos(from), to_nanos(until), most])?;
@@ -212,7 +239,7 @@ impl HistoryReader {
     ///
     /// Whatever the disk says.
     pub fn reach(&self) -> Result<Reach, HistoryError> {
-        let db = self.db();
+        let db = &self.0;
         let ask = |query| db.query_row(query, [], |row| row.get::<_, Option<i64>>(0));
         Ok(Reach {
             oldest: ask(layout::GET_OLDEST)?.map(from_nanos),
@@ -221,13 +248,9 @@ impl HistoryReader {
     }
 
     fn place_before(&self, time: SystemTime, below: i64) -> Result<Option<i64>, HistoryError> {
-        let db = self.db();
+        let db = &self.0;
         let mut query = db.prepare_cached(layout::GET_PLACE_BEFORE)?;
         Ok(query.query_row(params![to_nanos(time), below], |row| row.get(0))?)
-    }
-
-    fn db(&self) -> MutexGuard<'_, Connection> {
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -48,7 +48,7 @@ fn all(history: &HistoryStore) -> Vec<Entry> {
     let reader = history.reader().unwrap();
     let (mut place, mut entries) = (Place::default(), Vec::new());
     loop {
-        let found = reader.behind(place, 100_000).unwrap();
+        let found = reader.read(|past| past.behind(place, 100_000)).unwrap();
         let Some(last) = found.last() else { return entries };
         assert!(last.place > place);
         place = last.place;
@@ -62,7 +62,8 @@ fn seqs(history: &HistoryStore) -> Vec<u64> {
 
 fn digests(history: &HistoryStore) -> Vec<String> {
     let reader = history.reader().unwrap();
-    let found = reader.digests(Place::default(), (at(0), at(1 << 40)), 10_000).unwrap();
+    let found =
+        reader.read(|past| past.digests(Place::default(), (at(0), at(1 << 40)), 10_000)).unwrap();
     found.into_iter().map(|digest| String::from_utf8(digest.bytes).unwrap()).collect()
 }
 
@@ -127,21 +128,51 @@ fn minutes_that_are_over_are_packed_and_read_as_they_were() {
 
     let reader = history.reader().unwrap();
     for seq in [1, 60, 200] {
-        let found = reader.find(&entries[usize::try_from(seq).unwrap() - 1].position).unwrap();
+        let found = reader
+            .read(|past| past.find(&entries[usize::try_from(seq).unwrap() - 1].position))
+            .unwrap();
         assert_eq!(found.unwrap().position.seq, seq);
     }
     let nowhere = Position { epoch: other, seq: 7 };
-    assert!(reader.find(&nowhere).unwrap().is_none());
+    assert!(reader.read(|past| past.find(&nowhere)).unwrap().is_none());
     for time in [1, 61, 130, 202, 5000] {
-        let found = reader.tick_before(at(time)).unwrap();
+        let found = reader.read(|past| past.tick_before(at(time))).unwrap();
         let mut ticks = kept.iter().filter(|e| e.kind == Kind::Tick && e.stamp.wall <= at(time));
         let want = ticks.next_back().map(|entry| entry.position.clone());
         assert_eq!(found.map(|entry| entry.position), want, "{time}");
     }
-    let place = reader.place_at(at(100)).unwrap();
-    let first = reader.behind(place, 1).unwrap();
+    let place = reader.read(|past| past.place_at(at(100))).unwrap();
+    let first = reader.read(|past| past.behind(place, 1)).unwrap();
     assert!(first[0].entry.stamp.wall <= at(100) && first[0].entry.stamp.wall > at(59));
-    assert_eq!(reader.behind(reader.place_at(at(999)).unwrap(), 1).unwrap().len(), 0);
+    assert_eq!(reader.read(|past| past.behind(past.place_at(at(999))?, 1)).unwrap().len(), 0);
+}
+
+/// As a page is read: minutes first, and then what is not packed yet.
+#[test]
+fn a_minute_that_is_packed_between_two_looks_is_neither_missed_nor_met_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let epoch = Epoch::random();
+    let mut history = open(&dir.path().join("h"), EVERYTHING);
+    for seq in 1..=130 {
+        history.append(&[entry(&epoch, seq, 50)]).unwrap();
+    }
+    let minutes = digests(&history).len();
+    let reader = history.reader().unwrap();
+    let seen = reader.read(|past| {
+        let packed = past.digests(Place::default(), (at(0), at(1 << 40)), 10)?;
+        let last = packed.last().map(|digest| digest.behind).unwrap_or_default();
+        for seq in 131..=400 {
+            history.append(&[entry(&epoch, seq, 50)])?;
+        }
+        let seqs = |digest: &Digest| String::from_utf8(digest.bytes.clone()).unwrap();
+        let packed = packed.iter().map(seqs).collect::<Vec<_>>().join(" ");
+        let loose = past.loose(last, 1000)?.into_iter().map(|found| found.entry.position.seq);
+        let packed = packed.split(' ').map(|seq| seq.parse().unwrap());
+        Ok(packed.chain(loose).collect::<Vec<u64>>())
+    });
+    assert_eq!(seen.unwrap(), (1..=130).collect::<Vec<_>>());
+    assert!(digests(&history).len() > minutes, "none was packed meanwhile");
+    assert_eq!(seqs(&history), (1..=400).collect::<Vec<_>>());
 }
 
 #[test]
@@ -179,7 +210,7 @@ fn by_size_the_entries_go_first_and_their_digests_last() {
     assert!(kept.windows(2).all(|two| two[0] + 1 == two[1]));
     // Everything is still known to the minute.
     assert!(digests(&history)[0].starts_with("1 2 3 "));
-    let reach = history.reader().unwrap().reach().unwrap();
+    let reach = history.reader().unwrap().read(|past| past.reach()).unwrap();
     assert_eq!((reach.oldest, reach.oldest_whole), (Some(at(1)), Some(at(kept[0]))));
 }
 
@@ -194,7 +225,8 @@ fn digests_alone_stay_within_their_part_of_the_size() {
         history.append(&[entry(&epoch, seq, 100)]).unwrap();
     }
     let reader = history.reader().unwrap();
-    let digests = reader.digests(Place::default(), (at(0), at(1 << 40)), 10_000).unwrap();
+    let digests =
+        reader.read(|past| past.digests(Place::default(), (at(0), at(1 << 40)), 10_000)).unwrap();
     let bytes: usize = digests.iter().map(|digest| digest.bytes.len()).sum();
     assert!((100_000..=(1 << 18)).contains(&bytes), "{bytes}");
     // What is counted along is what is there.
@@ -282,7 +314,7 @@ fn a_history_that_breaks_while_it_is_read_is_an_error_and_no_panic() {
     }
     history.db.execute("UPDATE body SET entries = zeroblob(100)", []).unwrap();
     let reader = history.reader().unwrap();
-    assert!(reader.behind(Place::default(), 1 << 20).is_err());
+    assert!(reader.read(|past| past.behind(Place::default(), 1 << 20)).is_err());
     drop((reader, history));
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all(&[0xff; 50_000]).unwrap();
