@@ -70,7 +70,8 @@ impl Meter {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         *due = (*due).max(now).checked_add(self.takes(bytes)).unwrap_or(now);
         let ahead = due.saturating_duration_since(now);
-        now.checked_add(ahead.checked_sub(self.takes(self.at_once))?)
+        let rest = ahead.saturating_sub(self.takes(self.at_once));
+        if rest.is_zero() { None } else { now.checked_add(rest) }
     }
 
     /// How long so many bytes take at this rate.
