@@ -10,6 +10,8 @@ lab="busybox-static iproute2 libvirt-clients libvirt-daemon libvirt-daemon-drive
 deb="binutils dpkg-dev"
 # Units are checked, and packages are installed in a clean system.
 service="debootstrap systemd"
+# libvirt asks polkitd what the user of agentd may.
+polkit="dbus polkitd"
 # A gRPC client in another language.
 foreign="libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3 python3-grpcio
     python3-protobuf"
@@ -20,7 +22,7 @@ case "${1-all}" in
 build) wanted=$build ;;
 deb) wanted="$build $deb" ;;
 fuzz) wanted="$build g++" ;;
-all) wanted="$build $deb $lab $service $foreign $metrics" ;;
+all) wanted="$build $deb $lab $service $polkit $foreign $metrics" ;;
 *)
     echo "install.sh: unknown part '$1': build, deb, fuzz, or nothing for all" >&2
     exit 2

@@ -74,6 +74,9 @@ impl Scene {
         while !end.is_over() || self.until_answered(&name) < first + TICKS {
             clock::breathe();
         }
+        if !attack.starves {
+            self.until_others_are_let_in(&name);
+        }
         going_on.abort();
         self.victim.feed().unwrap();
         self.until_as_before(&name, figures.descriptors);
@@ -99,6 +102,15 @@ impl Scene {
         let asked = || Ok(self.runtime.block_on(self.friend.ask()).ok());
         let status = clock::wait_for("an answer while it goes on", LONG, asked);
         status.unwrap_or_else(|error| panic!("{name}: {error:#}")).tick.unwrap()
+    }
+
+    /// Waits, while it goes on, until somebody new is let in from another address than the attackers', and
+    /// somebody of this host.
+    fn until_others_are_let_in(&self, name: &str) {
+        let asked = || Ok(self.runtime.block_on(self.friend.ask_from_elsewhere()).is_ok());
+        clock::wait_until("a newcomer to be let in", LONG, asked)
+            .unwrap_or_else(|error| panic!("{name}: {error:#}: {}", self.victim.log()));
+        self.status();
     }
 
     /// Waits until there are as few descriptors as before, and a new client is let in.

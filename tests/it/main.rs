@@ -74,6 +74,8 @@ mod oracle;
 mod over_tls;
 /// The packages in a clean Debian.
 mod packages;
+/// What libvirt lets the user of agentd do, and nothing else.
+mod polkit;
 /// Ticks recorded, replayed, and decided along by a shadow.
 mod recordings;
 /// Memory that is kept for VMs to come.

@@ -85,26 +85,3 @@ fn the_service_keeps_what_an_operator_relies_on() {
     // Processes of VMs belong to others, and their figures are in /proc.
     assert!(!unit.lines().any(|own| own.starts_with("ProtectProc=")));
 }
-
-/// libvirt lets in who is named, for what is named.
-#[test]
-fn the_polkit_rule_allows_one_user_what_agentd_asks_for() {
-    let rule = fs::read_to_string(units().join("../polkit/50-agentd.rules")).unwrap();
-    let code = rule.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let code = code.collect::<Vec<_>>().join("\n");
-    let actions: Vec<&str> =
-        code.split('"').filter(|word| word.starts_with("org.libvirt.")).collect();
-    assert_eq!(
-        actions,
-        [
-            "org.libvirt.unix.manage",
-            "org.libvirt.api.connect.getattr",
-            "org.libvirt.api.connect.read",
-            "org.libvirt.api.connect.search-domains",
-            "org.libvirt.api.domain.getattr",
-            "org.libvirt.api.domain.read",
-            "org.libvirt.api.domain.write",
-        ]
-    );
-    assert!(code.contains("subject.user == \"agentd\" &&"), "{code}");
-}

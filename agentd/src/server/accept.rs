@@ -26,6 +26,7 @@ use super::{
     authz::{Authz, Guarded},
     calls::Calls,
     crowd::{Crowd, Door, Full},
+    frames::Frames,
     goaway::turn_away,
     handshakes::{Handshake, Handshakes, Spent},
     limits,
@@ -133,7 +134,8 @@ impl Connections {
                 if own.is_some() {
                     io.count_with(self.meters.of(&peer.name()));
                 }
-                let served = self.clone().serve(io, peer, None, place);
+                let meter = io.meter();
+                let served = self.clone().serve(Frames::new(io, meter), peer, None, place);
                 self.tasks.spawn(async move {
                     let _own = own;
                     served.await;
@@ -180,10 +182,11 @@ impl Connections {
             self.crowd.refuse(address, &message);
             return turn_away(io, &message).await;
         };
-        io.get_mut().0.count_with(self.meters.of(&certificate.name));
+        let meter = self.meters.of(&certificate.name);
+        io.get_mut().0.count_with(Arc::clone(&meter));
         tracing::debug!(%address, name = certificate.name, serial = certificate.serial, "let in");
         let peer = Peer::Remote { address, certificate };
-        self.serve(io, peer, Some(tenure), place).await;
+        self.serve(Frames::new(io, meter), peer, Some(tenure), place).await;
     }
 
     /// Tells of somebody who was not let in.

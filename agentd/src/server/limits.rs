@@ -67,6 +67,13 @@ pub(super) const READ_AT_ONCE: usize = 512 << 10;
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;
+/// Frames of settings that a connection may send at once, and in a second after that. A client sends one, and now and
+/// then another one as it finds out what its line can do; each moves the windows of all streams. Who sends more is ended.
+pub(super) const SETTINGS_AT_ONCE: usize = 32;
+pub(super) const SETTINGS_RATE: u32 = 1;
+/// As how many bytes each counts at [`NAME_READ_RATE`]: with a new connection for every few of them, a name has 256 in a
+/// second. As the fifteen bytes that they are, it had seventeen thousand.
+pub(super) const SETTINGS_COST: usize = 1 << 10;
 /// What the kernel keeps of a TCP connection that is not read yet, and that its client does not take; it
 /// makes twice of it. Its own bounds are some MiB, outside of all that agentd counts, and what was sent
 /// before a client is gone has to be read, at [`READ_RATE`], before that is known.

@@ -34,6 +34,8 @@ pub(super) struct Metered<I> {
 pub(super) struct Meter {
     /// Bytes in a second.
     rate: u32,
+    /// How many may come ahead of that.
+    at_once: usize,
     /// When all that was read would have come at that rate.
     due: Mutex<Instant>,
 }
@@ -52,23 +54,24 @@ impl Meters {
             // As many stay as have connections, which are few, or are ahead, which passes.
             meters.retain(|_, meter| Arc::strong_count(meter) > 1 || meter.is_ahead());
         }
-        let new = || Arc::new(Meter::new(limits::NAME_READ_RATE));
+        let new = || Arc::new(Meter::new(limits::NAME_READ_RATE, limits::READ_AT_ONCE));
         Arc::clone(meters.entry(name.to_owned()).or_insert_with(new))
     }
 }
 
 impl Meter {
-    fn new(rate: u32) -> Self {
-        Self { rate, due: Mutex::new(Instant::now()) }
+    pub(super) fn new(rate: u32, at_once: usize) -> Self {
+        Self { rate, at_once, due: Mutex::new(Instant::now()) }
     }
 
     /// Counts what was read. What came faster than it may for a while has to be waited for, until then.
-    fn count(&self, bytes: usize) -> Option<Instant> {
+    pub(super) fn count(&self, bytes: usize) -> Option<Instant> {
         let now = Instant::now();
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         *due = (*due).max(now).checked_add(self.takes(bytes)).unwrap_or(now);
         let ahead = due.saturating_duration_since(now);
-        now.checked_add(ahead.checked_sub(self.takes(limits::READ_AT_ONCE))?)
+        let rest = ahead.saturating_sub(self.takes(self.at_once));
+        if rest.is_zero() { None } else { now.checked_add(rest) }
     }
 
     /// How long so many bytes take at this rate.
@@ -85,7 +88,17 @@ impl Meter {
 impl<I> Metered<I> {
     /// With a meter of its own.
     pub(super) fn new(io: I) -> Self {
-        Self { io, meter: Arc::new(Meter::new(limits::READ_RATE)), rest: None, turn: 0 }
+        Self {
+            io,
+            meter: Arc::new(Meter::new(limits::READ_RATE, limits::READ_AT_ONCE)),
+            rest: None,
+            turn: 0,
+        }
+    }
+
+    /// Where it is counted.
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
     }
 
     /// From now on it is counted here, and waits for what others have sent already.

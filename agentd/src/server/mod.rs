@@ -19,6 +19,7 @@ mod change;
 mod crowd;
 mod fault;
 mod found;
+mod frames;
 mod from_proto;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzz;

@@ -181,6 +181,21 @@ fn lasting(wanted: Option<prost_types::Duration>, violations: &mut Violations) -
     sane.unwrap_or(LASTING)
 }
 
+/// What has to hold of any request for a reservation: what is taken is a size and a time that make sense.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn fuzz(data: &[u8]) {
+    use prost::Message as _;
+
+    let Ok(request) = wire::CreateReservationRequest::decode(data) else { return };
+    let (total, mut violations) = (ByteCount::gib(16), Violations::default());
+    let (min, max) = sizes(&request, total, &mut violations);
+    let lasting = lasting(request.duration, &mut violations);
+    if violations.check().is_ok() {
+        assert!(!min.is_zero() && min <= max && max <= total, "{min} to {max}");
+        assert!((LASTING_LEAST..=LASTING_MOST).contains(&lasting), "{lasting:?}");
+    }
+}
+
 fn unread() -> Status {
     let why = "the last tick did not read the hypervisor, or there was none yet, so nobody knows what \
                could be reserved: try again in a moment, and see the conditions in the status";

@@ -51,6 +51,16 @@ fn weight(weight: u32) -> wire::UpdatePolicyRequest {
     update(&["vms.db1.weight"], wire::Policy { vms, ..wire::Policy::default() })
 }
 
+/// What one VM may have at least and at most, in MiB.
+fn between(name: &str, min: u64, max: u64) -> wire::UpdatePolicyRequest {
+    let (min_bytes, max_bytes) = (Some(min << 20), Some(max << 20));
+    let vm = wire::VmPolicy { min_bytes, max_bytes, ..wire::VmPolicy::default() };
+    update(
+        &["vms"],
+        wire::Policy { vms: [(name.to_owned(), vm)].into(), ..wire::Policy::default() },
+    )
+}
+
 async fn current(client: &mut Client) -> wire::PolicyRevision {
     let answer = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
     answer.current.unwrap()
@@ -103,6 +113,48 @@ async fn a_change_based_on_another_revision_is_refused_with_the_etag_in_force() 
     assert_eq!((facts.get("current_etag"), now.revision), (Some(&now.etag), 2));
 }
 
+/// Whoever comes second is told what is in force now, however close the two are.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_changes_at_once_that_are_based_on_one_revision_one_is_made() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    for round in 0..20 {
+        let etag = current(&mut client).await.etag;
+        let ask = |mib| {
+            let mut client = client.clone();
+            let asked = wire::UpdatePolicyRequest { etag: etag.clone(), ..step(mib) };
+            async move { until_asked(&mut client, asked).await }
+        };
+        let both = tokio::join!(ask(100 + 2 * round), ask(101 + 2 * round));
+        let (made, refused) = match both {
+            (Ok(made), Err(refused)) | (Err(refused), Ok(made)) => (made, refused),
+            both => panic!("{both:?}"),
+        };
+        let now = current(&mut client).await;
+        assert_eq!(made.current.as_ref(), Some(&now));
+        assert_eq!(refused.code(), Code::Aborted, "{refused}");
+        let details = refused.get_error_details();
+        let facts = &details.error_info().unwrap().metadata;
+        assert_eq!(facts.get("current_etag"), Some(&now.etag));
+        assert_eq!(now.revision, round + 2);
+    }
+}
+
+/// Asks again for as long as those before have not given up their places.
+async fn until_asked(
+    client: &mut Client,
+    asked: wire::UpdatePolicyRequest,
+) -> Result<wire::UpdatePolicyResponse, Status> {
+    loop {
+        match client.update_policy(asked.clone()).await {
+            Err(refused) if refused.code() == Code::ResourceExhausted => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            answer => return answer.map(tonic::Response::into_inner),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
     let rig = Rig::start();
@@ -142,6 +194,20 @@ async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
         (vec!["reason"], wire::UpdatePolicyRequest { reason: "x".repeat(513), ..step(60) }),
         (vec!["reason"], wire::UpdatePolicyRequest { reason: "\u{1b}[2J".to_owned(), ..step(60) }),
         (vec!["two_pointer.step_bytes"], step(1 << 40)),
+        (
+            vec!["floor_bytes"],
+            update(&["floor_bytes"], wire::Policy { floor_bytes: Some(u64::MAX), ..policy() }),
+        ),
+        (
+            vec!["pool_limit_bytes"],
+            update(
+                &["pool_limit_bytes"],
+                wire::Policy { pool_limit_bytes: Some(u64::MAX), ..policy() },
+            ),
+        ),
+        (vec!["vms.db1.min_bytes"], between("db1", 512, 256)),
+        (vec!["vms"], between("db\u{1b}[2J1", 256, 512)),
+        (vec!["vms"], between(&"x".repeat(257), 256, 512)),
     ];
     for (fields, request) in cases {
         let refused = client.update_policy(request.clone()).await.unwrap_err();

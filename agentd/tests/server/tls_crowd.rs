@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use agentd_proto::v1 as wire;
-use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time::Instant};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::Instant,
+};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use wire::{host_service_client::HostServiceClient, shadow_service_client::ShadowServiceClient};
@@ -22,14 +27,20 @@ async fn is_ended(io: &mut TcpStream) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_silent_or_slow_is_ended_after_five_seconds() {
     let world = World::start();
+    tokio::join!(shakes_no_hand(&world), asks_nothing(&world), answers_no_ping(&world));
+}
+
+async fn shakes_no_hand(world: &World) {
     let began = Instant::now();
     let mut silent = connect(world.address, "127.0.0.1").await.unwrap();
     let read = tokio::time::timeout(LONG, silent.read_u8()).await.expect("an end");
     assert!(read.is_err());
     let took = began.elapsed();
     assert!((Duration::from_secs(5)..Duration::from_secs(9)).contains(&took), "{took:?}");
+}
 
-    // Its handshake is over, and it has ten seconds for its first request.
+/// Its handshake is over, and it has ten seconds for its first request.
+async fn asks_nothing(world: &World) {
     let alice = world.client("alice");
     let began = Instant::now();
     let mut silent = world.dial(&Offer::of(&alice)).await.unwrap();
@@ -37,6 +48,16 @@ async fn a_client_that_is_silent_or_slow_is_ended_after_five_seconds() {
     let _ = tokio::time::timeout(LONG, silent.read_to_end(&mut all)).await.expect("an end");
     let took = began.elapsed();
     assert!((Duration::from_secs(9)..Duration::from_secs(15)).contains(&took), "{took:?}");
+}
+
+/// It has asked something, and is gone without a word: nobody would know if it were not asked in turn.
+async fn answers_no_ping(world: &World) {
+    let bob = world.client("bob");
+    let mut gone = world.dial(&Offer::of(&bob)).await.unwrap();
+    gone.write_all(ONE_CALL).await.unwrap();
+    let mut told = Vec::new();
+    let _ = tokio::time::timeout(LONG, gone.read_to_end(&mut told)).await.expect("an end");
+    assert!(told.windows(PING.len()).any(|bytes| bytes == PING), "it was not asked: {told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,3 +241,9 @@ async fn one_name_has_eight_watches_and_twenty_changes_whatever_it_shows() {
     assert_eq!(reason(&refused), "TOO_FAST");
     clear(&bobs).await.unwrap();
 }
+
+/// What a client of HTTP/2 begins with: its first words, settings, and a call of "/".
+const ONE_CALL: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+    \0\0\x03\x01\x05\0\0\0\x01\x83\x87\x84";
+/// The head of a frame that wants an answer.
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0];

@@ -1,6 +1,6 @@
 //! [`Friend`]: a client that behaves well, and wants an answer while others attack.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use agentd_proto::v1 as wire;
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use wire::host_service_client::HostServiceClient;
@@ -27,7 +27,7 @@ pub struct Friend {
 impl Friend {
     /// Connects.
     pub async fn new(to: SocketAddr, shows: Arc<ClientConfig>) -> Result<Self> {
-        let known = dial(to, &shows).await?;
+        let known = dial(to, None, &shows).await?;
         Ok(Self { to, shows, known })
     }
 
@@ -38,7 +38,12 @@ impl Friend {
 
     /// Asks over a new one.
     pub async fn ask_anew(&self) -> Result<wire::GetStatusResponse> {
-        status(dial(self.to, &self.shows).await?).await
+        status(dial(self.to, None, &self.shows).await?).await
+    }
+
+    /// Asks over a new one from another address than all others have.
+    pub async fn ask_from_elsewhere(&self) -> Result<wire::GetStatusResponse> {
+        status(dial(self.to, Some(ELSEWHERE), &self.shows).await?).await
     }
 }
 
@@ -54,12 +59,16 @@ pub async fn status(channel: Channel) -> Result<wire::GetStatusResponse> {
     Ok(asked.context("no status")?.into_inner())
 }
 
-async fn dial(to: SocketAddr, shows: &Arc<ClientConfig>) -> Result<Channel> {
+async fn dial(
+    to: SocketAddr,
+    from: Option<Ipv4Addr>,
+    shows: &Arc<ClientConfig>,
+) -> Result<Channel> {
     let shows = Arc::clone(shows);
     let connector = tower::service_fn(move |_| {
         let connector = TlsConnector::from(Arc::clone(&shows));
         async move {
-            let io = TcpStream::connect(to).await?;
+            let io = connect(to, from).await?;
             io.set_nodelay(true)?;
             connector.connect(server_name()?, io).await.map(TokioIo::new)
         }
@@ -68,5 +77,15 @@ async fn dial(to: SocketAddr, shows: &Arc<ClientConfig>) -> Result<Channel> {
     Ok(endpoint.timeout(PATIENCE).connect_with_connector(connector).await?)
 }
 
+async fn connect(to: SocketAddr, from: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
+    }
+    socket.connect(to).await
+}
+
+/// Where nobody else is.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// As long as memctl waits by itself.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
-use super::shell;
 use super::slot::Slot;
+use super::{package, shell};
 
 /// A kernel and the initramfs that goes with it.
 #[derive(Debug, Clone)]
@@ -71,17 +71,13 @@ fn kernel_in(cache: &Path) -> Result<Option<PathBuf>> {
 fn fetch_kernel(cache: &Path) -> Result<PathBuf> {
     let package = kernel_package().or_else(|_| {
         // A fresh machine has no package lists yet.
-        shell::run("apt-get", &["-qq", "update"], FETCH_LIMIT)?;
+        package::update()?;
         kernel_package()
     })?;
     let folder = tempfile::Builder::new().prefix("fetch-").tempdir_in(cache)?;
-    download(&package, folder.path()).or_else(|_| {
-        // Lists older than the archive name a version that is gone.
-        shell::run("apt-get", &["-qq", "update"], FETCH_LIMIT)?;
-        download(&package, folder.path())
-    })?;
+    package::fetch(&package, folder.path())?;
     let unpacked = folder.path().join("unpacked");
-    unpack(folder.path(), &unpacked)?;
+    package::unpack(folder.path(), &PARTS, &unpacked)?;
     let kernel = gather(&unpacked, &folder.path().join("kernel"))?;
     let home = cache.join(format!("{KERNEL_PREFIX}{}", package.trim_start_matches("linux-image-")));
     fs::rename(&kernel, &home)
@@ -98,23 +94,6 @@ fn kernel_package() -> Result<String> {
         .find(|name| name.starts_with("linux-image-"));
     name.map(str::to_owned)
         .with_context(|| format!("apt knows no kernel behind {KERNEL_META}: run apt-get update"))
-}
-
-fn download(package: &str, folder: &Path) -> Result<()> {
-    let script = r#"cd "$1" && exec apt-get -qq -o APT::Sandbox::User=root download "$2""#;
-    let place = folder.to_string_lossy();
-    shell::run("sh", &["-c", script, "sh", &place, package], FETCH_LIMIT)?;
-    Ok(())
-}
-
-/// Unpacks the kernel and three folders of drivers, not the hundred others.
-fn unpack(folder: &Path, unpacked: &Path) -> Result<()> {
-    let script = r#"mkdir -p "$2" && dpkg-deb --fsys-tarfile "$1"/*.deb |
-        tar -x -C "$2" --wildcards '*/vmlinuz-*' \
-            '*/drivers/virtio/*' '*/drivers/block/*' '*/drivers/char/*'"#;
-    let (from, to) = (folder.to_string_lossy(), unpacked.to_string_lossy());
-    shell::run("sh", &["-c", script, "sh", &from, &to], FETCH_LIMIT)?;
-    Ok(())
 }
 
 /// Collects `vmlinuz` and the plain `.ko` files of [`MODULES`] from the unpacked package into
@@ -208,6 +187,10 @@ const MODULES: [&str; 8] = [
     "virtio_console",
 ];
 
+/// The kernel and three folders of drivers, not the hundred others.
+const PARTS: [&str; 4] =
+    ["*/vmlinuz-*", "*/drivers/virtio/*", "*/drivers/block/*", "*/drivers/char/*"];
+
 /// Depends on whatever cloud kernel is current: small, with serial console and virtio.
 const KERNEL_META: &str = "linux-image-cloud-amd64";
 
@@ -223,6 +206,3 @@ const CACHE_VARIABLE: &str = "LAB_CACHE";
 
 /// For questions that need no network.
 const ASK_LIMIT: Duration = Duration::from_secs(60);
-
-/// The package is 27 MB to 40 MB.
-const FETCH_LIMIT: Duration = Duration::from_secs(300);

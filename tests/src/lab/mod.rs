@@ -16,6 +16,7 @@ mod host;
 mod image;
 mod needs;
 mod net;
+pub mod package;
 mod process;
 mod scope;
 mod shell;

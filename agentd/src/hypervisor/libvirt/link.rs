@@ -220,7 +220,8 @@ impl OpenError {
         let remedy = if denied.iter().any(|number| is(error, *number))
             || problem.contains("Permission denied")
         {
-            "run agentd as root or as a member of the group libvirt"
+            "let its user use libvirt: the polkit rule 50-agentd.rules of the package does for the user \
+             agentd, where polkit runs; root needs none"
         } else if problem.contains("Failed to connect socket") {
             RUNNING
         } else if is(error, ErrorNumber::NoConnect) || is(error, ErrorNumber::InvalidArg) {

@@ -91,6 +91,27 @@ impl Asked {
     }
 }
 
+/// What has to hold of any request for a stretch of time: one that is refused names the field, and a page begins
+/// within the stretch.
+#[cfg(any(test, feature = "testing"))]
+pub(in crate::server) fn fuzz(data: &[u8]) {
+    use prost::Message as _;
+
+    let Ok(request) = wire::ListHistoryRequest::decode(data) else { return };
+    match Asked::new(request, Some(at(1000)), at(100_000)) {
+        Ok(asked) => {
+            assert!(
+                (1..=STEP_MOST).contains(&asked.step) && asked.from >= asked.start,
+                "{asked:?}"
+            );
+            assert!(asked.step_of(asked.from()) <= asked.from && asked.size <= PAGE_MOST);
+        }
+        Err(refused) => {
+            assert_eq!(crate::server::fault::reason(&refused), "INVALID_ARGUMENT", "{refused}");
+        }
+    }
+}
+
 /// This many seconds after the epoch.
 pub(super) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST))

@@ -12,6 +12,8 @@ use wire::history_service_server::HistoryService;
 
 use super::{Published, fault::failed};
 use ask::Asked;
+#[cfg(any(test, feature = "testing"))]
+pub(super) use ask::fuzz;
 pub use point::condense;
 
 /// `HistoryService`.
