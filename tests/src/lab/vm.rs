@@ -322,7 +322,7 @@ fn make_disk(space: &Space, path: &str, mib: u64) -> Result<()> {
 const LARGEST_DISK_MIB: u64 = 16 * 1024;
 
 /// A running VM answers in milliseconds; one that boots does not answer at all.
-const PING_LIMIT: Duration = Duration::from_millis(300);
+const PING_LIMIT: Duration = Duration::from_secs(1);
 
 /// For orders that are done at once, by a VM that may be short of memory on a busy machine.
 const ASK_LIMIT: Duration = Duration::from_secs(120);
