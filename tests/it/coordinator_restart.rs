@@ -25,8 +25,10 @@ fn a_restart_in_the_middle_goes_on() {
 
     hold_until_a_grow(&vms[0], &mut held, &watch, 0);
     agent.process().signal("TERM").unwrap();
-    assert!(agent.process().wait(CLEAN_STOP).unwrap().success(), "{}", agent.log().unwrap());
-    assert!(watch.records().unwrap().iter().any(|record| record["type"] == "going_away"));
+    let stopped = agent.process().wait(PATIENCE).unwrap();
+    let log = agent.log().unwrap();
+    assert!(stopped.success() && !log.contains("is stuck"), "{log}");
+    watch.wait("the farewell", PATIENCE, |record| record["type"] == "going_away").unwrap();
     agent = start_again(agent, &programs, &host, &gauge);
     assert_eq!((mode(agent.memctl()), &self::etag(agent.memctl())), ("active".to_owned(), &etag));
 
@@ -131,10 +133,13 @@ fn piece_name(number: u64) -> String {
 /// Starts agentd after its end. While it was away nothing moved but what was on its way.
 fn start_again(old: Agent, programs: &Programs, host: &Host, gauge: &Gauge) -> Agent {
     drop(old);
-    wait_for_samples(gauge);
-    let before = gauge.samples().last().cloned();
-    wait_for_samples(gauge);
-    assert_eq!(gauge.samples().last().cloned(), before, "without agentd nothing moves");
+    clock::wait_until("all to rest: without agentd nothing moves", PATIENCE, || {
+        wait_for_samples(gauge);
+        let before = gauge.samples().last().cloned();
+        wait_for_samples(gauge);
+        Ok(gauge.samples().last().cloned() == before)
+    })
+    .unwrap();
     Agent::start(programs, host, &[]).unwrap()
 }
 
@@ -221,7 +226,5 @@ const SEEN: Duration = Duration::from_secs(3);
 const SLOWLY: u64 = 6;
 /// Ticks in which agentd has come to know the VMs.
 const LOOKS: usize = 8;
-/// What is promised of a stop on SIGTERM.
-const CLEAN_STOP: Duration = Duration::from_secs(5);
 /// Samples over which nothing may move: more than a tick.
 const REST: usize = 15;
