@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use agentd_tests::agent::{Agent, Memctl, Watch};
-use agentd_tests::lab::{Actuals, Host, Vm, VmSpec};
+use agentd_tests::lab::{Actuals, Host, Vm, VmSpec, clock};
 use agentd_tests::programs::Programs;
 use serde_json::Value;
 
@@ -36,6 +36,11 @@ fn the_sum_never_exceeds_the_pool() {
     assert!(vm2.actual_kib().unwrap() > left, "vm2 got nothing back");
 
     set_mode(agent.memctl(), "observe");
+    clock::wait_until("all to rest", PATIENCE, || {
+        watch.wait_ticks(QUIET_TICKS, PATIENCE)?;
+        Ok(is_quiet(&watch.ticks()?, &host.actuals_kib()?))
+    })
+    .unwrap();
     watch.wait_ticks(QUIET_TICKS, PATIENCE).unwrap();
     let samples = gauge.samples();
     let largest = samples.iter().map(|sample| sample.values().sum::<u64>()).max().unwrap();
@@ -80,6 +85,18 @@ fn what_is_told_is_true(watch: &Watch, samples: &[Actuals], host: &Host) {
         assert_eq!(vm["memory"]["target_bytes"], actuals[name] * 1024, "{name}: {vm}");
         assert_eq!(orders.last(), Some(&actuals[name]), "{name}");
     }
+}
+
+/// Whether the last tick tells of no VM that it is on its way, and libvirt says the same now.
+fn is_quiet(ticks: &[Value], actuals: &Actuals) -> bool {
+    let vms = ticks.last().and_then(|tick| tick["vms"].as_array()).cloned().unwrap_or_default();
+    NAMES.into_iter().all(|name| {
+        let memory = vms.iter().find(|vm| vm["name"] == name).map(|vm| &vm["memory"]);
+        memory.is_some_and(|memory| {
+            memory["actual_bytes"] == memory["target_bytes"]
+                && memory["actual_bytes"] == actuals[name] * 1024
+        })
+    })
 }
 
 /// What a VM was told to hold, in KiB, in the order of time.
@@ -147,7 +164,7 @@ pub(crate) const WORK_MIB: u64 = 400;
 const MORE_MIB: u64 = 330;
 /// How fast work wants memory, in MiB/s: no faster than two VMs can give it.
 pub(crate) const RATE: u64 = 12;
-/// After these nothing is on its way any more.
+/// After these nothing is on its way any more, on an idle machine.
 const QUIET_TICKS: usize = 4;
 /// For what takes seconds on an idle machine and longer on a busy one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
