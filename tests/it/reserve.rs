@@ -37,7 +37,7 @@ name = "db7"
 max = "3GiB"
 actual = "3GiB"
 demand = "500MiB"
-start = "60s"
+start = "40s"
 "#;
 
 fn listed(world: &World) -> Vec<Value> {

@@ -186,7 +186,7 @@ async fn nobody_changes_much_in_a_short_time_but_all_may_pause() {
     }
     let rig = Rig::start();
     let operator = rig.channel_as(NOBODYS, OPERATORS).await;
-    let (began, mut made) = (std::time::Instant::now(), 0);
+    let (began, mut made) = (tokio::time::Instant::now(), 0);
     let refused = loop {
         match floor(&operator, 64 + made, Some(600)).await {
             Ok(_) => made += 1,

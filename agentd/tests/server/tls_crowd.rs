@@ -22,7 +22,7 @@ async fn ends_before(io: &mut TcpStream, other: &mut TcpStream) {
             _ = other.read_u8() => panic!("the other one is ended"),
         }
     };
-    tokio::time::timeout(LONG, ended).await.expect("an end");
+    tokio::time::timeout(LONG, ended).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
