@@ -101,6 +101,15 @@ fn hold_until_a_grow(vm: &Vm, held: &mut u64, watch: &Watch, agent: usize) {
     }
 }
 
+/// A VM that has none takes so many pieces, no faster than it is given room: how fast that is depends on
+/// how busy the machine is.
+pub(crate) fn hold_pieces(vm: &Vm, count: u64) {
+    let mut held = 0;
+    while held < count {
+        hold_a_piece(vm, &mut held);
+    }
+}
+
 /// A VM takes another piece as soon as it has room for it. `two-pointer` feeds one that grows: where
 /// its last growth went unseen, because of a restart or a busy machine, it grows by a crumb.
 fn hold_a_piece(vm: &Vm, held: &mut u64) {
@@ -126,7 +135,7 @@ fn take(vm: &Vm, name: &str, mib: u64) {
     vm.finish(vm.hold(name, mib, mib).unwrap(), PATIENCE).unwrap();
 }
 
-fn piece_name(number: u64) -> String {
+pub(crate) fn piece_name(number: u64) -> String {
     format!("a{number}")
 }
 
@@ -214,7 +223,7 @@ fn etag(memctl: &Memctl) -> String {
 
 /// What vm1 comes to hold is more than it has at first, a piece at a time.
 const PIECES: u64 = 20;
-const PIECE_MIB: u64 = 20;
+pub(crate) const PIECE_MIB: u64 = 20;
 /// What a VM has left besides.
 const LEFT_MIB: u64 = 16;
 /// What it takes and leaves again until it is seen to grow.
