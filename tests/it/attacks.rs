@@ -30,7 +30,6 @@ fn a_reader_gets_what_is_a_readers_and_agentd_goes_on() {
     for attack in ATTACKS {
         for by in attack.by.iter().filter(|by| **by != By::Nobody) {
             let told = scene.withstand(*attack, *by);
-            assert!(told.shaken > 0, "{}: it was not even let in", attack.name);
             assert_eq!(told.answers > 0, attack.earns, "{}: {told:?}", attack.name);
         }
     }
@@ -46,7 +45,6 @@ struct Scene {
 /// What an attacker was told.
 #[derive(Debug)]
 struct Told {
-    shaken: u64,
     heard: u64,
     answers: u64,
 }
@@ -77,6 +75,15 @@ impl Scene {
         if !attack.starves {
             self.until_others_are_let_in(&name);
         }
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let tally = &foe.tally;
+        // However busy the machine is: it comes, is let in where it may, and gets what it has a right to.
+        clock::wait_until("the attack", LONG, || {
+            let is_in = by == By::Nobody || count(&tally.shaken) > 0;
+            let has_all = by == By::Nobody || !attack.earns || count(&tally.answers) > 0;
+            Ok(count(&tally.dialled) > 0 && is_in && has_all)
+        })
+        .unwrap_or_else(|error| panic!("{name}: {error:#}: {tally:?}"));
         going_on.abort();
         self.victim.feed().unwrap();
         self.until_as_before(&name, figures.descriptors);
@@ -85,16 +92,9 @@ impl Scene {
         assert!(now.peak < MEMORY, "{name}: agentd took {} MiB", now.peak >> 20);
         assert!(now.audit - figures.audit < AUDIT, "{name}: {figures:?}, then {now:?}");
         assert!(now.log - figures.log < LOG, "{name}: {figures:?}, then {now:?}");
-        assert_eq!((after.mode, after.watchers), (before.mode, 0), "{name}");
+        assert_eq!(after.mode, before.mode, "{name}");
         assert_eq!(after.policy_etag, before.policy_etag, "{name}");
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let tally = &foe.tally;
-        assert!(count(&tally.dialled) > 0, "{name}: nobody came");
-        Told {
-            shaken: count(&tally.shaken),
-            heard: count(&tally.heard),
-            answers: count(&tally.answers),
-        }
+        Told { heard: count(&tally.heard), answers: count(&tally.answers) }
     }
 
     /// Asks until the friend is answered over the connection that it has: the tick.
@@ -113,12 +113,12 @@ impl Scene {
         self.status();
     }
 
-    /// Waits until there are as few descriptors as before, and a new client is let in.
+    /// Waits until there are as few descriptors as before, nobody watches, and a new client is let in.
     fn until_as_before(&self, name: &str, descriptors: usize) {
         let over = || {
             let open = self.victim.figures()?.descriptors;
             let is_let_in = self.runtime.block_on(self.friend.ask_anew()).is_ok();
-            Ok(open <= descriptors && is_let_in)
+            Ok(open <= descriptors && is_let_in && self.status().watchers == 0)
         };
         clock::wait_until("agentd to be as before", LONG, over)
             .unwrap_or_else(|error| panic!("{name}: {error:#}: {}", self.victim.log()));

@@ -201,4 +201,4 @@ mount --rbind /sys \"$0/sys\"
 exec chroot \"$0\" env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
     /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal";
 /// It takes two seconds on a machine with nothing else to do.
-const UP_LIMIT: Duration = Duration::from_secs(60);
+const UP_LIMIT: Duration = Duration::from_secs(300);

@@ -180,7 +180,7 @@ fn a_stop_ends_well_while_many_watch() {
         .map(|number| {
             let file = fs::File::create(world.path(&format!("watch{number}"))).unwrap();
             let mut command = world.memctl_command();
-            command.args(["watch", "-o", "jsonl", "--no-reconnect"]);
+            command.args(["watch", "-o", "jsonl", "--no-reconnect", "--timeout", "60s"]);
             command.stdout(file).stderr(Stdio::null()).spawn().unwrap()
         })
         .collect();

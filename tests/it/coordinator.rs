@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use agentd_tests::agent::{Agent, Memctl, Watch};
-use agentd_tests::lab::{Actuals, Host, Vm, VmSpec};
+use agentd_tests::lab::{Actuals, Host, Vm, VmSpec, clock};
 use agentd_tests::programs::Programs;
 use serde_json::Value;
 
+use crate::coordinator_restart::{PIECE_MIB, hold_pieces, piece_name};
 use crate::open_lab_with_programs;
 
 /// Two idle VMs with much to spare and one that wants more than its share, on a host that has
@@ -24,18 +25,23 @@ fn the_sum_never_exceeds_the_pool() {
     let gauge = host.gauge(&NAMES).unwrap();
     let watch = agent.memctl().watch("watch", &[]).unwrap();
     set_mode(agent.memctl(), "active");
-    let done = vm1.finish(vm1.hold("a", WORK_MIB, RATE).unwrap(), PATIENCE).unwrap();
-    assert_eq!(done, format!("held a {WORK_MIB}"));
-    assert!(vm1.held_kib("a").unwrap() >= WORK_MIB * 1024, "all of it is in memory");
+    hold_pieces(vm1, WORK_MIB / PIECE_MIB);
+    let held: u64 = pieces(WORK_MIB).map(|piece| vm1.held_kib(&piece).unwrap()).sum();
+    assert!(held >= WORK_MIB * 1024, "all of it is in memory");
     let left = vm2.actual_kib().unwrap();
     assert!(left < 512 * 1024, "vm2 had much to spare and gave nothing");
 
     // And back: vm1 is done, and vm2 wants more than it was left with.
-    vm1.release("a").unwrap();
-    vm2.finish(vm2.hold("b", MORE_MIB, RATE).unwrap(), PATIENCE).unwrap();
+    pieces(WORK_MIB).for_each(|piece| vm1.release(&piece).unwrap());
+    hold_pieces(vm2, MORE_MIB / PIECE_MIB);
     assert!(vm2.actual_kib().unwrap() > left, "vm2 got nothing back");
 
     set_mode(agent.memctl(), "observe");
+    clock::wait_until("all to rest", PATIENCE, || {
+        watch.wait_ticks(QUIET_TICKS, PATIENCE)?;
+        Ok(is_quiet(&watch.ticks()?, &host.actuals_kib()?))
+    })
+    .unwrap();
     watch.wait_ticks(QUIET_TICKS, PATIENCE).unwrap();
     let samples = gauge.samples();
     let largest = samples.iter().map(|sample| sample.values().sum::<u64>()).max().unwrap();
@@ -45,6 +51,10 @@ fn the_sum_never_exceeds_the_pool() {
     moved(&watch, "vm3", "vm1");
     assert!(got_of(&watch, "vm2") > 0);
     what_is_told_is_true(&watch, &samples, &host);
+}
+
+fn pieces(mib: u64) -> impl Iterator<Item = String> {
+    (0..mib / PIECE_MIB).map(piece_name)
 }
 
 /// The same work, without agentd.
@@ -80,6 +90,18 @@ fn what_is_told_is_true(watch: &Watch, samples: &[Actuals], host: &Host) {
         assert_eq!(vm["memory"]["target_bytes"], actuals[name] * 1024, "{name}: {vm}");
         assert_eq!(orders.last(), Some(&actuals[name]), "{name}");
     }
+}
+
+/// Whether the last tick tells of no VM that it is on its way, and libvirt says the same now.
+fn is_quiet(ticks: &[Value], actuals: &Actuals) -> bool {
+    let vms = ticks.last().and_then(|tick| tick["vms"].as_array()).cloned().unwrap_or_default();
+    NAMES.into_iter().all(|name| {
+        let memory = vms.iter().find(|vm| vm["name"] == name).map(|vm| &vm["memory"]);
+        memory.is_some_and(|memory| {
+            memory["actual_bytes"] == memory["target_bytes"]
+                && memory["actual_bytes"] == actuals[name] * 1024
+        })
+    })
 }
 
 /// What a VM was told to hold, in KiB, in the order of time.
@@ -142,12 +164,12 @@ pub(crate) const NAMES: [&str; 3] = ["vm1", "vm2", "vm3"];
 /// What the three hold when they have booted.
 pub(crate) const POOL_KIB: u64 = (256 + 512 + 512) * 1024;
 /// Half as much again as vm1 holds.
-pub(crate) const WORK_MIB: u64 = 400;
+const WORK_MIB: u64 = 400;
 /// With what vm2 itself holds, nearly all that it may hold.
-const MORE_MIB: u64 = 330;
-/// How fast work wants memory, in MiB/s: no faster than two VMs can give it.
-pub(crate) const RATE: u64 = 12;
-/// After these nothing is on its way any more.
+const MORE_MIB: u64 = 320;
+/// How fast work wants memory alone, in MiB/s.
+const RATE: u64 = 12;
+/// After these nothing is on its way any more, on an idle machine.
 const QUIET_TICKS: usize = 4;
 /// For what takes seconds on an idle machine and longer on a busy one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

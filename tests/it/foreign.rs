@@ -107,6 +107,10 @@ fn serve() -> (World, Agentd, [Vec<String>; 2]) {
     let mut command = world.agentd(LOCAL);
     command.args(["--listen", "tcp://127.0.0.1:0"]);
     let agentd = world.start_as(LOCAL, command);
+    // It answers on its socket before, and before its first tick.
+    agentd.until_log("tcp://127.0.0.1:");
+    let is_seen = || Ok(!world.ask(&["status"], "status")["tick"].is_null());
+    sim_host::until("a first tick", is_seen);
     let log = agentd.log();
     let port = log.split("tcp://127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next());
     let tcp = format!("localhost:{}", port.expect("the log says which port it is"));

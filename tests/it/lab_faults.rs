@@ -67,4 +67,4 @@ fn a_vm_freezes_suspends_resets_and_is_saved() {
 }
 
 /// For what takes moments on an idle machine and longer on a busy one.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -14,15 +14,14 @@ fn hosts_reach_one_another_by_name_until_a_cable_is_cut() {
     let fleet = lab.fleet(&["node1", "node2"]).unwrap();
     let [node1, node2] = fleet.hosts() else { panic!("two hosts were asked for") };
 
-    assert!(reaches(fleet.workstation(), "node1"));
-    assert!(reaches(fleet.workstation(), "node2"));
-    assert!(reaches(node1.space(), "node2"));
+    until_reached(fleet.workstation(), "node1");
+    until_reached(fleet.workstation(), "node2");
+    until_reached(node1.space(), "node2");
     fleet.cut("node2").unwrap();
     assert!(!reaches(fleet.workstation(), "node2"));
-    assert!(reaches(fleet.workstation(), "node1"));
+    until_reached(fleet.workstation(), "node1");
     fleet.mend("node2").unwrap();
-    clock::wait_until("the cable to carry", PATIENCE, || Ok(reaches(fleet.workstation(), "node2")))
-        .unwrap();
+    until_reached(fleet.workstation(), "node2");
 
     assert_eq!(node1.virsh(&["hostname"]).unwrap().trim(), "node1");
     assert_eq!(said(node2.command("virsh").args(["-c", "qemu:///system", "hostname"])), "node2");
@@ -59,6 +58,11 @@ fn a_program_runs_on_a_host_and_ends_as_told() {
     assert_eq!(again.wait(PATIENCE).unwrap().signal(), Some(9), "its own end");
 }
 
+/// On a busy machine an answer may come too late.
+fn until_reached(from: &Space, name: &str) {
+    clock::wait_until("an answer by the cable", PATIENCE, || Ok(reaches(from, name))).unwrap();
+}
+
 fn reaches(from: &Space, name: &str) -> bool {
     let mut ping = from.command("busybox");
     ping.args(["ping", "-c", "1", "-W", "1", name]).output().unwrap().status.success()
@@ -69,4 +73,4 @@ fn said(command: &mut Command) -> String {
 }
 
 /// For what takes moments on an idle machine and longer on a busy one.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);

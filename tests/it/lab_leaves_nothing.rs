@@ -113,4 +113,4 @@ fn count_in(space: &PathBuf) -> usize {
 }
 
 /// The kernel frees the memory of three VMs before their processes are gone.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);

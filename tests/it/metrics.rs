@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::sim_host::{Agentd, LONG, World, run, until};
 
@@ -62,11 +63,7 @@ fn every_expression_is_answered_and_alerts_fire_for_what_they_are_for() {
             "agentd_rpc_requests_total{{method=\"agentd.v1.HostService/SetMode\",code=\"OK\",instance=\"{instance}\"}} == 2"
         ),
     ] {
-        assert!(
-            prometheus.ask(&said).is_ok_and(|found| found.len() == 1),
-            "{said}: {}",
-            well.get("/metrics", "")
-        );
+        until(&said, || Ok(prometheus.ask(&said).is_ok_and(|found| found.len() == 1)));
     }
     let wrong = prometheus.ask("ALERTS{alertname=~\"AgentdPlanRejected|AgentdReloadFailed\"}");
     assert_eq!(wrong, Ok(Vec::new()));
@@ -80,13 +77,19 @@ fn every_expression_is_answered_and_alerts_fire_for_what_they_are_for() {
 fn a_vm_that_goes_leaves_nothing_and_its_name_can_be_anything() {
     let world = World::new(GOES);
     let host = Host::start(&world, "local", GOES);
+    // It is served before the first tick.
+    let has_both = |page: &str| page.contains("{domain=\"a") && page.contains("domain=\"goes\"");
+    until("both VMs", || Ok(has_both(&host.get("/metrics", ""))));
     let page = host.get("/metrics", "");
     let odd = r#"agentd_guest_balloon_actual_bytes{domain="a\"b\\c{}",uuid="#;
     assert!(page.contains(odd), "{page}");
     assert!(page.contains("domain=\"goes\""), "{page}");
-    until("the VM to go", || Ok(!host.get("/metrics", "").contains("domain=\"goes\"")));
-    let page = host.get("/metrics", "");
-    assert!(page.contains(odd) && page.contains("agentd_vms{state=\"running\"} 1"), "{page}");
+    let mut page = String::new();
+    until("the VM to go", || {
+        page = host.get("/metrics", "");
+        Ok(!page.contains("domain=\"goes\"") && page.contains("agentd_vms{state=\"running\"} 1"))
+    });
+    assert!(page.contains(odd), "{page}");
     if has_prometheus("a_vm_that_goes_leaves_nothing") {
         let check = promtool_on(&world, &["check", "metrics"], &page);
         assert_eq!((check.0, check.1.as_str()), (Some(0), ""), "{page}");
@@ -101,8 +104,8 @@ fn a_vm_that_goes_leaves_nothing_and_its_name_can_be_anything() {
 #[test]
 fn an_address_that_is_taken_is_told_of_and_taken_once_it_is_free() {
     let world = World::new(GOES);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
+    let (_place, address) = keep_address();
+    let taken = TcpListener::bind(address).unwrap();
     let mut command = world.agentd("local");
     command.args(["--metrics", &address.to_string()]);
     let agentd = world.start_as("local", command);
@@ -176,6 +179,7 @@ impl Host {
 /// A Prometheus with its data in the world's folder. Ended when dropped.
 struct Prometheus {
     child: Child,
+    _place: TcpSocket,
     address: SocketAddr,
     hosts: usize,
     log: PathBuf,
@@ -198,7 +202,7 @@ impl Prometheus {
             targets.join(", ")
         );
         fs::write(world.path("prometheus.yml"), config).unwrap();
-        let address = free_address();
+        let (place, address) = keep_address();
         let log = world.path("prometheus.log");
         let child = Command::new("prometheus")
             .current_dir(world.path(""))
@@ -212,7 +216,7 @@ impl Prometheus {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut this = Self { child, address, hosts: hosts.len(), log };
+        let mut this = Self { child, _place: place, address, hosts: hosts.len(), log };
         until("Prometheus to be ready", || {
             let ended = this.child.try_wait()?;
             assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&this.log)?);
@@ -305,9 +309,13 @@ fn escaped(text: &str) -> String {
     })
 }
 
-/// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address that is nobody else's as long as the socket is there; whoever is told it can listen at it.
+fn keep_address() -> (TcpSocket, SocketAddr) {
+    let place = TcpSocket::new_v4().unwrap();
+    place.set_reuseaddr(true).unwrap();
+    place.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = place.local_addr().unwrap();
+    (place, address)
 }
 
 /// promtool with a text on its standard input: its exit code and what it says.
@@ -409,5 +417,5 @@ name = "goes"
 max = "2GiB"
 actual = "512MiB"
 demand = "300MiB"
-stop = "10s"
+stop = "40s"
 "#;

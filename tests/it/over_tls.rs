@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use agentd_tests::agent::patient;
+
 use crate::sim_host::{Agentd, Answer, SCENARIO, World, run, until};
 
 /// Hosts by the addresses that this machine has for itself.
@@ -13,7 +15,7 @@ const HOSTS: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
 fn five_commands_lead_from_nothing_to_mutual_tls() {
     let world = World::new(SCENARIO);
     let path = install(&world);
-    let memctl = |args: &[&str]| run(command(&world, &path).args(args));
+    let memctl = |args: &[&str]| run(command(&world, &path).args(patient(args)).args(args));
     done(&memctl(&["ca", "init"]));
     done(&memctl(&["ca", "issue-client", "alice", "--role", "admin", "--default"]));
     for host in HOSTS {
@@ -49,8 +51,11 @@ fn five_commands_lead_from_nothing_to_mutual_tls() {
     done(&memctl(&["ca", "revoke", "alice"]));
     spread(&["crl.pem"]);
     agents.iter().for_each(|(agentd, _)| until_read(agentd, 2));
-    let refused = ask(&["status"]);
-    assert_eq!(refused.exit, Some(5), "{refused:?}");
+    let mut refused = ask(&["status"]);
+    until("both to refuse", || {
+        refused = ask(&["status"]);
+        Ok(refused.exit == Some(5))
+    });
     assert!(refused.stderr.contains("was revoked"), "{refused:?}");
 }
 
@@ -86,8 +91,11 @@ fn serve(world: &World, host: &str) -> (Agentd, String) {
     let mut command = world.agentd(host);
     command.args(["--listen", &listen]);
     let agentd = world.start_as(host, command);
+    // It answers on its socket before.
+    let address = format!("tcp://{host}:");
+    agentd.until_log(&address);
     let log = agentd.log();
-    let port = log.split(&format!("tcp://{host}:")).nth(1);
+    let port = log.split(&address).nth(1);
     let port = port.and_then(|rest| rest.split_whitespace().next()).unwrap();
     (agentd, format!("https://{host}:{port}"))
 }

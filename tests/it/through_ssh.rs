@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
+use agentd_tests::agent::patient;
+
 use crate::sim_host::{LOCAL, SCENARIO, World, run, until};
 
 /// A program `ssh` that does on this machine what it is to do on the other one.
@@ -28,7 +30,7 @@ fn a_host_is_asked_changed_and_watched_through_ssh() {
     let uri = format!("ssh://node1{}", world.socket(LOCAL).display());
     let memctl = |args: &[&str]| {
         let mut command = world.memctl_command();
-        command.env("PATH", &path).args(args).args(["--host", &uri]);
+        command.env("PATH", &path).args(patient(args)).args(args).args(["--host", &uri]);
         command
     };
     let status = run(&mut memctl(&["status", "-o", "name"]));
@@ -58,7 +60,8 @@ fn an_agent_that_is_not_there_is_told_in_the_words_of_the_proxy() {
     let path = install(&world);
     let uri = format!("ssh://node1{}", world.socket(LOCAL).display());
     let mut command = world.memctl_command();
-    let refused = run(command.env("PATH", &path).args(["status", "--host", &uri]));
+    let refused =
+        run(command.env("PATH", &path).args(["status", "--timeout", "60s", "--host", &uri]));
     assert_eq!(refused.exit, Some(4), "{refused:?}");
     assert!(refused.stderr.contains("agentd: there is no socket "), "{refused:?}");
     assert!(refused.stderr.contains("is agentd running there?"), "{refused:?}");

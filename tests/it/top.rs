@@ -27,8 +27,9 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     terminal.until("the first size", |screen| screen.contains("EVENTS"));
 
     second.kill();
-    terminal.until("the lost host", |screen| screen.contains("RETRY IN"));
-    assert_eq!(count(&terminal.screen(), "CONNECTED"), 1, "{}", terminal.screen());
+    terminal.until("the lost host, and the other", |screen| {
+        screen.contains("RETRY IN") && count(screen, "CONNECTED") == 1
+    });
     let _second = world.start("node2");
     terminal.until("the host again", |screen| count(screen, "CONNECTED") == 2);
 
@@ -45,10 +46,15 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     assert_eq!(world.ask(&["mode", "-H", &world.uri("node1")], "mode"), "paused");
 
     terminal.tmux(&["send-keys", "q"]);
-    terminal.until("the end", |screen| screen.contains("ended 0"));
+    let settings = |screen: &str| -> Vec<String> {
+        screen.lines().filter(|line| line.contains(':')).map(str::to_owned).collect()
+    };
+    terminal.until("the end, and the settings after it", |screen| {
+        screen.contains("ended 0") && settings(screen).len() == 2
+    });
     let screen = terminal.screen();
-    let settings: Vec<&str> = screen.lines().filter(|line| line.contains(':')).collect();
-    assert_eq!(settings.first(), settings.last(), "the terminal is as it was: {screen}");
+    let settings = settings(&screen);
+    assert_eq!(settings[0], settings[1], "the terminal is as it was: {screen}");
     assert!(!screen.contains("CONNECTED"), "the screen is as it was: {screen}");
 }
 

@@ -11,18 +11,18 @@ use crate::sim_host::{LOCAL, SCENARIO, World, signal, until};
 fn a_watch_goes_on_through_restarts_and_misses_nothing_silently() {
     let world = World::new(SCENARIO);
     let mut agentd = world.start(LOCAL);
-    let watch = Watch::start(&world);
+    let mut watch = Watch::start(&world);
     for _ in 0..DEATHS {
-        watch.until_more_ticks(3);
+        watch.until_ticks_of_another(3);
         agentd.kill();
         agentd = world.start(LOCAL);
     }
-    watch.until_more_ticks(3);
+    watch.until_ticks_of_another(3);
     // And through one that is orderly.
     agentd.signal("TERM");
     agentd.wait();
     let _agentd = world.start(LOCAL);
-    watch.until_more_ticks(3);
+    watch.until_ticks_of_another(3);
 
     let records = watch.records();
     let mut epochs: Vec<&str> = Vec::new();
@@ -58,6 +58,8 @@ fn a_watch_goes_on_through_restarts_and_misses_nothing_silently() {
 struct Watch<'a> {
     world: &'a World,
     child: Child,
+    /// The epochs of which ticks were waited for.
+    seen: Vec<String>,
 }
 
 impl<'a> Watch<'a> {
@@ -65,7 +67,7 @@ impl<'a> Watch<'a> {
         let out = File::create(world.path("watch")).unwrap();
         let mut command = world.memctl_command();
         command.args(["watch", "-o", "jsonl"]).stdout(out).stderr(Stdio::null());
-        Self { world, child: command.spawn().unwrap() }
+        Self { world, child: command.spawn().unwrap(), seen: Vec::new() }
     }
 
     fn records(&self) -> Vec<Value> {
@@ -74,13 +76,19 @@ impl<'a> Watch<'a> {
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn ticks(&self) -> usize {
-        self.records().iter().filter(|record| record["type"] == "tick").count()
-    }
-
-    fn until_more_ticks(&self, count: usize) {
-        let wanted = self.ticks() + count;
-        until("more ticks in the watch", || Ok(self.ticks() >= wanted));
+    /// Waits for so many ticks of an agentd of which none was waited for: what the one before told may
+    /// still be on its way.
+    fn until_ticks_of_another(&mut self, count: usize) {
+        let mut epoch = String::new();
+        until("ticks of another agentd in the watch", || {
+            let records = self.records();
+            let ticks = records.iter().filter(|record| record["type"] == "tick");
+            let epochs: Vec<&str> = ticks.flat_map(|tick| tick["epoch"].as_str()).collect();
+            epoch = (*epochs.last().unwrap_or(&"")).to_owned();
+            let is_new = !self.seen.contains(&epoch);
+            Ok(is_new && epochs.iter().filter(|other| **other == epoch).count() >= count)
+        });
+        self.seen.push(epoch);
     }
 }
 

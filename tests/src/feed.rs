@@ -15,8 +15,11 @@ use crate::lab::clock;
 #[derive(Debug)]
 pub struct Feed {
     watch: Watch,
+    memctl: Memctl,
     /// How much of its log was read.
     offset: u64,
+    /// The last tick that does not count.
+    passed: Option<u64>,
     /// Read and not yet asked for.
     waiting: std::collections::VecDeque<Value>,
 }
@@ -26,7 +29,8 @@ impl Feed {
     pub fn start(memctl: &Memctl, name: &str) -> Result<Self> {
         let watch = memctl.watch(name, &[])?;
         watch.wait("the stream to stand", TICK_LIMIT, |record| record["type"] == "hello")?;
-        Ok(Self { watch, offset: 0, waiting: std::collections::VecDeque::new() })
+        let (memctl, waiting) = (memctl.clone(), std::collections::VecDeque::new());
+        Ok(Self { watch, memctl, offset: 0, passed: None, waiting })
     }
 
     /// The next record of any type.
@@ -39,11 +43,11 @@ impl Feed {
         })
     }
 
-    /// The next tick.
+    /// The next tick that counts.
     pub fn tick(&mut self) -> Result<Value> {
         loop {
             let record = self.record()?;
-            if record["type"] == "tick" {
+            if record["type"] == "tick" && record["tick"].as_u64() > self.passed {
                 return Ok(record);
             }
         }
@@ -74,11 +78,18 @@ impl Feed {
         bail!("{most} ticks, and none brought {what}:{all}\nthe last: {}", ticks[most - 1])
     }
 
-    /// Passes over what was told up to now.
+    /// Passes over all ticks that are over by now, be they told yet or not: a busy machine tells them
+    /// late. The next one may be under way.
     pub fn skip(&mut self) -> Result<()> {
-        self.read()?;
-        self.waiting.clear();
+        self.passed = self.last_over()?;
         Ok(())
+    }
+
+    /// The number of the last tick that is over; `None` before the first.
+    pub fn last_over(&self) -> Result<Option<u64>> {
+        let items = self.memctl.items(&["status"])?;
+        let status = items.first().context("memctl status tells of nobody")?;
+        Ok(status["status"]["tick"].as_u64())
     }
 
     fn read(&mut self) -> Result<()> {

@@ -41,6 +41,10 @@ async fn a_kill_at_any_moment_leaves_a_whole_chain_with_all_that_was_acknowledge
     for round in 0..12_u32 {
         let before = acknowledged;
         let agent = home.start().await;
+        // However busy the machine is, there is one to lose.
+        agent.set_floor(floor + 1).await.unwrap();
+        floor += 1;
+        acknowledged += 1;
         let pid = agent.pid().to_string();
         let killer = std::thread::spawn(move || {
             (0..round).for_each(|_| pause());
@@ -62,7 +66,7 @@ async fn a_kill_at_any_moment_leaves_a_whole_chain_with_all_that_was_acknowledge
     let of = |what: fn(&Value) -> bool| lines.iter().filter(|line| what(line)).count();
     let made = of(|line| line["kind"] == "outcome" && line["outcome"] == "OK");
     let intended = of(|line| line["kind"] == "intent");
-    assert!(acknowledged > 0 && made >= acknowledged, "{made} of {acknowledged}");
+    assert!(made >= acknowledged, "{made} of {acknowledged}");
     assert!(intended >= made && intended <= acknowledged + 12, "{intended} of {acknowledged}");
     // A start is told before any change, and by one that is killed before it makes any perhaps not at all.
     let starts = of(|line| line["kind"] == "start");

@@ -49,7 +49,9 @@ async fn it_runs_as_a_user_without_rights_and_that_user_and_root_are_its_admins(
     fs::create_dir(&own).unwrap();
     std::os::unix::fs::chown(&own, Some(USER), Some(USER)).unwrap();
     let program = home.path("agentd");
-    fs::copy(AGENTD, &program).unwrap();
+    // By another process: a child that another test starts meanwhile would hold what this one writes to,
+    // and what is written to cannot be run.
+    assert!(Command::new("cp").arg(AGENTD).arg(&program).status().unwrap().success());
 
     let mut command = Command::new(program);
     command

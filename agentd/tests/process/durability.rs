@@ -37,7 +37,9 @@ async fn a_kill_at_any_moment_leaves_the_last_change_or_the_one_under_way() {
         let agent = home.start().await;
         let found = agent.floor().await;
         assert!((floor..=floor + 1).contains(&found), "round {round}: {found}, not {floor}");
-        floor = found;
+        // However busy the machine is, there is one to lose.
+        floor = found + 1;
+        agent.set_floor(floor).await.unwrap();
         let pid = agent.pid().to_string();
         let killer = std::thread::spawn(move || {
             for _ in 0..round {
@@ -51,7 +53,7 @@ async fn a_kill_at_any_moment_leaves_the_last_change_or_the_one_under_way() {
         killer.join().unwrap();
         agent.kill();
     }
-    assert!(home.start().await.floor().await > 64 << 20, "nothing was ever acknowledged");
+    assert!(home.start().await.floor().await >= floor, "what was acknowledged is lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

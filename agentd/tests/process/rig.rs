@@ -329,9 +329,9 @@ pub(crate) fn pause() {
 
 pub(crate) const AGENTD: &str = env!("CARGO_BIN_EXE_agentd");
 /// Longer than anything here takes; only a hang is longer.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 /// As long, in pauses.
-pub(crate) const PAUSES: u32 = 6000;
+pub(crate) const PAUSES: u32 = 18_000;
 pub(crate) const SCENARIO: &str = r#"
 tick_interval = "100ms"
 seed = 1

@@ -18,10 +18,16 @@ use crate::{
     tls_rig::{Offer, World, config, connect, dial, status_on},
 };
 
-/// Whether the server has ended a connection within a while that is short beside its deadlines.
-async fn is_ended(io: &mut TcpStream) -> bool {
-    let read = tokio::time::timeout(Duration::from_secs(1), io.read_u8()).await;
-    read.is_ok_and(|read| read.is_err())
+/// Waits for the end of a connection, which comes before that of the other.
+async fn ends_before(io: &mut TcpStream, other: &mut TcpStream) {
+    let ended = async {
+        tokio::select! {
+            biased;
+            read = io.read_u8() => read.unwrap_err(),
+            _ = other.read_u8() => panic!("the other one is ended"),
+        }
+    };
+    tokio::time::timeout(LONG, ended).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +42,7 @@ async fn shakes_no_hand(world: &World) {
     let read = tokio::time::timeout(LONG, silent.read_u8()).await.expect("an end");
     assert!(read.is_err());
     let took = began.elapsed();
-    assert!((Duration::from_secs(5)..Duration::from_secs(9)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(5)..Duration::from_secs(30)).contains(&took), "{took:?}");
 }
 
 /// Its handshake is over, and it has ten seconds for its first request.
@@ -47,7 +53,7 @@ async fn asks_nothing(world: &World) {
     let mut all = Vec::new();
     let _ = tokio::time::timeout(LONG, silent.read_to_end(&mut all)).await.expect("an end");
     let took = began.elapsed();
-    assert!((Duration::from_secs(9)..Duration::from_secs(15)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(9)..Duration::from_secs(45)).contains(&took), "{took:?}");
 }
 
 /// It has asked something, and is gone without a word: nobody would know if it were not asked in turn.
@@ -69,7 +75,7 @@ async fn one_address_has_eight_handshakes_at_a_time() {
         silent.push(connect(world.address, "127.0.0.1").await.unwrap());
     }
     let mut ninth = connect(world.address, "127.0.0.1").await.unwrap();
-    assert!(is_ended(&mut ninth).await);
+    ends_before(&mut ninth, &mut silent[0]).await;
     // From elsewhere there is room, and nobody is told that the places are taken.
     let offer = config(&world.authority.pem, &Offer::of(&alice));
     dial(offer, world.address, "127.0.0.2").await.unwrap();
@@ -229,15 +235,15 @@ async fn one_name_has_eight_watches_and_twenty_changes_whatever_it_shows() {
     let clear = async |channel: &Channel| {
         ShadowServiceClient::new(channel.clone()).clear_shadow(wire::ClearShadowRequest {}).await
     };
-    let mut made = 0;
+    let (began, mut made) = (Instant::now(), 0);
     let refused = loop {
         match clear(if made % 2 == 0 { &one } else { &other }).await {
             Ok(_) => made += 1,
             Err(refused) => break refused,
         }
     };
-    // One comes back every three seconds, which this may take.
-    assert!((20..30).contains(&made), "{made}");
+    // One comes back every three seconds.
+    assert!((20..=21 + began.elapsed().as_secs() / 3).contains(&made), "{made}");
     assert_eq!(reason(&refused), "TOO_FAST");
     clear(&bobs).await.unwrap();
 }

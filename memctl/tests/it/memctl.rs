@@ -50,9 +50,14 @@ impl World {
         std::fs::read_to_string(self.path("memctl/config.toml")).unwrap()
     }
 
-    /// The command, its output piped, its input empty.
+    /// The command, its output piped, its input empty. Where it is not said how long it waits for a host,
+    /// that is long: the machine is busy with other tests.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_memctl"));
+        // What follows "--" is a line that is to be completed.
+        if args.first() != Some(&"--") && !args.contains(&"--timeout") {
+            command.args(["--timeout", "60s"]);
+        }
         command
             .args(args)
             .env_clear()

@@ -89,9 +89,9 @@ async fn ssh_does_not_outlive_the_connection() {
     let world = World::new();
     let pid = world.path("pid");
     let does = format!("echo $$ > {}; exec /bin/sleep 600", pid.display());
-    let said = run(&world, &does, &["status", "-H", "ssh://node1", "--timeout", "2s"]).await;
+    let said = run(&world, &does, &["status", "-H", "ssh://node1", "--timeout", "10s"]).await;
     assert_eq!(said.exit, 4, "{said:?}");
-    assert!(said.stderr.contains("ssh://node1 did not answer within 2s"), "{said:?}");
+    assert!(said.stderr.contains("ssh://node1 did not answer within 10s"), "{said:?}");
     let pid = std::fs::read_to_string(pid).unwrap();
     let gone = async {
         // A process that ended and was not waited for is gone as well.

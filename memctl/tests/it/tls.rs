@@ -292,8 +292,11 @@ async fn what_is_no_agent_is_told() {
         let args: Vec<&str> = args.into_iter().chain(identity.iter().map(String::as_str)).collect();
         assert!(world.run(&args).await.stdout.contains(reason), "{reason}");
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let run = status(&world, &format!("https://{free}"), &identity).await;
+    // Nobody listens there, and nobody else can.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = closed.local_addr().unwrap();
+    let run = status(&world, &format!("https://{address}"), &identity).await;
     assert_eq!(run.exit, 4, "{run:?}");
     assert!(run.stderr.contains("nobody listens on") && run.stderr.contains("[tls]"), "{run:?}");
     let mut config = Files::of(&pki.folder(), "node1").config();

@@ -21,6 +21,19 @@ async fn offered(world: &World, line: &str) -> Vec<String> {
     run.stdout.lines().map(str::to_owned).collect()
 }
 
+/// The same of names of VMs: who types does not wait for long, and a busy machine answers late.
+async fn vms_offered(world: &World, line: &str) -> Vec<String> {
+    for _ in 0..MOST_TRIES {
+        let offered = offered(world, line).await;
+        if !offered.is_empty() {
+            return offered;
+        }
+    }
+    Vec::new()
+}
+
+const MOST_TRIES: usize = 50;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_groups_vms_and_keys_are_completed_as_they_are() {
     let world = World::new();
@@ -31,8 +44,8 @@ async fn hosts_groups_vms_and_keys_are_completed_as_they_are() {
     assert_eq!(offered(&world, "memctl status --host n").await, ["node1", "node2"]);
     assert_eq!(offered(&world, "memctl status --host node1,@").await, ["node1,@rack"]);
     // The other host is down, and is not waited for.
-    assert_eq!(offered(&world, "memctl explain we").await, ["web1"]);
-    assert_eq!(offered(&world, "memctl pin -H node1 d").await, ["db1"]);
+    assert_eq!(vms_offered(&world, "memctl explain we").await, ["web1"]);
+    assert_eq!(vms_offered(&world, "memctl pin -H node1 d").await, ["db1"]);
     assert_eq!(offered(&world, "memctl policy set host-").await, ["host-reserve="]);
     assert_eq!(offered(&world, "memctl host remove node2").await, ["node2"]);
     assert!(offered(&world, "memctl do").await.contains(&"doctor".to_owned()));

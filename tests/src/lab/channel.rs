@@ -130,7 +130,7 @@ const ANSWERS_KEPT: usize = 256;
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// A VM that does not read its port for so long is frozen.
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A read timeout of zero would mean for ever.
 const SHORTEST_READ: Duration = Duration::from_millis(1);

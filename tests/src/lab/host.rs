@@ -101,7 +101,7 @@ impl Host {
     /// Begins a virsh command that takes long, and gives its process.
     pub fn begin_virsh(&self, args: &[&str]) -> Result<Child> {
         let mut virsh = Command::new("timeout");
-        virsh.args([&VIRSH_LIMIT.as_secs().to_string(), "virsh", "-q", "-c", &self.uri()]);
+        virsh.args([&LONG_LIMIT.as_secs().to_string(), "virsh", "-q", "-c", &self.uri()]);
         virsh.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         virsh.spawn().context("cannot start virsh")
     }
@@ -224,7 +224,7 @@ pub(crate) fn parse_actuals(printed: &str) -> Result<BTreeMap<String, u64>> {
 const SOCKET: &str = "/run/libvirt/libvirt-sock";
 
 /// libvirtd asks QEMU for its capabilities before it answers.
-const LIBVIRTD_LIMIT: Duration = Duration::from_secs(60);
+const LIBVIRTD_LIMIT: Duration = Duration::from_secs(120);
 
 /// Programs that libvirt starts for its jobs come at once.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(60);
@@ -232,8 +232,11 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(60);
 /// libvirt itself gives up on a busy VM after 30 s.
 const VIRSH_LIMIT: Duration = Duration::from_secs(120);
 
+/// For what a test begins, looks at for as long as it likes, and lets end.
+const LONG_LIMIT: Duration = Duration::from_secs(600);
+
 /// An emulated VM boots in about 3 s alone, in several times that beside others on a busy machine.
-pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
+pub const BOOT_LIMIT: Duration = Duration::from_secs(240);
 
 #[cfg(test)]
 mod tests {

@@ -69,7 +69,7 @@ const PROGRAMS: [&str; 9] = [
 ];
 
 /// Making and leaving namespaces takes milliseconds.
-const SPACES_LIMIT: Duration = Duration::from_secs(10);
+const SPACES_LIMIT: Duration = Duration::from_secs(60);
 
 /// QEMU says no within milliseconds.
-const KVM_LIMIT: Duration = Duration::from_secs(10);
+const KVM_LIMIT: Duration = Duration::from_secs(60);

@@ -124,7 +124,7 @@ fn port(place: usize) -> String {
 }
 
 /// The kernel looks at new links once a second.
-const NETWORK_LIMIT: Duration = Duration::from_secs(20);
+const NETWORK_LIMIT: Duration = Duration::from_secs(60);
 
 const BRIDGE: &str = "fleet0";
 

@@ -121,7 +121,7 @@ fn log_file(name: &str) -> String {
 }
 
 /// A busy kernel may take a moment to take down what a large process held.
-const KILL_LIMIT: Duration = Duration::from_secs(20);
+const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between nsenter and the program's first line.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);

@@ -65,4 +65,4 @@ impl Drop for Scope {
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// A host has ended when it is dropped; its processes are reaped a moment later.
-const EMPTY_LIMIT: Duration = Duration::from_secs(10);
+const EMPTY_LIMIT: Duration = Duration::from_secs(60);

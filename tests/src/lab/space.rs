@@ -185,10 +185,10 @@ pub(crate) fn uuid_of(name: &str) -> String {
 }
 
 /// Commands run inside only configure; none takes seconds.
-const RUN_LIMIT: Duration = Duration::from_secs(20);
+const RUN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Process 1 ends at once; the kernel takes a moment to end emulators with their memory.
-const END_LIMIT: Duration = Duration::from_secs(10);
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -166,10 +166,26 @@ impl Vm {
 
     /// Host memory in RAM of the VM's process, overhead included.
     pub fn rss_kib(&self) -> Result<u64> {
+        self.of_process("VmRSS:")
+    }
+
+    /// The most of it since the VM's start, or since [`Vm::forget_peak`].
+    pub fn peak_kib(&self) -> Result<u64> {
+        self.of_process("VmHWM:")
+    }
+
+    /// Lets the peak of its memory begin anew.
+    pub fn forget_peak(&self) -> Result<()> {
+        // proc_pid_clear_refs(5): 5 resets the peak resident set size.
+        let file = self.space.path(&format!("/proc/{}/clear_refs", self.pid()?));
+        std::fs::write(file, "5").with_context(|| format!("{} keeps its peak", self.name()))
+    }
+
+    fn of_process(&self, field: &str) -> Result<u64> {
         let status = self.space.read(&format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        kib.with_context(|| format!("the process of {} has no VmRSS", self.name()))
+        kib.with_context(|| format!("the process of {} has no {field}", self.name()))
     }
 
     /// Orders the VM to hold `mib`, as an operator at the host would.
@@ -306,10 +322,10 @@ fn make_disk(space: &Space, path: &str, mib: u64) -> Result<()> {
 const LARGEST_DISK_MIB: u64 = 16 * 1024;
 
 /// A running VM answers in milliseconds; one that boots does not answer at all.
-const PING_LIMIT: Duration = Duration::from_millis(300);
+const PING_LIMIT: Duration = Duration::from_secs(1);
 
 /// For orders that are done at once, by a VM that may be short of memory on a busy machine.
-const ASK_LIMIT: Duration = Duration::from_secs(30);
+const ASK_LIMIT: Duration = Duration::from_secs(120);
 
 /// Lines of the console that go with an error.
 const CONSOLE_TAIL: usize = 15;

@@ -59,9 +59,9 @@ async fn settle(
     deadline: Instant,
 ) -> Result<Vec<WaitBody>, Failure> {
     let started = Instant::now();
+    // Asked once whatever time is left: to say how it stands needs an answer.
+    let mut left = timeout;
     loop {
-        // Asked once whatever time is left: to say how it stands needs an answer.
-        let left = deadline.saturating_duration_since(Instant::now()).max(ASK_EVERY);
         let wanted = conditions.to_vec();
         let ask = |connection| async move { condition::look(&wanted, connection).await };
         let standings = ask_one(host, timeout.min(left), ask).await;
@@ -76,6 +76,7 @@ async fn settle(
             Ok(_) | Err(_) => {}
         }
         tokio::time::sleep_until((Instant::now() + ASK_EVERY).min(deadline)).await;
+        left = deadline.saturating_duration_since(Instant::now()).max(ASK_EVERY);
     }
 }
 
