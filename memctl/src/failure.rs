@@ -140,6 +140,19 @@ impl Failure {
         if self.is_not_durable() { "NOT SAVED" } else { self.code.word() }
     }
 
+    /// Whether the host may have done it all the same: it was asked, or may have been, and its answer is lost.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let is_lost = matches!(
+            self.code,
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal
+        );
+        is_lost && !NEVER_ASKED.contains(&self.reason.as_str())
+    }
+
     fn is_not_durable(&self) -> bool {
         NOT_DURABLE.contains(&self.reason.as_str())
     }
@@ -239,6 +252,15 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
 /// The reasons of an agent that could not write what was asked of it, or that it was asked: it answers, so
 /// that it is not unreachable whatever the code.
 const NOT_DURABLE: [&str; 2] = ["NOT_DURABLE", "AUDIT_NOT_DURABLE"];
+/// The reasons of a host that was never asked: nobody was there, or an earlier host failed.
+const NEVER_ASKED: [&str; 6] = [
+    "SOCKET_MISSING",
+    "CONNECTION_REFUSED",
+    "CONNECT_FAILED",
+    "NAME_UNKNOWN",
+    "SSH_MISSING",
+    "NOT_TRIED",
+];
 
 #[cfg(test)]
 mod tests {

@@ -39,6 +39,8 @@ pub(crate) struct Script {
     pub(crate) refuses: Option<Status>,
     /// Refuses UpdatePolicy that is not validate_only with this.
     pub(crate) refuses_change: Option<Status>,
+    /// What becomes of each SetMode, one after another; after the last one they are answered.
+    pub(crate) mode_answers: VecDeque<ModeAnswer>,
     /// What each Watch gets, one after another; after the last one streams stay silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// Notes of what was asked.
@@ -56,6 +58,14 @@ pub(crate) struct Script {
     pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
     pub(crate) sent: u64,
+}
+
+/// What becomes of a SetMode.
+pub(crate) enum ModeAnswer {
+    Given,
+    /// The mode is set, and nobody hears of it.
+    Lost,
+    Refused(Status),
 }
 
 /// One thing that a stream does.
@@ -181,8 +191,16 @@ impl HostService for Agent {
             durable: false,
             position: sample::position(43),
         };
-        self.script().modes.push(request);
-        Ok(Response::new(answer))
+        let next = {
+            let mut script = self.script();
+            script.modes.push(request);
+            script.mode_answers.pop_front().unwrap_or(ModeAnswer::Given)
+        };
+        match next {
+            ModeAnswer::Given => Ok(Response::new(answer)),
+            ModeAnswer::Lost => std::future::pending().await,
+            ModeAnswer::Refused(status) => Err(status),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::memctl::World;
 use crate::sample::{self, busy_tick, hello};
 
 /// Agents on these sockets, all of them current.
-fn fleet(scripts: Vec<(&str, Script)>) -> (World, Vec<Agent>) {
+pub(crate) fn fleet(scripts: Vec<(&str, Script)>) -> (World, Vec<Agent>) {
     let world = World::new();
     let names: Vec<&str> = scripts.iter().map(|(name, _)| *name).collect();
     world.configure(&names);
@@ -122,29 +122,6 @@ async fn a_mode_that_one_host_would_refuse_is_set_on_none() {
     assert_eq!(world.run(&["mode", "paused"]).await.exit, 9);
     let modes: Vec<usize> = agents.iter().map(|agent| agent.script().modes.len()).collect();
     assert_eq!(modes, [1, 0, 1]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mode_for_a_time_is_set_back() {
-    let script = Script { healthy_in: Some(v1::Mode::Paused), ..Default::default() };
-    let (world, agents) = fleet(vec![("node1", script)]);
-    let run = world.run(&["mode", "paused", "--for", "10ms", "--reason", "backup"]).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert!(run.stderr.contains("node1: active again"), "{run:?}");
-    let script = agents[0].script();
-    let modes: Vec<v1::Mode> = script.modes.iter().map(v1::SetModeRequest::mode).collect();
-    assert_eq!(modes, [v1::Mode::Paused, v1::Mode::Active]);
-    assert_eq!(script.modes[1].reason, "back after paused for 10ms");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mode_that_somebody_else_set_in_between_stays() {
-    let script = Script { healthy_in: Some(v1::Mode::Observe), ..Default::default() };
-    let (world, agents) = fleet(vec![("node1", script)]);
-    let run = world.run(&["mode", "paused", "--for", "10ms"]).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert!(run.stderr.contains("node1: observe was set by"), "{run:?}");
-    assert_eq!(agents[0].script().modes.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
