@@ -196,7 +196,7 @@ fn held(hosts: &[Host], items: &[Item<ModeBody>], mode: v1::Mode) -> Vec<Held> {
     let mut all = Vec::new();
     for item in items {
         let Some(host) = hosts.iter().find(|host| host.name == item.host) else { continue };
-        let before = item.body.as_ref().and_then(|body| found(body));
+        let before = item.body.as_ref().and_then(found);
         let is_held = match &item.error {
             Some(failure) => failure.is_in_doubt(),
             None => before.is_some_and(|before| before != mode),

@@ -107,6 +107,29 @@ async fn the_systems_configuration_counts_where_ones_own_says_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_the_systems_file_is_not_said_to_be_removed_and_is_not_lost_to_ones_own() {
+    let world = World::new();
+    let system = "schema = 1\n[groups]\nrack1 = [\"a\", \"b\"]\n[hosts.a]\nuri = \"ssh://a\"\n\
+                  [hosts.b]\nuri = \"ssh://b\"\n";
+    std::fs::write(world.path("system.toml"), system).unwrap();
+    let run = world.run(&["host", "group", "rack1"]).await;
+    assert_eq!(run.exit, 7, "{run:?}");
+    assert!(run.stderr.contains("system.toml, which is for all who use this machine"), "{run:?}");
+    assert!(run.stderr.contains("system.toml host group rack1;"), "{run:?}");
+    // Who joins it does so beside those that are in it.
+    let run = world.run(&["host", "add", "mine", "ssh://mine", "--group", "rack1"]).await;
+    assert!(run.exit == 0 && run.stderr.contains("@rack1 is your own now"), "{run:?}");
+    assert!(world.config().contains("rack1 = [\"a\", \"b\", \"mine\"]"), "{}", world.config());
+    let run = world.run(&["host", "group", "rack1", "mine"]).await;
+    assert!(run.stderr.contains("@rack1 is mine, for you; it takes the place of"), "{run:?}");
+    let run = world.run(&["host", "group", "rack1"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    assert!(run.stderr.contains("removed @rack1; the one in"), "{run:?}");
+    assert!(run.stderr.contains("counts again: a, b"), "{run:?}");
+    assert_eq!(world.run(&["host", "group", "rack1"]).await.exit, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mode_that_one_host_would_refuse_is_set_on_none() {
     let refusing = Script { refuses: Some(Status::permission_denied("no")), ..Default::default() };
     let (world, agents) = fleet(vec![
