@@ -33,6 +33,8 @@ pub(crate) struct Script {
     pub(crate) unread: bool,
     /// Nothing is wrong, and this mode is in force.
     pub(crate) healthy_in: Option<v1::Mode>,
+    /// The policy in force is a trial until then.
+    pub(crate) trial_until: Option<prost_types::Timestamp>,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -168,7 +170,8 @@ impl HostService for Agent {
             },
         };
         let position = self.own(status.position.clone());
-        Ok(Response::new(v1::GetStatusResponse { position, ..status }))
+        let policy_revert_time = self.script().trial_until;
+        Ok(Response::new(v1::GetStatusResponse { position, policy_revert_time, ..status }))
     }
 
     async fn who_am_i(
@@ -252,7 +255,10 @@ impl PolicyService for Agent {
     ) -> Result<Response<v1::GetPolicyResponse>, Status> {
         self.check()?;
         Ok(Response::new(v1::GetPolicyResponse {
-            current: Some(sample::revision(3)),
+            current: Some(v1::PolicyRevision {
+                revert_time: self.script().trial_until,
+                ..sample::revision(3)
+            }),
             defaults: Some(sample::default_policy()),
             bounds: Some(sample::bounds()),
         }))
