@@ -18,6 +18,7 @@ mod fleet;
 mod follow;
 mod hosts;
 mod identity;
+mod merge;
 mod moment;
 mod output;
 mod pki;

@@ -304,7 +304,7 @@ async fn stuck(agent: &Agent) {
     }
 }
 
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     let pid = child.id().unwrap().to_string();
     let script = "kill -s \"$0\" \"$1\"";
     let sent = tokio::process::Command::new("sh").args(["-c", script, name, &pid]).status().await;
