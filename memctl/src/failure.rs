@@ -137,7 +137,12 @@ impl Failure {
 
     /// The word that a table shows where a host's state would stand.
     pub(crate) fn word(&self) -> &'static str {
-        if self.is_not_durable() { "NOT SAVED" } else { self.code.word() }
+        match self.reason.as_str() {
+            // Nobody has denied anything: there is nothing to show yet.
+            "IDENTITY_MISSING" | "IDENTITY_UNREADABLE" => "NO IDENTITY",
+            _ if self.is_not_durable() => "NOT SAVED",
+            _ => self.code.word(),
+        }
     }
 
     /// Whether the host may have done it all the same: it was asked, or may have been, and its answer is lost.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::dto::{
     Body, Condition, HostMemory, PolicyEvent, Pool, Record, Snapshot, Tick, Transfer, Vm, VmChange,
 };
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::follow::News;
 use crate::hosts::Host;
 use crate::policy_keys::{Key, VmField};
@@ -265,10 +265,7 @@ impl Line {
                 let left = at.saturating_duration_since(now).as_secs_f64().ceil();
                 format!("RETRY IN {left:.0}s")
             }
-            Self::Over(Failure {
-                code: Code::PermissionDenied | Code::Unauthenticated, ..
-            }) => "DENIED".to_owned(),
-            Self::Over(_) => "OFFLINE".to_owned(),
+            Self::Over(failure) => failure.word().to_owned(),
         }
     }
 
