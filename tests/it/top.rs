@@ -17,8 +17,7 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     );
     let terminal = Terminal::open(&world, &shell);
 
-    terminal
-        .until("both hosts", |screen| count(screen, "CONNECTED") == 2 && screen.contains("web1"));
+    terminal.until("both hosts", |screen| count(screen, "HEALTHY") == 2 && screen.contains("web1"));
     terminal.tmux(&["resize-window", "-x", "70", "-y", "16"]);
     terminal.until("another size", |screen| {
         screen.lines().count() == 16 && screen.contains("web1") && !screen.contains("EVENTS")
@@ -28,9 +27,9 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
 
     second.kill();
     terminal.until("the lost host", |screen| screen.contains("RETRY IN"));
-    assert_eq!(count(&terminal.screen(), "CONNECTED"), 1, "{}", terminal.screen());
+    assert_eq!(count(&terminal.screen(), "HEALTHY"), 1, "{}", terminal.screen());
     let _second = world.start("node2");
-    terminal.until("the host again", |screen| count(screen, "CONNECTED") == 2);
+    terminal.until("the host again", |screen| count(screen, "HEALTHY") == 2);
 
     terminal.tmux(&["send-keys", "Enter"]);
     terminal.until("the explanation", |screen| screen.contains("FIGURE"));
@@ -49,7 +48,7 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     let screen = terminal.screen();
     let settings: Vec<&str> = screen.lines().filter(|line| line.contains(':')).collect();
     assert_eq!(settings.first(), settings.last(), "the terminal is as it was: {screen}");
-    assert!(!screen.contains("CONNECTED"), "the screen is as it was: {screen}");
+    assert!(!screen.contains("HEALTHY"), "the screen is as it was: {screen}");
 }
 
 #[test]

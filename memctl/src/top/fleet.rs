@@ -155,6 +155,15 @@ impl HostView {
         matches!(self.line, Line::Live)
     }
 
+    /// A word for how it is, as of `now`: as tables have it while it is heard.
+    pub(super) fn word(&self, now: Instant) -> String {
+        match self.line {
+            Line::Live if self.trouble.is_empty() => "HEALTHY".to_owned(),
+            Line::Live => "DEGRADED".to_owned(),
+            Line::Connecting | Line::Retrying { .. } | Line::Over(_) => self.line.word(now),
+        }
+    }
+
     /// Whether the policy pins this VM.
     pub(super) fn is_pinned(&self, vm: &Vm) -> bool {
         self.pinned.contains(&vm.vm.uuid) || self.pinned.contains(&vm.vm.name)
@@ -257,7 +266,7 @@ impl HostView {
 
 impl Line {
     /// A word for it, as of `now`.
-    pub(super) fn word(&self, now: Instant) -> String {
+    fn word(&self, now: Instant) -> String {
         match self {
             Self::Connecting => "CONNECTING".to_owned(),
             Self::Live => "CONNECTED".to_owned(),

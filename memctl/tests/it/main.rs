@@ -13,6 +13,7 @@ mod golden; // every command in every format, compared with files
 mod history; // how VMs and hosts fared, and when that was
 mod hold; // modes for a time
 mod hosts; // configured hosts, and hosts that cannot be asked
+mod line; // connections that nobody closes
 mod memctl; // runs the binary
 mod merged; // the streams of several hosts as one
 mod pki; // certificates for the tests
