@@ -1,7 +1,5 @@
 //! What comes of the streams of many hosts: put in order, counted, written, and judged in the end.
 
-use std::time::Duration;
-
 use agentd_proto::v1;
 use agentd_proto::v1::watch_response::Body as wire;
 use jiff::Timestamp;
