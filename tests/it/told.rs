@@ -20,7 +20,8 @@ impl Told {
     pub(crate) fn start(world: &World) -> Self {
         let path = world.path("stream.jsonl");
         let mut watch = world.memctl_command();
-        watch.args(["-A", "watch", "-o", "jsonl"]).stderr(Stdio::null());
+        // However busy the machine is, only what happens to the lines is a loss.
+        watch.args(["-A", "--timeout", "60s", "watch", "-o", "jsonl"]).stderr(Stdio::null());
         let child = watch.stdout(File::create(&path).unwrap()).spawn().unwrap();
         Self { child, path }
     }
@@ -71,7 +72,10 @@ pub(crate) fn compare(world: &World, host: &str, stream: &[Value]) -> Vec<String
         let ask = ["-H", &uri, "watch", "--no-follow", "-o", "jsonl"];
         let log = world.memctl(&[&ask[..], from].concat());
         assert_eq!(log.exit, Some(0), "{}", log.stderr);
-        lines(&log.stdout)
+        let mut records = lines(&log.stdout);
+        // It is asked by its address, and watched by its name.
+        records.iter_mut().for_each(|record| record["host"] = host.into());
+        records
     };
     // The one is of this life, the other of those before it, too.
     let (own, past) = (log(&["--oldest"]), log(&["--since", "1h"]));
