@@ -30,6 +30,7 @@ mod quantity;
 mod render;
 mod schema;
 mod session;
+mod stop_signals;
 mod suggest;
 mod top;
 

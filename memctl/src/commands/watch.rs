@@ -12,7 +12,6 @@ use clap::{ArgGroup, Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -26,6 +25,7 @@ use crate::merge::{Merge, Wait};
 use crate::moment::Moment;
 use crate::quantity::parse_positive_duration;
 use crate::session::Session;
+use crate::stop_signals::StopSignals;
 
 /// Options of `memctl watch`.
 #[derive(Args, Debug)]
@@ -140,8 +140,7 @@ pub(super) async fn until_stopped(
     work: impl Future<Output = Ended>,
     lasting: Option<Duration>,
 ) -> Ended {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stop = StopSignals::listen()?;
     let time_over = async {
         match lasting {
             Some(time) => tokio::time::sleep(time).await,
@@ -150,8 +149,7 @@ pub(super) async fn until_stopped(
     };
     tokio::select! {
         biased;
-        _ = interrupt.recv() => Ok(Exit::Interrupted),
-        _ = terminate.recv() => Ok(Exit::Terminated),
+        exit = stop.next() => Ok(exit),
         () = time_over => Ok(Exit::Done),
         ended = work => ended,
     }
