@@ -61,6 +61,7 @@ impl Output {
             units: Units::Iec,
             zone: TimeZone::UTC,
             many_hosts: false,
+            width: None,
         };
         Self { format, view, quiet: false }
     }

@@ -51,6 +51,21 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     assert!(!screen.contains("HEALTHY"), "the screen is as it was: {screen}");
 }
 
+/// Not the screen of all hosts, but a table, which is no wider than the terminal that shows it.
+#[test]
+fn a_table_fits_on_a_narrow_terminal_and_names_what_it_leaves_out() {
+    let world = World::new(SCENARIO);
+    let _agent = world.start("node1");
+    let memctl = world.programs().memctl.display();
+    let shell = format!("{memctl} status -H {}; exec sleep 600", world.uri("node1"));
+    let terminal = Terminal::of_width(&world, 60, &shell);
+    terminal.until("the table", |screen| screen.contains("-o wide shows all"));
+    let screen = terminal.screen();
+    let lines: Vec<&str> = screen.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 3, "a line was broken: {screen}");
+    assert!(lines[0].contains("STATE") && lines[1].contains("HEALTHY"), "{screen}");
+}
+
 #[test]
 fn without_a_terminal_it_says_what_to_use() {
     let world = World::new(SCENARIO);
@@ -68,8 +83,13 @@ struct Terminal<'a> {
 impl<'a> Terminal<'a> {
     /// One in which a shell runs this.
     fn open(world: &'a World, shell: &str) -> Self {
+        Self::of_width(world, 150, shell)
+    }
+
+    fn of_width(world: &'a World, columns: u16, shell: &str) -> Self {
         let terminal = Self { world };
-        let new = ["-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "40", shell];
+        let columns = &columns.to_string();
+        let new = ["-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", "40", shell];
         terminal.tmux(&new);
         terminal
     }

@@ -20,7 +20,9 @@ impl Show for StatusBody {
     const KIND: &'static str = "Status";
 
     fn text(items: &[Item<Self>], view: &View) -> String {
-        let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        let table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        let mut table =
+            table.sparing(&["VERSION", "RESERVE", "HOST TOTAL", "LAST READ", "HOST KEEPS"]);
         for item in items {
             match &item.body {
                 Some(body) => table.row(&item.host, row(&body.status, view)),
