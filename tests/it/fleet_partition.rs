@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use agentd::clock::{Clock as _, RealClock};
 use agentd_tests::certificates::{self, Authority};
+use agentd_tests::lab::clock;
 use agentd_tests::line::{Course, Line};
 use serde_json::Value;
 
-use crate::sim_host::{Agentd, SCENARIO, World, until};
+use crate::sim_host::{Agentd, LONG, SCENARIO, World, until};
 use crate::told::{Told, compare};
 
 #[test]
@@ -81,12 +82,17 @@ fn serve_over_tls(world: &World, host: &str) -> (Agentd, u16) {
     let mut command = world.agentd(host);
     command.args(["--listen", "tcp://127.0.0.1:0"]);
     let agentd = world.start_as(host, command);
-    let log = agentd.log();
-    let port = log.split("tcp://127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let port = port.expect("the log says which port it is").parse().unwrap();
+    let port = clock::wait_for("the port in the log", LONG, || Ok(port(&agentd.log()))).unwrap();
     // Those that are started from now on listen on their sockets alone.
     fs::write(world.path("agentd.toml"), "").unwrap();
     (agentd, port)
+}
+
+/// The port that a log says agentd listens on, once it does.
+fn port(log: &str) -> Option<u16> {
+    let rest = log.split("tcp://127.0.0.1:").nth(1)?;
+    let (port, _) = rest.split_once(|c: char| !c.is_ascii_digit())?;
+    port.parse().ok()
 }
 
 fn configure(world: &World, port: u16) {
