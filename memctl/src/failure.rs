@@ -298,6 +298,26 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_identity_to_show_was_denied_nothing() {
+        let word = |reason| Failure::new(Code::Unauthenticated, reason, "m").word();
+        assert_eq!([word("IDENTITY_MISSING"), word("CERT_REVOKED")], ["NO IDENTITY", "DENIED"]);
+    }
+
+    #[test]
+    fn only_who_may_have_heard_is_in_doubt() {
+        let doubt = |code, reason| Failure::new(code, reason, "m").is_in_doubt();
+        assert!(
+            doubt(Code::DeadlineExceeded, "TIMEOUT") && doubt(Code::Unavailable, "UNAVAILABLE")
+        );
+        assert!(doubt(Code::Unavailable, "NOT_DURABLE"), "a pause is made all the same");
+        assert!(
+            !doubt(Code::Unavailable, "SOCKET_MISSING") && !doubt(Code::Cancelled, "NOT_TRIED")
+        );
+        assert!(!doubt(Code::PermissionDenied, "ROLE_MISSING"));
+        assert!(!doubt(Code::ResourceExhausted, "TOO_MANY_CHANGES"));
+    }
+
+    #[test]
     fn an_unknown_failure_of_the_agent_stays_unknown() {
         let failure = Failure::from_status(&tonic::Status::unknown("disk on fire"));
         assert_eq!((failure.code, failure.code.exit()), (Code::Unknown, Exit::Failed));
