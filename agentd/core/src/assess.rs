@@ -72,7 +72,7 @@ fn view<'a>(
     owed: ByteCount,
 ) -> View<'a> {
     let Rules { mut limits, weight, pinned } = policy.rules(id, &vm.name, vm.max);
-    let spared = known.followed.map_or(ByteCount::ZERO, |followed| followed.spared(sample.now));
+    let spared = known.followed.map_or(ByteCount::ZERO, |followed| followed.spared(vm, sample.now));
     limits.min = limits.min.max(spared).min(limits.max);
     let distress = known.distress(sample.now);
     let (standing, progress) = (known.standing(sample.now), known.progress(sample));

@@ -26,8 +26,18 @@ pub struct Followed {
     pub adopted: bool,
     /// When it last took memory back by itself.
     took_back_at: Option<Duration>,
-    /// What it is left with because less made it suffer, and until when.
-    spared: Option<(ByteCount, Duration)>,
+    /// What it is left with because less made it suffer.
+    spared: Option<Spared>,
+}
+
+/// What a VM is left with because less made it suffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spared {
+    /// At most: a quarter more than it then held.
+    most: ByteCount,
+    /// How much that was beyond what it then worked with: what it needs and does not show.
+    beyond: ByteCount,
+    until: Duration,
 }
 
 impl Followed {
@@ -95,10 +105,12 @@ impl Followed {
         self.conduct.standing(now)
     }
 
-    /// What it is left with because less made it suffer; nothing where nothing did.
+    /// What it is left with because less made it suffer; nothing where nothing did. Less when it works
+    /// with less than it did then: that much others may need more.
     #[must_use]
-    pub fn spared(&self, now: Duration) -> ByteCount {
-        self.spared.filter(|(_, until)| now < *until).map_or(ByteCount::ZERO, |(least, _)| least)
+    pub fn spared(&self, vm: &VmSample, now: Duration) -> ByteCount {
+        let Some(own) = self.spared.filter(|own| now < own.until) else { return ByteCount::ZERO };
+        works_with(vm).map_or(own.most, |works| works.saturating_add(own.beyond).min(own.most))
     }
 
     /// The last sign that it suffers for want of memory; `None` when there was none lately.
@@ -133,18 +145,29 @@ impl Followed {
         }
     }
 
-    /// A VM that suffers soon after it gave is left with a quarter more than it has now, for long.
+    /// A VM that suffers soon after it gave is left with a quarter more than it has now, for long and
+    /// as long as it works with as much.
     fn spare(&mut self, vm: &VmSample, order: Option<&Order>, now: Duration) {
         let suffers = vm.distress.is_some_and(|distress| distress.age.is_zero());
         let gave = order.is_some_and(|order| {
             !order.gives.is_zero() && now.saturating_sub(order.since) < Distress::REMEMBERED
         });
         if suffers && gave {
-            let least = vm.actual.saturating_add(vm.actual.fraction(1, 4));
-            let known = self.spared(now);
-            self.spared = Some((least.max(known), now.saturating_add(SPARED_FOR)));
+            let most = vm.actual.saturating_add(vm.actual.fraction(1, 4));
+            let beyond = most.saturating_sub(works_with(vm).unwrap_or_default());
+            let (known, known_beyond) = self
+                .spared
+                .filter(|own| now < own.until)
+                .map_or_else(Default::default, |own| (own.most, own.beyond));
+            let (most, beyond) = (most.max(known), beyond.max(known_beyond));
+            self.spared = Some(Spared { most, beyond, until: now.saturating_add(SPARED_FOR) });
         }
     }
+}
+
+/// What could not be had without hurting anybody in a VM; `None` where it does not say.
+fn works_with(vm: &VmSample) -> Option<ByteCount> {
+    vm.guest.idle().map(|idle| vm.actual.saturating_sub(idle))
 }
 
 /// Who moved a VM's balloon.
@@ -170,7 +193,7 @@ mod tests {
     use crate::{
         distress::Distress,
         fixture::{VM, holding, sample},
-        sample::{Freshness, Shown, Traits},
+        sample::{Freshness, GuestFigures, Shown, Traits},
     };
 
     const TICK: Duration = Duration::from_secs(2);
@@ -333,10 +356,20 @@ mod tests {
         let mut followed = Followed::of(&holding(448));
         let vm = VmSample { distress, ..holding(448) };
         let _ = followed.follow(&vm, Some(order(0, 512, 448)), TICK, &sample(2, []));
-        assert_eq!(followed.spared(Duration::from_secs(3)), ByteCount::mib(560));
-        assert_eq!(followed.spared(Duration::from_secs(3602)), ByteCount::ZERO);
+        let spared = |vm: &VmSample, second| followed.spared(vm, Duration::from_secs(second));
+        assert_eq!(spared(&vm, 3), ByteCount::mib(560));
+        assert_eq!(spared(&vm, 3602), ByteCount::ZERO);
+        // Of 448 MiB it worked with 148; now it works with so much of 560.
+        let works_with = |mib: u32| {
+            let unused = Some(ByteCount::mib(560 - mib));
+            VmSample { guest: GuestFigures { unused, ..vm.guest }, ..holding(560) }
+        };
+        let left = [148, 200, 100, 20].map(|mib| spared(&works_with(mib), 3).mib_floor());
+        assert_eq!(left, [560, 560, 512, 432], "others get what it does not work with any more");
+        let silent = VmSample { guest: GuestFigures::default(), ..holding(560) };
+        assert_eq!(spared(&silent, 3), ByteCount::mib(560));
         let mut innocent = Followed::of(&holding(448));
         let _ = innocent.follow(&vm, Some(order(0, 400, 448)), TICK, &sample(2, []));
-        assert_eq!(innocent.spared(Duration::from_secs(3)), ByteCount::ZERO);
+        assert_eq!(innocent.spared(&vm, Duration::from_secs(3)), ByteCount::ZERO);
     }
 }

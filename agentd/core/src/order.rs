@@ -84,10 +84,11 @@ impl Order {
         self.base.taken.is_some() && now.taken.is_none()
     }
 
-    /// A sixteenth is left to the noise of what is resident.
+    /// A sixteenth is left to the noise of what is resident, of a large order no more than that.
     fn missing_of(&self, came: ByteCount) -> ByteCount {
         let missing = self.gives.saturating_sub(came);
-        if missing <= self.gives.fraction(1, 16) { ByteCount::ZERO } else { missing }
+        let noise = self.gives.fraction(1, 16).min(MOST_NOISE);
+        if missing <= noise { ByteCount::ZERO } else { missing }
     }
 
     /// How far the VM is with it.
@@ -129,6 +130,9 @@ impl Order {
 /// that emulates a processor was measured to take 90 MiB.
 const PROCESS: ByteCount = ByteCount::mib(128);
 const PROCESS_SHARE: u64 = 512;
+/// What is resident goes up and down by a few MiB, however much was ordered: more of a large order would
+/// be given away before it is there.
+const MOST_NOISE: ByteCount = ByteCount::mib(4);
 /// The host has what a VM let go of within milliseconds; one that has nothing after this time gets
 /// nothing. Xen's squeezed calls a VM inactive after the same time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -152,6 +156,20 @@ mod tests {
     fn a_sixteenth_of_an_order_is_noise() {
         assert_eq!(undelivered(shown(446, 446), shown(408, 408)), 0);
         assert_eq!(undelivered(shown(446, 446), shown(410, 410)), 4);
+    }
+
+    #[test]
+    fn of_a_large_order_only_some_mib_are_noise() {
+        let missing = |taken| {
+            let order = Order::new(
+                ByteCount::mib(400),
+                ByteCount::mib(600),
+                shown(1000, 1000),
+                Duration::ZERO,
+            );
+            order.undelivered(shown(taken, taken)).mib_floor()
+        };
+        assert_eq!([missing(404), missing(405)], [0, 5]);
     }
 
     #[test]

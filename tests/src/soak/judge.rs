@@ -67,9 +67,9 @@ pub(super) struct Judge {
     delivered: ByteCount,
     /// What VMs were granted in this tick.
     grown: ByteCount,
-    /// Why they should not have been, where the host had less than it should: unless all of it came
-    /// of givers who gave it for them.
-    short: Option<String>,
+    /// Why they should not have been, and what it was by then, where the host had less than it should:
+    /// unless all of it came of givers who gave it for them.
+    short: Option<(String, ByteCount)>,
     squeezes: Squeezes,
     emergencies: Emergencies,
     /// VMs that were told to hold less than what they said they use, with what that was and when.
@@ -356,9 +356,9 @@ impl Judge {
                 grants.push((giver, *granted));
             }
         }
-        if let Some(words) = self.short.take() {
+        if let Some((words, grown)) = self.short.take() {
             let most = self.ledger.returned_for(&due).saturating_add(self.ledger.noise());
-            let (grown, fine) = (self.grown, self.grown <= most);
+            let fine = grown <= most;
             let words = || format!("{words}; {grown} was granted of {most} that came for VMs");
             self.hold(Rule::Budget, fine, words);
         }
@@ -506,8 +506,8 @@ impl Judge {
             returned: self.ledger.returned(),
             noise: self.ledger.noise(),
         };
-        if self.short.is_none() {
-            self.short = budget.excess(granted, true);
+        if let Some(words) = budget.excess(granted, true) {
+            self.short = Some((words, self.grown));
         }
         let reserved = self.reserved;
         let takes = Some(reserved).filter(|reserved| !reserved.is_zero());
