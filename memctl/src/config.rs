@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) identity: IdentityFiles,
     /// Names for several hosts at once.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
+    /// Those of them that stand in the system's file, also where one's own takes its place.
+    pub(crate) system_groups: BTreeMap<String, SystemGroup>,
     /// Hosts in the order of the file.
     pub(crate) hosts: Vec<HostEntry>,
 }
@@ -38,6 +40,15 @@ pub(crate) struct Places {
     pub(crate) own: Option<PathBuf>,
     /// The one for all who use this machine. None where a file was named: that one counts alone.
     pub(crate) system: Option<PathBuf>,
+}
+
+/// A group of the system's file.
+#[derive(Clone, Debug)]
+pub(crate) struct SystemGroup {
+    /// Its hosts.
+    pub(crate) hosts: Vec<String>,
+    /// Whether one's own group takes its place.
+    pub(crate) is_shadowed: bool,
 }
 
 /// One host of the file.
@@ -155,25 +166,31 @@ impl Config {
             )?,
             output: file.defaults.output,
             groups: file.groups,
+            system_groups: BTreeMap::new(),
         })
     }
 
     /// This one, and what `below` says where this one does not.
     fn over(self, below: Self) -> Self {
-        let Self { current, output, identity, mut groups, mut hosts } = self;
+        let Self { current, output, identity, mut groups, mut hosts, .. } = self;
+        let mut system_groups = BTreeMap::new();
         for entry in below.hosts {
             if !hosts.iter().any(|own| own.name == entry.name) {
                 hosts.push(entry);
             }
         }
         for (group, names) in below.groups {
-            groups.entry(group).or_insert(names);
+            let of_system =
+                SystemGroup { hosts: names.clone(), is_shadowed: groups.contains_key(&group) };
+            groups.entry(group.clone()).or_insert(names);
+            system_groups.insert(group, of_system);
         }
         Self {
             current: if current.is_empty() { below.current } else { current },
             output: output.or(below.output),
             identity: identity.or(&below.identity),
             groups,
+            system_groups,
             hosts,
         }
     }

@@ -15,8 +15,8 @@ use crate::identity::IdentityFiles;
 pub(crate) struct NewHost<'a> {
     /// The host itself.
     pub(crate) entry: &'a HostEntry,
-    /// Groups to put it in.
-    pub(crate) groups: &'a [String],
+    /// Groups to put it in, with the hosts that each begins with where the file has none of its name.
+    pub(crate) groups: &'a [(String, Vec<String>)],
     /// Whether it is to be asked when no host is named.
     pub(crate) current: bool,
 }
@@ -30,9 +30,10 @@ pub(crate) fn added(text: &str, host: &NewHost<'_>) -> Result<String, Failure> {
     if host.current {
         push(document.entry("current").or_insert(value(Array::new())), &host.entry.name)?;
     }
-    for group in host.groups {
+    for (group, begin) in host.groups {
         let groups = table(document.entry("groups"))?;
-        push(groups.entry(group).or_insert(value(Array::new())), &host.entry.name)?;
+        let members = groups.entry(group).or_insert(value(Array::from_iter(begin)));
+        push(members, &host.entry.name)?;
     }
     let hosts = table(document.entry("hosts"))?;
     let mut entry = Table::new();
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn the_first_host_makes_a_whole_file() {
         let entry = entry("node1", "https://[::1]:7433");
-        let groups = ["rack1".to_owned()];
+        let groups = [("rack1".to_owned(), Vec::new())];
         let text = added("", &NewHost { entry: &entry, groups: &groups, current: true }).unwrap();
         let want = "schema = 1\ncurrent = [\"node1\"]\n\n[groups]\nrack1 = [\"node1\"]\n\n\
                     [hosts.node1]\nuri = \"https://[::1]:7433\"\n";

@@ -36,6 +36,7 @@ pub(crate) enum Exit {
     /// The reader of stdout went away.
     BrokenPipe = 141,
     /// SIGTERM.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no such signal"))]
     Terminated = 143,
 }
 

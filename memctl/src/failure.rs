@@ -137,7 +137,25 @@ impl Failure {
 
     /// The word that a table shows where a host's state would stand.
     pub(crate) fn word(&self) -> &'static str {
-        if self.is_not_durable() { "NOT SAVED" } else { self.code.word() }
+        match self.reason.as_str() {
+            // Nobody has denied anything: there is nothing to show yet.
+            "IDENTITY_MISSING" | "IDENTITY_UNREADABLE" => "NO IDENTITY",
+            _ if self.is_not_durable() => "NOT SAVED",
+            _ => self.code.word(),
+        }
+    }
+
+    /// Whether the host may have done it all the same: it was asked, or may have been, and its answer is lost.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let is_lost = matches!(
+            self.code,
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal
+        );
+        is_lost && !NEVER_ASKED.contains(&self.reason.as_str())
     }
 
     fn is_not_durable(&self) -> bool {
@@ -239,6 +257,15 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
 /// The reasons of an agent that could not write what was asked of it, or that it was asked: it answers, so
 /// that it is not unreachable whatever the code.
 const NOT_DURABLE: [&str; 2] = ["NOT_DURABLE", "AUDIT_NOT_DURABLE"];
+/// The reasons of a host that was never asked: nobody was there, or an earlier host failed.
+const NEVER_ASKED: [&str; 6] = [
+    "SOCKET_MISSING",
+    "CONNECTION_REFUSED",
+    "CONNECT_FAILED",
+    "NAME_UNKNOWN",
+    "SSH_MISSING",
+    "NOT_TRIED",
+];
 
 #[cfg(test)]
 mod tests {
@@ -268,6 +295,26 @@ mod tests {
             let failure = Failure::from_status(&status);
             assert_eq!((failure.exit(), failure.word()), (Exit::NotDurable, "NOT SAVED"));
         }
+    }
+
+    #[test]
+    fn who_has_no_identity_to_show_was_denied_nothing() {
+        let word = |reason| Failure::new(Code::Unauthenticated, reason, "m").word();
+        assert_eq!([word("IDENTITY_MISSING"), word("CERT_REVOKED")], ["NO IDENTITY", "DENIED"]);
+    }
+
+    #[test]
+    fn only_who_may_have_heard_is_in_doubt() {
+        let doubt = |code, reason| Failure::new(code, reason, "m").is_in_doubt();
+        assert!(
+            doubt(Code::DeadlineExceeded, "TIMEOUT") && doubt(Code::Unavailable, "UNAVAILABLE")
+        );
+        assert!(doubt(Code::Unavailable, "NOT_DURABLE"), "a pause is made all the same");
+        assert!(
+            !doubt(Code::Unavailable, "SOCKET_MISSING") && !doubt(Code::Cancelled, "NOT_TRIED")
+        );
+        assert!(!doubt(Code::PermissionDenied, "ROLE_MISSING"));
+        assert!(!doubt(Code::ResourceExhausted, "TOO_MANY_CHANGES"));
     }
 
     #[test]

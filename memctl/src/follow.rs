@@ -21,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::client::{Connection, timed_out};
 use crate::failure::{Code, Failure};
 use crate::hosts::Host;
+use crate::quantity::format_seconds;
 
 /// What to follow and how.
 #[derive(Clone, Debug)]
@@ -120,16 +121,18 @@ impl Follower {
         };
         drop(permit);
         let mut patience = self.plan.timeout;
+        let mut heard = opened;
         let mut going_away: Option<v1::GoingAway> = None;
         loop {
             let failure = match timeout(patience, stream.message()).await {
                 Err(_) => silent(&self.host, patience),
-                Ok(Err(status)) => Failure::from_status(&status),
+                Ok(Err(status)) => broken(&self.host, &status, heard.elapsed()),
                 Ok(Ok(None)) if !self.plan.request.follow => return Turn::Ended,
                 Ok(Ok(None)) => {
                     Failure::new(Code::Unavailable, "STREAM_ENDED", "the agent ended the stream")
                 }
                 Ok(Ok(Some(message))) => {
+                    heard = Instant::now();
                     note(&message, &mut patience, &mut going_away);
                     if !self.pass_on(message).await {
                         return Turn::Unheard;
@@ -209,8 +212,17 @@ fn lost(failure: Failure, lasted: Duration, wait_at_least: Duration) -> Turn {
     Turn::Lost(Box::new(Lost { failure, lasted, wait_at_least }))
 }
 
+/// Why a stream broke. One that broke after a silence did so because nobody answered our pings, which what
+/// runs over the line is not told.
+fn broken(host: &Host, status: &tonic::Status, silence: Duration) -> Failure {
+    let failure = Failure::from_status(status);
+    let is_silence = failure.code == Code::Unavailable && silence >= LONG_SILENCE;
+    if is_silence { silent(host, silence) } else { failure }
+}
+
 fn silent(host: &Host, patience: Duration) -> Failure {
-    let what = format!("{} was silent for {}s", host.address, patience.as_secs_f64());
+    let silence = format_seconds(patience.as_secs_f64());
+    let what = format!("{} was silent for {silence}", host.address);
     Failure::new(Code::Unavailable, "STREAM_SILENT", what)
         .hint("the network or the agent hangs: memctl status asks it directly")
 }
@@ -221,6 +233,8 @@ fn roll() -> u64 {
 }
 
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+/// Longer than the time between two signs of life of any stream that has the usual ones.
+const LONG_SILENCE: Duration = Duration::from_secs(25);
 /// No agent makes us wait longer than this.
 const LONGEST_WISH: Duration = Duration::from_secs(300);
 const MOST_SECONDS: f64 = 300.0;

@@ -18,6 +18,7 @@ mod fleet;
 mod follow;
 mod hosts;
 mod identity;
+mod merge;
 mod moment;
 mod output;
 mod pki;
@@ -29,6 +30,7 @@ mod quantity;
 mod render;
 mod schema;
 mod session;
+mod stop_signals;
 mod suggest;
 mod top;
 

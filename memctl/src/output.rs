@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::dto::{Document, Item, Line, Refusal, SCHEMA};
 use crate::failure::Failure;
+use crate::policy_keys::in_words;
 use crate::quantity::Units;
 use crate::render::text::safe;
 use crate::render::{Show, View, json, yaml};
@@ -60,6 +61,7 @@ impl Output {
             units: Units::Iec,
             zone: TimeZone::UTC,
             many_hosts: false,
+            width: None,
         };
         Self { format, view, quiet: false }
     }
@@ -162,10 +164,11 @@ fn document<T: Show>(items: &[Item<T>]) -> Document<'_, T> {
 
 fn told(host: Option<&str>, failure: &Failure) -> String {
     let whose = host.map(|h| format!("{}: ", safe(h))).unwrap_or_default();
-    let mut text = format!("memctl: {whose}{}\n", safe(&failure.message));
+    let mut text = format!("memctl: {whose}{}\n", safe(&in_words(&failure.message)));
     // Agents often say the same in the message.
     for field in failure.fields.iter().filter(|f| !failure.message.contains(&f.message)) {
-        text.push_str(&format!("  {}: {}\n", safe(&field.field), safe(&field.message)));
+        let said = in_words(&format!("{}: {}", field.field, field.message));
+        text.push_str(&format!("  {}\n", safe(&said)));
     }
     if let Some(hint) = &failure.hint {
         text.push_str(&format!("  hint: {}\n", safe(hint)));

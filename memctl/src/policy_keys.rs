@@ -190,6 +190,50 @@ impl fmt::Display for Key {
     }
 }
 
+/// `text` of an agent, which calls fields as the wire does, with the keys that a person types:
+/// "two_pointer.step_bytes = 1 TiB" is "two-pointer.step = 1 TiB".
+pub(crate) fn in_words(text: &str) -> String {
+    let mut words = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic()) {
+        let (before, from) = rest.split_at(start);
+        let (path, after) = from.split_at(path_end(from));
+        // A sentence may end with it.
+        let (path, stop) = path.split_at(path.trim_end_matches(['.', '-']).len());
+        words.push_str(before);
+        match key_of(path) {
+            Some(key) => words.push_str(&key),
+            None => words.push_str(path),
+        }
+        words.push_str(stop);
+        rest = after;
+    }
+    words.push_str(rest);
+    words
+}
+
+/// The key of a path of the wire, with or without its unit, or the option that sets the field.
+fn key_of(path: &str) -> Option<String> {
+    if path == "revert_after" {
+        return Some("--revert-after".to_owned());
+    }
+    if !path.contains(['_', '.']) {
+        return None;
+    }
+    let key = Key::of_path(path).or_else(|| Key::of_path(&format!("{path}_bytes")))?;
+    Some(key.to_string())
+}
+
+/// Where a path that stands at the beginning ends; what is between backticks is part of it.
+fn path_end(text: &str) -> usize {
+    let mut is_quoted = false;
+    let ends = |c: char| {
+        is_quoted ^= c == '`';
+        !is_quoted && !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.' | '-' | '`')
+    };
+    text.find(ends).unwrap_or(text.len())
+}
+
 /// Every field of a policy with its value, exceptions last.
 pub(crate) fn values(policy: &Policy) -> Vec<(Key, Value)> {
     let mut values: Vec<(Key, Value)> =
@@ -345,6 +389,21 @@ const VM_FIELDS: [VmField; 4] = [VmField::Min, VmField::Max, VmField::Weight, Vm
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_says_of_fields_is_told_in_the_words_that_are_typed() {
+        for (said, told) in [
+            ("two_pointer.step_bytes = 1 TiB: too much", "two-pointer.step = 1 TiB: too much"),
+            ("vms.`web 1`.max_bytes: 1 B; floor_bytes: 2", "vm.web 1.max: 1 B; floor: 2"),
+            ("must be at most two_pointer.need_below.", "must be at most two-pointer.need-below."),
+            ("vms.db1.pinned = true: it holds", "vm.db1.pinned = true: it holds"),
+            ("revert_after: 0s", "--revert-after: 0s"),
+            ("the algorithm is e.g. vms.`open", "the algorithm is e.g. vms.`open"),
+            ("größe_bytes, 3 VMs.", "größe_bytes, 3 VMs."),
+        ] {
+            assert_eq!(in_words(said), told);
+        }
+    }
 
     fn assigned(pairs: &[(&str, &str)]) -> v1::Policy {
         let mut policy = v1::Policy::default();

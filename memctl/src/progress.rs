@@ -10,27 +10,50 @@ use tokio::time::Instant;
 
 use crate::render::text::safe;
 
-/// Who is waited for.
+/// What is waited for.
 pub(crate) struct Progress {
     /// None where nobody looks.
-    names: Option<Vec<(String, bool)>>,
+    waits: Option<Waits>,
     /// When the next line is due.
     due: Instant,
     /// Whether a line stands there now.
     stands: bool,
 }
 
+/// What a line tells of.
+enum Waits {
+    /// Hosts, and whether each is still waited for.
+    Hosts(Vec<(String, bool)>),
+    /// Something else, in words.
+    Words(String),
+}
+
 impl Progress {
     /// For these hosts, where `wanted` and stderr is a terminal.
     pub(crate) fn new<'a>(wanted: bool, names: impl Iterator<Item = &'a str>) -> Self {
-        let looks = wanted && std::io::stderr().is_terminal();
-        let names = looks.then(|| names.map(|name| (name.to_owned(), true)).collect());
-        Self { names, due: Instant::now() + SILENCE, stands: false }
+        Self::of(wanted, || Waits::Hosts(names.map(|name| (name.to_owned(), true)).collect()))
     }
 
-    /// Awaits `work`, and shows meanwhile who is waited for.
+    /// For something that is told in words, where `wanted` and stderr is a terminal.
+    pub(crate) fn in_words(wanted: bool) -> Self {
+        Self::of(wanted, || Waits::Words(String::new()))
+    }
+
+    fn of(wanted: bool, waits: impl FnOnce() -> Waits) -> Self {
+        let looks = wanted && std::io::stderr().is_terminal();
+        Self { waits: looks.then(waits), due: Instant::now() + SILENCE, stands: false }
+    }
+
+    /// How it stands now. Only asked for where somebody looks.
+    pub(crate) fn say(&mut self, words: impl FnOnce() -> String) {
+        if let Some(Waits::Words(said)) = &mut self.waits {
+            *said = words();
+        }
+    }
+
+    /// Awaits `work`, and shows meanwhile what is waited for.
     pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
-        if self.names.is_none() {
+        if self.waits.is_none() {
             return work.await;
         }
         let mut work = pin!(work);
@@ -45,13 +68,19 @@ impl Progress {
 
     /// The host at this place is waited for no longer.
     pub(crate) fn done(&mut self, index: usize) {
-        if let Some(name) = self.names.as_mut().and_then(|names| names.get_mut(index)) {
+        if let Some(Waits::Hosts(names)) = &mut self.waits
+            && let Some(name) = names.get_mut(index)
+        {
             name.1 = false;
         }
     }
 
     fn show(&mut self) {
-        let line = self.names.as_deref().map(line).unwrap_or_default();
+        let line = match &self.waits {
+            Some(Waits::Hosts(names)) => line(names),
+            Some(Waits::Words(words)) => safe(words).into_owned(),
+            None => String::new(),
+        };
         self.stands = true;
         // Who cannot be shown it misses nothing.
         let _ = write!(std::io::stderr().lock(), "\r\u{1b}[K{line}");
@@ -95,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_terminal_there_is_only_the_work() {
-        let mut progress = Progress { names: None, due: Instant::now(), stands: false };
+        let mut progress = Progress { waits: None, due: Instant::now(), stands: false };
         assert_eq!(progress.beside(async { 7 }).await, 7);
         assert!(!progress.stands);
     }

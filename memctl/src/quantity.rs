@@ -109,13 +109,13 @@ impl Scale {
         Self { unit, factor, decimal: values.iter().any(|v| v % factor != 0) }
     }
 
-    /// One amount in this unit; a decimal where any value of the column needs one.
+    /// One amount in this unit; a decimal, rounded down as agents do, where any value of the column needs
+    /// one.
     pub(crate) fn format(self, bytes: u64) -> String {
         if !self.decimal {
             return format!("{} {}", bytes / self.factor, self.unit);
         }
-        let tenths =
-            (u128::from(bytes) * 10 + u128::from(self.factor) / 2) / u128::from(self.factor);
+        let tenths = u128::from(bytes) * 10 / u128::from(self.factor);
         format!("{}.{} {}", tenths / 10, tenths % 10, self.unit)
     }
 }

@@ -1,6 +1,7 @@
 //! One run of memctl: the command line joined with the configuration file. Commands ask it for the
 //! hosts and the bounds; it does no I/O beyond reading the file.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -126,8 +127,15 @@ pub(crate) fn output_of(global: &Global, default: Format) -> Output {
         units: global.units,
         zone,
         many_hosts: false,
+        width: terminal_width().filter(|_| format == Format::Table),
     };
     Output { format, view, quiet: global.quiet }
+}
+
+/// How wide the terminal is that stdout is.
+fn terminal_width() -> Option<usize> {
+    let size = terminal_size::terminal_size().filter(|_| std::io::stdout().is_terminal());
+    size.map(|(width, _)| usize::from(width.0))
 }
 
 /// Where the local agent listens: as the system's service, or for a user.

@@ -46,6 +46,7 @@ mod faults_uncooperative;
 mod faults_vm_hangs;
 /// Many hosts, one memctl.
 mod fleet_hundred;
+mod fleet_partition;
 mod fleet_sim;
 mod fleet_watch;
 /// Clients in another language.
@@ -92,6 +93,8 @@ mod systemd;
 mod through_ssh;
 /// The rules of the house.
 mod tidy;
+/// What a watch has told, beside what was logged.
+mod told;
 /// The screen of all hosts, in a real terminal.
 mod top;
 /// A watch outlives agentd.

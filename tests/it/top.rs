@@ -17,8 +17,7 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     );
     let terminal = Terminal::open(&world, &shell);
 
-    terminal
-        .until("both hosts", |screen| count(screen, "CONNECTED") == 2 && screen.contains("web1"));
+    terminal.until("both hosts", |screen| count(screen, "HEALTHY") == 2 && screen.contains("web1"));
     terminal.tmux(&["resize-window", "-x", "70", "-y", "16"]);
     terminal.until("another size", |screen| {
         screen.lines().count() == 16 && screen.contains("web1") && !screen.contains("EVENTS")
@@ -28,10 +27,10 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
 
     second.kill();
     terminal.until("the lost host, and the other", |screen| {
-        screen.contains("RETRY IN") && count(screen, "CONNECTED") == 1
+        screen.contains("RETRY IN") && count(screen, "HEALTHY") == 1
     });
     let _second = world.start("node2");
-    terminal.until("the host again", |screen| count(screen, "CONNECTED") == 2);
+    terminal.until("the host again", |screen| count(screen, "HEALTHY") == 2);
 
     terminal.tmux(&["send-keys", "Enter"]);
     terminal.until("the explanation", |screen| screen.contains("FIGURE"));
@@ -55,7 +54,22 @@ fn it_lives_in_a_terminal_and_outlives_a_host() {
     let screen = terminal.screen();
     let settings = settings(&screen);
     assert_eq!(settings[0], settings[1], "the terminal is as it was: {screen}");
-    assert!(!screen.contains("CONNECTED"), "the screen is as it was: {screen}");
+    assert!(!screen.contains("HEALTHY"), "the screen is as it was: {screen}");
+}
+
+/// Not the screen of all hosts, but a table, which is no wider than the terminal that shows it.
+#[test]
+fn a_table_fits_on_a_narrow_terminal_and_names_what_it_leaves_out() {
+    let world = World::new(SCENARIO);
+    let _agent = world.start("node1");
+    let memctl = world.programs().memctl.display();
+    let shell = format!("{memctl} status -H {}; exec sleep 600", world.uri("node1"));
+    let terminal = Terminal::of_width(&world, 60, &shell);
+    terminal.until("the table", |screen| screen.contains("-o wide shows all"));
+    let screen = terminal.screen();
+    let lines: Vec<&str> = screen.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 3, "a line was broken: {screen}");
+    assert!(lines[0].contains("STATE") && lines[1].contains("HEALTHY"), "{screen}");
 }
 
 #[test]
@@ -75,8 +89,13 @@ struct Terminal<'a> {
 impl<'a> Terminal<'a> {
     /// One in which a shell runs this.
     fn open(world: &'a World, shell: &str) -> Self {
+        Self::of_width(world, 150, shell)
+    }
+
+    fn of_width(world: &'a World, columns: u16, shell: &str) -> Self {
         let terminal = Self { world };
-        let new = ["-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "40", shell];
+        let columns = &columns.to_string();
+        let new = ["-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", "40", shell];
         terminal.tmux(&new);
         terminal
     }

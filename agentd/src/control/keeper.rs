@@ -218,37 +218,6 @@ impl Keeper {
         self.replace(revision, trial, claim)
     }
 
-    /// Makes a trial stay.
-    pub(super) fn confirm(
-        &mut self,
-        etag: &str,
-        actor: &Actor,
-        claim: &Claim,
-    ) -> Result<Arc<Revision>, ControlError> {
-        self.expect(Some(etag))?;
-        let Some(trial) = self.trial.clone() else {
-            return Err(ControlError::NothingToConfirm);
-        };
-        self.still_wanted(claim)?;
-        let current = self.current();
-        let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
-        let saved = self.storage.confirm(&kept);
-        self.wrote(saved).map_err(not_durable)?;
-        if !claim.take() {
-            let back = self.storage.save_revision(&current, Some(trial.falls_back_to));
-            log_failure("take a confirmation back", back);
-            return Err(stuck(self.patience));
-        }
-        (self.trial, self.row) = (None, None);
-        self.shared.put(&kept);
-        tracing::info!(%actor, revision = kept.number, "trial policy confirmed");
-        let reason = "confirmed".to_owned();
-        let told = Revision { actor: actor.clone(), reason, ..Revision::clone(&kept) };
-        let change = PolicyChange { revision: Arc::new(told), changes: Vec::new() };
-        self.audience.announce(Event::Policy(change));
-        Ok(kept)
-    }
-
     /// Makes an earlier revision's policy the one in force.
     pub(super) fn revert(
         &mut self,
@@ -309,28 +278,41 @@ impl Keeper {
         let before = self.current();
         let changes = changes(&before.policy, &revision.policy);
         let warnings = self.warnings(&revision);
-        let revision = if changes.is_empty() { Arc::clone(&before) } else { Arc::new(revision) };
+        let revision = match (changes.is_empty(), self.ends_trial(&revision)) {
+            (false, _) => Arc::new(revision),
+            (true, true) => Arc::new(Revision { revert_at: None, ..Revision::clone(&before) }),
+            (true, false) => Arc::clone(&before),
+        };
         PolicySet { before, revision, changes, warnings, position: None }
     }
 
     fn warnings(&self, revision: &Revision) -> Vec<String> {
         let mut warnings = warnings(&revision.policy);
-        if self.trial.is_some() && revision.revert_at.is_none() {
+        if self.ends_trial(revision) {
             let trial = self.current().number;
-            warnings.push(format!("revision {trial} was a trial: this change keeps what it holds"));
+            warnings.push(format!(
+                "revision {trial} was a trial, which this change ends: what it tried and this does not \
+                 change stays"
+            ));
         }
         warnings
     }
 
-    /// Makes a revision the one in force, unless it says nothing new.
+    /// Makes a revision the one in force. Where it says nothing new but that it is to last, the trial in force
+    /// stays.
     fn replace(
         &mut self,
         revision: Revision,
         trial: Option<Trial>,
         claim: &Claim,
     ) -> Result<PolicySet, ControlError> {
+        let ends_trial = self.ends_trial(&revision);
+        let (actor, reason) = (revision.actor.clone(), revision.reason.clone());
         let mut set = self.would_be(revision);
         if set.changes.is_empty() {
+            if ends_trial {
+                (set.revision, set.position) = self.keep(&actor, reason, claim)?;
+            }
             return Ok(set);
         }
         let falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);

@@ -176,10 +176,35 @@ fn a_lasting_change_on_a_trial_keeps_it_and_says_so() {
     let control = rig.start();
     control.update(trial(60, 30)).unwrap();
     let set = control.update(edit(|policy| policy.floor = ByteCount::mib(65))).unwrap();
-    assert_eq!(set.warnings, ["revision 2 was a trial: this change keeps what it holds"]);
+    let ended = "revision 2 was a trial, which this change ends: what it tried and this does not change stays";
+    assert_eq!(set.warnings, [ended]);
     rig.pass(31);
     control.expire().unwrap();
     assert_eq!(step(&control), ByteCount::mib(60));
+}
+
+#[test]
+fn a_lasting_change_to_what_is_on_trial_keeps_the_trial_also_over_a_restart() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(trial(60, 30)).unwrap();
+    let only = PolicyEdit { validate_only: true, ..set_step(60) };
+    let would = control.update(only).unwrap();
+    assert_eq!((would.warnings.len(), would.revision.revert_at), (1, None));
+    assert!(control.in_force().policy.revert_at.is_some(), "it was only asked");
+    let told = rig.ear.with(|heard| heard.events.len());
+    let set = control.update(set_step(60)).unwrap();
+    assert_eq!((set.changes.len(), set.warnings), (0, would.warnings));
+    assert_eq!((set.revision.number, set.revision.revert_at), (2, None));
+    assert!(set.position.is_some());
+    assert_eq!(rig.ear.with(|heard| heard.events.len()), told + 1);
+    rig.pass(31);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(60));
+    assert!(control.close(PATIENT));
+    assert_eq!(step(&rig.start()), ByteCount::mib(60));
+    // Nothing is on trial any more: to say the same again changes nothing.
+    assert_eq!(rig.start().update(set_step(60)).unwrap().warnings, Vec::<String>::new());
 }
 
 #[test]

@@ -89,7 +89,8 @@ fn status(published: &Published, caller: &Peer) -> wire::GetStatusResponse {
     let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
     let sample = seen.and_then(|record| record.sample.as_ref());
     let decision = seen.and_then(|record| record.decision.as_ref());
-    let policy = &in_force.policy.policy;
+    let revision = &in_force.policy;
+    let policy = &revision.policy;
     let managed = seen.zip(sample).map_or(0, |(record, sample)| {
         count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, record, **id, vm)))
     });
@@ -111,7 +112,10 @@ fn status(published: &Published, caller: &Peer) -> wire::GetStatusResponse {
         last_tick_age: publisher.last_tick_age().map(to_proto::duration),
         tick_interval: Some(to_proto::duration(about.tick_interval)),
         algorithm: policy.algorithm.name().to_owned(),
-        policy_etag: in_force.policy.etag.clone(),
+        policy_etag: revision.etag.clone(),
+        policy_revision: revision.number,
+        policy_actor: Some(to_proto::actor(&revision.actor)),
+        policy_revert_time: revision.revert_at.map(to_proto::timestamp),
         conditions: published.conditions(|_| true),
         caller: Some(wire::Identity { name: caller.name() }),
         freeze_file: freeze_file(published),

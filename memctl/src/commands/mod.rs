@@ -25,6 +25,7 @@ pub(crate) mod version;
 pub(crate) mod vms;
 pub(crate) mod wait;
 pub(crate) mod watch;
+mod watcher;
 pub(crate) mod whoami;
 
 use std::io;

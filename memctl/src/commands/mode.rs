@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use agentd_proto::v1;
 use clap::{Args, ValueEnum};
+use tokio::time::Instant;
 
-use super::hold::hold;
+use super::hold::{Change, hold};
 use super::rollout::{Intent, roll_out};
 use super::{Ended, Stop, exit_of, status};
 use crate::client::Connection;
@@ -29,7 +30,8 @@ pub(crate) struct ModeArgs {
     #[arg(long, value_name = "TEXT", requires = "mode")]
     reason: Option<String>,
     /// Only for this time: memctl stays, and sets the mode back that it found, where nobody else has
-    /// set another one. Ctrl-C ends it earlier. A memctl that is killed leaves the mode as it is.
+    /// set another one; also on a host whose answer was lost, where its log says that it took the mode.
+    /// Ctrl-C ends it earlier. A memctl that is killed leaves the mode as it is.
     #[arg(long = "for", value_name = "TIME", requires = "mode")]
     #[arg(value_parser = parse_positive_duration)]
     lasting: Option<Duration>,
@@ -55,11 +57,12 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
         let exit = exit_of(&items);
         return told(&items, exit, session);
     };
-    let (items, exit) = set_all(&hosts, mode, &reason, session).await?;
+    let change = Change { mode, reason, began: Instant::now() };
+    let (items, exit) = set_all(&hosts, mode, &change.reason, session).await?;
     match args.lasting {
         Some(lasting) => {
             told(&items, exit, session)?;
-            let held = hold(&hosts, &items, mode, lasting, session).await?;
+            let held = hold(&hosts, &items, change, lasting, session).await?;
             Ok(if exit == Exit::Done { held } else { exit })
         }
         None => told(&items, exit, session),

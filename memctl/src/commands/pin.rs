@@ -12,11 +12,12 @@ use super::rollout::Intent;
 use super::{Ended, vms};
 use crate::client::Connection;
 use crate::completers;
-use crate::dto::{Policy, VmName};
+use crate::dto::{Revision, VmName};
 use crate::failure::{Code, Failure};
 use crate::fleet::{Answer, ask_all};
 use crate::hosts::Host;
 use crate::quantity::parse_positive_duration;
+use crate::render::text::date_time;
 use crate::session::Session;
 
 /// Options of `memctl pin`.
@@ -25,7 +26,8 @@ pub(crate) struct PinArgs {
     #[command(flatten)]
     vm: VmArgs,
     /// Only for this time: afterwards the policy goes back to what it is now, unless the change is
-    /// confirmed with `memctl policy confirm`.
+    /// confirmed with `memctl policy confirm`. Refused while the policy is on trial: there is one trial at a
+    /// time, of the whole policy.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
     lasting: Option<Duration>,
 }
@@ -56,10 +58,13 @@ struct VmArgs {
 pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
     let place = find(&args.vm.vm, session).await?;
     // An exception by UUID counts before one by name.
-    let name = match place.policy.vms.contains_key(&place.vm.uuid) {
+    let name = match place.current.policy.vms.contains_key(&place.vm.uuid) {
         true => &place.vm.uuid,
         false => &args.vm.vm,
     };
+    if args.lasting.is_some() {
+        no_trial(&place, session)?;
+    }
     let revert_after = args.lasting.map(prost_types::Duration::try_from).transpose();
     let revert_after = revert_after.map_err(|error| Failure::usage(format!("--for: {error}")))?;
     let assigned = vec![format!("vm.{name}.pinned=true")];
@@ -70,8 +75,9 @@ pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
 pub(crate) async fn unpin(args: &UnpinArgs, session: &mut Session) -> Ended {
     let place = find(&args.vm.vm, session).await?;
     let names = [&place.vm.uuid, &place.vm.name];
-    let is_pinned =
-        |name: &&&String| place.policy.vms.get(**name).is_some_and(|own| own.pinned == Some(true));
+    let is_pinned = |name: &&&String| {
+        place.current.policy.vms.get(**name).is_some_and(|own| own.pinned == Some(true))
+    };
     let pinned: Vec<&&String> = names.iter().filter(is_pinned).collect();
     if pinned.is_empty() {
         let host = &place.host.name;
@@ -81,6 +87,24 @@ pub(crate) async fn unpin(args: &UnpinArgs, session: &mut Session) -> Ended {
     }
     let assigned = pinned.into_iter().map(|name| format!("vm.{name}.pinned=unset")).collect();
     update(&args.vm, assigned, None, &place, session).await
+}
+
+/// Refuses a second trial: the two would end together, or each make the other last longer.
+fn no_trial(place: &Place, session: &Session) -> Result<(), Failure> {
+    let Revision { revision, revert_time: Some(end), actor, .. } = &place.current else {
+        return Ok(());
+    };
+    let (end, host) = (date_time(end.0, &session.output.view.zone), &place.host.name);
+    let by = actor.as_ref().map(|actor| format!(" by {}", actor.label())).unwrap_or_default();
+    let what = format!(
+        "revision {revision} of the policy of {host}{by} is on trial until {end}: it would end with this pin, \
+         or later because of it"
+    );
+    let hint = format!(
+        "wait until then, or end it: memctl policy confirm --host {host} keeps it, memctl policy revert \
+         --host {host} takes it back"
+    );
+    Err(Failure::new(Code::FailedPrecondition, "TRIAL_RUNS", what).hint(hint))
 }
 
 async fn update(
@@ -94,7 +118,8 @@ async fn update(
     let request = v1::UpdatePolicyRequest {
         policy: Some(policy),
         update_mask: Some(update_mask),
-        etag: String::new(),
+        // A trial that somebody else begins meanwhile is a trial, too.
+        etag: revert_after.map(|_| place.current.etag.clone()).unwrap_or_default(),
         validate_only: false,
         revert_after,
         reason: args.reason.clone(),
@@ -107,14 +132,14 @@ async fn update(
 struct Place {
     host: Host,
     vm: VmName,
-    policy: Policy,
+    current: Revision,
 }
 
 /// What a host knows of it.
 struct Known {
     /// The VM, where it runs there or the policy there has an exception for it.
     vm: Option<VmName>,
-    policy: Policy,
+    current: Revision,
 }
 
 /// The one host that knows the VM.
@@ -125,12 +150,12 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
     let (mut knowing, mut silent) = (Vec::new(), Vec::new());
     for Answer { host, result, .. } in answers {
         match result {
-            Ok(Known { vm: Some(vm), policy }) => knowing.push((host, vm, policy)),
+            Ok(Known { vm: Some(vm), current }) => knowing.push((host, vm, current)),
             Ok(Known { vm: None, .. }) => {}
             Err(failure) => silent.push((host, failure)),
         }
     }
-    let is_uuid = |(_, found, _): &(String, VmName, Policy)| found.uuid == vm;
+    let is_uuid = |(_, found, _): &(String, VmName, Revision)| found.uuid == vm;
     // A name may stand on a silent host as well; a UUID does not.
     let may_be_elsewhere = !knowing.iter().any(is_uuid);
     if let Some((host, failure)) = silent.first().filter(|_| may_be_elsewhere) {
@@ -144,12 +169,12 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
     let names: Vec<String> = knowing.iter().map(|(host, ..)| host.clone()).collect();
     let mut found = knowing.into_iter();
     match (found.next(), found.next()) {
-        (Some((name, vm, policy)), None) => {
+        (Some((name, vm, current)), None) => {
             let host = hosts.into_iter().find(|host| host.name == name);
             let host = host.ok_or_else(|| Failure::usage("the host is gone"))?;
             // What is told is about this host alone.
             session.output.view.many_hosts = false;
-            Ok(Place { host, vm, policy })
+            Ok(Place { host, vm, current })
         }
         (Some(_), Some(_)) => Err(ambiguous(vm, &names)),
         (None, _) => {
@@ -168,11 +193,11 @@ fn ambiguous(vm: &str, hosts: &[String]) -> Failure {
 }
 
 async fn known_there(connection: Connection, wanted: String) -> Result<Known, Failure> {
-    let policy = get::ask(connection.clone()).await?.current.policy;
+    let current = get::ask(connection.clone()).await?.current;
     let running = vms::list(connection).await?.vms;
     let mut names = running.into_iter().map(|running| running.vm);
     let runs = names.find(|vm| vm.name == wanted || vm.uuid == wanted);
-    let excepted = policy.vms.contains_key(&wanted);
+    let excepted = current.policy.vms.contains_key(&wanted);
     let by_policy = || excepted.then(|| VmName { uuid: String::new(), name: wanted.clone() });
-    Ok(Known { vm: runs.or_else(by_policy), policy })
+    Ok(Known { vm: runs.or_else(by_policy), current })
 }

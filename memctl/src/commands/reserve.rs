@@ -16,7 +16,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
-use crate::quantity::{parse_positive_duration, parse_size};
+use crate::progress::Progress;
+use crate::quantity::{Units, format_seconds, format_size, parse_positive_duration, parse_size};
 use crate::render::reservation::{ReservationBody, refusals};
 use crate::session::Session;
 
@@ -164,8 +165,9 @@ async fn wait(
     let deadline = Instant::now() + patience;
     let mut missed = Vec::new();
     tell_waiting(items, patience, session)?;
+    let mut progress = Progress::in_words(session.bounds().tells);
     loop {
-        let asked = ask_open(hosts, items, session, deadline).await;
+        let asked = progress.beside(ask_open(hosts, items, session, deadline)).await;
         for (place, now) in asked {
             let Some(item) = items.get_mut(place) else { continue };
             let Some(body) = &mut item.body else { continue };
@@ -178,8 +180,29 @@ async fn wait(
         if !is_open || Instant::now() >= deadline {
             return Ok(missed);
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        progress.say(|| filling(reservations(items), left, session.global.units));
+        progress.beside(tokio::time::sleep(ASK_EVERY)).await;
     }
+}
+
+/// "reservation 3 of node1: 1.2 GiB of 2 GiB is there, 47s left", or of several together.
+fn filling<'a>(
+    all: impl Iterator<Item = (&'a String, &'a Reservation)>,
+    left: Duration,
+    units: Units,
+) -> String {
+    let open: Vec<_> = all.filter(|(_, own)| is_waited_for(own)).collect();
+    let what = match open.as_slice() {
+        [(host, own)] => format!("reservation {} of {host}", own.id),
+        several => format!("{} reservations", several.len()),
+    };
+    let sum = |of: fn(&Reservation) -> u64| {
+        format_size(open.iter().fold(0, |sum: u64, (_, own)| sum.saturating_add(of(own))), units)
+    };
+    let held = sum(|own| own.held_bytes.unwrap_or_default().min(own.min_bytes));
+    let (wanted, left) = (sum(|own| own.min_bytes), format_seconds(left.as_secs_f64()));
+    format!("{what}: {held} of {wanted} is there, {left} left")
 }
 
 /// Asks for each reservation that is waited for, all at once: one host that does not answer costs the
@@ -332,6 +355,33 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_told_alone_or_together() {
+        const GIB: u64 = 1 << 30;
+        let own = |id, held_bytes, filled: bool| {
+            let state = match filled {
+                true => v1::ReservationState::Filled,
+                false => v1::ReservationState::Filling,
+            };
+            let wire = v1::Reservation {
+                id,
+                state: state.into(),
+                min_bytes: 2 * GIB,
+                held_bytes,
+                ..Default::default()
+            };
+            ("node1".to_owned(), Reservation::from(wire))
+        };
+        let all = [own(3, Some(GIB), false), own(4, None, false), own(5, Some(2 * GIB), true)];
+        let told = |all: &[(String, Reservation)]| {
+            let left = Duration::from_secs(47);
+            filling(all.iter().map(|(host, own)| (host, own)), left, Units::Iec)
+        };
+        let alone = "reservation 3 of node1: 1 GiB of 2 GiB is there, 47s left";
+        assert_eq!(told(&all[..1]), alone);
+        assert_eq!(told(&all), "2 reservations: 1 GiB of 4 GiB is there, 47s left");
+    }
 
     #[test]
     fn a_size_is_exact_and_two_are_a_range() {

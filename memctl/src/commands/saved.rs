@@ -11,7 +11,8 @@ use agentd_proto::v1;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::watch::{Watcher, until_stopped};
+use super::watch::until_stopped;
+use super::watcher::Watcher;
 use super::{Ended, Stop};
 use crate::dto::{Body, Record, Tick, VmName};
 use crate::exit::Exit;

@@ -35,6 +35,7 @@ pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
     session.output.show(&items)?;
     for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
         tell_conditions(host, &body.status.conditions, session)?;
+        tell_passing(host, &body.status, session)?;
     }
     let exit = exit_of(&items);
     let expected = args.expect_mode.map(|mode| ModeName::new(mode.wire()));
@@ -44,6 +45,39 @@ pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
     let wrong = items.iter().filter_map(|i| i.body.as_ref()).any(|b| is_wrong(&b.status));
     tell_unexpected(&items, expected.as_ref(), session)?;
     Ok(if args.check && wrong && exit == Exit::Done { Exit::No } else { exit })
+}
+
+/// Tells a person what is not meant to stay: a pause, and a policy on trial.
+fn tell_passing(host: &str, status: &Status, session: &Session) -> std::io::Result<()> {
+    if session.output.is_for_programs() {
+        return Ok(());
+    }
+    if status.mode == ModeName::new(v1::Mode::Paused) {
+        let why = Some(&status.mode_reason).filter(|why| !why.is_empty());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        let set = since_and_by(status, session);
+        session.output.notice(&format!("{host}: paused{set}{why}"))?;
+    }
+    if let Some(end) = status.policy_revert_time {
+        let by = status.policy_actor.as_ref().map(|actor| format!(" by {}", actor.label()));
+        let (revision, by) = (status.policy_revision, by.unwrap_or_default());
+        let end = date_time(end.0, &session.output.view.zone);
+        session.output.notice(&format!(
+            "{host}: revision {revision} of the policy is a trial{by}: it goes back at {end} unless memctl \
+             policy confirm keeps it"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Since when the mode is in force, and who set it, as far as is known.
+fn since_and_by(status: &Status, session: &Session) -> String {
+    let actor = status.mode_actor.as_ref();
+    let by = actor.map(|actor| format!(" by {}", actor.label())).unwrap_or_default();
+    let since = actor.and_then(|actor| actor.time);
+    let since = since.map(|time| date_time(time.0, &session.output.view.zone));
+    let since = since.map(|time| format!(" since {time}")).unwrap_or_default();
+    format!("{since}{by}")
 }
 
 /// Tells a person whose mode is not the one that it should be, since when and by whom.
@@ -57,13 +91,8 @@ fn tell_unexpected(
     };
     let told = items.iter().filter_map(|item| Some((&item.host, &item.body.as_ref()?.status)));
     for (host, status) in told.filter(|(_, status)| status.mode != *expected) {
-        let actor = status.mode_actor.as_ref();
-        let by = actor.map(|actor| format!(" by {}", actor.label())).unwrap_or_default();
-        let since = actor.and_then(|actor| actor.time);
-        let since = since.map(|time| date_time(time.0, &session.output.view.zone));
-        let since = since.map(|time| format!(" since {time}")).unwrap_or_default();
-        let (mode, expected) = (&status.mode.0, &expected.0);
-        session.output.notice(&format!("{host}: mode is {mode}{since}{by}, not {expected}"))?;
+        let (mode, set, expected) = (&status.mode.0, since_and_by(status, session), &expected.0);
+        session.output.notice(&format!("{host}: mode is {mode}{set}, not {expected}"))?;
     }
     Ok(())
 }

@@ -8,30 +8,24 @@ use std::time::Duration;
 
 use agentd_proto::v1;
 use agentd_proto::v1::watch_request::Start;
-use agentd_proto::v1::watch_response::Body as wire;
 use clap::{ArgGroup, Args, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::io::AsyncWriteExt as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use super::{Ended, Stop, parse_position, saved};
+use super::watcher::Watcher;
+use super::{Ended, parse_position, saved};
 use crate::completers;
-use crate::dto::{HostNews, Record};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::follow::{News, Plan, follow};
+use crate::follow::{Plan, follow};
+use crate::merge::{Merge, Wait};
 use crate::moment::Moment;
-use crate::output::{Format, Output};
 use crate::quantity::parse_positive_duration;
-use crate::render::summary::Summary;
-use crate::render::text::safe;
-use crate::render::watch::Watch;
-use crate::render::{json, yaml};
 use crate::session::Session;
+use crate::stop_signals::StopSignals;
 
 /// Options of `memctl watch`.
 #[derive(Args, Debug)]
@@ -66,6 +60,12 @@ pub(crate) struct WatchArgs {
     /// End when the past is told; needs one of the options above that say where to start.
     #[arg(long, requires = "start")]
     no_follow: bool,
+    /// Put the entries of several hosts in the order of their times, by the hosts' clocks: each waits so long
+    /// for an earlier one of another host, 500ms if no TIME is given; with --no-follow, until every
+    /// host has told its next one.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "500ms", value_parser = parse_positive_duration)]
+    sort: Option<Duration>,
     /// End after so many entries, quiet ticks included.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -77,7 +77,7 @@ pub(crate) struct WatchArgs {
     no_reconnect: bool,
     /// Ask no host: read a stream that was saved with -o jsonl; - for standard input. What chooses
     /// entries works as on a live one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["shadow", "oldest", "no_follow", "no_reconnect"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shadow", "oldest", "no_follow", "no_reconnect", "sort"])]
     input: Option<PathBuf>,
 }
 
@@ -123,7 +123,14 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
     let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
     let mut watcher = Watcher::new(session, &names, args.count);
     watcher.followers = followers;
-    let ended = until_stopped(watcher.listen(news), args.lasting).await;
+    watcher.ends = args.no_follow;
+    watcher.merge = Merge::new(hosts.len(), args.wait());
+    watcher.unseen.clone_from(&args.vms);
+    let mut ended = until_stopped(watcher.listen(news), args.lasting).await;
+    if let Ok(Exit::Done) = ended {
+        // Where the time is over, some may still be held back.
+        ended = watcher.flush().await.map(|()| Exit::Done);
+    }
     watcher.summarise();
     ended.map(|exit| watcher.judged(exit))
 }
@@ -133,8 +140,7 @@ pub(super) async fn until_stopped(
     work: impl Future<Output = Ended>,
     lasting: Option<Duration>,
 ) -> Ended {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stop = StopSignals::listen()?;
     let time_over = async {
         match lasting {
             Some(time) => tokio::time::sleep(time).await,
@@ -143,8 +149,7 @@ pub(super) async fn until_stopped(
     };
     tokio::select! {
         biased;
-        _ = interrupt.recv() => Ok(Exit::Interrupted),
-        _ = terminate.recv() => Ok(Exit::Terminated),
+        exit = stop.next() => Ok(exit),
         () = time_over => Ok(Exit::Done),
         ended = work => ended,
     }
@@ -186,6 +191,15 @@ fn age(since: &Moment, zone: &TimeZone) -> Result<Duration, Failure> {
 }
 
 impl WatchArgs {
+    /// How long entries wait for those of other hosts.
+    fn wait(&self) -> Wait {
+        match (self.sort, self.no_follow) {
+            (None, _) => Wait::None,
+            (Some(_), true) => Wait::ForAll,
+            (Some(wait), false) => Wait::For(wait),
+        }
+    }
+
     /// What of a saved stream is wanted.
     fn selection(&self, zone: &TimeZone) -> Result<saved::Selection, Failure> {
         Ok(saved::Selection {
@@ -198,205 +212,6 @@ impl WatchArgs {
             count: self.count,
             lasting: self.lasting,
         })
-    }
-}
-
-/// What is known of one host.
-struct Followed {
-    name: String,
-    /// The epoch of its log, once it was heard.
-    epoch: Option<String>,
-    /// Whether its agent is followed by another name already.
-    is_double: bool,
-    /// Whether its stream ever stood.
-    was_heard: bool,
-    /// Why it is not, or was last lost.
-    failure: Option<Failure>,
-    /// Whether no other try follows.
-    lost_for_good: bool,
-}
-
-pub(super) struct Watcher<'a> {
-    output: &'a Output,
-    hosts: Vec<Followed>,
-    followers: Vec<AbortHandle>,
-    lines: Watch,
-    summary: Summary,
-    seen: u64,
-    wanted: Option<u64>,
-}
-
-impl<'a> Watcher<'a> {
-    pub(super) fn new(session: &'a Session, names: &[&str], wanted: Option<u64>) -> Self {
-        let followed = names.iter().map(|name| Followed {
-            name: (*name).to_owned(),
-            epoch: None,
-            is_double: false,
-            was_heard: false,
-            failure: None,
-            lost_for_good: false,
-        });
-        Self {
-            output: &session.output,
-            hosts: followed.collect(),
-            followers: Vec::new(),
-            lines: Watch::new(session.output.view.clone(), session.global.verbose, names),
-            summary: Summary::default(),
-            seen: 0,
-            wanted,
-        }
-    }
-
-    /// Takes news until there are enough of them, or no host is left.
-    async fn listen(&mut self, mut news: mpsc::Receiver<(usize, News)>) -> Ended {
-        while let Some((number, news)) = news.recv().await {
-            let Some(record) = self.record(number, news) else {
-                continue;
-            };
-            let is_enough = self.take(&record).await?;
-            self.tell_loss(number)?;
-            if is_enough {
-                return Ok(Exit::Done);
-            }
-            // Nobody ever answered: better to say so than to wait for who may never come.
-            if self.hosts.iter().all(|h| !h.was_heard && h.failure.is_some()) {
-                break;
-            }
-        }
-        self.told_failures();
-        let done = self.hosts.iter().filter(|h| h.failure.is_none()).count();
-        Ok(Exit::of_hosts(done, self.hosts.iter().filter_map(|h| h.failure.as_ref())))
-    }
-
-    /// Counts and writes a record; whether there are enough of them now.
-    pub(super) async fn take(&mut self, record: &Record) -> Result<bool, Stop> {
-        self.summary.count(record);
-        self.write(record).await?;
-        self.seen += u64::from(record.is_entry());
-        Ok(self.wanted.is_some_and(|wanted| self.seen >= wanted))
-    }
-
-    /// Notes what the news say of the host, and makes a record of them.
-    fn record(&mut self, number: usize, news: News) -> Option<Record> {
-        if let News::Message(message) = &news
-            && let Some(same) = self.followed_twice(number, message)
-        {
-            return Some(same);
-        }
-        let host = self.hosts.get_mut(number).filter(|host| !host.is_double)?;
-        let (state, retry_in, error) = match news {
-            News::Message(message) => {
-                host.was_heard = true;
-                host.failure = None;
-                return Record::new(&host.name, *message);
-            }
-            News::Lost { failure, retry_in } => ("reconnecting", Some(retry_in), Some(failure)),
-            News::Ended(result) => ("ended", None, result.err()),
-        };
-        host.failure.clone_from(&error);
-        host.lost_for_good = retry_in.is_none() && error.is_some();
-        let retry_in_seconds = retry_in.map(|d| d.as_secs_f64());
-        let news = HostNews { state: state.into(), same_as: None, retry_in_seconds, error };
-        Some(Record::of_host(&host.name, Timestamp::now(), news))
-    }
-
-    /// Ends a stream of an agent that is followed by another name already, and says so.
-    fn followed_twice(&mut self, number: usize, message: &v1::WatchResponse) -> Option<Record> {
-        let Some(wire::Hello(hello)) = &message.body else { return None };
-        let position =
-            [&message.position, &hello.newest, &hello.oldest].into_iter().flatten().next();
-        let epoch = position.map(|position| position.epoch.clone()).filter(|e| !e.is_empty())?;
-        let is_same = |(at, host): &(usize, &Followed)| {
-            *at != number && !host.is_double && host.epoch.as_ref() == Some(&epoch)
-        };
-        let first = self.hosts.iter().enumerate().find(is_same).map(|(_, host)| host.name.clone());
-        let host = self.hosts.get_mut(number).filter(|host| !host.is_double)?;
-        host.epoch = Some(epoch);
-        let same_as = Some(first?);
-        host.is_double = true;
-        host.failure = None;
-        if let Some(follower) = self.followers.get(number) {
-            follower.abort();
-        }
-        let state = "same_host".into();
-        let news = HostNews { state, same_as, retry_in_seconds: None, error: None };
-        Some(Record::of_host(&host.name, Timestamp::now(), news))
-    }
-
-    async fn write(&mut self, record: &Record) -> Result<(), Stop> {
-        let text = match self.output.format {
-            Format::Json | Format::Jsonl => {
-                format!("{}\n", json::line(record).map_err(std::io::Error::from)?)
-            }
-            Format::Yaml => yaml::document(record).map_err(std::io::Error::from)?,
-            Format::Name => self.position(record),
-            Format::Table | Format::Wide => self.lines.text(record),
-        };
-        let notice = self.lines.notice(record);
-        let told = notice.filter(|_| !self.output.is_for_programs() && self.anybody_was_heard());
-        if let Some(text) = told {
-            self.output.notice(&text)?;
-        }
-        if text.is_empty() {
-            return Ok(());
-        }
-        // Not the blocking stdout: whoever does not read must not keep Ctrl-C from working.
-        let mut stdout = tokio::io::stdout();
-        stdout.write_all(text.as_bytes()).await?;
-        stdout.flush().await?;
-        Ok(())
-    }
-
-    fn position(&self, record: &Record) -> String {
-        let Some(position) = record.position.as_ref().filter(|_| record.is_entry()) else {
-            return String::new();
-        };
-        match self.output.view.many_hosts {
-            true => format!("{}/{}\n", safe(&record.host), safe(&position.to_string())),
-            false => format!("{}\n", safe(&position.to_string())),
-        }
-    }
-
-    /// Tells at once that a host is lost for good: the others go on without it.
-    fn tell_loss(&self, number: usize) -> std::io::Result<()> {
-        let lost = self.hosts.get(number).filter(|host| self.is_told_at_once(host));
-        match lost.and_then(|host| Some((&host.name, host.failure.as_ref()?))) {
-            Some((name, failure)) => self.output.host_failed(name, failure),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells at the end why each host is not heard, where it was not told before.
-    fn told_failures(&self) {
-        if self.output.is_for_programs() {
-            return;
-        }
-        let untold = self.hosts.iter().filter(|host| !self.is_told_at_once(host));
-        for (name, failure) in untold.filter_map(|h| Some((&h.name, h.failure.as_ref()?))) {
-            // Told in vain is told all the same.
-            let _ = self.output.host_failed(name, failure);
-        }
-    }
-
-    fn is_told_at_once(&self, host: &Followed) -> bool {
-        host.lost_for_good && self.hosts.len() > 1 && !self.output.is_for_programs()
-    }
-
-    /// What was done without a host that is lost for good is done in part.
-    fn judged(&self, exit: Exit) -> Exit {
-        let lost = self.hosts.iter().any(|host| host.lost_for_good);
-        if lost && exit == Exit::Done { Exit::Partial } else { exit }
-    }
-
-    /// Before, the failures alone are news, and they are told at the end. Of a saved stream all is.
-    fn anybody_was_heard(&self) -> bool {
-        self.followers.is_empty() || self.hosts.iter().any(|h| h.was_heard)
-    }
-
-    pub(super) fn summarise(&self) {
-        if self.anybody_was_heard() {
-            let _ = self.output.notice(&self.summary.text(&self.output.view));
-        }
     }
 }
 

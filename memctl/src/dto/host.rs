@@ -36,6 +36,11 @@ pub(crate) struct Status {
     pub(crate) watchers: u32,
     pub(crate) position: Option<Position>,
     pub(crate) policy_etag: String,
+    pub(crate) policy_revision: u64,
+    /// Who set the policy, and when.
+    pub(crate) policy_actor: Option<Actor>,
+    /// When the policy, which is a trial, goes back to the one before; null where it stays.
+    pub(crate) policy_revert_time: Option<Time>,
     pub(crate) caller: Option<String>,
     /// The file that freezes the agent while it is there; null where none does.
     pub(crate) freeze_file: Option<String>,
@@ -142,6 +147,9 @@ impl Status {
             watchers: wire.watchers,
             position: wire.position.map(Into::into),
             policy_etag: wire.policy_etag,
+            policy_revision: wire.policy_revision,
+            policy_actor: wire.policy_actor.map(Into::into),
+            policy_revert_time: time(wire.policy_revert_time),
             caller: wire.caller.map(|c| c.name).filter(|name| !name.is_empty()),
             freeze_file: Some(wire.freeze_file).filter(|file| !file.is_empty()),
             conditions: wire.conditions.into_iter().map(Into::into).collect(),

@@ -257,7 +257,7 @@ fn unmade(error: &rcgen::Error) -> Failure {
 }
 
 fn out_of_time(error: &jiff::Error) -> Failure {
-    Failure::new(Code::InvalidArgument, "TTL_INVALID", format!("the time does not work: {error}"))
+    Failure::new(Code::Usage, "TTL_INVALID", format!("the time does not work: {error}"))
         .hint("give a shorter --ttl, such as 90d")
 }
 

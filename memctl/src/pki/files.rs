@@ -79,6 +79,9 @@ fn prepare(path: &Path, text: &str, readers: Readers) -> io::Result<tempfile::Na
     // Made for its owner alone.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
+    // Where files have no such modes, a folder's owner sees to it.
+    #[cfg(not(unix))]
+    let _ = readers;
     #[cfg(unix)]
     if readers == Readers::All {
         use std::os::unix::fs::PermissionsExt as _;

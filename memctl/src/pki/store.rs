@@ -101,7 +101,7 @@ impl Store {
         }
         if sans.is_empty() {
             let what = format!("\"{name}\" is no host name, so the server needs another one");
-            return Err(Failure::new(Code::InvalidArgument, "NO_SAN", what)
+            return Err(Failure::new(Code::Usage, "NO_SAN", what)
                 .hint("say by which names and addresses it is reached: --san node1.lan"));
         }
         self.issue(&Subject::Server { name: name.to_owned(), sans }, terms)

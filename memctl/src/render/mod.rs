@@ -47,6 +47,8 @@ pub(crate) struct View {
     pub(crate) zone: TimeZone,
     /// Whether more than one host was asked: then everything names its host.
     pub(crate) many_hosts: bool,
+    /// Columns of the terminal that a table has to fit on. None where there is none, or all is wanted.
+    pub(crate) width: Option<usize>,
 }
 
 /// What a command shows: one body for each item of its list.

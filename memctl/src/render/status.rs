@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::mode::mode;
 use super::table::{Cell, Paint, Table};
+use super::text::date_time;
 use super::{Show, View};
-use crate::dto::{Condition, HostMemory, Item, Status};
+use crate::dto::{Actor, Condition, HostMemory, Item, Status, Time};
 use crate::quantity::format_seconds;
 
 /// Body of an item of `memctl status`.
@@ -19,7 +20,9 @@ impl Show for StatusBody {
     const KIND: &'static str = "Status";
 
     fn text(items: &[Item<Self>], view: &View) -> String {
-        let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        let table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        let mut table =
+            table.sparing(&["VERSION", "RESERVE", "HOST TOTAL", "LAST READ", "HOST KEEPS"]);
         for item in items {
             match &item.body {
                 Some(body) => table.row(&item.host, row(&body.status, view)),
@@ -50,6 +53,9 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
     ];
     if view.wide {
         cells.extend([
+            at(status.mode_actor.as_ref().and_then(|actor| actor.time), view),
+            by(status.mode_actor.as_ref()),
+            at(status.policy_revert_time, view),
             Cell::text(&*status.algorithm),
             Cell::bytes(pool.and_then(|p| p.limit_bytes)),
             Cell::bytes(pool.map(|p| p.promised_bytes)),
@@ -69,6 +75,14 @@ fn row(status: &Status, view: &View) -> Vec<Cell> {
         ]);
     }
     cells
+}
+
+fn at(time: Option<Time>, view: &View) -> Cell {
+    time.map_or(Cell::Absent, |time| Cell::text(date_time(time.0, &view.zone)))
+}
+
+fn by(actor: Option<&Actor>) -> Cell {
+    actor.map_or(Cell::Absent, |actor| Cell::text(actor.label()))
 }
 
 /// How much work on the host waits for memory: some of it, all of it.
@@ -105,6 +119,9 @@ const WIDE_HEADS: &[&str] = &[
     "HOST TOTAL",
     "LAST READ",
     "VERSION",
+    "MODE SINCE",
+    "MODE BY",
+    "TRIAL UNTIL",
     "ALGORITHM",
     "POOL LIMIT",
     "PROMISED",

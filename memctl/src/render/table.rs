@@ -12,6 +12,8 @@ pub(crate) struct Table {
     heads: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
     named: bool,
+    /// Heads of the columns that are left out first where there is no room for all.
+    spare: &'static [&'static str],
 }
 
 /// One cell.
@@ -100,7 +102,13 @@ impl Table {
     pub(crate) fn new(view: &View, heads: &[&'static str]) -> Self {
         let host = view.many_hosts.then_some("HOST");
         let heads = host.into_iter().chain(heads.iter().copied()).collect();
-        Self { heads, rows: Vec::new(), named: view.many_hosts }
+        Self { heads, rows: Vec::new(), named: view.many_hosts, spare: &[] }
+    }
+
+    /// The columns with these heads are left out first, in this order, where there is no room for all; then
+    /// those at the right.
+    pub(crate) fn sparing(self, spare: &'static [&'static str]) -> Self {
+        Self { spare, ..self }
     }
 
     /// Adds a row of `host`.
@@ -131,21 +139,40 @@ impl Table {
 
     /// The text, with the heads also where there is no row.
     pub(crate) fn render_headed(&self, view: &View) -> String {
-        let columns: Vec<Vec<String>> =
+        let mut columns: Vec<Column> =
             (0..self.heads.len()).map(|at| self.column(at, view)).collect();
-        let lines = columns.first().map_or(0, Vec::len);
+        let left_out = self.leave_out(&mut columns, view);
+        let lines = columns.first().map_or(0, |column| column.texts.len());
         let mut text = String::new();
         for line in 0..lines {
-            let cells: Vec<&str> =
-                columns.iter().filter_map(|c| c.get(line)).map(String::as_str).collect();
-            text.push_str(cells.join("  ").trim_end());
+            let cells: Vec<String> =
+                columns.iter().filter_map(|column| column.line(line, view)).collect();
+            text.push_str(cells.join(BETWEEN).trim_end());
+            text.push('\n');
+        }
+        if !left_out.is_empty() {
+            text.push_str(&Paint::Dim.apply(&no_room(&left_out, view), view.color));
             text.push('\n');
         }
         text
     }
 
-    /// One column, padded and painted, with its head where heads are shown.
-    fn column(&self, at: usize, view: &View) -> Vec<String> {
+    /// Leaves out columns until the rest fits on the terminal; the heads of those.
+    fn leave_out(&self, columns: &mut Vec<Column>, view: &View) -> Vec<&'static str> {
+        let least = LEAST_COLUMNS + usize::from(self.named);
+        let Some(room) = view.width else { return Vec::new() };
+        let mut left_out = Vec::new();
+        let mut spare = self.spare.iter();
+        while columns.len() > least && room < width_of(columns) {
+            let next = spare.find_map(|head| columns.iter().position(|c| c.head == *head));
+            let column = columns.remove(next.unwrap_or(columns.len() - 1));
+            left_out.push(column.head);
+        }
+        left_out
+    }
+
+    /// One column, with its head where heads are shown.
+    fn column(&self, at: usize, view: &View) -> Column {
         let cells: Vec<&Cell> = self.rows.iter().filter_map(|row| row.get(at)).collect();
         let amounts: Vec<u64> = cells
             .iter()
@@ -153,26 +180,52 @@ impl Table {
             .collect();
         let scale = Scale::of(view.units, &amounts);
         let sides: Vec<bool> = cells.iter().filter_map(|cell| cell.is_right()).collect();
-        let right = !sides.is_empty() && sides.iter().all(|&side| side);
+        let is_right = !sides.is_empty() && sides.iter().all(|&side| side);
         let head = self.heads.get(at).copied().unwrap_or_default();
         let mut texts: Vec<(String, Option<Paint>)> = Vec::with_capacity(cells.len() + 1);
         texts.extend(view.headers.then(|| (head.to_owned(), Some(Paint::Dim))));
         texts.extend(cells.iter().map(|cell| (cell.plain(scale), cell.paint())));
         let width = texts.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
-        let last = at + 1 == self.heads.len();
-        texts
-            .into_iter()
-            .map(|(text, paint)| {
-                let pad = " ".repeat(width.saturating_sub(text.chars().count()));
-                let painted = paint.map_or_else(|| text.clone(), |p| p.apply(&text, view.color));
-                match (right, last) {
-                    (true, _) => format!("{pad}{painted}"),
-                    (false, true) => painted,
-                    (false, false) => format!("{painted}{pad}"),
-                }
-            })
-            .collect()
+        Column { head, texts, width, is_right }
     }
+}
+
+/// What a column shows.
+#[derive(Debug)]
+struct Column {
+    head: &'static str,
+    texts: Vec<(String, Option<Paint>)>,
+    /// In characters.
+    width: usize,
+    is_right: bool,
+}
+
+impl Column {
+    /// Its cell on this line, padded and painted.
+    fn line(&self, line: usize, view: &View) -> Option<String> {
+        let (text, paint) = self.texts.get(line)?;
+        let pad = " ".repeat(self.width.saturating_sub(text.chars().count()));
+        let painted = paint.map_or_else(|| text.clone(), |paint| paint.apply(text, view.color));
+        Some(if self.is_right { format!("{pad}{painted}") } else { format!("{painted}{pad}") })
+    }
+}
+
+/// Which columns are left out; how many, where there is no room for that, either.
+fn no_room(heads: &[&str], view: &View) -> String {
+    let named = format!("no room for {}: -o wide shows all", heads.join(", "));
+    match view.width {
+        Some(room) if named.chars().count() > room => match heads.len() {
+            1 => "no room for 1 column: -o wide shows all".to_owned(),
+            count => format!("no room for {count} columns: -o wide shows all"),
+        },
+        Some(_) | None => named,
+    }
+}
+
+/// How wide they are together.
+fn width_of(columns: &[Column]) -> usize {
+    let gaps = BETWEEN.len() * columns.len().saturating_sub(1);
+    columns.iter().map(|column| column.width).sum::<usize>() + gaps
 }
 
 impl Cell {
@@ -180,6 +233,10 @@ impl Cell {
         if let Self::Painted(_, paint) = self { Some(*paint) } else { None }
     }
 }
+
+const BETWEEN: &str = "  ";
+/// What a thing is called, and how it is: no table is left with less.
+const LEAST_COLUMNS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +253,7 @@ mod tests {
             units: Units::Iec,
             zone: TimeZone::UTC,
             many_hosts,
+            width: None,
         }
     }
 
@@ -224,6 +282,24 @@ mod tests {
         table.row("h", vec![Cell::Painted("x".into(), Paint::Good), Cell::text("\u{1b}[31m")]);
         let text = table.render(&view(false, true));
         assert!(text.contains("\u{1b}[32mx\u{1b}[0m  \\u{1b}[31m"), "{text:?}");
+    }
+
+    #[test]
+    fn what_has_no_room_on_the_terminal_is_left_out_and_named() {
+        let on = |width, reason: &str| {
+            let heads = ["VM", "STATE", "MIN", "REASON"];
+            let mut table = Table::new(&view(false, false), &heads).sparing(&["MIN"]);
+            table.row("h", ["web1", "RUNNING", "64 MiB", reason].map(Cell::text).to_vec());
+            table.render(&View { width, ..view(false, false) })
+        };
+        assert_eq!(on(Some(33), "LOW_UNUSED"), on(None, "LOW_UNUSED"));
+        let without_min = "VM    STATE    REASON\nweb1  RUNNING  LOW_UNUSED\n";
+        let told = "no room for 1 column: -o wide shows all\n";
+        assert_eq!(on(Some(32), "LOW_UNUSED"), format!("{without_min}{told}"));
+        let long = on(Some(34), "LOW_UNUSED_FOR_LONG");
+        assert!(long.ends_with("_FOR_LONG\nno room for MIN: -o wide shows all\n"), "{long}");
+        let least = "VM    STATE\nweb1  RUNNING\nno room for 2 columns: -o wide shows all\n";
+        assert_eq!([on(Some(20), "LOW_UNUSED"), on(Some(1), "LOW_UNUSED")], [least, least]);
     }
 
     #[test]

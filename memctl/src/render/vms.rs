@@ -22,7 +22,8 @@ impl Show for VmBody {
     const KIND: &'static str = "Vm";
 
     fn text(items: &[Item<Self>], view: &View) -> String {
-        let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        let table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
+        let mut table = table.sparing(&["MAX", "MIN", "AGE", "UNUSED", "VERDICT", "TARGET"]);
         for item in items {
             match &item.body {
                 Some(body) => table.row(&item.host, row(body, view)),

@@ -448,6 +448,7 @@ mod tests {
             units: Units::Iec,
             zone: TimeZone::UTC,
             many_hosts: false,
+            width: None,
         };
         Watch::new(view, verbose, &["node1"])
     }

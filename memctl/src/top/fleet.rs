@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::dto::{
     Body, Condition, HostMemory, PolicyEvent, Pool, Record, Snapshot, Tick, Transfer, Vm, VmChange,
 };
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::follow::News;
 use crate::hosts::Host;
 use crate::policy_keys::{Key, VmField};
@@ -155,6 +155,15 @@ impl HostView {
         matches!(self.line, Line::Live)
     }
 
+    /// A word for how it is, as of `now`: as tables have it while it is heard.
+    pub(super) fn word(&self, now: Instant) -> String {
+        match self.line {
+            Line::Live if self.trouble.is_empty() => "HEALTHY".to_owned(),
+            Line::Live => "DEGRADED".to_owned(),
+            Line::Connecting | Line::Retrying { .. } | Line::Over(_) => self.line.word(now),
+        }
+    }
+
     /// Whether the policy pins this VM.
     pub(super) fn is_pinned(&self, vm: &Vm) -> bool {
         self.pinned.contains(&vm.vm.uuid) || self.pinned.contains(&vm.vm.name)
@@ -257,7 +266,7 @@ impl HostView {
 
 impl Line {
     /// A word for it, as of `now`.
-    pub(super) fn word(&self, now: Instant) -> String {
+    fn word(&self, now: Instant) -> String {
         match self {
             Self::Connecting => "CONNECTING".to_owned(),
             Self::Live => "CONNECTED".to_owned(),
@@ -265,10 +274,7 @@ impl Line {
                 let left = at.saturating_duration_since(now).as_secs_f64().ceil();
                 format!("RETRY IN {left:.0}s")
             }
-            Self::Over(Failure {
-                code: Code::PermissionDenied | Code::Unauthenticated, ..
-            }) => "DENIED".to_owned(),
-            Self::Over(_) => "OFFLINE".to_owned(),
+            Self::Over(failure) => failure.word().to_owned(),
         }
     }
 

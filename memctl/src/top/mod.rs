@@ -21,7 +21,6 @@ mod terminal;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -30,6 +29,7 @@ use crate::exit::Exit;
 use crate::follow::News;
 use crate::hosts::Host;
 use crate::render::View;
+use crate::stop_signals::StopSignals;
 use calls::Calls;
 use fleet::Fleet;
 use glyphs::Glyphs;
@@ -58,8 +58,7 @@ pub(crate) async fn run(
     mut news: mpsc::Receiver<(usize, News)>,
     wish: Wish,
 ) -> Ended {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stop = StopSignals::listen()?;
     let glyphs = if wish.ascii { Glyphs::ASCII } else { Glyphs::UNICODE };
     let mut fleet = Fleet::new(&hosts, &wish.view);
     let mut look = Look::new(wish.read_only);
@@ -71,8 +70,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => return Ok(Exit::Interrupted),
-            _ = terminate.recv() => return Ok(Exit::Terminated),
+            exit = stop.next() => return Ok(exit),
             key = keys.recv() => match key {
                 Some(key) => match look.press(key, &fleet, screen.page()) {
                     Action::Quit => return Ok(Exit::Done),

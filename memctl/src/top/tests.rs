@@ -48,6 +48,7 @@ impl Desk {
             units: Units::Iec,
             zone: TimeZone::UTC,
             many_hosts: hosts.len() > 1,
+            width: None,
         };
         let hosts: Vec<Host> = hosts.iter().map(|name| host(name)).collect();
         let start = Instant::now();

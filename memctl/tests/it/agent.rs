@@ -33,12 +33,16 @@ pub(crate) struct Script {
     pub(crate) unread: bool,
     /// Nothing is wrong, and this mode is in force.
     pub(crate) healthy_in: Option<v1::Mode>,
+    /// The policy in force is a trial until then.
+    pub(crate) trial_until: Option<prost_types::Timestamp>,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
     pub(crate) refuses: Option<Status>,
     /// Refuses UpdatePolicy that is not validate_only with this.
     pub(crate) refuses_change: Option<Status>,
+    /// What becomes of each SetMode, one after another; after the last one they are answered.
+    pub(crate) mode_answers: VecDeque<ModeAnswer>,
     /// What each Watch gets, one after another; after the last one streams stay silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// Notes of what was asked.
@@ -56,6 +60,14 @@ pub(crate) struct Script {
     pub(crate) reservations: VecDeque<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
     pub(crate) sent: u64,
+}
+
+/// What becomes of a SetMode.
+pub(crate) enum ModeAnswer {
+    Given,
+    /// The mode is set, and nobody hears of it.
+    Lost,
+    Refused(Status),
 }
 
 /// One thing that a stream does.
@@ -158,7 +170,8 @@ impl HostService for Agent {
             },
         };
         let position = self.own(status.position.clone());
-        Ok(Response::new(v1::GetStatusResponse { position, ..status }))
+        let policy_revert_time = self.script().trial_until;
+        Ok(Response::new(v1::GetStatusResponse { position, policy_revert_time, ..status }))
     }
 
     async fn who_am_i(
@@ -181,8 +194,16 @@ impl HostService for Agent {
             durable: false,
             position: sample::position(43),
         };
-        self.script().modes.push(request);
-        Ok(Response::new(answer))
+        let next = {
+            let mut script = self.script();
+            script.modes.push(request);
+            script.mode_answers.pop_front().unwrap_or(ModeAnswer::Given)
+        };
+        match next {
+            ModeAnswer::Given => Ok(Response::new(answer)),
+            ModeAnswer::Lost => std::future::pending().await,
+            ModeAnswer::Refused(status) => Err(status),
+        }
     }
 }
 
@@ -234,7 +255,10 @@ impl PolicyService for Agent {
     ) -> Result<Response<v1::GetPolicyResponse>, Status> {
         self.check()?;
         Ok(Response::new(v1::GetPolicyResponse {
-            current: Some(sample::revision(3)),
+            current: Some(v1::PolicyRevision {
+                revert_time: self.script().trial_until,
+                ..sample::revision(3)
+            }),
             defaults: Some(sample::default_policy()),
             bounds: Some(sample::bounds()),
         }))

@@ -106,3 +106,16 @@ async fn no_more_is_asked_for_and_shown_than_is_wanted() {
     assert!(asked.iter().all(|request| request.identity == "alice"));
     assert!(asked.iter().all(|request| request.decision() == v1::AuditDecision::Denied));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_older_than_wanted_is_neither_shown_nor_looked_for() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let agent = Agent::start(&world.path("node1.sock"), Script::default());
+    let run = world.run(&["audit", "--since", "2026-01-02T03:04:12Z", "-o", "name"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, "9\n8\n7\n"), "{run:?}");
+    assert_eq!(agent.script().audits.len(), 4);
+    let run = world.run(&["audit", "--since", "2026-01-03", "--method", "SetMod", "--utc"]).await;
+    assert_eq!((run.exit, run.stdout.as_str()), (0, ""), "{run:?}");
+    assert_eq!(run.stderr, "no such entry in the audit; did you mean SetMode?\n");
+}

@@ -12,7 +12,7 @@ use crate::memctl::World;
 use crate::sample::{self, busy_tick, hello};
 
 /// Agents on these sockets, all of them current.
-fn fleet(scripts: Vec<(&str, Script)>) -> (World, Vec<Agent>) {
+pub(crate) fn fleet(scripts: Vec<(&str, Script)>) -> (World, Vec<Agent>) {
     let world = World::new();
     let names: Vec<&str> = scripts.iter().map(|(name, _)| *name).collect();
     world.configure(&names);
@@ -107,6 +107,29 @@ async fn the_systems_configuration_counts_where_ones_own_says_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_the_systems_file_is_not_said_to_be_removed_and_is_not_lost_to_ones_own() {
+    let world = World::new();
+    let system = "schema = 1\n[groups]\nrack1 = [\"a\", \"b\"]\n[hosts.a]\nuri = \"ssh://a\"\n\
+                  [hosts.b]\nuri = \"ssh://b\"\n";
+    std::fs::write(world.path("system.toml"), system).unwrap();
+    let run = world.run(&["host", "group", "rack1"]).await;
+    assert_eq!(run.exit, 7, "{run:?}");
+    assert!(run.stderr.contains("system.toml, which is for all who use this machine"), "{run:?}");
+    assert!(run.stderr.contains("system.toml host group rack1;"), "{run:?}");
+    // Who joins it does so beside those that are in it.
+    let run = world.run(&["host", "add", "mine", "ssh://mine", "--group", "rack1"]).await;
+    assert!(run.exit == 0 && run.stderr.contains("@rack1 is your own now"), "{run:?}");
+    assert!(world.config().contains("rack1 = [\"a\", \"b\", \"mine\"]"), "{}", world.config());
+    let run = world.run(&["host", "group", "rack1", "mine"]).await;
+    assert!(run.stderr.contains("@rack1 is mine, for you; it takes the place of"), "{run:?}");
+    let run = world.run(&["host", "group", "rack1"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    assert!(run.stderr.contains("removed @rack1; the one in"), "{run:?}");
+    assert!(run.stderr.contains("counts again: a, b"), "{run:?}");
+    assert_eq!(world.run(&["host", "group", "rack1"]).await.exit, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mode_that_one_host_would_refuse_is_set_on_none() {
     let refusing = Script { refuses: Some(Status::permission_denied("no")), ..Default::default() };
     let (world, agents) = fleet(vec![
@@ -125,29 +148,6 @@ async fn a_mode_that_one_host_would_refuse_is_set_on_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mode_for_a_time_is_set_back() {
-    let script = Script { healthy_in: Some(v1::Mode::Paused), ..Default::default() };
-    let (world, agents) = fleet(vec![("node1", script)]);
-    let run = world.run(&["mode", "paused", "--for", "10ms", "--reason", "backup"]).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert!(run.stderr.contains("node1: active again"), "{run:?}");
-    let script = agents[0].script();
-    let modes: Vec<v1::Mode> = script.modes.iter().map(v1::SetModeRequest::mode).collect();
-    assert_eq!(modes, [v1::Mode::Paused, v1::Mode::Active]);
-    assert_eq!(script.modes[1].reason, "back after paused for 10ms");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mode_that_somebody_else_set_in_between_stays() {
-    let script = Script { healthy_in: Some(v1::Mode::Observe), ..Default::default() };
-    let (world, agents) = fleet(vec![("node1", script)]);
-    let run = world.run(&["mode", "paused", "--for", "10ms"]).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert!(run.stderr.contains("node1: observe was set by"), "{run:?}");
-    assert_eq!(agents[0].script().modes.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_is_pinned_where_it_runs_by_the_name_that_counts() {
     let (world, agents) = fleet(vec![("node1", Script::default()), ("node2", Script::default())]);
     let run = world.run(&["pin", "web1"]).await;
@@ -161,7 +161,15 @@ async fn a_vm_is_pinned_where_it_runs_by_the_name_that_counts() {
     assert_eq!(change.update_mask.unwrap().paths, ["vms.web1.pinned"]);
     assert_eq!(change.policy.unwrap().vms["web1"].pinned, Some(true));
     assert_eq!(change.revert_after.map(|d| d.seconds), Some(3600));
-    assert_eq!(change.reason, "import");
+    assert_eq!((change.reason.as_str(), change.etag.as_str()), ("import", "e3"));
+    // There is one trial at a time, of the whole policy; a pin that stays is none.
+    agents[1].script().trial_until = sample::time(600);
+    let before = agents[1].script().updates.len();
+    let run = world.run(&["pin", "web1", "-H", "node2", "--for", "1h", "--utc"]).await;
+    assert_eq!((run.exit, agents[1].script().updates.len()), (7, before), "{run:?}");
+    assert!(run.stderr.contains("is on trial until 2026-01-02 03:14:05Z"), "{run:?}");
+    assert!(run.stderr.contains("memctl policy revert --host node2 takes it back"), "{run:?}");
+    assert_eq!(world.run(&["pin", "web1", "-H", "node2"]).await.exit, 0);
     assert_eq!(world.run(&["pin", "web9", "-A"]).await.exit, 6);
     assert_eq!(world.run(&["unpin", "web1", "-H", "node1"]).await.exit, 7);
 }

@@ -172,6 +172,30 @@ async fn a_forgotten_pause_is_found_by_a_check_that_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_and_a_trial_are_seen_in_the_status_with_who_made_them_and_when_they_end() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let script = Script {
+        healthy_in: Some(v1::Mode::Paused),
+        trial_until: sample::time(600),
+        ..Default::default()
+    };
+    let agent = Agent::start(&world.path("node1.sock"), script);
+    let run = world.run(&["status", "--utc"]).await;
+    let paused = "node1: paused since 2026-01-02 01:04:05Z by tcp 192.0.2.7:51234 (maintenance)\n";
+    assert!(run.stderr.contains(paused), "{run:?}");
+    let trial = "node1: revision 3 of the policy is a trial by ";
+    assert!(run.stderr.contains(trial), "{run:?}");
+    assert!(run.stderr.contains(": it goes back at 2026-01-02 03:14:05Z unless memctl"), "{run:?}");
+    let run = world.run(&["status", "-o", "json"]).await;
+    assert!(run.stdout.contains("\"policy_revert_time\": \"2026-01-02T03:14:05.678Z\""), "{run:?}");
+    assert_eq!(run.stderr, "");
+    agent.script().healthy_in = Some(v1::Mode::Active);
+    agent.script().trial_until = None;
+    assert_eq!(world.run(&["status"]).await.stderr, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_read_before_the_hypervisor_was_lost_is_told_as_old() {
     let world = World::new();
     world.configure(&["node1"]);

@@ -11,8 +11,11 @@ mod exits; // the exit codes, one after another
 mod fleet; // hosts of several names, changes of several hosts, waiting, looking for what is wrong
 mod golden; // every command in every format, compared with files
 mod history; // how VMs and hosts fared, and when that was
+mod hold; // modes for a time
 mod hosts; // configured hosts, and hosts that cannot be asked
+mod line; // connections that nobody closes
 mod memctl; // runs the binary
+mod merged; // the streams of several hosts as one
 mod pki; // certificates for the tests
 mod policy; // changes of several hosts
 mod reserve; // memory for VMs to come

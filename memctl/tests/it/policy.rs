@@ -2,6 +2,7 @@
 //! when only some could be changed.
 
 use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::agent::{Agent, Script};
 use crate::memctl::World;
@@ -169,4 +170,22 @@ async fn the_mode_is_set_with_its_reason() {
     let script = agents[0].script();
     assert_eq!(script.modes[0].mode(), agentd_proto::v1::Mode::Observe);
     assert_eq!(script.modes[0].reason, "look first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_objects_to_is_told_by_the_key_that_was_typed() {
+    let why = "1 TiB: must be at most 4 GiB";
+    let mut details = ErrorDetails::new();
+    details.add_bad_request_violation("two_pointer.step_bytes", why);
+    details.add_bad_request_violation("vms.`a b`.max_bytes", "too little");
+    let message = format!("two_pointer.step_bytes: {why}");
+    let refused = Status::with_error_details(tonic::Code::InvalidArgument, message, details);
+    let (world, _agents) = fleet(vec![Script { refuses: Some(refused), ..Default::default() }]);
+    let run = world.run(&["policy", "set", "two-pointer.step=1TiB"]).await;
+    assert_eq!(run.exit, 8, "{run:?}");
+    let told = format!("memctl: node1: two-pointer.step: {why}\n  vm.a b.max: too little\n");
+    assert_eq!(run.stderr, told);
+    // Programs get the path as it is.
+    let run = world.run(&["policy", "set", "two-pointer.step=1TiB", "-o", "json"]).await;
+    assert!(run.stdout.contains("\"field\": \"two_pointer.step_bytes\""), "{run:?}");
 }

@@ -66,6 +66,13 @@ pub(crate) fn status() -> v1::GetStatusResponse {
         mode_reason: "maintenance".to_owned(),
         last_read_age: millis(400),
         freeze_file: "/run/agentd/freeze".to_owned(),
+        policy_revision: 3,
+        policy_actor: Some(v1::Actor {
+            id: "uid:0".to_owned(),
+            peer: String::new(),
+            time: time(-3600),
+        }),
+        policy_revert_time: None,
     }
 }
 

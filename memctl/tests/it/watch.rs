@@ -291,20 +291,20 @@ async fn first_byte(child: &mut Child) {
     assert_ne!(stdout.read(&mut [0]).await.unwrap(), 0);
 }
 
-/// Waits until the agent can send no more because nobody takes it.
-async fn stuck(agent: &Agent) {
+/// Waits until the agent can send no more because nobody takes it, and tells how much it has sent.
+pub(crate) async fn stuck(agent: &Agent) -> u64 {
     let mut before = 0;
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let sent = agent.script().sent;
         if sent > 0 && sent == before {
-            return;
+            return sent;
         }
         before = sent;
     }
 }
 
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     let pid = child.id().unwrap().to_string();
     let script = "kill -s \"$0\" \"$1\"";
     let sent = tokio::process::Command::new("sh").args(["-c", script, name, &pid]).status().await;

@@ -1,12 +1,22 @@
 //! [`Trial`]: a policy that goes away by itself, and [`Row`]: several of them, one after the other. Who may
 //! set no policy for good must not have one last by trying it again and again.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use agentd_core::policy::{Fault, Policy};
 
-use super::Keeper;
-use crate::control::{ControlError, Revision, StorageError};
+use super::{Keeper, log_failure, not_durable};
+use crate::{
+    control::{
+        Actor, ControlError, Revision, StorageError,
+        desk::{Claim, stuck},
+    },
+    event::{Event, PolicyChange},
+    publish::Position,
+};
 
 /// A policy that goes away unless it is confirmed.
 #[derive(Clone, Debug)]
@@ -54,6 +64,51 @@ impl Row {
 }
 
 impl Keeper {
+    /// Makes a trial stay.
+    pub(in crate::control) fn confirm(
+        &mut self,
+        etag: &str,
+        actor: &Actor,
+        claim: &Claim,
+    ) -> Result<Arc<Revision>, ControlError> {
+        self.expect(Some(etag))?;
+        let (kept, _) = self.keep(actor, "confirmed".to_owned(), claim)?;
+        Ok(kept)
+    }
+
+    /// Whether a trial is in force that this revision, once it is made, leaves nothing of.
+    pub(super) const fn ends_trial(&self, revision: &Revision) -> bool {
+        self.trial.is_some() && revision.revert_at.is_none()
+    }
+
+    /// Makes the trial in force stay, and tells who wanted that and why.
+    pub(super) fn keep(
+        &mut self,
+        actor: &Actor,
+        reason: String,
+        claim: &Claim,
+    ) -> Result<(Arc<Revision>, Option<Position>), ControlError> {
+        let Some(trial) = self.trial.clone() else {
+            return Err(ControlError::NothingToConfirm);
+        };
+        self.still_wanted(claim)?;
+        let current = self.current();
+        let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
+        let saved = self.storage.confirm(&kept);
+        self.wrote(saved).map_err(not_durable)?;
+        if !claim.take() {
+            let back = self.storage.save_revision(&current, Some(trial.falls_back_to));
+            log_failure("take a confirmation back", back);
+            return Err(stuck(self.patience));
+        }
+        (self.trial, self.row) = (None, None);
+        self.shared.put(&kept);
+        tracing::info!(%actor, revision = kept.number, "trial policy confirmed");
+        let told = Revision { actor: actor.clone(), reason, ..Revision::clone(&kept) };
+        let change = PolicyChange { revision: Arc::new(told), changes: Vec::new() };
+        Ok((kept, self.audience.announce(Event::Policy(change))))
+    }
+
     /// Back to where a trial of `current` began, so that trials in a row end together.
     pub(super) fn trial_of(&self, current: &Revision, after: Duration) -> Trial {
         let ends = self.clock.now().saturating_add(after);

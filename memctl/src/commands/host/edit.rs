@@ -1,5 +1,7 @@
 //! Changes of one's own configuration: hosts that come, go and are called otherwise.
 
+use std::path::Path;
+
 use super::{AddArgs, UseArgs, entry, show};
 use crate::address::Address;
 use crate::commands::Ended;
@@ -21,9 +23,22 @@ pub(super) fn add(args: &AddArgs, session: &Session) -> Ended {
     let (identity, server_name) = session.global.identity.named()?;
     let file = session.places.own.clone().unwrap_or_default();
     let entry = HostEntry { name: args.name.clone(), address, identity, server_name, file };
-    let new = NewHost { entry: &entry, groups: &args.groups, current: args.current };
+    let copied = |group: &String| {
+        let of_system = session.config.system_groups.get(group).filter(|g| !g.is_shadowed);
+        of_system.map(|of_system| of_system.hosts.clone()).unwrap_or_default()
+    };
+    let groups: Vec<(String, Vec<String>)> =
+        args.groups.iter().map(|group| (group.clone(), copied(group))).collect();
+    let new = NewHost { entry: &entry, groups: &groups, current: args.current };
     let path = session.places.own.as_deref();
     let config = change(path, |text| config_edit::added(text, &new))?;
+    for (group, _) in groups.iter().filter(|(_, begin)| !begin.is_empty()) {
+        let file = system_file(session);
+        session.output.notice(&format!(
+            "@{group} is your own now: the hosts of the one in {file}, and {}",
+            args.name
+        ))?;
+    }
     show(&config, session, |name| name == args.name)
 }
 
@@ -71,22 +86,61 @@ pub(super) fn group(group: &str, hosts: &[String], session: &Session) -> Ended {
     for name in hosts {
         entry(name, &session.config)?;
     }
-    let named = format!("@{group}");
-    if hosts.is_empty() && session.config.current.contains(&named) {
-        let what = format!("{named} is among the hosts that are asked when none is named");
-        let failure = Failure::new(Code::FailedPrecondition, "GROUP_IN_USE", what);
-        return Err(failure.hint("memctl host use HOST.. (or --none) names others first").into());
-    }
-    if hosts.is_empty() && !session.config.groups.contains_key(group) {
-        return Err(no_group(group, session).into());
+    if hosts.is_empty() {
+        may_go(group, session)?;
     }
     let path = session.places.own.as_deref();
     change(path, |text| config_edit::with_group(text, group, hosts))?;
-    session.output.notice(&match hosts {
-        [] => format!("removed {named}"),
-        hosts => format!("{named} is {}", hosts.join(", ")),
-    })?;
+    let done = match hosts {
+        [] => format!("removed @{group}"),
+        hosts => format!("@{group} is {}", hosts.join(", ")),
+    };
+    let of_system = session.config.system_groups.get(group).map(|of_system| {
+        let (file, members) = (system_file(session), of_system.hosts.join(", "));
+        match hosts {
+            [] => format!("; the one in {file} counts again: {members}"),
+            _ => format!(", for you; it takes the place of the one in {file}: {members}"),
+        }
+    });
+    session.output.notice(&format!("{done}{}", of_system.unwrap_or_default()))?;
     Ok(Exit::Done)
+}
+
+/// Refuses to remove a group that is not there, is not one's own, or that would be missed.
+fn may_go(group: &str, session: &Session) -> Result<(), Failure> {
+    let config = &session.config;
+    let named = format!("@{group}");
+    if !config.groups.contains_key(group) {
+        return Err(no_group(group, session));
+    }
+    let Some(of_system) = config.system_groups.get(group) else {
+        if config.current.contains(&named) {
+            let what = format!("{named} is among the hosts that are asked when none is named");
+            let failure = Failure::new(Code::FailedPrecondition, "GROUP_IN_USE", what);
+            return Err(failure.hint("memctl host use HOST.. (or --none) names others first"));
+        }
+        return Ok(());
+    };
+    if of_system.is_shadowed {
+        return Ok(());
+    }
+    let file = system_file(session);
+    let what = format!("{named} stands in {file}, which is for all who use this machine");
+    let failure = Failure::new(Code::FailedPrecondition, "SYSTEM_GROUP", what);
+    Err(failure.hint(format!(
+        "root removes it there: memctl --config {file} host group {group}; memctl host group \
+         {group} HOST.. makes one of your own that takes its place"
+    )))
+}
+
+fn system_file(session: &Session) -> String {
+    session
+        .places
+        .system
+        .as_deref()
+        .unwrap_or_else(|| Path::new("the system's file"))
+        .display()
+        .to_string()
 }
 
 /// Refuses to change what stands in the system's file.

@@ -45,7 +45,8 @@ pub(crate) enum HostCommand {
     Group {
         /// Name of the group.
         group: String,
-        /// Its hosts, all of them; without any the group is removed.
+        /// Its hosts, all of them; without any the group is removed. One of the system's file is shadowed,
+        /// for you alone, and counts again once yours is removed.
         hosts: Vec<String>,
     },
     /// Ask hosts who they are, how long that takes, and who you are to them
@@ -60,7 +61,7 @@ pub(crate) struct AddArgs {
     /// Where its agent listens: ssh://[user@]host[:port][/path], https://host[:port] or unix:///path.
     /// With --ca, --cert, --key and --server-name, https shows it these from now on.
     uri: String,
-    /// Put it in this group. May be repeated.
+    /// Put it in this group; one of the system's file becomes your own, with its hosts. May be repeated.
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
     /// Ask it whenever no host is named.

@@ -16,7 +16,7 @@ use super::Ended;
 use crate::client::Connection;
 use crate::dto::{Item, Policy, PolicyChange};
 use crate::failure::Failure;
-use crate::policy_keys::{Key, Value, values};
+use crate::policy_keys::{Key, Value, in_words, values};
 use crate::quantity::Units;
 use crate::render::policy::ChangeBody;
 use crate::session::Session;
@@ -140,7 +140,7 @@ fn tell_changes(items: &[Item<ChangeBody>], session: &Session) -> std::io::Resul
     let told = items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?)));
     for (host, body) in told {
         for warning in &body.warnings {
-            session.output.notice(&format!("warning: {host}: {warning}"))?;
+            session.output.notice(&format!("warning: {host}: {}", in_words(warning)))?;
         }
         if body.changes.is_empty() {
             session.output.notice(&format!("{host}: nothing changes, the policy is so already"))?;

@@ -13,6 +13,7 @@ pub(crate) fn view(color: bool) -> View {
         units: Units::Iec,
         zone: TimeZone::UTC,
         many_hosts: false,
+        width: None,
     }
 }
 

@@ -88,7 +88,7 @@ impl Columns {
         let old = age.is_some_and(|age| age > OLD);
         let mut spans = vec![
             Span::raw(left(&safe(&host.name), self.name, more)),
-            Span::styled(left(&host.line.word(scene.now), STATE, more), state_style(host, scene)),
+            Span::styled(left(&host.word(scene.now), STATE, more), state_style(host, scene)),
             Span::styled(left(mode, MODE, more), mode_style(mode, scene)),
             Span::raw(right(&host.vms.len().to_string(), VMS, more)),
             Span::styled(right(&age_text, AGE, more), warned(old, scene)),
@@ -137,7 +137,11 @@ fn bar(host: &HostView) -> Bar {
 }
 
 fn state_style(host: &HostView, scene: &Scene<'_>) -> Style {
-    if host.is_live() { paint(scene, Color::Green) } else { warned(true, scene) }
+    match (host.is_live(), host.trouble.is_empty()) {
+        (true, true) => paint(scene, Color::Green),
+        (true, false) => paint(scene, Color::Yellow),
+        (false, _) => warned(true, scene),
+    }
 }
 
 fn mode_style(mode: &str, scene: &Scene<'_>) -> Style {

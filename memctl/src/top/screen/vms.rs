@@ -109,7 +109,8 @@ impl Columns {
         let mut spans = Vec::new();
         spans.extend((self.host > 0).then(|| left(&safe(&row.host.name), self.host, more).into()));
         spans.push(Span::raw(left(&name, self.name, more)));
-        spans.push(Span::styled(left(&vm.state, STATE, more), state_style(row, scene)));
+        let state = vm.state.to_ascii_uppercase();
+        spans.push(Span::styled(left(&state, STATE, more), state_style(row, scene)));
         if self.bar > 0 {
             let text = scene.glyphs.bar(bar(vm), self.bar);
             spans.push(Span::styled(left(&text, self.bar, more), bar_style(vm, scene)));
