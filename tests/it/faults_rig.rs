@@ -198,7 +198,7 @@ impl Rig {
         self.feed = Feed::start(self.agent.memctl(), &format!("feed{}", self.starts)).unwrap();
     }
 
-    /// The fault is over: as soon as a tick reads the hypervisor it decides as well, and memory for vm1 is
+    /// The fault is over: within three ticks one reads the hypervisor and decides, and memory for vm1 is
     /// ordered as soon as its use is seen to grow, which takes some of its reports. The ticks from that
     /// first one on.
     pub(crate) fn control_returns(&mut self) -> Vec<Value> {
@@ -332,5 +332,5 @@ const NEED_MIB_PER_S: u64 = 2;
 pub(crate) const START_TICKS: usize = 30;
 /// How often vm1 comes to need memory before that it is given none is no accident.
 const MOST_NEEDS: usize = 5;
-/// A libvirtd that was away for long is tried again within ten seconds, and a busy one takes its time.
-pub(crate) const RETURN_TICKS: usize = 30;
+/// One may be under way when a fault is over; the third after it is controlled again.
+pub(crate) const RETURN_TICKS: usize = 1 + 3;
