@@ -53,6 +53,8 @@ mod fleet_watch;
 mod foreign;
 /// What agentd remembers of the past, and tells of it.
 mod history;
+/// Modes for a time.
+mod hold;
 /// The libvirt adapter on real VMs: the contract, hangs, losses.
 mod hypervisor;
 /// The libvirt adapter on real VMs in all that befalls them: saves, migrations, reboots, and more.

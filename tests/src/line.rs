@@ -25,6 +25,15 @@ pub enum Course {
     Late(Duration),
     /// They wait until the line is open again, and so does whoever connects.
     Held,
+    /// What is asked arrives; what is answered waits.
+    Unanswered,
+}
+
+/// From whom to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
 }
 
 #[derive(Debug)]
@@ -150,14 +159,16 @@ impl Shared {
 
     /// Waits until bytes of a connection may go on, and says how much later they arrive; `None` where they
     /// are lost.
-    fn passage(&self, generation: u64) -> Option<Duration> {
+    fn passage(&self, generation: u64, way: Way) -> Option<Duration> {
         let mut state = self.lock();
         loop {
-            match state.course {
+            match (state.course, way) {
                 _ if state.generation != generation => return None,
-                Course::Open => return Some(Duration::ZERO),
-                Course::Late(time) => return Some(time),
-                Course::Held => {
+                (Course::Open, _) | (Course::Unanswered, Way::There) => {
+                    return Some(Duration::ZERO);
+                }
+                (Course::Late(time), _) => return Some(time),
+                (Course::Held, _) | (Course::Unanswered, Way::Back) => {
                     let waited = self.changed.wait(state);
                     state = waited.unwrap_or_else(PoisonError::into_inner);
                 }
@@ -210,20 +221,20 @@ fn join<E: End>(shared: &Arc<Shared>, near: E, far: E) -> io::Result<()> {
         state.ends.extend(ends);
         state.generation
     };
-    for (from, to) in [(near.twin()?, far.twin()?), (far, near)] {
+    for (from, to, way) in [(near.twin()?, far.twin()?, Way::There), (far, near, Way::Back)] {
         let shared = Arc::clone(shared);
         let carrier = thread::Builder::new().name("line-bytes".to_owned());
-        carrier.spawn(move || carry(&shared, generation, from, &to))?;
+        carrier.spawn(move || carry(&shared, (generation, way), from, &to))?;
     }
     Ok(())
 }
 
 /// One way. What comes while it waits goes on together, so that a late line is not a thin one.
-fn carry<E: End>(shared: &Shared, generation: u64, mut from: E, to: &E) {
+fn carry<E: End>(shared: &Shared, (generation, way): (u64, Way), mut from: E, to: &E) {
     let Ok(mut to) = to.twin() else { return };
     let mut part = vec![0; PART];
     while let Ok(read @ 1..) = from.read(&mut part) {
-        let Some(later) = shared.passage(generation) else { continue };
+        let Some(later) = shared.passage(generation, way) else { continue };
         linger(later);
         let whole = part.get(..read).unwrap_or_default();
         if to.write_all(whole).is_err() {
@@ -231,7 +242,7 @@ fn carry<E: End>(shared: &Shared, generation: u64, mut from: E, to: &E) {
         }
     }
     // The end of a connection that is lost arrives nowhere, either.
-    if shared.passage(generation).is_some() {
+    if shared.passage(generation, way).is_some() {
         // Fails where the other side has closed first.
         let _ = to.end();
     }

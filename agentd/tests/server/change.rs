@@ -99,6 +99,26 @@ async fn a_change_is_in_force_told_and_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_of_a_trial_until_it_is_kept() {
+    let rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let mut hosts = HostServiceClient::new(rig.channel().await);
+    let revert_after = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let trial = wire::UpdatePolicyRequest { revert_after, ..step(60) };
+    let tried = client.update_policy(trial).await.unwrap().into_inner().current.unwrap();
+    let status = hosts.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.policy_revision, status.policy_actor), (2, tried.actor));
+    assert!(tried.revert_time.is_some());
+    assert_eq!(status.policy_revert_time, tried.revert_time);
+    // To set it for good is to keep it, though nothing changes.
+    let kept = client.update_policy(step(60)).await.unwrap().into_inner();
+    assert_eq!((kept.changes.len(), kept.warnings.len()), (0, 1));
+    assert!(kept.position.is_some());
+    let status = hosts.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.policy_revision, status.policy_revert_time), (2, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_based_on_another_revision_is_refused_with_the_etag_in_force() {
     let rig = Rig::start();
     let mut client = Client::new(rig.channel().await);
