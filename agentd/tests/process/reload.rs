@@ -127,7 +127,7 @@ async fn tighter_bounds_bind_at_once_the_policy_in_force_and_what_is_set() {
     assert!(refused.message().contains("must be at least 100 MiB"), "{refused}");
     reload(&home, &agent, "", "the config was read again").await;
     // Looser again, all may be set that was; nothing is set by itself.
-    for _ in 0..crate::rig::PAUSES {
+    for _ in 0..PAUSES {
         if agent.set_floor(70 * MIB).await.is_ok() {
             return;
         }
