@@ -264,11 +264,11 @@ mod tests {
 
     #[test]
     fn noise_is_that_of_givers_somebody_waits_for() {
-        let noise = mib(10).saturating_add(ByteCount::kib(8));
+        let noise = mib(4).saturating_add(ByteCount::kib(8));
         assert_eq!(ledger(160, &[]).noise(), noise);
         assert_eq!(ledger(0, &[400]).noise(), ByteCount::ZERO);
         // Told again, with as much due of before as that may be wrong by, or less.
-        for (due, carried) in [(mib(100), noise), (mib(4), mib(4)), (ByteCount::ZERO, mib(0))] {
+        for (due, carried) in [(mib(100), noise), (mib(3), mib(3)), (ByteCount::ZERO, mib(0))] {
             let mut own = ledger(160, &[400]);
             own.grant(GIVER, mib(100).saturating_sub(due));
             own.shrinks(GIVER, (&holding(400), &holding(400)), mib(16));
