@@ -112,10 +112,7 @@ fn dial(path: &Path) -> io::Result<Sink> {
     }
     socket.set_nonblocking(false)?;
     let path = path.to_owned();
-    Ok(Box::new(move |entry| {
-        // There is nowhere to say that nothing can be said.
-        let _ = send(&socket, entry, &path);
-    }))
+    Ok(Box::new(move |entry| send(&socket, entry, &path)))
 }
 
 /// Sends one entry; one that is too large for the socket as a file in memory.

@@ -1,7 +1,7 @@
 //! [`Lines`]: lines of the log on their way out, passed on by a thread of their own.
 //!
 //! Whoever logs waits for nobody: not for a journal that hangs, nor for a pipe that is not read. What finds
-//! no room is lost, and counted.
+//! no room, or cannot be written, is lost, and counted.
 
 use std::{
     collections::VecDeque,
@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// Where lines end up. It may take as long as it likes for each.
-pub(super) type Sink = Box<dyn FnMut(&[u8]) + Send>;
+/// Where lines end up. It may take as long as it likes for each; one that fails is lost.
+pub(super) type Sink = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
 /// Lines that wait for their [`Sink`]. Clones are the same ones.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +33,9 @@ struct State {
     bytes: usize,
     /// One is with the sink.
     is_writing: bool,
-    /// Lines that found no room since the start, and how many of them were told of.
+    /// The last one that was written could not be.
+    is_failing: bool,
+    /// Lines since the start that found no room or could not be written, and how many of them were told of.
     lost: u64,
     told: u64,
 }
@@ -45,8 +47,8 @@ impl Lines {
         let queue = Arc::clone(&lines.queue);
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             loop {
-                sink(&queue.next());
-                queue.lock().is_writing = false;
+                let written = sink(&queue.next());
+                queue.lock().wrote(written.is_ok());
                 queue.changed.notify_all();
             }
         })?;
@@ -58,8 +60,7 @@ impl Lines {
         let mut state = self.queue.lock();
         let bytes = state.bytes.saturating_add(line.len());
         if bytes > ROOM {
-            state.lost = state.lost.saturating_add(1);
-            return;
+            return state.lose();
         }
         state.bytes = bytes;
         state.waiting.push_back(line);
@@ -67,7 +68,7 @@ impl Lines {
         self.queue.changed.notify_all();
     }
 
-    /// How many found no room since the start.
+    /// How many were lost since the start.
     pub(super) fn lost(&self) -> u64 {
         self.queue.lock().lost
     }
@@ -75,7 +76,7 @@ impl Lines {
     /// The same where it is more than was told, and there is room to tell it.
     pub(super) fn news_of_lost(&self) -> Option<u64> {
         let mut state = self.queue.lock();
-        let is_news = state.lost > state.told && state.bytes < ROOM / 2;
+        let is_news = state.lost > state.told && state.bytes < ROOM / 2 && !state.is_failing;
         if is_news {
             state.told = state.lost;
         }
@@ -121,6 +122,19 @@ impl Queue {
     }
 }
 
+impl State {
+    const fn wrote(&mut self, is_written: bool) {
+        (self.is_writing, self.is_failing) = (false, !is_written);
+        if !is_written {
+            self.lose();
+        }
+    }
+
+    const fn lose(&mut self) {
+        self.lost = self.lost.saturating_add(1);
+    }
+}
+
 /// Bytes of lines that may wait: ten thousand of them, more than a host says in an hour that starts with all
 /// of its VMs.
 const ROOM: usize = 4 << 20;
@@ -137,6 +151,7 @@ mod tests {
         let sink: Sink = Box::new(move |line| {
             tell.send(line.to_vec()).unwrap();
             let _ = may.recv();
+            Ok(())
         });
         (Lines::into(sink).unwrap(), done, given)
     }
@@ -159,6 +174,23 @@ mod tests {
         lines.put(b"last".to_vec());
         lines.flush(LONG);
         assert_eq!(given.try_recv().unwrap(), b"last");
+    }
+
+    #[test]
+    fn what_a_sink_refuses_is_told_once_it_takes_lines_again() {
+        let sink: Sink = Box::new(|line| match line {
+            b"refused" => Err(io::Error::other("nobody is there")),
+            _ => Ok(()),
+        });
+        let lines = Lines::into(sink).unwrap();
+        for _ in 0..3 {
+            lines.put(b"refused".to_vec());
+        }
+        lines.flush(LONG);
+        assert_eq!((lines.lost(), lines.news_of_lost()), (3, None), "there is nobody to tell it");
+        lines.put(b"taken".to_vec());
+        lines.flush(LONG);
+        assert_eq!(lines.news_of_lost(), Some(3));
     }
 
     /// Longer than any machine that is alive takes.

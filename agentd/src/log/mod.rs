@@ -33,7 +33,7 @@ use crate::{
     config::{Log, LogFormat},
 };
 use journal::Journal;
-use lines::Lines;
+use lines::{Lines, Sink};
 pub use refusals::Refusals;
 use throttle::Throttle;
 
@@ -122,10 +122,8 @@ fn wanted(level: Level) -> Targets {
 fn lines(format: LogFormat) -> io::Result<Box<dyn Layer<Registry> + Send + Sync>> {
     let journal = (format == LogFormat::Auto).then(journal::sink).flatten();
     let is_journal = journal.is_some();
-    let lines = Lines::into(journal.unwrap_or_else(|| {
-        // There is nowhere to say that nothing can be said.
-        Box::new(|line| drop(io::stderr().write_all(line)))
-    }))?;
+    let stderr = || -> Sink { Box::new(|line| io::stderr().write_all(line)) };
+    let lines = Lines::into(journal.unwrap_or_else(stderr))?;
     let lines = LINES.get_or_init(|| lines).clone();
     if is_journal {
         return Ok(Journal(lines).boxed());
