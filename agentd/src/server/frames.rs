@@ -78,11 +78,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Frames<I> {
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
         let settings = self.place.pass(buffer.filled().get(before..).unwrap_or_default());
         if settings > 0 {
-            // Whoever reads the bytes below waits for that.
-            let _ = self.meter.count(settings.saturating_mul(limits::SETTINGS_COST));
             if self.settings.count(settings).is_some() {
                 return Poll::Ready(Err(io::Error::other("it sends settings without end")));
             }
+            // Whoever reads the bytes below waits for that.
+            let _ = self.meter.count(settings.saturating_mul(limits::SETTINGS_COST));
         }
         Poll::Ready(Ok(()))
     }
