@@ -130,9 +130,10 @@ impl Writer {
     fn catch_up(&mut self) -> bool {
         if !self.is_open && self.history.is_open() {
             self.is_open = true;
+            // First: who reads it as soon as it is there is not told that it is not.
+            self.publisher.tell(HISTORY_CHECKING, None);
             let held = mem::take(&mut self.held).entries;
             self.append(&held);
-            self.publisher.tell(HISTORY_CHECKING, None);
         }
         self.is_open
     }

@@ -229,12 +229,15 @@ async fn a_history_that_is_still_being_checked_delays_no_tick_and_has_all_once_i
         ..wire::WatchRequest::default()
     };
     let former = wire::Position { epoch: "0".repeat(32), seq: 41 };
-    for refused in [
-        client.list_history(list()).await.unwrap_err(),
-        Watching::open(rig.channel().await, since(1000, false)).await.err().unwrap(),
-        Watching::open(rig.channel().await, after(rig.position(7))).await.err().unwrap(),
-        Watching::open(rig.channel().await, after(former)).await.err().unwrap(),
-    ] {
+    let opened = async |request| Watching::open(rig.channel().await, request).await.err().unwrap();
+    // Each waits a while for it; together they wait once.
+    let (listed, since_then, behind, resumed) = tokio::join!(
+        client.list_history(list()),
+        opened(since(1000, false)),
+        opened(after(rig.position(7))),
+        opened(after(former)),
+    );
+    for refused in [listed.unwrap_err(), since_then, behind, resumed] {
         assert_eq!(refused.code(), Code::Unavailable);
         assert!(refused.message().contains("is still being checked"), "{refused:?}");
     }
