@@ -1,6 +1,6 @@
 //! Every call that changes something is in the audit, whatever becomes of it.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use agentd::control::Mode;
 use agentd_proto::{DESCRIPTORS, v1 as wire};
@@ -286,6 +286,13 @@ async fn an_admin_lists_what_was_asked_for_and_denied_and_nobody_else_does() {
     let denied = AuditServiceClient::new(operator).list_audit(none()).await.unwrap_err();
     assert_eq!(denied.code(), Code::PermissionDenied);
 
+    // A denial waits for nobody, and nobody for it: its line comes when the disk has taken it.
+    let told = async {
+        while listed(&admin, none()).await[0].kind() != wire::AuditKind::Denial {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, told).await.unwrap();
     let by_twos = listed(&admin, wire::ListAuditRequest { page_size: 2, ..none() }).await;
     let all = listed(&admin, none()).await;
     assert_eq!(by_twos, all);
