@@ -16,8 +16,11 @@ count() { grep -c "$1" "$work/log" || true; }
 
 if cargo_test --no-fail-fast; then exit 0; fi
 # What did not build, or ended before it had said what passed, says nothing of the tests that it did not come to.
-told=$(count '^test result: FAILED')
-[ "$told" -gt 0 ] && [ "$told" -eq "$(count '^error: test failed')" ] || exit 1
+suites=$(count '^test result: FAILED')
+[ "$suites" -gt 0 ] && [ "$suites" -eq "$(count '^error: test failed')" ] || exit 1
+# A name that was torn apart by what a test wrote would be lost.
+failed=$(awk '/^test result: FAILED/ { sum += $6 } END { print sum + 0 }' "$work/log")
+[ "$failed" -gt 0 ] && [ "$failed" -eq "$(count '^test .* \.\.\. FAILED$')" ] || exit 1
 names=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$work/log" | sort -u)
 number=$(echo "$names" | wc -l)
 if [ "$number" -gt 3 ]; then

@@ -33,7 +33,7 @@ impl StopSignals {
             if origin.signal != SIGHUP {
                 return;
             }
-            tracing::info!("SIGHUP: the config is read again");
+            tracing::info!("SIGHUP: the config is to be read again");
             read_again(origin.process.map(|sender| sender.uid));
         }
     }
@@ -43,8 +43,10 @@ impl StopSignals {
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
-        log::flush();
-        tell(what);
+        // Standard error may be a pipe that nobody reads.
+        if log::flush() {
+            tell(what);
+        }
         process::exit(EXIT_BROKEN);
     }));
 }

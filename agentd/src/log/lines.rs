@@ -83,12 +83,13 @@ impl Lines {
         is_news.then_some(state.lost)
     }
 
-    /// Waits until all are with their sink and it is done with them, but no longer than `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until all are with their sink and it is done with them, but no longer than `patience`. Whether
+    /// they are.
+    pub(super) fn flush(&self, patience: Duration) -> bool {
         let some = |state: &mut State| state.is_writing || !state.waiting.is_empty();
         let state = self.queue.lock();
-        // Who has waited for so long goes on without them.
-        drop(self.queue.changed.wait_timeout_while(state, patience, some));
+        let waited = self.queue.changed.wait_timeout_while(state, patience, some);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 

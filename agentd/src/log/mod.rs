@@ -75,10 +75,9 @@ pub fn stop() {
 }
 
 /// Waits until lines that wait are written, for [`GRACE`] at most: for an end that comes without another word.
-pub fn flush() {
-    if let Some(lines) = LINES.get() {
-        lines.flush(GRACE);
-    }
+/// Whether they are.
+pub fn flush() -> bool {
+    LINES.get().is_none_or(|lines| lines.flush(GRACE))
 }
 
 /// Says how many lines were left out, of every kind of which there were too many a while ago, and how many

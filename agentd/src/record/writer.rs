@@ -27,6 +27,8 @@ pub(super) struct Writer {
     /// Entries that are missing in the history.
     lost: u64,
     held: Held,
+    /// When it began to work, monotonic.
+    began: Duration,
 }
 
 /// Entries that are published and wait for a history that is still being opened.
@@ -34,8 +36,6 @@ pub(super) struct Writer {
 struct Held {
     entries: Vec<Entry>,
     bytes: usize,
-    /// Since when, monotonic.
-    since: Option<Duration>,
 }
 
 /// An entry on its way into the ring, with what has to be done when it is there.
@@ -54,7 +54,8 @@ impl Writer {
     ) -> Self {
         let held = Held::default();
         let (is_open, newest, lost) = (false, 0, 0);
-        Self { publisher, encode, beside, history, is_open, newest, lost, held }
+        let began = publisher.stamp().monotonic;
+        Self { publisher, encode, beside, history, is_open, newest, lost, held, began }
     }
 
     /// Works until the queue is closed and empty.
@@ -69,6 +70,7 @@ impl Writer {
             if !entries.is_empty() {
                 self.keep(entries);
             }
+            self.tell_checking();
             for item in batch {
                 self.publish(item);
             }
@@ -148,23 +150,30 @@ impl Writer {
         }
     }
 
-    /// Keeps entries for a history that is still being opened, and says so once that takes long.
+    /// Keeps entries for a history that is still being opened: as many bytes of them as the ring holds,
+    /// which has the same ones.
     fn hold(&mut self, entries: Vec<Entry>) {
-        let now = self.publisher.stamp().monotonic;
-        let since = *self.held.since.get_or_insert(now);
+        let most = self.publisher.ring().capacity();
         let mut lost = 0_usize;
         for entry in entries {
-            if self.held.bytes >= HELD {
+            if self.held.bytes >= most {
                 lost = lost.saturating_add(1);
                 continue;
             }
-            self.held.bytes = self.held.bytes.saturating_add(entry.bytes.len());
-            self.held.entries.push(entry);
+            let bytes = entry.bytes.len().saturating_add(size_of::<Entry>());
+            self.held.bytes = self.held.bytes.saturating_add(bytes);
+            // The history has no use for what the shadow decided.
+            self.held.entries.push(Entry { shadow: None, ..entry });
         }
         if lost > 0 {
             self.lose(lost, "it is still being checked, and no more of them can wait for it");
         }
-        if now.saturating_sub(since) >= LONG {
+    }
+
+    /// Says that the history is still being opened once that takes long.
+    fn tell_checking(&self) {
+        let passed = self.publisher.stamp().monotonic.saturating_sub(self.began);
+        if !self.is_open && passed >= LONG {
             let message = format!(
                 "the history is still being checked, which takes as long as its disk does: until then it \
                  cannot be read, and {} entries of the log wait to be written; ticks go on",
@@ -227,9 +236,6 @@ fn eventful(event: &Event) -> bool {
     record.decision.as_ref().is_some_and(decided) || !record.applied.resized.is_empty()
 }
 
-/// Bytes of entries that may wait for a history: as many as the ring holds by itself, which has the same
-/// ones.
-const HELD: usize = crate::publish::DEFAULT_RING_BYTES;
 /// Most histories are open sooner, and nothing is said of it.
 const LONG: Duration = Duration::from_secs(2);
 /// How often a history that is still being opened is looked for.

@@ -75,5 +75,6 @@ fn unreadable(error: &HistoryError) -> Status {
     failed(Code::Unavailable, "HISTORY_UNREADABLE", message, [])
 }
 
-/// Most histories are open this long after a start, also on a busy machine; less than a call may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Most histories are open this long after a start, also on a busy machine. Well below the five seconds that
+/// memctl gives a call, so that it hears why.
+const PATIENCE: Duration = Duration::from_secs(2);

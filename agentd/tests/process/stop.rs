@@ -46,7 +46,7 @@ async fn a_stop_is_obeyed_while_a_reload_waits_for_its_file() {
     std::fs::remove_file(&config).unwrap();
     assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
     agent.signal("HUP");
-    home.until_log("SIGHUP: the config is read again");
+    home.until_log("SIGHUP: the config is to be read again");
     agent.until_ticks_go_on().await;
     agent.signal("TERM");
     assert_eq!(agent.wait().code(), Some(0), "{}", home.log());

@@ -72,11 +72,12 @@ pub(crate) async fn run(args: &AuditArgs, session: &mut Session) -> Ended {
 /// What to say of a method that no agent of this version has in its audit.
 fn unknown(method: &str) -> String {
     let short = method.rsplit('/').next().unwrap_or_default();
-    if short.is_empty() || CHANGES.contains(&short) {
+    let known = [&CHANGES[..], &BESIDE[..]].concat();
+    if short.is_empty() || known.contains(&short) {
         return String::new();
     }
-    let close = did_you_mean(short, &CHANGES).map(|close| format!("; did you mean {close}?"));
-    let all = || format!("; calls that change something are {}", CHANGES.join(", "));
+    let close = did_you_mean(short, &known).map(|close| format!("; did you mean {close}?"));
+    let all = || format!("; what changes something is {}", known.join(", "));
     close.unwrap_or_else(all)
 }
 
@@ -97,15 +98,12 @@ async fn entries(
         // A line without a time is one that makes no sense: it is told wherever it stands.
         let is_older =
             |entry: &AuditEntry| entry.time.zip(since).is_some_and(|(time, since)| time.0 < since);
-        let mut has_older = false;
-        for entry in page_entries {
-            match is_older(&entry) {
-                true => has_older = true,
-                false => entries.push(entry),
-            }
-        }
+        let (older, newer): (Vec<_>, Vec<_>) = page_entries.partition(is_older);
+        // One older line alone says nothing of those before it: a clock may have been set.
+        let is_over = newer.is_empty() && !older.is_empty();
+        entries.extend(newer);
         wanted.page_token = page.next_page_token;
-        if wanted.page_token.is_empty() || entries.len() >= limit || has_older {
+        if wanted.page_token.is_empty() || entries.len() >= limit || is_over {
             break;
         }
     }
@@ -127,6 +125,8 @@ const CHANGES: [&str; 8] = [
     "SetShadow",
     "ClearShadow",
 ];
+/// What is in an audit and is no call.
+const BESIDE: [&str; 2] = ["reload", "connect"];
 
 #[cfg(test)]
 mod tests {
@@ -141,6 +141,7 @@ mod tests {
         }
         assert_eq!(unknown("agentd.v1.HostService/SetMode"), "");
         assert_eq!(unknown("SetMod"), "; did you mean SetMode?");
-        assert!(unknown("Frobnicate").starts_with("; calls that change something are SetMode,"));
+        assert_eq!(unknown("reload"), "");
+        assert!(unknown("Frobnicate").starts_with("; what changes something is SetMode,"));
     }
 }

@@ -33,11 +33,11 @@ impl Keeper {
             self.put_bounded(&revision, message);
         } else if claim.take() {
             self.take_up_base(base);
+            self.note_file();
         } else {
             return Err(stuck(self.patience));
         }
         self.shared.put_bounds(bounds);
-        self.note_file();
         Ok(Rebased { before, after: self.current() })
     }
 

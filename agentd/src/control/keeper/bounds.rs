@@ -1,4 +1,4 @@
-//! A policy of before the bounds, which a start brings within them.
+//! A policy of before the bounds, which a start or a reload brings within them.
 
 use std::sync::Arc;
 

@@ -76,7 +76,7 @@ impl Keeper {
         Ok(kept)
     }
 
-    /// Whether a trial is in force that this revision, once it is made, leaves nothing of.
+    /// Whether a trial is in force that would be none any more with this revision.
     pub(super) const fn ends_trial(&self, revision: &Revision) -> bool {
         self.trial.is_some() && revision.revert_at.is_none()
     }
@@ -92,6 +92,8 @@ impl Keeper {
             return Err(ControlError::NothingToConfirm);
         };
         self.still_wanted(claim)?;
+        // It may be one that bounds changed at the start, and that the disk did not take then.
+        self.save_unsaved().map_err(not_durable)?;
         let current = self.current();
         let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
         let saved = self.storage.confirm(&kept);

@@ -4,8 +4,8 @@
 //! history: ... run 1 | RESTARTED | run 2 ...  -> ring: run 2 ... -> live
 //! ```
 //!
-//! An entry is in the history before it is in the ring, so that the first one of this run that the ring
-//! still has is where the one ends and the other begins: nothing between them, and nothing twice.
+//! The first entry of this run that the ring still has is where the one ends and the other begins. The ring
+//! may have some that the history was not given, as its disk was full: these come from there.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -93,7 +93,7 @@ impl Follower {
         if past.is_before(&entry) {
             return Ok(false);
         }
-        if let Some(gap) = between(past.last.as_ref(), &entry.position) {
+        if let Some(gap) = past.last.as_ref().and_then(|last| between(last, &entry.position)) {
             self.send_gap(gap).await?;
         }
         if let Some(bytes) = self.wanted.filter.pass(&entry) {
@@ -116,9 +116,13 @@ impl Follower {
 
     /// Goes on with the ring from this entry on.
     async fn leave_past(&mut self, next: Position) -> Result<(), Gone> {
-        let last = self.past.take().and_then(|past| past.last);
         self.cursor = next.seq.saturating_sub(1);
-        match between(last.as_ref(), &next) {
+        let Some(last) = self.past.take().and_then(|past| past.last) else { return Ok(()) };
+        let behind = if last.epoch == next.epoch { last.seq } else { 0 };
+        let ring = self.published.publisher.ring();
+        self.cursor = self.cursor.min(ring.span().oldest.saturating_sub(1).max(behind));
+        let next = Position { seq: self.cursor.saturating_add(1), ..next };
+        match between(&last, &next) {
             Some(gap) => self.send_gap(gap).await,
             None => Ok(()),
         }
@@ -165,8 +169,7 @@ fn unread<T>(status: &Status) -> Option<T> {
 }
 
 /// What is missing between two entries that the history has one behind the other.
-fn between(last: Option<&Position>, next: &Position) -> Option<wire::Gap> {
-    let last = last?;
+fn between(last: &Position, next: &Position) -> Option<wire::Gap> {
     let before = |seq: u64| Position { epoch: next.epoch.clone(), seq };
     if last.epoch != next.epoch {
         return Some(restarted(last, &before(next.seq.saturating_sub(1))));

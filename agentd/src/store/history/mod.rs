@@ -6,7 +6,8 @@
 //! to the minute for longer than to the tick. All of it happens a little with each append, so that no
 //! append takes much longer than another.
 //!
-//! Loses at most the last moments in a power cut, for which it writes without waiting for the disk.
+//! Loses at most the last moments in a power cut, for which it writes without waiting for the disk; and what
+//! waits for it while it is being opened, where agentd ends before.
 
 mod layout;
 mod opening;
