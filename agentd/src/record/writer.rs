@@ -150,13 +150,11 @@ impl Writer {
         }
     }
 
-    /// Keeps entries for a history that is still being opened: as many bytes of them as the ring holds,
-    /// which has the same ones.
+    /// Keeps entries for a history that is still being opened.
     fn hold(&mut self, entries: Vec<Entry>) {
-        let most = self.publisher.ring().capacity();
         let mut lost = 0_usize;
         for entry in entries {
-            if self.held.bytes >= most {
+            if self.held.bytes >= HELD {
                 lost = lost.saturating_add(1);
                 continue;
             }
@@ -236,6 +234,8 @@ fn eventful(event: &Event) -> bool {
     record.decision.as_ref().is_some_and(decided) || !record.applied.resized.is_empty()
 }
 
+/// Bytes of entries that may wait for a history: as many as a ring holds by default, which has the same ones.
+const HELD: usize = crate::publish::DEFAULT_RING_BYTES;
 /// Most histories are open sooner, and nothing is said of it.
 const LONG: Duration = Duration::from_secs(2);
 /// How often a history that is still being opened is looked for.
