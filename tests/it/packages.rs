@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use agentd_tests::programs::Programs;
 
 use crate::clean_debian::Debian;
-use crate::sim_host::{SCENARIO, until};
+use crate::sim_host::{SCENARIO, signal, until};
 
 fn packaging(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(script)
@@ -67,8 +67,8 @@ impl<'a> Service<'a> {
 
 impl Drop for Service<'_> {
     fn drop(&mut self) {
-        // The whole space goes with who holds it.
-        let _ = self.child.kill();
+        // What bounds its time passes it on, and sees to it that the whole space goes; killed, it would leave it.
+        signal(self.child.id(), "TERM");
         let _ = self.child.wait();
     }
 }
