@@ -25,7 +25,7 @@ use serde::Serialize;
 use self::reserved::Kept;
 use crate::{
     args::{SimulateArgs, SimulateOutput},
-    clock::VirtualClock,
+    clock::{Clock, VirtualClock},
     control::{Gate, InForce, Mode},
     event::TickRecord,
     hypervisor::sim::{LoadError, Scenario, Sim},
