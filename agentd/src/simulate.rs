@@ -409,7 +409,7 @@ mod tests {
     /// The first goes to its VM when that comes; nobody comes for the second, which is released.
     #[test]
     fn a_scenario_reserves_hands_over_and_releases() {
-        let gib = 1 << 30;
+        let gib = ByteCount::gib(1).as_u64();
         let late = "[[vm]]\nname = \"late\"\nmax = \"512MiB\"\nactual = \"512MiB\"\n\
                     demand = \"300MiB\"\nstart = \"20s\"\n";
         let scenario = SCENARIO.replacen("2GiB", "2400MiB", 1);
