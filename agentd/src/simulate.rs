@@ -3,6 +3,8 @@
 //! No server, no store, no threads: [`Ticker::turn`] is called once per interval. Figures are those
 //! that the tick saw at its beginning; targets are those in force after it.
 
+mod reserved;
+
 use std::{
     io::{self, BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
@@ -14,14 +16,16 @@ use agentd_core::{
     bytes::ByteCount,
     plan::{Party, Transfer},
     policy::{Policy, UnknownAlgorithm},
+    reserve::Booking,
     sample::{Sample, VmSample},
     vm::VmId,
 };
 use serde::Serialize;
 
+use self::reserved::Kept;
 use crate::{
     args::{SimulateArgs, SimulateOutput},
-    clock::VirtualClock,
+    clock::{Clock, VirtualClock},
     control::{Gate, InForce, Mode},
     event::TickRecord,
     hypervisor::sim::{LoadError, Scenario, Sim},
@@ -126,10 +130,13 @@ impl Simulation<'_> {
         let sim = Sim::new(self.name, self.scenario, clock.clone());
         let mut ticker = Ticker::new(Box::new(sim), clock.clone(), timing(interval));
         let gate = Gate::new(in_force.mode);
+        let mut kept = Kept::new(&self.scenario.reservations);
         let mut due = Duration::ZERO;
         for _ in 0..self.ticks {
             clock.advance_to(due);
-            each(&ticker.turn(in_force, &gate).record)?;
+            let record = ticker.turn(&kept.at(clock.now(), in_force), &gate).record;
+            kept.note(&record);
+            each(&record)?;
             due = due.saturating_add(interval);
         }
         Ok(())
@@ -175,6 +182,8 @@ struct Line<'a> {
     host: Option<HostLine>,
     vms: Vec<VmLine<'a>>,
     transfers: Vec<TransferLine<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reservations: Vec<ReservationLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -203,17 +212,30 @@ struct TransferLine<'a> {
     amount_bytes: u64,
 }
 
+/// How a reservation stands after the tick.
+#[derive(Serialize)]
+struct ReservationLine<'a> {
+    id: u64,
+    min_bytes: u64,
+    max_bytes: u64,
+    held_bytes: u64,
+    filled: bool,
+    handed_to: Option<&'a str>,
+}
+
 impl<'a> Line<'a> {
     fn of(record: &'a TickRecord) -> Self {
         let sample = record.sample.as_ref();
         let transfers = record.decision.iter().flat_map(|decision| &decision.transfers);
         let vms = sample.iter().flat_map(|sample| &sample.vms);
+        let bookings = record.decision.iter().flat_map(|decision| &decision.bookings);
         Self {
             tick: record.tick,
             offset: record.decision.as_ref().and_then(|decision| decision.offset),
             host: sample.map(|sample| HostLine { usable_bytes: sample.host.usable.as_u64() }),
             vms: vms.map(|(id, vm)| VmLine::of(*id, vm, record)).collect(),
             transfers: transfers.map(|transfer| TransferLine::of(transfer, sample)).collect(),
+            reservations: bookings.map(|own| ReservationLine::of(own, sample)).collect(),
             error: record.error.as_deref(),
         }
     }
@@ -241,7 +263,7 @@ impl<'a> TransferLine<'a> {
     fn of(transfer: &Transfer, sample: Option<&'a Sample>) -> Self {
         let name = |party| match party {
             Party::Host => "host",
-            Party::Vm(id) => sample.and_then(|all| all.vms.get(&id)).map_or("", |vm| &vm.name),
+            Party::Vm(id) => name_of(id, sample),
         };
         Self {
             from: name(transfer.from),
@@ -249,6 +271,23 @@ impl<'a> TransferLine<'a> {
             amount_bytes: transfer.amount.as_u64(),
         }
     }
+}
+
+impl<'a> ReservationLine<'a> {
+    fn of(own: &Booking, sample: Option<&'a Sample>) -> Self {
+        Self {
+            id: own.id.0,
+            min_bytes: own.min.as_u64(),
+            max_bytes: own.max.as_u64(),
+            held_bytes: own.held.as_u64(),
+            filled: own.filled,
+            handed_to: own.handed_to.map(|vm| name_of(vm, sample)),
+        }
+    }
+}
+
+fn name_of(id: VmId, sample: Option<&Sample>) -> &str {
+    sample.and_then(|all| all.vms.get(&id)).map_or("", |vm| &vm.name)
 }
 
 /// What the daemon waits for an answer by default; shorter where ticks are.
@@ -360,6 +399,44 @@ mod tests {
             assert!(lines.iter().any(|line| line.contains("\"grow\"")), "{name}");
             assert!(lines.iter().any(|line| line.contains("\"from\":\"host\"")), "{name}");
         }
+    }
+
+    /// What lines say of their reservations, `None` where nothing.
+    fn reservations(lines: &[String]) -> Vec<Option<&str>> {
+        lines.iter().map(|line| Some(line.split_once("\"reservations\":[")?.1)).collect()
+    }
+
+    /// The first goes to its VM when that comes; nobody comes for the second, which is released.
+    #[test]
+    fn a_scenario_reserves_hands_over_and_releases() {
+        let gib = ByteCount::gib(1).as_u64();
+        let late = "[[vm]]\nname = \"late\"\nmax = \"512MiB\"\nactual = \"512MiB\"\n\
+                    demand = \"300MiB\"\nstart = \"20s\"\n";
+        let scenario = SCENARIO.replacen("2GiB", "2400MiB", 1);
+        let text = format!(
+            "{scenario}{late}\
+             [[reservation]]\nfrom = \"2s\"\nmin = \"512MiB\"\nvm = \"late\"\n\
+             [[reservation]]\nfrom = \"4s\"\nuntil = \"9s\"\nmin = \"1GiB\"\nmax = \"2GiB\"\n"
+        );
+        let lines = run(&text, 23);
+        let said = reservations(&lines);
+        let of = |tick: usize, id: u32| {
+            let all = said[tick].unwrap_or_default();
+            all.split('{').find(|own| own.starts_with(&format!("\"id\":{id},"))).unwrap_or_default()
+        };
+        assert!(said[..2].iter().all(Option::is_none), "{said:?}");
+        assert!(of(2, 1).contains("\"filled\":false,\"handed_to\":null"), "{}", of(2, 1));
+        let second = of(4, 2);
+        assert!(second.contains(&format!("\"min_bytes\":{gib},\"max_bytes\":{}", 2 * gib)));
+        let open = |id| (0..23).filter(|tick| !of(*tick, id).is_empty()).collect::<Vec<_>>();
+        assert_eq!(open(2), [4, 5, 6, 7, 8], "released");
+        let filled = of(19, 1);
+        assert!(
+            filled.contains(&format!("\"held_bytes\":{},\"filled\":true", gib / 2)),
+            "{filled}"
+        );
+        assert!(of(20, 1).contains("\"held_bytes\":0,\"filled\":true,\"handed_to\":\"late\""));
+        assert_eq!(open(1), (2..=20).collect::<Vec<_>>(), "handed over, and over with it");
     }
 
     #[test]

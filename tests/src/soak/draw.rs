@@ -77,6 +77,7 @@ impl Plot {
                     pressure: Vec::new(),
                 },
                 vms: vms(&mut dice, calm),
+                reservations: Vec::new(),
                 policy: None,
             },
             config: TickConfig {

@@ -18,6 +18,7 @@ mod ideal;
 mod memory;
 mod numbers;
 mod report;
+mod reservation;
 mod rng;
 mod scenario;
 mod vm;
@@ -46,6 +47,7 @@ pub use self::{
     curve::{Curve, Point},
     facts::{Facts, Report, VmFacts},
     numbers::Numbers,
+    reservation::ReservationScenario,
     rng::Rng,
     scenario::{
         HostScenario, LoadError, PressureSpell, Scenario, SimScenario, VmScenario, Window,

@@ -23,6 +23,7 @@ use super::{
     curve::{Curve, Point},
     fields::{Field, FieldError, Fields, Source},
     numbers::Numbers,
+    reservation::ReservationScenario,
 };
 use crate::config;
 
@@ -39,6 +40,9 @@ pub struct Scenario {
     pub host: HostScenario,
     /// The VMs, in the order of the file.
     pub vms: Vec<VmScenario>,
+    /// Memory that is reserved for a while; `agentd simulate` does that, and who serves a scenario has the
+    /// reservations that it is asked for.
+    pub reservations: Vec<ReservationScenario>,
     /// The policy that the scenario is meant for; `None` for the built-in one.
     pub policy: Option<Policy>,
 }
@@ -174,7 +178,7 @@ impl Scenario {
         let source = Source { file, text };
         let parsed = source.parse()?;
         let root = Fields::root(source, parsed.get_ref());
-        root.only(&["tick_interval", "seed", "sim", "host", "vm", "policy"])?;
+        root.only(&["tick_interval", "seed", "sim", "host", "vm", "reservation", "policy"])?;
         let (sim, numbers) = read_sim(&root)?;
         let host =
             read_host(&root.need("host", "{ total = \"8GiB\", other = \"1GiB\" }")?, sim.ideal)?;
@@ -194,6 +198,7 @@ impl Scenario {
             sim,
             host,
             vms,
+            reservations: ReservationScenario::read_all(&root)?,
             policy: root.get("policy").map(|field| config::policy::read(&field)).transpose()?,
         })
     }
@@ -210,7 +215,7 @@ impl Window {
     }
 
     /// True when a moment is in both.
-    fn meets(&self, other: &Self) -> bool {
+    pub(super) fn meets(&self, other: &Self) -> bool {
         let before = |one: &Self, two: &Self| one.until.is_some_and(|until| until <= two.from);
         !before(self, other) && !before(other, self)
     }

@@ -292,3 +292,29 @@ const ERRORS: &[(&str, &str, &str)] = &[
     ),
     ("[host]", "[host", "demo.toml:5: unclosed table, expected `]`"),
 ];
+
+#[test]
+fn reads_reservations_and_refuses_what_nobody_could_reserve() {
+    let with = |own: &str| Scenario::parse("demo.toml", &format!("{GOOD}{own}"));
+    let text = "[[reservation]]\nfrom = \"5s\"\nuntil = \"9s\"\nmin = \"1GiB\"\nvm = \"db7\"\n";
+    let later = text.replace("9s", "12s").replace("5s", "9s");
+    let scenario = with(&format!("{text}{later}")).unwrap();
+    let [one, two] = &scenario.reservations[..] else { panic!("two reservations") };
+    assert_eq!((one.min, one.max), (ByteCount::gib(1), ByteCount::gib(1)));
+    assert_eq!((&one.vm, &two.vm), (&Some("db7".into()), &Some("db7".into())));
+    assert_eq!(
+        (two.during.from, two.during.until),
+        (Duration::from_secs(9), Some(Duration::from_secs(12)))
+    );
+    let error = |own: String| with(&own).unwrap_err().to_string();
+    assert_eq!(
+        error(format!("{text}{text}")),
+        "demo.toml:23: reservation[1].vm = \"db7\": reservation[0] is for this VM at the same time"
+    );
+    assert_eq!(
+        error(format!("{text}max = \"512MiB\"\n")),
+        "demo.toml:19: reservation[0].max = \"512MiB\": must be at least min, which is 1 GiB"
+    );
+    assert!(error(text.replace("1GiB", "0B")).ends_with("must be more than nothing"));
+    assert!(error(text.repeat(17)).contains("must have at most 16 items"));
+}

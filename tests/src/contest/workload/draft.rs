@@ -113,8 +113,9 @@ impl Draft {
             ..SimScenario::default()
         };
         let tick_interval = Duration::from_secs(1);
-        let scenario = Scenario { tick_interval, seed: self.seed, sim, host, vms, policy: None };
         let (family, seed) = (self.family, self.seed);
+        let (reservations, policy) = (Vec::new(), None);
+        let scenario = Scenario { tick_interval, seed, sim, host, vms, reservations, policy };
         Workload { family, seed, scenario, members, reserve, pool, length }
     }
 
