@@ -25,7 +25,10 @@ mod rule;
 mod run;
 mod saboteur;
 mod squeeze;
+mod strangers;
 mod trace;
+mod troubles;
+mod want;
 mod witness;
 
 pub use self::{

@@ -12,6 +12,8 @@ pub enum Rule {
     Reserved,
     /// No VM is shrunk below its floor.
     Floor,
+    /// No VM is told to hold less than it said its programs use.
+    InUse,
     /// What is granted out of a giver is no more than it let go of.
     TakeThenGive,
     /// No VM is shrunk on figures that were not seen to change lately.
@@ -45,6 +47,8 @@ pub enum Rule {
     Convergence,
     /// Once faults are over, control is back within three ticks.
     Liveness,
+    /// A VM in want gets something before long where there is something for it.
+    Want,
     /// No input makes it panic.
     NoPanic,
     /// No plan of its own is refused by its own check.
@@ -53,10 +57,11 @@ pub enum Rule {
 
 impl Rule {
     /// Every promise.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Budget,
         Self::Reserved,
         Self::Floor,
+        Self::InUse,
         Self::TakeThenGive,
         Self::Freshness,
         Self::Step,
@@ -73,6 +78,7 @@ impl Rule {
         Self::OutOfMemory,
         Self::Convergence,
         Self::Liveness,
+        Self::Want,
         Self::NoPanic,
         Self::PlanAccepted,
     ];
@@ -84,6 +90,7 @@ impl Rule {
             Self::Budget => "S1 budget",
             Self::Reserved => "S1 reserved",
             Self::Floor => "S2 floor",
+            Self::InUse => "S2 in use",
             Self::TakeThenGive => "S3 take then give",
             Self::Freshness => "S4 freshness",
             Self::Step => "S5 step",
@@ -100,6 +107,7 @@ impl Rule {
             Self::OutOfMemory => "S2 out of memory",
             Self::Convergence => "L1 convergence",
             Self::Liveness => "L3 liveness",
+            Self::Want => "L3 want",
             Self::NoPanic => "A5 no panic",
             Self::PlanAccepted => "plan accepted",
         }

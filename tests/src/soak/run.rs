@@ -25,6 +25,7 @@ use super::judge::Judge;
 use super::rule::{Breach, Rule};
 use super::saboteur::{Sabotaged, Saboteur};
 use super::trace;
+use super::troubles::Troubles;
 use super::witness::{Scene, Strike, Witness, lock};
 
 /// What came of one run.
@@ -80,11 +81,11 @@ impl<'a> Stage<'a> {
         let truth = sim.onlooker();
         let gate = Arc::new(Gate::new(Mode::Active));
         let names = plot.scenario.vms.iter().map(|vm| (vm.id, vm.name.clone())).collect();
-        let sound = plot.scenario.vms.iter().filter(|vm| vm.behaviours.is_empty());
-        let sound = sound.map(|vm| vm.id).collect();
+        let own = plot.scenario.vms.iter().map(|vm| (vm.id, vm.behaviours.clone()));
+        let troubles = Troubles::new(own);
         let policy = Arc::new(plot.policy.clone());
         let scene = Scene {
-            judge: Judge::new(plot.config, (names, sound), policy.clone()),
+            judge: Judge::new(plot.config, (names, troubles), policy.clone()),
             strike: None,
             dead: false,
             digest: 0,
