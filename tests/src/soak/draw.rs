@@ -112,8 +112,11 @@ impl Plot {
         host.total = host.total.saturating_add(dice.share(most, 10, 100));
         for vm in self.scenario.vms.iter_mut().step_by(2) {
             for own in vm.behaviours.drain(..) {
-                let fault =
-                    if own.kind == Kind::Lying { Fault::Lie(own.claims) } else { Fault::Vm(own.kind) };
+                let fault = if own.kind == Kind::Lying {
+                    Fault::Lie(own.claims)
+                } else {
+                    Fault::Vm(own.kind)
+                };
                 self.faults.entry(fault).and_modify(|times| *times = times.saturating_sub(1));
             }
         }

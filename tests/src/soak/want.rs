@@ -38,6 +38,9 @@ pub(super) struct Usage {
     pub(super) grows: bool,
     /// It has written much to its swap device, by a report that is new now.
     pub(super) swaps_hard: bool,
+    /// Whatever is true of it, it may seem to use more than before, or to swap.
+    pub(super) seems_to_grow: bool,
+    seemed: Option<(ByteCount, ByteCount)>,
     /// The most that was ever in use that could not be had without hurting anybody.
     pub(super) peak: ByteCount,
     /// When that, or its use, was last seen to be more than in the report before.
@@ -66,6 +69,7 @@ impl Usage {
         if !rests || facts.actual != self.actual {
             (self.actual, self.rests_since, self.most_used) = (facts.actual, now, None);
         }
+        self.seem(known);
         let Some(report) = known.report.filter(|report| report.is_true) else {
             (self.last, self.most_used) = (None, None);
             return;
@@ -89,6 +93,16 @@ impl Usage {
         if self.grows {
             self.grew_at = now;
         }
+    }
+
+    /// Takes in what seems to be so.
+    fn seem(&mut self, known: &Known) {
+        let figures = known.report.map(|report| report.figures).unwrap_or_default();
+        let used = known.actual.saturating_sub(figures.unused.unwrap_or_default());
+        let swapped = figures.swap_out.unwrap_or_default();
+        let more = |before: (ByteCount, ByteCount)| used > before.0 || swapped != before.1;
+        self.seems_to_grow = self.seemed.is_none_or(more);
+        self.seemed = Some((used, swapped));
     }
 
     fn compare(&mut self, before: &Report, report: &Report, passed: Duration) {

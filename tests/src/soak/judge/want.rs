@@ -30,6 +30,8 @@ struct Stand {
     allows: Allowed,
     /// It is well, rests, and its figures are true and of now.
     is_well: bool,
+    /// It can neither give nor get, whatever it says.
+    is_barred: bool,
     /// It never suffered, has always followed, and the host gets all that it gives.
     may_give: bool,
     holds: ByteCount,
@@ -123,10 +125,23 @@ impl Judge {
             (false, false) => ByteCount::ZERO,
         };
         let promised = counts.saturating_sub(taken);
-        let comes = vm.touched == vm.actual && vm.oom_kills == 0;
+        // What a process takes beside memory can be told from it only where much was seen.
+        let counts = counts.max(vm.rss);
+        let comes = vm.touched == vm.actual && vm.oom_kills == 0 && usage.never_swapped();
         let may_give = comes && self.troubles.none_so_far(id, now);
         let is_well = is_known && is_true && rests;
-        Some(Stand { id, usage, allows, is_well, may_give, holds: vm.actual, counts, promised })
+        let is_barred = known.run != RunState::Running || known.obstacle || allows.pinned;
+        Some(Stand {
+            id,
+            usage,
+            allows,
+            is_well,
+            is_barred,
+            may_give,
+            holds: vm.actual,
+            counts,
+            promised,
+        })
     }
 
     /// Where there is something for a VM in want; `None` where that is not certain.
@@ -135,18 +150,32 @@ impl Judge {
         if self.host_gives && free >= self.enough(all) {
             return Some(format!("the host has {free}"));
         }
-        let others = || all.iter().filter(|other| other.id != own.id);
-        let rest = |other: &Stand| {
-            let wants = other.usage.wants(&self.policy, other.allows.cap);
-            other.is_well && other.usage.is_calm(now) && !wants
-        };
-        let quiet = own.usage.never_swapped() && others().all(rest);
-        if !self.reserved.is_zero() || !quiet || !self.all_fit(all) {
+        if !self.reserved.is_zero() || !self.is_alone(own, all, now) {
             return None;
         }
+        let others = || all.iter().filter(|other| other.id != own.id);
         let giver = others().find(|other| self.can_spare(other))?;
         let name = self.names.get(&giver.id).cloned().unwrap_or_default();
         Some(format!("{name} has {} unused", giver.usage.unused))
+    }
+
+    /// True where nobody else is to get what others can give: no other VM, nor the host.
+    fn is_alone(&self, own: &Stand, all: &[Stand], now: Duration) -> bool {
+        let mut others = all.iter().filter(|other| other.id != own.id);
+        match self.policy.algorithm {
+            Algorithm::TwoPointer => others.all(|other| !other.usage.seems_to_grow),
+            Algorithm::WorkingSet => {
+                let rests = |other: &Stand| {
+                    let wants = other.usage.wants(&self.policy, other.allows.cap);
+                    other.is_barred || other.is_well && other.usage.is_calm(now) && !wants
+                };
+                let asks = all.iter().filter(|other| !other.is_barred);
+                let sum =
+                    |of: &dyn Fn(&Stand) -> ByteCount| asks.clone().map(of).sum::<ByteCount>();
+                let fits = sum(&|own| self.asks_now(own)) <= sum(&|own| own.holds);
+                self.host_gives && fits && others.all(rests)
+            }
+        }
     }
 
     /// What there is on the host beside all that VMs may come to hold, its reserve, and what is reserved.
@@ -167,11 +196,11 @@ impl Judge {
         let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
         let each = |amount: ByteCount| ByteCount::bytes(amount.as_u64().saturating_mul(count));
         match self.policy.algorithm {
-            Algorithm::TwoPointer => {
-                each(self.policy.two_pointer.step).saturating_add(MUCH)
-            }
+            Algorithm::TwoPointer => each(self.policy.two_pointer.step).saturating_add(MUCH),
             Algorithm::WorkingSet => {
-                let lacks = |own: &Stand| self.asks_now(own).saturating_sub(own.holds);
+                let asks =
+                    |own: &Stand| if own.is_barred { ByteCount::ZERO } else { self.asks_now(own) };
+                let lacks = |own: &Stand| asks(own).saturating_sub(own.holds);
                 // However little its weight is, each has a share of that.
                 all.iter().map(lacks).sum::<ByteCount>().saturating_add(each(SHARE))
             }
@@ -185,29 +214,19 @@ impl Judge {
         if shows { own.usage.asks(&self.policy).now.max(floor).min(cap) } else { cap.max(floor) }
     }
 
-    /// True where nobody gets less than it asks for because there is too little for all, or because the
-    /// host is to have it first.
-    fn all_fit(&self, all: &[Stand]) -> bool {
-        let asked: ByteCount = all.iter().map(|own| self.asks_now(own)).sum();
-        let held: ByteCount = all.iter().map(|own| own.holds).sum();
-        self.policy.algorithm == Algorithm::TwoPointer || self.host_gives && asked <= held
-    }
-
     /// True for a VM that certainly can give, and has to where another one is in want.
     fn can_spare(&self, own: &Stand) -> bool {
         let Usage { unused, idle, .. } = own.usage;
         let above = own.holds.saturating_sub(own.allows.floor);
         let spare = match self.policy.algorithm {
-            Algorithm::TwoPointer => {
-                unused.saturating_sub(self.policy.two_pointer.spare_above)
-            }
+            Algorithm::TwoPointer => unused.saturating_sub(self.policy.two_pointer.spare_above),
             Algorithm::WorkingSet => {
                 let excess = own.holds.saturating_sub(own.usage.asks(&self.policy).keep);
                 let excess = excess.saturating_sub(self.policy.working_set.dead_band);
                 excess.min(idle.saturating_sub(LEFT_TO_A_VM))
             }
         };
-        own.may_give && spare.min(above) >= MUCH
+        own.is_well && own.may_give && spare.min(above) >= MUCH
     }
 }
 
