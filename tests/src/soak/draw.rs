@@ -17,6 +17,7 @@ use agentd_core::policy::Policy;
 use agentd_core::sample::{Pressure, Share};
 
 use super::draw_policy::{add_working_set, dice_of_working_set, policy};
+use super::draw_reserved::{Planned, reserve};
 use super::fault::Fault;
 use crate::dice::{Dice, mib};
 
@@ -31,6 +32,8 @@ pub struct Plot {
     pub policy: Policy,
     /// What befalls agentd, by the number of the tick before or in which it does.
     pub acts: BTreeMap<u64, Vec<Act>>,
+    /// What is reserved.
+    pub reserved: Vec<Planned>,
     /// From then on there are no faults, and demand is constant.
     pub calm: Duration,
     /// How often each kind of fault was put in.
@@ -87,6 +90,7 @@ impl Plot {
             },
             policy: Policy::default(),
             acts: BTreeMap::new(),
+            reserved: Vec::new(),
             calm,
             faults: BTreeMap::new(),
         };
@@ -97,6 +101,7 @@ impl Plot {
         }
         plot.add_working_set(seed);
         plot.add_room(seed);
+        plot.reserved = reserve(seed, &mut plot.scenario);
         plot
     }
 
@@ -454,7 +459,7 @@ const MADE_OF: [Kind; 7] = [
 ];
 const ROOM_STREAM: u64 = 0x524f;
 /// Of `tests/soak-seeds.txt`: their runs are to stay what they were.
-const KEPT: [u64; 13] =
+pub(super) const KEPT: [u64; 13] =
     [467, 1447, 1456, 2171, 10058, 510, 154, 1916, 3964, 12190, 19122, 14903, 19485];
 /// Faults end before this tick.
 pub(super) const CALM_TICK: u32 = 400;

@@ -6,6 +6,7 @@
 
 mod kills;
 mod rescue;
+mod reserved;
 mod squeezed;
 mod want;
 
@@ -23,6 +24,7 @@ use agentd_core::policy::Policy;
 use agentd_core::sample::{Reading, RunState};
 use agentd_core::vm::VmId;
 
+use self::reserved::Promises;
 use super::budget::{Budget, EVENT};
 use super::emergency::Emergencies;
 use super::known::Known;
@@ -46,7 +48,8 @@ pub(super) struct Judge {
     troubles: Troubles,
     /// The policy really in force.
     policy: Arc<Policy>,
-    /// What is reserved.
+    promises: Promises,
+    /// What is reserved in this turn for VMs that have not come.
     reserved: ByteCount,
     /// Orders may be given.
     active: bool,
@@ -119,6 +122,7 @@ impl Judge {
             names,
             troubles,
             policy,
+            promises: Promises::default(),
             reserved: ByteCount::ZERO,
             active: true,
             tick: 0,
@@ -159,6 +163,7 @@ impl Judge {
         self.distrust();
         self.told.clear();
         self.doubted.clear();
+        self.forget_promises();
         self.emergencies.clear();
         self.last_began = None;
     }
@@ -187,11 +192,6 @@ impl Judge {
     pub(super) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         self.wants.begin_anew();
-    }
-
-    /// From now on so much is reserved for a VM that never comes.
-    pub(super) fn set_reserved(&mut self, reserved: ByteCount) {
-        self.reserved = reserved;
     }
 
     /// From now on orders may be given, or not.
@@ -237,6 +237,7 @@ impl Judge {
             known.insert(vm.id, own);
         }
         self.known = known;
+        self.sees_newcomers(reading);
         self.ledger.see(&facts);
         self.delivered = self.ledger.open();
         self.looked.clear();
@@ -358,6 +359,7 @@ impl Judge {
         let error = record.error.as_deref().unwrap_or("");
         let refused = error.contains("thrown away");
         self.hold(Rule::PlanAccepted, !refused, || error.to_owned());
+        self.hands_over(record);
         if record.decision.is_some() {
             self.settles(record);
         }

@@ -12,6 +12,7 @@
 mod budget;
 mod draw;
 mod draw_policy;
+mod draw_reserved;
 mod emergency;
 mod fault;
 #[cfg(test)]

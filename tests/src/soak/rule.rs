@@ -10,6 +10,9 @@ pub enum Rule {
     Budget,
     /// While memory is reserved for a VM to come, no grow is ordered out of it.
     Reserved,
+    /// What a reservation holds is there, and goes to its VM in the tick in which that is seen; when
+    /// its time is up it is over.
+    HandOver,
     /// No VM is shrunk below its floor.
     Floor,
     /// No VM is told to hold less than it said its programs use.
@@ -57,9 +60,10 @@ pub enum Rule {
 
 impl Rule {
     /// Every promise.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Budget,
         Self::Reserved,
+        Self::HandOver,
         Self::Floor,
         Self::InUse,
         Self::TakeThenGive,
@@ -89,6 +93,7 @@ impl Rule {
         match self {
             Self::Budget => "S1 budget",
             Self::Reserved => "S1 reserved",
+            Self::HandOver => "S1 hand-over",
             Self::Floor => "S2 floor",
             Self::InUse => "S2 in use",
             Self::TakeThenGive => "S3 take then give",

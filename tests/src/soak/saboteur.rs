@@ -21,6 +21,10 @@ pub enum Saboteur {
     NoFloor,
     /// What is reserved is looked at by nobody.
     NothingReserved,
+    /// What is reserved for a VM is kept for somebody else.
+    ReservedForNobody,
+    /// No reservation is ever over.
+    NeverExpires,
     /// Old figures are trusted: their stamps are shown to change all the time.
     StaleTrusted,
     /// No shrink is ever called off: who is told to stay where it is on its way down is not told.
@@ -38,10 +42,12 @@ pub enum Saboteur {
 
 impl Saboteur {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::OnePhase,
         Self::NoFloor,
         Self::NothingReserved,
+        Self::ReservedForNobody,
+        Self::NeverExpires,
         Self::StaleTrusted,
         Self::NeverCancels,
         Self::NoEmergency,
@@ -57,6 +63,8 @@ impl Saboteur {
             Self::OnePhase => "one-phase",
             Self::NoFloor => "no-floor",
             Self::NothingReserved => "nothing-reserved",
+            Self::ReservedForNobody => "reserved-for-nobody",
+            Self::NeverExpires => "never-expires",
             Self::StaleTrusted => "stale-trusted",
             Self::NeverCancels => "never-cancels",
             Self::NoEmergency => "no-emergency",
@@ -73,6 +81,7 @@ impl Saboteur {
             Self::OnePhase => &[Rule::TakeThenGive, Rule::Budget],
             Self::NoFloor => &[Rule::Floor],
             Self::NothingReserved => &[Rule::Reserved],
+            Self::ReservedForNobody | Self::NeverExpires => &[Rule::HandOver],
             Self::StaleTrusted => &[Rule::Freshness],
             Self::NeverCancels => &[Rule::Cancel],
             Self::NoEmergency => &[Rule::Emergency],
