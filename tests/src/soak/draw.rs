@@ -101,6 +101,7 @@ impl Plot {
         }
         plot.add_working_set(seed);
         plot.add_room(seed);
+        plot.add_reboot_of_all(seed);
         plot.reserved = reserve(seed, &mut plot.scenario);
         plot
     }
@@ -127,6 +128,21 @@ impl Plot {
         }
         for policy in self.policies().filter(|_| dice.chance(50)) {
             policy.pool_limit = None;
+        }
+    }
+
+    /// On some hosts all VMs reboot within two seconds, as on the day on which they are patched.
+    fn add_reboot_of_all(&mut self, seed: u64) {
+        let mut dice = Dice::new(seed, REBOOT_STREAM);
+        if !dice.chance(10) || KEPT.contains(&seed) {
+            return;
+        }
+        let from = self.window(&mut dice, 1, 1).from;
+        for vm in &mut self.scenario.vms {
+            let from = from.saturating_add(dice.time(Duration::ZERO, Duration::from_secs(2)));
+            let during = Window { from, until: None };
+            vm.behaviours.push(Behaviour { during, ..Behaviour::of(Kind::Reboots) });
+            *self.faults.entry(Fault::Vm(Kind::Reboots)).or_default() += 1;
         }
     }
 
@@ -458,6 +474,7 @@ const MADE_OF: [Kind; 7] = [
     Kind::TakesBack,
 ];
 const ROOM_STREAM: u64 = 0x524f;
+const REBOOT_STREAM: u64 = 0x5242;
 /// Of `tests/soak-seeds.txt`: their runs are to stay what they were.
 pub(super) const KEPT: [u64; 13] =
     [467, 1447, 1456, 2171, 10058, 510, 154, 1916, 3964, 12190, 19122, 14903, 19485];
