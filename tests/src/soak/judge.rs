@@ -4,6 +4,7 @@
 //! It is told of every call of the port as it happens, and of the end of every turn. Allowances for
 //! what nobody could have known stand beside the rule that they belong to, and in `budget`.
 
+mod hunted;
 mod kills;
 mod rescue;
 mod reserved;
@@ -34,6 +35,7 @@ use super::rule::{Breach, Rule};
 use super::squeeze::Squeezes;
 use super::strangers::Strangers;
 use super::troubles::Troubles;
+use super::turns::Turns;
 use super::want::Wants;
 
 /// What VMs are called.
@@ -82,6 +84,7 @@ pub(super) struct Judge {
     squeezes: Squeezes,
     emergencies: Emergencies,
     wants: Wants,
+    turns: Turns,
     /// VMs that were told to take memory in this turn.
     fed: BTreeSet<VmId>,
     /// When VMs were last told to give.
@@ -142,6 +145,7 @@ impl Judge {
             squeezes: Squeezes::default(),
             emergencies: Emergencies::default(),
             wants: Wants::default(),
+            turns: Turns::default(),
             fed: BTreeSet::new(),
             asked: BTreeMap::new(),
             doubted: BTreeSet::new(),
@@ -192,6 +196,7 @@ impl Judge {
     pub(super) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         self.wants.begin_anew();
+        self.turns.clear();
     }
 
     /// From now on orders may be given, or not.
@@ -333,6 +338,7 @@ impl Judge {
         let taken: Vec<Target> =
             pairs.filter(|(_, answer)| is_taken(answer)).map(|(order, _)| *order).collect();
         self.grows(&taken, before);
+        self.turns(&taken, before, before.now);
         for order in &taken {
             let Some(vm) = before.vms.get(&order.vm) else {
                 continue;
@@ -369,6 +375,7 @@ impl Judge {
         }
         self.ends_in_emergency(acts, facts.now);
         self.wants(acts, facts.now);
+        self.sees_changes(acts, facts);
         self.count_kills(facts);
     }
 

@@ -29,6 +29,7 @@ mod squeeze;
 mod strangers;
 mod trace;
 mod troubles;
+mod turns;
 mod want;
 mod witness;
 

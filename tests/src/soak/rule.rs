@@ -48,6 +48,8 @@ pub enum Rule {
     OutOfMemory,
     /// Without faults and with constant demand the orders end.
     Convergence,
+    /// Nobody is moved to and fro more often than what is wanted of the host changes.
+    Hunting,
     /// Once faults are over, control is back within three ticks.
     Liveness,
     /// A VM in want gets something before long where there is something for it.
@@ -60,7 +62,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every promise.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Budget,
         Self::Reserved,
         Self::HandOver,
@@ -81,6 +83,7 @@ impl Rule {
         Self::Emergency,
         Self::OutOfMemory,
         Self::Convergence,
+        Self::Hunting,
         Self::Liveness,
         Self::Want,
         Self::NoPanic,
@@ -111,6 +114,7 @@ impl Rule {
             Self::Emergency => "S15 emergency",
             Self::OutOfMemory => "S2 out of memory",
             Self::Convergence => "L1 convergence",
+            Self::Hunting => "L1 hunting",
             Self::Liveness => "L3 liveness",
             Self::Want => "L3 want",
             Self::NoPanic => "A5 no panic",

@@ -40,7 +40,8 @@ impl Strangers {
         }
     }
 
-    fn took_lately(&self, now: Duration) -> bool {
+    /// True where they took some lately.
+    pub(super) fn took_lately(&self, now: Duration) -> bool {
         self.took_at.is_some_and(|at| now.saturating_sub(at) <= LATELY)
     }
 }

@@ -35,10 +35,21 @@ impl Troubles {
         })
     }
 
+    /// No fault meets it now, nor did lately, but for what it is made of, which is known.
+    pub(super) fn is_quiet(&self, id: VmId, now: Duration) -> bool {
+        self.of(id).all(|own| {
+            let ended = own.during.until.is_some_and(|until| until.saturating_add(AFTER) <= now);
+            own.during.from > now || ended || KNOWN.contains(&own.kind)
+        })
+    }
+
     fn of(&self, id: VmId) -> impl Iterator<Item = &Behaviour> {
         self.0.get(&id).into_iter().flatten()
     }
 }
 
+/// What a definition says, and does not change.
+const KNOWN: [Kind; 5] =
+    [Kind::Vfio, Kind::HugePages, Kind::Locked, Kind::Confidential, Kind::NoBalloon];
 /// What is left of a fault shows by then: figures are proven anew, an order without answer is over.
 const AFTER: Duration = Duration::from_secs(40);

@@ -87,6 +87,10 @@ impl Judge {
 
     fn missing_of(&self, held: ByteCount, mut read: Facts) -> Option<String> {
         self.forget_strangers(&mut read);
+        // No figure carries the target that somebody else gave.
+        for vm in read.vms.values_mut().filter(|vm| vm.foreign_at.is_some()) {
+            vm.target = vm.target.min(vm.actual);
+        }
         let host_reserve = self.policy.host_reserve.saturating_add(held);
         let policy = Policy { host_reserve, ..Policy::clone(&self.policy) };
         let budget = Budget {
