@@ -86,7 +86,8 @@ fn obliging() -> Setup {
 fn until_vm2_has_given(rig: &mut Rig) {
     rig.need();
     let held = |tick: &Value| vm_in(tick, "vm2")["memory"]["actual_bytes"].as_u64();
-    let has_given = |tick: &Value| held(tick).is_some_and(|held| held < (MOST_MIB - GIVEN_MIB) << 20);
+    let has_given =
+        |tick: &Value| held(tick).is_some_and(|held| held < (MOST_MIB - GIVEN_MIB) << 20);
     for _ in 0..TRIES {
         if rig.feed.until("vm2 to have given", GIVES_TICKS, has_given).is_ok() {
             return;

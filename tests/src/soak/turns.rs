@@ -119,7 +119,10 @@ mod tests {
     fn whoever_wants_something_else_may_turn_others() {
         let world = |second: u64, demand| {
             let vm = VmFacts { demand: mib(demand), ..holding(100) };
-            Facts { now: Duration::from_secs(second), ..host(&[(GIVER, vm), (TAKER, holding(100))]) }
+            Facts {
+                now: Duration::from_secs(second),
+                ..host(&[(GIVER, vm), (TAKER, holding(100))])
+            }
         };
         let mut turns = Turns::default();
         for (second, demand) in [(0, 50), (1, 80), (2, 90), (3, 90)] {
