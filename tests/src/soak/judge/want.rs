@@ -66,7 +66,9 @@ impl Judge {
             return self.wants.begin_anew();
         }
         self.host_gives = !took && !is_short(&facts.host, self.policy.host_reserve);
-        if !self.wants.acts(now) || self.is_coming(facts, now) {
+        let may_want = |id: &VmId| self.wants.usage(*id).wants(&self.policy, ByteCount::MAX);
+        let nobody = !facts.vms.keys().any(may_want);
+        if !self.wants.acts(now) || nobody || self.is_coming(facts, now) {
             return;
         }
         let all: Option<Vec<Stand>> = facts.vms.keys().map(|id| self.stand(*id, now)).collect();
