@@ -25,7 +25,10 @@ pub(super) struct Turns {
     vms: BTreeMap<VmId, Own>,
     /// What was so of each VM when it was last looked at, and whether its demand was changing then.
     seen: BTreeMap<VmId, (Look, bool)>,
-    /// When somebody's demand began or ended to change, or a VM came, went or was not there for a time.
+    /// How often a program of it had been killed: its use falls, and comes again.
+    kills: BTreeMap<VmId, u64>,
+    /// When somebody's demand began or ended to change, a program was killed, or a VM came, went or was
+    /// not there for a time.
     changes: VecDeque<Duration>,
 }
 
@@ -56,6 +59,8 @@ impl Turns {
             let (before, moved) = self.seen.get(id).copied().unwrap_or((now, false));
             let moves = now != before;
             changed += usize::from(moves != moved);
+            let kills = self.kills.insert(*id, vm.oom_kills).unwrap_or(vm.oom_kills);
+            changed += 2 * usize::from(vm.oom_kills != kills);
             seen.insert(*id, (now, moves));
         }
         self.seen = seen;

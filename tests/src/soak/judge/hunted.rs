@@ -1,11 +1,15 @@
 //! What the judge holds agentd to of the ways that VMs go: nobody is moved to and fro more often than
 //! what is wanted of the host changes. Emergencies, faults of any VM and changes of the policy move VMs
 //! as well: until they are over, and for a while, nothing is counted.
+//!
+//! `two-pointer` is not judged by this: in its words who uses more than before needs memory and who does
+//! not has some to spare, so that a VM between the two is moved by whatever its kernel does.
 
 use std::time::Duration;
 
 use agentd::hypervisor::Target;
 use agentd::hypervisor::sim::Facts;
+use agentd_core::policy::Algorithm;
 
 use super::{Judge, PAGE};
 use crate::soak::emergency::is_emergency;
@@ -26,6 +30,9 @@ impl Judge {
 
     /// These orders were taken.
     pub(super) fn turns(&mut self, orders: &[Target], facts: &Facts, now: Duration) {
+        if self.policy.algorithm == Algorithm::TwoPointer {
+            return;
+        }
         for order in orders {
             let Some(vm) = facts.vms.get(&order.vm) else { continue };
             let way = if order.target.saturating_add(PAGE) < vm.actual {
@@ -39,7 +46,7 @@ impl Judge {
             let name = self.names.get(&order.vm).cloned().unwrap_or_default();
             self.hold(Rule::Hunting, many.is_none(), || {
                 let (turned, may) = many.unwrap_or_default();
-                format!("{name} was turned {turned} times in ten minutes, and may be {may} times")
+                format!("{name} was turned {turned} times in ten minutes, and may be {may}")
             });
         }
     }
