@@ -148,9 +148,8 @@ impl Plot {
 
     /// All policies of the run.
     fn policies(&mut self) -> impl Iterator<Item = &mut Policy> {
-        let changed = self.acts.values_mut().flatten().filter_map(|act| match act {
-            Act::Policy(policy) => Some(policy.as_mut()),
-            _ => None,
+        let changed = self.acts.values_mut().flatten().filter_map(|act| {
+            if let Act::Policy(policy) = act { Some(policy.as_mut()) } else { None }
         });
         std::iter::once(&mut self.policy).chain(changed)
     }

@@ -129,12 +129,10 @@ impl<H> Sabotaged<H> {
     /// True for an order that is to reach nobody.
     fn swallows(&self, order: Target) -> bool {
         let shown = self.shown.get(&order.vm).copied().unwrap_or_default();
-        match self.saboteur {
-            Saboteur::NeverCancels => self.calls_off(order),
-            Saboteur::GrantsNothing => order.target > shown,
-            Saboteur::TakesNothing => order.target < shown,
-            _ => false,
-        }
+        let is = |saboteur| self.saboteur == saboteur;
+        is(Saboteur::NeverCancels) && self.calls_off(order)
+            || is(Saboteur::GrantsNothing) && order.target > shown
+            || is(Saboteur::TakesNothing) && order.target < shown
     }
 
     /// True for an order that stops a VM on its way down: more than it was told, and no more than it
