@@ -28,6 +28,7 @@ fn agentd_is_killed_a_hundred_times_under_load() {
         let _ = clock::wait_until("the moment", moment, || Ok(false));
         rig.kill_agentd();
         rig.start_agentd();
+        rig.decides_again();
     }
     rig.held();
 }

@@ -33,6 +33,34 @@ fn a_vm_without_the_driver_is_counted_at_its_maximum() {
     rig.held();
 }
 
+/// Somebody has libvirt ask vm2 for its figures no longer: what it said last is believed for some
+/// seconds and no longer.
+#[test]
+fn a_vm_whose_figures_stand_still_is_left_alone_until_they_do_not() {
+    let Some(mut rig) = Rig::open("a_vm_whose_figures_stand_still") else { return };
+    rig.need();
+    rig.until_fed();
+    let ask_every = |rig: &Rig, seconds| {
+        rig.host.virsh(&["dommemstat", "vm2", "--live", "--period", seconds]).unwrap();
+    };
+    ask_every(&rig, "0");
+    let frozen = |tick: &Value| vm_in(tick, "vm2")["state"] == "frozen";
+    rig.feed.until("it to be told", 30, frozen).unwrap();
+    rig.need();
+    // The others go on.
+    let ticks = rig.ticks_until_fed(10);
+    for tick in &ticks {
+        assert!(frozen(tick), "{}", brief(slice::from_ref(tick)));
+        assert!(orders(tick, "vm2").is_empty(), "{}", tick["resizes"]);
+        assert!(from(tick, "vm2").is_empty(), "{}", tick["transfers"]);
+    }
+    rig.need();
+    ask_every(&rig, "1");
+    rig.control_returns();
+    rig.feed.until("vm2 to run", 30, |t| vm_in(t, "vm2")["state"] == "running").unwrap();
+    rig.held();
+}
+
 /// vm2 gave most of what it had and begins anew: until its driver is there its kernel may touch all
 /// of its maximum, and does. Nobody gets more meanwhile, and nobody runs out of memory.
 #[test]
@@ -80,6 +108,7 @@ fn a_vm_that_reboots_and_takes_memory_early_is_counted_at_its_maximum() {
     rig.need();
     rig.control_returns();
     assert_eq!(kills(&rig.vms), [0, 0, 0], "nobody ran out of memory");
+    rig.gauge_held(u64::MAX);
 }
 
 /// Waits until vm2 has given most of what it can, and gives the tick that shows it.

@@ -193,6 +193,7 @@ impl Rig {
     /// Starts agentd as it was started first, with a new feed: one that finds its agentd gone again
     /// and again waits ever longer.
     pub(crate) fn start_agentd(&mut self) {
+        self.no_order_is_below_the_floor();
         self.agent = Agent::start_with(&self.programs, &self.host, &self.config, &[]).unwrap();
         self.starts += 1;
         self.feed = Feed::start(self.agent.memctl(), &format!("feed{}", self.starts)).unwrap();
@@ -203,12 +204,18 @@ impl Rig {
     /// first one on.
     pub(crate) fn control_returns(&mut self) -> Vec<Value> {
         self.feed.skip().unwrap();
-        let decides = |tick: &Value| !tick["pool"].is_null();
+        let first = vec![self.decides_again()];
+        if grows(&first[0], "vm1") { first } else { [first, self.ticks_until_fed(0)].concat() }
+    }
+
+    /// The fault is over: within three ticks one reads the hypervisor and decides.
+    pub(crate) fn decides_again(&mut self) -> Value {
         let reads = |tick: &Value| tick["error"] == "" && tick["mode"] == "active";
         let mut ticks = self.feed.until("a reading", RETURN_TICKS, reads).unwrap();
-        let first = ticks.split_off(ticks.len() - 1);
-        assert!(decides(&first[0]), "it reads and decides nothing: {}", brief(&first));
-        if grows(&first[0], "vm1") { first } else { [first, self.ticks_until_fed(0)].concat() }
+        let first = ticks.pop().unwrap();
+        let told = || brief(slice::from_ref(&first));
+        assert!(!first["pool"].is_null(), "it reads and decides nothing: {}", told());
+        first
     }
 
     /// What holds whatever happens: nobody ran out of memory, nobody is below its floor, and all
@@ -225,6 +232,7 @@ impl Rig {
 
     /// The same of what was gauged, where the VMs may hold more.
     pub(crate) fn gauge_held(&self, pool_kib: u64) {
+        self.no_order_is_below_the_floor();
         let samples = self.gauge.samples();
         assert!(!samples.is_empty(), "nothing was gauged");
         for sample in &samples {
@@ -235,6 +243,16 @@ impl Rig {
         assert!(largest <= pool_kib, "{largest} KiB of {pool_kib} KiB");
         let left = self.gauge.least_available_kib().unwrap();
         assert!(left > RESERVE_KIB, "the host had {left} KiB left");
+    }
+
+    /// A gauge looks now and then; this is every order that this agentd told of.
+    fn no_order_is_below_the_floor(&self) {
+        let ticks = self.feed.told().unwrap();
+        let all = ticks.iter().flat_map(|tick| tick["resizes"].as_array()).flatten();
+        let shrinks = all.filter(|own| own["ordered_bytes"].as_u64() < own["from_bytes"].as_u64());
+        let targets = shrinks.filter_map(|own| own["ordered_bytes"].as_u64());
+        let least = targets.min().unwrap_or(u64::MAX);
+        assert!(least >= self.floor_kib * 1024, "{least} B were ordered, below the floor");
     }
 
     /// The state of a VM as `memctl vms` tells it, and the reason of its verdict.

@@ -85,6 +85,11 @@ impl Feed {
         Ok(())
     }
 
+    /// All ticks that were told so far, be they passed over or not.
+    pub fn told(&self) -> Result<Vec<Value>> {
+        self.watch.ticks()
+    }
+
     /// The number of the last tick that is over; `None` before the first.
     pub fn last_over(&self) -> Result<Option<u64>> {
         let items = self.memctl.items(&["status"])?;

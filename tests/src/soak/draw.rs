@@ -17,6 +17,7 @@ use agentd_core::policy::Policy;
 use agentd_core::sample::{Pressure, Share};
 
 use super::draw_policy::{add_working_set, dice_of_working_set, policy};
+use super::draw_reserved::{Planned, reserve};
 use super::fault::Fault;
 use crate::dice::{Dice, mib};
 
@@ -31,6 +32,8 @@ pub struct Plot {
     pub policy: Policy,
     /// What befalls agentd, by the number of the tick before or in which it does.
     pub acts: BTreeMap<u64, Vec<Act>>,
+    /// What is reserved.
+    pub reserved: Vec<Planned>,
     /// From then on there are no faults, and demand is constant.
     pub calm: Duration,
     /// How often each kind of fault was put in.
@@ -88,6 +91,7 @@ impl Plot {
             },
             policy: Policy::default(),
             acts: BTreeMap::new(),
+            reserved: Vec::new(),
             calm,
             faults: BTreeMap::new(),
         };
@@ -97,7 +101,58 @@ impl Plot {
             plot.put(kind, &mut dice);
         }
         plot.add_working_set(seed);
+        plot.add_room(seed);
+        plot.add_reboot_of_all(seed);
+        plot.reserved = reserve(seed, &mut plot.scenario);
         plot
+    }
+
+    /// On some hosts there is room, and every other VM is met by no fault: whoever is in want there has
+    /// to get something.
+    fn add_room(&mut self, seed: u64) {
+        let mut dice = Dice::new(seed, ROOM_STREAM);
+        if !dice.chance(20) || KEPT.contains(&seed) {
+            return;
+        }
+        let most: ByteCount = self.scenario.vms.iter().map(|vm| vm.max).sum();
+        let host = &mut self.scenario.host;
+        host.total = host.total.saturating_add(dice.share(most, 10, 100));
+        for vm in self.scenario.vms.iter_mut().step_by(2) {
+            for own in vm.behaviours.drain(..) {
+                let fault = if own.kind == Kind::Lying {
+                    Fault::Lie(own.claims)
+                } else {
+                    Fault::Vm(own.kind)
+                };
+                self.faults.entry(fault).and_modify(|times| *times = times.saturating_sub(1));
+            }
+        }
+        for policy in self.policies().filter(|_| dice.chance(50)) {
+            policy.pool_limit = None;
+        }
+    }
+
+    /// On some hosts all VMs reboot within two seconds, as on the day on which they are patched.
+    fn add_reboot_of_all(&mut self, seed: u64) {
+        let mut dice = Dice::new(seed, REBOOT_STREAM);
+        if !dice.chance(10) || KEPT.contains(&seed) {
+            return;
+        }
+        let from = self.window(&mut dice, 1, 1).from;
+        for vm in &mut self.scenario.vms {
+            let from = from.saturating_add(dice.time(Duration::ZERO, Duration::from_secs(2)));
+            let during = Window { from, until: None };
+            vm.behaviours.push(Behaviour { during, ..Behaviour::of(Kind::Reboots) });
+            *self.faults.entry(Fault::Vm(Kind::Reboots)).or_default() += 1;
+        }
+    }
+
+    /// All policies of the run.
+    fn policies(&mut self) -> impl Iterator<Item = &mut Policy> {
+        let changed = self.acts.values_mut().flatten().filter_map(|act| {
+            if let Act::Policy(policy) = act { Some(policy.as_mut()) } else { None }
+        });
+        std::iter::once(&mut self.policy).chain(changed)
     }
 
     fn add_working_set(&mut self, seed: u64) {
@@ -418,6 +473,11 @@ const MADE_OF: [Kind; 7] = [
     Kind::NoBalloon,
     Kind::TakesBack,
 ];
+const ROOM_STREAM: u64 = 0x524f;
+const REBOOT_STREAM: u64 = 0x5242;
+/// Of `tests/soak-seeds.txt`: their runs are to stay what they were.
+pub(super) const KEPT: [u64; 13] =
+    [467, 1447, 1456, 2171, 10058, 510, 154, 1916, 3964, 12190, 19122, 14903, 19485];
 /// Faults end before this tick.
 pub(super) const CALM_TICK: u32 = 400;
 /// Coarse, so that twenty thousand runs take minutes.

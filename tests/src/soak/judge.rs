@@ -4,7 +4,12 @@
 //! It is told of every call of the port as it happens, and of the end of every turn. Allowances for
 //! what nobody could have known stand beside the rule that they belong to, and in `budget`.
 
+mod hunted;
+mod kills;
 mod rescue;
+mod reserved;
+mod squeezed;
+mod want;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,13 +25,18 @@ use agentd_core::policy::Policy;
 use agentd_core::sample::{Reading, RunState};
 use agentd_core::vm::VmId;
 
+use self::reserved::Promises;
 use super::budget::{Budget, EVENT};
 use super::emergency::Emergencies;
 use super::known::Known;
 use super::ledger::Ledger;
 use super::limits::{Allowed, allowed};
 use super::rule::{Breach, Rule};
-use super::squeeze::{Fares, Squeezes};
+use super::squeeze::Squeezes;
+use super::strangers::Strangers;
+use super::troubles::Troubles;
+use super::turns::Turns;
+use super::want::Wants;
 
 /// What VMs are called.
 type Names = BTreeMap<VmId, Arc<str>>;
@@ -36,11 +46,12 @@ type Names = BTreeMap<VmId, Arc<str>>;
 pub(super) struct Judge {
     config: TickConfig,
     names: Names,
-    /// VMs that no fault ever meets.
-    sound: BTreeSet<VmId>,
+    /// Which VMs faults meet.
+    troubles: Troubles,
     /// The policy really in force.
     policy: Arc<Policy>,
-    /// What is reserved.
+    promises: Promises,
+    /// What is reserved in this turn for VMs that have not come.
     reserved: ByteCount,
     /// Orders may be given.
     active: bool,
@@ -72,6 +83,17 @@ pub(super) struct Judge {
     short: Option<(String, ByteCount)>,
     squeezes: Squeezes,
     emergencies: Emergencies,
+    wants: Wants,
+    turns: Turns,
+    /// VMs that were told to take memory in this turn.
+    fed: BTreeSet<VmId>,
+    /// When VMs were last told to give.
+    asked: BTreeMap<VmId, Duration>,
+    /// VMs that an order of this agentd's got no answer of.
+    doubted: BTreeSet<VmId>,
+    strangers: Strangers,
+    /// Nothing kept the host from giving in this turn.
+    host_gives: bool,
     /// VMs that were told to hold less than what they said they use, with what that was and when.
     below_need: BTreeMap<VmId, (ByteCount, Duration)>,
     kills: BTreeMap<VmId, (u64, u64)>,
@@ -95,14 +117,15 @@ impl Judge {
     #[must_use]
     pub(super) fn new(
         config: TickConfig,
-        (names, sound): (Names, BTreeSet<VmId>),
+        (names, troubles): (Names, Troubles),
         policy: Arc<Policy>,
     ) -> Self {
         Self {
             config,
             names,
-            sound,
+            troubles,
             policy,
+            promises: Promises::default(),
             reserved: ByteCount::ZERO,
             active: true,
             tick: 0,
@@ -121,6 +144,13 @@ impl Judge {
             short: None,
             squeezes: Squeezes::default(),
             emergencies: Emergencies::default(),
+            wants: Wants::default(),
+            turns: Turns::default(),
+            fed: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            doubted: BTreeSet::new(),
+            strangers: Strangers::default(),
+            host_gives: false,
             below_need: BTreeMap::new(),
             kills: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -136,6 +166,8 @@ impl Judge {
     pub(super) fn restarted(&mut self) {
         self.distrust();
         self.told.clear();
+        self.doubted.clear();
+        self.forget_promises();
         self.emergencies.clear();
         self.last_began = None;
     }
@@ -148,6 +180,7 @@ impl Judge {
 
     fn begin_anew(&mut self) {
         self.squeezes.clear();
+        self.wants.begin_anew();
         self.ledger.clear();
         self.delivered = ByteCount::ZERO;
         self.observes = true;
@@ -162,11 +195,8 @@ impl Judge {
     /// Another policy is in force.
     pub(super) fn set_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
-    }
-
-    /// From now on so much is reserved for a VM that never comes.
-    pub(super) fn set_reserved(&mut self, reserved: ByteCount) {
-        self.reserved = reserved;
+        self.wants.begin_anew();
+        self.turns.clear();
     }
 
     /// From now on orders may be given, or not.
@@ -183,6 +213,7 @@ impl Judge {
             self.ledger.clear();
         }
         self.orders = 0;
+        self.fed.clear();
         self.grown = ByteCount::ZERO;
         self.short = None;
         self.observes = self.last_began.is_none();
@@ -207,9 +238,11 @@ impl Judge {
                 }
                 None => Known::first(vm, truth),
             };
+            self.wants.see(vm.id, &own, now);
             known.insert(vm.id, own);
         }
         self.known = known;
+        self.sees_newcomers(reading);
         self.ledger.see(&facts);
         self.delivered = self.ledger.open();
         self.looked.clear();
@@ -263,6 +296,8 @@ impl Judge {
             };
             if order.target > vm.exposure().align_up(PAGE) {
                 granted.insert(order.vm, order.target);
+                self.fed.insert(order.vm);
+                self.wants.gets(order.vm);
                 let holds = vm.exposure().max(self.before_others(order.vm, vm));
                 self.grown = self.grown.saturating_add(order.target.saturating_sub(holds));
             }
@@ -296,11 +331,14 @@ impl Judge {
 
     /// The hypervisor said this to orders.
     pub(super) fn answered(&mut self, orders: &[Target], answers: &[Answer], before: &Facts) {
+        let doubts = orders.iter().zip(answers).filter(|(_, answer)| **answer == Answer::InDoubt);
+        self.doubted.extend(doubts.map(|(order, _)| order.vm));
         let is_taken = |answer: &Answer| matches!(answer, Answer::Accepted | Answer::InDoubt);
         let pairs = orders.iter().zip(answers);
         let taken: Vec<Target> =
             pairs.filter(|(_, answer)| is_taken(answer)).map(|(order, _)| *order).collect();
         self.grows(&taken, before);
+        self.turns(&taken, before, before.now);
         for order in &taken {
             let Some(vm) = before.vms.get(&order.vm) else {
                 continue;
@@ -314,6 +352,7 @@ impl Judge {
                 self.stay.insert(order.vm);
             }
             if order.target < vm.actual {
+                self.asked.insert(order.vm, before.now);
                 let gives = vm.actual.saturating_sub(order.target);
                 let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&order.vm));
                 self.ledger.shrinks(order.vm, (read.unwrap_or(vm), vm), gives);
@@ -326,6 +365,7 @@ impl Judge {
         let error = record.error.as_deref().unwrap_or("");
         let refused = error.contains("thrown away");
         self.hold(Rule::PlanAccepted, !refused, || error.to_owned());
+        self.hands_over(record);
         if record.decision.is_some() {
             self.settles(record);
         }
@@ -334,6 +374,8 @@ impl Judge {
             self.squeezes(facts);
         }
         self.ends_in_emergency(acts, facts.now);
+        self.wants(acts, facts.now);
+        self.sees_changes(acts, facts);
         self.count_kills(facts);
     }
 
@@ -370,40 +412,6 @@ impl Judge {
             self.hold(Rule::TakeThenGive, fine, words);
         }
         self.ledger.ends(&left);
-    }
-
-    /// A VM that is seen to swap is not left with less than it holds for long.
-    fn squeezes(&mut self, facts: &Facts) {
-        let shrinking = self.known.iter().filter_map(|(id, known)| {
-            let vm = facts.vms.get(id)?;
-            Some((*id, self.fares(*id, known, vm, facts.now)?))
-        });
-        let shrinking = shrinking.collect();
-        self.squeezes.follow(&shrinking, facts.now);
-        let worst = self.squeezes.overdue(facts.now);
-        self.hold(Rule::Cancel, worst.is_none(), || {
-            let worst = worst.map(|(squeeze, passed)| (squeeze.turns, passed));
-            let (turns, passed) = worst.unwrap_or_default();
-            format!("a VM swaps and is to shrink on for {turns} ticks, {passed:?}")
-        });
-    }
-
-    /// How a VM fares that this life of agentd told to shrink and could tell otherwise; `None` for any
-    /// other.
-    fn fares(&self, id: VmId, known: &Known, vm: &VmFacts, now: Duration) -> Option<Fares> {
-        let name = self.names.get(&id).map_or("", |name| name);
-        let pinned = allowed(&self.policy, id, name, known.max).pinned;
-        let reached = known.run == RunState::Running && vm.run == RunState::Running;
-        let ours = vm.foreign_at.is_none() && vm.late.is_none() && self.told.contains_key(&id);
-        let steered = reached && ours && !pinned && !known.obstacle && !vm.refuses;
-        let shrinks = vm.target.saturating_add(PAGE) < vm.actual.min(known.actual);
-        let age = known.changed.map(|at| now.saturating_sub(at));
-        let seen = age.is_some_and(|age| age <= self.config.stale_after);
-        (steered && shrinks).then_some(match (seen, known.swaps) {
-            (true, true) => Fares::Swaps,
-            (true, false) => Fares::Quiet,
-            (false, _) => Fares::Unseen,
-        })
     }
 
     /// Notes that a promise was looked at, and whether it was kept.
@@ -484,7 +492,9 @@ impl Judge {
         // What it wants beyond what it has, and what it has swapped out, shows in no figure, and nor
         // does what it took since.
         let said = known.report.filter(|report| report.is_true).map(|report| report.used);
-        if let Some(need) = said.map(|said| said.min(vm.resident)).filter(|need| target < *need) {
+        let Some(need) = said.map(|said| said.min(vm.resident)) else { return };
+        self.hold(Rule::InUse, target >= need, || format!("{name}: {target}, and it uses {need}"));
+        if target < need {
             self.below_need.insert(order.vm, (need, now));
         }
     }
@@ -532,40 +542,11 @@ impl Judge {
             });
         }
     }
-
-    /// Programs that were killed since the last turn, and whether a shrink of agentd's is to blame.
-    fn count_kills(&mut self, facts: &Facts) {
-        let now = facts.now;
-        let names = self.names.clone();
-        self.below_need.retain(|id, (need, since)| {
-            let vm = facts.vms.get(id);
-            let short = vm.is_some_and(|vm| vm.target < *need);
-            short && now.saturating_sub(*since) < BLAME
-        });
-        for (id, vm) in &facts.vms {
-            let (generation, before) = self.kills.get(id).copied().unwrap_or((vm.generation, 0));
-            let before = if generation == vm.generation { before } else { 0 };
-            self.kills.insert(*id, (vm.generation, vm.oom_kills));
-            let killed = vm.oom_kills > before;
-            if killed {
-                self.last_kill = self.tick;
-            }
-            self.all_kills += vm.oom_kills.saturating_sub(before);
-            let blamed = self.below_need.get(id).copied();
-            self.hold(Rule::OutOfMemory, !killed || blamed.is_none(), || {
-                let need = blamed.map(|(need, _)| need).unwrap_or_default();
-                let name = names.get(id).cloned().unwrap_or_default();
-                format!("a kill in {name}, told {} when it used {need}", vm.target)
-            });
-        }
-    }
 }
 
 /// Targets are whole pages.
 const PAGE: ByteCount = ByteCount::kib(4);
 /// A gap of more than so many intervals makes everything old.
 const GAP: u32 = 3;
-/// A kill so long after a shrink is not its fault.
-const BLAME: Duration = Duration::from_secs(10);
 /// More of one promise in one run tell nothing new.
 const MOST_BREACHES: usize = 2;

@@ -12,6 +12,7 @@
 mod budget;
 mod draw;
 mod draw_policy;
+mod draw_reserved;
 mod emergency;
 mod fault;
 #[cfg(test)]
@@ -25,7 +26,11 @@ mod rule;
 mod run;
 mod saboteur;
 mod squeeze;
+mod strangers;
 mod trace;
+mod troubles;
+mod turns;
+mod want;
 mod witness;
 
 pub use self::{

@@ -10,8 +10,13 @@ pub enum Rule {
     Budget,
     /// While memory is reserved for a VM to come, no grow is ordered out of it.
     Reserved,
+    /// What a reservation holds is there, and goes to its VM in the tick in which that is seen; when
+    /// its time is up it is over.
+    HandOver,
     /// No VM is shrunk below its floor.
     Floor,
+    /// No VM is told to hold less than it said its programs use.
+    InUse,
     /// What is granted out of a giver is no more than it let go of.
     TakeThenGive,
     /// No VM is shrunk on figures that were not seen to change lately.
@@ -43,8 +48,12 @@ pub enum Rule {
     OutOfMemory,
     /// Without faults and with constant demand the orders end.
     Convergence,
+    /// Nobody is moved to and fro more often than what is wanted of the host changes.
+    Hunting,
     /// Once faults are over, control is back within three ticks.
     Liveness,
+    /// A VM in want gets something before long where there is something for it.
+    Want,
     /// No input makes it panic.
     NoPanic,
     /// No plan of its own is refused by its own check.
@@ -53,10 +62,12 @@ pub enum Rule {
 
 impl Rule {
     /// Every promise.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::Budget,
         Self::Reserved,
+        Self::HandOver,
         Self::Floor,
+        Self::InUse,
         Self::TakeThenGive,
         Self::Freshness,
         Self::Step,
@@ -72,7 +83,9 @@ impl Rule {
         Self::Emergency,
         Self::OutOfMemory,
         Self::Convergence,
+        Self::Hunting,
         Self::Liveness,
+        Self::Want,
         Self::NoPanic,
         Self::PlanAccepted,
     ];
@@ -83,7 +96,9 @@ impl Rule {
         match self {
             Self::Budget => "S1 budget",
             Self::Reserved => "S1 reserved",
+            Self::HandOver => "S1 hand-over",
             Self::Floor => "S2 floor",
+            Self::InUse => "S2 in use",
             Self::TakeThenGive => "S3 take then give",
             Self::Freshness => "S4 freshness",
             Self::Step => "S5 step",
@@ -99,7 +114,9 @@ impl Rule {
             Self::Emergency => "S15 emergency",
             Self::OutOfMemory => "S2 out of memory",
             Self::Convergence => "L1 convergence",
+            Self::Hunting => "L1 hunting",
             Self::Liveness => "L3 liveness",
+            Self::Want => "L3 want",
             Self::NoPanic => "A5 no panic",
             Self::PlanAccepted => "plan accepted",
         }

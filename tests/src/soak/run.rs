@@ -15,16 +15,18 @@ use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
 use agentd_core::life::Life;
 use agentd_core::policy::{Algorithm, Policy, VmKey};
-use agentd_core::reserve::{Reservation, ReservationId};
+use agentd_core::reserve::ReservationId;
 use agentd_core::sample::RunState;
 use agentd_core::verdict::Reason;
 
 use super::draw::{Act, CALM_TICK, Plot};
+use super::draw_reserved::Planned;
 use super::fault::Fault;
 use super::judge::Judge;
 use super::rule::{Breach, Rule};
 use super::saboteur::{Sabotaged, Saboteur};
 use super::trace;
+use super::troubles::Troubles;
 use super::witness::{Scene, Strike, Witness, lock};
 
 /// What came of one run.
@@ -65,8 +67,8 @@ struct Stage<'a> {
     scene: Arc<Mutex<Scene>>,
     mode: Mode,
     policy: Arc<Policy>,
-    /// What is reserved for a VM that never comes.
-    reserved: ByteCount,
+    /// What is reserved now.
+    reserved: Vec<Planned>,
     in_force: InForce,
     ticker: Ticker,
     played: Played,
@@ -80,11 +82,11 @@ impl<'a> Stage<'a> {
         let truth = sim.onlooker();
         let gate = Arc::new(Gate::new(Mode::Active));
         let names = plot.scenario.vms.iter().map(|vm| (vm.id, vm.name.clone())).collect();
-        let sound = plot.scenario.vms.iter().filter(|vm| vm.behaviours.is_empty());
-        let sound = sound.map(|vm| vm.id).collect();
+        let own = plot.scenario.vms.iter().map(|vm| (vm.id, vm.behaviours.clone()));
+        let troubles = Troubles::new(own);
         let policy = Arc::new(plot.policy.clone());
         let scene = Scene {
-            judge: Judge::new(plot.config, (names, sound), policy.clone()),
+            judge: Judge::new(plot.config, (names, troubles), policy.clone()),
             strike: None,
             dead: false,
             digest: 0,
@@ -98,8 +100,8 @@ impl<'a> Stage<'a> {
         let faults = plot.faults.clone();
         let played =
             Played { seed, ticks: 0, breaches, checks, faults, orders: 0, kills: 0, digest: 0 };
-        let reserved = ByteCount::ZERO;
-        let in_force = in_force(Mode::Active, saboteur, &policy, reserved);
+        let reserved = Vec::new();
+        let in_force = in_force(Mode::Active, saboteur, &policy, &reserved);
         let mode = Mode::Active;
         Self {
             plot,
@@ -125,11 +127,11 @@ impl<'a> Stage<'a> {
             for act in self.plot.acts.remove(&tick).unwrap_or_default() {
                 self.befall(act);
             }
-            self.reserve(tick);
             if tick == u64::from(CALM_TICK) {
                 self.set_mode(Mode::Active);
             }
             self.clock.advance_to(due);
+            self.reserve(tick);
             if !self.turn(tick) {
                 break;
             }
@@ -172,6 +174,9 @@ impl<'a> Stage<'a> {
         // Who was paused within the tick is so from now on.
         let paused = self.gate.pass().is_none() && self.mode == Mode::Active;
         drop(scene);
+        if let Some(turn) = turn.as_ref().ok().filter(|_| !dead) {
+            self.note_bookings(&turn.record);
+        }
         if paused {
             self.set_mode(Mode::Paused);
         }
@@ -223,21 +228,42 @@ impl<'a> Stage<'a> {
         self.look_anew();
     }
 
-    /// In some runs an eighth of the host is reserved for a time.
+    /// Reservations are made when their time comes, and expire when it is up.
     fn reserve(&mut self, tick: u64) {
-        let is_reserved = self.played.seed.is_multiple_of(RESERVES) && RESERVED_IN.contains(&tick);
-        let total = self.truth.facts().host.total;
-        let reserved = if is_reserved { total.fraction(1, 8) } else { ByteCount::ZERO };
-        if reserved != self.reserved {
-            self.reserved = reserved;
-            lock(&self.scene).judge.set_reserved(reserved);
-            self.look_anew();
+        let due = |own: &mut Planned| own.made <= tick;
+        self.reserved.extend(self.plot.reserved.extract_if(.., due));
+        let now = self.clock.now();
+        let mut is_changed = false;
+        for own in &mut self.reserved {
+            is_changed |= own.made == tick || own.ends == tick;
+            if own.ends == tick {
+                own.expires = now;
+            }
         }
+        if is_changed {
+            self.reserved_anew();
+        }
+    }
+
+    /// Those that a tick handed over are over, and so it is noted once it has ended.
+    fn note_bookings(&mut self, record: &TickRecord) {
+        let bookings = record.decision.iter().flat_map(|decision| &decision.bookings);
+        let over = bookings.filter(|own| own.handed_to.is_some()).map(|own| own.id);
+        let over: Vec<ReservationId> = over.collect();
+        if !over.is_empty() {
+            self.reserved.retain(|own| !over.contains(&own.reservation.id));
+            self.reserved_anew();
+        }
+    }
+
+    fn reserved_anew(&mut self) {
+        lock(&self.scene).judge.set_reserved(self.reserved.clone());
+        self.look_anew();
     }
 
     /// What is in force has changed.
     fn look_anew(&mut self) {
-        self.in_force = in_force(self.mode, self.saboteur, &self.policy, self.reserved);
+        self.in_force = in_force(self.mode, self.saboteur, &self.policy, &self.reserved);
     }
 }
 
@@ -332,35 +358,37 @@ fn in_force(
     mode: Mode,
     saboteur: Option<Saboteur>,
     policy: &Policy,
-    reserved: ByteCount,
+    reserved: &[Planned],
 ) -> InForce {
     let policy = saboteur.map_or_else(|| policy.clone(), |saboteur| saboteur.policy(policy));
-    let is_seen = !reserved.is_zero() && saboteur != Some(Saboteur::NothingReserved);
-    let open = is_seen.then(|| Arc::new(for_nobody(reserved))).into_iter().collect();
+    let is_seen = saboteur != Some(Saboteur::NothingReserved);
+    let open = reserved.iter().filter(|_| is_seen);
+    let open = open.map(|own| Arc::new(made(own, saboteur))).collect();
     let reservations = Arc::new(Reservations { open, ended: Vec::new() });
     InForce { reservations, ..InForce::fixed(mode, policy) }
 }
 
-/// A reservation for a VM that never comes.
-fn for_nobody(size: ByteCount) -> Reserved {
+/// A reservation as agentd keeps it.
+fn made(own: &Planned, saboteur: Option<Saboteur>) -> Reserved {
     let time = SystemTime::UNIX_EPOCH;
     let actor = Actor { id: "config".to_owned(), peer: String::new(), time };
-    let vm = Some(VmKey::Name("nobody".to_owned()));
+    let mut reservation = own.reservation.clone();
+    if saboteur == Some(Saboteur::ReservedForNobody) {
+        reservation.vm = Some(VmKey::Name("nobody".to_owned()));
+    }
+    let lasts = saboteur != Some(Saboteur::NeverExpires);
     Reserved {
-        reservation: Reservation { id: ReservationId(1), min: size, max: size, vm },
+        reservation,
         actor,
         reason: String::new(),
         request_id: String::new(),
         expires_at: time,
-        expires: Duration::MAX,
+        expires: if lasts { own.expires } else { Duration::MAX },
         filled: false,
         end: None,
     }
 }
 
-/// One seed of so many reserves memory, in these ticks.
-const RESERVES: u64 = 3;
-const RESERVED_IN: std::ops::Range<u64> = 60..360;
 /// How many ticks a run has.
 pub const TICKS: u64 = 600;
 /// The last ticks of a run, in which nothing is ordered any more.

@@ -21,6 +21,10 @@ pub enum Saboteur {
     NoFloor,
     /// What is reserved is looked at by nobody.
     NothingReserved,
+    /// What is reserved for a VM is kept for somebody else.
+    ReservedForNobody,
+    /// No reservation is ever over.
+    NeverExpires,
     /// Old figures are trusted: their stamps are shown to change all the time.
     StaleTrusted,
     /// No shrink is ever called off: who is told to stay where it is on its way down is not told.
@@ -28,17 +32,28 @@ pub enum Saboteur {
     /// The host never runs out of memory: it is shown with as much as any policy wants it to keep, and
     /// without pressure.
     NoEmergency,
+    /// No VM ever gets anything: who is told to take more than it holds is not told.
+    GrantsNothing,
+    /// No VM ever gives anything: who is told to hold less than it does is not told.
+    TakesNothing,
+    /// Nothing that VMs hold is in use: each is shown with all of it unused.
+    NothingInUse,
 }
 
 impl Saboteur {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::OnePhase,
         Self::NoFloor,
         Self::NothingReserved,
+        Self::ReservedForNobody,
+        Self::NeverExpires,
         Self::StaleTrusted,
         Self::NeverCancels,
         Self::NoEmergency,
+        Self::GrantsNothing,
+        Self::TakesNothing,
+        Self::NothingInUse,
     ];
 
     /// Its name on the command line.
@@ -48,9 +63,14 @@ impl Saboteur {
             Self::OnePhase => "one-phase",
             Self::NoFloor => "no-floor",
             Self::NothingReserved => "nothing-reserved",
+            Self::ReservedForNobody => "reserved-for-nobody",
+            Self::NeverExpires => "never-expires",
             Self::StaleTrusted => "stale-trusted",
             Self::NeverCancels => "never-cancels",
             Self::NoEmergency => "no-emergency",
+            Self::GrantsNothing => "grants-nothing",
+            Self::TakesNothing => "takes-nothing",
+            Self::NothingInUse => "nothing-in-use",
         }
     }
 
@@ -61,9 +81,12 @@ impl Saboteur {
             Self::OnePhase => &[Rule::TakeThenGive, Rule::Budget],
             Self::NoFloor => &[Rule::Floor],
             Self::NothingReserved => &[Rule::Reserved],
+            Self::ReservedForNobody | Self::NeverExpires => &[Rule::HandOver],
             Self::StaleTrusted => &[Rule::Freshness],
             Self::NeverCancels => &[Rule::Cancel],
             Self::NoEmergency => &[Rule::Emergency],
+            Self::GrantsNothing | Self::TakesNothing => &[Rule::Want],
+            Self::NothingInUse => &[Rule::InUse],
         }
     }
 
@@ -90,14 +113,26 @@ pub(super) struct Sabotaged<H> {
     told: BTreeMap<VmId, ByteCount>,
     /// VMs on their way down: what they were told to hold, and what they were last shown to.
     shrinking: BTreeMap<VmId, (ByteCount, ByteCount)>,
+    /// What VMs were last shown to hold.
+    shown: BTreeMap<VmId, ByteCount>,
     stamp: u64,
 }
 
 impl<H> Sabotaged<H> {
     /// A port that this saboteur has.
     #[must_use]
-    pub(super) const fn new(port: H, saboteur: Saboteur) -> Self {
-        Self { port, saboteur, told: BTreeMap::new(), shrinking: BTreeMap::new(), stamp: 0 }
+    pub(super) fn new(port: H, saboteur: Saboteur) -> Self {
+        let (told, shrinking, shown) = Default::default();
+        Self { port, saboteur, told, shrinking, shown, stamp: 0 }
+    }
+
+    /// True for an order that is to reach nobody.
+    fn swallows(&self, order: Target) -> bool {
+        let shown = self.shown.get(&order.vm).copied().unwrap_or_default();
+        let is = |saboteur| self.saboteur == saboteur;
+        is(Saboteur::NeverCancels) && self.calls_off(order)
+            || is(Saboteur::GrantsNothing) && order.target > shown
+            || is(Saboteur::TakesNothing) && order.target < shown
     }
 
     /// True for an order that stops a VM on its way down: more than it was told, and no more than it
@@ -123,8 +158,12 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
     fn read(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> Result<Reading, ReadError> {
         let mut reading = self.port.read(live, timeout)?;
         self.told.clear();
+        self.shown = reading.vms.iter().map(|vm| (vm.id, vm.actual)).collect();
         for vm in &mut reading.vms {
             self.stamp(&mut vm.reported);
+            if self.saboteur == Saboteur::NothingInUse && vm.guest.unused.is_some() {
+                (vm.guest.unused, vm.guest.usable) = (Some(vm.actual), Some(vm.actual));
+            }
             if let Some((_, shown)) = self.shrinking.get_mut(&vm.id) {
                 *shown = vm.actual;
             }
@@ -139,6 +178,7 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
     fn read_actuals(&mut self, vms: &[VmId], timeout: Duration) -> Vec<LiveActual> {
         let mut live = self.port.read_actuals(vms, timeout);
         for vm in &mut live {
+            self.shown.insert(vm.vm, vm.actual);
             if let Some(told) = self.told.get(&vm.vm).filter(|told| **told < vm.actual) {
                 let gave = vm.actual.saturating_sub(*told);
                 vm.actual = *told;
@@ -156,11 +196,8 @@ impl<H: Hypervisor> Hypervisor for Sabotaged<H> {
         if self.saboteur == Saboteur::OnePhase {
             self.told.extend(orders.iter().map(|order| (order.vm, order.target)));
         }
-        if self.saboteur != Saboteur::NeverCancels {
-            return self.port.set_targets(orders, timeout);
-        }
         let (swallowed, passed): (Vec<Target>, Vec<Target>) =
-            orders.iter().copied().partition(|order| self.calls_off(*order));
+            orders.iter().copied().partition(|order| self.swallows(*order));
         let answers = self.port.set_targets(&passed, timeout);
         let answers: BTreeMap<VmId, Answer> =
             passed.iter().map(|order| order.vm).zip(answers).collect();

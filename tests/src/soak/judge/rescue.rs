@@ -54,7 +54,7 @@ impl Judge {
             let name = self.names.get(id).map_or("", |name| name);
             let allows = allowed(&self.policy, *id, name, known.max);
             let age = known.changed.map(|at| now.saturating_sub(at));
-            let ours = self.sound.contains(id) && self.told.contains_key(id);
+            let ours = self.troubles.is_sound(*id) && self.told.contains_key(id);
             ours && can_give(known, &allows, age)
         };
         // After a turn that was stopped in its middle nothing is ordered any more.
