@@ -8,7 +8,6 @@ use crate::{
     conduct::{Conduct, Stage, Standing},
     distress::{Distress, Sign},
     order::Order,
-    regrowth::{Grower, Regrowth, Room},
     sample::{Sample, VmSample},
 };
 
@@ -27,10 +26,6 @@ pub struct Followed {
     pub adopted: bool,
     /// When it last took memory back by itself.
     took_back_at: Option<Duration>,
-    /// What it had to spare when its figures last counted; `None` when that was not seen.
-    room: Option<Room>,
-    /// It has grown without an order, and who did that is not known yet.
-    regrowth: Option<Regrowth>,
     /// What it is left with because less made it suffer.
     spared: Option<Spared>,
 }
@@ -79,16 +74,13 @@ impl Followed {
         match self.movement(vm, order.as_ref()) {
             Movement::Ours => {}
             // The order stays in force, and its balloon may go on with it.
-            Movement::ItsOwn => self.regrow(now),
-            Movement::Foreign => order = self.leave(now),
-        }
-        match self.regrowth.and_then(|own| own.grower(vm)) {
-            None => {}
-            Some(Grower::Itself) => (self.regrowth, self.took_back_at) = (None, Some(now)),
-            Some(Grower::Other) => order = self.leave(now),
+            Movement::ItsOwn => self.took_back_at = Some(now),
+            Movement::Foreign => {
+                order = None;
+                self.quarantined_until = Some(now.saturating_add(QUARANTINE));
+            }
         }
         self.actual = Some(vm.actual);
-        self.room = Room::of(vm).or(self.room);
         self.spare(vm, order.as_ref(), now);
         let stage = order.map_or(Stage::Done, |order| order.stage(vm, sample));
         self.conduct.follow(stage, passed, now);
@@ -100,32 +92,8 @@ impl Followed {
 
     /// Forgets what was seen of its way: time has passed that nobody saw.
     pub const fn interrupt(&mut self) {
-        (self.actual, self.room, self.regrowth) = (None, None, None);
+        self.actual = None;
         self.conduct.interrupt();
-    }
-
-    /// True while it has grown without an order and it is not known whose target it follows: it may
-    /// come to hold all it may.
-    #[must_use]
-    pub const fn is_unclear(&self) -> bool {
-        self.regrowth.is_some()
-    }
-
-    /// It has grown, and its balloon may do so by itself.
-    fn regrow(&mut self, now: Duration) {
-        let held = self.actual.unwrap_or_default();
-        self.regrowth = self.regrowth.or_else(|| Regrowth::from(held, self.room));
-        if self.regrowth.is_none() {
-            self.took_back_at = Some(now);
-        }
-    }
-
-    /// Somebody else moved its balloon: it is left to them, and no order of this agent's is in force any
-    /// more.
-    fn leave(&mut self, now: Duration) -> Option<Order> {
-        self.regrowth = None;
-        self.quarantined_until = Some(now.saturating_add(QUARANTINE));
-        None
     }
 
     /// How it stands with those who order it.
@@ -207,7 +175,7 @@ fn works_with(vm: &VmSample) -> Option<ByteCount> {
 enum Movement {
     /// Nobody, or an order of ours.
     Ours,
-    /// The VM itself, before its kernel would have killed a process, as far as can be told.
+    /// The VM itself, before its kernel would have killed a process.
     ItsOwn,
     /// Somebody else.
     Foreign,
@@ -308,56 +276,6 @@ mod tests {
         let distress = followed.distress(&holding(560), Duration::from_secs(2));
         assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));
         assert_eq!(followed.distress(&holding(560), Duration::from_secs(62)), None);
-    }
-
-    /// Another hand grows a VM whose balloon could have done so by itself, and which had room.
-    #[test]
-    fn a_vm_that_had_room_and_is_grown_is_somebody_elses_whatever_its_balloon_can_do() {
-        let traits = Some(Traits { takes_back_on_oom: true, ..Traits::default() });
-        let look = |freshness, (held, usable): (u32, u32)| {
-            let vm = holding(held);
-            let usable = Some(ByteCount::mib(usable));
-            let guest = GuestFigures { usable, ..vm.guest };
-            VmSample { traits, freshness, guest, ..vm }
-        };
-        let end = |seen: &[(Freshness, (u32, u32))]| {
-            let (mut followed, mut left) = (Followed::of(&holding(512)), Some(order(0, 512, 512)));
-            for (second, (freshness, figures)) in (0..).step_by(2).zip(seen) {
-                let vm = look(*freshness, *figures);
-                left = followed.follow(&vm, left, TICK, &sample(second, [(VM, vm.clone())]));
-            }
-            (followed, left)
-        };
-        let (fresh, before) = ((Freshness::Fresh, (512, 200)), (Freshness::Unsettled, (700, 200)));
-        let (unclear, left) = end(&[fresh, fresh, before]);
-        assert!(unclear.is_unclear() && left.is_some(), "its figures are of before");
-        assert_eq!(standing(&unclear, 4), Standing::Cooperative);
-        let (others, left) = end(&[fresh, fresh, before, (Freshness::Fresh, (700, 380))]);
-        assert_eq!((left, standing(&others, 6)), (None, Standing::Quarantined));
-        assert_eq!(others.distress(&holding(700), Duration::from_secs(6)), None);
-        let (own, left) = end(&[fresh, fresh, before, (Freshness::Fresh, (700, 10))]);
-        assert_eq!(standing(&own, 6), Standing::Cooperative, "it took them in need");
-        assert!(left.is_some() && !own.is_unclear());
-        let distress = own.distress(&holding(700), Duration::from_secs(6));
-        assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));
-    }
-
-    /// Whether it helped itself, or somebody helped it, nobody can tell: it is helped.
-    #[test]
-    fn a_vm_that_had_no_room_and_is_grown_is_taken_to_have_helped_itself() {
-        let traits = Some(Traits { takes_back_on_oom: true, ..Traits::default() });
-        let mut followed = Followed::of(&holding(512));
-        let mut left = Some(order(0, 512, 512));
-        for (second, held, usable) in [(0, 512, 20), (2, 512, 20), (4, 900, 400)] {
-            let vm = holding(held);
-            let guest = GuestFigures { usable: Some(ByteCount::mib(usable)), ..vm.guest };
-            let vm = VmSample { traits, guest, ..vm };
-            left = followed.follow(&vm, left, TICK, &sample(second, [(VM, vm.clone())]));
-        }
-        assert_eq!(standing(&followed, 4), Standing::Cooperative);
-        let distress = followed.distress(&holding(900), Duration::from_secs(4));
-        assert_eq!(distress.map(|distress| distress.sign), Some(Sign::TookBack));
-        assert!(left.is_some());
     }
 
     /// As in mode observe, or right after a pause: its balloon may follow what it was told before.

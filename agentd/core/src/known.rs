@@ -48,8 +48,7 @@ impl Known<'_> {
         let held = self.holds().max(self.vm.held());
         let is_ours = self.standing(sample.now) != Standing::Quarantined;
         let is_steered = sample.ideal || !pinned && self.knows_target();
-        let is_clear = self.followed.is_none_or(|followed| !followed.is_unclear());
-        let counts = self.vm.is_accounted_for() && is_ours && is_steered && is_clear;
+        let counts = self.vm.is_accounted_for() && is_ours && is_steered;
         if counts { held } else { held.max(self.vm.max) }
     }
 

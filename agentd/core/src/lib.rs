@@ -32,7 +32,6 @@ pub mod life;
 pub mod order;
 pub mod plan;
 pub mod policy;
-pub mod regrowth;
 pub mod reserve;
 pub mod sample;
 pub mod state;
