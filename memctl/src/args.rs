@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::ArgValueCompleter;
 
 use crate::commands;
@@ -23,6 +23,21 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line as typed, and the words of the command: "policy get".
+    pub(crate) fn typed() -> Result<(Self, String), clap::Error> {
+        let mut matches = Self::command().try_get_matches()?;
+        let command = words_of(&matches).join(" ");
+        let cli = Self::from_arg_matches_mut(&mut matches);
+        Ok((cli.map_err(|error| error.format(&mut Self::command()))?, command))
+    }
+}
+
+fn words_of(matches: &ArgMatches) -> Vec<&str> {
+    let own = matches.subcommand();
+    own.map(|(name, inner)| [vec![name], words_of(inner)].concat()).unwrap_or_default()
 }
 
 /// Options of every command.
@@ -52,6 +67,15 @@ pub(crate) struct Global {
         value_name = "FORMAT"
     )]
     pub(crate) output: Option<Format>,
+    /// Columns of the table, by the names of the fields in -o json, or the ends of them: name,actual,target.
+    /// One that there is not is refused with all that there are.
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
+    #[arg(add = ArgValueCompleter::new(completers::columns))]
+    pub(crate) columns: Vec<String>,
+    /// Order of what is listed, by a field as in --columns; -NAME puts the largest first.
+    #[arg(long, global = true, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(add = ArgValueCompleter::new(completers::sort_columns))]
+    pub(crate) sort_by: Option<String>,
     /// Leave out the column heads.
     #[arg(long, global = true)]
     pub(crate) no_headers: bool,

@@ -128,6 +128,13 @@ fn dial_failure(address: &Address, error: &tonic::transport::Error) -> Failure {
 }
 
 fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failure {
+    if !cfg!(unix) {
+        let what = format!(
+            "unix://{path} is a socket of Unix, which memctl does not reach on this system"
+        );
+        return Failure::new(Code::InvalidArgument, "NO_UNIX_SOCKETS", what)
+            .hint("reach the host by ssh://HOST or https://HOST");
+    }
     match kind {
         Some(ErrorKind::NotFound) => {
             unreachable("SOCKET_MISSING", format!("there is no socket {path}"))

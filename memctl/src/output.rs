@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal as _, Write};
 
 use jiff::tz::TimeZone;
 
+use crate::columns::Choice;
 use crate::dto::{Document, Item, Line, Refusal, SCHEMA};
 use crate::failure::Failure;
 use crate::policy_keys::in_words;
 use crate::quantity::Units;
 use crate::render::text::safe;
-use crate::render::{Show, View, json, yaml};
+use crate::render::{Show, View, chosen, json, yaml};
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +50,8 @@ pub(crate) struct Output {
     pub(crate) view: View,
     /// Whether notices are left out.
     pub(crate) quiet: bool,
+    /// The columns and the order of tables.
+    pub(crate) choice: Choice,
 }
 
 impl Output {
@@ -63,11 +66,16 @@ impl Output {
             many_hosts: false,
             width: None,
         };
-        Self { format, view, quiet: false }
+        Self { format, view, quiet: false, choice: Choice::default() }
     }
 
-    /// Writes a whole answer: data to stdout; for people, why a host did not answer to stderr.
-    pub(crate) fn show<T: Show>(&self, items: &[Item<T>]) -> io::Result<()> {
+    /// Writes a whole answer, in the order that is wanted: data to stdout; for people, why a host did not
+    /// answer to stderr.
+    pub(crate) fn show<T: Show>(&self, items: &mut Vec<Item<T>>) -> io::Result<()> {
+        self.choice.is_for(T::KIND);
+        if let Some(order) = &self.choice.order {
+            chosen::sort(items, order);
+        }
         match self.format {
             Format::Table | Format::Wide => self.show_text(items)?,
             Format::Name => self.data(&self.names(items))?,
@@ -129,7 +137,11 @@ impl Output {
         // A sole host that failed is told on stderr; a table of its absence says nothing more.
         let only_failure =
             !self.view.many_hosts && !items.is_empty() && items.iter().all(|i| !i.ok);
-        if only_failure { Ok(()) } else { self.data(&T::text(items, &self.view)) }
+        match self.choice.columns.as_slice() {
+            _ if only_failure => Ok(()),
+            [] => self.data(&T::text(items, &self.view)),
+            columns => self.data(&chosen::table(items, columns, &self.view)),
+        }
     }
 
     fn names<T: Show>(&self, items: &[Item<T>]) -> String {

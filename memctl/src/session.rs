@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::address::Address;
 use crate::args::Global;
+use crate::columns::Choice;
 use crate::config::{Config, Places};
 use crate::failure::{Code, Failure};
 use crate::fleet::Bounds;
@@ -62,6 +63,18 @@ impl Session {
             }
         }
         Ok(Self { global, config, config_failure, places, output })
+    }
+
+    /// Settles which columns of the tables of this command are wanted, and in which order.
+    pub(crate) fn choose(&mut self, command: &str) -> Result<(), Failure> {
+        let Global { columns, sort_by, .. } = &self.global;
+        let is_table = matches!(self.output.format, Format::Table | Format::Wide);
+        if !columns.is_empty() && !is_table {
+            let what = "--columns is for tables, and another form of output is asked for";
+            return Err(Failure::usage(what).hint("leave it out: the other forms have every field"));
+        }
+        self.output.choice = Choice::of(command, columns, sort_by.as_deref())?;
+        Ok(())
     }
 
     /// The hosts to ask. From here on, output names the host where there are several.
@@ -129,7 +142,7 @@ pub(crate) fn output_of(global: &Global, default: Format) -> Output {
         many_hosts: false,
         width: terminal_width().filter(|_| format == Format::Table),
     };
-    Output { format, view, quiet: global.quiet }
+    Output { format, view, quiet: global.quiet, choice: Choice::default() }
 }
 
 /// How wide the terminal is that stdout is.

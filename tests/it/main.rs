@@ -93,6 +93,8 @@ mod sim_host;
 mod soak;
 /// The package under a systemd that runs.
 mod systemd;
+/// What memctl shows on a terminal while something takes long.
+mod terminal;
 /// memctl through ssh, with agentd proxy at its end.
 mod through_ssh;
 /// The rules of the house.

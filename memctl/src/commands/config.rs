@@ -43,7 +43,7 @@ fn path(session: &Session) -> Ended {
             Item::answered("-", body)
         })
         .collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(Exit::Done)
 }
 
@@ -51,7 +51,7 @@ fn view(session: &Session) -> Ended {
     if let Some(failure) = &session.config_failure {
         return Err(failure.clone().into());
     }
-    session.output.show(&[Item::answered("-", ViewBody::new(&session.config))])?;
+    session.output.show(&mut vec![Item::answered("-", ViewBody::new(&session.config))])?;
     Ok(Exit::Done)
 }
 
@@ -59,7 +59,7 @@ fn check(session: &Session) -> Ended {
     let checks = checks(session);
     let bad = checks.iter().any(|check| check.finding == Finding::Bad);
     let items: Vec<_> = checks.into_iter().map(|check| Item::answered("-", check)).collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(if bad { Exit::No } else { Exit::Done })
 }
 

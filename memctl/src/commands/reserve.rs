@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
         true => wait(&hosts, &mut items, args.wait_for, session).await?,
         false => Vec::new(),
     };
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
     tell_missing(&items, waits, session)?;
     let missing = items.iter().filter_map(|item| item.body.as_ref());
@@ -105,7 +105,7 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
     let items = Item::of_answers(answers, |all| {
         all.into_iter().map(|reservation| ReservationBody { reservation }).collect()
     });
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     if !session.output.is_for_programs() {
         for host in empty {
             session.output.notice(&format!("{host}: nothing is reserved"))?;
@@ -126,7 +126,7 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
     let items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

@@ -69,7 +69,7 @@ pub(crate) async fn run(command: &ShadowCommand, session: &mut Session) -> Ended
         }
     };
     let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
         vms.into_iter().map(body).collect()
     });
     items.retain(|item| item.body.as_ref().is_none_or(|body| is_wanted(&body.vm, &args.vms)));
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_empty(&empty, session)?;
     for (host, conditions) in &caveats {
         tell_conditions(host, conditions, session)?;

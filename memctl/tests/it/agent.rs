@@ -173,11 +173,12 @@ impl HostService for Agent {
         };
         let position = self.own(status.position.clone());
         let policy_revert_time = self.script().trial_until;
+        let passing_pins = self.script().pins.clone();
         Ok(Response::new(v1::GetStatusResponse {
             position,
             policy_revert_time,
             policy_revert_revision: policy_revert_time.map(|_| 2),
-            passing_pins: self.script().pins.clone(),
+            passing_pins,
             ..status
         }))
     }
@@ -262,10 +263,11 @@ impl PolicyService for Agent {
         _: Request<v1::GetPolicyRequest>,
     ) -> Result<Response<v1::GetPolicyResponse>, Status> {
         self.check()?;
+        let revert_time = self.script().trial_until;
         Ok(Response::new(v1::GetPolicyResponse {
             current: Some(v1::PolicyRevision {
-                revert_time: self.script().trial_until,
-                revert_revision: self.script().trial_until.map(|_| 2),
+                revert_time,
+                revert_revision: revert_time.map(|_| 2),
                 ..sample::revision(3)
             }),
             defaults: Some(sample::default_policy()),

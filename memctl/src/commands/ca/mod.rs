@@ -185,7 +185,7 @@ fn show(entries: &[Entry], session: &Session) -> Result<(), super::Stop> {
         .iter()
         .map(|entry| Item::answered(NO_HOST, CertificateBody::new(entry, now)))
         .collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(())
 }
 

@@ -128,7 +128,7 @@ fn show_whole(names: &HostNames, session: &Session) -> Ended {
         .into_iter()
         .map(|own| Item::answered(&own.name, ShownHost { shown: body(own, config) }));
     let items: Vec<_> = shown.collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_none(items.is_empty(), session)
 }
 
@@ -139,7 +139,7 @@ fn show(config: &Config, session: &Session, wanted: impl Fn(&str) -> bool) -> En
         .filter(|host| wanted(&host.name))
         .map(|host| Item::answered(&host.name, body(host, config)))
         .collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_none(items.is_empty(), session)
 }
 

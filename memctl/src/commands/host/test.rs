@@ -31,7 +31,7 @@ pub(super) async fn run(names: &HostNames, session: &mut Session) -> Ended {
         })
     });
     let items = Item::of_answers(answers.await, |body| vec![body]);
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn make(
     let attempt = move |connection| update(connection, trial.clone());
     let change = |connection| update(connection, request.clone());
     let done = roll_out(hosts, session, intent, attempt, change).await?;
-    session.output.show(&done.items)?;
+    session.output.show(&mut done.items)?;
     tell_changes(&done.items, session)?;
     Ok(done.exit)
 }

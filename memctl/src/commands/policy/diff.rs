@@ -54,7 +54,7 @@ pub(crate) async fn run(args: &DiffArgs, session: &mut Session) -> Ended {
         ask_all(&hosts, bounds, move |c| update(c, request.clone())).await
     };
     let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_changes(&items, session)?;
     let exit = exit_of(&items);
     let differs = items.iter().filter_map(|i| i.body.as_ref()).any(|b| !b.changes.is_empty());

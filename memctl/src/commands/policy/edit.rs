@@ -78,9 +78,9 @@ fn temporary(text: &str) -> std::io::Result<tempfile::NamedTempFile> {
 /// Runs the editor, which may be a command line of its own.
 async fn edited(path: &Path) -> Result<(), Failure> {
     let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
-    let mut run = Command::new("sh");
-    run.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path);
+    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| USUAL.to_owned());
+    let mut run = command_line(&editor);
+    run.arg(path);
     let failed = |what: String| {
         Failure::new(Code::Unknown, "EDITOR_FAILED", what)
             .hint("EDITOR names the editor: EDITOR=nano memctl policy edit")
@@ -91,3 +91,23 @@ async fn edited(path: &Path) -> Result<(), Failure> {
         Err(error) => Err(failed(format!("the editor \"{editor}\" cannot be run: {error}"))),
     }
 }
+
+/// The command line with one more argument to come.
+#[cfg(not(windows))]
+fn command_line(editor: &str) -> Command {
+    let mut run = Command::new("sh");
+    run.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh");
+    run
+}
+
+/// The same where there is no shell that takes arguments: its words.
+#[cfg(windows)]
+fn command_line(editor: &str) -> Command {
+    let mut words = editor.split_whitespace();
+    let mut run = Command::new(words.next().unwrap_or(USUAL));
+    run.args(words);
+    run
+}
+
+/// The editor of whoever names none.
+const USUAL: &str = if cfg!(windows) { "notepad" } else { "vi" };

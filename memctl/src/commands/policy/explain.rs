@@ -29,6 +29,6 @@ pub(crate) fn run(args: &ExplainArgs, session: &Session) -> Ended {
     }
     let items: Vec<_> =
         entries.into_iter().map(|entry| Item::answered("-", KeyBody { entry })).collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(Exit::Done)
 }

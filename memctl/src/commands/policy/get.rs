@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
     }
     let answers = ask_all(&hosts, session.bounds(), with_origins).await;
     let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended 
     let attempt = move |connection| would_confirm(connection, trial.clone());
     let confirm = |connection| confirm_one(connection, etag.clone());
     let done = roll_out(&hosts, session, Intent::Change, attempt, confirm).await?;
-    session.output.show(&done.items)?;
+    session.output.show(&mut done.items)?;
     Ok(done.exit)
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
     let attempt = move |connection| would_revert(connection, trial.clone(), units);
     let revert = |connection| revert_one(connection, request.clone());
     let done = roll_out(&hosts, session, Intent::of(args.dry_run), attempt, revert).await?;
-    session.output.show(&done.items)?;
+    session.output.show(&mut done.items)?;
     tell_changes(&done.items, session)?;
     Ok(done.exit)
 }
@@ -88,7 +88,7 @@ pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended 
     let items = Item::of_answers(answers, |revisions| {
         revisions.into_iter().map(|revision| RevisionBody { revision }).collect()
     });
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 
