@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+};
 use clap_complete::ArgValueCompleter;
 
 use crate::commands;
@@ -92,6 +94,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TIME", default_value = "5s")]
     #[arg(value_parser = parse_positive_duration)]
     pub(crate) timeout: Duration,
+    /// Time for the connection alone, where it is to be less.
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_positive_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
     /// Hosts asked at the same time.
     #[arg(long, global = true, value_name = "N", default_value = "16")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -102,11 +107,14 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Tell more.
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    pub(crate) verbose: bool,
+    #[arg(short, long, global = true, conflicts_with = "quiet", action = ArgAction::Count)]
+    pub(crate) verbose: u8,
     /// Do not ask before changing several hosts.
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
+    /// Ask nobody anything: what would be asked is refused.
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
 }
 
 /// What https:// shows an agent and expects of it; wins over the configuration.

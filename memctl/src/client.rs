@@ -42,11 +42,17 @@ impl Connection {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW);
         let link = Arc::new(Link::default());
-        let dialled = match &host.address {
-            Address::Unix(_) => endpoint.connect().await,
-            Address::Ssh(_) | Address::Https { .. } => {
-                endpoint.connect_with_connector(dial::connector(host, &link)).await
+        let dialled = async {
+            match &host.address {
+                Address::Unix(_) => endpoint.connect().await,
+                Address::Ssh(_) | Address::Https { .. } => {
+                    endpoint.connect_with_connector(dial::connector(host, &link)).await
+                }
             }
+        };
+        let patience = host.connect_timeout.unwrap_or(Duration::MAX);
+        let Ok(dialled) = tokio::time::timeout(patience, dialled).await else {
+            return Err(no_connection(host, patience));
         };
         match dialled {
             Ok(channel) => Ok(Self { channel, link }),
@@ -98,6 +104,12 @@ impl Connection {
     pub(crate) fn events(&self) -> EventServiceClient<Channel> {
         EventServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
+}
+
+fn no_connection(host: &Host, patience: Duration) -> Failure {
+    let what = format!("no connection to {} within {}s", host.address, patience.as_secs_f64());
+    Failure::new(Code::DeadlineExceeded, "CONNECT_TIMEOUT", what)
+        .hint("is the host up? A longer --connect-timeout waits longer")
 }
 
 /// What to say when an agent did not answer within `timeout`.

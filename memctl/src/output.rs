@@ -52,6 +52,19 @@ pub(crate) struct Output {
     pub(crate) quiet: bool,
     /// The columns and the order of tables.
     pub(crate) choice: Choice,
+    /// How one answer stands after another.
+    between: Between,
+}
+
+/// How one answer of a command stands after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Between {
+    /// There is but one.
+    Nothing,
+    /// In its place on the terminal.
+    Clear,
+    /// Behind this.
+    Text(&'static str),
 }
 
 impl Output {
@@ -66,7 +79,25 @@ impl Output {
             many_hosts: false,
             width: None,
         };
-        Self { format, view, quiet: false, choice: Choice::default() }
+        Self { format, view, quiet: false, choice: Choice::default(), between: Between::Nothing }
+    }
+
+    /// An output for this.
+    pub(crate) fn new(format: Format, view: View, quiet: bool) -> Self {
+        Self { view, quiet, ..Self::plain(format) }
+    }
+
+    /// From now on one answer follows another: JSON is a stream then, a line each.
+    pub(crate) fn repeats(&mut self) {
+        self.between = match self.format {
+            Format::Table | Format::Wide if io::stdout().is_terminal() => Between::Clear,
+            Format::Table | Format::Wide => Between::Text("\n"),
+            Format::Yaml => Between::Text("---\n"),
+            Format::Json | Format::Jsonl | Format::Name => Between::Text(""),
+        };
+        if self.format == Format::Json {
+            self.format = Format::Jsonl;
+        }
     }
 
     /// Writes a whole answer, in the order that is wanted: data to stdout; for people, why a host did not
@@ -75,6 +106,11 @@ impl Output {
         self.choice.is_for(T::KIND);
         if let Some(order) = &self.choice.order {
             chosen::sort(items, order);
+        }
+        match self.between {
+            Between::Nothing | Between::Text("") => {}
+            Between::Clear => self.data(CLEAR)?,
+            Between::Text(text) => self.data(text)?,
         }
         match self.format {
             Format::Table | Format::Wide => self.show_text(items)?,
@@ -154,6 +190,9 @@ impl Output {
         lines.collect()
     }
 }
+
+/// Has the terminal show what follows in the place of all that it shows.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Whether colours are wanted, by the flag, the environment and what stdout is.
 pub(crate) fn wants_color(choice: ColorChoice) -> bool {

@@ -91,7 +91,10 @@ impl Session {
             server_name: server_name.as_deref(),
             sockets: &sockets,
         };
-        let hosts = select(&selection, &self.config)?;
+        let mut hosts = select(&selection, &self.config)?;
+        for host in &mut hosts {
+            host.connect_timeout = self.global.connect_timeout;
+        }
         let guesses = hosts.iter().filter_map(|host| host.guess.clone());
         for notice in guesses.chain(warnings(&hosts)) {
             // A notice that cannot be written is lost, as every notice.
@@ -142,7 +145,7 @@ pub(crate) fn output_of(global: &Global, default: Format) -> Output {
         many_hosts: false,
         width: terminal_width().filter(|_| format == Format::Table),
     };
-    Output { format, view, quiet: global.quiet, choice: Choice::default() }
+    Output::new(format, view, global.quiet)
 }
 
 /// How wide the terminal is that stdout is.

@@ -5,6 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::mode::WantedMode;
+use super::repeat::{RepeatArgs, shown};
 use super::{Ended, exit_of, tell_conditions};
 use crate::client::Connection;
 use crate::dto::{Item, ModeName, PassingPin, Status};
@@ -20,16 +21,22 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// End with 1 unless every host is healthy.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     check: bool,
     /// With --check: end with 1 as well where another mode is in force, such as a pause that somebody
     /// has forgotten.
     #[arg(long, value_name = "MODE", requires = "check")]
     expect_mode: Option<WantedMode>,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 /// Asks every host for its state.
 pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
+    shown(&args.repeat, session, async |session| once(args, session).await).await
+}
+
+async fn once(args: &StatusArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), ask).await;
     let items = Item::of_answers(answers, |status| vec![StatusBody { status }]);

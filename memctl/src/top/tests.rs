@@ -128,6 +128,7 @@ fn host(name: &str) -> Host {
         identity: IdentityFiles::default(),
         server_name: None,
         guess: None,
+        connect_timeout: None,
     }
 }
 

@@ -28,6 +28,10 @@ pub(crate) struct EditArgs {
 
 /// Lets the policy be edited with $VISUAL or $EDITOR, and makes what is left of it the policy.
 pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
+    if session.global.no_input {
+        let what = "policy edit opens an editor, and nobody is to be asked anything";
+        return Err(Failure::usage(what).hint("memctl policy set and apply take no editor").into());
+    }
     let hosts = session.hosts()?;
     let [host] = hosts.as_slice() else {
         let what = format!("policy edit with {} hosts: each has its own policy", hosts.len());
