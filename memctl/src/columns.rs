@@ -92,7 +92,7 @@ impl Fields {
             definitions.get(name)?.pointer("/properties/items/items")
         })?;
         let mut walk = Walk { definitions: list.get("$defs")?, fields: Vec::new() };
-        walk.into(item, &mut Vec::new(), false);
+        walk.enter(item, &mut Vec::new(), false);
         let mut fields = walk.fields;
         fields.sort_by(|one, other| one.path.cmp(&other.path));
         fields.dedup_by(|one, other| one.path == other.path);
@@ -181,25 +181,25 @@ struct Walk<'a> {
     fields: Vec<Field>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Notes the fields of what this schema describes.
-    fn into(&mut self, schema: &Value, path: &mut Vec<String>, is_many: bool) {
+    fn enter(&mut self, schema: &'a Value, path: &mut Vec<String>, is_many: bool) {
         if path.len() > DEEPEST {
             return;
         }
         let before = self.fields.len();
         let referred = schema.get("$ref").and_then(Value::as_str);
         let referred = referred.and_then(|name| self.definitions.get(name.rsplit('/').next()?));
-        for part in referred.cloned() {
-            self.into(&part, path, is_many);
+        if let Some(part) = referred {
+            self.enter(part, path, is_many);
         }
         for word in ["anyOf", "oneOf", "allOf"] {
             for part in schema.get(word).and_then(Value::as_array).into_iter().flatten() {
-                self.into(part, path, is_many);
+                self.enter(part, path, is_many);
             }
         }
         if let Some(items) = schema.get("items") {
-            self.into(items, path, true);
+            self.enter(items, path, true);
         }
         let named = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         let any = schema.get("additionalProperties").filter(|any| any.is_object());
@@ -207,7 +207,7 @@ impl Walk<'_> {
             named.map(|(name, part)| (name.as_str(), part)).chain(any.map(|any| (ANY, any)))
         {
             path.push(name.to_owned());
-            self.into(part, path, is_many);
+            self.enter(part, path, is_many);
             path.pop();
         }
         let is_null = schema.get("type").and_then(Value::as_str) == Some("null");

@@ -118,7 +118,7 @@ impl Output {
             Format::Json => self.data(&format!("{}\n", json::pretty(&document(items))?))?,
             Format::Yaml => self.data(&yaml::document(&document(items))?)?,
             Format::Jsonl => {
-                for item in items {
+                for item in items.iter() {
                     let line = Line { schema: SCHEMA, kind: T::KIND, item };
                     self.data(&format!("{}\n", json::line(&line)?))?;
                 }

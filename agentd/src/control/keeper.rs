@@ -357,8 +357,11 @@ impl Keeper {
         }
         self.make_durable(&set.revision, claim)?;
         self.trial = trial;
-        let until = set.revision.revert_at;
-        self.row = until.map(|until| Row::with(self.row, self.clock.wall(), until));
+        self.row = match set.revision.revert_at {
+            Some(until) => Some(Row::with(self.row, self.clock.wall(), until)),
+            // Pins say nothing of what was tried before.
+            None => self.row.filter(|_| passes(&set.before.policy, &set.revision.policy)),
+        };
         set.position = self.put(&set.revision, set.changes.clone());
         Ok(set)
     }

@@ -251,6 +251,19 @@ fn who_may_set_no_policy_for_good_pins_for_a_day_at_most_and_touches_no_pin_that
 }
 
 #[test]
+fn a_pin_between_two_trials_does_not_part_them() {
+    const HOUR: u64 = 3600;
+    let rig = Rig::default();
+    let control = rig.start();
+    control.update(passing(trial(20 * HOUR, step(60)))).unwrap();
+    rig.pass(20 * HOUR + HOUR / 2);
+    control.update(passing(pin(&rig, "a", Some(60)))).unwrap();
+    let left = Duration::from_secs(3 * HOUR + HOUR / 2);
+    let again = control.update(passing(trial(4 * HOUR, step(61)))).map(drop);
+    assert_eq!(again, Err(ControlError::TrialsTooLong { left }));
+}
+
+#[test]
 fn a_pin_whose_end_makes_no_sense_or_leaves_no_sane_policy_is_refused() {
     let rig = Rig::default();
     rig.pass(100);

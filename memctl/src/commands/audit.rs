@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &AuditArgs, session: &mut Session) -> Ended {
     let limit = usize::from(args.limit);
     let ask = move |connection| entries(connection, wanted.clone(), limit, since);
     let answers = ask_all(&hosts, session.bounds(), ask).await;
-    let items = Item::of_answers(answers, |entries| {
+    let mut items = Item::of_answers(answers, |entries| {
         entries.into_iter().map(|entry| AuditBody { entry }).collect()
     });
     session.output.show(&mut items)?;

@@ -36,7 +36,7 @@ pub(crate) fn run(command: &ConfigCommand, session: &Session) -> Ended {
 fn path(session: &Session) -> Ended {
     let places = [("own", &session.places.own), ("system", &session.places.system)];
     let there = places.into_iter().filter_map(|(which, path)| Some((which, path.as_ref()?)));
-    let items: Vec<_> = there
+    let mut items: Vec<_> = there
         .map(|(which, path)| {
             let body =
                 PlaceBody { which, path: path.display().to_string(), is_there: path.exists() };
@@ -58,7 +58,7 @@ fn view(session: &Session) -> Ended {
 fn check(session: &Session) -> Ended {
     let checks = checks(session);
     let bad = checks.iter().any(|check| check.finding == Finding::Bad);
-    let items: Vec<_> = checks.into_iter().map(|check| Item::answered("-", check)).collect();
+    let mut items: Vec<_> = checks.into_iter().map(|check| Item::answered("-", check)).collect();
     session.output.show(&mut items)?;
     Ok(if bad { Exit::No } else { Exit::Done })
 }

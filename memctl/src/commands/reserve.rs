@@ -102,7 +102,7 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
         .filter(|answer| answer.result.as_ref().is_ok_and(is_empty))
         .map(|answer| answer.host.clone())
         .collect();
-    let items = Item::of_answers(answers, |all| {
+    let mut items = Item::of_answers(answers, |all| {
         all.into_iter().map(|reservation| ReservationBody { reservation }).collect()
     });
     session.output.show(&mut items)?;
@@ -125,7 +125,7 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
-    let items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }

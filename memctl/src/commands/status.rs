@@ -39,7 +39,7 @@ pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
 async fn once(args: &StatusArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), ask).await;
-    let items = Item::of_answers(answers, |status| vec![StatusBody { status }]);
+    let mut items = Item::of_answers(answers, |status| vec![StatusBody { status }]);
     session.output.show(&mut items)?;
     for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
         tell_conditions(host, &body.status.conditions, session)?;

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &DiffArgs, session: &mut Session) -> Ended {
         };
         ask_all(&hosts, bounds, move |c| update(c, request.clone())).await
     };
-    let items = Item::of_answers(answers, |body| vec![body]);
+    let mut items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&mut items)?;
     tell_changes(&items, session)?;
     let exit = exit_of(&items);

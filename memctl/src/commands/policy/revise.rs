@@ -54,7 +54,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended 
     let (trial, etag) = (args.etag.clone(), args.etag.clone());
     let attempt = move |connection| would_confirm(connection, trial.clone());
     let confirm = |connection| confirm_one(connection, etag.clone());
-    let done = roll_out(&hosts, session, Intent::Change, attempt, confirm).await?;
+    let mut done = roll_out(&hosts, session, Intent::Change, attempt, confirm).await?;
     session.output.show(&mut done.items)?;
     Ok(done.exit)
 }
@@ -74,7 +74,7 @@ pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
     let (trial, units) = (request.clone(), session.global.units);
     let attempt = move |connection| would_revert(connection, trial.clone(), units);
     let revert = |connection| revert_one(connection, request.clone());
-    let done = roll_out(&hosts, session, Intent::of(args.dry_run), attempt, revert).await?;
+    let mut done = roll_out(&hosts, session, Intent::of(args.dry_run), attempt, revert).await?;
     session.output.show(&mut done.items)?;
     tell_changes(&done.items, session)?;
     Ok(done.exit)
@@ -85,7 +85,7 @@ pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended 
     let hosts = session.hosts()?;
     let limit = usize::from(args.limit);
     let answers = ask_all(&hosts, session.bounds(), move |c| revisions(c, limit)).await;
-    let items = Item::of_answers(answers, |revisions| {
+    let mut items = Item::of_answers(answers, |revisions| {
         revisions.into_iter().map(|revision| RevisionBody { revision }).collect()
     });
     session.output.show(&mut items)?;
