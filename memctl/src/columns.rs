@@ -5,8 +5,6 @@
 //! "vm.memory.actual_bytes". What has a name of its own there, such as a VM in a policy, has its place
 //! in the path as NAME.
 
-use std::cmp::Reverse;
-
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -104,7 +102,7 @@ impl Fields {
         let name = |field: &Field| {
             let lengths = 1..=field.path.len();
             let mut ends = lengths.rev().map(|from| field.path[from - 1..].join("."));
-            let is_its = |name: &String| self.find(name).is_ok_and(|found| found == field);
+            let is_its = |name: &String| self.meant(name) == [field];
             ends.find(is_its).unwrap_or_else(|| field.path.join("."))
         };
         self.0.iter().map(name).collect()
@@ -126,52 +124,54 @@ impl Fields {
         Ok(Column { typed: typed.to_owned(), path })
     }
 
-    /// The field that is called so; of several the one that is not of many things and least deep.
+    /// The field that is called so.
     fn find(&self, typed: &str) -> Result<&Field, String> {
-        let words: Vec<&str> = typed.split('.').collect();
-        let mut meant: Vec<&Field> =
-            self.0.iter().filter(|field| field.is_called(&words)).collect();
-        let rank = |field: &&Field| {
-            (Reverse(field.path.len() == words.len()), field.is_many, field.path.len())
-        };
-        meant.sort_by_key(rank);
-        match meant.as_slice() {
+        match self.meant(typed).as_slice() {
             [] => Err(self.unknown(typed)),
-            [first, second, ..] if rank(first) == rank(second) => {
-                let best = meant.iter().filter(|field| rank(field) == rank(first));
-                let all: Vec<String> = best.map(|field| field.path.join(".")).collect();
+            [only] => Ok(only),
+            several => {
+                let all: Vec<String> = several.iter().map(|field| field.path.join(".")).collect();
                 Err(format!("\"{typed}\" may be any of {}: write more of it", all.join(", ")))
             }
-            [first, ..] => Ok(first),
         }
+    }
+
+    /// The fields that are called so and meant before others: the one whose whole path that is, or else
+    /// those that are not of many things, and of these the least deep.
+    fn meant(&self, typed: &str) -> Vec<&Field> {
+        let words: Vec<&str> = typed.split('.').collect();
+        let rank = |field: &Field| {
+            let deep = field.path.len();
+            (deep != words.len(), field.is_many, deep)
+        };
+        let mut called: Vec<&Field> = self.0.iter().filter(|f| f.is_called(&words)).collect();
+        let best = called.iter().map(|field| rank(field)).min();
+        called.retain(|field| Some(rank(field)) == best);
+        called
     }
 
     fn unknown(&self, typed: &str) -> String {
         let names = self.names();
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let known: Vec<&str> = names.iter().map(|name| bare(name)).collect();
         let close = did_you_mean(typed, &known).map(|name| format!("; did you mean {name}?"));
-        format!(
-            "there is no column \"{typed}\"{} There are {}",
-            close.unwrap_or_else(|| ".".to_owned()),
-            known.join(", ")
-        )
+        let close = close.unwrap_or_else(|| ".".to_owned());
+        format!("there is no column \"{typed}\"{close} There are {}", names.join(", "))
     }
 }
 
 impl Field {
-    /// Whether these are the last words of its path, the last one with its unit or without. What says why
-    /// a host did not answer is called by its whole path.
+    /// Whether these are the last words of its path, the last one with its unit or without. What is
+    /// [`ASIDE`] is called by its whole path.
     fn is_called(&self, words: &[&str]) -> bool {
         let Some(first) = self.path.len().checked_sub(words.len()) else { return false };
-        if first > 0 && self.path.first().is_some_and(|own| own == "error") {
+        if first > 0 && self.path.first().is_some_and(|own| ASIDE.contains(&own.as_str())) {
             return false;
         }
         let is_same = |(own, word): (&String, &&str)| own == ANY && !word.is_empty() || own == word;
         let (ends, last) = (&self.path[first..], words.last().copied().unwrap_or_default());
         let before = ends.iter().zip(words).rev().skip(1).all(is_same);
         let own = ends.last().map_or("", String::as_str);
-        let bare = UNITS.iter().find_map(|unit| own.strip_suffix(unit));
-        before && (own == last || bare == Some(last))
+        before && (own == last || bare(own) == last)
     }
 }
 
@@ -215,6 +215,11 @@ impl<'a> Walk<'a> {
             self.fields.push(Field { path: path.clone(), is_many });
         }
     }
+}
+
+/// A name without its unit.
+fn bare(name: &str) -> &str {
+    UNITS.iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name)
 }
 
 fn kind_of(command: &str) -> Option<&'static str> {
@@ -277,6 +282,8 @@ pub(crate) const KINDS: [(&str, Option<&str>); 50] = [
 
 /// Stands in a path for a name of somebody's own.
 const ANY: &str = "NAME";
+/// Why a host did not answer, and what is told beside a policy: nobody means them who does not say so.
+const ASIDE: [&str; 3] = ["error", "defaults", "bounds"];
 /// What may be left out at the end of a name.
 const UNITS: [&str; 3] = ["_bytes", "_seconds", "_percent"];
 /// No schema of ours is deeper.
@@ -316,9 +323,7 @@ mod tests {
     #[test]
     fn what_is_no_field_or_several_is_refused_with_those_that_there_are() {
         let unknown = path("vms", "actuel").unwrap_err();
-        assert!(
-            unknown.starts_with("there is no column \"actuel\"; did you mean actual_bytes? There")
-        );
+        assert!(unknown.starts_with("there is no column \"actuel\"; did you mean actual? There"));
         assert!(unknown.contains("actual_bytes, ") && unknown.contains("host, "), "{unknown}");
         for nothing in ["", ".", "vm.", "memory", "Actual"] {
             assert!(path("vms", nothing).is_err(), "{nothing}");

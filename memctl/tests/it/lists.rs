@@ -32,7 +32,7 @@ async fn a_list_has_the_columns_that_are_named_in_the_order_that_is_named() {
     let json = world.run(&["vms", "--sort-by", "-actual_bytes", "-o", "jsonl"]).await;
     let of_json = json.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
     let of_json: Vec<serde_json::Value> = of_json.collect();
-    let names = of_json.iter().filter_map(|item| item["vm"]["vm"]["name"].as_str());
+    let names = of_json.iter().filter_map(|item| item["vm"]["name"].as_str());
     let of_table = rows.iter().skip(1).map(|row| row[1]).filter(|name| *name != "UNREACHABLE");
     assert_eq!(names.collect::<Vec<_>>(), of_table.collect::<Vec<_>>(), "{json:?}");
     // A map's own names, and hosts beside each other.
@@ -46,7 +46,7 @@ async fn a_list_has_the_columns_that_are_named_in_the_order_that_is_named() {
 async fn what_is_no_column_is_refused_before_anybody_is_asked() {
     let (world, agents) = three();
     for (args, said) in [
-        (&["vms", "--columns", "actuel"][..], "did you mean actual_bytes? There are "),
+        (&["vms", "--columns", "actuel"][..], "did you mean actual? There are "),
         (&["pin", "web1", "--sort-by", "kye"], "did you mean key"),
         (&["watch", "--columns", "host"], "memctl watch prints no table"),
         (&["vms", "--columns", "name", "-o", "json"], "--columns is for tables"),
@@ -73,9 +73,7 @@ async fn a_list_that_is_watched_comes_again_until_it_is_interrupted() {
     // Each has the same VMs.
     while seen.len() < 7 {
         let line = lines.next_line().await.unwrap().expect("it goes on");
-        seen.push(
-            serde_json::from_str::<serde_json::Value>(&line).unwrap()["vm"]["vm"]["name"].clone(),
-        );
+        seen.push(serde_json::from_str::<serde_json::Value>(&line).unwrap()["vm"]["name"].clone());
     }
     let first = seen.iter().rposition(|name| *name == seen[0]).unwrap();
     assert!(first > 0, "{seen:?}");
