@@ -230,7 +230,7 @@ impl Keeper {
         let mut revision = self.next(policy, edit.actor, edit.reason);
         // A time that the calendar cannot hold never comes; the range above is far from it.
         let end = edit.revert_after.and_then(|after| self.clock.wall().checked_add(after));
-        revision.revert_at = end.or(current.revert_at.filter(|_| leaves_trial));
+        revision.revert_at = end.or_else(|| current.revert_at.filter(|_| leaves_trial));
         revision.falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
         if edit.validate_only {
             return Ok(self.would_be(revision));
