@@ -1,5 +1,5 @@
 # Each target is a line or two; what they need and a new machine lacks is installed first.
-.PHONY: run lab test soak bench bench-attacks bench-bursts bench-history bench-policies fuzz install deb lint deny
+.PHONY: run lab test soak bench bench-attacks bench-bursts bench-history bench-policies fuzz install deb lint deny targets
 
 run:            ## agentd on a simulated host, with memctl watching it, for half a minute
 	sh tests/install.sh build
@@ -25,6 +25,10 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --no-default-features \
 		--target-dir $${CARGO_TARGET_DIR:-target}
+
+targets:        ## whether memctl compiles for Windows and macOS, as far as that can be seen from here
+	sh tests/install.sh build
+	sh tests/targets.sh
 
 deny:           ## licences, sources and duplicates of every dependency; advisories where they can be had
 	sh tests/deny.sh

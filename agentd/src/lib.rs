@@ -45,3 +45,4 @@ pub mod store;
 pub mod supervisor;
 pub mod tick;
 mod uri;
+mod wall_time;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+};
 use clap_complete::ArgValueCompleter;
 
 use crate::commands;
@@ -23,6 +25,21 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line as typed, and the words of the command: "policy get".
+    pub(crate) fn typed() -> Result<(Self, String), clap::Error> {
+        let mut matches = Self::command().try_get_matches()?;
+        let command = words_of(&matches).join(" ");
+        let cli = Self::from_arg_matches_mut(&mut matches);
+        Ok((cli.map_err(|error| error.format(&mut Self::command()))?, command))
+    }
+}
+
+fn words_of(matches: &ArgMatches) -> Vec<&str> {
+    let own = matches.subcommand();
+    own.map(|(name, inner)| [vec![name], words_of(inner)].concat()).unwrap_or_default()
 }
 
 /// Options of every command.
@@ -52,6 +69,15 @@ pub(crate) struct Global {
         value_name = "FORMAT"
     )]
     pub(crate) output: Option<Format>,
+    /// Columns of the table, by the names of the fields in -o json, or the ends of them: name,actual,target.
+    /// One that there is not is refused with all that there are.
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
+    #[arg(add = ArgValueCompleter::new(completers::columns))]
+    pub(crate) columns: Vec<String>,
+    /// Order of what is listed, by a field as in --columns; -NAME puts the largest first.
+    #[arg(long, global = true, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(add = ArgValueCompleter::new(completers::sort_columns))]
+    pub(crate) sort_by: Option<String>,
     /// Leave out the column heads.
     #[arg(long, global = true)]
     pub(crate) no_headers: bool,
@@ -68,6 +94,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TIME", default_value = "5s")]
     #[arg(value_parser = parse_positive_duration)]
     pub(crate) timeout: Duration,
+    /// Time for the connection alone, where it is to be less.
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_positive_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
     /// Hosts asked at the same time.
     #[arg(long, global = true, value_name = "N", default_value = "16")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -78,11 +107,14 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Tell more.
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    pub(crate) verbose: bool,
+    #[arg(short, long, global = true, conflicts_with = "quiet", action = ArgAction::Count)]
+    pub(crate) verbose: u8,
     /// Do not ask before changing several hosts.
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
+    /// Ask nobody anything: what would be asked is refused.
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
 }
 
 /// What https:// shows an agent and expects of it; wins over the configuration.

@@ -42,11 +42,17 @@ impl Connection {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW);
         let link = Arc::new(Link::default());
-        let dialled = match &host.address {
-            Address::Unix(_) => endpoint.connect().await,
-            Address::Ssh(_) | Address::Https { .. } => {
-                endpoint.connect_with_connector(dial::connector(host, &link)).await
+        let dialled = async {
+            match &host.address {
+                Address::Unix(_) => endpoint.connect().await,
+                Address::Ssh(_) | Address::Https { .. } => {
+                    endpoint.connect_with_connector(dial::connector(host, &link)).await
+                }
             }
+        };
+        let patience = host.connect_timeout.unwrap_or(Duration::MAX);
+        let Ok(dialled) = tokio::time::timeout(patience, dialled).await else {
+            return Err(no_connection(host, patience));
         };
         match dialled {
             Ok(channel) => Ok(Self { channel, link }),
@@ -100,6 +106,12 @@ impl Connection {
     }
 }
 
+fn no_connection(host: &Host, patience: Duration) -> Failure {
+    let what = format!("no connection to {} within {}s", host.address, patience.as_secs_f64());
+    Failure::new(Code::DeadlineExceeded, "CONNECT_TIMEOUT", what)
+        .hint("is the host up? A longer --connect-timeout waits longer")
+}
+
 /// What to say when an agent did not answer within `timeout`.
 pub(crate) fn timed_out(host: &Host, timeout: Duration) -> Failure {
     Failure::new(
@@ -128,6 +140,13 @@ fn dial_failure(address: &Address, error: &tonic::transport::Error) -> Failure {
 }
 
 fn unix_failure(path: &str, kind: Option<ErrorKind>, words: &[String]) -> Failure {
+    if !cfg!(unix) {
+        let what = format!(
+            "unix://{path} is a socket of Unix, which memctl does not reach on this system"
+        );
+        return Failure::new(Code::InvalidArgument, "NO_UNIX_SOCKETS", what)
+            .hint("reach the host by ssh://HOST or https://HOST");
+    }
     match kind {
         Some(ErrorKind::NotFound) => {
             unreachable("SOCKET_MISSING", format!("there is no socket {path}"))

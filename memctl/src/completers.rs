@@ -5,10 +5,11 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use clap_complete::CompletionCandidate;
 
 use crate::args::{Cli, Global};
+use crate::columns::Fields;
 use crate::commands::vms;
 use crate::fleet::{Bounds, ask_all};
 use crate::policy_book::BOOK;
@@ -45,6 +46,30 @@ pub(crate) fn vm_names(current: &OsStr) -> Vec<CompletionCandidate> {
     fitting.map(CompletionCandidate::new).collect()
 }
 
+/// Fields of what the command lists, each of a list by itself.
+pub(crate) fn columns(current: &OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let (before, word) = match current.rsplit_once(',') {
+        Some((before, word)) => (format!("{before},"), word),
+        None => (String::new(), current.as_ref()),
+    };
+    let names = Fields::of_command(&command_typed()).map(|fields| fields.names());
+    let fitting = names.unwrap_or_default().into_iter().filter(|name| name.starts_with(word));
+    fitting.map(|name| CompletionCandidate::new(format!("{before}{name}"))).collect()
+}
+
+/// The same to sort by, where the largest may be wanted first.
+pub(crate) fn sort_columns(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let (sign, word) = typed.strip_prefix('-').map_or(("", &*typed), |word| ("-", word));
+    let names = columns(OsStr::new(word)).into_iter();
+    names
+        .map(|name| {
+            CompletionCandidate::new(format!("{sign}{}", name.get_value().to_string_lossy()))
+        })
+        .collect()
+}
+
 /// Keys of the policy; those of VMs have a name of their own.
 pub(crate) fn policy_keys(current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
@@ -75,6 +100,24 @@ fn running(mut session: Session) -> Vec<String> {
     runtime.shutdown_background();
     let listed = answers.into_iter().filter_map(|answer| answer.result.ok());
     listed.flat_map(|listed| listed.vms).map(|own| own.vm.label().to_owned()).collect()
+}
+
+/// The words of the command on the unfinished command line.
+fn command_typed() -> String {
+    let words: Vec<String> = std::env::args().skip_while(|word| word != "--").skip(2).collect();
+    command_of(&words)
+}
+
+/// The words that are those of a command and of commands below it.
+fn command_of(words: &[String]) -> String {
+    let whole = Cli::command();
+    let (mut at, mut command) = (&whole, Vec::new());
+    for word in words {
+        if let Some(inner) = at.find_subcommand(word) {
+            (at, command) = (inner, [command, vec![inner.get_name()]].concat());
+        }
+    }
+    command.join(" ")
 }
 
 /// As the options on the unfinished command line say.

@@ -107,7 +107,8 @@ impl Places {
         }
         let absolute =
             |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
+        let of_home = || Some(home().filter(|home| home.is_absolute())?.join(".config"));
+        let base = absolute("XDG_CONFIG_HOME").or_else(of_home);
         let system = absolute("MEMCTL_SYSTEM_CONFIG").unwrap_or_else(|| PathBuf::from(SYSTEM_FILE));
         Self { own: base.map(|base| base.join("memctl/config.toml")), system: Some(system) }
     }
@@ -270,10 +271,15 @@ fn files(
     Err(invalid("", origin, None, &what))
 }
 
+/// One's own folder, which Windows calls otherwise.
+fn home() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).map(PathBuf::from);
+    named("HOME").or_else(|| named("USERPROFILE").filter(|_| cfg!(windows)))
+}
+
 /// A path of the file: `~/` is the home, and what is not absolute is beside the file.
 fn resolved(text: &str, origin: &str) -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    if let (Some(rest), Some(home)) = (text.strip_prefix("~/"), home) {
+    if let (Some(rest), Some(home)) = (text.strip_prefix("~/"), home()) {
         return home.join(rest);
     }
     let folder = Path::new(origin).parent().unwrap_or_else(|| Path::new(""));

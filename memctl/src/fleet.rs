@@ -237,6 +237,7 @@ mod tests {
             identity: crate::identity::IdentityFiles::default(),
             server_name: None,
             guess: None,
+            connect_timeout: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! one look whether the local socket is there.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::config::{Config, HostEntry, check_name};
@@ -22,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) server_name: Option<String>,
     /// Why its address is a guess, where it is one.
     pub(crate) guess: Option<String>,
+    /// How long a connection to it may take, where that is less than all may take.
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 /// What the command line says of hosts.
@@ -148,6 +151,7 @@ fn at(name: &str, address: Address) -> Host {
         identity: IdentityFiles::default(),
         server_name: None,
         guess: None,
+        connect_timeout: None,
     }
 }
 
@@ -180,7 +184,7 @@ fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
 
 fn host_of(entry: &HostEntry) -> Host {
     let HostEntry { name, address, identity, server_name, .. } = entry.clone();
-    Host { name, address, identity, server_name, guess: None }
+    Host { name, address, identity, server_name, guess: None, connect_timeout: None }
 }
 
 fn none_configured() -> Failure {

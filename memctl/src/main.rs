@@ -6,6 +6,7 @@ mod args;
 mod backoff;
 mod certificate;
 mod client;
+mod columns;
 mod commands;
 mod completers;
 mod config;
@@ -37,7 +38,7 @@ mod top;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use clap_complete::CompleteEnv;
 
 use crate::args::Cli;
@@ -51,14 +52,14 @@ use crate::session::Session;
 fn main() -> ExitCode {
     // A script of `memctl completion` asks what may follow, and nothing else happens.
     CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, command) = match Cli::typed() {
+        Ok(typed) => typed,
         Err(error) => return args::refused(&error).into(),
     };
-    run(cli).into()
+    run(cli, &command).into()
 }
 
-fn run(cli: Cli) -> Exit {
+fn run(cli: Cli, command: &str) -> Exit {
     let mut session = match Session::open(cli.global, cli.command.config_need()) {
         Ok(session) => session,
         Err(refused) => {
@@ -66,6 +67,9 @@ fn run(cli: Cli) -> Exit {
             return ended_early(&output, Stop::Failed(failure));
         }
     };
+    if let Err(failure) = session.choose(command) {
+        return ended_early(&session.output, Stop::Failed(failure));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {

@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal as _, Write};
 
 use jiff::tz::TimeZone;
 
+use crate::columns::Choice;
 use crate::dto::{Document, Item, Line, Refusal, SCHEMA};
 use crate::failure::Failure;
 use crate::policy_keys::in_words;
 use crate::quantity::Units;
 use crate::render::text::safe;
-use crate::render::{Show, View, json, yaml};
+use crate::render::{Show, View, chosen, json, yaml};
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +50,21 @@ pub(crate) struct Output {
     pub(crate) view: View,
     /// Whether notices are left out.
     pub(crate) quiet: bool,
+    /// The columns and the order of tables.
+    pub(crate) choice: Choice,
+    /// How one answer stands after another.
+    between: Between,
+}
+
+/// How one answer of a command stands after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Between {
+    /// There is but one.
+    Nothing,
+    /// In its place on the terminal.
+    Clear,
+    /// Behind this.
+    Text(&'static str),
 }
 
 impl Output {
@@ -63,18 +79,46 @@ impl Output {
             many_hosts: false,
             width: None,
         };
-        Self { format, view, quiet: false }
+        Self { format, view, quiet: false, choice: Choice::default(), between: Between::Nothing }
     }
 
-    /// Writes a whole answer: data to stdout; for people, why a host did not answer to stderr.
-    pub(crate) fn show<T: Show>(&self, items: &[Item<T>]) -> io::Result<()> {
+    /// An output for this.
+    pub(crate) fn new(format: Format, view: View, quiet: bool) -> Self {
+        Self { view, quiet, ..Self::plain(format) }
+    }
+
+    /// From now on one answer follows another: JSON is a stream then, a line each.
+    pub(crate) fn repeats(&mut self) {
+        self.between = match self.format {
+            Format::Table | Format::Wide if io::stdout().is_terminal() => Between::Clear,
+            Format::Table | Format::Wide => Between::Text("\n"),
+            Format::Yaml => Between::Text("---\n"),
+            Format::Json | Format::Jsonl | Format::Name => Between::Text(""),
+        };
+        if self.format == Format::Json {
+            self.format = Format::Jsonl;
+        }
+    }
+
+    /// Writes a whole answer, in the order that is wanted: data to stdout; for people, why a host did not
+    /// answer to stderr.
+    pub(crate) fn show<T: Show>(&self, items: &mut Vec<Item<T>>) -> io::Result<()> {
+        self.choice.is_for(T::KIND);
+        if let Some(order) = &self.choice.order {
+            chosen::sort(items, order);
+        }
+        match self.between {
+            Between::Nothing | Between::Text("") => {}
+            Between::Clear => self.data(CLEAR)?,
+            Between::Text(text) => self.data(text)?,
+        }
         match self.format {
             Format::Table | Format::Wide => self.show_text(items)?,
             Format::Name => self.data(&self.names(items))?,
             Format::Json => self.data(&format!("{}\n", json::pretty(&document(items))?))?,
             Format::Yaml => self.data(&yaml::document(&document(items))?)?,
             Format::Jsonl => {
-                for item in items {
+                for item in items.iter() {
                     let line = Line { schema: SCHEMA, kind: T::KIND, item };
                     self.data(&format!("{}\n", json::line(&line)?))?;
                 }
@@ -129,7 +173,11 @@ impl Output {
         // A sole host that failed is told on stderr; a table of its absence says nothing more.
         let only_failure =
             !self.view.many_hosts && !items.is_empty() && items.iter().all(|i| !i.ok);
-        if only_failure { Ok(()) } else { self.data(&T::text(items, &self.view)) }
+        match self.choice.columns.as_slice() {
+            _ if only_failure => Ok(()),
+            [] => self.data(&T::text(items, &self.view)),
+            columns => self.data(&chosen::table(items, columns, &self.view)),
+        }
     }
 
     fn names<T: Show>(&self, items: &[Item<T>]) -> String {
@@ -142,6 +190,9 @@ impl Output {
         lines.collect()
     }
 }
+
+/// Has the terminal show what follows in the place of all that it shows.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Whether colours are wanted, by the flag, the environment and what stdout is.
 pub(crate) fn wants_color(choice: ColorChoice) -> bool {

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::address::Address;
 use crate::args::Global;
+use crate::columns::Choice;
 use crate::config::{Config, Places};
 use crate::failure::{Code, Failure};
 use crate::fleet::Bounds;
@@ -64,6 +65,18 @@ impl Session {
         Ok(Self { global, config, config_failure, places, output })
     }
 
+    /// Settles which columns of the tables of this command are wanted, and in which order.
+    pub(crate) fn choose(&mut self, command: &str) -> Result<(), Failure> {
+        let Global { columns, sort_by, .. } = &self.global;
+        let is_table = matches!(self.output.format, Format::Table | Format::Wide);
+        if !columns.is_empty() && !is_table {
+            let what = "--columns is for tables, and another form of output is asked for";
+            return Err(Failure::usage(what).hint("leave it out: the other forms have every field"));
+        }
+        self.output.choice = Choice::of(command, columns, sort_by.as_deref())?;
+        Ok(())
+    }
+
     /// The hosts to ask. From here on, output names the host where there are several.
     pub(crate) fn hosts(&mut self) -> Result<Vec<Host>, Failure> {
         let sockets = local_sockets();
@@ -78,7 +91,10 @@ impl Session {
             server_name: server_name.as_deref(),
             sockets: &sockets,
         };
-        let hosts = select(&selection, &self.config)?;
+        let mut hosts = select(&selection, &self.config)?;
+        for host in &mut hosts {
+            host.connect_timeout = self.global.connect_timeout;
+        }
         let guesses = hosts.iter().filter_map(|host| host.guess.clone());
         for notice in guesses.chain(warnings(&hosts)) {
             // A notice that cannot be written is lost, as every notice.
@@ -129,7 +145,7 @@ pub(crate) fn output_of(global: &Global, default: Format) -> Output {
         many_hosts: false,
         width: terminal_width().filter(|_| format == Format::Table),
     };
-    Output { format, view, quiet: global.quiet }
+    Output::new(format, view, global.quiet)
 }
 
 /// How wide the terminal is that stdout is.

@@ -77,6 +77,8 @@ mod oracle;
 mod over_tls;
 /// The packages in a clean Debian.
 mod packages;
+/// Pins that end by themselves.
+mod pins;
 /// What libvirt lets the user of agentd do, and nothing else.
 mod polkit;
 /// Ticks recorded, replayed, and decided along by a shadow.
@@ -91,6 +93,8 @@ mod sim_host;
 mod soak;
 /// The package under a systemd that runs.
 mod systemd;
+/// What memctl shows on a terminal while something takes long.
+mod terminal;
 /// memctl through ssh, with agentd proxy at its end.
 mod through_ssh;
 /// The rules of the house.

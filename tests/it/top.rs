@@ -1,9 +1,8 @@
 //! `memctl top` in a real terminal, which tmux is: it starts, follows its size, outlives a host, and
 //! leaves the terminal as it found it.
 
-use std::process::{Command, Stdio};
-
-use crate::sim_host::{SCENARIO, World, run, until};
+use crate::sim_host::{SCENARIO, World};
+use crate::terminal::Terminal;
 
 #[test]
 fn it_lives_in_a_terminal_and_outlives_a_host() {
@@ -79,52 +78,6 @@ fn without_a_terminal_it_says_what_to_use() {
     assert_eq!(answer.exit, Some(2));
     assert!(answer.stderr.contains("needs a terminal"), "{}", answer.stderr);
     assert!(answer.stderr.contains("memctl watch"), "{}", answer.stderr);
-}
-
-/// A terminal of its own server. Closed when dropped.
-struct Terminal<'a> {
-    world: &'a World,
-}
-
-impl<'a> Terminal<'a> {
-    /// One in which a shell runs this.
-    fn open(world: &'a World, shell: &str) -> Self {
-        Self::of_width(world, 150, shell)
-    }
-
-    fn of_width(world: &'a World, columns: u16, shell: &str) -> Self {
-        let terminal = Self { world };
-        let columns = &columns.to_string();
-        let new = ["-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", "40", shell];
-        terminal.tmux(&new);
-        terminal
-    }
-
-    fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
-        until(what, || Ok(is(&self.screen())));
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    fn tmux(&self, args: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.arg("-S").arg(self.world.path("tmux")).args(args).stdin(Stdio::null());
-        command.env("LANG", "C.UTF-8").env("PATH", std::env::var("PATH").unwrap_or_default());
-        command.env("XDG_CONFIG_HOME", self.world.path(""));
-        let answer = run(&mut command);
-        assert_eq!(answer.exit, Some(0), "tmux {args:?}: {}", answer.stderr);
-        answer.stdout
-    }
-}
-
-impl Drop for Terminal<'_> {
-    fn drop(&mut self) {
-        let mut command = Command::new("tmux");
-        command.arg("-S").arg(self.world.path("tmux")).arg("kill-server");
-        run(&mut command);
-    }
 }
 
 fn count(text: &str, word: &str) -> usize {

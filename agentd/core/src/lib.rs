@@ -30,6 +30,7 @@ pub mod host;
 pub mod known;
 pub mod life;
 pub mod order;
+pub mod pin;
 pub mod plan;
 pub mod policy;
 pub mod reserve;

@@ -59,10 +59,10 @@ pub(crate) async fn run(args: &AuditArgs, session: &mut Session) -> Ended {
     let limit = usize::from(args.limit);
     let ask = move |connection| entries(connection, wanted.clone(), limit, since);
     let answers = ask_all(&hosts, session.bounds(), ask).await;
-    let items = Item::of_answers(answers, |entries| {
+    let mut items = Item::of_answers(answers, |entries| {
         entries.into_iter().map(|entry| AuditBody { entry }).collect()
     });
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     if items.is_empty() && !session.output.is_for_programs() {
         session.output.notice(&format!("no such entry in the audit{}", unknown(&args.method)))?;
     }

@@ -36,14 +36,14 @@ pub(crate) fn run(command: &ConfigCommand, session: &Session) -> Ended {
 fn path(session: &Session) -> Ended {
     let places = [("own", &session.places.own), ("system", &session.places.system)];
     let there = places.into_iter().filter_map(|(which, path)| Some((which, path.as_ref()?)));
-    let items: Vec<_> = there
+    let mut items: Vec<_> = there
         .map(|(which, path)| {
             let body =
                 PlaceBody { which, path: path.display().to_string(), is_there: path.exists() };
             Item::answered("-", body)
         })
         .collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(Exit::Done)
 }
 
@@ -51,15 +51,15 @@ fn view(session: &Session) -> Ended {
     if let Some(failure) = &session.config_failure {
         return Err(failure.clone().into());
     }
-    session.output.show(&[Item::answered("-", ViewBody::new(&session.config))])?;
+    session.output.show(&mut vec![Item::answered("-", ViewBody::new(&session.config))])?;
     Ok(Exit::Done)
 }
 
 fn check(session: &Session) -> Ended {
     let checks = checks(session);
     let bad = checks.iter().any(|check| check.finding == Finding::Bad);
-    let items: Vec<_> = checks.into_iter().map(|check| Item::answered("-", check)).collect();
-    session.output.show(&items)?;
+    let mut items: Vec<_> = checks.into_iter().map(|check| Item::answered("-", check)).collect();
+    session.output.show(&mut items)?;
     Ok(if bad { Exit::No } else { Exit::Done })
 }
 

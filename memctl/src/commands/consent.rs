@@ -13,8 +13,11 @@ pub(crate) fn ask(what: &str, hosts: usize, session: &Session) -> Result<(), Sto
     if hosts < 2 || session.global.yes {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        let what = format!("this changes {hosts} hosts, and there is no terminal to ask on");
+    let no_terminal = !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal();
+    if no_terminal || session.global.no_input {
+        let why =
+            if no_terminal { "there is no terminal to ask on" } else { "nobody is to be asked" };
+        let what = format!("this changes {hosts} hosts, and {why}");
         return Err(Failure::usage(what).hint("say -y to change them unasked").into());
     }
     if agreed(what, hosts)? {

@@ -40,7 +40,7 @@ pub(crate) async fn run(_: &DoctorArgs, session: &mut Session) -> Ended {
         }
         Err(failure) => items.push(nobody(CheckBody::bad("hosts", &failure))),
     }
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     let bodies = || items.iter().filter_map(|item| item.body.as_ref());
     let count = |finding| bodies().filter(|body| body.finding == finding).count();
     let (bad, warnings) = (count(Finding::Bad), count(Finding::Warning));

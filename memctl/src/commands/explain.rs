@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &ExplainArgs, session: &mut Session) -> Ended {
     if items.iter().any(|item| item.ok) {
         items.retain(|item| item.error.as_ref().is_none_or(|e| e.code != Code::NotFound));
     }
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
         tell_conditions(host, &body.explanation.conditions, session)?;
     }

@@ -74,7 +74,7 @@ pub(crate) async fn run(args: &HistoryArgs, session: &mut Session) -> Ended {
     }
     match &args.plot {
         Some(file) => draw(file, &items, session)?,
-        None => session.output.show(&items)?,
+        None => session.output.show(&mut items)?,
     }
     Ok(exit_of(&items))
 }

@@ -14,6 +14,7 @@ pub(crate) mod manual;
 pub(crate) mod mode;
 pub(crate) mod pin;
 pub(crate) mod policy;
+mod repeat;
 pub(crate) mod reserve;
 mod rollout;
 mod saved;

@@ -53,22 +53,23 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let reason = args.reason.clone().unwrap_or_default();
     let Some(mode) = args.mode.map(WantedMode::wire) else {
-        let items = Item::of_answers(ask_all(&hosts, session.bounds(), show).await, |b| vec![b]);
+        let mut items =
+            Item::of_answers(ask_all(&hosts, session.bounds(), show).await, |b| vec![b]);
         let exit = exit_of(&items);
-        return told(&items, exit, session);
+        return told(&mut items, exit, session);
     };
     let change = Change { mode, reason, began: Instant::now() };
-    let (items, exit) = set_all(&hosts, mode, &change.reason, session).await?;
+    let (mut items, exit) = set_all(&hosts, mode, &change.reason, session).await?;
     match args.lasting {
         Some(lasting) => {
-            told(&items, exit, session)?;
+            told(&mut items, exit, session)?;
             // Whoever wants it to end is not made to wait for that.
             let is_over = matches!(exit, Exit::Interrupted | Exit::Terminated);
             let lasting = if is_over { Duration::ZERO } else { lasting };
             let held = hold(&hosts, &items, change, lasting, session).await?;
             Ok(if exit == Exit::Done { held } else { exit })
         }
-        None => told(&items, exit, session),
+        None => told(&mut items, exit, session),
     }
 }
 
@@ -98,7 +99,7 @@ async fn set_all(
 }
 
 /// Shows the modes, and what a table of them does not.
-fn told(items: &[Item<ModeBody>], exit: Exit, session: &Session) -> Ended {
+fn told(items: &mut Vec<Item<ModeBody>>, exit: Exit, session: &Session) -> Ended {
     session.output.show(items)?;
     for item in items.iter().filter(|i| i.body.as_ref().is_some_and(|b| b.durable == Some(false))) {
         let text = format!(

@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
         true => wait(&hosts, &mut items, args.wait_for, session).await?,
         false => Vec::new(),
     };
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
     tell_missing(&items, waits, session)?;
     let missing = items.iter().filter_map(|item| item.body.as_ref());
@@ -102,10 +102,10 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
         .filter(|answer| answer.result.as_ref().is_ok_and(is_empty))
         .map(|answer| answer.host.clone())
         .collect();
-    let items = Item::of_answers(answers, |all| {
+    let mut items = Item::of_answers(answers, |all| {
         all.into_iter().map(|reservation| ReservationBody { reservation }).collect()
     });
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     if !session.output.is_for_programs() {
         for host in empty {
             session.output.notice(&format!("{host}: nothing is reserved"))?;
@@ -125,8 +125,8 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
-    let items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

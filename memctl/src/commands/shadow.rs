@@ -68,8 +68,8 @@ pub(crate) async fn run(command: &ShadowCommand, session: &mut Session) -> Ended
             ask_all(&hosts, bounds, move |c| show(c, request)).await
         }
     };
-    let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers, |body| vec![body]);
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

@@ -5,12 +5,14 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::mode::WantedMode;
+use super::repeat::{RepeatArgs, shown};
 use super::{Ended, exit_of, tell_conditions};
 use crate::client::Connection;
-use crate::dto::{Item, ModeName, Status};
+use crate::dto::{Item, ModeName, PassingPin, Status};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::ask_all;
+use crate::render::policy::back_to;
 use crate::render::status::StatusBody;
 use crate::render::text::date_time;
 use crate::session::Session;
@@ -19,20 +21,26 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// End with 1 unless every host is healthy.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     check: bool,
     /// With --check: end with 1 as well where another mode is in force, such as a pause that somebody
     /// has forgotten.
     #[arg(long, value_name = "MODE", requires = "check")]
     expect_mode: Option<WantedMode>,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 /// Asks every host for its state.
 pub(crate) async fn run(args: &StatusArgs, session: &mut Session) -> Ended {
+    shown(&args.repeat, session, async |session| once(args, session).await).await
+}
+
+async fn once(args: &StatusArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), ask).await;
-    let items = Item::of_answers(answers, |status| vec![StatusBody { status }]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers, |status| vec![StatusBody { status }]);
+    session.output.show(&mut items)?;
     for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
         tell_conditions(host, &body.status.conditions, session)?;
         tell_passing(host, &body.status, session)?;
@@ -61,13 +69,30 @@ fn tell_passing(host: &str, status: &Status, session: &Session) -> std::io::Resu
     if let Some(end) = status.policy_revert_time {
         let by = status.policy_actor.as_ref().map(|actor| format!(" by {}", actor.label()));
         let (revision, by) = (status.policy_revision, by.unwrap_or_default());
+        let back = back_to(status.policy_revert_revision);
         let end = date_time(end.0, &session.output.view.zone);
         session.output.notice(&format!(
-            "{host}: revision {revision} of the policy is a trial{by}: it goes back at {end} unless memctl \
-             policy confirm keeps it"
+            "{host}: revision {revision} of the policy is a trial{by}: it goes back{back} at {end} unless \
+             memctl policy confirm keeps it"
         ))?;
     }
-    Ok(())
+    tell_pins(host, &status.passing_pins, session)
+}
+
+/// Tells a person which pins end by themselves.
+fn tell_pins(host: &str, pins: &[PassingPin], session: &Session) -> std::io::Result<()> {
+    let zone = &session.output.view.zone;
+    for pin in pins.iter().take(SHOWN) {
+        let end = pin.unpin_time.map(|end| format!(" until {}", date_time(end.0, zone)));
+        let (vm, end) = (&pin.vm, end.unwrap_or_default());
+        session.output.notice(&format!("{host}: {vm} is pinned{end}"))?;
+    }
+    match pins.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => session.output.notice(&format!(
+            "{host}: {more} more pins end by themselves: memctl policy get --host {host} shows them"
+        )),
+    }
 }
 
 /// Since when the mode is in force, and who set it, as far as is known.
@@ -103,3 +128,6 @@ pub(crate) async fn ask(connection: Connection) -> Result<Status, Failure> {
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     Ok(Status::new(wire, Timestamp::now()))
 }
+
+/// So many pins are named of each host.
+const SHOWN: usize = 5;

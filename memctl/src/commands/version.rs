@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
     let body = VersionBody { component: "memctl", version: env!("CARGO_PKG_VERSION").to_owned() };
     let mut items = vec![Item::answered("-", body)];
     if args.client {
-        session.output.show(&items)?;
+        session.output.show(&mut items)?;
         return Ok(Exit::Done);
     }
     let hosts = match session.hosts() {
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
         Err(failure) if failure.reason == "NO_HOST" => {
             let exit = failure.exit();
             items.push(Item::failed("local", failure));
-            session.output.show(&items)?;
+            session.output.show(&mut items)?;
             return Ok(exit);
         }
         Err(failure) => return Err(failure.into()),
@@ -41,6 +41,6 @@ pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
     });
     let exit = exit_of(&agents);
     items.extend(agents);
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(exit)
 }

@@ -4,6 +4,7 @@ use agentd_proto::v1;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 
+use super::repeat::{RepeatArgs, shown};
 use super::{Ended, exit_of, status, tell_conditions};
 use crate::client::Connection;
 use crate::completers;
@@ -19,10 +20,16 @@ pub(crate) struct VmsArgs {
     /// Only these VMs, by name or UUID.
     #[arg(value_name = "VM", add = ArgValueCompleter::new(completers::vm_names))]
     vms: Vec<String>,
+    #[command(flatten)]
+    repeat: RepeatArgs,
 }
 
 /// Asks every host for its VMs.
 pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
+    shown(&args.repeat, session, async |session| once(args, session).await).await
+}
+
+async fn once(args: &VmsArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), list).await;
     let empty = answers
@@ -43,7 +50,7 @@ pub(crate) async fn run(args: &VmsArgs, session: &mut Session) -> Ended {
         vms.into_iter().map(body).collect()
     });
     items.retain(|item| item.body.as_ref().is_none_or(|body| is_wanted(&body.vm, &args.vms)));
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_empty(&empty, session)?;
     for (host, conditions) in &caveats {
         tell_conditions(host, conditions, session)?;

@@ -81,7 +81,7 @@ impl<'a> Watcher<'a> {
             output: &session.output,
             hosts: followed.collect(),
             followers: Vec::new(),
-            lines: Watch::new(session.output.view.clone(), session.global.verbose, names),
+            lines: Watch::new(session.output.view.clone(), session.global.verbose > 0, names),
             summary: Summary::default(),
             merge: Merge::new(names.len(), Wait::None),
             ends: false,

@@ -19,8 +19,8 @@ pub(crate) struct WhoAmIArgs {}
 pub(crate) async fn run(_: &WhoAmIArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     let answers = ask_all(&hosts, session.bounds(), ask).await;
-    let items = Item::of_answers(answers, |caller| vec![WhoAmIBody { caller }]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers, |caller| vec![WhoAmIBody { caller }]);
+    session.output.show(&mut items)?;
     for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
         if session.output.is_for_programs() {
             break;

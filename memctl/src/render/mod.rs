@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod check;
+pub(crate) mod chosen;
 pub(crate) mod config;
 pub(crate) mod explain;
 pub(crate) mod history;

@@ -9,7 +9,7 @@ use crate::quantity::Scale;
 /// A table under construction.
 #[derive(Debug)]
 pub(crate) struct Table {
-    heads: Vec<&'static str>,
+    heads: Vec<String>,
     rows: Vec<Vec<Cell>>,
     named: bool,
     /// Heads of the columns that are left out first where there is no room for all.
@@ -100,8 +100,13 @@ impl Cell {
 impl Table {
     /// A table with these heads, and HOST before them when more than one host was asked.
     pub(crate) fn new(view: &View, heads: &[&'static str]) -> Self {
-        let host = view.many_hosts.then_some("HOST");
-        let heads = host.into_iter().chain(heads.iter().copied()).collect();
+        Self::headed(view, heads.iter().map(ToString::to_string).collect())
+    }
+
+    /// The same with heads that somebody made up.
+    pub(crate) fn headed(view: &View, heads: Vec<String>) -> Self {
+        let host = view.many_hosts.then(|| "HOST".to_owned());
+        let heads = host.into_iter().chain(heads).collect();
         Self { heads, rows: Vec::new(), named: view.many_hosts, spare: &[] }
     }
 
@@ -119,11 +124,18 @@ impl Table {
 
     /// Adds the row of a host that did not answer: its failure stands under the head `at`.
     pub(crate) fn failed<T>(&mut self, item: &Item<T>, at: &str) {
+        self.failed_with(item, at, Vec::new());
+    }
+
+    /// The same with the cells that are known all the same, each in its place.
+    pub(crate) fn failed_with<T>(&mut self, item: &Item<T>, at: &str, known: Vec<Option<Cell>>) {
         let Some(error) = &item.error else { return };
-        let first = usize::from(self.named);
-        let cells = self.heads.iter().skip(first).map(|head| match *head == at {
-            true => Cell::Painted(error.word().to_owned(), Paint::Bad),
-            false => Cell::Absent,
+        let heads = self.heads.iter().skip(usize::from(self.named));
+        let known = known.into_iter().chain(std::iter::repeat(None));
+        let cells = heads.zip(known).map(|(head, known)| match (known, head == at) {
+            (Some(known), _) => known,
+            (None, true) => Cell::Painted(error.word().to_owned(), Paint::Bad),
+            (None, false) => Cell::Absent,
         });
         let cells = cells.collect();
         self.row(&item.host, cells);
@@ -158,7 +170,7 @@ impl Table {
     }
 
     /// Leaves out columns until the rest fits on the terminal; the heads of those.
-    fn leave_out(&self, columns: &mut Vec<Column>, view: &View) -> Vec<&'static str> {
+    fn leave_out(&self, columns: &mut Vec<Column>, view: &View) -> Vec<String> {
         let least = LEAST_COLUMNS + usize::from(self.named);
         let Some(room) = view.width else { return Vec::new() };
         let mut left_out = Vec::new();
@@ -181,9 +193,9 @@ impl Table {
         let scale = Scale::of(view.units, &amounts);
         let sides: Vec<bool> = cells.iter().filter_map(|cell| cell.is_right()).collect();
         let is_right = !sides.is_empty() && sides.iter().all(|&side| side);
-        let head = self.heads.get(at).copied().unwrap_or_default();
+        let head = self.heads.get(at).cloned().unwrap_or_default();
         let mut texts: Vec<(String, Option<Paint>)> = Vec::with_capacity(cells.len() + 1);
-        texts.extend(view.headers.then(|| (head.to_owned(), Some(Paint::Dim))));
+        texts.extend(view.headers.then(|| (head.clone(), Some(Paint::Dim))));
         texts.extend(cells.iter().map(|cell| (cell.plain(scale), cell.paint())));
         let width = texts.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
         Column { head, texts, width, is_right }
@@ -193,7 +205,7 @@ impl Table {
 /// What a column shows.
 #[derive(Debug)]
 struct Column {
-    head: &'static str,
+    head: String,
     texts: Vec<(String, Option<Paint>)>,
     /// In characters.
     width: usize,
@@ -211,7 +223,7 @@ impl Column {
 }
 
 /// Which columns are left out; how many, where there is no room for that, either.
-fn no_room(heads: &[&str], view: &View) -> String {
+fn no_room(heads: &[String], view: &View) -> String {
     let named = format!("no room for {}: -o wide shows all", heads.join(", "));
     match view.width {
         Some(room) if named.chars().count() > room => match heads.len() {

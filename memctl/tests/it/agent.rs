@@ -35,6 +35,8 @@ pub(crate) struct Script {
     pub(crate) healthy_in: Option<v1::Mode>,
     /// The policy in force is a trial until then.
     pub(crate) trial_until: Option<prost_types::Timestamp>,
+    /// Pins that end by themselves, for the status.
+    pub(crate) pins: Vec<v1::PassingPin>,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -173,7 +175,14 @@ impl HostService for Agent {
         };
         let position = self.own(status.position.clone());
         let policy_revert_time = self.script().trial_until;
-        Ok(Response::new(v1::GetStatusResponse { position, policy_revert_time, ..status }))
+        let passing_pins = self.script().pins.clone();
+        Ok(Response::new(v1::GetStatusResponse {
+            position,
+            policy_revert_time,
+            policy_revert_revision: policy_revert_time.map(|_| 2),
+            passing_pins,
+            ..status
+        }))
     }
 
     async fn who_am_i(
@@ -256,9 +265,11 @@ impl PolicyService for Agent {
         _: Request<v1::GetPolicyRequest>,
     ) -> Result<Response<v1::GetPolicyResponse>, Status> {
         self.check()?;
+        let revert_time = self.script().trial_until;
         Ok(Response::new(v1::GetPolicyResponse {
             current: Some(v1::PolicyRevision {
-                revert_time: self.script().trial_until,
+                revert_time,
+                revert_revision: revert_time.map(|_| 2),
                 ..sample::revision(3)
             }),
             defaults: Some(sample::default_policy()),

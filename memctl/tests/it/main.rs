@@ -14,6 +14,7 @@ mod history; // how VMs and hosts fared, and when that was
 mod hold; // modes for a time
 mod hosts; // configured hosts, and hosts that cannot be asked
 mod line; // connections that nobody closes
+mod lists; // their columns, their order, and again and again
 mod memctl; // runs the binary
 mod merged; // the streams of several hosts as one
 mod pki; // certificates for the tests

@@ -48,6 +48,9 @@ async fn hosts_groups_vms_and_keys_are_completed_as_they_are() {
     assert_eq!(vms_offered(&world, "memctl pin -H node1 d").await, ["db1"]);
     assert_eq!(offered(&world, "memctl policy set host-").await, ["host-reserve="]);
     assert_eq!(offered(&world, "memctl host remove node2").await, ["node2"]);
+    let columns = offered(&world, "memctl -H node1 vms --columns name,act").await;
+    assert_eq!(columns, ["name,actual_bytes"]);
+    assert_eq!(offered(&world, "memctl status --sort-by mode_r").await, ["mode_reason"]);
     assert!(offered(&world, "memctl do").await.contains(&"doctor".to_owned()));
 }
 

@@ -181,11 +181,11 @@ fn show_all(folder: &std::path::Path, session: &Session) -> Ended {
 
 fn show(entries: &[Entry], session: &Session) -> Result<(), super::Stop> {
     let now = now();
-    let items: Vec<Item<CertificateBody>> = entries
+    let mut items: Vec<Item<CertificateBody>> = entries
         .iter()
         .map(|entry| Item::answered(NO_HOST, CertificateBody::new(entry, now)))
         .collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(())
 }
 

@@ -127,19 +127,19 @@ fn show_whole(names: &HostNames, session: &Session) -> Ended {
     let shown = entries
         .into_iter()
         .map(|own| Item::answered(&own.name, ShownHost { shown: body(own, config) }));
-    let items: Vec<_> = shown.collect();
-    session.output.show(&items)?;
+    let mut items: Vec<_> = shown.collect();
+    session.output.show(&mut items)?;
     tell_none(items.is_empty(), session)
 }
 
 fn show(config: &Config, session: &Session, wanted: impl Fn(&str) -> bool) -> Ended {
-    let items: Vec<Item<HostBody>> = config
+    let mut items: Vec<Item<HostBody>> = config
         .hosts
         .iter()
         .filter(|host| wanted(&host.name))
         .map(|host| Item::answered(&host.name, body(host, config)))
         .collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     tell_none(items.is_empty(), session)
 }
 

@@ -30,8 +30,8 @@ pub(super) async fn run(names: &HostNames, session: &mut Session) -> Ended {
             seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
         })
     });
-    let items = Item::of_answers(answers.await, |body| vec![body]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers.await, |body| vec![body]);
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

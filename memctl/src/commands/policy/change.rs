@@ -69,8 +69,8 @@ pub(crate) async fn make(
     let trial = v1::UpdatePolicyRequest { validate_only: true, ..request.clone() };
     let attempt = move |connection| update(connection, trial.clone());
     let change = |connection| update(connection, request.clone());
-    let done = roll_out(hosts, session, intent, attempt, change).await?;
-    session.output.show(&done.items)?;
+    let mut done = roll_out(hosts, session, intent, attempt, change).await?;
+    session.output.show(&mut done.items)?;
     tell_changes(&done.items, session)?;
     Ok(done.exit)
 }

@@ -53,8 +53,8 @@ pub(crate) async fn run(args: &DiffArgs, session: &mut Session) -> Ended {
         };
         ask_all(&hosts, bounds, move |c| update(c, request.clone())).await
     };
-    let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers, |body| vec![body]);
+    session.output.show(&mut items)?;
     tell_changes(&items, session)?;
     let exit = exit_of(&items);
     let differs = items.iter().filter_map(|i| i.body.as_ref()).any(|b| !b.changes.is_empty());

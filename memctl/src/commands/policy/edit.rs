@@ -28,6 +28,10 @@ pub(crate) struct EditArgs {
 
 /// Lets the policy be edited with $VISUAL or $EDITOR, and makes what is left of it the policy.
 pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
+    if session.global.no_input {
+        let what = "policy edit opens an editor, and nobody is to be asked anything";
+        return Err(Failure::usage(what).hint("memctl policy set and apply take no editor").into());
+    }
     let hosts = session.hosts()?;
     let [host] = hosts.as_slice() else {
         let what = format!("policy edit with {} hosts: each has its own policy", hosts.len());
@@ -78,9 +82,9 @@ fn temporary(text: &str) -> std::io::Result<tempfile::NamedTempFile> {
 /// Runs the editor, which may be a command line of its own.
 async fn edited(path: &Path) -> Result<(), Failure> {
     let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
-    let mut run = Command::new("sh");
-    run.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path);
+    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| USUAL.to_owned());
+    let mut run = command_line(&editor);
+    run.arg(path);
     let failed = |what: String| {
         Failure::new(Code::Unknown, "EDITOR_FAILED", what)
             .hint("EDITOR names the editor: EDITOR=nano memctl policy edit")
@@ -91,3 +95,23 @@ async fn edited(path: &Path) -> Result<(), Failure> {
         Err(error) => Err(failed(format!("the editor \"{editor}\" cannot be run: {error}"))),
     }
 }
+
+/// The command line with one more argument to come.
+#[cfg(not(windows))]
+fn command_line(editor: &str) -> Command {
+    let mut run = Command::new("sh");
+    run.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh");
+    run
+}
+
+/// The same where there is no shell that takes arguments: its words.
+#[cfg(windows)]
+fn command_line(editor: &str) -> Command {
+    let mut words = editor.split_whitespace();
+    let mut run = Command::new(words.next().unwrap_or(USUAL));
+    run.args(words);
+    run
+}
+
+/// The editor of whoever names none.
+const USUAL: &str = if cfg!(windows) { "notepad" } else { "vi" };

@@ -27,8 +27,8 @@ pub(crate) fn run(args: &ExplainArgs, session: &Session) -> Ended {
     if args.keys.is_empty() {
         entries.extend(BOOK);
     }
-    let items: Vec<_> =
+    let mut items: Vec<_> =
         entries.into_iter().map(|entry| Item::answered("-", KeyBody { entry })).collect();
-    session.output.show(&items)?;
+    session.output.show(&mut items)?;
     Ok(Exit::Done)
 }

@@ -31,8 +31,8 @@ pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
         return as_file(&hosts, session).await;
     }
     let answers = ask_all(&hosts, session.bounds(), with_origins).await;
-    let items = Item::of_answers(answers, |body| vec![body]);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers, |body| vec![body]);
+    session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
 

@@ -44,8 +44,8 @@ pub(crate) async fn run(args: &WaitArgs, session: &mut Session) -> Ended {
         let conditions = conditions.clone();
         async move { settle(&host, &conditions, bounds.timeout, deadline).await }
     });
-    let items = Item::of_answers(answers.await, |bodies| bodies);
-    session.output.show(&items)?;
+    let mut items = Item::of_answers(answers.await, |bodies| bodies);
+    session.output.show(&mut items)?;
     let exit = exit_of(&items);
     let unmet = items.iter().filter_map(|item| item.body.as_ref()).any(|body| !body.met);
     Ok(if exit == Exit::Done && unmet { Exit::No } else { exit })
