@@ -45,4 +45,3 @@ pub mod store;
 pub mod supervisor;
 pub mod tick;
 mod uri;
-mod wall_time;

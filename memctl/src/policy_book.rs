@@ -52,10 +52,10 @@ const TWO_POINTER: &str = "two-pointer";
 const WORKING_SET: &str = "working-set";
 const SIZE: &str = "memory with its unit: 512MiB, 2GiB";
 const TIME: &str = "time with its unit: 500ms, 3s, 1m";
-const VM_WORDS: [&str; 5] = ["min", "max", "weight", "pinned", "unpin-at"];
+const VM_WORDS: [&str; 4] = ["min", "max", "weight", "pinned"];
 
 /// Every key, in the order in which `policy get` shows them.
-pub(crate) const BOOK: [Entry; 20] = [
+pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "algorithm",
         description: "Who decides which VM gives memory and which gets some. two-pointer moves \
@@ -244,17 +244,6 @@ pub(crate) const BOOK: [Entry; 20] = [
         range: "true, false",
         algorithm: ALL,
         example: "memctl policy set vm.db1.pinned=true",
-    },
-    Entry {
-        key: "vm.NAME.unpin-at",
-        description: "When the pin of the VM ends by itself; the agent then takes it away. To set \
-            vm.NAME.pinned alone makes a pin that stays. A trial neither ends such a pin nor is \
-            ended by it.",
-        unit: "time from now with its unit (10m), or a time: 2026-01-02T14:05:00Z",
-        default: "unset (it stays)",
-        range: "a time to come, within 366 days; within 24h for operators",
-        algorithm: ALL,
-        example: "memctl policy set vm.db1.unpin-at=2h",
     },
     Entry {
         key: "vm.NAME",

@@ -59,17 +59,17 @@ fn assign_vm(policy: &mut v1::Policy, vm: &str, own: &toml::Value) -> Result<(),
 fn assign(policy: &mut v1::Policy, key: &str, value: &toml::Value) -> Result<(), String> {
     let parsed = Key::parse(key)?;
     if let Key::WholeVm(_) = parsed {
-        return Err(format!(
-            "\"{key}\" is not a key of a VM: those are min, max, weight, pinned, unpin-at"
-        ));
+        return Err(format!("\"{key}\" is not a key of a VM: those are min, max, weight, pinned"));
     }
     let text = match value {
         toml::Value::String(text) if text.is_empty() => "unset".to_owned(),
         toml::Value::String(text) => text.clone(),
         toml::Value::Integer(number) => number.to_string(),
         toml::Value::Boolean(flag) => flag.to_string(),
-        toml::Value::Datetime(time) => time.to_string(),
-        toml::Value::Float(_) | toml::Value::Array(_) | toml::Value::Table(_) => {
+        toml::Value::Float(_)
+        | toml::Value::Datetime(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_) => {
             return Err(format!("{key}: {value} is neither text nor a number"));
         }
     };
@@ -118,9 +118,7 @@ fn toml_value(value: &Value) -> String {
         Value::Unset => "\"\"".to_owned(),
         // Exact, so that it reads back as the same.
         Value::Size(bytes) => toml::Value::from(exact(*bytes)).to_string(),
-        Value::Time(_) | Value::Word(_) | Value::Moment(_) => {
-            toml::Value::from(value.text(Units::Iec)).to_string()
-        }
+        Value::Time(_) | Value::Word(_) => toml::Value::from(value.text(Units::Iec)).to_string(),
     }
 }
 
@@ -139,8 +137,7 @@ mod tests {
 
     const FILE: &str = "algorithm = \"working-set\"\nhost-reserve = \"1GiB\"\n\
                         [working-set]\nlead = \"1.5s\"\nheadroom-percent = 20\n\
-                        [vm.\"db.1\"]\nmin = \"100000KiB\"\npinned = true\n\
-                        unpin-at = 2026-01-02T03:04:05Z\n";
+                        [vm.\"db.1\"]\nmin = \"100000KiB\"\npinned = true\n";
 
     #[test]
     fn what_is_written_reads_back_as_the_same() {

@@ -6,10 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use agentd_proto::v1;
-use jiff::Timestamp;
 
 use crate::dto::Policy;
-use crate::quantity::{Units, format_size, parse_duration, parse_positive_duration, parse_size};
+use crate::quantity::{Units, format_size, parse_duration, parse_size};
 use crate::suggest::did_you_mean;
 
 /// One field of the policy.
@@ -49,8 +48,6 @@ pub(crate) enum VmField {
     Max,
     Weight,
     Pinned,
-    /// When the pin ends by itself.
-    UnpinAt,
 }
 
 /// The value of a field.
@@ -61,7 +58,6 @@ pub(crate) enum Value {
     Number(u32),
     Word(String),
     Flag(bool),
-    Moment(Timestamp),
     Unset,
 }
 
@@ -74,7 +70,6 @@ impl Value {
             Self::Number(number) => number.to_string(),
             Self::Word(word) => word.clone(),
             Self::Flag(flag) => flag.to_string(),
-            Self::Moment(time) => time.to_string(),
             Self::Unset => "unset".to_owned(),
         }
     }
@@ -91,7 +86,7 @@ impl Key {
         }
         let mut known: Vec<&str> = Self::general().collect();
         let close = did_you_mean(text, &known).map(|k| format!("; did you mean {k}?"));
-        known.push("vm.NAME.min|max|weight|pinned|unpin-at");
+        known.push("vm.NAME.min|max|weight|pinned");
         let all = || format!("; keys are {}", known.join(", "));
         Err(format!("\"{text}\" is not a key of the policy{}", close.unwrap_or_else(all)))
     }
@@ -151,8 +146,6 @@ impl Key {
                     VmField::Weight => vm.weight = Some(parse_number(text)?),
                     VmField::Pinned if unset => vm.pinned = None,
                     VmField::Pinned => vm.pinned = Some(parse_flag(text)?),
-                    VmField::UnpinAt if unset => (vm.unpin_time, vm.pin_for) = (None, None),
-                    VmField::UnpinAt => assign_end(vm, text)?,
                 }
                 Ok(())
             }
@@ -182,8 +175,8 @@ fn no_field(name: &str) -> String {
         return format!("there is no such key; did you mean vm.{vm}.{field}?");
     }
     format!(
-        "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max, vm.{name}.weight, \
-         vm.{name}.pinned or vm.{name}.unpin-at"
+        "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max, vm.{name}.weight or \
+         vm.{name}.pinned"
     )
 }
 
@@ -251,7 +244,6 @@ pub(crate) fn values(policy: &Policy) -> Vec<(Key, Value)> {
             (VmField::Max, vm.max_bytes.map(Value::Size)),
             (VmField::Weight, vm.weight.map(Value::Number)),
             (VmField::Pinned, vm.pinned.map(Value::Flag)),
-            (VmField::UnpinAt, vm.unpin_time.map(|time| Value::Moment(time.0))),
         ] {
             values.extend(value.map(|value| (Key::Vm(name.clone(), field), value)));
         }
@@ -331,7 +323,6 @@ impl VmField {
             Self::Max => "max",
             Self::Weight => "weight",
             Self::Pinned => "pinned",
-            Self::UnpinAt => "unpin-at",
         }
     }
 
@@ -341,7 +332,6 @@ impl VmField {
             Self::Max => "max_bytes",
             Self::Weight => "weight",
             Self::Pinned => "pinned",
-            Self::UnpinAt => "unpin_time",
         }
     }
 }
@@ -352,23 +342,6 @@ fn parse_flag(text: &str) -> Result<bool, String> {
         "false" | "no" => Ok(false),
         _ => Err(format!("\"{text}\" is neither true nor false")),
     }
-}
-
-/// How long a pin lasts from now on, by the agent's clock, or when it ends.
-fn assign_end(vm: &mut v1::VmPolicy, text: &str) -> Result<(), String> {
-    if let Ok(time) = parse_positive_duration(text) {
-        let length = prost_types::Duration::try_from(time).map_err(|error| error.to_string())?;
-        (vm.unpin_time, vm.pin_for) = (None, Some(length));
-        return Ok(());
-    }
-    let time: Timestamp = text.parse().map_err(|_| {
-        format!(
-            "\"{text}\" is no time: write 10m for ten minutes from now, or 2026-01-02T14:05:00Z"
-        )
-    })?;
-    let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
-    (vm.unpin_time, vm.pin_for) = (Some(prost_types::Timestamp { seconds, nanos: 0 }), None);
-    Ok(())
 }
 
 fn parse_number(text: &str) -> Result<u32, String> {
@@ -411,8 +384,7 @@ const GENERAL: [(General, &str, &str); 14] = [
     (General::DeadBand, "working-set.dead-band", "working_set.dead_band_bytes"),
     (General::ShrinkPercent, "working-set.shrink-percent", "working_set.shrink_percent"),
 ];
-const VM_FIELDS: [VmField; 5] =
-    [VmField::Min, VmField::Max, VmField::Weight, VmField::Pinned, VmField::UnpinAt];
+const VM_FIELDS: [VmField; 4] = [VmField::Min, VmField::Max, VmField::Weight, VmField::Pinned];
 
 #[cfg(test)]
 mod tests {
@@ -456,7 +428,6 @@ mod tests {
             ("vm.web1.weight", "vms.web1.weight"),
             ("vm.db.example.org.min", "vms.`db.example.org`.min_bytes"),
             ("vm.a b.pinned", "vms.`a b`.pinned"),
-            ("vm.a b.unpin-at", "vms.`a b`.unpin_time"),
             ("vm.web1", "vms.web1"),
             ("vm.x.y", "vms.`x.y`"),
         ] {
@@ -485,7 +456,6 @@ mod tests {
             ("pool-limit", "unset"),
             ("vm.web1.max", "2GiB"),
             ("vm.web1.pinned", "true"),
-            ("vm.web1.unpin-at", "10m"),
             ("vm.web1.weight", "300"),
             ("vm.db1.min", "unset"),
             ("vm.db1.weight", "unset"),
@@ -511,8 +481,6 @@ mod tests {
             max_bytes: Some(2 << 30),
             weight: Some(300),
             pinned: Some(true),
-            unpin_time: None,
-            pin_for: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
         };
         assert_eq!(policy.vms["web1"], web1);
         assert_eq!(policy.vms["db1"], v1::VmPolicy::default());
@@ -525,8 +493,6 @@ mod tests {
             ("algorithm", ""),
             ("vm.web1", "2GiB"),
             ("vm.web1.pinned", "maybe"),
-            ("vm.web1.unpin-at", "noon"),
-            ("vm.web1.unpin-at", "0s"),
             ("vm.web1.weight", "1.5"),
             ("vm.web1.weight", "-1"),
             ("working-set.lead", "3"),
@@ -545,17 +511,15 @@ mod tests {
             ("working-set.lead", "1500ms"),
             ("vm.a.weight", "7"),
             ("vm.a.pinned", "no"),
-            ("vm.a.unpin-at", "2026-01-02T03:04:04.5Z"),
         ]);
         let values = values(&policy.into());
-        assert_eq!(values.len(), GENERAL.len() + 3);
+        assert_eq!(values.len(), GENERAL.len() + 2);
         let floor = values.iter().find(|(key, _)| *key == Key::General(General::Floor)).unwrap();
         assert_eq!(floor.1.text(Units::Iec), "64 MiB");
         let lead = values.iter().find(|(key, _)| *key == Key::General(General::Lead)).unwrap();
         assert_eq!(lead.1.text(Units::Iec), "1.5s");
         let vm = |field| Key::Vm("a".to_owned(), field);
         assert_eq!(values[14], (vm(VmField::Weight), Value::Number(7)));
-        assert_eq!(values[15], (vm(VmField::Pinned), Value::Flag(false)));
-        assert_eq!(values[16].1.text(Units::Iec), "2026-01-02T03:04:05Z");
+        assert_eq!(values[15], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));
     }
 }

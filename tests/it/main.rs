@@ -77,8 +77,6 @@ mod oracle;
 mod over_tls;
 /// The packages in a clean Debian.
 mod packages;
-/// Pins that end by themselves.
-mod pins;
 /// What libvirt lets the user of agentd do, and nothing else.
 mod polkit;
 /// Ticks recorded, replayed, and decided along by a shadow.

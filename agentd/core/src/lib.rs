@@ -30,7 +30,6 @@ pub mod host;
 pub mod known;
 pub mod life;
 pub mod order;
-pub mod pin;
 pub mod plan;
 pub mod policy;
 pub mod reserve;

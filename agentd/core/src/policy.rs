@@ -4,7 +4,6 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, time::Duration}
 
 use crate::{
     bytes::ByteCount,
-    pin::WallTime,
     sample::VmSample,
     vm::{Limits, VmId},
 };
@@ -92,8 +91,6 @@ pub struct VmPolicy {
     pub weight: Option<u32>,
     /// True: the VM is left alone and counted in full.
     pub pinned: Option<bool>,
-    /// When the pin ends by itself; `None` where it stays until somebody takes it away.
-    pub unpin_at: Option<WallTime>,
 }
 
 /// What a policy says of one VM, exceptions applied.
@@ -135,7 +132,7 @@ impl Policy {
     }
 
     /// The exception for a VM; one that excepts nothing where there is none.
-    pub(crate) fn vm(&self, id: VmId, name: &str) -> VmPolicy {
+    fn vm(&self, id: VmId, name: &str) -> VmPolicy {
         if self.vms.is_empty() {
             return VmPolicy::default();
         }
@@ -262,12 +259,6 @@ impl Policy {
                 let path = format!("vms.{key}.weight");
                 let (least, most) = (VmPolicy::WEIGHTS.start(), VmPolicy::WEIGHTS.end());
                 faults.push(fault(&path, &weight, format!("must be from {least} to {most}")));
-            }
-            if vm.unpin_at.is_some() && vm.pinned != Some(true) {
-                let path = format!("vms.{key}.unpin_at");
-                let why =
-                    "is when a pin ends, and there is none: set pinned as well, or leave it out";
-                faults.push(fault(&path, &"a time", why.to_owned()));
             }
             let mut bad = |field: &str, value: ByteCount, why: String| {
                 faults.push(fault(&format!("vms.{key}.{field}"), &value, why));
@@ -460,8 +451,6 @@ mod tests {
         let (min, max) = (Some(ByteCount::gib(2)), Some(ByteCount::gib(1)));
         policy.vms.insert("db1".into(), VmPolicy { min, max, ..VmPolicy::default() });
         policy.vms.insert("a\nb".into(), VmPolicy::default());
-        let unpin_at = Some(WallTime(1));
-        policy.vms.insert("web1".into(), VmPolicy { unpin_at, ..VmPolicy::default() });
         let faults: Vec<_> = policy.validate().iter().map(ToString::to_string).collect();
         assert_eq!(
             faults,
@@ -472,8 +461,6 @@ mod tests {
                 "two_pointer.spare_above = 1 GiB: must be at most two_pointer.need_below, \
                  which is 200 MiB",
                 "vms.db1.min = 2 GiB: must be at most the VM's max, which is 1 GiB",
-                "vms.web1.unpin_at = a time: is when a pin ends, and there is none: set pinned as \
-                 well, or leave it out",
                 "vms = a\nb: a name has 1 to 256 bytes and no control characters",
             ]
         );

@@ -113,8 +113,6 @@ fn read_vms(fields: &Fields<'_>, vms: &mut BTreeMap<VmKey, VmPolicy>) -> Result<
             min: min.map(|min| min.size()).transpose()?.or(or.min),
             max: max.map(|max| max.size()).transpose()?.or(or.max),
             weight: weight.map(|weight| weight.count()).transpose()?.or(or.weight),
-            // A pin of a file is one that stays.
-            unpin_at: or.unpin_at.filter(|_| pinned.is_none()),
             pinned: pinned.map(|pinned| pinned.truth()).transpose()?.or(or.pinned),
         };
         vms.insert(VmKey::from(name), vm);

@@ -59,7 +59,7 @@ pub(super) fn begin_mode(
 pub(super) fn revision(number: u64, policy: Policy, actor: Actor, reason: String) -> Revision {
     let since = actor.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let etag = format!("{number}-{:016x}", digest(&policy, since.as_nanos()));
-    Revision { number, etag, policy, actor, reason, revert_at: None, falls_back_to: None }
+    Revision { number, etag, policy, actor, reason, revert_at: None }
 }
 
 pub(super) fn file_revision(base: &Base, number: u64, now: SystemTime) -> Revision {

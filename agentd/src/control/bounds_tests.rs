@@ -38,7 +38,7 @@ fn a_policy_of_before_the_bounds_is_in_force_within_them_and_it_is_said() {
     let revision = control.in_force().policy.clone();
     assert_eq!(revision.actor.id, "agent");
     assert_eq!(revision.reason, "revision 2 went beyond the config's bounds");
-    assert_eq!(rig.disk.with(|disk| disk.revisions[&3].clone()), *revision);
+    assert_eq!(rig.disk.with(|disk| disk.revisions[&3].0.clone()), *revision);
     let said = rig.ear.with(|heard| heard.conditions[POLICY_BOUNDED].clone());
     assert!(said.starts_with("revision 2 of the policy went beyond the config's bounds (floor = 80 MiB: must be at least 100 MiB"), "{said}");
 
@@ -116,7 +116,7 @@ fn another_files_policy_is_in_force_where_the_files_was_and_as_a_whole_or_not_at
     let revision = control.in_force().policy.clone();
     assert_eq!((revision.number, revision.actor.id.as_str()), (2, "config"));
     assert_eq!((revision.policy.floor, revision.reason.as_str()), (ByteCount::mib(90), "a file"));
-    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].clone()), *revision);
+    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].0.clone()), *revision);
 
     rig.disk.with(|disk| disk.is_full = true);
     let bounds = Bounds { floor: Some(ByteCount::mib(95)), ..Bounds::default() };

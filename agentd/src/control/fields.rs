@@ -5,13 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    pin::WallTime,
     policy::{Algorithm, Fault, Policy, VmKey, VmPolicy, WorkingSet},
     sample::Sample,
 };
 
 use super::FieldChange;
-use crate::wall_time::words;
 
 /// Every field in which the two differ, in the order of their paths.
 #[must_use]
@@ -151,7 +149,6 @@ enum Value {
     Time(Duration),
     Number(u32),
     Truth(bool),
-    Moment(WallTime),
     Name(&'static str),
     /// A VM that is named and excepts nothing.
     Empty,
@@ -164,7 +161,6 @@ impl Value {
             Self::Time(time) => format!("{time:?}"),
             Self::Number(number) => number.to_string(),
             Self::Truth(truth) => truth.to_string(),
-            Self::Moment(time) => words(*time),
             Self::Name(name) => (*name).to_owned(),
             Self::Empty => "no exception".to_owned(),
         }
@@ -202,7 +198,6 @@ fn fields(policy: &Policy) -> BTreeMap<String, Value> {
         all.extend(vm.max.map(|max| amount(&format!("{path}.max_bytes"), &max)));
         all.extend(vm.weight.map(|weight| number(&format!("{path}.weight"), &weight)));
         all.extend(vm.pinned.map(|pinned| (format!("{path}.pinned"), Value::Truth(pinned))));
-        all.extend(vm.unpin_at.map(|at| (format!("{path}.unpin_time"), Value::Moment(at))));
         if all.len() == before {
             all.insert(path, Value::Empty);
         }
@@ -295,10 +290,6 @@ mod tests {
         vary(|p| p.working_set.dead_band = ByteCount::mib(17));
         vary(|p| p.working_set.shrink_percent = 1);
         let weight = |weight| VmPolicy { weight: Some(weight), ..VmPolicy::default() };
-        let until = |seconds| VmPolicy { unpin_at: Some(WallTime(seconds)), ..VmPolicy::default() };
-        others.push(with_vm("db1", until(1)));
-        let (sooner, later) = (with_vm("db1", until(1)), with_vm("db1", until(2)));
-        assert_ne!(digest(&sooner, 0), digest(&later, 0));
         others.push(with_vm("db1", weight(100)));
         let (less, more) = (with_vm("db1", weight(100)), with_vm("db1", weight(101)));
         assert_ne!(digest(&less, 0), digest(&more, 0));

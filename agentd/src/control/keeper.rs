@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::policy::{Fault, Policy};
+use agentd_core::policy::Policy;
 
 use super::{
     Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
@@ -32,11 +32,9 @@ use crate::{
 
 mod base;
 mod bounds;
-mod pins;
 mod reserve;
 mod trials;
 
-use pins::{Pins, as_of, bad_ends, passes};
 pub(super) use reserve::Noted;
 use trials::{Row, Trial, bad_trial};
 
@@ -55,7 +53,6 @@ pub(super) struct Keeper {
     trial: Option<Trial>,
     /// The trials so far that are in a row; `None` where there is none, or what was tried stays.
     row: Option<Row>,
-    pins: Pins,
     /// A revision that is in force and not on disk.
     unsaved: Option<Arc<Revision>>,
     /// Reservations that are over, which is in force and not on disk.
@@ -86,10 +83,7 @@ impl Keeper {
         let from_file = |number| file_revision(&base, number, clock.wall());
         let (policy, is_new) = match saved.newest {
             None => (from_file(1), true),
-            Some(newest)
-                if base::is_of_file(&newest, saved.file_policy.as_ref())
-                    && newest.policy != base.policy =>
-            {
+            Some(newest) if newest.actor.id == FILE && newest.policy != base.policy => {
                 (from_file(newest.number.saturating_add(1)), true)
             }
             Some(newest) => (newest, false),
@@ -106,7 +100,6 @@ impl Keeper {
             saved_mode: saved.mode,
             trial: None,
             row: None,
-            pins: Pins::new(),
             unsaved: is_new.then_some(policy),
             unsaved_ends: Vec::new(),
             retry_at: Duration::ZERO,
@@ -122,8 +115,7 @@ impl Keeper {
         if keeper.unsaved.is_some() {
             keeper.file_policy = Some(keeper.base.policy.clone());
         }
-        keeper.take_up_trial()?;
-        keeper.follow_pins();
+        keeper.take_up_trial(saved.falls_back_to)?;
         keeper.keep_bounds();
         keeper.take_up_reservations(saved.reservations);
         keeper.catch_up();
@@ -206,7 +198,7 @@ impl Keeper {
         let current = self.current();
         self.expect(edit.etag.as_deref())?;
         let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
-        let mut faults = self.faults(&current.policy, &policy, edit.may_last);
+        let mut faults = policy.validate();
         faults.extend(edit.revert_after.and_then(bad_trial));
         faults.extend(self.base.bounds.faults(&policy));
         faults.extend(self.shared.beyond_host(&policy));
@@ -216,22 +208,10 @@ impl Keeper {
         if let Some(after) = edit.revert_after.filter(|_| !edit.may_last) {
             Row::check(self.row, self.clock.wall(), after)?;
         }
-        let is_trial = edit.revert_after.is_some();
-        let passes = !is_trial && passes(&current.policy, &policy);
-        if !(edit.may_last || is_trial || edit.validate_only || passes) {
-            return Err(ControlError::MustPass);
-        }
-        // Who may set a policy for good and says nothing new means to keep what is tried.
-        let leaves_trial = passes && (policy != current.policy || !edit.may_last);
-        let trial = match edit.revert_after {
-            Some(after) => Some(self.trial_of(&current, after)),
-            None => self.trial.clone().filter(|_| leaves_trial),
-        };
+        let trial = edit.revert_after.map(|after| self.trial_of(&current, after));
         let mut revision = self.next(policy, edit.actor, edit.reason);
         // A time that the calendar cannot hold never comes; the range above is far from it.
-        let end = edit.revert_after.and_then(|after| self.clock.wall().checked_add(after));
-        revision.revert_at = end.or_else(|| current.revert_at.filter(|_| leaves_trial));
-        revision.falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
+        revision.revert_at = edit.revert_after.and_then(|t| self.clock.wall().checked_add(t));
         if edit.validate_only {
             return Ok(self.would_be(revision));
         }
@@ -245,35 +225,15 @@ impl Keeper {
         claim: &Claim,
     ) -> Result<PolicySet, ControlError> {
         self.expect(revert.etag.as_deref())?;
-        let policy = match (revert.to, &self.trial) {
-            (None, Some(trial)) => trial.fallback.with_passing_pins_of(&self.current().policy),
-            (to, _) => self.earlier(to)?,
-        };
-        let mut faults = self.base.bounds.faults(&policy);
-        faults.extend(self.shared.beyond_host(&policy));
+        let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
+        let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
+        let mut faults = self.base.bounds.faults(&earlier.policy);
+        faults.extend(self.shared.beyond_host(&earlier.policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
-        let revision = self.next(policy, revert.actor, revert.reason);
+        let revision = self.next(earlier.policy, revert.actor, revert.reason);
         self.replace(revision, None, claim)
-    }
-
-    /// The policy of a revision, or of the one before the one in force, without the pins that were over
-    /// since.
-    fn earlier(&mut self, number: Option<u64>) -> Result<Policy, ControlError> {
-        let number = number.unwrap_or_else(|| self.current().number.saturating_sub(1));
-        let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
-        Ok(as_of(&earlier.policy, self.clock.wall()))
-    }
-
-    /// What is wrong with a policy that is asked for, now or once its passing pins are over.
-    fn faults(&self, before: &Policy, policy: &Policy, may_last: bool) -> Vec<Fault> {
-        let mut faults = policy.validate();
-        if faults.is_empty() {
-            faults.extend(policy.lasting().validate());
-            faults.extend(bad_ends((before, policy), may_last, self.clock.wall()));
-        }
-        faults
     }
 
     /// A page of revisions.
@@ -320,7 +280,7 @@ impl Keeper {
         let warnings = self.warnings(&revision);
         let revision = match (changes.is_empty(), self.ends_trial(&revision)) {
             (false, _) => Arc::new(revision),
-            (true, true) => Arc::new(before.confirmed()),
+            (true, true) => Arc::new(Revision { revert_at: None, ..Revision::clone(&before) }),
             (true, false) => Arc::clone(&before),
         };
         PolicySet { before, revision, changes, warnings, position: None }
@@ -355,23 +315,26 @@ impl Keeper {
             }
             return Ok(set);
         }
-        self.make_durable(&set.revision, claim)?;
+        let falls_back_to = trial.as_ref().map(|trial| trial.falls_back_to);
+        self.make_durable(&set.revision, falls_back_to, claim)?;
         self.trial = trial;
-        self.row = match set.revision.revert_at {
-            Some(until) => Some(Row::with(self.row, self.clock.wall(), until)),
-            // Pins say nothing of what was tried before.
-            None => self.row.filter(|_| passes(&set.before.policy, &set.revision.policy)),
-        };
+        let until = set.revision.revert_at;
+        self.row = until.map(|until| Row::with(self.row, self.clock.wall(), until));
         set.position = self.put(&set.revision, set.changes.clone());
         Ok(set)
     }
 
     /// Writes a revision, which is taken back where nobody wants it any more. Where this returns nobody can
     /// refuse it, so that it is put in force without waiting for the disk again.
-    fn make_durable(&mut self, revision: &Revision, claim: &Claim) -> Result<(), ControlError> {
+    fn make_durable(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+        claim: &Claim,
+    ) -> Result<(), ControlError> {
         self.still_wanted(claim)?;
         self.save_unsaved().map_err(not_durable)?;
-        let saved = self.storage.save_revision(revision);
+        let saved = self.storage.save_revision(revision, falls_back_to);
         self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
             log_failure("take a policy back", self.storage.forget(revision.number));
@@ -380,14 +343,15 @@ impl Keeper {
         Ok(())
     }
 
+    /// What a revision goes back to that is the trial, or in its place.
+    fn falls_back_to(&self, revision: &Revision) -> Option<u64> {
+        let trial = self.trial.as_ref().filter(|_| revision.revert_at.is_some());
+        trial.map(|trial| trial.falls_back_to)
+    }
+
     /// Puts a revision in force and tells of it.
-    fn put(
-        &mut self,
-        revision: &Arc<Revision>,
-        changes: Vec<super::FieldChange>,
-    ) -> Option<Position> {
+    fn put(&self, revision: &Arc<Revision>, changes: Vec<super::FieldChange>) -> Option<Position> {
         self.shared.put(revision);
-        self.follow_pins();
         self.audience.clear(POLICY_BOUNDED);
         self.note_file();
         let words: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -424,9 +388,8 @@ impl Keeper {
     fn catch_up(&mut self) {
         let now = self.clock.now();
         if let Some(trial) = self.trial.take_if(|trial| trial.ends <= now) {
-            self.end_trial(trial);
+            self.end(trial);
         }
-        self.end_pins();
         self.expire_reservations();
         if self.probe_at <= now {
             self.probe();
@@ -449,9 +412,15 @@ impl Keeper {
         self.retry_at = self.clock.now().saturating_add(RETRY);
     }
 
-    /// Puts a revision in force that nobody can refuse, and writes it as soon as the disk takes it.
-    fn put_unsaved(&mut self, revision: Revision) {
-        let (before, revision) = (self.current(), Arc::new(revision));
+    /// Goes back to where a trial began. In force at once: on disk it has run out anyway.
+    fn end(&mut self, trial: Trial) {
+        let before = self.current();
+        let Trial { falls_back_to, fallback, .. } = trial;
+        let reason = format!(
+            "revision {} was not confirmed in time: back to revision {falls_back_to}",
+            before.number
+        );
+        let revision = Arc::new(self.next(fallback, actor(AGENT, self.clock.wall()), reason));
         self.unsaved = Some(Arc::clone(&revision));
         // Raised where it fails, and tried again.
         let _ = self.save_unsaved();
@@ -462,7 +431,8 @@ impl Keeper {
         let Some(revision) = self.unsaved.clone() else {
             return Ok(());
         };
-        let saved = self.storage.save_revision(&revision);
+        let falls_back_to = self.falls_back_to(&revision);
+        let saved = self.storage.save_revision(&revision, falls_back_to);
         if let Err(error) = self.wrote(saved) {
             let message = format!(
                 "revision {} of the policy is in force but could not be written: {error}; no \
@@ -557,8 +527,7 @@ impl Keeper {
         let trial = self.trial.as_ref().map(|trial| trial.ends.saturating_sub(now));
         let retry = self.is_unsaved().then(|| self.retry_at.saturating_sub(now));
         let probe = self.probe_at.saturating_sub(now);
-        let (pin, reservation) = (self.next_pin_end(now), self.next_expiry(now));
-        [trial, retry, pin, reservation].into_iter().flatten().fold(probe, Duration::min)
+        [trial, retry, self.next_expiry(now)].into_iter().flatten().fold(probe, Duration::min)
     }
 }
 

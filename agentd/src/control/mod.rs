@@ -62,8 +62,6 @@ pub struct Revision {
     pub reason: String,
     /// When it goes back to the revision before unless it is confirmed.
     pub revert_at: Option<SystemTime>,
-    /// The number of that revision; set where `revert_at` is.
-    pub falls_back_to: Option<u64>,
 }
 
 /// Who changed something, and when.
@@ -75,18 +73,6 @@ pub struct Actor {
     pub peer: String,
     /// When the change was accepted.
     pub time: SystemTime,
-}
-
-impl Revision {
-    /// The revision once it is no trial any more.
-    fn confirmed(&self) -> Self {
-        Self { revert_at: None, falls_back_to: None, ..self.clone() }
-    }
-
-    /// The revision as the trial that another one is, where that is one.
-    fn on_trial_as(self, other: &Self) -> Self {
-        Self { revert_at: other.revert_at, falls_back_to: other.falls_back_to, ..self }
-    }
 }
 
 /// One field of the policy that changed, in words.
@@ -118,9 +104,7 @@ impl InForce {
         let time = SystemTime::UNIX_EPOCH;
         let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
         let (etag, reason) = (String::new(), String::new());
-        let (revert_at, falls_back_to) = (None, None);
-        let revision =
-            Revision { number: 1, etag, policy, actor, reason, revert_at, falls_back_to };
+        let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
         Self { mode, policy: Arc::new(revision), reservations: Arc::default() }
     }
 }
@@ -135,8 +119,7 @@ pub struct PolicyEdit {
     pub validate_only: bool,
     /// Make it a trial: go back after this unless it is confirmed.
     pub revert_after: Option<Duration>,
-    /// Whether who asks may set one for good. Where not, it is a trial, and those in a row end within a
-    /// day, or all that it changes are pins that end by themselves.
+    /// Whether who asks may set one for good. Where not, trials in a row end within a day.
     pub may_last: bool,
     /// Who asks.
     pub actor: Actor,
@@ -210,12 +193,6 @@ pub enum ControlError {
         /// Who set the one in force.
         set_by: Actor,
     },
-    /// It would stay, and who asks may only set what passes.
-    #[error(
-        "to set a policy for good needs the role admin: without it, try the policy for a while \
-         (revert_after), or pin a VM for a while (pin_for)"
-    )]
-    MustPass,
     /// The trial would make those in a row too long.
     #[error(
         "trials in a row may last 24 h together, of which {} min are left: try it for less, wait for an \
@@ -344,8 +321,6 @@ pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 
 #[cfg(test)]
 mod bounds_tests;
-#[cfg(test)]
-mod pin_tests;
 #[cfg(test)]
 mod reserve_tests;
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) struct Disk(Arc<(Mutex<DiskState>, Condvar)>);
 #[derive(Debug, Default)]
 pub(super) struct DiskState {
     pub(super) mode: Option<SavedMode>,
-    pub(super) revisions: BTreeMap<u64, Revision>,
+    pub(super) revisions: BTreeMap<u64, (Revision, Option<u64>)>,
     pub(super) file_policy: Option<Policy>,
     pub(super) reservations: BTreeMap<ReservationId, Reserved>,
     pub(super) is_full: bool,
@@ -51,10 +51,12 @@ impl Storage for Disk {
     fn load(&mut self) -> Result<Saved, StorageError> {
         Ok(self.with(|disk| {
             let newest = disk.revisions.values().next_back().cloned();
+            let (newest, falls_back_to) = newest.unzip();
+            let falls_back_to = falls_back_to.flatten();
             let file_policy = disk.file_policy.clone();
             let mode = disk.mode.clone();
             let reservations = disk.reservations.values().cloned().collect();
-            Saved { mode, newest, file_policy, reservations, lost: None }
+            Saved { mode, newest, falls_back_to, file_policy, reservations, lost: None }
         }))
     }
 
@@ -62,18 +64,22 @@ impl Storage for Disk {
         self.write(|disk| disk.mode = Some(mode.clone()))
     }
 
-    fn save_revision(&mut self, revision: &Revision) -> Result<(), StorageError> {
+    fn save_revision(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+    ) -> Result<(), StorageError> {
         self.write(|disk| {
             if revision.actor.id == "config" {
                 disk.file_policy = Some(revision.policy.clone());
             }
-            disk.revisions.insert(revision.number, revision.clone());
+            disk.revisions.insert(revision.number, (revision.clone(), falls_back_to));
         })
     }
 
     fn confirm(&mut self, revision: &Revision) -> Result<(), StorageError> {
         self.write(|disk| {
-            disk.revisions.insert(revision.number, revision.clone());
+            disk.revisions.insert(revision.number, (revision.clone(), None));
         })
     }
 
@@ -102,7 +108,7 @@ impl Storage for Disk {
     fn revisions(&mut self, before: u64, limit: usize) -> Result<Vec<Revision>, StorageError> {
         Ok(self.with(|disk| {
             let page = disk.revisions.range(..before).rev().take(limit);
-            page.map(|(_, revision)| revision.clone()).collect()
+            page.map(|(_, (revision, _))| revision.clone()).collect()
         }))
     }
 }

@@ -25,14 +25,18 @@ pub trait Storage: Debug + Send {
     /// See [`Storage::load`]. A pause that could be kept in any way is no error.
     fn save_mode(&mut self, mode: &SavedMode) -> Result<(), StorageError>;
 
-    /// Keeps a revision as the newest, and the one that it falls back to where it is a trial.
+    /// Keeps a revision as the newest, and with it what it is a trial against.
     ///
     /// # Errors
     ///
     /// See [`Storage::load`].
-    fn save_revision(&mut self, revision: &Revision) -> Result<(), StorageError>;
+    fn save_revision(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+    ) -> Result<(), StorageError>;
 
-    /// Makes a trial stay: takes from the revision when it goes back, and to which.
+    /// Makes a trial stay: takes the time of its revert from the revision.
     ///
     /// # Errors
     ///
@@ -82,6 +86,8 @@ pub struct Saved {
     pub mode: Option<SavedMode>,
     /// The newest revision; `None` where there is none yet.
     pub newest: Option<Revision>,
+    /// The revision that the newest goes back to when it is a trial.
+    pub falls_back_to: Option<u64>,
     /// The policy that the config file held when it was last in force.
     pub file_policy: Option<Policy>,
     /// Reservations, those that are over in the order in which they ended.

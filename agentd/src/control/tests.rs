@@ -35,7 +35,7 @@ fn a_change_is_in_force_on_disk_and_announced() {
     assert_eq!(set.changes[0].path, "two_pointer.step_bytes");
     assert_eq!(set.position.map(|position| position.seq), Some(1));
     assert_eq!(control.in_force().policy, set.revision);
-    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].clone()), *set.revision);
+    assert_eq!(rig.disk.with(|disk| disk.revisions[&2].0.clone()), *set.revision);
     assert!(matches!(
         rig.ear.with(|heard| heard.events.clone())[..],
         [Event::Policy(PolicyChange { ref revision, .. })] if *revision == set.revision
@@ -452,11 +452,11 @@ proptest! {
         let numbers: Vec<u64> = rig.disk.with(|disk| disk.revisions.keys().copied().collect());
         prop_assert_eq!(numbers, (1..=total as u64 + 1).collect::<Vec<_>>());
         let etags: BTreeSet<String> =
-            rig.disk.with(|disk| disk.revisions.values().map(|r| r.etag.clone()).collect());
+            rig.disk.with(|disk| disk.revisions.values().map(|(r, _)| r.etag.clone()).collect());
         prop_assert_eq!(etags.len(), total + 1);
         // Each revision is the one before and one more: the order on disk is the order of effects.
         rig.disk.with(|disk| {
-            for (number, revision) in &disk.revisions {
+            for (number, (revision, _)) in &disk.revisions {
                 assert_eq!(revision.policy.vms.len() as u64, number - 1);
             }
         });

@@ -10,7 +10,6 @@ use tonic::{Code, Status};
 
 use super::{
     audited::{Ask, Made},
-    authz::Role,
     fault::{Violations, exhausted, failed},
     limits, mask, reservation,
 };
@@ -81,10 +80,6 @@ fn refusal(error: ControlError) -> Status {
         ControlError::NotYours { from, set_by, .. } => {
             let facts = [("mode", from.name().to_owned()), ("set_by", set_by.to_string())];
             failed(Code::PermissionDenied, "MODE_OF_ANOTHER", message, facts)
-        }
-        ControlError::MustPass => {
-            let facts = [("needed", Role::Admin.name().to_owned())];
-            failed(Code::PermissionDenied, "ROLE_MISSING", message, facts)
         }
         ControlError::TrialsTooLong { left } => {
             let facts = [("left_seconds", left.as_secs().to_string())];

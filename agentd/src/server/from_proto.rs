@@ -1,9 +1,8 @@
 //! Requests of the wire as what agentd knows, checked field by field. Together with `to_proto` the
 //! only place that converts; what it refuses changes nothing.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use agentd_core::pin::WallTime;
 use agentd_proto::v1 as wire;
 use tonic::Status;
 
@@ -11,7 +10,7 @@ use super::{
     fault::{Violations, invalid},
     limits,
 };
-use crate::{control::Mode, wall_time::at_or_after};
+use crate::control::Mode;
 
 /// A length of time, not negative.
 pub(super) fn duration(field: &str, length: prost_types::Duration) -> Result<Duration, Status> {
@@ -24,35 +23,6 @@ pub(super) fn time(time: prost_types::Duration) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| {
         format!("{seconds} s and {nanos} ns is no length of time: it must not be below 0")
     })
-}
-
-/// When a pin ends that is asked for `now`; `None` for one that stays. Or which field is wrong, and why.
-pub(super) fn unpin_at(
-    vm: &wire::VmPolicy,
-    now: SystemTime,
-) -> Result<Option<WallTime>, (&'static str, String)> {
-    match (vm.unpin_time, vm.pin_for) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => {
-            Err(("pin_for", "stands beside unpin_time: give one of them".to_owned()))
-        }
-        (Some(time), None) => {
-            let (seconds, nanos) = (time.seconds, time.nanos);
-            let is_time =
-                (0..=LAST_SECOND).contains(&seconds) && (0..1_000_000_000).contains(&nanos);
-            let time = SystemTime::try_from(time).ok().filter(|_| is_time);
-            let why = || format!("{seconds} s and {nanos} ns is no time from 1970 to 9999");
-            time.map(|time| Some(at_or_after(time))).ok_or_else(|| ("unpin_time", why()))
-        }
-        (None, Some(length)) => {
-            let (seconds, nanos) = (length.seconds, length.nanos);
-            let known = Duration::try_from(length).ok();
-            let sane = known.filter(|length| (PIN_LEAST..=PIN_MOST).contains(length));
-            let end = sane.and_then(|length| now.checked_add(length));
-            let why = || format!("{seconds} s and {nanos} ns: must be from 1 s to 366 days");
-            end.map(|end| Some(at_or_after(end))).ok_or_else(|| ("pin_for", why()))
-        }
-    }
 }
 
 /// The mode that a caller wants.
@@ -104,8 +74,3 @@ pub(super) fn page_size(size: i32, usual: usize, most: usize) -> Result<usize, S
         }
     }
 }
-
-/// The last second of the year 9999, which the wire's times end with.
-const LAST_SECOND: i64 = 253_402_300_799;
-const PIN_LEAST: Duration = Duration::from_secs(1);
-const PIN_MOST: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -116,8 +116,6 @@ fn status(published: &Published, caller: &Peer) -> wire::GetStatusResponse {
         policy_revision: revision.number,
         policy_actor: Some(to_proto::actor(&revision.actor)),
         policy_revert_time: revision.revert_at.map(to_proto::timestamp),
-        policy_revert_revision: revision.falls_back_to,
-        passing_pins: to_proto::passing_pins(policy),
         conditions: published.conditions(|_| true),
         caller: Some(wire::Identity { name: caller.name() }),
         freeze_file: freeze_file(published),

@@ -19,8 +19,6 @@ const OWN_DESCRIPTORS: usize = 64;
 const LEAST_CONNECTIONS: usize = 4;
 /// Calls at a time on one connection; tonic alone sets no bound. Further calls wait at the client.
 const STREAMS: u32 = 32;
-/// Passing pins that a status names: more than anybody reads.
-pub(super) const PASSING_PINS: usize = 100;
 /// Calls at a time on all connections, shared as these are, each counted until its last byte is taken: a client that asks
 /// and does not read holds this many responses at most.
 pub(super) const CALLS: usize = 256;

@@ -1,13 +1,9 @@
 //! Field masks of the policy: their paths, and what a request with them makes of a policy.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    pin::WallTime,
     policy::{Algorithm, Fault, Policy, TwoPointer, VmKey, VmPolicy, WorkingSet},
 };
 use agentd_proto::v1 as wire;
@@ -51,9 +47,7 @@ pub(super) enum VmField {
     Min,
     Max,
     Weight,
-    /// And when it ends, which goes with it.
     Pinned,
-    UnpinAt,
 }
 
 /// The paths of a mask, each checked.
@@ -129,7 +123,6 @@ fn vm_path(text: &str) -> Option<Path> {
         ".max_bytes" => Path::VmField(key, VmField::Max),
         ".weight" => Path::VmField(key, VmField::Weight),
         ".pinned" => Path::VmField(key, VmField::Pinned),
-        ".unpin_time" => Path::VmField(key, VmField::UnpinAt),
         _ => return None,
     })
 }
@@ -141,26 +134,12 @@ pub(super) fn wire_path(path: &str) -> String {
         let ending = if AMOUNTS.contains(&path) { "_bytes" } else { "" };
         return format!("{path}{ending}");
     };
-    let (field, ending) = match field {
-        "min" | "max" => (field, "_bytes"),
-        "unpin_at" => ("unpin_time", ""),
-        other => (other, ""),
-    };
-    format!("{}.{field}{ending}", path_of(name))
-}
-
-/// "vms.NAME", quoted where the name needs it.
-fn path_of(name: &str) -> String {
-    if name.chars().all(is_plain) { format!("vms.{name}") } else { format!("vms.`{name}`") }
-}
-
-/// Whether all that a mask names are pins.
-pub(super) fn names_pins_alone(mask: &prost_types::FieldMask) -> bool {
-    let is_pin = |path: &String| {
-        let found = self::path(path);
-        matches!(found, Some(Path::VmField(_, VmField::Pinned | VmField::UnpinAt)))
-    };
-    !mask.paths.is_empty() && mask.paths.iter().all(is_pin)
+    let ending = if matches!(field, "min" | "max") { "_bytes" } else { "" };
+    if name.chars().all(is_plain) {
+        format!("vms.{name}.{field}{ending}")
+    } else {
+        format!("vms.`{name}`.{field}{ending}")
+    }
 }
 
 const fn is_plain(c: char) -> bool {
@@ -178,12 +157,8 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// The values of a request that came `now`, from where on the times of pins count.
-    pub(super) fn read(
-        mut policy: wire::Policy,
-        now: SystemTime,
-        violations: &mut Violations,
-    ) -> Self {
+    /// The values of a request.
+    pub(super) fn read(mut policy: wire::Policy, violations: &mut Violations) -> Self {
         let algorithm = match policy.algorithm.as_str() {
             "" => Algorithm::default(),
             name => name.parse().unwrap_or_else(|error| {
@@ -194,11 +169,7 @@ impl Values {
         let mut vms = BTreeMap::new();
         for (name, vm) in std::mem::take(&mut policy.vms) {
             let key = VmKey::from(name.as_str());
-            let unpin_at = from_proto::unpin_at(&vm, now).unwrap_or_else(|(field, why)| {
-                violations.add(format!("{}.{field}", path_of(&name)), why);
-                None
-            });
-            if vms.insert(key, vm_policy(&vm, unpin_at)).is_some() {
+            if vms.insert(key, vm_policy(&vm)).is_some() {
                 violations.add("vms", format!("{name} is named twice, in two ways to write it"));
             }
         }
@@ -209,11 +180,6 @@ impl Values {
         };
         let (lead, keep_for) = (time("lead", constants.lead), time("keep_for", constants.keep_for));
         Self { algorithm, amounts: policy, lead, keep_for, vms }
-    }
-
-    /// Whether a pin among them ends by itself.
-    pub(super) fn has_passing_pins(&self) -> bool {
-        self.vms.values().any(|vm| vm.unpin_at.is_some())
     }
 
     /// The policy with the named fields taken from these values. The policy checks the outcome.
@@ -295,8 +261,7 @@ impl Values {
             VmField::Min => vm.min = new.min,
             VmField::Max => vm.max = new.max,
             VmField::Weight => vm.weight = new.weight,
-            VmField::Pinned => (vm.pinned, vm.unpin_at) = (new.pinned, new.unpin_at),
-            VmField::UnpinAt => vm.unpin_at = new.unpin_at,
+            VmField::Pinned => vm.pinned = new.pinned,
         }
         if vm == VmPolicy::default() {
             policy.vms.remove(key);
@@ -324,13 +289,12 @@ fn or(bytes: Option<u64>, default: ByteCount) -> ByteCount {
     bytes.map_or(default, ByteCount::bytes)
 }
 
-fn vm_policy(vm: &wire::VmPolicy, unpin_at: Option<WallTime>) -> VmPolicy {
+fn vm_policy(vm: &wire::VmPolicy) -> VmPolicy {
     VmPolicy {
         min: vm.min_bytes.map(ByteCount::bytes),
         max: vm.max_bytes.map(ByteCount::bytes),
         weight: vm.weight,
         pinned: vm.pinned,
-        unpin_at,
     }
 }
 
@@ -370,4 +334,192 @@ const AMOUNTS: [&str; 9] = [
 const SHOWN: usize = 80;
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn applied(paths: &[&str], values: wire::Policy, before: &Policy) -> Policy {
+        let mut violations = Violations::default();
+        let mask =
+            prost_types::FieldMask { paths: paths.iter().map(ToString::to_string).collect() };
+        let known = super::paths(&mask, &mut violations);
+        let values = Values::read(values, &mut violations);
+        assert_eq!(violations, Violations::default());
+        values.applied(&known, before).unwrap()
+    }
+
+    fn vm(min: Option<u64>, pinned: Option<bool>) -> wire::VmPolicy {
+        wire::VmPolicy { min_bytes: min, pinned, ..wire::VmPolicy::default() }
+    }
+
+    fn vms(vms: &[(&str, wire::VmPolicy)]) -> wire::Policy {
+        let vms = vms.iter().map(|(name, vm)| ((*name).to_owned(), *vm));
+        wire::Policy { vms: vms.collect(), ..wire::Policy::default() }
+    }
+
+    #[test]
+    fn only_named_fields_change_and_unset_ones_go_back_to_their_defaults() {
+        let mut before = Policy { host_reserve: ByteCount::gib(1), ..Policy::default() };
+        before.pool_limit = Some(ByteCount::gib(8));
+        before.two_pointer.step = ByteCount::mib(60);
+        let values = wire::Policy {
+            floor_bytes: Some(1 << 27),
+            shrink_step_bytes: Some(1 << 28),
+            ..wire::Policy::default()
+        };
+        let after = applied(&["floor_bytes", "pool_limit_bytes"], values.clone(), &before);
+        let expected = Policy { floor: ByteCount::mib(128), pool_limit: None, ..before.clone() };
+        assert_eq!(after, expected);
+
+        let zero = wire::Policy { host_reserve_bytes: Some(0), ..wire::Policy::default() };
+        let none = applied(&["host_reserve_bytes"], zero, &before);
+        assert_eq!(none.host_reserve, ByteCount::ZERO, "0 is a value, not the default");
+
+        let step = applied(&["two_pointer.step_bytes"], values.clone(), &before);
+        assert_eq!(step.two_pointer, Policy::default().two_pointer);
+        let all = applied(&["*"], values, &before);
+        let (floor, shrink_step) = (ByteCount::mib(128), ByteCount::mib(256));
+        assert_eq!(all, Policy { floor, shrink_step, ..Policy::default() });
+    }
+
+    #[test]
+    fn exceptions_change_whole_singly_and_by_field() {
+        let id = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+        let gib = Some(1 << 30);
+        let named = vms(&[("web.1", vm(gib, None)), (id, vm(None, Some(true)))]);
+        let both = applied(&["vms"], named.clone(), &Policy::default());
+        assert_eq!(both.vms.len(), 2);
+        assert!(both.vms.contains_key(&VmKey::Id(id.parse().unwrap())));
+
+        let one = applied(&["vms.`web.1`"], named.clone(), &Policy::default());
+        assert_eq!(one.vms.keys().collect::<Vec<_>>(), [&VmKey::Name("web.1".to_owned())]);
+        let none = applied(&["vms.`web.1`"], wire::Policy::default(), &one);
+        assert_eq!(none.vms.len(), 0);
+
+        let pinned = vms(&[("web.1", vm(None, Some(true)))]);
+        let field = applied(&["vms.`web.1`.pinned"], pinned, &one);
+        let expected =
+            VmPolicy { min: Some(ByteCount::gib(1)), pinned: Some(true), ..VmPolicy::default() };
+        assert_eq!(field.vms.values().collect::<Vec<_>>(), [&expected]);
+        let cleared = applied(&["vms.`web.1`.min_bytes"], wire::Policy::default(), &one);
+        assert_eq!(cleared.vms.len(), 0);
+    }
+
+    #[test]
+    fn constants_of_working_set_and_weights_change_whole_and_by_field() {
+        let time = |seconds| Some(prost_types::Duration { seconds, nanos: 500_000_000 });
+        let constants = wire::WorkingSet {
+            headroom_bytes: Some(1 << 27),
+            headroom_percent: Some(0),
+            lead: time(1),
+            keep_for: time(90),
+            dead_band_bytes: Some(1 << 22),
+            shrink_percent: Some(5),
+        };
+        let weight = wire::VmPolicy { weight: Some(300), ..wire::VmPolicy::default() };
+        let values = wire::Policy { working_set: Some(constants), ..vms(&[("web1", weight)]) };
+        let before = Policy::default();
+        let expected = WorkingSet {
+            headroom: ByteCount::mib(128),
+            headroom_percent: 0,
+            lead: Duration::from_millis(1500),
+            keep_for: Duration::from_millis(90_500),
+            dead_band: ByteCount::mib(4),
+            shrink_percent: 5,
+        };
+        let whole = applied(&["working_set"], values.clone(), &before);
+        assert_eq!(whole, Policy { working_set: expected, ..before.clone() });
+        let defaults = applied(&["working_set"], wire::Policy::default(), &whole);
+        assert_eq!(defaults, before);
+
+        let own = Policy::default().working_set;
+        for (path, only) in [
+            ("headroom_bytes", WorkingSet { headroom: expected.headroom, ..own }),
+            ("headroom_percent", WorkingSet { headroom_percent: 0, ..own }),
+            ("lead", WorkingSet { lead: expected.lead, ..own }),
+            ("keep_for", WorkingSet { keep_for: expected.keep_for, ..own }),
+            ("dead_band_bytes", WorkingSet { dead_band: expected.dead_band, ..own }),
+            ("shrink_percent", WorkingSet { shrink_percent: 5, ..own }),
+        ] {
+            let path = format!("working_set.{path}");
+            assert_eq!(applied(&[&path], values.clone(), &before).working_set, only, "{path}");
+            assert_eq!(applied(&[&path], wire::Policy::default(), &whole).vms.len(), 0);
+            let back = applied(
+                &[&path],
+                wire::Policy::default(),
+                &Policy { working_set: only, ..before.clone() },
+            );
+            assert_eq!(back, before, "{path} unset is the default");
+        }
+        let heavy = applied(&["vms.web1.weight"], values, &before);
+        assert_eq!(heavy.vms[&"web1".into()].weight, Some(300));
+        let all = applied(&["*"], wire::Policy::default(), &heavy);
+        assert_eq!(all, before);
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_by_its_field() {
+        let lead = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let constants = wire::WorkingSet { lead, ..wire::WorkingSet::default() };
+        let mut violations = Violations::default();
+        let policy = wire::Policy { working_set: Some(constants), ..wire::Policy::default() };
+        Values::read(policy, &mut violations);
+        let told = violations.check().unwrap_err();
+        assert!(told.message().starts_with("working_set.lead: -1 s"), "{}", told.message());
+    }
+
+    #[test]
+    fn refuses_paths_that_name_nothing() {
+        let bad = [
+            "",
+            "floor",
+            "Floor_bytes",
+            "two_pointer.",
+            "two_pointer.step",
+            "vms.",
+            "vms.web.1",
+            "vms.web1.",
+            "vms.web1.min",
+            "vms.`web1",
+            "vms.``",
+            "vms.`a`b",
+            "vms.my vm",
+            " *",
+        ];
+        for bad in bad {
+            assert_eq!(path(bad), None, "{bad}");
+        }
+        let long = format!("vms.{}", "n".repeat(limits::NAME + 1));
+        assert_eq!(path(&long), None);
+    }
+
+    #[test]
+    fn refuses_names_that_mean_the_same_vm() {
+        let id = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+        let mut violations = Violations::default();
+        let twice = vms(&[(id, vm(None, None)), (&id.to_uppercase(), vm(None, None))]);
+        Values::read(twice, &mut violations);
+        assert_ne!(violations, Violations::default());
+    }
+
+    #[test]
+    fn faults_of_the_core_get_the_paths_of_the_wire() {
+        let mut policy = Policy { floor: ByteCount::ZERO, ..Policy::default() };
+        policy.two_pointer.step = ByteCount::ZERO;
+        policy.working_set = WorkingSet {
+            headroom: ByteCount::ZERO,
+            headroom_percent: 201,
+            lead: Duration::from_secs(61),
+            keep_for: Duration::ZERO,
+            dead_band: ByteCount::ZERO,
+            shrink_percent: 76,
+        };
+        let tiny = VmPolicy { max: Some(ByteCount::ZERO), weight: Some(0), ..VmPolicy::default() };
+        policy.vms = [("a.b".into(), tiny), ("c".into(), tiny)].into();
+        policy.floor = ByteCount::mib(1);
+        let faults = policy.validate();
+        let paths: Vec<String> = faults.iter().map(|fault| wire_path(&fault.path)).collect();
+        let known: Vec<_> = paths.iter().map(|path| super::path(path)).collect();
+        assert!(known.iter().all(Option::is_some), "{paths:?}");
+        assert_eq!(paths.len(), 12);
+    }
+}

@@ -129,10 +129,8 @@ impl PolicyService for PolicyCalls {
         let mut ask = self.ask(&request, METHOD);
         let request = request.into_inner();
         ask.only_checks(request.validate_only);
-        let may_stay = !request.validate_only && request.revert_after.is_none();
-        // Whether pins end by themselves is for the control to see.
-        let pins = request.update_mask.as_ref().is_some_and(mask::names_pins_alone);
-        if may_stay && !pins && !caller.is(Role::Admin) {
+        let stays = !request.validate_only && request.revert_after.is_none();
+        if stays && !caller.is(Role::Admin) {
             let missing = self.0.authz.role_missing(METHOD, LASTING, &caller, Role::Admin);
             return ask.checked(Err(missing));
         }
@@ -249,8 +247,7 @@ fn edit(
 ) -> Result<(PolicyEdit, Sought), Status> {
     let mut violations = Violations::default();
     let paths = mask::paths(&request.update_mask.unwrap_or_default(), &mut violations);
-    let values =
-        mask::Values::read(request.policy.unwrap_or_default(), actor.time, &mut violations);
+    let values = mask::Values::read(request.policy.unwrap_or_default(), &mut violations);
     from_proto::reason(&request.reason, &mut violations);
     if request.etag.len() > limits::NAME {
         let bytes = request.etag.len();

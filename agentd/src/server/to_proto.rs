@@ -13,7 +13,6 @@ use agentd_core::{
     explain,
     host::{HostLevel, HostView},
     life::Life,
-    pin::WallTime,
     plan::{Party, Plan, Transfer},
     policy::{Policy, TwoPointer, VmPolicy, WorkingSet},
     sample::{HostMemory, Sample, VmSample},
@@ -25,7 +24,6 @@ use agentd_proto::v1 as wire;
 use prost::Message as _;
 use wire::watch_response::Body;
 
-use super::limits;
 use crate::{
     control::{Actor, FieldChange, Mode, Revision},
     event::{Event, ModeChange, PolicyChange, TickRecord, VmChange},
@@ -348,7 +346,6 @@ fn policy_changed(change: &PolicyChange) -> wire::PolicyChanged {
         revision: revision.number,
         etag: revision.etag.clone(),
         revert_time: revision.revert_at.map(timestamp),
-        revert_revision: revision.falls_back_to,
     }
 }
 
@@ -378,7 +375,6 @@ pub(super) fn revision(revision: &Revision) -> wire::PolicyRevision {
         actor: Some(actor(&revision.actor)),
         reason: revision.reason.clone(),
         revert_time: revision.revert_at.map(timestamp),
-        revert_revision: revision.falls_back_to,
     }
 }
 
@@ -421,20 +417,5 @@ fn vm_policy(vm: &VmPolicy) -> wire::VmPolicy {
         max_bytes: vm.max.map(ByteCount::as_u64),
         pinned: vm.pinned,
         weight: vm.weight,
-        unpin_time: vm.unpin_at.and_then(wall_time),
-        pin_for: None,
     }
-}
-
-/// The first pins of a policy that end by themselves.
-pub(super) fn passing_pins(policy: &Policy) -> Vec<wire::PassingPin> {
-    let pins = policy.passing_pins().take(limits::PASSING_PINS);
-    pins.map(|(key, at)| wire::PassingPin { vm: key.to_string(), unpin_time: wall_time(at) })
-        .collect()
-}
-
-/// A time that the wire cannot hold is told as none.
-pub(super) fn wall_time(WallTime(seconds): WallTime) -> Option<prost_types::Timestamp> {
-    let seconds = i64::try_from(seconds).ok()?;
-    Some(prost_types::Timestamp { seconds, nanos: 0 })
 }

@@ -143,10 +143,6 @@ fn explain(
         algorithm: tick.algorithm.clone(),
         tick_age: Some(to_proto::duration(since)),
         conditions: Vec::new(),
-        unpin_time: vm.vm.as_ref().filter(|_| when == When::Now).and_then(|vm| {
-            let policy = &published.in_force().policy.policy;
-            policy.unpin_at(vm.uuid.parse().ok()?, &vm.name).and_then(to_proto::wall_time)
-        }),
     })
 }
 

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    pin::WallTime,
     policy::{Policy, TwoPointer, VmKey, VmPolicy, WorkingSet},
 };
 use serde::{Deserialize, Serialize};
@@ -74,18 +73,14 @@ struct VmBody {
     #[serde(default)]
     weight: Option<u32>,
     pinned: Option<bool>,
-    /// Seconds since 1970. Left out where there is none, so that an earlier version reads it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    unpin_time_s: Option<u64>,
 }
 
 impl From<&Policy> for Body {
     fn from(policy: &Policy) -> Self {
         let vm = |(key, vm): (&VmKey, &VmPolicy)| {
-            let VmPolicy { min, max, weight, pinned, unpin_at } = *vm;
+            let VmPolicy { min, max, weight, pinned } = *vm;
             let (min_bytes, max_bytes) = (min.map(ByteCount::as_u64), max.map(ByteCount::as_u64));
-            let unpin_time_s = unpin_at.map(|WallTime(seconds)| seconds);
-            (key_text(key), VmBody { min_bytes, max_bytes, weight, pinned, unpin_time_s })
+            (key_text(key), VmBody { min_bytes, max_bytes, weight, pinned })
         };
         Self {
             algorithm: policy.algorithm.name().to_owned(),
@@ -140,8 +135,7 @@ impl From<WorkingSetBody> for WorkingSet {
 impl From<VmBody> for VmPolicy {
     fn from(vm: VmBody) -> Self {
         let (min, max) = (vm.min_bytes.map(ByteCount::bytes), vm.max_bytes.map(ByteCount::bytes));
-        let unpin_at = vm.unpin_time_s.map(WallTime);
-        Self { min, max, weight: vm.weight, pinned: vm.pinned, unpin_at }
+        Self { min, max, weight: vm.weight, pinned: vm.pinned }
     }
 }
 
@@ -193,7 +187,6 @@ mod tests {
             min: Some(ByteCount::MAX),
             max: Some(ByteCount::bytes(1)),
             pinned: Some(false),
-            unpin_at: Some(WallTime(u64::MAX)),
         };
         let mut policy = Policy { pool_limit: Some(ByteCount::gib(3)), ..Policy::default() };
         policy.algorithm = Algorithm::WorkingSet;

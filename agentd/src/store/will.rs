@@ -143,7 +143,8 @@ impl Will {
             Some(lost) => Some(lost),
             None => db.query_row(GET_NOTE, params![LOST], |row| row.get(0)).optional()?,
         };
-        let newest = db.query_row(GET_NEWEST, [], read_revision).optional()?;
+        let newest = db.query_row(GET_NEWEST, [], read_newest).optional()?;
+        let (newest, falls_back_to) = newest.unzip();
         let file_policy: Option<String> =
             db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get(0)).optional()?;
         let file_policy = file_policy.map(|json| from_json(&json)).transpose();
@@ -151,6 +152,7 @@ impl Will {
         Ok(Saved {
             mode,
             newest,
+            falls_back_to: falls_back_to.flatten(),
             file_policy: file_policy.map_err(StorageError)?,
             reservations,
             lost,
@@ -191,8 +193,12 @@ impl Storage for Will {
         }
     }
 
-    fn save_revision(&mut self, revision: &Revision) -> Result<(), StorageError> {
-        let Revision { number, etag, policy, actor, reason, revert_at, falls_back_to } = revision;
+    fn save_revision(
+        &mut self,
+        revision: &Revision,
+        falls_back_to: Option<u64>,
+    ) -> Result<(), StorageError> {
+        let Revision { number, etag, policy, actor, reason, revert_at } = revision;
         let json = to_json(policy).map_err(StorageError)?;
         let (number, falls_back_to) = (to_i64(*number), falls_back_to.map(to_i64));
         let (time, revert_at) = (to_nanos(actor.time), revert_at.map(to_nanos));
@@ -272,8 +278,8 @@ impl From<rusqlite::Error> for StorageError {
 fn check(db: Connection) -> Result<Connection, OpenError> {
     let broken = |error: rusqlite::Error| OpenError::Broken(error.to_string());
     db.query_row(GET_MODE, [], read_mode).optional().map_err(broken)?;
-    let newest = db.query_row(GET_NEWEST, [], read_revision).optional().map_err(broken)?;
-    if let Some(number) = newest.and_then(|newest| newest.falls_back_to) {
+    let newest = db.query_row(GET_NEWEST, [], read_newest).optional().map_err(broken)?;
+    if let Some(number) = newest.and_then(|(_, falls_back_to)| falls_back_to) {
         let fallback = db.query_row(GET_REVISION, params![to_i64(number)], read_revision);
         fallback.optional().map_err(broken)?;
     }
@@ -355,10 +361,15 @@ fn read_mode(row: &Row<'_>) -> rusqlite::Result<SavedMode> {
     Ok(SavedMode { mode, actor, reason: row.get(4)?, eased_by: None })
 }
 
+fn read_newest(row: &Row<'_>) -> rusqlite::Result<(Revision, Option<u64>)> {
+    let falls_back_to: Option<i64> = row.get(8)?;
+    Ok((read_revision(row)?, falls_back_to.map(i64::unsigned_abs)))
+}
+
 fn read_revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
     let number: i64 = row.get(0)?;
     let json: String = row.get(2)?;
-    let (revert_at, falls_back_to): (Option<i64>, Option<i64>) = (row.get(7)?, row.get(8)?);
+    let revert_at: Option<i64> = row.get(7)?;
     Ok(Revision {
         number: number.unsigned_abs(),
         etag: row.get(1)?,
@@ -366,7 +377,6 @@ fn read_revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
         actor: Actor { id: row.get(3)?, peer: row.get(4)?, time: from_nanos(row.get(5)?) },
         reason: row.get(6)?,
         revert_at: revert_at.map(from_nanos),
-        falls_back_to: falls_back_to.map(i64::unsigned_abs),
     })
 }
 

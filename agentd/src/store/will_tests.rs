@@ -35,7 +35,6 @@ fn revision(number: u64) -> Revision {
         actor: somebody(number),
         reason: String::new(),
         revert_at: None,
-        falls_back_to: None,
     }
 }
 
@@ -51,7 +50,7 @@ fn db(dir: &TempDir) -> PathBuf {
 fn used() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut will = open(&dir);
-    will.save_revision(&revision(1)).unwrap();
+    will.save_revision(&revision(1), None).unwrap();
     will.save_mode(&mode(Mode::Paused)).unwrap();
     dir
 }
@@ -125,20 +124,21 @@ fn keeps_everything_to_the_nanosecond() {
     let dir = tempfile::tempdir().unwrap();
     let mut will = open(&dir);
     let mut full = revision(2);
-    (full.revert_at, full.falls_back_to) = (Some(somebody(99).time), Some(1));
+    full.revert_at = Some(somebody(99).time);
     full.policy.vms = BTreeMap::from([("db1".into(), VmPolicy::default())]);
-    will.save_revision(&revision(1)).unwrap();
-    will.save_revision(&full).unwrap();
+    will.save_revision(&revision(1), None).unwrap();
+    will.save_revision(&full, Some(1)).unwrap();
     will.save_mode(&mode(Mode::Observe)).unwrap();
     drop(will);
 
     let mut will = open(&dir);
     let saved = will.load().unwrap();
     assert_eq!(saved.mode, Some(mode(Mode::Observe)));
-    assert_eq!(saved.newest, Some(full.clone()));
+    assert_eq!((saved.newest, saved.falls_back_to), (Some(full.clone()), Some(1)));
     will.confirm(&full).unwrap();
     let saved = will.load().unwrap();
-    assert_eq!(saved.newest.map(|own| (own.revert_at, own.falls_back_to)), Some((None, None)));
+    assert_eq!(saved.newest.map(|revision| revision.revert_at), Some(None));
+    assert_eq!(saved.falls_back_to, None);
     assert_eq!(will.revisions(u64::MAX, 1).unwrap()[0].number, 2);
     will.forget(2).unwrap();
     assert_eq!(will.revisions(u64::MAX, 9).unwrap(), [revision(1)]);
@@ -154,8 +154,8 @@ fn a_files_policy_that_is_forgotten_was_never_in_force() {
         revision.policy.floor = ByteCount::mib(floor);
         revision
     };
-    will.save_revision(&of_file(1, 70)).unwrap();
-    will.save_revision(&of_file(2, 90)).unwrap();
+    will.save_revision(&of_file(1, 70), None).unwrap();
+    will.save_revision(&of_file(2, 90), None).unwrap();
     will.forget(2).unwrap();
     let saved = will.load().unwrap();
     assert_eq!(saved.file_policy, Some(of_file(1, 70).policy));
@@ -166,7 +166,7 @@ fn old_revisions_make_way_but_not_what_a_trial_falls_back_to() {
     let dir = tempfile::tempdir().unwrap();
     let mut will = open(&dir);
     for number in 1..=3 {
-        will.save_revision(&revision(number)).unwrap();
+        will.save_revision(&revision(number), None).unwrap();
     }
     let last = u64::try_from(KEPT_REVISIONS).unwrap() + 3;
     // A gap of numbers is enough to be old: what counts is how many there are.
@@ -177,8 +177,7 @@ fn old_revisions_make_way_but_not_what_a_trial_falls_back_to() {
              'a', '', 0, '', NULL, NULL FROM n"
     ))
     .unwrap();
-    let trial = Revision { falls_back_to: Some(1), ..revision(last) };
-    will.save_revision(&trial).unwrap();
+    will.save_revision(&revision(last), Some(1)).unwrap();
     let all: Vec<i64> = {
         let db = will.db.as_ref().unwrap();
         let mut query = db.prepare("SELECT number FROM revision ORDER BY number").unwrap();
@@ -203,7 +202,7 @@ fn a_broken_database_is_moved_aside_and_agentd_is_paused() {
     ];
     for (name, breaker) in breakers {
         let dir = tempfile::tempdir().unwrap();
-        open(&dir).save_revision(&revision(1)).unwrap();
+        open(&dir).save_revision(&revision(1), None).unwrap();
         let bytes = fs::read(db(&dir)).unwrap();
         fs::write(db(&dir), breaker(&bytes)).unwrap();
 
@@ -239,8 +238,8 @@ fn rows_that_make_no_sense_are_a_broken_database() {
         let dir = used();
         let mut will = open(&dir);
         let mut trial = revision(2);
-        (trial.revert_at, trial.falls_back_to) = (Some(somebody(99).time), Some(1));
-        will.save_revision(&trial).unwrap();
+        trial.revert_at = Some(somebody(99).time);
+        will.save_revision(&trial, Some(1)).unwrap();
         will.db.as_ref().unwrap().execute_batch(damage).unwrap();
         drop(will);
         assert!(open(&dir).load().unwrap().lost.is_some(), "{damage}");
@@ -292,7 +291,7 @@ fn what_is_no_file_is_moved_aside() {
 #[test]
 fn a_database_that_somebody_holds_is_left_alone_and_agentd_is_paused_for_this_run() {
     let dir = tempfile::tempdir().unwrap();
-    open(&dir).save_revision(&revision(1)).unwrap();
+    open(&dir).save_revision(&revision(1), None).unwrap();
     let holder = Connection::open(db(&dir)).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let mut will = open(&dir);
@@ -301,7 +300,7 @@ fn a_database_that_somebody_holds_is_left_alone_and_agentd_is_paused_for_this_ru
     let lost = saved.lost.unwrap();
     assert!(lost.contains("locked") && lost.contains("accepts no change"), "{lost}");
     assert!(will.save_mode(&mode(Mode::Active)).is_err());
-    assert!(will.save_revision(&revision(2)).is_err());
+    assert!(will.save_revision(&revision(2), None).is_err());
     drop((will, holder));
     let saved = open(&dir).load().unwrap();
     assert_eq!((saved.newest, saved.mode, saved.lost), (Some(revision(1)), None, None));
@@ -395,7 +394,7 @@ fn where_nothing_can_be_written_a_pause_is_refused_as_not_durable_and_the_rest_a
     let dir = used();
     let mut will = open(&dir);
     will.db.as_ref().unwrap().execute_batch("PRAGMA query_only = ON").unwrap();
-    assert!(will.save_revision(&revision(2)).is_err());
+    assert!(will.save_revision(&revision(2), None).is_err());
     assert!(will.save_mode(&mode(Mode::Active)).is_err());
     // The marker is still there for a pause.
     assert!(will.save_mode(&mode(Mode::Paused)).is_ok());

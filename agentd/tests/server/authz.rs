@@ -125,55 +125,6 @@ async fn an_operator_tries_a_policy_and_an_admin_makes_it_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_pins_for_a_while_and_nobody_with_less_pins_at_all() {
-    if cannot_be_others("an_operator_pins_for_a_while_and_nobody_with_less_pins_at_all") {
-        return;
-    }
-    let rig = Rig::start();
-    let reader = rig.channel_as(NOBODYS, READERS).await;
-    let operator = rig.channel_as(NOBODYS, OPERATORS).await;
-    let admin = rig.channel_as(ADMIN, NOBODYS).await;
-    assert_eq!(reason(&pin(&reader, "web1", Some(60)).await.unwrap_err()), "ROLE_MISSING");
-    assert_eq!(rig.control.in_force().policy.number, 1);
-    let refused = pin(&operator, "web1", None).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused)), (Code::PermissionDenied, "ROLE_MISSING".into()));
-    assert!(refused.message().contains("or pin a VM for a while (pin_for)"), "{refused:?}");
-    let current = pin(&operator, "web1", Some(60)).await.unwrap();
-    let web1 = current.policy.unwrap().vms["web1"];
-    assert!(web1.pinned == Some(true) && web1.unpin_time.is_some() && web1.pin_for.is_none());
-    let mut hosts = HostServiceClient::new(reader);
-    let status = hosts.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner();
-    let pinned: Vec<_> = status.passing_pins.iter().map(|pin| (&*pin.vm, pin.unpin_time)).collect();
-    assert_eq!(pinned, [("web1", web1.unpin_time)]);
-    // What an admin pins for good is not an operator's to make pass.
-    pin(&admin, "web1", None).await.unwrap();
-    let refused = pin(&operator, "web1", Some(60)).await.unwrap_err();
-    assert_eq!(reason(&refused), "ROLE_MISSING");
-    let refused = pin(&operator, "db1", Some(48 * 3600)).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().starts_with("vms.db1.unpin_time: "), "{refused:?}");
-}
-
-/// Pins a VM, for so many seconds or for good.
-async fn pin(
-    channel: &Channel,
-    vm: &str,
-    seconds: Option<i64>,
-) -> Result<wire::PolicyRevision, Status> {
-    let pin_for = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
-    let own = wire::VmPolicy { pinned: Some(true), pin_for, ..wire::VmPolicy::default() };
-    let policy = wire::Policy { vms: [(vm.to_owned(), own)].into(), ..wire::Policy::default() };
-    let paths = vec![format!("vms.{vm}.pinned")];
-    let request = wire::UpdatePolicyRequest {
-        policy: Some(policy),
-        update_mask: Some(prost_types::FieldMask { paths }),
-        ..wire::UpdatePolicyRequest::default()
-    };
-    let answer = PolicyServiceClient::new(channel.clone()).update_policy(request).await?;
-    Ok(answer.into_inner().current.unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn whoever_connects_may_ask_who_they_are() {
     if cannot_be_others("whoever_connects_may_ask_who_they_are") {
         return;

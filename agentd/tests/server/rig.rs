@@ -517,7 +517,7 @@ impl Storage for Kept {
         Ok(())
     }
 
-    fn save_revision(&mut self, new: &Revision) -> Result<(), StorageError> {
+    fn save_revision(&mut self, new: &Revision, _: Option<u64>) -> Result<(), StorageError> {
         self.will.save();
         self.revisions.push(new.clone());
         Ok(())
@@ -525,8 +525,7 @@ impl Storage for Kept {
 
     fn confirm(&mut self, revision: &Revision) -> Result<(), StorageError> {
         let kept = self.revisions.iter_mut().find(|kept| kept.number == revision.number);
-        let kept = kept.unwrap();
-        (kept.revert_at, kept.falls_back_to) = (None, None);
+        kept.unwrap().revert_at = None;
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use crate::failure::{Code, Failure};
 use crate::fleet::{Answer, ask_all};
 use crate::hosts::Host;
 use crate::quantity::parse_positive_duration;
+use crate::render::text::date_time;
 use crate::session::Session;
 
 /// Options of `memctl pin`.
@@ -24,8 +25,9 @@ use crate::session::Session;
 pub(crate) struct PinArgs {
     #[command(flatten)]
     vm: VmArgs,
-    /// Only for this time, by the host's clock: then the agent takes the pin away, and nothing else. It takes the
-    /// place of a pin that the VM has. A policy that is on trial stays so.
+    /// Only for this time: afterwards the policy goes back to what it is now, unless the change is
+    /// confirmed with `memctl policy confirm`. Refused while the policy is on trial: there is one trial at a
+    /// time, of the whole policy.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
     lasting: Option<Duration>,
 }
@@ -60,9 +62,13 @@ pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
         true => &place.vm.uuid,
         false => &args.vm.vm,
     };
-    let mut assigned = vec![format!("vm.{name}.pinned=true")];
-    assigned.extend(args.lasting.map(|time| format!("vm.{name}.unpin-at={}ms", time.as_millis())));
-    update(&args.vm, assigned, &place, session).await
+    if args.lasting.is_some() {
+        no_trial(&place, session)?;
+    }
+    let revert_after = args.lasting.map(prost_types::Duration::try_from).transpose();
+    let revert_after = revert_after.map_err(|error| Failure::usage(format!("--for: {error}")))?;
+    let assigned = vec![format!("vm.{name}.pinned=true")];
+    update(&args.vm, assigned, revert_after, &place, session).await
 }
 
 /// Takes the pin away, by whichever name of the VM it was set.
@@ -80,17 +86,42 @@ pub(crate) async fn unpin(args: &UnpinArgs, session: &mut Session) -> Ended {
         return Err(failure.hint(format!("memctl policy get --host {host} shows what is")).into());
     }
     let assigned = pinned.into_iter().map(|name| format!("vm.{name}.pinned=unset")).collect();
-    update(&args.vm, assigned, &place, session).await
+    update(&args.vm, assigned, None, &place, session).await
 }
 
-async fn update(args: &VmArgs, assigned: Vec<String>, place: &Place, session: &Session) -> Ended {
+/// Refuses a second trial: the two would end together, or each make the other last longer.
+fn no_trial(place: &Place, session: &Session) -> Result<(), Failure> {
+    let Revision { revision, revert_time: Some(end), actor, .. } = &place.current else {
+        return Ok(());
+    };
+    let (end, host) = (date_time(end.0, &session.output.view.zone), &place.host.name);
+    let by = actor.as_ref().map(|actor| format!(" by {}", actor.label())).unwrap_or_default();
+    let what = format!(
+        "revision {revision} of the policy of {host}{by} is on trial until {end}: it would end with this pin, \
+         or later because of it"
+    );
+    let hint = format!(
+        "wait until then, or end it: memctl policy confirm --host {host} keeps it, memctl policy revert \
+         --host {host} takes it back"
+    );
+    Err(Failure::new(Code::FailedPrecondition, "TRIAL_RUNS", what).hint(hint))
+}
+
+async fn update(
+    args: &VmArgs,
+    assigned: Vec<String>,
+    revert_after: Option<prost_types::Duration>,
+    place: &Place,
+    session: &Session,
+) -> Ended {
     let (policy, update_mask) = assignments(&assigned)?;
     let request = v1::UpdatePolicyRequest {
         policy: Some(policy),
         update_mask: Some(update_mask),
-        etag: String::new(),
+        // A trial that somebody else begins meanwhile is a trial, too.
+        etag: revert_after.map(|_| place.current.etag.clone()).unwrap_or_default(),
         validate_only: false,
-        revert_after: None,
+        revert_after,
         reason: args.reason.clone(),
     };
     let hosts = std::slice::from_ref(&place.host);

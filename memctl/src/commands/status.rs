@@ -8,11 +8,10 @@ use super::mode::WantedMode;
 use super::repeat::{RepeatArgs, shown};
 use super::{Ended, exit_of, tell_conditions};
 use crate::client::Connection;
-use crate::dto::{Item, ModeName, PassingPin, Status};
+use crate::dto::{Item, ModeName, Status};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::ask_all;
-use crate::render::policy::back_to;
 use crate::render::status::StatusBody;
 use crate::render::text::date_time;
 use crate::session::Session;
@@ -69,30 +68,13 @@ fn tell_passing(host: &str, status: &Status, session: &Session) -> std::io::Resu
     if let Some(end) = status.policy_revert_time {
         let by = status.policy_actor.as_ref().map(|actor| format!(" by {}", actor.label()));
         let (revision, by) = (status.policy_revision, by.unwrap_or_default());
-        let back = back_to(status.policy_revert_revision);
         let end = date_time(end.0, &session.output.view.zone);
         session.output.notice(&format!(
-            "{host}: revision {revision} of the policy is a trial{by}: it goes back{back} at {end} unless \
-             memctl policy confirm keeps it"
+            "{host}: revision {revision} of the policy is a trial{by}: it goes back at {end} unless memctl \
+             policy confirm keeps it"
         ))?;
     }
-    tell_pins(host, &status.passing_pins, session)
-}
-
-/// Tells a person which pins end by themselves.
-fn tell_pins(host: &str, pins: &[PassingPin], session: &Session) -> std::io::Result<()> {
-    let zone = &session.output.view.zone;
-    for pin in pins.iter().take(SHOWN) {
-        let end = pin.unpin_time.map(|end| format!(" until {}", date_time(end.0, zone)));
-        let (vm, end) = (&pin.vm, end.unwrap_or_default());
-        session.output.notice(&format!("{host}: {vm} is pinned{end}"))?;
-    }
-    match pins.len().saturating_sub(SHOWN) {
-        0 => Ok(()),
-        more => session.output.notice(&format!(
-            "{host}: {more} more pins end by themselves: memctl policy get --host {host} shows them"
-        )),
-    }
+    Ok(())
 }
 
 /// Since when the mode is in force, and who set it, as far as is known.
@@ -128,6 +110,3 @@ pub(crate) async fn ask(connection: Connection) -> Result<Status, Failure> {
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     Ok(Status::new(wire, Timestamp::now()))
 }
-
-/// So many pins are named of each host.
-const SHOWN: usize = 5;

@@ -121,8 +121,6 @@ pub(crate) struct PolicyEvent {
     pub(crate) actor: Option<Actor>,
     pub(crate) reason: String,
     pub(crate) revert_time: Option<Time>,
-    /// The number of the revision that it goes back to then.
-    pub(crate) revert_revision: Option<u64>,
     pub(crate) changes: Vec<PolicyChange>,
 }
 
@@ -338,7 +336,6 @@ impl From<v1::PolicyChanged> for PolicyEvent {
             actor: wire.actor.map(Into::into),
             reason: wire.reason,
             revert_time: time(wire.revert_time),
-            revert_revision: wire.revert_revision,
             changes: wire.changes.into_iter().map(Into::into).collect(),
         }
     }

@@ -25,8 +25,6 @@ pub(crate) struct Explanation {
     pub(crate) resize: Option<Resize>,
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) pool: Option<Pool>,
-    /// When the VM's pin ends by itself, where it does and the last tick is explained.
-    pub(crate) unpin_time: Option<Time>,
     /// What keeps this from being current, or from being carried out.
     pub(crate) conditions: Vec<Condition>,
 }
@@ -47,7 +45,6 @@ impl From<v1::ExplainVmResponse> for Explanation {
             resize: wire.resize.map(Into::into),
             transfers: wire.transfers.into_iter().map(Into::into).collect(),
             pool: wire.pool.map(Into::into),
-            unpin_time: time(wire.unpin_time),
             conditions: wire.conditions.into_iter().map(Into::into).collect(),
         }
     }

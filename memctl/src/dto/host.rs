@@ -41,28 +41,10 @@ pub(crate) struct Status {
     pub(crate) policy_actor: Option<Actor>,
     /// When the policy, which is a trial, goes back to the one before; null where it stays.
     pub(crate) policy_revert_time: Option<Time>,
-    /// The number of the revision that it goes back to then.
-    pub(crate) policy_revert_revision: Option<u64>,
-    /// Pins that end by themselves; at most 100.
-    pub(crate) passing_pins: Vec<PassingPin>,
     pub(crate) caller: Option<String>,
     /// The file that freezes the agent while it is there; null where none does.
     pub(crate) freeze_file: Option<String>,
     pub(crate) conditions: Vec<Condition>,
-}
-
-/// A VM's pin that ends by itself.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub(crate) struct PassingPin {
-    /// The VM as the policy names it: its UUID, or its name.
-    pub(crate) vm: String,
-    pub(crate) unpin_time: Option<Time>,
-}
-
-impl From<v1::PassingPin> for PassingPin {
-    fn from(wire: v1::PassingPin) -> Self {
-        Self { vm: wire.vm, unpin_time: time(wire.unpin_time) }
-    }
 }
 
 /// "active", "observe", "paused".
@@ -168,8 +150,6 @@ impl Status {
             policy_revision: wire.policy_revision,
             policy_actor: wire.policy_actor.map(Into::into),
             policy_revert_time: time(wire.policy_revert_time),
-            policy_revert_revision: wire.policy_revert_revision,
-            passing_pins: wire.passing_pins.into_iter().map(Into::into).collect(),
             caller: wire.caller.map(|c| c.name).filter(|name| !name.is_empty()),
             freeze_file: Some(wire.freeze_file).filter(|file| !file.is_empty()),
             conditions: wire.conditions.into_iter().map(Into::into).collect(),

@@ -22,8 +22,8 @@ pub(crate) use event::{
 };
 pub(crate) use explain::Explanation;
 pub(crate) use history::{History, HistoryHost, HistoryPoint, HistoryVm};
-pub(crate) use host::{Condition, HostMemory, ModeName, PassingPin, Pool, Position, Status};
-pub(crate) use policy::{Actor, Bounds, Policy, PolicyChange, Revision, VmPolicy};
+pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
+pub(crate) use policy::{Actor, Bounds, Policy, PolicyChange, Revision};
 pub(crate) use reservation::{Booking, Reservation, ReservationEvent, VmRefusal};
 pub(crate) use shadow::{
     Shadow, ShadowInstance, ShadowRuling, ShadowSummary, ShadowTick, ShadowVm,

@@ -56,8 +56,6 @@ pub(crate) struct VmPolicy {
     pub(crate) max_bytes: Option<u64>,
     pub(crate) weight: Option<u32>,
     pub(crate) pinned: Option<bool>,
-    /// When the pin ends by itself; null where it stays.
-    pub(crate) unpin_time: Option<Time>,
 }
 
 /// A policy with its place in history.
@@ -68,8 +66,6 @@ pub(crate) struct Revision {
     pub(crate) actor: Option<Actor>,
     pub(crate) reason: String,
     pub(crate) revert_time: Option<Time>,
-    /// The number of the revision that it goes back to then.
-    pub(crate) revert_revision: Option<u64>,
     pub(crate) policy: Policy,
 }
 
@@ -156,7 +152,6 @@ impl From<v1::VmPolicy> for VmPolicy {
             max_bytes: wire.max_bytes,
             weight: wire.weight,
             pinned: wire.pinned,
-            unpin_time: time(wire.unpin_time),
         }
     }
 }
@@ -169,7 +164,6 @@ impl From<v1::PolicyRevision> for Revision {
             actor: wire.actor.map(Into::into),
             reason: wire.reason,
             revert_time: time(wire.revert_time),
-            revert_revision: wire.revert_revision,
             policy: wire.policy.unwrap_or_default().into(),
         }
     }

@@ -40,9 +40,6 @@ pub(crate) fn story(host: &str, explanation: &Explanation, view: &View) -> Strin
         let message = explanation.verdict.as_ref().map_or("", |v| &*v.message);
         text.push_str(&format!("  {}\n", safe(message)));
     }
-    if let Some(end) = explanation.unpin_time {
-        text.push_str(&format!("  its pin ends at {}\n", date_time(end.0, &view.zone)));
-    }
     text.push('\n');
     text.push_str(&figures(explanation, view));
     for transfer in &explanation.transfers {

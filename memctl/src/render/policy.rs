@@ -236,15 +236,9 @@ fn footer(host: &str, current: &Revision, view: &View) -> String {
     }
     if let Some(revert) = current.revert_time {
         let time = date_time(revert.0, &view.zone);
-        let back = back_to(current.revert_revision);
-        text.push_str(&format!("; goes back{back} at {time} unless confirmed"));
+        text.push_str(&format!("; goes back at {time} unless confirmed"));
     }
     format!("{text}\n")
-}
-
-/// Where a trial goes back to, as far as that is known: " to revision 4".
-pub(crate) fn back_to(revision: Option<u64>) -> String {
-    revision.map(|number| format!(" to revision {number}")).unwrap_or_default()
 }
 
 /// What root of the host has fixed, in one line; nothing where that is nothing.
@@ -272,8 +266,7 @@ mod tests {
         let policy = Policy { floor_bytes, ..Policy::default() };
         let actor = Some(Actor { id: format!("uid:{revision}"), peer: String::new(), time: None });
         let (etag, reason) = (String::new(), String::new());
-        let (revert_time, revert_revision) = (None, None);
-        Revision { revision, etag, actor, reason, revert_time, revert_revision, policy }
+        Revision { revision, etag, actor, reason, revert_time: None, policy }
     }
 
     fn origin(revisions: &[Revision]) -> Option<u64> {

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::View;
 use super::explain::party;
-use super::policy::back_to;
 use super::shadow;
 use super::table::Paint;
 use super::text::{date_time, safe, time_of_day};
@@ -233,8 +232,7 @@ impl Watch {
         text.push_str(&by(event.actor.as_ref(), &event.reason));
         if let Some(revert) = event.revert_time {
             let time = date_time(revert.0, &self.view.zone);
-            let back = back_to(event.revert_revision);
-            text.push_str(&format!("; goes back{back} at {time} unless confirmed"));
+            text.push_str(&format!("; goes back at {time} unless confirmed"));
         }
         Paint::Warn.apply(&text, self.view.color)
     }

@@ -4,12 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::dto::{
     Body, Condition, HostMemory, PolicyEvent, Pool, Record, Snapshot, Tick, Transfer, Vm, VmChange,
-    VmPolicy,
 };
 use crate::failure::Failure;
 use crate::follow::News;
@@ -51,8 +49,8 @@ pub(super) struct HostView {
     pub(super) vms: BTreeMap<String, VmView>,
     /// Transfers of its last tick.
     pub(super) transfers: Vec<Transfer>,
-    /// VMs, by name or UUID, that the policy pins, and when each pin ends by itself, where it does.
-    pub(super) pinned: BTreeMap<String, Option<Timestamp>>,
+    /// VMs, by name or UUID, that the policy pins.
+    pub(super) pinned: BTreeSet<String>,
     /// VMs of a snapshot of which more parts follow, by UUID.
     listed: Option<BTreeSet<String>>,
 }
@@ -142,7 +140,7 @@ impl HostView {
             trouble: String::new(),
             vms: BTreeMap::new(),
             transfers: Vec::new(),
-            pinned: BTreeMap::new(),
+            pinned: BTreeSet::new(),
             listed: None,
         }
     }
@@ -168,13 +166,7 @@ impl HostView {
 
     /// Whether the policy pins this VM.
     pub(super) fn is_pinned(&self, vm: &Vm) -> bool {
-        self.pin(vm).is_some()
-    }
-
-    /// The VM's pin: when it ends by itself, where it does.
-    pub(super) fn pin(&self, vm: &Vm) -> Option<Option<Timestamp>> {
-        let by_uuid = self.pinned.get(&vm.vm.uuid);
-        by_uuid.or_else(|| self.pinned.get(&vm.vm.name)).copied()
+        self.pinned.contains(&vm.vm.uuid) || self.pinned.contains(&vm.vm.name)
     }
 
     fn note(&mut self, record: &Record) {
@@ -200,8 +192,7 @@ impl HostView {
         if let Some(revision) = &snapshot.policy {
             self.algorithm.clone_from(&revision.policy.algorithm);
             let pinned = revision.policy.vms.iter().filter(|(_, vm)| vm.pinned == Some(true));
-            let end = |vm: &VmPolicy| vm.unpin_time.map(|time| time.0);
-            self.pinned = pinned.map(|(name, vm)| (name.clone(), end(vm))).collect();
+            self.pinned = pinned.map(|(name, _)| name.clone()).collect();
         }
         let listed = self.listed.get_or_insert_default();
         listed.extend(snapshot.vms.iter().map(|vm| vm.vm.uuid.clone()));
@@ -262,13 +253,7 @@ impl HostView {
         for change in &event.changes {
             match Key::of_path(&change.path) {
                 Some(Key::Vm(name, VmField::Pinned)) if change.new_value == "true" => {
-                    self.pinned.entry(name).or_default();
-                }
-                Some(Key::Vm(name, VmField::UnpinAt)) => {
-                    // It is told after the pin itself.
-                    if let Some(end) = self.pinned.get_mut(&name) {
-                        *end = change.new_value.parse().ok();
-                    }
+                    self.pinned.insert(name);
                 }
                 Some(Key::Vm(name, VmField::Pinned) | Key::WholeVm(name)) => {
                     self.pinned.remove(&name);

@@ -290,7 +290,7 @@ impl Look {
             true => format!("Pin {vm} on {place}, so that its memory stays as it is?"),
             false => format!("Unpin {vm} on {place}, so that its memory may move again?"),
         };
-        let by_uuid = row.host.pinned.contains_key(&row.view.vm.vm.uuid);
+        let by_uuid = row.host.pinned.contains(&row.view.vm.vm.uuid);
         let name = if by_uuid { &row.view.vm.vm.uuid } else { &row.view.vm.vm.name };
         let call = Call::Pin { host: row.number, vm: name.clone(), pinned };
         self.window = Window::Confirm { question, call };

@@ -35,8 +35,6 @@ pub(crate) struct Script {
     pub(crate) healthy_in: Option<v1::Mode>,
     /// The policy in force is a trial until then.
     pub(crate) trial_until: Option<prost_types::Timestamp>,
-    /// Pins that end by themselves, for the status.
-    pub(crate) pins: Vec<v1::PassingPin>,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -175,12 +173,9 @@ impl HostService for Agent {
         };
         let position = self.own(status.position.clone());
         let policy_revert_time = self.script().trial_until;
-        let passing_pins = self.script().pins.clone();
         Ok(Response::new(v1::GetStatusResponse {
             position,
             policy_revert_time,
-            policy_revert_revision: policy_revert_time.map(|_| 2),
-            passing_pins,
             ..status
         }))
     }
@@ -269,7 +264,6 @@ impl PolicyService for Agent {
         Ok(Response::new(v1::GetPolicyResponse {
             current: Some(v1::PolicyRevision {
                 revert_time,
-                revert_revision: revert_time.map(|_| 2),
                 ..sample::revision(3)
             }),
             defaults: Some(sample::default_policy()),

@@ -158,15 +158,18 @@ async fn a_vm_is_pinned_where_it_runs_by_the_name_that_counts() {
     let run = world.run(&["pin", "web1", "-H", "node2", "--for", "1h", "--reason", "import"]).await;
     assert_eq!(run.exit, 0, "{run:?}");
     let change = agents[1].script().updates.last().cloned().unwrap();
-    // By a path of its own, so that an agent which knows no ends of pins refuses it.
-    let paths = change.update_mask.unwrap().paths;
-    assert_eq!(paths, ["vms.web1.pinned", "vms.web1.unpin_time"]);
-    let pin = change.policy.unwrap().vms["web1"];
-    assert_eq!((pin.pinned, pin.pin_for.map(|time| time.seconds)), (Some(true), Some(3600)));
-    assert_eq!((change.revert_after, change.reason.as_str()), (None, "import"), "it is no trial");
-    assert_eq!(world.run(&["pin", "web1", "-H", "node2"]).await.exit, 0);
-    let change = agents[1].script().updates.last().cloned().unwrap();
     assert_eq!(change.update_mask.unwrap().paths, ["vms.web1.pinned"]);
+    assert_eq!(change.policy.unwrap().vms["web1"].pinned, Some(true));
+    assert_eq!(change.revert_after.map(|d| d.seconds), Some(3600));
+    assert_eq!((change.reason.as_str(), change.etag.as_str()), ("import", "e3"));
+    // There is one trial at a time, of the whole policy; a pin that stays is none.
+    agents[1].script().trial_until = sample::time(600);
+    let before = agents[1].script().updates.len();
+    let run = world.run(&["pin", "web1", "-H", "node2", "--for", "1h", "--utc"]).await;
+    assert_eq!((run.exit, agents[1].script().updates.len()), (7, before), "{run:?}");
+    assert!(run.stderr.contains("is on trial until 2026-01-02 03:14:05Z"), "{run:?}");
+    assert!(run.stderr.contains("memctl policy revert --host node2 takes it back"), "{run:?}");
+    assert_eq!(world.run(&["pin", "web1", "-H", "node2"]).await.exit, 0);
     assert_eq!(world.run(&["pin", "web9", "-A"]).await.exit, 6);
     assert_eq!(world.run(&["unpin", "web1", "-H", "node1"]).await.exit, 7);
 }

@@ -171,10 +171,6 @@ async fn a_forgotten_pause_is_found_by_a_check_that_asks_for_it() {
     assert!(run.stdout.contains(told), "{run:?}");
 }
 
-fn pin(number: u8) -> v1::PassingPin {
-    v1::PassingPin { vm: format!("vm{number}"), unpin_time: sample::time(number.into()) }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_and_a_trial_are_seen_in_the_status_with_who_made_them_and_when_they_end() {
     let world = World::new();
@@ -182,7 +178,6 @@ async fn a_pause_and_a_trial_are_seen_in_the_status_with_who_made_them_and_when_
     let script = Script {
         healthy_in: Some(v1::Mode::Paused),
         trial_until: sample::time(600),
-        pins: (1..=7).map(pin).collect(),
         ..Default::default()
     };
     let agent = Agent::start(&world.path("node1.sock"), script);
@@ -191,20 +186,12 @@ async fn a_pause_and_a_trial_are_seen_in_the_status_with_who_made_them_and_when_
     assert!(run.stderr.contains(paused), "{run:?}");
     let trial = "node1: revision 3 of the policy is a trial by ";
     assert!(run.stderr.contains(trial), "{run:?}");
-    assert!(
-        run.stderr.contains(": it goes back to revision 2 at 2026-01-02 03:14:05Z unless"),
-        "{run:?}"
-    );
-    assert!(run.stderr.contains("node1: vm1 is pinned until 2026-01-02 03:04:06Z\n"), "{run:?}");
-    let more = "node1: 2 more pins end by themselves: memctl policy get --host node1 shows them\n";
-    assert!(run.stderr.ends_with(more), "{run:?}");
+    assert!(run.stderr.contains(": it goes back at 2026-01-02 03:14:05Z unless memctl"), "{run:?}");
     let run = world.run(&["status", "-o", "json"]).await;
-    assert!(run.stdout.contains("\"policy_revert_revision\": 2"), "{run:?}");
     assert!(run.stdout.contains("\"policy_revert_time\": \"2026-01-02T03:14:05.678Z\""), "{run:?}");
     assert_eq!(run.stderr, "");
     agent.script().healthy_in = Some(v1::Mode::Active);
     agent.script().trial_until = None;
-    agent.script().pins.clear();
     assert_eq!(world.run(&["status"]).await.stderr, "");
 }
 

@@ -73,8 +73,6 @@ pub(crate) fn status() -> v1::GetStatusResponse {
             time: time(-3600),
         }),
         policy_revert_time: None,
-        policy_revert_revision: None,
-        passing_pins: Vec::new(),
     }
 }
 
@@ -199,7 +197,6 @@ pub(crate) fn explanation() -> v1::ExplainVmResponse {
         algorithm: "two-pointer".to_owned(),
         tick_age: millis(400),
         conditions: Vec::new(),
-        unpin_time: None,
     }
 }
 
@@ -266,7 +263,6 @@ pub(crate) fn revision(number: u64) -> v1::PolicyRevision {
         actor: Some(v1::Actor { id: "uid:0".to_owned(), peer: String::new(), time: time(-3600) }),
         reason: "night \u{1b}[7mbackup".to_owned(),
         revert_time: None,
-        revert_revision: None,
     }
 }
 
@@ -422,7 +418,6 @@ pub(crate) fn story() -> Vec<v1::WatchResponse> {
         revision: 4,
         etag: "e4".to_owned(),
         revert_time: time(600),
-        revert_revision: Some(2),
     };
     let mode = v1::ModeChanged {
         actor: revision(3).actor,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use agentd_core::policy::Policy;
 
 use super::{
-    AGENT, Base, Claim, ControlError, FILE, Keeper, Revision, bounds::within, changes,
-    file_revision, stuck,
+    Base, Claim, ControlError, FILE, Keeper, Revision, bounds::within, changes, file_revision,
+    stuck,
 };
 use crate::control::{Bounds, Rebased};
 
@@ -22,12 +22,13 @@ impl Keeper {
         let before = self.current();
         // What is to be in force is on disk, and still wanted, before anything of the file counts.
         if let Some(revision) = self.of_file(&base)? {
-            self.make_durable(&revision, claim)?;
+            self.make_durable(&revision, None, claim)?;
             self.take_up_base(base);
             self.file_policy = Some(self.base.policy.clone());
             self.put(&revision, changes(&before.policy, &revision.policy));
         } else if let Some((revision, message)) = self.bounded(&bounds) {
-            self.make_durable(&revision, claim)?;
+            let falls_back_to = self.falls_back_to(&revision);
+            self.make_durable(&revision, falls_back_to, claim)?;
             self.take_up_base(base);
             self.put_bounded(&revision, message);
         } else if claim.take() {
@@ -43,7 +44,7 @@ impl Keeper {
     /// The file's policy as a revision, where that of the file before it is in force and another one.
     fn of_file(&self, base: &Base) -> Result<Option<Arc<Revision>>, ControlError> {
         let current = self.current();
-        if !is_of_file(&current, self.file_policy.as_ref()) || current.policy == base.policy {
+        if current.actor.id != FILE || current.policy == base.policy {
             return Ok(None);
         }
         let faults = self.shared.beyond_host(&base.policy);
@@ -61,10 +62,4 @@ impl Keeper {
         }
         self.base = base;
     }
-}
-
-/// Whether a revision is the config file's, or came to be the same again once a trial or a pin was over.
-pub(super) fn is_of_file(revision: &Revision, file_policy: Option<&Policy>) -> bool {
-    let is_back = || revision.actor.id == AGENT && Some(&revision.policy) == file_policy;
-    revision.actor.id == FILE || is_back()
 }

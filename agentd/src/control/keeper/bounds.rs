@@ -26,8 +26,8 @@ impl Keeper {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let reason = format!("revision {} went beyond the config's bounds", before.number);
         let policy = bounds.within(&before.policy);
-        let revision = self.next(policy, actor(AGENT, self.clock.wall()), reason);
-        let revision = revision.on_trial_as(&before);
+        let mut revision = self.next(policy, actor(AGENT, self.clock.wall()), reason);
+        revision.revert_at = before.revert_at;
         let message = format!(
             "revision {} of the policy went beyond the config's bounds ({}), so that revision {}, \
              which does not, is in force: look at it with \"memctl policy history\", and set what \
@@ -39,7 +39,7 @@ impl Keeper {
         Some((Arc::new(revision), message))
     }
 
-    pub(super) fn put_bounded(&mut self, revision: &Arc<Revision>, message: String) {
+    pub(super) fn put_bounded(&self, revision: &Arc<Revision>, message: String) {
         let before = self.current();
         self.put(revision, changes(&before.policy, &revision.policy));
         self.audience.raise(POLICY_BOUNDED, message);

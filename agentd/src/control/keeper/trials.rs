@@ -8,7 +8,7 @@ use std::{
 
 use agentd_core::policy::{Fault, Policy};
 
-use super::{AGENT, Keeper, actor, log_failure, not_durable};
+use super::{Keeper, log_failure, not_durable};
 use crate::{
     control::{
         Actor, ControlError, Revision, StorageError,
@@ -88,18 +88,18 @@ impl Keeper {
         reason: String,
         claim: &Claim,
     ) -> Result<(Arc<Revision>, Option<Position>), ControlError> {
-        if self.trial.is_none() {
+        let Some(trial) = self.trial.clone() else {
             return Err(ControlError::NothingToConfirm);
-        }
+        };
         self.still_wanted(claim)?;
         // It may be one that bounds changed at the start, and that the disk did not take then.
         self.save_unsaved().map_err(not_durable)?;
         let current = self.current();
-        let kept = Arc::new(current.confirmed());
+        let kept = Arc::new(Revision { revert_at: None, ..Revision::clone(&current) });
         let saved = self.storage.confirm(&kept);
         self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
-            let back = self.storage.save_revision(&current);
+            let back = self.storage.save_revision(&current, Some(trial.falls_back_to));
             log_failure("take a confirmation back", back);
             return Err(stuck(self.patience));
         }
@@ -120,23 +120,9 @@ impl Keeper {
         }
     }
 
-    /// Goes back to where a trial began. In force at once: on disk it has run out anyway.
-    pub(super) fn end_trial(&mut self, trial: Trial) {
-        let before = self.current();
-        let Trial { falls_back_to, fallback, .. } = trial;
-        let reason = format!(
-            "revision {} was not confirmed in time: back to revision {falls_back_to}",
-            before.number
-        );
-        let policy = fallback.with_passing_pins_of(&before.policy);
-        let revision = self.next(policy, actor(AGENT, self.clock.wall()), reason);
-        self.put_unsaved(revision);
-    }
-
     /// The trial that agentd was stopped in.
-    pub(super) fn take_up_trial(&mut self) -> Result<(), StorageError> {
-        let current = self.current();
-        let (Some(number), Some(revert_at)) = (current.falls_back_to, current.revert_at) else {
+    pub(super) fn take_up_trial(&mut self, falls_back_to: Option<u64>) -> Result<(), StorageError> {
+        let (Some(number), Some(revert_at)) = (falls_back_to, self.current().revert_at) else {
             return Ok(());
         };
         let kept = self.storage.revisions(number.saturating_add(1), 1)?;

@@ -2,13 +2,12 @@
 
 use agentd_proto::v1;
 use clap::Args;
-use jiff::Timestamp;
 
 use super::{between, get, tell_changes};
 use crate::client::Connection;
 use crate::commands::rollout::{Intent, roll_out};
 use crate::commands::{Ended, exit_of};
-use crate::dto::{Item, Policy, Revision, time};
+use crate::dto::{Item, Revision, time};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
 use crate::quantity::Units;
@@ -25,8 +24,7 @@ pub(crate) struct ConfirmArgs {
 /// Options of `memctl policy revert`.
 #[derive(Args, Debug)]
 pub(crate) struct RevertArgs {
-    /// Revision to go back to; if not given, the one that a trial goes back to, or else the one before the
-    /// policy in force. Pins whose time was over since do not come back.
+    /// Revision to go back to; the one before the policy in force if not given.
     revision: Option<u64>,
     /// Show what would change, change nothing.
     #[arg(long)]
@@ -152,10 +150,7 @@ async fn would_revert(
     }
     let kept = revisions(connection, MOST_REVISIONS).await?;
     let back_to = match request.revision {
-        0 => match current.revert_revision {
-            Some(number) => kept.iter().find(|r| r.revision == number),
-            None => kept.iter().find(|r| r.revision < current.revision),
-        },
+        0 => kept.iter().find(|r| r.revision < current.revision),
         number => kept.iter().find(|r| r.revision == number),
     };
     let back_to = back_to.ok_or_else(|| {
@@ -168,33 +163,12 @@ async fn would_revert(
     })?;
     Ok(ChangeBody {
         applied: false,
-        changes: between(&current.policy, &as_put(back_to, &current, request.revision), units),
+        changes: between(&current.policy, &back_to.policy, units),
         revision: current.revision,
         etag: current.etag,
         revert_time: current.revert_time,
         warnings: Vec::new(),
     })
-}
-
-/// The policy of an earlier revision as the agent puts it in force: the pins that end by themselves are those
-/// in force where that ends a trial, and else those that are not over.
-fn as_put(earlier: &Revision, current: &Revision, asked: u64) -> Policy {
-    let mut policy = earlier.policy.clone();
-    let ends_trial = asked == 0 && current.revert_revision.is_some();
-    let now = Timestamp::now();
-    for vm in policy.vms.values_mut() {
-        if vm.unpin_time.is_some_and(|end| ends_trial || end.0 <= now) {
-            (vm.pinned, vm.unpin_time) = (None, None);
-        }
-    }
-    let passing = current.policy.vms.iter().filter(|(_, vm)| ends_trial && vm.unpin_time.is_some());
-    for (name, pin) in passing {
-        let vm = policy.vms.entry(name.clone()).or_default();
-        if vm.pinned != Some(true) {
-            (vm.pinned, vm.unpin_time) = (Some(true), pin.unpin_time);
-        }
-    }
-    policy
 }
 
 pub(super) async fn revisions(

@@ -10,7 +10,7 @@ use super::{Scene, heading, listed, paint};
 use crate::dto::{Transfer, Vm};
 use crate::quantity::format_seconds;
 use crate::render::explain::party;
-use crate::render::text::{date_time, safe};
+use crate::render::text::safe;
 use crate::top::glyphs::Bar;
 use crate::top::look::{Look, Pane};
 use crate::top::rows::Row;
@@ -135,7 +135,7 @@ impl Columns {
             let past = row.view.past.iter().copied();
             spans.push(Span::raw(scene.glyphs.curve(past, most, self.curve)));
         }
-        spans.push(Span::raw(fitted(&decided(row, scene), self.rest, more)));
+        spans.push(Span::raw(fitted(&decided(row), self.rest, more)));
         let mut line = Vec::with_capacity(2 * spans.len());
         for span in spans {
             if !line.is_empty() {
@@ -161,13 +161,10 @@ fn bar(vm: &Vm) -> Bar {
     }
 }
 
-/// The verdict, when its pin ends by itself, and the transfers of the last tick that it is a part of.
-fn decided(row: &Row<'_>, scene: &Scene<'_>) -> String {
+/// The verdict, and the transfers of the last tick that it is a part of.
+fn decided(row: &Row<'_>) -> String {
     let verdict = row.view.vm.verdict.as_ref();
     let mut text = verdict.map_or_else(String::new, |v| format!("{} {}", v.kind, v.reason));
-    if let Some(Some(end)) = row.host.pin(&row.view.vm) {
-        text.push_str(&format!(" until {}", date_time(end, &scene.view.zone)));
-    }
     let own = |transfer: &&Transfer| {
         [&transfer.from, &transfer.to].into_iter().flatten().any(|vm| *vm == row.view.vm.vm)
     };

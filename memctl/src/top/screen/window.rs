@@ -75,4 +75,4 @@ m            change the mode of the host under the cursor
 P            pin the VM under the cursor, or unpin it
 
 Bars: used, held, free; marks at the target and the least.
-* behind a name: the policy pins this VM, until the time that is told, where one is.";
+* behind a name: the policy pins this VM.";
