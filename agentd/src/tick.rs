@@ -276,8 +276,8 @@ fn limits(policy: &Policy, plan: &Plan, sample: &Sample) -> BTreeMap<VmId, Limit
     plan.resizes().filter_map(of).collect()
 }
 
-/// Turns until `stop` says so or hangs up, at its own pace: a turn that takes too long costs the
-/// ticks that it runs over, and nothing is caught up.
+/// Turns until `bell` says stop, at its own pace: a turn that takes too long costs the ticks that it
+/// runs over, and nothing is caught up. One that `bell` wants sooner comes at once, beside the others.
 pub fn run(
     ticker: &mut Ticker,
     in_force: impl Fn() -> Arc<InForce>,

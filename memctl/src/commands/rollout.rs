@@ -97,10 +97,10 @@ where
     // A host of several names was tried once, and is changed once.
     for (at, Item { host: name, also_named, .. }) in tried.iter().enumerate() {
         let Some(host) = hosts.iter().find(|host| host.name == *name) else { continue };
-        let mut item = if items.iter().any(|item| !item.ok && !is_left_out(item)) {
-            Item::failed(name, not_tried("not tried: an earlier host failed"))
-        } else if brake.is_pulled().await {
+        let mut item = if brake.is_pulled().await {
             Item::failed(name, not_tried("not tried: it was interrupted before"))
+        } else if items.iter().any(|item| !item.ok) {
+            Item::failed(name, not_tried("not tried: an earlier host failed"))
         } else {
             let asked = progress.beside(ask_one(host, session.global.timeout, &make));
             let told = || {
@@ -177,10 +177,6 @@ fn withheld<T>(mut items: Vec<Item<T>>) -> Vec<Item<T>> {
 
 fn not_tried(why: &str) -> Failure {
     Failure::new(Code::Cancelled, NOT_TRIED, why)
-}
-
-fn is_left_out<T>(item: &Item<T>) -> bool {
-    item.error.as_ref().is_some_and(|failure| failure.reason == NOT_TRIED)
 }
 
 const NOT_TRIED: &str = "NOT_TRIED";

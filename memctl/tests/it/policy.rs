@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::agent::{Agent, Script};
-use crate::memctl::World;
+use crate::memctl::{Run, World};
 use crate::watch::signal;
 
 fn fleet(scripts: Vec<Script>) -> (World, Vec<Agent>) {
@@ -225,6 +225,10 @@ async fn ctrl_c_lets_the_host_finish_that_is_at_it_and_changes_no_other() {
     assert_eq!(run.exit, 130, "{run:?}");
     assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [1, 0, 0]);
     assert!(run.stdout.contains("node1"), "what is done is told: {run:?}");
+    assert_interrupted_before(&run);
+}
+
+fn assert_interrupted_before(run: &Run) {
     for host in ["node2", "node3"] {
         let line = format!("memctl: {host}: not tried: it was interrupted before");
         assert!(run.stderr.contains(&line), "{run:?}");
@@ -244,4 +248,5 @@ async fn ctrl_c_again_waits_for_nobody_and_says_what_is_in_doubt() {
     assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [1, 0, 0]);
     assert!(run.stderr.contains("memctl: node1: it was not waited for"), "{run:?}");
     assert!(run.stderr.contains("the change may have been made all the same"), "{run:?}");
+    assert_interrupted_before(&run);
 }

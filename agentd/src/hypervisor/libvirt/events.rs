@@ -62,6 +62,11 @@ impl Signals {
         }
     }
 
+    /// Notes that the link is given up: what becomes of its connections from now on rings no more.
+    pub(super) fn give_up(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -103,5 +108,14 @@ mod tests {
         signals.close();
         assert_eq!(bell.wait(Duration::ZERO), Rung::No);
         assert!(signals.is_closed());
+    }
+
+    #[test]
+    fn a_link_that_was_given_up_does_not_ring_when_it_is_closed_at_last() {
+        let bell = Arc::new(Bell::default());
+        let (signals, _events) = channel(Arc::clone(&bell));
+        signals.give_up();
+        signals.close();
+        assert_eq!(bell.wait(Duration::ZERO), Rung::No);
     }
 }

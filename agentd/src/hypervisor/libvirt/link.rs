@@ -171,6 +171,7 @@ impl Link {
     /// Closes the connections on a thread of their own, and waits for it only shortly: a libvirt
     /// that does not answer must hold up neither a reconnect nor a stop.
     pub(super) fn close(self) {
+        self.signals.give_up();
         let (done, closed) = sync_channel(1);
         let close = move || {
             drop(self);
