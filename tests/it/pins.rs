@@ -4,14 +4,13 @@ use serde_json::Value;
 
 use crate::sim_host::{LOCAL, SCENARIO, World, until};
 
-/// One ends while agentd runs, one while it is down, one after its return, and two stay.
+/// One ends while agentd runs, one about when it is killed and started again, and two stay.
 #[test]
 fn every_pin_ends_at_its_own_time_also_over_a_kill() {
     let world = World::new(&with_more_vms());
     let agentd = world.start(LOCAL);
     world.done(&["pin", "web1", "--for", "1s", "--reason", "import"]);
     world.done(&["pin", "db1", "--for", "10m"]);
-    world.done(&["pin", "cache1", "--for", "3s"]);
     world.done(&["pin", "mail1"]);
     // It is replaced as a whole.
     world.done(&["pin", "db1", "--for", "1h"]);
@@ -21,6 +20,7 @@ fn every_pin_ends_at_its_own_time_also_over_a_kill() {
     let ended = revision(&world, "over: the pin of web1");
     assert_eq!(ended["actor"]["id"], "agent");
 
+    world.done(&["pin", "cache1", "--for", "2s"]);
     agentd.kill();
     let agentd = world.start(LOCAL);
     until("the end that may have passed meanwhile", || Ok(pinned(&world) == ["db1", "mail1"]));
