@@ -31,14 +31,30 @@ check() {
 
 check $windows
 
-# Apple's headers may not be passed on. What ring needs of them is what a compiler brings along for
-# programs without any system, and clang compiles for Apple's processors by itself.
+# Apple's headers may not be passed on. clang compiles for its processors by itself, and these few lines
+# are all that ring includes beside what a compiler brings along.
 sdk=$(mktemp -d)
 trap 'rm -rf "$sdk"' EXIT
+mkdir "$sdk/include"
+cat >"$sdk/include/TargetConditionals.h" <<'END'
+#define TARGET_OS_MAC 1
+#define TARGET_OS_IPHONE 0
+END
+cat >"$sdk/include/assert.h" <<'END'
+#define assert(what) ((void)(what))
+END
+cat >"$sdk/include/string.h" <<'END'
+#include <stddef.h>
+void *memcpy(void *to, const void *from, size_t count);
+void *memmove(void *to, const void *from, size_t count);
+void *memset(void *at, int byte, size_t count);
+int memcmp(const void *one, const void *other, size_t count);
+END
 for mac in $macs; do
     (
-        export SDKROOT="$sdk" "CC_$(echo "$mac" | tr - _)=clang"
-        export "CFLAGS_$(echo "$mac" | tr - _)=-ffreestanding"
+        name=$(echo "$mac" | tr - _)
+        export SDKROOT="$sdk" "CC_$name=clang"
+        export "CFLAGS_$name=-ffreestanding -isystem $sdk/include"
         check "$mac"
     )
 done
