@@ -108,7 +108,7 @@ impl Connection {
 
 fn no_connection(host: &Host, patience: Duration) -> Failure {
     let what = format!("no connection to {} within {}s", host.address, patience.as_secs_f64());
-    Failure::new(Code::DeadlineExceeded, "CONNECT_TIMEOUT", what)
+    Failure::new(Code::Unavailable, "CONNECT_TIMEOUT", what)
         .hint("is the host up? A longer --connect-timeout waits longer")
 }
 

@@ -258,10 +258,11 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
 /// that it is not unreachable whatever the code.
 const NOT_DURABLE: [&str; 2] = ["NOT_DURABLE", "AUDIT_NOT_DURABLE"];
 /// The reasons of a host that was never asked: nobody was there, or an earlier host failed.
-const NEVER_ASKED: [&str; 6] = [
+const NEVER_ASKED: [&str; 7] = [
     "SOCKET_MISSING",
     "CONNECTION_REFUSED",
     "CONNECT_FAILED",
+    "CONNECT_TIMEOUT",
     "NAME_UNKNOWN",
     "SSH_MISSING",
     "NOT_TRIED",
@@ -311,7 +312,9 @@ mod tests {
         );
         assert!(doubt(Code::Unavailable, "NOT_DURABLE"), "a pause is made all the same");
         assert!(
-            !doubt(Code::Unavailable, "SOCKET_MISSING") && !doubt(Code::Cancelled, "NOT_TRIED")
+            !doubt(Code::Unavailable, "SOCKET_MISSING")
+                && !doubt(Code::Cancelled, "NOT_TRIED")
+                && !doubt(Code::Unavailable, "CONNECT_TIMEOUT")
         );
         assert!(!doubt(Code::PermissionDenied, "ROLE_MISSING"));
         assert!(!doubt(Code::ResourceExhausted, "TOO_MANY_CHANGES"));

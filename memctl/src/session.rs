@@ -70,8 +70,10 @@ impl Session {
         let Global { columns, sort_by, .. } = &self.global;
         let is_table = matches!(self.output.format, Format::Table | Format::Wide);
         if !columns.is_empty() && !is_table {
-            let what = "--columns is for tables, and another form of output is asked for";
-            return Err(Failure::usage(what).hint("leave it out: the other forms have every field"));
+            let name = format!("{:?}", self.output.format).to_lowercase();
+            let what = format!("--columns is for tables, and the output is {}", name);
+            let hint = "leave it out, as the other forms have every field, or say -o table";
+            return Err(Failure::usage(what).hint(hint));
         }
         self.output.choice = Choice::of(command, columns, sort_by.as_deref())?;
         Ok(())

@@ -383,12 +383,6 @@ fn a_pin_that_the_policy_makes_or_ends_is_seen() {
     };
     desk.hear(0, pin("vms.web1.pinned", "true"));
     assert!(desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
-    let until = " until 2026-01-02 03:04:05Z";
-    assert!(!desk.picture(260, 24, &Glyphs::ASCII).contains(until));
-    desk.hear(0, pin("vms.web1.unpin_time", "2026-01-02T03:04:05Z"));
-    assert!(desk.picture(260, 24, &Glyphs::ASCII).contains(until), "its own end");
-    desk.hear(0, pin("vms.web1.unpin_time", "unset"));
-    assert!(!desk.picture(260, 24, &Glyphs::ASCII).contains(until));
     desk.hear(0, pin("vms.web1.pinned", "unset"));
     assert!(!desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
 }

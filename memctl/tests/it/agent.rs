@@ -173,11 +173,7 @@ impl HostService for Agent {
         };
         let position = self.own(status.position.clone());
         let policy_revert_time = self.script().trial_until;
-        Ok(Response::new(v1::GetStatusResponse {
-            position,
-            policy_revert_time,
-            ..status
-        }))
+        Ok(Response::new(v1::GetStatusResponse { position, policy_revert_time, ..status }))
     }
 
     async fn who_am_i(
@@ -262,10 +258,7 @@ impl PolicyService for Agent {
         self.check()?;
         let revert_time = self.script().trial_until;
         Ok(Response::new(v1::GetPolicyResponse {
-            current: Some(v1::PolicyRevision {
-                revert_time,
-                ..sample::revision(3)
-            }),
+            current: Some(v1::PolicyRevision { revert_time, ..sample::revision(3) }),
             defaults: Some(sample::default_policy()),
             bounds: Some(sample::bounds()),
         }))
