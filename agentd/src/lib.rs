@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod apply;
 pub mod args;
 pub mod audit;
+pub mod bell;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub, reason = "shared with the end-to-end tests")]
 #[path = "../../tests/src/certificates.rs"]

@@ -8,7 +8,7 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::Arc,
     thread,
     time::{Duration, SystemTime},
 };
@@ -18,6 +18,7 @@ use agentd_core::bytes::ByteCount;
 use crate::{
     args::RunArgs,
     audit::{self, Audit, Facts},
+    bell::Bell,
     clock::{Clock, RealClock},
     config::{Config, ConfigError},
     control::{Actor, Audience, Base, Control, Mode, Parts, StartError},
@@ -387,16 +388,17 @@ impl Audience for Log {
 
 /// The loop on its thread.
 struct Loop {
-    stop: mpsc::SyncSender<()>,
+    bell: Arc<Bell>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Loop {
     fn start(mut ticker: Ticker, control: Arc<Control>, mut teller: Teller) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::sync_channel(1);
+        let bell = Arc::new(Bell::default());
+        let heard = Arc::clone(&bell);
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let in_force = || control.in_force();
-            tick::run(&mut ticker, in_force, control.gate(), &stopped, |turn| {
+            tick::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
                 let hung = hung::why(&turn);
                 if let Some(sample) = &turn.record.sample {
                     control.note_host_total(sample.host.total);
@@ -408,13 +410,12 @@ impl Loop {
                 }
             });
         })?;
-        Ok(Self { stop, thread })
+        Ok(Self { bell, thread })
     }
 
     /// The turn under way is the last one.
     fn tell_to_stop(&self) {
-        // Full means that it was told already; gone means that it has stopped.
-        let _ = self.stop.try_send(());
+        self.bell.stop();
     }
 
     /// Waits for the end, but no longer than `patience`. True when it is over.

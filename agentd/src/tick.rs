@@ -5,10 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +23,7 @@ use agentd_core::{
 
 use crate::{
     apply::{Hands, Patience, apply, skip},
+    bell::{Bell, Rung},
     clock::Clock,
     control::{Gate, InForce, Mode, forbids},
     event::{TickRecord, VmChange},
@@ -278,28 +276,28 @@ fn limits(policy: &Policy, plan: &Plan, sample: &Sample) -> BTreeMap<VmId, Limit
     plan.resizes().filter_map(of).collect()
 }
 
-/// Turns until `stop` says so or hangs up, at its own pace: a turn that takes too long costs the
-/// ticks that it runs over, and nothing is caught up.
+/// Turns until `bell` says stop, at its own pace: a turn that takes too long costs the ticks that it
+/// runs over, and nothing is caught up. One that `bell` wants sooner comes at once, beside the others.
 pub fn run(
     ticker: &mut Ticker,
     in_force: impl Fn() -> Arc<InForce>,
     gate: &Gate,
-    stop: &Receiver<()>,
+    bell: &Arc<Bell>,
     mut publish: impl FnMut(Turn),
 ) {
     let interval = ticker.config.interval.max(LEAST_INTERVAL);
     let mut due = ticker.clock.now();
+    ticker.hypervisor.ring_when_lost(bell);
     loop {
         let span = tracing::info_span!(target: SPANS, "tick", tick = ticker.tick);
         span.in_scope(|| publish(ticker.turn(&in_force(), gate)));
         let now = ticker.clock.now();
-        due = due.saturating_add(interval);
+        // A turn that came before its time takes the place of none.
         if due <= now {
-            due = now.saturating_add(LEAST_INTERVAL);
+            due = due.saturating_add(interval).max(now.saturating_add(LEAST_INTERVAL));
         }
-        match stop.recv_timeout(due.saturating_sub(now)) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        if bell.wait(due.saturating_sub(now)) == Rung::Stop {
+            return;
         }
     }
 }

@@ -1,7 +1,12 @@
+use std::time::Duration;
+
+use agentd_tests::agent::Agent;
+use agentd_tests::lab::clock;
 use serde_json::Value;
 
 use crate::coordinator::set_mode;
 use crate::faults_rig::{RETURN_TICKS, Rig, orders};
+use crate::open_lab_with_programs;
 
 #[test]
 fn libvirtd_is_killed_ten_times() {
@@ -16,6 +21,22 @@ fn libvirtd_is_killed_ten_times() {
         rig.control_returns();
     }
     rig.held();
+}
+
+/// The next tick is due in ten minutes: what is told sooner was not told by it.
+#[test]
+fn a_loss_is_told_when_it_happens_and_not_by_the_next_tick() {
+    let test = "a_loss_is_told_when_it_happens_and_not_by_the_next_tick";
+    let Some((lab, programs)) = open_lab_with_programs(test) else { return };
+    let mut host = lab.host(test).unwrap();
+    let agent = Agent::start_with(&programs, &host, TEN_MINUTES, &[]).unwrap();
+    let status = || agent.memctl().items(&["status"]).map(|hosts| hosts[0].clone());
+    let is_lost = |status: &Value| status.to_string().contains("HYPERVISOR_LOST");
+    let seen = || Ok(status()?["status"]["last_tick_age_seconds"].is_number());
+    clock::wait_until("the first tick", HALF_THE_TICK, seen).unwrap();
+    assert!(!is_lost(&status().unwrap()), "{}", status().unwrap());
+    host.kill_libvirtd();
+    clock::wait_until("the loss to be told", HALF_THE_TICK, || Ok(is_lost(&status()?))).unwrap();
 }
 
 #[test]
@@ -89,6 +110,9 @@ fn stays_paused(rig: &mut Rig) {
     set_mode(rig.memctl(), "active");
 }
 
+const TEN_MINUTES: &str =
+    "mode = \"observe\"\n[tick]\ninterval = \"600s\"\n[state]\ndir = \"/run/lab/agentd\"\n";
+const HALF_THE_TICK: Duration = Duration::from_secs(300);
 const ROUNDS: usize = 10;
 const LONG_HANGS: usize = 2;
 /// agentd's keepalive gives a connection up after 20 s: then a new one hangs.

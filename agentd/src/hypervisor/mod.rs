@@ -8,13 +8,15 @@ pub mod contract;
 pub mod libvirt;
 pub mod sim;
 
-use std::{collections::BTreeSet, fmt::Debug, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
     sample::{Reading, Reported},
     vm::VmId,
 };
+
+use crate::bell::Bell;
 
 /// Whoever runs the VMs.
 ///
@@ -53,6 +55,12 @@ pub trait Hypervisor: Debug + Send {
     /// True once after VMs' figures may no longer be continued from earlier readings: after a new
     /// connection, for example.
     fn take_reconnected(&mut self) -> bool;
+
+    /// Has `bell` rung once as soon as a connection is lost, if that shows between two calls. An adapter that has no
+    /// connection never rings.
+    fn ring_when_lost(&mut self, bell: &Arc<Bell>) {
+        let _ = bell;
+    }
 
     /// How many calls have not returned for so long, more than half a minute, that only the VMs that
     /// they wait for, or the end of this process, would free what they hold.

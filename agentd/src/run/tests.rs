@@ -56,6 +56,32 @@ fn ends_itself_once_too_many_calls_hang_and_says_so() {
 }
 
 #[test]
+fn a_ring_has_a_tick_come_before_its_time_and_a_stop_has_none() {
+    let interval = Duration::from_secs(3600);
+    let config = TickConfig { interval, ..tick_config(&Config::default()) };
+    let ticker = Ticker::new(Box::new(Hanging(0)), RealClock::start(), config);
+    let bell = Arc::new(Bell::default());
+    let (told, ticks) = std::sync::mpsc::channel();
+    let looping = thread::spawn({
+        let (mut ticker, bell) = (ticker, Arc::clone(&bell));
+        let in_force = Arc::new(InForce::fixed(Mode::Active, Policy::default()));
+        move || {
+            let in_force = || Arc::clone(&in_force);
+            tick::run(&mut ticker, in_force, &Gate::new(Mode::Active), &bell, |turn| {
+                told.send(turn.record.tick).unwrap();
+            });
+        }
+    });
+    let next = || ticks.recv_timeout(interval / 60).unwrap();
+    assert_eq!(next(), 0);
+    bell.look();
+    assert_eq!(next(), 1, "an hour before its time");
+    bell.stop();
+    looping.join().unwrap();
+    assert_eq!(ticks.try_iter().count(), 0);
+}
+
+#[test]
 fn a_simulated_host_has_no_freeze_file_but_one_that_is_named() {
     let mut config = Config { hypervisor: "sim:x".to_owned(), ..Config::default() };
     assert_eq!(freeze_file(&config), None);

@@ -62,6 +62,9 @@ pub(crate) async fn run(args: &ModeArgs, session: &mut Session) -> Ended {
     match args.lasting {
         Some(lasting) => {
             told(&items, exit, session)?;
+            // Whoever wants it to end is not made to wait for that.
+            let is_over = matches!(exit, Exit::Interrupted | Exit::Terminated);
+            let lasting = if is_over { Duration::ZERO } else { lasting };
             let held = hold(&hosts, &items, change, lasting, session).await?;
             Ok(if exit == Exit::Done { held } else { exit })
         }

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! try on all → one refuses: nothing is changed
-//!            → show, ask → change the first → the next … → one fails: the others are not tried
+//!            → show, ask → change the first → the next … → one fails, or Ctrl-C: the others are not tried
 //! ```
 
 use std::future::Future;
+use std::io;
 
 use super::{Stop, consent, exit_of};
 use crate::client::Connection;
@@ -18,6 +19,7 @@ use crate::hosts::Host;
 use crate::progress::Progress;
 use crate::render::Show;
 use crate::session::Session;
+use crate::stop_signals::StopSignals;
 
 /// What became of a change, and how the command ends.
 pub(super) struct RolledOut<T> {
@@ -69,35 +71,44 @@ where
     }
     let difference = T::text(&items, &session.output.view);
     consent::ask(&difference, items.len(), session)?;
-    let items = in_turn(hosts, items, session, make).await;
+    let (items, stopped) = in_turn(hosts, items, session, make).await?;
     let tried = items.iter().filter_map(|item| item.error.as_ref());
     let failures = tried.filter(|failure| failure.reason != NOT_TRIED);
     let done = items.iter().filter(|item| item.ok).count();
-    let exit = Exit::of_hosts(done, failures);
+    let exit = stopped.unwrap_or_else(|| Exit::of_hosts(done, failures));
     Ok(RolledOut { items, exit })
 }
 
-/// One host after another, until one fails.
+/// One host after another, until one fails or somebody wants it to end; with how it ends then.
 async fn in_turn<T, Make, Made>(
     hosts: &[Host],
     tried: Vec<Item<T>>,
     session: &Session,
     make: Make,
-) -> Vec<Item<T>>
+) -> Result<(Vec<Item<T>>, Option<Exit>), Stop>
 where
     Make: Fn(Connection) -> Made,
     Made: Future<Output = Result<T, Failure>>,
 {
+    let mut brake = Brake { signals: StopSignals::listen()?, pulled: None };
     let mut items: Vec<Item<T>> = Vec::with_capacity(tried.len());
     let names = tried.iter().map(|item| item.host.as_str());
     let mut progress = Progress::new(session.bounds().tells, names);
     // A host of several names was tried once, and is changed once.
     for (at, Item { host: name, also_named, .. }) in tried.iter().enumerate() {
         let Some(host) = hosts.iter().find(|host| host.name == *name) else { continue };
-        let mut item = if items.iter().any(|item| !item.ok) {
+        let mut item = if brake.is_pulled().await {
+            Item::failed(name, not_tried("not tried: it was interrupted before"))
+        } else if items.iter().any(|item| !item.ok) {
             Item::failed(name, not_tried("not tried: an earlier host failed"))
         } else {
-            match progress.beside(ask_one(host, session.global.timeout, &make)).await {
+            let asked = progress.beside(ask_one(host, session.global.timeout, &make));
+            let told = || {
+                session.output.notice(&format!(
+                "interrupted: {name} is left to finish, and no host after it is changed; Ctrl-C again does not wait"
+            ))
+            };
+            match brake.beside(asked, told).await {
                 Ok(body) => Item::answered(name, body),
                 Err(failure) => Item::failed(name, in_doubt(failure)),
             }
@@ -106,7 +117,44 @@ where
         items.push(item);
         progress.done(at);
     }
-    items
+    Ok((items, brake.pulled))
+}
+
+/// Ctrl-C in the middle: the host that is at it gets its time to answer, and none comes after it.
+struct Brake {
+    signals: StopSignals,
+    /// How the command ends, once it is pulled.
+    pulled: Option<Exit>,
+}
+
+impl Brake {
+    /// What a host answers. Pulled once, `tell` says so; pulled again, nobody waits for the host.
+    async fn beside<T>(
+        &mut self,
+        asked: impl Future<Output = Result<T, Failure>>,
+        tell: impl Fn() -> io::Result<()>,
+    ) -> Result<T, Failure> {
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer,
+                exit = self.signals.next() => if self.pulled.replace(exit).is_some() {
+                    return Err(Failure::new(Code::DeadlineExceeded, LEFT, "it was not waited for"));
+                },
+            }
+            // Where nobody reads it, the change is the same.
+            let _ = tell();
+        }
+    }
+
+    async fn is_pulled(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            exit = self.signals.next() => self.pulled = Some(exit),
+            () = std::future::ready(()) => {}
+        }
+        self.pulled.is_some()
+    }
 }
 
 /// After a timeout nobody knows: the agent may still have made the change.
@@ -132,3 +180,4 @@ fn not_tried(why: &str) -> Failure {
 }
 
 const NOT_TRIED: &str = "NOT_TRIED";
+const LEFT: &str = "NOT_WAITED_FOR";

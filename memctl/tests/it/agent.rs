@@ -16,7 +16,7 @@ use agentd_proto::v1::reservation_service_server::{ReservationService, Reservati
 use agentd_proto::v1::shadow_service_server::{ShadowService, ShadowServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) refuses: Option<Status>,
     /// Refuses UpdatePolicy that is not validate_only with this.
     pub(crate) refuses_change: Option<Status>,
+    /// Answers UpdatePolicy that is not validate_only only when it is notified.
+    pub(crate) holds_change: Option<Arc<Notify>>,
     /// What becomes of each SetMode, one after another; after the last one they are answered.
     pub(crate) mode_answers: VecDeque<ModeAnswer>,
     /// What each Watch gets, one after another; after the last one streams stay silent.
@@ -78,7 +80,7 @@ pub(crate) enum Step {
     /// Sends ticks for as long as somebody takes them.
     SendForever,
     /// Waits for the test.
-    Await(Arc<tokio::sync::Notify>),
+    Await(Arc<Notify>),
     /// Sends nothing more and stays open.
     FallSilent,
 }
@@ -270,10 +272,18 @@ impl PolicyService for Agent {
     ) -> Result<Response<v1::UpdatePolicyResponse>, Status> {
         self.check()?;
         let request = request.into_inner();
-        let mut script = self.script();
-        script.updates.push(request.clone());
-        if let Some(refusal) = script.refuses_change.clone().filter(|_| !request.validate_only) {
-            return Err(refusal);
+        let (held, refusal) = {
+            let mut script = self.script();
+            script.updates.push(request.clone());
+            (script.holds_change.clone(), script.refuses_change.clone())
+        };
+        if !request.validate_only {
+            if let Some(held) = held {
+                held.notified().await;
+            }
+            if let Some(refusal) = refusal {
+                return Err(refusal);
+            }
         }
         let revert_time = request.revert_after.and_then(|after| sample::time(after.seconds));
         Ok(Response::new(v1::UpdatePolicyResponse {

@@ -1,11 +1,17 @@
 //! Changes of the policy, of one host and of several: what goes over the wire, and what is said
 //! when only some could be changed.
 
+use std::sync::Arc;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
+use tokio::sync::Notify;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::agent::{Agent, Script};
-use crate::memctl::World;
+use crate::memctl::{Run, World};
+use crate::watch::signal;
 
 fn fleet(scripts: Vec<Script>) -> (World, Vec<Agent>) {
     let world = World::new();
@@ -188,4 +194,59 @@ async fn what_an_agent_objects_to_is_told_by_the_key_that_was_typed() {
     // Programs get the path as it is.
     let run = world.run(&["policy", "set", "two-pointer.step=1TiB", "-o", "json"]).await;
     assert!(run.stdout.contains("\"field\": \"two_pointer.step_bytes\""), "{run:?}");
+}
+
+/// A change of three hosts of which the first answers only when it is notified; interrupted once.
+async fn interrupted() -> (World, Vec<Agent>, Arc<Notify>, Child) {
+    let held = Arc::new(Notify::new());
+    let first = Script { holds_change: Some(Arc::clone(&held)), ..Script::default() };
+    let (world, agents) = fleet(vec![first, Script::default(), Script::default()]);
+    let args = ["--all-hosts", "policy", "set", "host-reserve=1GiB", "-y", "--timeout", "300s"];
+    let mut child = world.command(&args).spawn().unwrap();
+    while changes_made(&agents[0]) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    signal(&child, "INT").await;
+    let mut told = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    loop {
+        let line = told.next_line().await.unwrap().expect("it says that it was interrupted");
+        if line.contains("interrupted: node1 is left to finish") {
+            break;
+        }
+    }
+    (world, agents, held, child)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_lets_the_host_finish_that_is_at_it_and_changes_no_other() {
+    let (world, agents, held, child) = interrupted().await;
+    held.notify_one();
+    let run = world.finish(child).await;
+    assert_eq!(run.exit, 130, "{run:?}");
+    assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [1, 0, 0]);
+    assert!(run.stdout.contains("node1"), "what is done is told: {run:?}");
+    assert_interrupted_before(&run);
+}
+
+fn assert_interrupted_before(run: &Run) {
+    for host in ["node2", "node3"] {
+        let line = format!("memctl: {host}: not tried: it was interrupted before");
+        assert!(run.stderr.contains(&line), "{run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_again_waits_for_nobody_and_says_what_is_in_doubt() {
+    let (world, agents, _held, mut child) = interrupted().await;
+    // Two that are sent in one moment are one.
+    while child.try_wait().unwrap().is_none() {
+        signal(&child, "INT").await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let run = world.finish(child).await;
+    assert_eq!(run.exit, 130, "{run:?}");
+    assert_eq!(agents.iter().map(changes_made).collect::<Vec<_>>(), [1, 0, 0]);
+    assert!(run.stderr.contains("memctl: node1: it was not waited for"), "{run:?}");
+    assert!(run.stderr.contains("the change may have been made all the same"), "{run:?}");
+    assert_interrupted_before(&run);
 }

@@ -36,19 +36,24 @@ impl Report {
             // A String takes whatever is written to it.
             let _ = writeln!(text, "{}", row(trial));
         }
-        let (quiet, attacked) = self.pooled();
+        let Pooled { quiet, beside, attacked } = self.pooled();
         let median = |what: fn(&Trial) -> f64| median(self.trials.iter().map(what).collect());
         let _ = write!(
             text,
-            "\nAll ticks together: p50 {} µs quiet, {} µs attacked ({:.2} times); p99 {} µs and {} µs ({:.2} times).\n\
-             Of the rows, the median: p99 {:.2} times the quiet one, where one quiet is {:.2} times the other.\n\n{LEGEND}",
+            "\nAll ticks together, {} quiet and {} attacked: p50 {} µs quiet, {} µs attacked ({:.2} times); p99 {} µs and {} µs ({:.2} times,\n\
+             {:.2} times that beside an attacked neighbour).\n\
+             Of the rows, the median: p99 {:.2} times the quiet one, {:.2} times that beside an attacked neighbour; one quiet is {:.2} times the other.\n\n{LEGEND}",
+            quiet.len(),
+            attacked.len(),
             micros(percentile(&quiet, 50)),
             micros(percentile(&attacked, 50)),
             times(&attacked, &quiet, 50),
             micros(percentile(&quiet, 99)),
             micros(percentile(&attacked, 99)),
             times(&attacked, &quiet, 99),
+            times(&attacked, &beside, 99),
             median(|trial| trial.ratio(99)),
+            median(Trial::own),
             median(Trial::noise),
         );
         text
@@ -56,28 +61,43 @@ impl Report {
 
     /// All of it for programs.
     pub fn json(&self) -> Value {
-        let (quiet, attacked) = self.pooled();
+        let Pooled { quiet, beside, attacked } = self.pooled();
         json!({
             "version": self.version,
             "p99_ratio": times(&attacked, &quiet, 99),
             "p50_ratio": times(&attacked, &quiet, 50),
+            "own_p99_ratio": times(&attacked, &beside, 99),
             "trials": self.trials.iter().map(Trial::json).collect::<Vec<_>>(),
         })
     }
 
-    /// The quiet ticks, each once, and those under attack.
-    fn pooled(&self) -> (Vec<Duration>, Vec<Duration>) {
+    fn pooled(&self) -> Pooled {
+        let all = |some: fn(&Trial) -> &[Duration]| self.trials.iter().flat_map(some).copied();
         let first = self.trials.first().map(|trial| trial.ticks[0].clone());
-        let quiet = self.trials.iter().flat_map(|trial| trial.ticks[2].iter().copied());
-        let attacked = self.trials.iter().flat_map(|trial| trial.ticks[1].iter().copied());
-        (first.into_iter().flatten().chain(quiet).collect(), attacked.collect())
+        Pooled {
+            quiet: first.into_iter().flatten().chain(all(|trial| &trial.ticks[2])).collect(),
+            beside: all(|trial| &trial.beside).collect(),
+            attacked: all(|trial| &trial.ticks[1]).collect(),
+        }
     }
+}
+
+/// The ticks of all trials, each once.
+struct Pooled {
+    quiet: Vec<Duration>,
+    beside: Vec<Duration>,
+    attacked: Vec<Duration>,
 }
 
 impl Trial {
     /// How much longer the ticks took than in the quiet around them.
     fn ratio(&self, percent: usize) -> f64 {
         times(&self.ticks[1], &self.quiet(), percent)
+    }
+
+    /// How much longer they took than while the same was done to a neighbour.
+    fn own(&self) -> f64 {
+        times(&self.ticks[1], &self.beside, 99)
     }
 
     /// The p99 of the longer quiet by that of the shorter one.
@@ -113,6 +133,7 @@ impl Trial {
             "ticks": self.ticks.each_ref().map(Vec::len),
             "p50_us": micros_of(50), "p99_us": micros_of(99),
             "p50_ratio": self.ratio(50), "p99_ratio": self.ratio(99), "noise": self.noise(),
+            "beside_p99_us": micros(percentile(&self.beside, 99)), "own_p99_ratio": self.own(),
             "friend": friend, "figures": figures, "processor": self.processor,
             "recovered_ms": self.recovered.map(|time| u64::try_from(time.as_millis()).ok()),
             "dialled": tally.dialled.load(Ordering::Relaxed),
@@ -132,7 +153,7 @@ fn row(trial: &Trial) -> String {
         |count: &std::sync::atomic::AtomicU64| trial.per_second(count.load(Ordering::Relaxed));
     let back = trial.recovered.map_or_else(|| "no".to_owned(), |time| format!("{time:.1?}"));
     format!(
-        "| {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.0} {:.0} | {known} | {anew} | {} {} {} | {} {} {} | {} | {back} |",
+        "| {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} {:.0} | {known} | {anew} | {} {} {} | {} {} {} | {} | {back} |",
         trial.attack.name,
         trial.by.name(),
         rate(&tally.dialled),
@@ -140,6 +161,7 @@ fn row(trial: &Trial) -> String {
         micros(percentile(&trial.quiet(), 99)),
         trial.ratio(50),
         trial.ratio(99),
+        trial.own(),
         trial.noise(),
         trial.processor[0] * 100.0,
         trial.processor[1] * 100.0,
@@ -185,11 +207,12 @@ fn micros(time: Duration) -> u128 {
 }
 
 const HEAD: &str = "\
-| attack | by | connections/s | sent MiB/s | quiet p99 µs | p50 × | p99 × | quiet × | processor % | known: answered, ms | new: answered, ms | memory MiB | descriptors | audit B | back after |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- | --- | --- | ---: | ---: |
+| attack | by | connections/s | sent MiB/s | quiet p99 µs | p50 × | p99 × | own p99 × | quiet × | processor % | known: answered, ms | new: answered, ms | memory MiB | descriptors | audit B | back after |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- | --- | --- | ---: | ---: |
 ";
 const LEGEND: &str = "\
-p50 × and p99 ×: ticks under attack by those of the quiet before and after it; quiet ×: the p99 of the longer of the two quiets\n\
+p50 × and p99 ×: ticks under attack by those of the quiet before and after it; own p99 ×: by those while an agentd beside it was\n\
+attacked in the same way, so that it is not what attackers and victim on one machine take of each other; quiet ×: the p99 of the longer of the two quiets\n\
 by that of the other, which is noise. known, new: what a reader got who behaves well, over a connection that it had and\n\
 over new ones: answered/asked, the median and the longest time. processor: what agentd took of one, quiet and attacked. memory and descriptors of agentd: before, at most, after.\n";
 

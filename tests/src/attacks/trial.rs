@@ -1,4 +1,7 @@
 //! [`Stage`]: an agentd under attack, with quiet before and after, and what was measured of it.
+//!
+//! Victim and attackers share a machine here. What that alone costs a tick is seen first: the same attack on a
+//! neighbour, another agentd beside the victim.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use super::{Attack, By, Foe};
 #[derive(Debug)]
 pub struct Stage {
     victim: Victim,
+    neighbour: Victim,
     friend: Friend,
     ticks: Ticks,
     /// For whoever behaves well.
@@ -48,6 +52,8 @@ pub struct Trial {
     pub lasted: Duration,
     /// The ticks of the quiet before, of the attack, and of the quiet after.
     pub ticks: [Vec<Duration>; 3],
+    /// The victim's ticks while its neighbour was attacked in the same way.
+    pub beside: Vec<Duration>,
     /// What the friend was told over the connection that it had, and over new ones.
     pub friend: [Answers; 2],
     /// What agentd took before, at most meanwhile, and after.
@@ -82,9 +88,11 @@ impl Stage {
             .enable_all()
             .build()?;
         let victim = Victim::start(agentd, TICK_INTERVAL)?;
+        let neighbour = Victim::start(agentd, TICK_INTERVAL)?;
         let friend = calm.block_on(Friend::new(victim.address(), victim.reader("alice")?))?;
         let ticks = calm.block_on(Ticks::follow(&victim.socket()))?;
-        let mut stage = Self { victim, friend, ticks, calm, rough, quiet: Quiet::default() };
+        let quiet = Quiet::default();
+        let mut stage = Self { victim, neighbour, friend, ticks, calm, rough, quiet };
         // What comes with a start is not looked at.
         stage.watch_quiet(WARM_UP)?;
         stage.quiet = stage.watch_quiet(span)?;
@@ -93,17 +101,13 @@ impl Stage {
 
     /// Attacks for so long, and looks at the quiet after.
     pub fn attack(&mut self, attack: Attack, by: By, span: Duration) -> Result<Trial> {
+        let beside = self.attack_neighbour(attack, by, span)?;
         let foe = Arc::new(self.victim.foe(by)?);
         self.victim.forget_peak()?;
         let before = self.victim.figures()?;
-        if attack.starves {
-            self.victim.starve()?;
-        }
-        let going_on = self.rough.spawn(attack.go_on(Arc::clone(&foe)));
-        let seen = self.calm.block_on(watch(&self.friend, &self.victim, span));
-        going_on.abort();
-        self.victim.feed()?;
-        let Seen { friend, open, processor } = seen?;
+        // What was seen since the neighbour was let alone is neither.
+        self.calm.block_on(self.ticks.take())?;
+        let Seen { friend, open, processor } = self.under(attack, &foe, &self.victim, span)?;
         let during = self.calm.block_on(self.ticks.take())?;
         let recovered = self.calm.block_on(recover(&self.victim, &self.friend, &before))?;
         let worst = Figures { descriptors: open, ..self.victim.figures()? };
@@ -112,7 +116,35 @@ impl Stage {
         let ticks = [quiet.ticks, during, after.ticks];
         let figures = [before, worst, self.victim.figures()?];
         let processor = [quiet.processor, processor];
-        Ok(Trial { attack, by, lasted: span, ticks, friend, figures, processor, recovered, foe })
+        let lasted = span;
+        Ok(Trial { attack, by, lasted, ticks, beside, friend, figures, processor, recovered, foe })
+    }
+
+    /// The victim's ticks while somebody else is attacked for so long.
+    fn attack_neighbour(
+        &mut self,
+        attack: Attack,
+        by: By,
+        span: Duration,
+    ) -> Result<Vec<Duration>> {
+        let foe = Arc::new(self.neighbour.foe(by)?);
+        self.calm.block_on(self.ticks.take())?;
+        self.under(attack, &foe, &self.neighbour, span)?;
+        let beside = self.calm.block_on(self.ticks.take())?;
+        self.calm.block_on(async { sleep(NEIGHBOUR_RECOVERS).await });
+        Ok(beside)
+    }
+
+    /// What the victim's friend sees while somebody is attacked.
+    fn under(&self, attack: Attack, foe: &Arc<Foe>, whom: &Victim, span: Duration) -> Result<Seen> {
+        if attack.starves {
+            whom.starve()?;
+        }
+        let going_on = self.rough.spawn(attack.go_on(Arc::clone(foe)));
+        let seen = self.calm.block_on(watch(&self.friend, &self.victim, span));
+        going_on.abort();
+        whom.feed()?;
+        seen
     }
 
     /// What agentd said.
@@ -194,4 +226,6 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Of so many questions, one goes over a new connection.
 const ANEW_EVERY: u32 = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What an attack leaves behind is over by then, as [`Trial::recovered`] shows of the victim.
+const NEIGHBOUR_RECOVERS: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(15);

@@ -3,11 +3,14 @@
 //! The queue is bounded: when it is full, the reader is told that it missed something.
 
 use std::sync::{
+    Arc,
     atomic::{AtomicBool, Ordering},
     mpsc::{Receiver, SyncSender, sync_channel},
 };
 
 use agentd_core::vm::VmId;
+
+use crate::bell::Bell;
 
 /// Something happened to a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +37,15 @@ pub(super) struct Signals {
     events: SyncSender<Event>,
     missed: AtomicBool,
     closed: AtomicBool,
+    /// Rung when the connection is lost.
+    bell: Arc<Bell>,
 }
 
-/// A queue for the events of one connection.
-pub(super) fn channel() -> (Signals, Receiver<Event>) {
+/// A queue for the events of one link, and the bell that its loss rings.
+pub(super) fn channel(bell: Arc<Bell>) -> (Signals, Receiver<Event>) {
     let (events, receiver) = sync_channel(CAPACITY);
-    let signals =
-        Signals { events, missed: AtomicBool::new(false), closed: AtomicBool::new(false) };
-    (signals, receiver)
+    let (missed, closed) = Default::default();
+    (Signals { events, missed, closed, bell }, receiver)
 }
 
 impl Signals {
@@ -51,8 +55,15 @@ impl Signals {
         }
     }
 
-    /// Notes that the connection is lost.
+    /// Notes that a connection is lost, which is the end of the link.
     pub(super) fn close(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.bell.look();
+        }
+    }
+
+    /// Notes that the link is given up: what becomes of its connections from now on rings no more.
+    pub(super) fn give_up(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
@@ -71,11 +82,14 @@ const CAPACITY: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::bell::Rung;
 
     #[test]
     fn a_full_queue_says_so_once_and_does_not_block() {
-        let (signals, events) = channel();
+        let (signals, events) = channel(Arc::default());
         let vm = VmId::from_bytes([1; 16]);
         for _ in 0..=CAPACITY {
             signals.push(Event::Started(vm));
@@ -83,5 +97,25 @@ mod tests {
         assert_eq!(events.try_iter().count(), CAPACITY);
         assert!(signals.take_missed());
         assert!(!signals.take_missed());
+    }
+
+    #[test]
+    fn the_first_connection_that_is_lost_rings_and_the_others_do_not() {
+        let bell = Arc::new(Bell::default());
+        let (signals, _events) = channel(Arc::clone(&bell));
+        signals.close();
+        assert_eq!(bell.wait(Duration::ZERO), Rung::Look);
+        signals.close();
+        assert_eq!(bell.wait(Duration::ZERO), Rung::No);
+        assert!(signals.is_closed());
+    }
+
+    #[test]
+    fn a_link_that_was_given_up_does_not_ring_when_it_is_closed_at_last() {
+        let bell = Arc::new(Bell::default());
+        let (signals, _events) = channel(Arc::clone(&bell));
+        signals.give_up();
+        signals.close();
+        assert_eq!(bell.wait(Duration::ZERO), Rung::No);
     }
 }

@@ -25,7 +25,7 @@ use super::{
     record::Record,
     scatter::Desk,
 };
-use crate::clock::Clock;
+use crate::{bell::Bell, clock::Clock};
 
 /// The connections to one libvirt.
 #[derive(Debug)]
@@ -72,11 +72,12 @@ pub(super) enum BulkError {
 }
 
 impl Link {
-    /// Opens the connections, whose calls are counted among `calls`. Blocks as long as libvirt does.
-    pub(super) fn open(uri: &str, calls: &Calls) -> Result<Self, OpenError> {
+    /// Opens the connections, whose calls are counted among `calls`, and has `bell` rung when one is lost. Blocks as
+    /// long as libvirt does.
+    pub(super) fn open(uri: &str, calls: &Calls, bell: Arc<Bell>) -> Result<Self, OpenError> {
         let internal = |problem| OpenError { problem, remedy: REPORT };
         start_event_loop().map_err(internal)?;
-        let (signals, events) = events::channel();
+        let (signals, events) = events::channel(bell);
         let signals = Arc::new(signals);
         let listening = Connection::open(uri).map_err(|e| OpenError::of(&e))?;
         listening.watch(&signals).map_err(|e| OpenError::of(&e))?;
@@ -170,6 +171,7 @@ impl Link {
     /// Closes the connections on a thread of their own, and waits for it only shortly: a libvirt
     /// that does not answer must hold up neither a reconnect nor a stop.
     pub(super) fn close(self) {
+        self.signals.give_up();
         let (done, closed) = sync_channel(1);
         let close = move || {
             drop(self);

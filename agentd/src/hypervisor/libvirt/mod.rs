@@ -65,7 +65,7 @@ use self::{
     ticket::Ticket,
 };
 use super::{Answer, Hypervisor, LiveActual, ReadError, Target};
-use crate::clock::Clock;
+use crate::{bell::Bell, clock::Clock};
 
 /// Where libvirt is, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,6 +306,10 @@ impl Hypervisor for Libvirt {
             actuals.extend(figures.actual.map(live));
         }
         actuals
+    }
+
+    fn ring_when_lost(&mut self, bell: &Arc<Bell>) {
+        self.session.ring_when_lost(bell);
     }
 
     fn set_targets(&mut self, orders: &[Target], timeout: Duration) -> Vec<Answer> {

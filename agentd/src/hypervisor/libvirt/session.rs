@@ -20,7 +20,7 @@ use super::{
     events::Event,
     link::{Link, OpenError, RUNNING},
 };
-use crate::{clock::Clock, hypervisor::ReadError};
+use crate::{bell::Bell, clock::Clock, hypervisor::ReadError};
 
 /// The link, or the way to it.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) struct Session {
     opened: u64,
     /// The calls of all of them.
     calls: Calls,
+    /// Rung when a link is lost.
+    bell: Arc<Bell>,
     /// What links that were given up had told of VMs before.
     last_events: Vec<Event>,
 }
@@ -49,8 +51,13 @@ impl Session {
     pub(super) fn new(uri: String, clock: Arc<dyn Clock>) -> Self {
         let state = State::Down { due: Duration::ZERO, why: not_tried() };
         let calls = Calls::new(clock.clone());
-        let (backoff, opened, last_events) = Default::default();
-        Self { uri, clock, state, backoff, opened, calls, last_events }
+        let (backoff, opened, bell, last_events) = Default::default();
+        Self { uri, clock, state, backoff, opened, calls, bell, last_events }
+    }
+
+    /// Has `bell` rung when a link is lost that is opened from now on.
+    pub(super) fn ring_when_lost(&mut self, bell: &Arc<Bell>) {
+        self.bell = Arc::clone(bell);
     }
 
     /// The URI that it keeps a link to.
@@ -126,10 +133,10 @@ impl Session {
 
     fn begin(&mut self) {
         let (answer, receiver) = sync_channel(1);
-        let (uri, calls) = (self.uri.clone(), self.calls.clone());
+        let (uri, calls, bell) = (self.uri.clone(), self.calls.clone(), Arc::clone(&self.bell));
         let open = move || {
             // When nobody waits any more, the link is closed here again.
-            let _ = answer.try_send(Link::open(&uri, &calls));
+            let _ = answer.try_send(Link::open(&uri, &calls, bell));
         };
         self.state = match thread::Builder::new().name("libvirt-open".to_owned()).spawn(open) {
             Ok(_) => State::Opening { since: self.clock.now(), answer: receiver },
