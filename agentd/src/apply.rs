@@ -75,7 +75,8 @@ impl Hands<'_> {
 pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample) -> Done {
     let mut work = Work::new(plan, state, sample);
     let end = hands.clock.now().saturating_add(hands.patience.settle);
-    work.neutral(hands, plan.neutral.iter().map(|resize| resize.vm).collect());
+    let stay: Vec<VmId> = plan.neutral.iter().map(|resize| resize.vm).collect();
+    work.neutral(hands, &stay);
     work.shrink(hands);
     loop {
         work.look(hands);
@@ -89,10 +90,9 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
         }
     }
     work.grow(hands, |_, _| true);
-    let waits =
-        plan.grows.iter().map(|resize| resize.vm).filter(|vm| work.gives_on(*vm, state, sample));
-    let waits = waits.collect();
-    work.neutral(hands, waits);
+    let grows = plan.grows.iter().map(|resize| resize.vm);
+    let wait: Vec<VmId> = grows.filter(|vm| work.gives_on(*vm, state, sample)).collect();
+    work.neutral(hands, &wait);
     work.done()
 }
 
@@ -126,18 +126,18 @@ impl<'a> Work<'a> {
 
     /// These VMs are to stay where they are, which may be elsewhere by now than when they were read.
     /// They move nothing, so that nobody waits for them.
-    fn neutral(&mut self, hands: &mut Hands<'_>, vms: Vec<VmId>) {
+    fn neutral(&mut self, hands: &mut Hands<'_>, vms: &[VmId]) {
         if vms.is_empty() {
             return;
         }
-        let live = hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK));
+        let live = hands.hypervisor.read_actuals(vms, hands.patience.call.min(LOOK));
         let order = |live: LiveActual| {
             let (vm, target) = (live.vm, live.actual);
             (Resize { vm, from: target, to: target }, Target { vm, target })
         };
         let orders: Vec<_> = live.into_iter().map(order).collect();
         self.order(hands, &orders);
-        for vm in &vms {
+        for vm in vms {
             self.moving.remove(vm);
         }
     }
