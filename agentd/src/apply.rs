@@ -75,7 +75,8 @@ impl Hands<'_> {
 pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample) -> Done {
     let mut work = Work::new(plan, state, sample);
     let end = hands.clock.now().saturating_add(hands.patience.settle);
-    work.neutral(hands);
+    let stay: Vec<VmId> = plan.neutral.iter().map(|resize| resize.vm).collect();
+    work.neutral(hands, &stay);
     work.shrink(hands);
     loop {
         work.look(hands);
@@ -89,6 +90,9 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
         }
     }
     work.grow(hands, |_, _| true);
+    let grows = plan.grows.iter().map(|resize| resize.vm);
+    let wait: Vec<VmId> = grows.filter(|vm| work.gives_on(*vm, state, sample)).collect();
+    work.neutral(hands, &wait);
     work.done()
 }
 
@@ -122,21 +126,30 @@ impl<'a> Work<'a> {
 
     /// These VMs are to stay where they are, which may be elsewhere by now than when they were read.
     /// They move nothing, so that nobody waits for them.
-    fn neutral(&mut self, hands: &mut Hands<'_>) {
-        let vms: Vec<VmId> = self.plan.neutral.iter().map(|resize| resize.vm).collect();
+    fn neutral(&mut self, hands: &mut Hands<'_>, vms: &[VmId]) {
         if vms.is_empty() {
             return;
         }
-        let live = hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK));
+        let live = hands.hypervisor.read_actuals(vms, hands.patience.call.min(LOOK));
         let order = |live: LiveActual| {
             let (vm, target) = (live.vm, live.actual);
             (Resize { vm, from: target, to: target }, Target { vm, target })
         };
         let orders: Vec<_> = live.into_iter().map(order).collect();
         self.order(hands, &orders);
-        for resize in &self.plan.neutral {
-            self.moving.remove(&resize.vm);
+        for vm in vms {
+            self.moving.remove(vm);
         }
+    }
+
+    /// True for a VM that was to get memory, gets none yet, and may be on its way down meanwhile, by an
+    /// order of before.
+    fn gives_on(&self, id: VmId, state: &State, sample: &Sample) -> bool {
+        let Some(vm) = sample.vms.get(&id).filter(|_| !self.resized.contains_key(&id)) else {
+            return false;
+        };
+        let known = state.known(id, vm);
+        !sample.ideal && known.followed.is_some() && (known.shrinks() || !known.knows_target())
     }
 
     fn shrink(&mut self, hands: &mut Hands<'_>) {
@@ -281,6 +294,7 @@ mod tests {
 
     use agentd_core::{
         plan::Transfer,
+        policy::Policy,
         track::{Moment, Tracks},
     };
 
@@ -324,6 +338,10 @@ mod tests {
         }
 
         fn apply(&mut self, plan: &Plan) -> Done {
+            self.apply_in(plan, |_| State::default())
+        }
+
+        fn apply_in(&mut self, plan: &Plan, state: impl FnOnce(&Sample) -> State) -> Done {
             let patience =
                 Patience { settle: Duration::from_secs(1), call: Duration::from_millis(500) };
             let reading = self.sim.read(&BTreeSet::new(), patience.call).unwrap();
@@ -334,7 +352,7 @@ mod tests {
             let expires = now.saturating_add(self.fresh_for);
             let hypervisor = &mut self.sim;
             let mut hands = Hands { hypervisor, clock, gate, limits, patience, expires };
-            apply(&mut hands, plan, &State::default(), &sample)
+            apply(&mut hands, plan, &state(&sample), &sample)
         }
 
         fn actual(&mut self, name: &str) -> ByteCount {
@@ -359,6 +377,18 @@ mod tests {
     fn outcomes(done: &Done) -> Vec<(Outcome, Option<u64>)> {
         let tell = |r: &Resized| (r.outcome.clone(), r.ordered.map(ByteCount::mib_floor));
         done.applied.resized.iter().map(tell).collect()
+    }
+
+    /// What it was told before this agentd began may be less than it holds.
+    #[test]
+    fn who_gets_nothing_yet_is_told_to_stay_where_it_may_be_on_its_way_down() {
+        let mut bench = Bench::new("behaviour = \"stuck\"");
+        let began = |sample: &Sample| State::default().continued(&Policy::default(), sample);
+        let done = bench.apply_in(&plan(), began);
+        assert_eq!(outcomes(&done)[1], (Outcome::Accepted, Some(512)));
+        assert_eq!(done.applied.granted, [ByteCount::ZERO]);
+        let known = bench.apply(&plan());
+        assert_eq!(outcomes(&known)[1], (Outcome::Held, None), "nothing is known of it");
     }
 
     #[test]

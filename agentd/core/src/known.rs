@@ -53,7 +53,8 @@ impl Known<'_> {
     }
 
     /// True when no target can be in force for it that this agent does not know of.
-    fn knows_target(&self) -> bool {
+    #[must_use]
+    pub fn knows_target(&self) -> bool {
         let told = self.order.is_some_and(|order| !order.in_doubt);
         told || self.followed.is_some_and(|followed| followed.adopted)
     }

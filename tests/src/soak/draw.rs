@@ -475,7 +475,7 @@ const MADE_OF: [Kind; 7] = [
 ];
 const ROOM_STREAM: u64 = 0x524f;
 const REBOOT_STREAM: u64 = 0x5242;
-/// Of `tests/soak-seeds.txt`: their runs are to stay what they were.
+/// Of `tests/soak-seeds.txt`, kept before what these streams draw: their runs are to stay what they were.
 pub(super) const KEPT: [u64; 13] =
     [467, 1447, 1456, 2171, 10058, 510, 154, 1916, 3964, 12190, 19122, 14903, 19485];
 /// Faults end before this tick.

@@ -53,3 +53,37 @@ const KNOWN: [Kind; 5] =
     [Kind::Vfio, Kind::HugePages, Kind::Locked, Kind::Confidential, Kind::NoBalloon];
 /// What is left of a fault shows by then: figures are proven anew, an order without answer is over.
 const AFTER: Duration = Duration::from_secs(40);
+
+#[cfg(test)]
+mod tests {
+    use agentd::hypervisor::sim::Window;
+
+    use super::super::fixture::{GIVER, TAKER};
+    use super::*;
+
+    fn second(second: u64) -> Duration {
+        Duration::from_secs(second)
+    }
+
+    #[test]
+    fn a_fault_is_over_a_while_after_its_end_and_a_lie_never() {
+        let during = Window { from: second(100), until: Some(second(110)) };
+        let of = |kind| {
+            let own = vec![Behaviour { during, ..Behaviour::of(kind) }];
+            Troubles::new([(GIVER, own), (TAKER, Vec::new())])
+        };
+        let stuck = of(Kind::Stuck);
+        let over = |troubles: &Troubles, at| troubles.is_over(GIVER, second(at));
+        assert_eq!([99, 100, 149, 150].map(|at| over(&stuck, at)), [true, false, false, true]);
+        assert!(!over(&of(Kind::Lying), 500) && of(Kind::Lying).is_quiet(GIVER, second(500)));
+        assert!(stuck.none_so_far(GIVER, second(99)) && !stuck.none_so_far(GIVER, second(500)));
+        assert!(stuck.is_sound(TAKER) && !stuck.is_sound(GIVER));
+        let always = Window::ALWAYS;
+        let made = |kind| {
+            let own = vec![Behaviour { during: always, ..Behaviour::of(kind) }];
+            Troubles::new([(GIVER, own)])
+        };
+        assert!(made(Kind::Vfio).is_quiet(GIVER, second(500)), "it is known");
+        assert!(!made(Kind::HiddenVfio).is_quiet(GIVER, second(500)));
+    }
+}

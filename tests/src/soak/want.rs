@@ -254,3 +254,95 @@ const HARD: ByteCount = ByteCount::mib(2);
 /// Who has less to its maximum may be there.
 const ROOM: ByteCount = ByteCount::mib(16);
 const PAGE: ByteCount = ByteCount::kib(4);
+
+#[cfg(test)]
+mod tests {
+    use agentd::hypervisor::sim::VmFacts;
+    use agentd_core::sample::{GuestFigures, Reported, VmReading};
+
+    use super::super::fixture::{TAKER, holding, mib};
+    use super::*;
+
+    const fn second(second: u64) -> Duration {
+        Duration::from_secs(second)
+    }
+
+    /// How a VM of 500 MiB uses them that said at these seconds that so many MiB were unused, all of them
+    /// usable, and so many had been swapped out.
+    fn usage(reports: &[(u64, u32, u32)]) -> Usage {
+        let (mut usage, mut known) = (Usage::default(), None::<Known>);
+        for (at, unused, out) in reports {
+            let unused = Some(mib(*unused));
+            let swap_out = Some(mib(*out));
+            let figures = GuestFigures { unused, usable: unused, swap_out, ..Default::default() };
+            let (stamp, at, used) = (*at, second(*at), ByteCount::ZERO);
+            let report = Some(Report { figures, stamp, at, is_true: true, used });
+            let facts = VmFacts { report, ..holding(500) };
+            let reading = VmReading {
+                id: TAKER,
+                name: "taker".into(),
+                run: facts.run,
+                generation: facts.generation,
+                traits: None,
+                actual: facts.actual,
+                max: facts.max,
+                guest: figures,
+                reported: Reported::At(stamp),
+                host_rss: None,
+            };
+            let mut own = known.take().unwrap_or_else(|| Known::first(&reading, &facts));
+            own.next(&reading, &facts, at);
+            usage.see(&own, at);
+            known = Some(own);
+        }
+        usage
+    }
+
+    #[test]
+    fn by_two_pointer_who_uses_more_than_before_with_little_unused_is_in_want() {
+        let policy = Policy::default();
+        let wants = |reports| usage(reports).wants(&policy, mib(1000));
+        assert!(wants(&[(0, 190, 0), (1, 190, 0), (2, 180, 0)]));
+        assert!(!wants(&[(0, 190, 0), (1, 180, 0), (2, 180, 0)]), "not any more");
+        assert!(!wants(&[(0, 190, 0), (1, 150, 0), (2, 160, 0), (3, 155, 0)]), "it had less");
+        assert!(!wants(&[(0, 290, 0), (1, 290, 0), (2, 280, 0)]), "it has enough");
+        assert!(wants(&[(0, 190, 0), (1, 190, 3)]), "it swaps hard");
+        let full = usage(&[(0, 190, 0), (1, 190, 0), (2, 180, 0)]);
+        assert!(!full.wants(&policy, mib(510)), "it is nearly at its maximum");
+    }
+
+    #[test]
+    fn by_working_set_who_has_less_than_it_works_with_and_headroom_is_in_want() {
+        let policy = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
+        let wants = |unused| usage(&[(0, unused, 0), (1, unused, 0)]).wants(&policy, mib(1000));
+        // Of 64 MiB of headroom 16 are not worth an order.
+        assert_eq!([wants(60), wants(49), wants(47)], [false, false, true]);
+        let asks = usage(&[(0, 100, 0), (1, 400, 0)]).asks(&policy);
+        assert_eq!((asks.now, asks.keep), (mib(164), mib(464)));
+    }
+
+    #[test]
+    fn figures_tell_once_the_vm_has_rested_and_calm_is_who_has_not_grown_for_long() {
+        let settled = usage(&[(0, 100, 0), (3, 90, 0), (5, 90, 0)]);
+        assert!(settled.is_settled(second(5)) && !settled.is_settled(second(4)));
+        assert!(!settled.is_calm(second(14)) && settled.is_calm(second(15)));
+        assert!(!usage(&[(0, 100, 7), (60, 100, 7)]).is_calm(second(60)), "it has swapped");
+    }
+
+    #[test]
+    fn who_misses_some_again_and_again_is_told_and_who_got_some_begins_anew() {
+        let missed = |seconds: &[u64]| {
+            let mut wants = Wants::default();
+            let misses = seconds.iter().map(|at| wants.misses(TAKER, second(*at)).is_some());
+            misses.collect::<Vec<_>>()
+        };
+        assert_eq!(missed(&[0, 2, 4, 6, 8]), [false, false, false, false, true]);
+        assert_eq!(missed(&[0, 9, 18]), [false; 3], "a few may come to nothing");
+        assert_eq!(missed(&[0, 1, 2, 30, 31, 32]), [false; 6], "long ago");
+        let mut wants = Wants::default();
+        let misses = |wants: &mut Wants, at| wants.misses(TAKER, second(at)).is_some();
+        assert!(!(0..4).any(|at| misses(&mut wants, at * 2)));
+        wants.gets(TAKER);
+        assert!(!misses(&mut wants, 8));
+    }
+}

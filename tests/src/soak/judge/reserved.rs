@@ -87,9 +87,14 @@ impl Judge {
 
     fn missing_of(&self, held: ByteCount, mut read: Facts) -> Option<String> {
         self.forget_strangers(&mut read);
-        // No figure carries the target that somebody else gave.
-        for vm in read.vms.values_mut().filter(|vm| vm.foreign_at.is_some()) {
-            vm.target = vm.target.min(vm.actual);
+        for (id, vm) in &mut read.vms {
+            // A balloon event may be late.
+            let shown = self.known.get(id).map_or(vm.actual, |known| known.actual);
+            vm.actual = vm.actual.min(shown);
+            // No figure carries the target that somebody else gave.
+            if vm.foreign_at.is_some() {
+                vm.target = vm.target.min(vm.actual);
+            }
         }
         let host_reserve = self.policy.host_reserve.saturating_add(held);
         let policy = Policy { host_reserve, ..Policy::clone(&self.policy) };
