@@ -3,31 +3,37 @@
 //! Inputs come in KiB (libvirt, the kernel), bytes (cgroups) and pages (virtio). Bytes hold all of
 //! them exactly, so that nothing in the core converts or rounds by surprise.
 
-use std::{fmt, iter::Sum, str::FromStr};
+use std::{cmp::Ordering, fmt, iter::Sum, num::NonZeroU64, str::FromStr};
 
 /// An exact amount of memory in bytes.
 ///
 /// There is no `-`: a difference of unsigned amounts has to say what happens below zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ByteCount(u64);
+///
+/// An amount that may be absent takes no more room than one that is there: most of what is known of
+/// thousands of VMs are such. So what is kept is how much is missing to the one number that is no amount.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ByteCount(NonZeroU64);
 
 impl ByteCount {
     /// No memory at all.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MAX);
     /// More memory than any host has.
-    pub const MAX: Self = Self(u64::MAX);
+    pub const MAX: Self = Self(NonZeroU64::MIN);
 
-    /// So many bytes.
+    /// So many bytes; [`ByteCount::MAX`] where that is more.
     #[must_use]
     pub const fn bytes(count: u64) -> Self {
-        Self(count)
+        match NonZeroU64::new(!count) {
+            Some(missing) => Self(missing),
+            None => Self::MAX,
+        }
     }
 
     /// So many KiB; `None` when that is more than fits.
     #[must_use]
     pub const fn from_kib(count: u64) -> Option<Self> {
         match count.checked_mul(KIB) {
-            Some(bytes) => Some(Self(bytes)),
+            Some(bytes) => Some(Self::bytes(bytes)),
             None => None,
         }
     }
@@ -35,92 +41,94 @@ impl ByteCount {
     /// So many KiB.
     #[must_use]
     pub const fn kib(count: u32) -> Self {
-        Self((count as u64).saturating_mul(KIB))
+        Self::bytes((count as u64).saturating_mul(KIB))
     }
 
     /// So many MiB.
     #[must_use]
     pub const fn mib(count: u32) -> Self {
-        Self((count as u64).saturating_mul(MIB))
+        Self::bytes((count as u64).saturating_mul(MIB))
     }
 
     /// So many GiB.
     #[must_use]
     pub const fn gib(count: u32) -> Self {
-        Self((count as u64).saturating_mul(GIB))
+        Self::bytes((count as u64).saturating_mul(GIB))
     }
 
     /// The amount in bytes.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
-        self.0
+        !self.0.get()
     }
 
     /// The amount in whole KiB, rounded down.
     #[must_use]
     pub const fn kib_floor(self) -> u64 {
-        self.0 / KIB
+        self.as_u64() / KIB
     }
 
     /// The amount in whole MiB, rounded down.
     #[must_use]
     pub const fn mib_floor(self) -> u64 {
-        self.0 / MIB
+        self.as_u64() / MIB
     }
 
     /// True for no memory at all.
     #[must_use]
     pub const fn is_zero(self) -> bool {
-        self.0 == 0
+        self.as_u64() == 0
     }
 
     /// The sum, or [`ByteCount::MAX`] where it does not fit.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
+        Self::bytes(self.as_u64().saturating_add(other.as_u64()))
     }
 
     /// How much this is more than `other`; zero when it is not.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
+        Self::bytes(self.as_u64().saturating_sub(other.as_u64()))
     }
 
     /// The sum, where it fits.
     #[must_use]
     pub const fn checked_add(self, other: Self) -> Option<Self> {
-        match self.0.checked_add(other.0) {
-            Some(sum) => Some(Self(sum)),
-            None => None,
+        match self.as_u64().checked_add(other.as_u64()) {
+            Some(sum) if sum < u64::MAX => Some(Self::bytes(sum)),
+            _ => None,
         }
     }
 
     /// How far the two are apart.
     #[must_use]
     pub const fn abs_diff(self, other: Self) -> Self {
-        Self(self.0.abs_diff(other.0))
+        Self::bytes(self.as_u64().abs_diff(other.as_u64()))
     }
 
     /// `share` of `whole` of this amount, rounded down. A `whole` of zero counts as one.
     #[must_use]
     pub fn fraction(self, share: u64, whole: u64) -> Self {
         // Nearly always it fits, and then costs a tenth.
-        if let Some(exact) = self.0.checked_mul(share).and_then(|all| all.checked_div(whole.max(1)))
+        let bytes = self.as_u64();
+        if let Some(exact) = bytes.checked_mul(share).and_then(|all| all.checked_div(whole.max(1)))
         {
-            return Self(exact);
+            return Self::bytes(exact);
         }
-        let exact = u128::from(self.0)
+        let exact = u128::from(bytes)
             .saturating_mul(u128::from(share))
             .checked_div(u128::from(whole.max(1)))
             .unwrap_or(0);
-        Self(u64::try_from(exact).unwrap_or(u64::MAX))
+        Self::bytes(u64::try_from(exact).unwrap_or(u64::MAX))
     }
 
     /// The largest multiple of `granule` that is not more. A granule of zero changes nothing.
     #[must_use]
     pub const fn align_down(self, granule: Self) -> Self {
-        match self.0.checked_rem(granule.0) {
-            Some(rest) => Self(self.0.saturating_sub(rest)),
+        let bytes = self.as_u64();
+        match bytes.checked_rem(granule.as_u64()) {
+            Some(rest) => Self::bytes(bytes.saturating_sub(rest)),
             None => self,
         }
     }
@@ -129,7 +137,31 @@ impl ByteCount {
     #[must_use]
     pub const fn align_up(self, granule: Self) -> Self {
         let down = self.align_down(granule);
-        if down.0 == self.0 { self } else { down.saturating_add(granule) }
+        if down.as_u64() == self.as_u64() { self } else { down.saturating_add(granule) }
+    }
+}
+
+impl Default for ByteCount {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl Ord for ByteCount {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_u64().cmp(&other.as_u64())
+    }
+}
+
+impl PartialOrd for ByteCount {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByteCount").field(&self.as_u64()).finish()
     }
 }
 
@@ -143,8 +175,9 @@ impl Sum for ByteCount {
 /// ("1433.6 MiB"), so that amounts of one size can be told apart and compared.
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_whole = |unit: u64| self.0 >= unit && self.0.checked_rem(unit) == Some(0);
-        let (unit, name) = match self.0 {
+        let all = self.as_u64();
+        let is_whole = |unit: u64| all >= unit && all.checked_rem(unit) == Some(0);
+        let (unit, name) = match all {
             _ if is_whole(TIB) => (TIB, "TiB"),
             _ if is_whole(GIB) => (GIB, "GiB"),
             MANY_TIB.. => (TIB, "TiB"),
@@ -152,8 +185,8 @@ impl fmt::Display for ByteCount {
             KIB.. => (KIB, "KiB"),
             bytes => return write!(f, "{bytes} B"),
         };
-        let whole = self.0.checked_div(unit).unwrap_or(0);
-        let rest = self.0.checked_rem(unit).unwrap_or(0);
+        let whole = all.checked_div(unit).unwrap_or(0);
+        let rest = all.checked_rem(unit).unwrap_or(0);
         match rest.saturating_mul(10).checked_div(unit) {
             Some(tenths) if rest > 0 => write!(f, "{whole}.{tenths} {name}"),
             _ => write!(f, "{whole} {name}"),
@@ -201,7 +234,7 @@ impl FromStr for ByteCount {
             return Err(ParseError::BadNumber(text.to_owned()));
         }
         let bytes = scale(whole, decimals, unit);
-        bytes.map(Self).ok_or_else(|| ParseError::TooMuch(text.to_owned()))
+        bytes.map(Self::bytes).ok_or_else(|| ParseError::TooMuch(text.to_owned()))
     }
 }
 
@@ -245,6 +278,16 @@ mod tests {
         assert!(error("1.2.3MiB").contains("is no amount of memory"));
         assert!(error("-1MiB").contains("is no amount of memory"));
         assert!(error("99999999999TiB").contains("more memory than any host has"));
+    }
+
+    #[test]
+    fn one_that_may_be_absent_takes_no_more_room() {
+        assert_eq!(size_of::<Option<ByteCount>>(), size_of::<ByteCount>());
+        assert_eq!(ByteCount::bytes(u64::MAX), ByteCount::MAX, "there is no more");
+        assert_eq!(ByteCount::MAX.checked_add(ByteCount::bytes(1)), None);
+        assert_eq!(ByteCount::MAX.saturating_add(ByteCount::MAX), ByteCount::MAX);
+        assert_eq!(ByteCount::default(), ByteCount::ZERO);
+        assert!(ByteCount::ZERO < ByteCount::bytes(1) && ByteCount::bytes(1) < ByteCount::MAX);
     }
 
     #[test]
