@@ -225,7 +225,10 @@ impl Keeper {
         claim: &Claim,
     ) -> Result<PolicySet, ControlError> {
         self.expect(revert.etag.as_deref())?;
-        let number = revert.to.unwrap_or_else(|| self.current().number.saturating_sub(1));
+        let number = match revert.to {
+            Some(number) => number,
+            None => self.last_lasting()?,
+        };
         let earlier = self.find(number)?.ok_or(ControlError::UnknownRevision(number))?;
         let mut faults = self.base.bounds.faults(&earlier.policy);
         faults.extend(self.shared.beyond_host(&earlier.policy));
@@ -234,6 +237,22 @@ impl Keeper {
         }
         let revision = self.next(earlier.policy, revert.actor, revert.reason);
         self.replace(revision, None, claim)
+    }
+
+    /// The newest revision before that was there to stay and says something else; the one in force where there
+    /// is none. What was on trial went back by itself, or goes back now: it is not made to last by going back.
+    fn last_lasting(&mut self) -> Result<u64, ControlError> {
+        let current = self.current();
+        let mut below = current.number;
+        loop {
+            let page = self.storage.revisions(below, PAGE).map_err(unreadable)?;
+            let Some(oldest) = page.last() else { return Ok(current.number) };
+            below = oldest.number;
+            let lasts = |own: &&Revision| own.revert_at.is_none() && own.policy != current.policy;
+            if let Some(found) = page.iter().find(lasts) {
+                return Ok(found.number);
+            }
+        }
     }
 
     /// A page of revisions.

@@ -227,6 +227,26 @@ fn goes_back_to_any_revision_as_a_new_one() {
 }
 
 #[test]
+fn what_was_only_tried_is_not_made_to_last_by_going_back() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let back = || control.revert(None, None, somebody(), String::new()).unwrap();
+    control.update(trial(60, 30)).unwrap();
+    rig.pass(31);
+    control.expire().unwrap();
+    assert_eq!(step(&control), ByteCount::mib(50));
+    assert_eq!((back().changes.len(), step(&control)), (0, ByteCount::mib(50)));
+    // Of trials in a row none is what the last one goes back to.
+    control.update(trial(60, 30)).unwrap();
+    control.update(trial(70, 30)).unwrap();
+    let set = back();
+    assert_eq!((step(&control), set.revision.revert_at), (ByteCount::mib(50), None));
+    rig.pass(31);
+    control.expire().unwrap();
+    assert_eq!(control.in_force().policy.number, set.revision.number);
+}
+
+#[test]
 fn modes_are_kept_and_announced_once() {
     let rig = Rig::default();
     let control = rig.start();

@@ -152,7 +152,9 @@ fn tell_changes(items: &[Item<ChangeBody>], session: &Session) -> std::io::Resul
         }
         if let (true, Some(time)) = (body.applied, body.revert_time) {
             let time = crate::render::text::date_time(time.0, &session.output.view.zone);
-            let text = format!("{host}: goes back at {time} unless you run: memctl policy confirm");
+            let text = format!(
+                "{host}: goes back at {time} unless you run: memctl policy confirm --host {host}"
+            );
             session.output.notice(&text)?;
         }
     }

@@ -24,7 +24,9 @@ pub(crate) struct ConfirmArgs {
 /// Options of `memctl policy revert`.
 #[derive(Args, Debug)]
 pub(crate) struct RevertArgs {
-    /// Revision to go back to; the one before the policy in force if not given.
+    /// Revision to go back to; if not given, the newest one before the policy in force that was no trial and says
+    /// something else: what a trial goes back to.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     revision: Option<u64>,
     /// Show what would change, change nothing.
     #[arg(long)]
@@ -150,12 +152,15 @@ async fn would_revert(
     }
     let kept = revisions(connection, MOST_REVISIONS).await?;
     let back_to = match request.revision {
-        0 => kept.iter().find(|r| r.revision < current.revision),
+        0 => kept.iter().find(|r| {
+            let differs = || !between(&current.policy, &r.policy, units).is_empty();
+            r.revision < current.revision && r.revert_time.is_none() && differs()
+        }),
         number => kept.iter().find(|r| r.revision == number),
     };
     let back_to = back_to.ok_or_else(|| {
         let what = match request.revision {
-            0 => format!("no revision before {} is kept", current.revision),
+            0 => format!("no other policy from before revision {} is kept", current.revision),
             number => format!("revision {number} is not kept"),
         };
         Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
