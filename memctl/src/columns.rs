@@ -137,10 +137,10 @@ impl Fields {
     }
 
     /// The fields that are called so and meant before others: the one whose whole path that is, or else
-    /// those that are not of many things, and of these the least deep. Written as a heading or as a key of a
-    /// policy, a name is the same.
+    /// those that are not of many things, and of these the least deep. Written as a key of a policy, a name is
+    /// the same.
     fn meant(&self, typed: &str) -> Vec<&Field> {
-        let typed = typed.replace('-', "_").to_lowercase();
+        let typed = typed.replace('-', "_");
         let words: Vec<&str> = typed.split('.').collect();
         let rank = |field: &Field| {
             let deep = field.path.len();
@@ -323,11 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_written_as_a_heading_or_as_a_key() {
-        for typed in ["host-reserve", "HOST_RESERVE", "policy.host_reserve_bytes"] {
+    fn a_name_may_be_written_as_a_key_of_a_policy() {
+        for typed in ["host-reserve", "policy.host_reserve_bytes"] {
             assert_eq!(path("policy get", typed), path("policy get", "host_reserve"), "{typed}");
         }
-        let named = path("policy get", "vms.Db-1.MAX").unwrap();
+        let named = path("policy get", "vms.Db-1.max").unwrap();
         assert!(named.contains("Db-1"), "the name of a VM is as typed: {named}");
     }
 

@@ -64,6 +64,7 @@ pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
     };
     if args.lasting.is_some() {
         no_trial(&place, session)?;
+        no_lasting_pin(&place)?;
     }
     let revert_after = args.lasting.map(prost_types::Duration::try_from).transpose();
     let revert_after = revert_after.map_err(|error| Failure::usage(format!("--for: {error}")))?;
@@ -74,11 +75,7 @@ pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
 /// Takes the pin away, by whichever name of the VM it was set.
 pub(crate) async fn unpin(args: &UnpinArgs, session: &mut Session) -> Ended {
     let place = find(&args.vm.vm, session).await?;
-    let names = [&place.vm.uuid, &place.vm.name];
-    let is_pinned = |name: &&&String| {
-        place.current.policy.vms.get(**name).is_some_and(|own| own.pinned == Some(true))
-    };
-    let pinned: Vec<&&String> = names.iter().filter(is_pinned).collect();
+    let pinned = place.pins();
     if pinned.is_empty() {
         let host = &place.host.name;
         let what = format!("{} is not pinned on {host}", place.vm.label());
@@ -107,6 +104,17 @@ fn no_trial(place: &Place, session: &Session) -> Result<(), Failure> {
     Err(Failure::new(Code::FailedPrecondition, "TRIAL_RUNS", what).hint(hint))
 }
 
+/// Refuses an end where the VM is pinned for good: it would go on.
+fn no_lasting_pin(place: &Place) -> Result<(), Failure> {
+    if place.pins().is_empty() {
+        return Ok(());
+    }
+    let (vm, host) = (&place.vm.name, &place.host.name);
+    let what = format!("{} is pinned on {host} already, and without an end", place.vm.label());
+    let hint = format!("memctl unpin {vm} --host {host} ends that; then pin it with --for");
+    Err(Failure::new(Code::FailedPrecondition, "PINNED", what).hint(hint))
+}
+
 async fn update(
     args: &VmArgs,
     assigned: Vec<String>,
@@ -133,6 +141,15 @@ struct Place {
     host: Host,
     vm: VmName,
     current: Revision,
+}
+
+impl Place {
+    /// The names of the VM by which it is pinned.
+    fn pins(&self) -> Vec<&String> {
+        let vms = &self.current.policy.vms;
+        let is_pinned = |name: &&String| vms.get(*name).is_some_and(|own| own.pinned == Some(true));
+        [&self.vm.uuid, &self.vm.name].into_iter().filter(is_pinned).collect()
+    }
 }
 
 /// What a host knows of it.

@@ -35,6 +35,8 @@ pub(crate) struct Script {
     pub(crate) healthy_in: Option<v1::Mode>,
     /// The policy in force is a trial until then.
     pub(crate) trial_until: Option<prost_types::Timestamp>,
+    /// The VM of this name is pinned for good.
+    pub(crate) pins: Option<&'static str>,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -256,9 +258,13 @@ impl PolicyService for Agent {
         _: Request<v1::GetPolicyRequest>,
     ) -> Result<Response<v1::GetPolicyResponse>, Status> {
         self.check()?;
-        let revert_time = self.script().trial_until;
+        let mut current = sample::revision(3);
+        current.revert_time = self.script().trial_until;
+        let pinned = v1::VmPolicy { pinned: Some(true), ..Default::default() };
+        let pins = self.script().pins.map(|vm| (vm.to_owned(), pinned));
+        current.policy.get_or_insert_default().vms.extend(pins);
         Ok(Response::new(v1::GetPolicyResponse {
-            current: Some(v1::PolicyRevision { revert_time, ..sample::revision(3) }),
+            current: Some(current),
             defaults: Some(sample::default_policy()),
             bounds: Some(sample::bounds()),
         }))

@@ -172,6 +172,12 @@ async fn a_vm_is_pinned_where_it_runs_by_the_name_that_counts() {
     assert_eq!(world.run(&["pin", "web1", "-H", "node2"]).await.exit, 0);
     assert_eq!(world.run(&["pin", "web9", "-A"]).await.exit, 6);
     assert_eq!(world.run(&["unpin", "web1", "-H", "node1"]).await.exit, 7);
+    // One that stays would outlast the time.
+    agents[0].script().pins = Some("web1");
+    let run = world.run(&["pin", "web1", "-H", "node1", "--for", "1h"]).await;
+    assert_eq!((run.exit, agents[0].script().updates.len()), (7, 0), "{run:?}");
+    assert!(run.stderr.contains("web1 is pinned on node1 already, and without an end"), "{run:?}");
+    assert!(run.stderr.contains("memctl unpin web1 --host node1"), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -152,15 +152,18 @@ async fn would_revert(
     }
     let kept = revisions(connection, MOST_REVISIONS).await?;
     let back_to = match request.revision {
-        0 => kept.iter().find(|r| {
-            let differs = || !between(&current.policy, &r.policy, units).is_empty();
-            r.revision < current.revision && r.revert_time.is_none() && differs()
-        }),
+        0 => {
+            let differs = |r: &&Revision| !between(&current.policy, &r.policy, units).is_empty();
+            let lasted = |r: &&Revision| r.revision < current.revision && r.revert_time.is_none();
+            let before = || kept.iter().filter(lasted);
+            // Where none differs, the agent says that nothing changes.
+            before().find(differs).or_else(|| before().next())
+        }
         number => kept.iter().find(|r| r.revision == number),
     };
     let back_to = back_to.ok_or_else(|| {
         let what = match request.revision {
-            0 => format!("no other policy from before revision {} is kept", current.revision),
+            0 => format!("no revision before {} is kept that was there to stay", current.revision),
             number => format!("revision {number} is not kept"),
         };
         Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
