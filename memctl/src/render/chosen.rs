@@ -125,12 +125,10 @@ const HOST: &str = "host";
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
-
     use super::*;
     use crate::columns::Choice;
     use crate::failure::{Code, Failure};
-    use crate::quantity::Units;
+    use crate::output::{Format, Output};
 
     #[derive(Serialize)]
     struct Body {
@@ -175,15 +173,7 @@ mod tests {
     fn shown(columns: &[&str], sort_by: Option<&str>, many_hosts: bool) -> String {
         let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
         let choice = Choice::of("vms", &columns, sort_by).unwrap();
-        let view = View {
-            wide: false,
-            headers: true,
-            color: false,
-            units: Units::Iec,
-            zone: TimeZone::UTC,
-            many_hosts,
-            width: Some(10),
-        };
+        let view = View { many_hosts, width: Some(10), ..Output::plain(Format::Table).view };
         let mut items = items();
         if let Some(order) = &choice.order {
             sort(&mut items, order);
