@@ -84,6 +84,12 @@ impl Counters {
         self.quiet >= QUIET_REPORTS && room >= self.swapped_away.saturating_add(ROOM)
     }
 
+    /// True when the last report showed a sign.
+    #[must_use]
+    pub fn is_suffering(&self) -> bool {
+        self.sign.is_some() && self.quiet == 0
+    }
+
     /// The last sign, as long as it counts.
     #[must_use]
     pub fn distress(&self, now: Duration) -> Option<Distress> {

@@ -71,13 +71,25 @@ impl Tracks {
         }
     }
 
-    /// VMs whose actual has to be read live, because the hypervisor's bulk figure is late: those
-    /// whose memory was last seen to move, and those that are to be proven, whose memory somebody
-    /// may have moved just before. Of the latter [`PROVEN_AT_ONCE`], those first whose figures changed
-    /// last: one whose figures stand still keeps nobody from being proven.
+    /// VMs that have to be read live, because figures that come by themselves are late: those whose
+    /// memory was last seen to move; those that are to be proven, whose memory somebody may have moved
+    /// just before; and those that may be in want of memory, of whom a second decides.
+    ///
+    /// Of those to be proven [`PROVEN_AT_ONCE`], those first whose figures changed last: one whose
+    /// figures stand still keeps nobody from being proven. Of those in want [`IN_WANT_AT_ONCE`], those
+    /// first who grew most.
     pub fn live(&self) -> impl Iterator<Item = VmId> {
         let moving = self.vms.iter().filter(|(_, track)| track.moved_under.is_some());
-        moving.map(|(id, _)| *id).chain(self.to_be_proven())
+        moving.map(|(id, _)| *id).chain(self.to_be_proven()).chain(self.in_want())
+    }
+
+    /// Whose last report showed that it suffers, or used more than the one before.
+    fn in_want(&self) -> impl Iterator<Item = VmId> {
+        let wants = |track: &Track| track.growth >= NOTABLE_GROWTH || track.counters.is_suffering();
+        let wanting = self.vms.iter().filter(|(_, track)| wants(track));
+        let mut wanting: Vec<_> = wanting.map(|(id, track)| (Reverse(track.growth), *id)).collect();
+        wanting.sort_unstable();
+        wanting.into_iter().map(|(_, id)| id).take(IN_WANT_AT_ONCE)
     }
 
     /// Only these can be proven by the next reading: it shows them live.
@@ -122,6 +134,10 @@ struct Track {
     /// What its process was seen to take beside that, while it held most.
     overhead: Option<ByteCount>,
     counters: Counters,
+    /// What it used at its last report; `None` when it did not say.
+    used: Option<ByteCount>,
+    /// How much more that was than at the one before.
+    growth: ByteCount,
 }
 
 impl Track {
@@ -140,6 +156,8 @@ impl Track {
             largest: vm.actual,
             overhead: None,
             counters,
+            used: used(vm),
+            growth: ByteCount::ZERO,
         }
     }
 
@@ -163,6 +181,7 @@ impl Track {
             self.reported = vm.reported;
             self.changed_at = Some(now);
             self.counters.follow(vm.guest, now);
+            self.learn_growth(vm);
             self.prove(rested && is_live, vm.run);
         }
         self.learn_overhead(vm, is_new);
@@ -179,6 +198,12 @@ impl Track {
         } else {
             self.proof = Some(proof);
         }
+    }
+
+    fn learn_growth(&mut self, vm: &VmReading) {
+        let used = used(vm);
+        let growth = used.zip(self.used).map(|(now, before)| now.saturating_sub(before));
+        (self.used, self.growth) = (used, growth.unwrap_or_default());
     }
 
     /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
@@ -252,8 +277,16 @@ impl Track {
     }
 }
 
+fn used(vm: &VmReading) -> Option<ByteCount> {
+    Some(vm.actual.saturating_sub(vm.guest.idle()?))
+}
+
 /// A live reading takes libvirt about 1.5 ms, on one of four threads.
 const PROVEN_AT_ONCE: usize = 256;
+/// Beside that, a report at once takes some milliseconds more.
+const IN_WANT_AT_ONCE: usize = 64;
+/// A kernel at rest comes and goes by less.
+const NOTABLE_GROWTH: ByteCount = ByteCount::mib(8);
 /// A kernel that has just begun says little that lasts: its driver must have worked for so many
 /// reports.
 const REPORTS_AFTER_BOOT: u32 = 3;

@@ -29,8 +29,8 @@ pub trait Hypervisor: Debug + Send {
 
     /// Reads the host and every VM that is not shut off.
     ///
-    /// The actual of a VM in `live` is as of now; others' may be up to a second old. A VM that
-    /// does not answer in time is in the reading as [`Unresponsive`] with its last known figures.
+    /// The actual of a VM in `live` is as of now; others' may be up to a second old. Its figures are
+    /// as of now as well where it can be had to report, which libvirt's VMs can. A VM that does not answer in time is in the reading as [`Unresponsive`] with its last known figures.
     ///
     /// # Errors
     ///

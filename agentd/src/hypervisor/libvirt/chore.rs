@@ -16,7 +16,8 @@ use super::{
     scatter::Desk,
 };
 
-/// For which VMs it was done, and what came of it.
+/// For which VMs it was done, and what came of it. A clone is the same chore, until one of them
+/// starts over.
 pub(super) struct Chore<T> {
     what: &'static str,
     work: Work<T>,
@@ -140,6 +141,12 @@ impl<T> Board<T> {
 impl<T> Default for Board<T> {
     fn default() -> Self {
         Self { turns: 0, vms: BTreeMap::new() }
+    }
+}
+
+impl<T> Clone for Chore<T> {
+    fn clone(&self) -> Self {
+        Self { what: self.what, work: self.work.clone(), board: self.board.clone() }
     }
 }
 

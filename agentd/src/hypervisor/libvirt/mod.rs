@@ -114,7 +114,7 @@ pub struct Libvirt {
     /// The last bulk call brought no answer on any connection.
     silent: bool,
     register: Register,
-    /// VMs that a question for figures hangs on.
+    /// VMs that a question for figures, or for a report, hangs on.
     asked: InFlight,
     /// VMs that a question for their job hangs on.
     asked_for_job: InFlight,
@@ -203,6 +203,14 @@ impl Libvirt {
         }
     }
 
+    /// Has VMs report what is so now, and waits only as long as one that hangs is worth.
+    fn prompt(&mut self, vms: &BTreeSet<VmId>, timeout: Duration) {
+        let Some(link) = self.session.link() else { return };
+        let prompts = self.register.prompts(vms);
+        let deadline = Deadline::after(&self.clock, PROMPTING.min(timeout / 8));
+        scatter::scatter(link.reading_desk(), &self.asked, prompts, &deadline, arming::prompt);
+    }
+
     fn ask(&self, questions: Vec<(VmId, Want)>, deadline: &Deadline) -> Vec<(VmId, Asked)> {
         let vms: Vec<VmId> = questions.iter().map(|(vm, _)| *vm).collect();
         let Some(link) = self.session.link() else {
@@ -274,10 +282,12 @@ impl Hypervisor for Libvirt {
         let deadline = Deadline::after(&self.clock, timeout);
         let before = self.host()?;
         let pending = self.register.pending();
+        self.prompt(live, timeout);
         let bulk = self.bulk(timeout)?;
         // Those of before the bulk call, and what it met.
         self.notice_events();
-        let hung: BTreeSet<VmId> = self.ordered.vms().union(&pending).copied().collect();
+        let parked = [pending, self.ordered.vms(), self.asked.vms()];
+        let hung: BTreeSet<VmId> = parked.into_iter().flatten().collect();
         let questions = reading::questions(&bulk, live, &self.register.known, &hung);
         let asked: BTreeMap<VmId, Asked> = self.ask(questions, &deadline).into_iter().collect();
         let questions = self.register.job_questions(&bulk, &asked, &hung);
@@ -350,5 +360,7 @@ impl Hypervisor for Libvirt {
 
 /// QEMU's balloon takes whole pages.
 const GRANULE: ByteCount = ByteCount::kib(4);
+/// libvirt takes some milliseconds for it.
+const PROMPTING: Duration = Duration::from_millis(250);
 /// Of the sixteen threads that a link has.
 const MOST_PARKED: usize = 8;

@@ -148,6 +148,30 @@ pub(super) fn arm(wire: &Wire, vm: VmId, seconds: i32) -> Result<Option<String>,
     }
 }
 
+/// Why a VM was not asked to report at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unasked {
+    /// It reports as before.
+    Armed(String),
+    /// It may have been told to report no more.
+    Disarmed(String),
+}
+
+/// Has a VM report at once, and every so many seconds from then on.
+///
+/// QEMU asks a VM for its figures at once when it is given a period after it had none, and puts them
+/// off when it is given another one (`balloon_stats_set_poll_interval`).
+pub(super) fn report_now(wire: &Wire, vm: VmId, seconds: i32) -> Result<(), Unasked> {
+    let armed = |error: &Error| Unasked::Armed(error.message().to_owned());
+    let domain = wire.domain(vm).map_err(|e| armed(&e))?;
+    if let Some(obstacle) = obstacle(&domain, BUSY) {
+        return Err(Unasked::Armed(obstacle));
+    }
+    let disarmed = |error: &Error| Unasked::Disarmed(error.message().to_owned());
+    domain.set_stats_period(0).map_err(|e| disarmed(&e))?;
+    domain.set_stats_period(seconds).map_err(|e| disarmed(&e))
+}
+
 /// Why a call would hang or be refused, as far as libvirt can tell without asking the VM: also when
 /// it has waited for the VM for so long.
 fn obstacle(domain: &Domain, so_long: Duration) -> Option<String> {

@@ -125,14 +125,29 @@ impl Figures {
         self.max = some_memory(ByteCount::from_kib(info.max_mem));
     }
 
-    /// When the VM's kernel last reported.
+    /// When the VM's kernel last reported. libvirt tells the second only: reports of one second are told
+    /// apart by what they say.
     pub(super) fn reported(&self) -> Reported {
         match self.last_update {
             0 => Reported::Never,
-            stamp => Reported::At(stamp),
+            second => Reported::At(second.rotate_left(32) ^ digest(&self.guest)),
         }
     }
 }
+
+/// A number that is another one for other figures, as good as always.
+fn digest(guest: &GuestFigures) -> u64 {
+    let GuestFigures { unused, usable, swap_in, swap_out, major_faults } = guest;
+    let amounts = [unused, usable, swap_in, swap_out].map(|amount| amount.map(ByteCount::as_u64));
+    let figures = amounts.into_iter().chain([*major_faults]);
+    figures.fold(0, |digest: u64, figure| {
+        let said = figure.map_or(0, |figure| figure.wrapping_add(1));
+        digest.rotate_left(13).wrapping_mul(ODD).wrapping_add(said)
+    })
+}
+
+/// 2^64 over the golden ratio: Fibonacci hashing.
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A VM without memory is none: that is a figure which nobody has.
 fn some_memory(amount: Option<ByteCount>) -> Option<ByteCount> {
@@ -166,7 +181,25 @@ mod tests {
     #[test]
     fn an_update_at_zero_was_never() {
         assert_eq!(record(&[("balloon.last-update", 0)]).figures.reported(), Reported::Never);
-        assert_eq!(record(&[("balloon.last-update", 7)]).figures.reported(), Reported::At(7));
+        assert_ne!(record(&[("balloon.last-update", 7)]).figures.reported(), Reported::Never);
+    }
+
+    #[test]
+    fn reports_are_told_apart_by_their_second_and_within_one_by_what_they_say() {
+        let said = |second, unused, faults| {
+            let fields = [
+                ("balloon.last-update", second),
+                ("balloon.unused", unused),
+                ("balloon.major_fault", faults),
+            ];
+            record(&fields).figures.reported()
+        };
+        assert_eq!(said(7, 1000, 3), said(7, 1000, 3));
+        let others = [said(8, 1000, 3), said(7, 996, 3), said(7, 1000, 4), said(7, 3, 1000)];
+        assert!(others.iter().all(|other| *other != said(7, 1000, 3)), "{others:?}");
+        // The same, asked for alone.
+        let stats = [(9, 7), (4, 1000), (2, 3)].map(|(tag, val)| MemoryStat { tag, val });
+        assert_eq!(Figures::of_stats(&stats).reported(), said(7, 1000, 3));
     }
 
     #[test]
@@ -187,7 +220,7 @@ mod tests {
         assert_eq!(figures.actual, Some(ByteCount::kib(512)));
         assert_eq!(figures.guest.unused, Some(ByteCount::kib(100)));
         assert_eq!(figures.guest.major_faults, Some(5));
-        assert_eq!(figures.reported(), Reported::At(77));
+        assert_eq!(figures.last_update, 77);
         assert_eq!(figures.guest.swap_in, None);
     }
 

@@ -9,7 +9,7 @@ use agentd_core::{
 };
 
 use super::{
-    arming::arming,
+    arming::{Prompt, arming},
     chore::Chore,
     events::Event,
     group::{Group, Places},
@@ -34,7 +34,10 @@ pub(super) struct Register {
     lives: Lives,
     residents: Residents,
     places: Places,
-    arming: Chore<()>,
+    arming: Chore<bool>,
+    period: i32,
+    /// Who was prompted last: where there are too many, the next ones are next.
+    prompted: Option<VmId>,
     makeups: Chore<Makeup>,
     /// What came of it, for each VM as long as it is the same process.
     made: BTreeMap<VmId, Makeup>,
@@ -56,6 +59,8 @@ impl Register {
             lives: Lives::default(),
             residents: Residents::new(),
             arming: arming(period),
+            period,
+            prompted: None,
             makeups: makeups(places.clone()),
             places,
             made: BTreeMap::new(),
@@ -99,6 +104,20 @@ impl Register {
     /// The VMs that a background call may hang on.
     pub(super) fn pending(&self) -> BTreeSet<VmId> {
         self.arming.pending()
+    }
+
+    /// Which of these to have report at once, and what that takes: those that run and were armed.
+    pub(super) fn prompts(&mut self, vms: &BTreeSet<VmId>) -> Vec<(VmId, Prompt)> {
+        let reports = |vm: &VmId| {
+            let runs = self.known.get(vm).is_some_and(|known| known.run == RunState::Running);
+            runs && self.arming.outcome(*vm) == Some(true)
+        };
+        let (had, next): (Vec<VmId>, Vec<VmId>) =
+            vms.iter().filter(|vm| reports(vm)).partition(|vm| Some(**vm) <= self.prompted);
+        let chosen: Vec<VmId> = next.into_iter().chain(had).take(PROMPTED_AT_ONCE).collect();
+        self.prompted = chosen.last().copied();
+        let prompt = || Prompt { period: self.period, arming: self.arming.clone() };
+        chosen.into_iter().map(|vm| (vm, prompt())).collect()
     }
 
     /// Whom to ask for the job that libvirt is at: only those that it could look at just now.
@@ -206,6 +225,9 @@ impl Register {
 fn is_whole(record: &Record) -> bool {
     record.completeness() == Completeness::Whole
 }
+
+/// Prompting takes libvirt some milliseconds a VM, on one of four threads.
+const PROMPTED_AT_ONCE: usize = 64;
 
 /// Finds out what VMs are made of.
 fn makeups(places: Places) -> Chore<Makeup> {
