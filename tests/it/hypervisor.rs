@@ -158,6 +158,43 @@ fn a_libvirtd_that_comes_back_is_taken_up_again() {
     agent.wait(&late[0], "to report again", |vm| vm.reported != first.reported);
 }
 
+/// QEMU would ask this VM for its figures once a minute. A reading shows what is so when it is made,
+/// unless somebody else said that the VM is not to report at all.
+#[test]
+fn a_vm_reports_when_it_is_read() {
+    let Some(lab) = open_lab("a_vm_reports_when_it_is_read") else { return };
+    let host = lab.host("node1").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 512)]).unwrap();
+    let vm = &vms[0];
+    let mut agent = Agent::with_period(&host, MINUTE);
+    let mut last = agent.wait(vm, "to report", |seen| seen.guest.usable.is_some());
+    let began = agent.clock.now();
+    for round in 1..=ROUNDS {
+        vm.finish(vm.hold(&format!("work{round}"), 24, 0).unwrap(), PATIENCE).unwrap();
+        let less = |seen: &VmReading| seen.guest.usable < last.guest.usable.map(most_left);
+        last = agent.wait(vm, "to show its work", less);
+    }
+    // By itself it reports once more than minutes have passed, at most.
+    let minutes = (agent.clock.now() - began).as_secs() / MINUTE.as_secs();
+    assert!(minutes + 1 < ROUNDS, "in {minutes} minutes");
+
+    let xml = |host: &Host| host.virsh(&["dumpxml", "vm1"]).unwrap();
+    assert!(xml(&host).contains("<stats period='60'/>"), "{}", xml(&host));
+    host.virsh(&["dommemstat", "vm1", "--live", "--period", "0"]).unwrap();
+    let last = agent.see(vm);
+    vm.release("work1").unwrap();
+    for _ in 0..5 {
+        let seen = agent.see(vm);
+        assert_eq!((seen.reported, seen.guest), (last.reported, last.guest));
+    }
+    assert!(!xml(&host).contains("<stats"), "{}", xml(&host));
+}
+
+/// Of what was usable, after work that takes 24 MiB began.
+fn most_left(before: ByteCount) -> ByteCount {
+    before.saturating_sub(ByteCount::mib(16))
+}
+
 /// The adapter as the tick uses it.
 pub(crate) struct Agent {
     pub(crate) clock: Arc<RealClock>,
@@ -171,10 +208,19 @@ impl Agent {
 
     /// At this URI, with the processes of that host.
     pub(crate) fn at(host: &Host, uri: String) -> Self {
+        Self::new(host, LibvirtConfig { uri, ..LibvirtConfig::default() })
+    }
+
+    /// The VMs of that host are to report so often.
+    fn with_period(host: &Host, stats_period: Duration) -> Self {
+        Self::new(host, LibvirtConfig { uri: host.uri(), stats_period, ..LibvirtConfig::default() })
+    }
+
+    fn new(host: &Host, config: LibvirtConfig) -> Self {
         let clock = RealClock::start();
         let inside = |path: &str| host.space().path(path);
         let (processes, vm_processes) = (inside("/proc"), inside("/run/libvirt/qemu"));
-        let config = LibvirtConfig { uri, processes, vm_processes, ..LibvirtConfig::default() };
+        let config = LibvirtConfig { processes, vm_processes, ..config };
         let libvirt = Libvirt::new(config, clock.clone());
         Self { clock, libvirt }
     }
@@ -247,6 +293,8 @@ pub(crate) fn id(vm: &Vm) -> VmId {
     vm.uuid().parse().unwrap()
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+const ROUNDS: u64 = 6;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(4);
 /// More than any call takes on a busy machine, and less than libvirt waits for a VM: half a minute.
 pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(20);

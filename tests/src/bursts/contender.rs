@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use super::score::Score;
 use super::script;
 use super::stage::{Stage, Start};
-use crate::agent::Agent;
+use crate::agent::{Agent, CONFIG};
 use crate::programs::Programs;
 
 /// A way of sharing memory.
@@ -26,8 +26,8 @@ enum Way {
     AllMemory,
     /// Every VM keeps an equal part of the pool.
     StaticSplit,
-    /// agentd, with this said of its policy.
-    Agentd(&'static [&'static str]),
+    /// agentd, with ticks of this length and this said of its policy.
+    Agentd(&'static str, &'static [&'static str]),
     /// A script of a few lines.
     Script,
 }
@@ -37,17 +37,21 @@ pub const ALL_MEMORY: Contender = Contender { name: "all the memory", way: Way::
 
 /// What is promised of this one.
 pub const OURS: Contender =
-    Contender { name: "working-set", way: Way::Agentd(&["algorithm=working-set"]) };
+    Contender { name: "working-set", way: Way::Agentd("1s", &["algorithm=working-set"]) };
 
 /// All of them; what they are held against first.
-pub const CONTENDERS: [Contender; 6] = [
+pub const CONTENDERS: [Contender; 7] = [
     ALL_MEMORY,
     Contender { name: "static split", way: Way::StaticSplit },
-    Contender { name: "two-pointer", way: Way::Agentd(&["algorithm=two-pointer"]) },
+    Contender { name: "two-pointer", way: Way::Agentd("1s", &["algorithm=two-pointer"]) },
     OURS,
     Contender {
+        name: "working-set, ticks of 500ms",
+        way: Way::Agentd("500ms", &["algorithm=working-set"]),
+    },
+    Contender {
         name: "working-set, shrink-step 512MiB",
-        way: Way::Agentd(&["algorithm=working-set", "shrink-step=512MiB"]),
+        way: Way::Agentd("1s", &["algorithm=working-set", "shrink-step=512MiB"]),
     },
     Contender { name: "plain script", way: Way::Script },
 ];
@@ -75,20 +79,21 @@ impl Contender {
                 stage.set(Start::EqualPart)?;
                 stage.play(false).map(bare)
             }
-            Way::Agentd(policy) => by_agentd(stage, programs, policy),
+            Way::Agentd(tick, policy) => by_agentd(stage, programs, tick, policy),
             Way::Script => by_script(stage).map(bare),
         }
     }
 }
 
-fn by_agentd(stage: &Stage, programs: &Programs, policy: &[&str]) -> Result<Show> {
+fn by_agentd(stage: &Stage, programs: &Programs, tick: &str, policy: &[&str]) -> Result<Show> {
     stage.set(Start::EqualPart)?;
     // What an agentd of an earlier round knew does not count.
     let state = stage.host().space().path(STATE);
     if state.exists() {
         std::fs::remove_dir_all(&state).context("cannot remove the state of an earlier round")?;
     }
-    let agent = Agent::start(programs, stage.host(), &[])?;
+    let config = CONFIG.replace("interval = \"1s\"", &format!("interval = \"{tick}\""));
+    let agent = Agent::start_with(programs, stage.host(), &config, &[])?;
     let pool = format!("pool-limit={}MiB", stage.plot().pool_mib);
     agent.memctl().done(&[&["policy", "set", &pool][..], policy].concat())?;
     agent.memctl().done(&["mode", "active", "--reason", "bench"])?;
@@ -116,5 +121,5 @@ fn by_script(stage: &Stage) -> Result<Score> {
 /// Where the agentd of the lab keeps its state.
 const STATE: &str = "/run/lab/agentd";
 /// Until every VM has proven that it reports.
-const TICKS_BEFORE: usize = 8;
+const TICKS_BEFORE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@
 //! ends an order that comes too late; `record`, `standing` and `traits` say what libvirt's words
 //! mean and `reading` puts them together; `register` is what is remembered of VMs: their `jobs`,
 //! their `lives` and each one's `process`, what of them is resident (`residents`, by their control `group`); `arming` has the
-//! balloon drivers report. Only `ffi` calls the C library.
+//! balloon drivers report, a `prompt` at once. Only `ffi` calls the C library.
 //!
 //! Nothing here decides anything: a target is passed on as it comes.
 
@@ -26,6 +26,7 @@ mod lives;
 mod meminfo;
 mod pressure;
 mod process;
+mod prompt;
 mod question;
 mod reading;
 mod record;
@@ -204,11 +205,11 @@ impl Libvirt {
     }
 
     /// Has VMs report what is so now, and waits only as long as one that hangs is worth.
-    fn prompt(&mut self, vms: &BTreeSet<VmId>, timeout: Duration) {
+    fn prompt(&mut self, live: &BTreeSet<VmId>, timeout: Duration) {
         let Some(link) = self.session.link() else { return };
-        let prompts = self.register.prompts(vms);
+        let prompts = self.register.prompts(live);
         let deadline = Deadline::after(&self.clock, PROMPTING.min(timeout / 8));
-        scatter::scatter(link.reading_desk(), &self.asked, prompts, &deadline, arming::prompt);
+        scatter::scatter(link.reading_desk(), &self.asked, prompts, &deadline, prompt::prompt);
     }
 
     fn ask(&self, questions: Vec<(VmId, Want)>, deadline: &Deadline) -> Vec<(VmId, Asked)> {

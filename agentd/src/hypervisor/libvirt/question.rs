@@ -11,6 +11,7 @@ use super::{
     record::Figures,
     standing::Job,
     ticket::Ticket,
+    traits::stats_period,
 };
 use crate::hypervisor::Answer;
 
@@ -157,15 +158,21 @@ pub(super) enum Unasked {
     Disarmed(String),
 }
 
-/// Has a VM report at once, and every so many seconds from then on.
+/// Has a VM report at once that reports every so many seconds, as it goes on to do.
 ///
 /// QEMU asks a VM for its figures at once when it is given a period after it had none, and puts them
-/// off when it is given another one (`balloon_stats_set_poll_interval`).
+/// off when it is given another one (`balloon_stats_set_poll_interval`). A VM that somebody else
+/// gave another period, or none, is left with that.
 pub(super) fn report_now(wire: &Wire, vm: VmId, seconds: i32) -> Result<(), Unasked> {
     let armed = |error: &Error| Unasked::Armed(error.message().to_owned());
     let domain = wire.domain(vm).map_err(|e| armed(&e))?;
     if let Some(obstacle) = obstacle(&domain, BUSY) {
         return Err(Unasked::Armed(obstacle));
+    }
+    let period = stats_period(&domain.xml().map_err(|e| armed(&e))?);
+    if period != Some(seconds) {
+        let period = period.map_or_else(|| "never".to_owned(), |other| format!("every {other} s"));
+        return Err(Unasked::Armed(format!("somebody has it report {period}")));
     }
     let disarmed = |error: &Error| Unasked::Disarmed(error.message().to_owned());
     domain.set_stats_period(0).map_err(|e| disarmed(&e))?;

@@ -9,13 +9,14 @@ use agentd_core::{
 };
 
 use super::{
-    arming::{Prompt, arming},
+    arming::arming,
     chore::Chore,
     events::Event,
     group::{Group, Places},
     jobs::{AskedJob, Jobs},
     link::{Bulk, Link},
     lives::{Lives, Present},
+    prompt::{Prompt, Prompts},
     question::AskError,
     reading::{Asked, Known},
     record::{Completeness, Record},
@@ -35,9 +36,8 @@ pub(super) struct Register {
     residents: Residents,
     places: Places,
     arming: Chore<bool>,
+    prompts: Prompts,
     period: i32,
-    /// Who was prompted last: where there are too many, the next ones are next.
-    prompted: Option<VmId>,
     makeups: Chore<Makeup>,
     /// What came of it, for each VM as long as it is the same process.
     made: BTreeMap<VmId, Makeup>,
@@ -59,8 +59,8 @@ impl Register {
             lives: Lives::default(),
             residents: Residents::new(),
             arming: arming(period),
+            prompts: Prompts::default(),
             period,
-            prompted: None,
             makeups: makeups(places.clone()),
             places,
             made: BTreeMap::new(),
@@ -106,18 +106,14 @@ impl Register {
         self.arming.pending()
     }
 
-    /// Which of these to have report at once, and what that takes: those that run and were armed.
-    pub(super) fn prompts(&mut self, vms: &BTreeSet<VmId>) -> Vec<(VmId, Prompt)> {
-        let reports = |vm: &VmId| {
-            let runs = self.known.get(vm).is_some_and(|known| known.run == RunState::Running);
-            runs && self.arming.outcome(*vm) == Some(true)
-        };
-        let (had, next): (Vec<VmId>, Vec<VmId>) =
-            vms.iter().filter(|vm| reports(vm)).partition(|vm| Some(**vm) <= self.prompted);
-        let chosen: Vec<VmId> = next.into_iter().chain(had).take(PROMPTED_AT_ONCE).collect();
-        self.prompted = chosen.last().copied();
-        let prompt = || Prompt { period: self.period, arming: self.arming.clone() };
-        chosen.into_iter().map(|vm| (vm, prompt())).collect()
+    /// Whom to have report at once, of those that run and were armed, and what that takes.
+    pub(super) fn prompts(&mut self, live: &BTreeSet<VmId>) -> Vec<(VmId, Prompt)> {
+        let (arming, period) = (&self.arming, self.period);
+        let runs = self.known.values().filter(|known| known.run == RunState::Running);
+        let armed = runs.map(|known| known.id).filter(|vm| arming.outcome(*vm) == Some(true));
+        let chosen = self.prompts.choose(armed, live);
+        let prompt = |vm| (vm, Prompt { period, arming: arming.clone() });
+        chosen.into_iter().map(prompt).collect()
     }
 
     /// Whom to ask for the job that libvirt is at: only those that it could look at just now.
@@ -225,9 +221,6 @@ impl Register {
 fn is_whole(record: &Record) -> bool {
     record.completeness() == Completeness::Whole
 }
-
-/// Prompting takes libvirt some milliseconds a VM, on one of four threads.
-const PROMPTED_AT_ONCE: usize = 64;
 
 /// Finds out what VMs are made of.
 fn makeups(places: Places) -> Chore<Makeup> {

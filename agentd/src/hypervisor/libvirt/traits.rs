@@ -1,4 +1,4 @@
-//! What a VM is made of, from its XML: what its balloon cannot free on the host.
+//! What a VM is made of, from its XML: what its balloon cannot free on the host, how often it reports.
 //!
 //! Pure. The XML is that of the VM as it runs.
 
@@ -18,6 +18,13 @@ pub(super) fn traits(xml: &str) -> Result<Traits, String> {
         obstacle: obstacle(domain, balloon),
         takes_back_on_oom: balloon.is_some_and(deflates),
     })
+}
+
+/// After how many seconds a VM reports again, from its XML; `None` for never.
+pub(super) fn stats_period(xml: &str) -> Option<i32> {
+    let document = Document::parse(xml).ok()?;
+    let balloon = child(child(document.root_element(), "devices")?, "memballoon")?;
+    child(balloon, "stats")?.attribute("period")?.parse().ok()
 }
 
 /// What no order could do comes before what no order would help.
@@ -89,6 +96,14 @@ mod tests {
     fn obstacle(backing: &str, devices: &str) -> Option<Obstacle> {
         let xml = domain(backing, &format!("{devices}{BALLOON}"));
         traits(&xml).expect("good XML").obstacle
+    }
+
+    #[test]
+    fn tells_how_often_a_vm_reports() {
+        assert_eq!(stats_period(&domain("", BALLOON)), Some(1));
+        assert_eq!(stats_period(&domain("", "<memballoon model='virtio'/>")), None);
+        assert_eq!(stats_period(&domain("", "")), None);
+        assert_eq!(stats_period("<domain"), None);
     }
 
     #[test]

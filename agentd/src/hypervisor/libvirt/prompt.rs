@@ -1,0 +1,99 @@
+//! [`Prompts`]: VMs that report when they are asked, so that a tick decides by what is so now and not
+//! by what was so up to a period ago. Nobody else reads figures so fresh: see decision 12.
+
+use std::collections::BTreeSet;
+
+use agentd_core::vm::VmId;
+
+use super::{
+    chore::Chore,
+    crew::Wire,
+    question::{Unasked, report_now},
+    turn::Turn,
+};
+
+/// Who is asked to report, reading by reading.
+#[derive(Debug, Default)]
+pub(super) struct Prompts {
+    /// Among those that are read live.
+    live: Turn,
+    /// Among the others.
+    others: Turn,
+}
+
+/// What it takes to have an armed VM report at once.
+#[derive(Clone, Debug)]
+pub(super) struct Prompt {
+    /// How often it is to report afterwards, in seconds.
+    pub(super) period: i32,
+    /// Arms it again if that fails half way.
+    pub(super) arming: Chore<bool>,
+}
+
+impl Prompts {
+    /// Whom to ask of those that are `armed`: the ones that are `live`, and of the others some in turn,
+    /// because nobody knows who is about to grow.
+    pub(super) fn choose(
+        &mut self,
+        armed: impl Iterator<Item = VmId>,
+        live: &BTreeSet<VmId>,
+    ) -> Vec<VmId> {
+        let (live, others): (BTreeSet<VmId>, BTreeSet<VmId>) =
+            armed.partition(|vm| live.contains(vm));
+        let mut chosen = self.live.take(&live, MOST_LIVE);
+        chosen.extend(self.others.take(&others, MOST_IDLE.saturating_sub(chosen.len())));
+        chosen
+    }
+}
+
+/// Has a VM report at once. What it says comes within milliseconds; nobody waits for it here.
+pub(super) fn prompt(wire: &Wire, vm: VmId, prompt: &Prompt) {
+    match report_now(wire, vm, prompt.period) {
+        Ok(()) => {}
+        Err(Unasked::Armed(words)) => tracing::debug!("VM {vm} is not asked to report: {words}"),
+        Err(Unasked::Disarmed(words)) => {
+            tracing::debug!("VM {vm} is to be armed again: {words}");
+            prompt.arming.restart(vm);
+        }
+    }
+}
+
+/// VMs asked in one reading, on four connections side by side: some milliseconds each.
+const MOST_LIVE: usize = 64;
+/// Where fewer are live, so many in all: on most hosts all of them.
+const MOST_IDLE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vms(numbers: std::ops::Range<u8>) -> BTreeSet<VmId> {
+        numbers.map(|number| VmId::from_bytes([number; 16])).collect()
+    }
+
+    #[test]
+    fn the_live_ones_are_asked_each_time_and_the_others_in_turn() {
+        let (mut prompts, all, live) = (Prompts::default(), vms(0..40), vms(30..34));
+        let mut asked = BTreeSet::new();
+        for _ in 0..3 {
+            let chosen: BTreeSet<VmId> =
+                prompts.choose(all.iter().copied(), &live).into_iter().collect();
+            assert_eq!(chosen.len(), MOST_IDLE);
+            assert!(chosen.is_superset(&live), "{chosen:?}");
+            asked.extend(chosen);
+        }
+        assert_eq!(asked, all, "three times twelve others");
+    }
+
+    #[test]
+    fn no_more_are_asked_than_a_reading_has_time_for() {
+        let (mut prompts, all) = (Prompts::default(), vms(0..200));
+        let mut asked = BTreeSet::new();
+        for _ in 0..4 {
+            let chosen = prompts.choose(all.iter().copied(), &all);
+            assert_eq!(chosen.len(), MOST_LIVE);
+            asked.extend(chosen);
+        }
+        assert_eq!(asked, all);
+    }
+}
