@@ -126,6 +126,8 @@ struct Track {
     changed_at: Option<Duration>,
     /// New reports since nothing of it counted; `None` once its figures are proven.
     proof: Option<u32>,
+    /// When the last of them came.
+    proof_at: Option<Duration>,
     /// The stamp that was current when `actual` was last seen to move: figures with it are of
     /// before the move's end.
     moved_under: Option<Reported>,
@@ -152,6 +154,7 @@ impl Track {
             reported: vm.reported,
             changed_at: None,
             proof: Some(0),
+            proof_at: None,
             moved_under: None,
             largest: vm.actual,
             overhead: None,
@@ -182,15 +185,21 @@ impl Track {
             self.changed_at = Some(now);
             self.counters.follow(vm.guest, now);
             self.learn_growth(vm);
-            self.prove(rested && is_live, vm.run);
+            self.prove(rested && is_live, vm.run, now);
         }
         self.learn_overhead(vm, is_new);
     }
 
     /// Figures count once enough reports came while its memory rested: only then is nobody's
-    /// earlier order under way, and its kernel done with starting.
-    fn prove(&mut self, rested: bool, run: RunState) {
+    /// earlier order under way, and its kernel done with starting: reports that were asked for in quick
+    /// succession show no more of that than one.
+    fn prove(&mut self, rested: bool, run: RunState, now: Duration) {
         let Some(proof) = self.proof.filter(|_| run == RunState::Running) else { return };
+        let apart = |at| now.saturating_sub(at) >= REPORTS_APART;
+        if self.boot.is_some() && !self.proof_at.is_none_or(apart) {
+            return;
+        }
+        self.proof_at = Some(now);
         let proof = proof.saturating_add(1);
         let wanted = if self.boot.is_some() { REPORTS_AFTER_BOOT } else { 1 };
         if proof >= wanted && rested {
@@ -290,6 +299,8 @@ const NOTABLE_GROWTH: ByteCount = ByteCount::mib(8);
 /// A kernel that has just begun says little that lasts: its driver must have worked for so many
 /// reports.
 const REPORTS_AFTER_BOOT: u32 = 3;
+/// A little less than the shortest period in which VMs report by themselves.
+const REPORTS_APART: Duration = Duration::from_millis(750);
 
 #[cfg(test)]
 mod tests {
@@ -387,6 +398,71 @@ mod tests {
         assert_eq!(freshness(&mut tracks, 2, reading(300, Reported::At(2))), Freshness::Unproven);
         assert_eq!(freshness(&mut tracks, 3, reading(300, Reported::At(3))), Freshness::Fresh);
         assert_eq!(live(&tracks), []);
+    }
+
+    #[test]
+    fn a_vm_in_want_is_read_live() {
+        let mut tracks = Tracks::default();
+        let mut live_after = |second: u64, unused: u32, swapped: u32| {
+            let mut reading = reading(512, Reported::At(second));
+            let guest = &mut reading.vms[0].guest;
+            guest.unused = Some(ByteCount::mib(unused));
+            guest.swap_out = Some(ByteCount::mib(swapped));
+            freshness(&mut tracks, second, reading);
+            tracks.live().count()
+        };
+        assert_eq!(live_after(0, 300, 0), 1, "it is to be proven");
+        assert_eq!(live_after(1, 300, 0), 0);
+        assert_eq!(live_after(2, 295, 0), 0, "what comes and goes");
+        assert_eq!(live_after(3, 280, 0), 1, "it grows");
+        assert_eq!(live_after(4, 290, 0), 0);
+        assert_eq!(live_after(5, 290, 1), 1, "it swaps");
+        assert_eq!(live_after(6, 290, 1), 0);
+    }
+
+    #[test]
+    fn of_vms_in_want_those_that_grew_most_come_first() {
+        let vms = |unused: fn(u8) -> u32, second| {
+            let mut reading = reading(1024, Reported::At(second));
+            let vm = reading.vms.remove(0);
+            reading.vms = (0..100)
+                .map(|number| {
+                    let mut vm = vm.clone();
+                    vm.id = VmId::from_bytes([number; 16]);
+                    vm.guest.unused = Some(ByteCount::mib(unused(number)));
+                    vm
+                })
+                .collect();
+            reading
+        };
+        let mut tracks = Tracks::default();
+        for second in 0..2 {
+            let now = Duration::from_secs(second);
+            let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
+            tracks.observe(vms(|_| 500, second), moment);
+        }
+        let now = Duration::from_secs(2);
+        let moment = Moment { tick: 2, now, stale_after: Duration::from_secs(5) };
+        tracks.observe(vms(|number| 480 - u32::from(number), 2), moment);
+        let live: Vec<VmId> = tracks.live().collect();
+        assert_eq!(live.len(), IN_WANT_AT_ONCE);
+        assert_eq!(live[0], VmId::from_bytes([99; 16]));
+    }
+
+    #[test]
+    fn three_reports_within_a_second_do_not_prove_a_kernel_that_has_just_begun() {
+        let mut tracks = Tracks::default();
+        let mut freshness_at = |millis: u64, vm: bool| {
+            let mut reading = reading(512, Reported::At(millis));
+            reading.vms.retain(|_| vm);
+            let now = Duration::from_millis(millis);
+            let moment = Moment { tick: millis, now, stale_after: Duration::from_secs(5) };
+            tracks.observe(reading, moment).vms.get(&VM).map(|vm| vm.freshness)
+        };
+        assert_eq!(freshness_at(0, false), None, "it was not there at the first look");
+        let mut states = (1..=30).map(|tick| freshness_at(tick * 100, true));
+        assert!(states.by_ref().take(17).all(|state| state == Some(Freshness::Unproven)));
+        assert!(states.any(|state| state == Some(Freshness::Fresh)));
     }
 
     #[test]
