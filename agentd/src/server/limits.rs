@@ -40,16 +40,30 @@ const RESETS_LOCAL: usize = 128;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Newcomers that wait at a time at all listeners for TCP, as far as there are descriptors beside those of
+/// [`CONNECTIONS`]: those that have said nothing yet, and those in line for a handshake. They take a descriptor and
+/// [`FIRST_BYTES`] each.
+const WAITING: usize = 128;
+/// The same from one address: as many as have their turn in a second, so that who finds a place has it within one,
+/// however many of its address come and go.
+pub(super) const ADDRESS_WAITING: usize = 80;
+/// What is read of a newcomer before its turn: the first message of TLS, which has some 300 bytes, or 1500 with keys that
+/// are to outlast today's.
+pub(super) const FIRST_BYTES: usize = 2 << 10;
 /// Handshakes under way at a time at a listener, if that leaves half of its places to those whose is over:
 /// who has not shown who it is takes a place for [`HANDSHAKE`] at most, and for [`HANDSHAKE_LEAST`] where others wait.
 pub(super) const HANDSHAKES: usize = 64;
 /// The same from one address: a tool opens one or two connections at once.
 pub(super) const ADDRESS_HANDSHAKES: usize = 8;
-/// A handshake takes two round trips and some milliseconds; what is slower is no client.
+/// A handshake takes two round trips and some milliseconds; what is slower is no client. So long may a newcomer wait
+/// for its turn, too.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The place of a handshake is taken for so long at least: one address has 80 in a second, all have 640,
 /// which is a quarter of one processor's time. A loop of tools begins some thirty.
 pub(super) const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
+/// For so long where only others of its own address wait, who may be at the other end of the same slow line: it is
+/// two round trips of a quarter of a second.
+pub(super) const ADDRESS_HANDSHAKE_LEAST: Duration = Duration::from_millis(500);
 /// Connections of one name at a time: a person with some terminals, or one program that asks all the time.
 pub(super) const NAME_CONNECTIONS: usize = 16;
 /// Calls of one name at a time, streams among them. A client that does not read what it is answered keeps
@@ -151,26 +165,43 @@ pub(super) const REFUSAL_LOG: Duration = Duration::from_secs(10);
 pub(super) struct Share {
     /// One of so many equal shares.
     parts: usize,
+    /// Of which so many are of its kind.
+    alike: usize,
 }
 
 impl Share {
     /// Of a listener of a kind of which there are `alike`, where there are `others` of the other one.
     pub(super) fn new(alike: usize, others: usize) -> Self {
         let parts = if others == 0 { alike } else { alike.saturating_mul(2) };
-        Self { parts: parts.max(1) }
+        Self { parts: parts.max(1), alike: alike.max(1) }
     }
 
     /// At least one: a listener without a place were none.
     pub(super) fn of(self, all: usize) -> usize {
         all.checked_div(self.parts).unwrap_or(all).max(1)
     }
+
+    /// The same of what no listener of the other kind needs.
+    pub(super) fn of_kind(self, all: usize) -> usize {
+        all.checked_div(self.alike).unwrap_or(all).max(1)
+    }
 }
 
 /// Connections at a time: clients never take what the tick needs.
 pub(super) fn connections() -> usize {
+    descriptors().clamp(LEAST_CONNECTIONS, CONNECTIONS)
+}
+
+/// Newcomers that wait at a time.
+pub(super) fn waiting() -> usize {
+    descriptors().saturating_sub(CONNECTIONS).clamp(LEAST_CONNECTIONS, WAITING)
+}
+
+/// Descriptors for clients.
+fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    all.saturating_sub(OWN_DESCRIPTORS).clamp(LEAST_CONNECTIONS, CONNECTIONS)
+    all.saturating_sub(OWN_DESCRIPTORS)
 }
 
 /// HTTP/2 as this server speaks it.
