@@ -235,6 +235,8 @@ impl Connections {
             return turn_away(io, &message).await;
         };
         let meter = self.meters.of(&certificate.name);
+        // Whoever reads of it below waits for that.
+        let _ = meter.count(limits::HANDSHAKE_COST);
         io.get_mut().0.count_with(Arc::clone(&meter));
         tracing::debug!(%address, name = certificate.name, serial = certificate.serial, "let in");
         let peer = Peer::Remote { address, certificate };

@@ -61,9 +61,8 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The place of a handshake is taken for so long at least: one address has 80 in a second, all have 640,
 /// which is a quarter of one processor's time. A loop of tools begins some thirty.
 pub(super) const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
-/// For so long where only others of its own address wait, who may be at the other end of the same slow line: it is
-/// two round trips of a quarter of a second.
-pub(super) const ADDRESS_HANDSHAKE_LEAST: Duration = Duration::from_millis(500);
+/// The same where only others of its own address wait, who may be at the other end of the same slow line.
+pub(super) const ADDRESS_HANDSHAKE_LEAST: Duration = Duration::from_millis(250);
 /// Connections of one name at a time: a person with some terminals, or one program that asks all the time.
 pub(super) const NAME_CONNECTIONS: usize = 16;
 /// Calls of one name at a time, streams among them. A client that does not read what it is answered keeps
@@ -81,13 +80,15 @@ pub(super) const READ_AT_ONCE: usize = 512 << 10;
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;
-/// Frames of settings that a connection may send at once, and in a second after that. A client sends one, and now and
-/// then another one as it finds out what its line can do; each moves the windows of all streams. Who sends more is ended.
-pub(super) const SETTINGS_AT_ONCE: usize = 32;
-pub(super) const SETTINGS_RATE: u32 = 1;
-/// As how many bytes each counts at [`NAME_READ_RATE`]: with a new connection for every few of them, a name has 256 in a
-/// second. As the fifteen bytes that they are, it had seventeen thousand.
+/// As how many bytes each frame of settings counts at [`NAME_READ_RATE`]: a name has 256 in a second, over however many
+/// connections. A client sends one, and now and then another one as it finds out what its line can do; each moves
+/// the windows of all streams.
 pub(super) const SETTINGS_COST: usize = 1 << 10;
+/// The same of every other frame that carries nothing of a call: a name has 2048 in a second. Whoever gives leave to send
+/// more after each part of an answer can take 16 MiB in a second, and follow a thousand entries.
+pub(super) const FRAME_COST: usize = 128;
+/// The same of every handshake, which takes a millisecond: a name has 32 in a second, and 64 at once.
+pub(super) const HANDSHAKE_COST: usize = 8 << 10;
 /// What the kernel keeps of a TCP connection that is not read yet, and that its client does not take; it
 /// makes twice of it. Its own bounds are some MiB, outside of all that agentd counts, and what was sent
 /// before a client is gone has to be read, at [`READ_RATE`], before that is known.
