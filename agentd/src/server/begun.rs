@@ -66,7 +66,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Begun<I> {
         if self.first.is_empty() {
             return Pin::new(&mut self.io).poll_read(context, buffer);
         }
-        let rest = self.first.split_off(self.first.len().min(buffer.remaining()));
+        let fits = self.first.len().min(buffer.remaining());
+        let rest = self.first.split_off(fits);
         buffer.put_slice(&self.first);
         self.first = rest;
         Poll::Ready(Ok(()))

@@ -64,8 +64,7 @@ async fn who_knocks_or_goes_away_in_line_takes_no_turn() {
 #[tokio::test(start_paused = true)]
 async fn where_all_places_are_taken_the_oldest_makes_way_once_it_had_its_time() {
     let all = Handshakes::new(MOST);
-    let mut under_way: Vec<_> =
-        (0..3).filter_map(|last| turn(&mut in_line(&all, last))).collect();
+    let mut under_way: Vec<_> = (0..3).filter_map(|last| turn(&mut in_line(&all, last))).collect();
     assert_eq!(under_way.len(), 3);
     let mut new = in_line(&all, 9);
     assert!(turn(&mut new).is_none());
