@@ -8,9 +8,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
 
-use super::limits;
+use super::{
+    limits,
+    metered::{Line, is_hung_up},
+};
 
 /// A connection whose client has begun to speak.
 #[derive(Debug)]
@@ -71,6 +77,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Begun<I> {
         buffer.put_slice(&self.first);
         self.first = rest;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Line for Begun<TcpStream> {
+    fn is_hung_up(&self, context: &mut Context<'_>) -> bool {
+        is_hung_up(self.io.ready(Interest::READABLE), context)
     }
 }
 

@@ -77,6 +77,8 @@ pub(super) const READ_RATE: u32 = 1 << 20;
 pub(super) const NAME_READ_RATE: u32 = 256 << 10;
 /// How many bytes may come ahead of the rate: the largest request twice.
 pub(super) const READ_AT_ONCE: usize = 512 << 10;
+/// How often it is looked whether the client of a connection is there that may not be read yet.
+pub(super) const HANG_UP_LOOK: Duration = Duration::from_millis(250);
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;

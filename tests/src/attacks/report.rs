@@ -131,9 +131,13 @@ impl Trial {
             json!({"resident": at.resident, "peak": at.peak, "descriptors": at.descriptors,
                 "audit": at.audit, "log": at.log})
         });
+        let took = |scene| {
+            let of = |round: &Round| round.ticks(scene).iter().map(Duration::as_micros).collect();
+            self.rounds.iter().map(of).collect::<Vec<Vec<u128>>>()
+        };
         json!({
             "attack": self.attack.name, "by": self.by.name(),
-            "scenes": ["quiet", "beside", "attacked"],
+            "scenes": ["quiet", "beside", "attacked"], "took_us": SCENES.map(took),
             "ticks": SCENES.map(ticks), "p99_us": self.p99_us(),
             "p99_ratio": ratio(self.all()), "own_p99_ratio": ratio(self.own()),
             "noise": noise(&self.rounds),
