@@ -174,7 +174,7 @@ const LOG: u64 = 64 << 10;
 const SHARED: [&str; 5] =
     ["silent TCP clients", "silent TLS clients", "no TLS", "knocks", "connection churn"];
 /// How many come anew, one after the other, and in how many tries each has to be let in.
-const NEWCOMERS: usize = 5;
+const NEWCOMERS: usize = 3;
 const TRIES: usize = 2;
 /// Connections of the attackers between two of them.
 const DIALLED: u64 = 32;

@@ -70,7 +70,7 @@ impl Foe {
         let number = self.tally.dialled.fetch_add(1, Ordering::Relaxed);
         let [.., high, low] = (number % ADDRESSES).to_be_bytes();
         let socket = TcpSocket::new_v4()?;
-        let from = self.from.unwrap_or(Ipv4Addr::new(127, 7, high, low.max(1)));
+        let from = self.from.unwrap_or_else(|| Ipv4Addr::new(127, 7, high, low.max(1)));
         socket.bind((from, 0).into())?;
         socket.connect(self.to).await
     }
