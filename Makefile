@@ -46,7 +46,7 @@ bench-bursts:   ## bursts that take turns on real VMs, under every way of sharin
 	BENCH_VERSION=$$(git describe --always --dirty 2>/dev/null) \
 		$${CARGO_TARGET_DIR:-target}/release/bench-bursts $(FLAGS)
 
-bench-attacks:  ## what attackers cost a tick, attack by attack, as a table; FLAGS="--seconds 10" or "--only PING"
+bench-attacks:  ## what attackers cost a tick, attack by attack, as a table; FLAGS="--rounds 24" or "--only PING"
 	sh tests/install.sh build
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
 	BENCH_VERSION=$$(git describe --always --dirty 2>/dev/null) \

@@ -286,6 +286,7 @@ pub fn run(
     mut publish: impl FnMut(Turn),
 ) {
     let interval = ticker.config.interval.max(LEAST_INTERVAL);
+    let air = AIR.min(interval / 2);
     let mut due = ticker.clock.now();
     ticker.hypervisor.ring_when_lost(bell);
     loop {
@@ -294,7 +295,7 @@ pub fn run(
         let now = ticker.clock.now();
         // A turn that came before its time takes the place of none.
         if due <= now {
-            due = due.saturating_add(interval).max(now.saturating_add(LEAST_INTERVAL));
+            due = due.saturating_add(interval).max(now.saturating_add(air));
         }
         if bell.wait(due.saturating_sub(now)) == Rung::Stop {
             return;
@@ -309,8 +310,10 @@ fn objection(findings: &[Finding]) -> String {
 
 /// After more than so many intervals without a tick nothing is as it was.
 const GAP_TICKS: u32 = 3;
+/// As short as a simulated host may have it.
+const LEAST_INTERVAL: Duration = Duration::from_millis(2);
 /// Even a loop that is late leaves the machine some air.
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const AIR: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

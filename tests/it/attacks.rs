@@ -1,6 +1,7 @@
 //! agentd under attack: a stranger gets nothing, a reader what is a reader's, and everybody else is served meanwhile.
 //! What the attacks cost a tick is measured by `make bench-attacks`, and not here.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +32,33 @@ fn a_reader_gets_what_is_a_readers_and_agentd_goes_on() {
         for by in attack.by.iter().filter(|by| **by != By::Nobody) {
             let told = scene.withstand(*attack, *by);
             assert_eq!(told.answers > 0, attack.earns, "{}: {told:?}", attack.name);
+        }
+    }
+}
+
+/// Knocks, strangers and readers by the thousand, from the address that the friend has, too: before the line, nine in ten
+/// of its tries found no place.
+#[test]
+fn whoever_shares_its_address_with_attackers_is_let_in_all_the_same() {
+    let scene = Scene::set();
+    for attack in ATTACKS.iter().filter(|attack| SHARED.contains(&attack.name)) {
+        for by in attack.by {
+            let name = format!("{} by {}", attack.name, by.name());
+            let foe = scene.victim.foe(*by).unwrap().from_one(Ipv4Addr::LOCALHOST);
+            let foe = Arc::new(foe);
+            let going_on = scene.runtime.spawn(attack.go_on(Arc::clone(&foe)));
+            for _ in 0..NEWCOMERS {
+                // Each comes in the midst of it.
+                let seen = foe.tally.dialled.load(Ordering::Relaxed) + DIALLED;
+                clock::wait_until("the attack", LONG, || {
+                    Ok(foe.tally.dialled.load(Ordering::Relaxed) >= seen)
+                })
+                .unwrap_or_else(|error| panic!("{name}: {error:#}: {:?}", foe.tally));
+                let mut tries = (0..TRIES).map(|_| scene.runtime.block_on(scene.friend.ask_anew()));
+                let let_in = tries.any(|asked| asked.is_ok());
+                assert!(let_in, "{name}: {:?}: {}", foe.tally, scene.victim.log());
+            }
+            going_on.abort();
         }
     }
 }
@@ -142,3 +170,11 @@ const MEMORY: u64 = 192 << 20;
 const AUDIT: u64 = 16 << 10;
 /// One line in ten seconds for who is refused, one for who finds no place.
 const LOG: u64 = 64 << 10;
+/// What shuts others of the same address out where it can.
+const SHARED: [&str; 5] =
+    ["silent TCP clients", "silent TLS clients", "no TLS", "knocks", "connection churn"];
+/// How many come anew, one after the other, and in how many tries each has to be let in.
+const NEWCOMERS: usize = 3;
+const TRIES: usize = 2;
+/// Connections of the attackers between two of them.
+const DIALLED: u64 = 32;

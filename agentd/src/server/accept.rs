@@ -24,11 +24,12 @@ use tonic::service::Routes;
 
 use super::{
     authz::{Authz, Guarded},
+    begun::Begun,
     calls::Calls,
     crowd::{Crowd, Door, Full},
     frames::Frames,
     goaway::turn_away,
-    handshakes::{Handshake, Handshakes, Spent},
+    handshakes::{Handshake, Handshakes, Most, Spent, Wait},
     limits,
     listen::{Bound, OwnedPath},
     measured::Measured,
@@ -39,7 +40,7 @@ use super::{
 };
 
 /// What every connection needs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Connections {
     pub(super) routes: Guarded<Routes>,
     authz: Arc<Authz>,
@@ -63,7 +64,7 @@ struct Places {
     most: usize,
     calls: Arc<Semaphore>,
     handshakes: Arc<Handshakes>,
-    most_handshakes: usize,
+    most_waiting: usize,
 }
 
 /// What one connection has of its listener's places.
@@ -89,8 +90,12 @@ impl Connections {
     }
 
     /// Accepts from one listener until the server stops. `share` is its share of the places.
-    pub(super) async fn accept_from(self, bound: Bound, share: limits::Share) -> io::Result<()> {
-        let places = Places::of(share);
+    pub(super) async fn accept_from(
+        self: Arc<Self>,
+        bound: Bound,
+        share: limits::Share,
+    ) -> io::Result<()> {
+        let places = Arc::new(Places::of(share));
         let mut door = Door::new(bound.address().to_string(), Arc::clone(&self.crowd));
         let listener = Listener::of(bound)?;
         loop {
@@ -113,65 +118,112 @@ impl Connections {
     }
 
     /// Serves a connection, or ends it where there are too many.
-    fn admit(&self, accepted: Accepted, places: &Places, door: &mut Door) {
-        let Ok(place) = Arc::clone(&places.free).try_acquire_owned() else {
+    fn admit(self: &Arc<Self>, accepted: Accepted, places: &Arc<Places>, door: &mut Door) {
+        match accepted {
+            Accepted::Unix(io) => self.admit_local(io, places, door),
+            Accepted::Tcp(io, address) => {
+                if places.free.available_permits() == 0 {
+                    return door.turn_away(Full::Places(places.most));
+                }
+                match places.handshakes.enter(network(address.ip())) {
+                    Ok(wait) => {
+                        if wait.has_ousted {
+                            door.turn_away(Full::Newcomers(places.most_waiting));
+                        }
+                        let received = Arc::clone(self).receive(io, address, wait);
+                        let (all, places) = (Arc::clone(self), Arc::clone(places));
+                        self.tasks.spawn(async move {
+                            let Some((io, handshake)) = received.await else { return };
+                            // Somebody may have taken the last one meanwhile.
+                            let Some(place) = places.take() else { return };
+                            Box::pin(all.welcome(io, address, handshake, place)).await;
+                        });
+                    }
+                    Err(Spent::Own) => door.turn_away(Full::OfAddress(limits::ADDRESS_WAITING)),
+                    Err(Spent::All) => door.turn_away(Full::Newcomers(places.most_waiting)),
+                }
+            }
+        }
+    }
+
+    /// The same of a connection of this host, whose client is known.
+    fn admit_local(self: &Arc<Self>, io: UnixStream, places: &Places, door: &mut Door) {
+        let Some(place) = places.take() else {
             return door.turn_away(Full::Places(places.most));
         };
-        let place = Place { _place: place, calls: Arc::clone(&places.calls) };
-        match accepted {
-            Accepted::Unix(io) => {
-                let known = io.peer_cred().ok();
-                let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
-                let peer = Peer::Local { uid, gid };
-                let own = match peer.is_own() {
-                    true => None,
-                    false => match self.names.take(peer.name()) {
-                        Some(own) => Some(own),
-                        None => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
-                    },
-                };
-                let mut io = Metered::new(io);
-                if own.is_some() {
-                    io.count_with(self.meters.of(&peer.name()));
-                }
-                let meter = io.meter();
-                let served = self.clone().serve(Frames::new(io, meter), peer, None, place);
-                self.tasks.spawn(async move {
-                    let _own = own;
-                    served.await;
-                });
+        let known = io.peer_cred().ok();
+        let (uid, gid) = known.map(|known| (known.uid(), known.gid())).unzip();
+        let peer = Peer::Local { uid, gid };
+        let own = match peer.is_own() {
+            true => None,
+            false => match self.names.take(peer.name()) {
+                Some(own) => Some(own),
+                None => return door.turn_away(Full::OfUser(limits::NAME_CONNECTIONS)),
+            },
+        };
+        let mut io = Metered::new(io);
+        if own.is_some() {
+            io.count_with(self.meters.of(&peer.name()));
+        }
+        let meter = io.meter();
+        let served = Arc::clone(self).serve(Frames::new(io, meter), peer, None, place);
+        self.tasks.spawn(async move {
+            let _own = own;
+            served.await;
+        });
+    }
+
+    /// Waits with a TCP connection until it is its turn. `None` where it went away, or made way, or took too long.
+    async fn receive(
+        self: Arc<Self>,
+        io: TcpStream,
+        address: SocketAddr,
+        mut wait: Wait,
+    ) -> Option<(Begun<TcpStream>, Handshake)> {
+        let turn = async {
+            let mut io = tokio::select! {
+                begun = Begun::read(io) => begun.ok()?,
+                _ = wait.turn() => return None,
+            };
+            wait.speaks();
+            if let Err(error) = tune(io.get_ref()) {
+                tracing::debug!(%error, %address, "the connection is not tuned");
             }
-            Accepted::Tcp(io, address) => match places.handshakes.begin(network(address.ip())) {
-                Ok(handshake) => {
-                    if handshake.has_ousted {
-                        door.turn_away(Full::Handshakes(places.most_handshakes));
-                    }
-                    self.tasks.spawn(self.clone().welcome(io, address, handshake, place));
+            tokio::select! {
+                biased;
+                () = io.gone() => None,
+                turn = wait.turn() => Some((io, turn?)),
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            turn = time::timeout(limits::HANDSHAKE, turn) => match turn {
+                Ok(turn) => turn,
+                Err(_) => {
+                    self.refuse(address, &ShakeError::Late);
+                    None
                 }
-                Err(Spent::Own) => door.turn_away(Full::OfAddress(limits::ADDRESS_HANDSHAKES)),
-                Err(Spent::All) => door.turn_away(Full::Handshakes(places.most_handshakes)),
             },
         }
     }
 
     /// Finds out who is at the other end of a TCP connection, and serves it.
-    async fn welcome(self, io: TcpStream, address: SocketAddr, handshake: Handshake, place: Place) {
-        if let Err(error) = tune(&io) {
-            tracing::debug!(%error, %address, "the connection is not tuned");
-        }
+    async fn welcome(
+        self: Arc<Self>,
+        io: Begun<TcpStream>,
+        address: SocketAddr,
+        handshake: Handshake,
+        place: Place,
+    ) {
         // There is no TCP without it: the server has seen to that before it listened.
         let Some(tls) = self.tls.clone() else { return };
-        // Its place for that does not come free at once, or one client could have thousands in a second.
-        let least = time::sleep(limits::HANDSHAKE_LEAST);
         let shaken = tokio::select! {
             shaken = tls.shake(Metered::new(io)) => shaken,
             () = handshake.ousted() => return,
             () = self.stop.cancelled() => return,
         };
-        self.tasks.spawn(async move {
-            least.await;
-            drop(handshake);
-        });
+        // Its place for that does not come free at once, or one client could have thousands in a second.
+        self.tasks.spawn(async move { handshake.least().await });
         let (mut io, certificate, tenure) = match shaken {
             Ok(shaken) => shaken.into_parts(),
             Err(error) => return self.refuse(address, &error),
@@ -183,6 +235,8 @@ impl Connections {
             return turn_away(io, &message).await;
         };
         let meter = self.meters.of(&certificate.name);
+        // Whoever reads of it below waits for that.
+        let _ = meter.count(limits::HANDSHAKE_COST);
         io.get_mut().0.count_with(Arc::clone(&meter));
         tracing::debug!(%address, name = certificate.name, serial = certificate.serial, "let in");
         let peer = Peer::Remote { address, certificate };
@@ -200,14 +254,14 @@ impl Connections {
         }
     }
 
-    async fn serve<I>(self, io: I, peer: Peer, mut tenure: Option<Tenure>, place: Place)
+    async fn serve<I>(self: Arc<Self>, io: I, peer: Peer, mut tenure: Option<Tenure>, place: Place)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let spoke = Arc::new(AtomicBool::new(false));
         let (tell, lease) = Lease::new();
         let calls = Calls {
-            routes: self.routes,
+            routes: self.routes.clone(),
             free: Arc::clone(&place.calls),
             names: Arc::clone(&self.callers),
             peer: peer.clone(),
@@ -250,15 +304,26 @@ impl Connections {
 impl Places {
     fn of(share: limits::Share) -> Self {
         let most = share.of(limits::connections());
-        // Those that have shown who they are keep half of the places, however few there are.
-        let most_handshakes = limits::HANDSHAKES.min(most / 2).max(1);
+        let most_waiting = share.of_kind(limits::waiting());
         Self {
             free: Arc::new(Semaphore::new(most)),
             most,
             calls: Arc::new(Semaphore::new(share.of(limits::CALLS))),
-            handshakes: Handshakes::new(limits::ADDRESS_HANDSHAKES, most_handshakes),
-            most_handshakes,
+            handshakes: Handshakes::new(Most {
+                // Those that have shown who they are keep half of the places, however few there are.
+                all: limits::HANDSHAKES.min(most / 2).max(1),
+                each: limits::ADDRESS_HANDSHAKES,
+                waiting: most_waiting,
+                each_waiting: limits::ADDRESS_WAITING,
+            }),
+            most_waiting,
         }
+    }
+
+    /// One of the places, where one is free.
+    fn take(&self) -> Option<Place> {
+        let place = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        Some(Place { _place: place, calls: Arc::clone(&self.calls) })
     }
 
     fn has_room(&self) -> bool {

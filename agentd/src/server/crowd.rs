@@ -32,7 +32,7 @@ pub(super) enum Full {
     /// Places for connections.
     Places(usize),
     /// Places for those that have not shown yet who they are.
-    Handshakes(usize),
+    Newcomers(usize),
     /// The same for one address, which keeps nobody else out.
     OfAddress(usize),
     /// Places for connections of one user of this host, likewise.
@@ -43,8 +43,8 @@ impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Places(most) => write!(f, "all {most} places"),
-            Self::Handshakes(most) => write!(f, "all {most} handshakes at a time"),
-            Self::OfAddress(most) => write!(f, "all {most} handshakes at a time of one address"),
+            Self::Newcomers(most) => write!(f, "all {most} places for newcomers"),
+            Self::OfAddress(most) => write!(f, "all {most} places for newcomers of one address"),
             Self::OfUser(most) => write!(f, "all {most} places of one user"),
         }
     }
@@ -140,7 +140,7 @@ impl Door {
     /// Somebody found no place.
     pub(super) fn turn_away(&mut self, full: Full) {
         match full {
-            Full::Places(_) | Full::Handshakes(_) => {
+            Full::Places(_) | Full::Newcomers(_) => {
                 self.look_at = Some(later(Instant::now(), limits::CROWD_OVER));
                 if self.told.replace(full) != Some(full) {
                     self.crowd.note(&self.name, Some(full));

@@ -1,14 +1,26 @@
-//! [`Handshakes`]: connections whose client has not shown yet who it is. So many are under way at a time, and so many
-//! of one address. Where all places are taken, the handshake that has gone on for the longest makes way for a
-//! new one: who is let in needs some milliseconds, and whoever is silent keeps nobody out.
+//! [`Handshakes`]: newcomers, whose client has not shown yet who it is.
+//!
+//! ```text
+//! accepted --> silent --first bytes--> in line --its turn--> under way --> it is known who it is
+//! ```
+//!
+//! Waiting takes next to nothing, and whoever goes away meanwhile has taken no more than that: knocks without end are
+//! nothing but silent. So many handshakes are under way at a time, and so many of one address; the line is served in
+//! its order, and the line of one address is short, so that however fast others of it come and go, the turn of who has a
+//! place in it comes. Where others wait, the handshake that has gone on for the longest makes way: who is let in needs
+//! some milliseconds.
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::limits;
@@ -16,33 +28,66 @@ use super::limits;
 /// All of a listener.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    each: usize,
-    all: usize,
-    under_way: Mutex<UnderWay>,
+    most: Most,
+    now: Mutex<Now>,
 }
 
-/// Those of now, the oldest first.
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Under way.
+    pub(super) all: usize,
+    /// Those of one address.
+    pub(super) each: usize,
+    /// Waiting.
+    pub(super) waiting: usize,
+    /// Those of one address.
+    pub(super) each_waiting: usize,
+}
+
+/// Those of now, by a number that grows.
 #[derive(Debug, Default)]
-struct UnderWay {
-    by_number: BTreeMap<u64, Begun>,
+struct Now {
+    waiting: BTreeMap<u64, Waiting>,
+    under_way: BTreeMap<u64, UnderWay>,
     next: u64,
+    /// Whether somebody had to make way since that was last asked.
+    has_ousted: bool,
 }
 
 #[derive(Debug)]
-struct Begun {
+struct Waiting {
     address: IpAddr,
-    at: Instant,
+    since: Instant,
+    /// Whether it is in line.
+    speaks: bool,
+    turn: oneshot::Sender<Handshake>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    address: IpAddr,
+    since: Instant,
     ousted: CancellationToken,
 }
 
-/// The place of one; free again when dropped.
+/// The place of one who waits; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Wait {
+    all: Arc<Handshakes>,
+    number: u64,
+    turn: oneshot::Receiver<Handshake>,
+    /// Whether another one made way for it, or for one before it.
+    pub(super) has_ousted: bool,
+}
+
+/// The place of a handshake that is under way; free again when dropped.
 #[derive(Debug)]
 pub(super) struct Handshake {
     all: Arc<Handshakes>,
     number: u64,
+    since: Instant,
     ousted: CancellationToken,
-    /// Whether another one made way for it.
-    pub(super) has_ousted: bool,
 }
 
 /// Whose places are all taken.
@@ -54,90 +99,176 @@ pub(super) enum Spent {
     All,
 }
 
+/// Whose turn has come.
+type Called = Vec<(oneshot::Sender<Handshake>, Handshake)>;
+
 impl Handshakes {
-    /// So many of each address, and of all.
-    pub(super) fn new(each: usize, all: usize) -> Arc<Self> {
-        Arc::new(Self { each, all, under_way: Mutex::default() })
+    pub(super) fn new(most: Most) -> Arc<Self> {
+        Arc::new(Self { most, now: Mutex::default() })
     }
 
-    /// Begins one. Where there is no place, the oldest makes way, if it has had [`limits::HANDSHAKE_LEAST`].
-    pub(super) fn begin(self: &Arc<Self>, address: IpAddr) -> Result<Handshake, Spent> {
-        let (mut under_way, now) = (self.lock(), Instant::now());
-        let own = under_way.by_number.values().filter(|begun| begun.address == address);
-        if own.count() >= self.each {
-            return Err(Spent::Own);
+    /// Lets one wait that has just connected.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Wait, Spent> {
+        let mut now = self.lock();
+        let own = now.waiting.values().filter(|one| one.address == address).count();
+        if own >= self.most.each_waiting {
+            now.oust_silent(|one| one.address == address).ok_or(Spent::Own)?;
+        } else if now.waiting.len() >= self.most.waiting {
+            let ousted = now.oust_silent(|_| true).or_else(|| now.oust_of_many(own));
+            ousted.ok_or(Spent::All)?;
+            now.has_ousted = true;
         }
-        let has_ousted = under_way.by_number.len() >= self.all;
-        if has_ousted {
-            let Some(oldest) = under_way.by_number.first_entry() else { return Err(Spent::All) };
-            if now.duration_since(oldest.get().at) < limits::HANDSHAKE_LEAST {
-                return Err(Spent::All);
-            }
-            oldest.remove().ousted.cancel();
-        }
-        let (number, ousted) = (under_way.next, CancellationToken::new());
-        under_way.next = number.saturating_add(1);
-        under_way.by_number.insert(number, Begun { address, at: now, ousted: ousted.clone() });
-        Ok(Handshake { all: Arc::clone(self), number, ousted, has_ousted })
+        let (call, turn) = oneshot::channel();
+        let number = now.number();
+        let waiting = Waiting { address, since: Instant::now(), speaks: false, turn: call };
+        now.waiting.insert(number, waiting);
+        let has_ousted = std::mem::take(&mut now.has_ousted);
+        Ok(Wait { all: Arc::clone(self), number, turn, has_ousted })
     }
 
-    /// True where one could begin and nobody has to make way.
+    /// True where one could wait and nobody has to make way.
     pub(super) fn has_room(&self) -> bool {
-        self.lock().by_number.len() < self.all
+        let now = self.lock();
+        now.waiting.len() < self.most.waiting && now.under_way.len() < self.most.all
     }
 
-    fn lock(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Calls whoever has a turn now.
+    fn advance(self: &Arc<Self>) {
+        let called = self.call(&mut self.lock());
+        // Whoever is gone gives its place back, for which nothing may be locked.
+        for (turn, handshake) in called {
+            drop(turn.send(handshake));
+        }
+    }
+
+    fn call(self: &Arc<Self>, now: &mut Now) -> Called {
+        let in_line = now.waiting.iter().filter(|(_, one)| one.speaks);
+        let in_line: Vec<_> = in_line.map(|(number, one)| (*number, one.address)).collect();
+        let mut called = Called::new();
+        for (number, address) in in_line {
+            let own = now.under_way.values().filter(|one| one.address == address).count();
+            if own >= self.most.each
+                && !now.oust(limits::ADDRESS_HANDSHAKE_LEAST, |one| one.address == address)
+            {
+                continue;
+            }
+            if now.under_way.len() >= self.most.all {
+                if !now.oust(limits::HANDSHAKE_LEAST, |_| true) {
+                    break;
+                }
+                now.has_ousted = true;
+            }
+            let Some(one) = now.waiting.remove(&number) else { continue };
+            let (number, since) = (now.number(), Instant::now());
+            let ousted = CancellationToken::new();
+            now.under_way.insert(number, UnderWay { address, since, ousted: ousted.clone() });
+            called.push((one.turn, Handshake { all: Arc::clone(self), number, since, ousted }));
+        }
+        called
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Now {
+    fn number(&mut self) -> u64 {
+        self.next = self.next.saturating_add(1);
+        self.next
+    }
+
+    /// Has the one of these make way that has been silent for the longest, if it had its time.
+    fn oust_silent(&mut self, of: impl Fn(&Waiting) -> bool) -> Option<()> {
+        let oldest = self.waiting.iter().find(|(_, one)| !one.speaks && of(one));
+        let (number, _) = oldest.filter(|(_, one)| is_past(one.since, limits::HANDSHAKE_LEAST))?;
+        let number = *number;
+        // Who waits is told by the end of its channel.
+        self.waiting.remove(&number).map(drop)
+    }
+
+    /// Has the last one of the address make way of which most wait, if they are more than `own` and one.
+    fn oust_of_many(&mut self, own: usize) -> Option<()> {
+        let mut of_each = BTreeMap::<IpAddr, (usize, u64)>::new();
+        for (number, one) in &self.waiting {
+            let (count, last) = of_each.entry(one.address).or_default();
+            (*count, *last) = (count.saturating_add(1), *number);
+        }
+        let (count, last) = of_each.into_values().max()?;
+        if count <= own.saturating_add(1) {
+            return None;
+        }
+        self.waiting.remove(&last).map(drop)
+    }
+
+    /// Has the oldest handshake of these make way, if it had so much time; false where none does.
+    fn oust(&mut self, least: Duration, of: impl Fn(&UnderWay) -> bool) -> bool {
+        let oldest = self.under_way.iter().find(|(_, one)| of(one));
+        let Some((number, _)) = oldest.filter(|(_, one)| is_past(one.since, least)) else {
+            return false;
+        };
+        let number = *number;
+        if let Some(one) = self.under_way.remove(&number) {
+            one.ousted.cancel();
+        }
+        true
+    }
+}
+
+impl Wait {
+    /// Its client has begun to speak: it is in line from now on.
+    pub(super) fn speaks(&self) {
+        if let Some(one) = self.all.lock().waiting.get_mut(&self.number) {
+            one.speaks = true;
+        }
+        self.all.advance();
+    }
+
+    /// Waits for its turn; `None` where it has to make way.
+    pub(super) async fn turn(&mut self) -> Option<Handshake> {
+        (&mut self.turn).await.ok()
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.all.lock().waiting.remove(&self.number);
     }
 }
 
 impl Handshake {
     /// Returns once it has to make way.
     pub(super) async fn ousted(&self) {
+        // Whoever waits when it has had its time is called then.
+        for least in [limits::HANDSHAKE_LEAST, limits::ADDRESS_HANDSHAKE_LEAST] {
+            if let Some(at) = self.since.checked_add(least) {
+                tokio::select! {
+                    () = sleep_until(at) => self.all.advance(),
+                    () = self.ousted.cancelled() => return,
+                }
+            }
+        }
         self.ousted.cancelled().await;
+    }
+
+    /// Waits until it has taken its place for as long as one does at least.
+    pub(super) async fn least(&self) {
+        if let Some(at) = self.since.checked_add(limits::HANDSHAKE_LEAST) {
+            sleep_until(at).await;
+        }
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.all.lock().by_number.remove(&self.number);
+        self.all.lock().under_way.remove(&self.number);
+        self.all.advance();
     }
+}
+
+fn is_past(since: Instant, least: Duration) -> bool {
+    Instant::now().duration_since(since) >= least
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(last: u8) -> IpAddr {
-        [192, 0, 2, last].into()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_address_has_so_many_and_gets_them_back() {
-        let all = Handshakes::new(2, 10);
-        let first = all.begin(address(1)).unwrap();
-        let _second = all.begin(address(1)).unwrap();
-        tokio::time::advance(limits::HANDSHAKE_LEAST).await;
-        assert_eq!(all.begin(address(1)).err(), Some(Spent::Own));
-        assert!(!all.begin(address(2)).unwrap().has_ousted);
-        drop(first);
-        assert!(all.begin(address(1)).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_all_places_are_taken_the_oldest_makes_way_once_it_had_its_time() {
-        let all = Handshakes::new(2, 3);
-        let mut begun: Vec<_> = (0..3).map(|last| all.begin(address(last)).unwrap()).collect();
-        assert!(!all.has_room());
-        assert_eq!(all.begin(address(9)).err(), Some(Spent::All));
-        tokio::time::advance(limits::HANDSHAKE_LEAST).await;
-        let new = all.begin(address(9)).unwrap();
-        assert!(new.has_ousted);
-        begun.remove(0).ousted().await;
-        // The place of whoever made way is taken, and is not given back twice.
-        assert!(!all.has_room());
-        assert_eq!(all.lock().by_number.len(), 3);
-        drop(new);
-        assert!(all.has_room());
-    }
-}
+mod tests;

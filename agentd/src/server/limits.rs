@@ -40,16 +40,29 @@ const RESETS_LOCAL: usize = 128;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Newcomers that wait at a time at all listeners for TCP, as far as there are descriptors beside those of
+/// [`CONNECTIONS`]: those that have said nothing yet, and those in line for a handshake. They take a descriptor and
+/// [`FIRST_BYTES`] each.
+const WAITING: usize = 128;
+/// The same from one address: as many as have their turn in a second, so that who finds a place has it within one,
+/// however many of its address come and go.
+pub(super) const ADDRESS_WAITING: usize = 80;
+/// What is read of a newcomer before its turn: the first message of TLS, which has some 300 bytes, or 1500 with keys that
+/// are to outlast today's.
+pub(super) const FIRST_BYTES: usize = 2 << 10;
 /// Handshakes under way at a time at a listener, if that leaves half of its places to those whose is over:
 /// who has not shown who it is takes a place for [`HANDSHAKE`] at most, and for [`HANDSHAKE_LEAST`] where others wait.
 pub(super) const HANDSHAKES: usize = 64;
 /// The same from one address: a tool opens one or two connections at once.
 pub(super) const ADDRESS_HANDSHAKES: usize = 8;
-/// A handshake takes two round trips and some milliseconds; what is slower is no client.
+/// A handshake takes two round trips and some milliseconds; what is slower is no client. So long may a newcomer wait
+/// for its turn, too.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The place of a handshake is taken for so long at least: one address has 80 in a second, all have 640,
 /// which is a quarter of one processor's time. A loop of tools begins some thirty.
 pub(super) const HANDSHAKE_LEAST: Duration = Duration::from_millis(100);
+/// The same where only others of its own address wait, who may be at the other end of the same slow line.
+pub(super) const ADDRESS_HANDSHAKE_LEAST: Duration = Duration::from_millis(250);
 /// Connections of one name at a time: a person with some terminals, or one program that asks all the time.
 pub(super) const NAME_CONNECTIONS: usize = 16;
 /// Calls of one name at a time, streams among them. A client that does not read what it is answered keeps
@@ -64,16 +77,20 @@ pub(super) const READ_RATE: u32 = 1 << 20;
 pub(super) const NAME_READ_RATE: u32 = 256 << 10;
 /// How many bytes may come ahead of the rate: the largest request twice.
 pub(super) const READ_AT_ONCE: usize = 512 << 10;
+/// How often it is looked whether the client of a connection is there that may not be read yet.
+pub(super) const HANG_UP_LOOK: Duration = Duration::from_millis(250);
 /// How many bytes are read of one connection before others have their turn. As settings, of which each moves
 /// the windows of all streams, these take a millisecond; without it one turn is as long as all that is there.
 pub(super) const READ_TURN: usize = 16 << 10;
-/// Frames of settings that a connection may send at once, and in a second after that. A client sends one, and now and
-/// then another one as it finds out what its line can do; each moves the windows of all streams. Who sends more is ended.
-pub(super) const SETTINGS_AT_ONCE: usize = 32;
-pub(super) const SETTINGS_RATE: u32 = 1;
-/// As how many bytes each counts at [`NAME_READ_RATE`]: with a new connection for every few of them, a name has 256 in a
-/// second. As the fifteen bytes that they are, it had seventeen thousand.
+/// As how many bytes each frame of settings counts at [`NAME_READ_RATE`]: a name has 256 in a second, over however many
+/// connections. A client sends one, and now and then another one as it finds out what its line can do; each moves
+/// the windows of all streams.
 pub(super) const SETTINGS_COST: usize = 1 << 10;
+/// The same of every other frame that carries nothing of a call: a name has 2048 in a second. Whoever gives leave to send
+/// more after each part of an answer can take 16 MiB in a second, and follow a thousand entries.
+pub(super) const FRAME_COST: usize = 128;
+/// The same of every handshake, which takes a millisecond: a name has 32 in a second, and 64 at once.
+pub(super) const HANDSHAKE_COST: usize = 8 << 10;
 /// What the kernel keeps of a TCP connection that is not read yet, and that its client does not take; it
 /// makes twice of it. Its own bounds are some MiB, outside of all that agentd counts, and what was sent
 /// before a client is gone has to be read, at [`READ_RATE`], before that is known.
@@ -151,26 +168,43 @@ pub(super) const REFUSAL_LOG: Duration = Duration::from_secs(10);
 pub(super) struct Share {
     /// One of so many equal shares.
     parts: usize,
+    /// Of which so many are of its kind.
+    alike: usize,
 }
 
 impl Share {
     /// Of a listener of a kind of which there are `alike`, where there are `others` of the other one.
     pub(super) fn new(alike: usize, others: usize) -> Self {
         let parts = if others == 0 { alike } else { alike.saturating_mul(2) };
-        Self { parts: parts.max(1) }
+        Self { parts: parts.max(1), alike: alike.max(1) }
     }
 
     /// At least one: a listener without a place were none.
     pub(super) fn of(self, all: usize) -> usize {
         all.checked_div(self.parts).unwrap_or(all).max(1)
     }
+
+    /// The same of what no listener of the other kind needs.
+    pub(super) fn of_kind(self, all: usize) -> usize {
+        all.checked_div(self.alike).unwrap_or(all).max(1)
+    }
 }
 
 /// Connections at a time: clients never take what the tick needs.
 pub(super) fn connections() -> usize {
+    descriptors().clamp(LEAST_CONNECTIONS, CONNECTIONS)
+}
+
+/// Newcomers that wait at a time.
+pub(super) fn waiting() -> usize {
+    descriptors().saturating_sub(CONNECTIONS).clamp(LEAST_CONNECTIONS, WAITING)
+}
+
+/// Descriptors for clients.
+fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    all.saturating_sub(OWN_DESCRIPTORS).clamp(LEAST_CONNECTIONS, CONNECTIONS)
+    all.saturating_sub(OWN_DESCRIPTORS)
 }
 
 /// HTTP/2 as this server speaks it.

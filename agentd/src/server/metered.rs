@@ -5,14 +5,15 @@
 use std::{
     collections::BTreeMap,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready},
+    net::UnixStream,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -24,9 +25,22 @@ pub(super) struct Metered<I> {
     io: I,
     meter: Arc<Meter>,
     /// Until it may be read again.
-    rest: Option<Pin<Box<Sleep>>>,
+    rest: Option<Rest>,
     /// Bytes that were read without a break.
     turn: usize,
+}
+
+/// A connection that knows of its client's leaving before all is read that it sent.
+pub(super) trait Line: AsyncRead + Unpin {
+    /// True once its client has hung up.
+    fn is_hung_up(&self, context: &mut Context<'_>) -> bool;
+}
+
+/// A wait, in which it is looked at now and then whether the client is still there.
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    look: Pin<Box<Sleep>>,
 }
 
 /// How much was sent, over one connection or over several.
@@ -103,20 +117,52 @@ impl<I> Metered<I> {
 
     /// From now on it is counted here, and waits for what others have sent already.
     pub(super) fn count_with(&mut self, meter: Arc<Meter>) {
-        self.rest = meter.count(0).map(|until| Box::pin(sleep_until(until)));
+        self.rest = meter.count(0).map(Rest::new);
         self.meter = meter;
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
+impl Rest {
+    fn new(until: Instant) -> Self {
+        let mut rest = Self { until, look: Box::pin(sleep_until(until)) };
+        rest.look_later();
+        rest
+    }
+
+    /// Looks again at its end, or sooner where that is far.
+    fn look_later(&mut self) {
+        let now = Instant::now();
+        let next = now.checked_add(limits::HANG_UP_LOOK).unwrap_or(now);
+        self.look.as_mut().reset(self.until.min(next));
+    }
+}
+
+/// Whether a socket that is ready for this is so because its other end has hung up.
+pub(super) fn is_hung_up(
+    ready: impl Future<Output = io::Result<Ready>>,
+    context: &mut Context<'_>,
+) -> bool {
+    matches!(pin!(ready).poll(context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+}
+
+impl<I: Line> AsyncRead for Metered<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(rest) = &mut self.rest {
-            ready!(rest.as_mut().poll(context));
-            self.rest = None;
+        let Self { io, rest: resting, .. } = &mut *self;
+        while let Some(rest) = resting {
+            ready!(rest.look.as_mut().poll(context));
+            // All that it sent would take its time, and its name's places, long after it is gone.
+            if io.is_hung_up(context) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            if Instant::now() < rest.until {
+                rest.look_later();
+            } else {
+                *resting = None;
+            }
         }
         if self.turn >= limits::READ_TURN {
             // What was read is looked at, and it is the turn of others, before more is.
@@ -132,7 +178,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
         ready!(read)?;
         let bytes = buffer.filled().len().saturating_sub(before);
         self.turn = self.turn.saturating_add(bytes);
-        self.rest = self.meter.count(bytes).map(|until| Box::pin(sleep_until(until)));
+        self.rest = self.meter.count(bytes).map(Rest::new);
         Poll::Ready(Ok(()))
     }
 }
@@ -167,11 +213,29 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
     }
 }
 
+impl Line for UnixStream {
+    fn is_hung_up(&self, context: &mut Context<'_>) -> bool {
+        is_hung_up(self.ready(Interest::READABLE), context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+
+    impl Line for DuplexStream {
+        fn is_hung_up(&self, _: &mut Context<'_>) -> bool {
+            false
+        }
+    }
+
+    impl Line for &[u8] {
+        fn is_hung_up(&self, _: &mut Context<'_>) -> bool {
+            false
+        }
+    }
 
     /// The far end of a connection whose near end never stops to send.
     fn flooded() -> DuplexStream {
@@ -246,5 +310,18 @@ mod tests {
         let names = meters.meters.lock().unwrap().len();
         assert!(names <= limits::IDENTITIES, "{names}");
         assert!(Arc::ptr_eq(&held, &meters.of("held")));
+    }
+
+    #[tokio::test]
+    async fn who_has_hung_up_is_not_read_to_its_end() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let meter = Arc::new(Meter::new(1, 1));
+        let _ = meter.count(3600);
+        let mut server = Metered::new(server);
+        server.count_with(meter);
+        client.write_all(b"too much").await.unwrap();
+        drop(client);
+        let read = server.read_u8().await.unwrap_err();
+        assert_eq!(read.kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -14,6 +14,7 @@ mod accept;
 mod audit;
 mod audited;
 mod authz;
+mod begun;
 mod calls;
 mod change;
 mod crowd;
@@ -221,6 +222,7 @@ impl Server {
         let routes = routes::all(&published).prepare();
         let routes = Guarded::new(routes, Arc::clone(&authz), into_audit(&published.audit));
         let connections = Connections::new(routes, Arc::clone(&authz), crowd, stop.clone(), tls);
+        let connections = Arc::new(connections);
         let tls = Sender::new(None);
         if let Some(keeper) = keeper {
             tasks.spawn(keeper.keep(stop.clone(), tls.subscribe()));
@@ -229,7 +231,7 @@ impl Server {
         let unix = bound.iter().filter(|bound| bound.is_unix()).count();
         let tcp = bound.len().saturating_sub(unix);
         for bound in bound {
-            let connections = connections.clone();
+            let connections = Arc::clone(&connections);
             let (alike, others) = if bound.is_unix() { (unix, tcp) } else { (tcp, unix) };
             let share = limits::Share::new(alike, others);
             tasks.spawn(async move {

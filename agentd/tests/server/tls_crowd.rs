@@ -66,28 +66,40 @@ async fn answers_no_ping(world: &World) {
     assert!(told.windows(PING.len()).any(|bytes| bytes == PING), "it was not asked: {told:?}");
 }
 
+/// However many of its address are connected and silent.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_has_eight_handshakes_at_a_time() {
+async fn who_says_nothing_takes_no_handshake_of_its_address() {
     let world = World::start();
     let alice = world.client("alice");
     let mut silent = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..40 {
         silent.push(connect(world.address, "127.0.0.1").await.unwrap());
     }
-    let mut ninth = connect(world.address, "127.0.0.1").await.unwrap();
-    ends_before(&mut ninth, &mut silent[0]).await;
-    // From elsewhere there is room, and nobody is told that the places are taken.
-    let offer = config(&world.authority.pem, &Offer::of(&alice));
-    dial(offer, world.address, "127.0.0.2").await.unwrap();
+    world.status(&alice).await.unwrap();
     assert!(!world.rig.publisher.conditions().has("CONNECTIONS_FULL"));
-    drop(silent);
+}
+
+/// Eight is as many as one address has at a time: the next one waits for the oldest of them to make way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_a_handshake_and_stops_makes_way_for_the_next_of_its_address() {
+    let world = World::start();
+    let alice = world.client("alice");
+    let mut begun = Vec::new();
+    for _ in 0..8 {
+        let mut io = connect(world.address, "127.0.0.1").await.unwrap();
+        io.write_all(&[HANDSHAKE]).await.unwrap();
+        begun.push(io);
+    }
+    // From elsewhere there is room, and nobody has to make way.
     let offer = config(&world.authority.pem, &Offer::of(&alice));
-    let served = async {
-        while dial(offer.clone(), world.address, "127.0.0.1").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(LONG, served).await.unwrap();
+    dial(offer.clone(), world.address, "127.0.0.2").await.unwrap();
+    assert!(!world.rig.publisher.conditions().has("CONNECTIONS_FULL"));
+    let mut oldest = begun.remove(0);
+    let (served, ()) = tokio::join!(
+        dial(offer, world.address, "127.0.0.1"),
+        ends_before(&mut oldest, &mut begun[6])
+    );
+    served.unwrap();
 }
 
 /// However fast it comes and goes.
@@ -114,12 +126,12 @@ async fn handshakes_over_tcp_keep_nobody_else_from_the_host() {
     let known = world.channel(&alice).await.unwrap();
     let mut silent = Vec::new();
     for from in 1..=9 {
-        for _ in 0..8 {
+        for _ in 0..16 {
             silent.push(connect(world.address, &format!("127.0.0.{from}")).await.unwrap());
         }
     }
     world.until_condition("CONNECTIONS_FULL", true).await;
-    let words = format!("turned away at tcp://{} (all 64 handshakes at a time)", world.address);
+    let words = format!("turned away at tcp://{} (all 128 places for newcomers)", world.address);
     let told = world.told("CONNECTIONS_FULL");
     assert!(told.contains(&words), "{told}");
 
@@ -253,3 +265,5 @@ const ONE_CALL: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
     \0\0\x03\x01\x05\0\0\0\x01\x83\x87\x84";
 /// The head of a frame that wants an answer.
 const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0];
+/// The kind of the first record of TLS.
+const HANDSHAKE: u8 = 22;

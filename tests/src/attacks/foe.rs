@@ -22,6 +22,8 @@ pub struct Foe {
     to: SocketAddr,
     /// What it shows: one certificate, several, or one set without any.
     shows: Vec<Arc<ClientConfig>>,
+    /// Where it comes from; `None` for another address every time.
+    from: Option<Ipv4Addr>,
     /// What it did, and what it was told.
     pub tally: Tally,
 }
@@ -55,15 +57,21 @@ pub(super) struct Line<'a> {
 impl Foe {
     /// One that shows these, in turn.
     pub fn new(to: SocketAddr, shows: Vec<Arc<ClientConfig>>) -> Self {
-        Self { to, shows, tally: Tally::default() }
+        Self { to, shows, from: None, tally: Tally::default() }
     }
 
-    /// Connects, from another address every time: one has only so many handshakes.
+    /// The same from one address, which it has in common with whoever else is there.
+    pub fn from_one(self, address: Ipv4Addr) -> Self {
+        Self { from: Some(address), ..self }
+    }
+
+    /// Connects, from another address every time if it can: one has only so many handshakes.
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
         let number = self.tally.dialled.fetch_add(1, Ordering::Relaxed);
         let [.., high, low] = (number % ADDRESSES).to_be_bytes();
         let socket = TcpSocket::new_v4()?;
-        socket.bind((Ipv4Addr::new(127, 7, high, low.max(1)), 0).into())?;
+        let from = self.from.unwrap_or_else(|| Ipv4Addr::new(127, 7, high, low.max(1)));
+        socket.bind((from, 0).into())?;
         socket.connect(self.to).await
     }
 

@@ -3,7 +3,8 @@
 //! [`ATTACKS`] is the list. [`silence`], [`flood`], [`bomb`] and [`crowd`] are what each does on one connection, in
 //! bytes made by hand ([`frames`], [`gzip`]); [`foe`] is who does it, over and over. [`victim`] is the agentd that is
 //! attacked, [`friend`] a client that behaves well meanwhile, and [`ticks`] what is seen of the victim's ticks.
-//! [`trial`] puts them together: quiet, attack, quiet; [`report`] tells what came of it.
+//! [`trial`] puts them together, by turns with quiet; [`report`] tells what came of it, and [`verdict`] what can be
+//! told of a ratio.
 
 mod bomb;
 mod crowd;
@@ -17,6 +18,7 @@ mod silence;
 pub mod ticks;
 mod tls;
 pub mod trial;
+pub mod verdict;
 pub mod victim;
 
 use std::future::Future;

@@ -1,7 +1,8 @@
-//! [`Stage`]: an agentd under attack, with quiet before and after, and what was measured of it.
+//! [`Stage`]: an agentd under attack, by turns with quiet, and what was measured of it.
 //!
-//! Victim and attackers share a machine here. What that alone costs a tick is seen first: the same attack on a
-//! neighbour, another agentd beside the victim.
+//! Victim and attackers share a machine here. What that alone costs a tick is seen by the same attack on a
+//! neighbour, another agentd beside the victim. The three take turns in short blocks, in another order each
+//! round, so that whatever else the machine does meanwhile befalls all of them alike.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use super::{Attack, By, Foe};
 pub struct Stage {
     victim: Victim,
     neighbour: Victim,
+    /// What the neighbour takes while nobody attacks it.
+    alone: Figures,
     friend: Friend,
     ticks: Ticks,
     /// For whoever behaves well.
@@ -29,16 +32,17 @@ pub struct Stage {
     /// For attackers, who are on another machine in truth: here they take only the processor time that nobody
     /// else wants, so that it is the victim's work that slows a tick, and not theirs.
     rough: Runtime,
-    /// The quiet that is just over.
-    quiet: Quiet,
 }
 
-/// What was seen while nobody attacked.
-#[derive(Clone, Debug, Default)]
-struct Quiet {
-    ticks: Vec<Duration>,
-    /// The share of one processor that agentd took.
-    processor: f64,
+/// What goes on in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scene {
+    /// Nobody attacks.
+    Quiet,
+    /// The neighbour is attacked.
+    Beside,
+    /// The victim is.
+    Attacked,
 }
 
 /// What one attack came to.
@@ -48,22 +52,27 @@ pub struct Trial {
     pub attack: Attack,
     /// Who tried.
     pub by: By,
-    /// How long.
+    /// How long, all blocks together.
     pub lasted: Duration,
-    /// The ticks of the quiet before, of the attack, and of the quiet after.
-    pub ticks: [Vec<Duration>; 3],
-    /// The victim's ticks while its neighbour was attacked in the same way.
-    pub beside: Vec<Duration>,
-    /// What the friend was told over the connection that it had, and over new ones.
+    /// What was seen of the victim's ticks, round by round.
+    pub rounds: Vec<Round>,
+    /// What the friend was told under attack over the connection that it had, and over new ones.
     pub friend: [Answers; 2],
     /// What agentd took before, at most meanwhile, and after.
     pub figures: [Figures; 3],
-    /// The share of one processor that agentd took in the quiet before and under attack.
-    pub processor: [f64; 2],
-    /// How long until all was as before; `None` where it was not within 15 s.
+    /// The longest until all was as before; `None` where it was not within 15 s.
     pub recovered: Option<Duration>,
     /// The attackers, and their tally.
     pub foe: Arc<Foe>,
+}
+
+/// How long the victim's ticks took in one block of each.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// By [`Scene`].
+    ticks: [Vec<Duration>; 3],
+    /// The share of one processor that agentd took, likewise.
+    processor: [f64; 3],
 }
 
 /// What somebody was answered who asked again and again.
@@ -75,9 +84,61 @@ pub struct Answers {
     pub failed: usize,
 }
 
+/// How often all take turns, and how long each block is.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Blocks of each.
+    pub rounds: usize,
+    /// Each of them.
+    pub block: Duration,
+}
+
+impl Scene {
+    /// Those of a round: no two of six in a row have the same order.
+    fn in_order(round: usize) -> [Self; 3] {
+        let mut all = [Self::Quiet, Self::Beside, Self::Attacked];
+        let most = all.len();
+        all.rotate_left(round % most);
+        if !(round / most).is_multiple_of(2) {
+            all.reverse();
+        }
+        all
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Quiet => 0,
+            Self::Beside => 1,
+            Self::Attacked => 2,
+        }
+    }
+}
+
+impl Round {
+    /// With these ticks, by [`Scene`].
+    #[cfg(test)]
+    pub(super) fn of(ticks: [Vec<Duration>; 3]) -> Self {
+        Self { ticks, ..Self::default() }
+    }
+
+    /// How long ticks took meanwhile.
+    pub fn ticks(&self, scene: Scene) -> &[Duration] {
+        &self.ticks[scene.index()]
+    }
+}
+
+impl Trial {
+    /// The share of one processor that agentd took meanwhile.
+    pub fn processor(&self, scene: Scene) -> f64 {
+        let all = self.rounds.iter().map(|round| round.processor[scene.index()]);
+        let rounds = u32::try_from(self.rounds.len()).unwrap_or(u32::MAX).max(1);
+        all.sum::<f64>() / f64::from(rounds)
+    }
+}
+
 impl Stage {
-    /// Starts an agentd, and looks at its first quiet.
-    pub fn set(agentd: &Path, span: Duration) -> Result<Self> {
+    /// Starts an agentd and its neighbour.
+    pub fn set(agentd: &Path) -> Result<Self> {
         let calm = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let rough = Builder::new_multi_thread()
             .worker_threads(2)
@@ -91,75 +152,110 @@ impl Stage {
         let neighbour = Victim::start(agentd, TICK_INTERVAL)?;
         let friend = calm.block_on(Friend::new(victim.address(), victim.reader("alice")?))?;
         let ticks = calm.block_on(Ticks::follow(&victim.socket()))?;
-        let quiet = Quiet::default();
-        let mut stage = Self { victim, neighbour, friend, ticks, calm, rough, quiet };
         // What comes with a start is not looked at.
-        stage.watch_quiet(WARM_UP)?;
-        stage.quiet = stage.watch_quiet(span)?;
-        Ok(stage)
+        calm.block_on(async { sleep(WARM_UP).await });
+        let alone = neighbour.figures()?;
+        Ok(Self { victim, neighbour, alone, friend, ticks, calm, rough })
     }
 
-    /// Attacks for so long, and looks at the quiet after.
-    pub fn attack(&mut self, attack: Attack, by: By, span: Duration) -> Result<Trial> {
-        let beside = self.attack_neighbour(attack, by, span)?;
-        let foe = Arc::new(self.victim.foe(by)?);
+    /// Attacks by turns with quiet.
+    pub fn attack(&mut self, attack: Attack, by: By, span: Span) -> Result<Trial> {
+        let foes = [self.victim.foe(by)?, self.neighbour.foe(by)?].map(Arc::new);
         self.victim.forget_peak()?;
         let before = self.victim.figures()?;
-        // What was seen since the neighbour was let alone is neither.
-        self.calm.block_on(self.ticks.take())?;
-        let Seen { friend, open, processor } = self.under(attack, &foe, &self.victim, span)?;
-        let during = self.calm.block_on(self.ticks.take())?;
-        let recovered = self.calm.block_on(recover(&self.victim, &self.friend, &before))?;
-        let worst = Figures { descriptors: open, ..self.victim.figures()? };
-        let after = self.watch_quiet(span)?;
-        let quiet = std::mem::replace(&mut self.quiet, after.clone());
-        let ticks = [quiet.ticks, during, after.ticks];
-        let figures = [before, worst, self.victim.figures()?];
-        let processor = [quiet.processor, processor];
-        let lasted = span;
-        Ok(Trial { attack, by, lasted, ticks, beside, friend, figures, processor, recovered, foe })
-    }
-
-    /// The victim's ticks while somebody else is attacked for so long.
-    fn attack_neighbour(
-        &mut self,
-        attack: Attack,
-        by: By,
-        span: Duration,
-    ) -> Result<Vec<Duration>> {
-        let foe = Arc::new(self.neighbour.foe(by)?);
-        self.calm.block_on(self.ticks.take())?;
-        self.under(attack, &foe, &self.neighbour, span)?;
-        let beside = self.calm.block_on(self.ticks.take())?;
-        self.calm.block_on(async { sleep(NEIGHBOUR_RECOVERS).await });
-        Ok(beside)
-    }
-
-    /// What the victim's friend sees while somebody is attacked.
-    fn under(&self, attack: Attack, foe: &Arc<Foe>, whom: &Victim, span: Duration) -> Result<Seen> {
-        if attack.starves {
-            whom.starve()?;
+        let mut trial = Trial {
+            attack,
+            by,
+            lasted: Duration::ZERO,
+            rounds: Vec::new(),
+            friend: Default::default(),
+            figures: [before; 3],
+            recovered: Some(Duration::ZERO),
+            foe: Arc::clone(&foes[0]),
+        };
+        for number in 0..span.rounds {
+            trial.rounds.push(Round::default());
+            let patience = if number + 1 == span.rounds { RECOVERY } else { SETTLE };
+            for scene in Scene::in_order(number) {
+                self.block(&mut trial, scene, &foes, span.block)?;
+                self.settle(&mut trial, scene, patience)?;
+            }
         }
-        let going_on = self.rough.spawn(attack.go_on(Arc::clone(foe)));
-        let seen = self.calm.block_on(watch(&self.friend, &self.victim, span));
-        going_on.abort();
-        whom.feed()?;
-        seen
+        let now = self.victim.figures()?;
+        let [_, worst, after] = &mut trial.figures;
+        (*worst, *after) = (Figures { descriptors: worst.descriptors, ..now }, now);
+        Ok(trial)
+    }
+
+    /// One block: what was seen of it goes into the last round.
+    fn block(
+        &mut self,
+        trial: &mut Trial,
+        scene: Scene,
+        [own, others]: &[Arc<Foe>; 2],
+        length: Duration,
+    ) -> Result<()> {
+        let against = match scene {
+            Scene::Quiet => None,
+            Scene::Beside => Some((others, &self.neighbour)),
+            Scene::Attacked => Some((own, &self.victim)),
+        };
+        let mut going_on = None;
+        if let Some((foe, whom)) = against {
+            if trial.attack.starves {
+                whom.starve()?;
+            }
+            going_on = Some(self.rough.spawn(trial.attack.go_on(Arc::clone(foe))));
+        }
+        let seen = self.calm.block_on(async {
+            sleep(LEAD).await;
+            // What was seen before is of neither.
+            self.ticks.take().await?;
+            let seen = watch(&self.friend, &self.victim, length).await?;
+            anyhow::Ok((seen, self.ticks.take().await?))
+        });
+        if let Some(attack) = going_on {
+            attack.abort();
+        }
+        if let Some((_, whom)) = against {
+            whom.feed()?;
+        }
+        let (seen, ticks) = seen?;
+        if let Some(round) = trial.rounds.last_mut() {
+            round.ticks[scene.index()] = ticks;
+            round.processor[scene.index()] = seen.processor;
+        }
+        if scene == Scene::Attacked {
+            trial.lasted = trial.lasted.saturating_add(LEAD).saturating_add(length);
+            trial.friend.iter_mut().zip(seen.friend).for_each(|(all, some)| all.add(some));
+            let [_, worst, _] = &mut trial.figures;
+            worst.descriptors = worst.descriptors.max(seen.open);
+        }
+        Ok(())
+    }
+
+    /// Waits until what a block took is free again.
+    fn settle(&self, trial: &mut Trial, scene: Scene, patience: Duration) -> Result<()> {
+        match scene {
+            Scene::Quiet => {}
+            Scene::Beside => self.calm.block_on(let_go(&self.neighbour, &self.alone))?,
+            Scene::Attacked => {
+                let [before, ..] = &trial.figures;
+                let back = recover(&self.victim, &self.friend, before, patience);
+                let back = self.calm.block_on(back)?;
+                trial.recovered = match patience {
+                    // Whether it is ever over shows after the last one.
+                    RECOVERY => trial.recovered.zip(back).map(|(one, other)| one.max(other)),
+                    _ => trial.recovered.max(Some(back.unwrap_or(patience))),
+                };
+            }
+        }
+        Ok(())
     }
 
     /// What agentd said.
     pub fn log(&self) -> String {
         self.victim.log()
-    }
-
-    /// So much time in which nobody but the friend wants anything.
-    fn watch_quiet(&mut self, span: Duration) -> Result<Quiet> {
-        self.calm.block_on(async {
-            // What was seen since the attack ended is neither.
-            self.ticks.take().await?;
-            let seen = watch(&self.friend, &self.victim, span).await?;
-            Ok(Quiet { ticks: self.ticks.take().await?, processor: seen.processor })
-        })
     }
 }
 
@@ -192,10 +288,15 @@ async fn watch(friend: &Friend, victim: &Victim, span: Duration) -> Result<Seen>
 }
 
 /// Waits until what the attack took is free again and a new client is let in.
-async fn recover(victim: &Victim, friend: &Friend, before: &Figures) -> Result<Option<Duration>> {
+async fn recover(
+    victim: &Victim,
+    friend: &Friend,
+    before: &Figures,
+    patience: Duration,
+) -> Result<Option<Duration>> {
     let began = Instant::now();
     let here = local(&victim.socket()).await?;
-    while began.elapsed() < RECOVERY {
+    while began.elapsed() < patience {
         let watchers = status(here.clone()).await.context("agentd does not answer")?.watchers;
         // One more than before, over which this is asked.
         let open = victim.figures()?.descriptors;
@@ -207,7 +308,21 @@ async fn recover(victim: &Victim, friend: &Friend, before: &Figures) -> Result<O
     Ok(None)
 }
 
+/// Waits until nobody who attacked a neighbour is left there, but not for long.
+async fn let_go(neighbour: &Victim, alone: &Figures) -> Result<()> {
+    let began = Instant::now();
+    while neighbour.figures()?.descriptors > alone.descriptors && began.elapsed() < SETTLE {
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
 impl Answers {
+    fn add(&mut self, more: Self) {
+        self.took.extend(more.took);
+        self.failed += more.failed;
+    }
+
     async fn ask<T>(&mut self, asked: impl Future<Output = Result<T>>) {
         let began = Instant::now();
         match asked.await {
@@ -217,15 +332,34 @@ impl Answers {
     }
 }
 
-/// The least that a host and an agentd can do; ticks of a host in use are a hundred times rarer.
-const TICK_INTERVAL: Duration = Duration::from_millis(10);
+/// A hundred ticks in a block, where a host in use has one.
+const TICK_INTERVAL: Duration = Duration::from_millis(4);
 const WARM_UP: Duration = Duration::from_secs(2);
+/// How long an attack goes on before it is looked at: its first connections are made by then.
+const LEAD: Duration = Duration::from_millis(100);
 /// The nicest that a thread can be.
 const LEAST_PRIORITY: i32 = 19;
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Of so many questions, one goes over a new connection.
 const ANEW_EVERY: u32 = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// What an attack leaves behind is over by then, as [`Trial::recovered`] shows of the victim.
-const NEIGHBOUR_RECOVERS: Duration = Duration::from_secs(1);
+/// How long what an attack leaves behind is waited for between two blocks. What is not over by then is in what follows,
+/// as it would be of an attack that goes on.
+const SETTLE: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scene_has_every_place_and_every_other_one_before_it() {
+        let orders: Vec<_> = (0..6).map(Scene::in_order).collect();
+        for (at, order) in orders.iter().enumerate() {
+            assert!(!orders[..at].contains(order), "{order:?} comes twice");
+            for scene in [Scene::Quiet, Scene::Beside, Scene::Attacked] {
+                assert!(order.contains(&scene), "{order:?}");
+            }
+        }
+    }
+}

@@ -175,14 +175,19 @@ impl Drop for Victim {
     }
 }
 
-/// Fifty VMs, ten of which want more and less by turns: every tick has something to decide.
+/// Fifty VMs, ten of which want more and less by turns: every tick has something to decide, and no tenth of a
+/// period has more to decide than another.
 fn scenario(tick_interval: Duration) -> String {
     let mut text = format!(
         "tick_interval = \"{}ms\"\n[sim]\nideal = true\n[host]\ntotal = \"64GiB\"\nother = \"1GiB\"\n",
         tick_interval.as_millis()
     );
     for number in 0..VMS {
-        let demand = if number % 5 == 0 { wave(number) } else { "\"300MiB\"".to_owned() };
+        let demand = if number.is_multiple_of(WAVE_EVERY) {
+            wave(number / WAVE_EVERY)
+        } else {
+            "\"300MiB\"".to_owned()
+        };
         // A String takes whatever is written to it.
         let _ = write!(
             text,
@@ -192,11 +197,12 @@ fn scenario(tick_interval: Duration) -> String {
     text
 }
 
-/// Up and down every four seconds, each at another moment, for as long as a benchmark lasts.
+/// Up and down, each a tenth of a period after the one before, for as long as a benchmark lasts.
 fn wave(number: usize) -> String {
+    let after = number * 2 * WAVE_TURN_MS / (VMS / WAVE_EVERY);
     let point = |turn: usize| {
         let used = if turn.is_multiple_of(2) { 300 } else { 1200 };
-        format!("{{ at = \"{}s\", used = \"{used}MiB\" }}", number % 4 + 2 * turn)
+        format!("{{ at = \"{}ms\", used = \"{used}MiB\" }}", after + WAVE_TURN_MS * turn)
     };
     format!("[{}]", (0..WAVE_TURNS).map(point).collect::<Vec<_>>().join(", "))
 }
@@ -206,6 +212,10 @@ const API: &str = "[api]\nring_size = \"8MiB\"\n";
 /// What /proc counts processor time in, on every machine that has KVM.
 const USER_TICK_MS: u64 = 10;
 const VMS: usize = 50;
+/// Of so many VMs one wants more and less by turns.
+const WAVE_EVERY: usize = 5;
+/// Up, and as long down: a tenth of both is a block of the benchmark.
+const WAVE_TURN_MS: usize = 2000;
 /// Twenty minutes.
 const WAVE_TURNS: usize = 600;
 /// As many as are to make a thousand watchers.

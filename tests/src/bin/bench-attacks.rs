@@ -1,11 +1,12 @@
-//! `make bench-attacks`: a real agentd under every attack, with the quiet around each in the same run, as a table.
+//! `make bench-attacks`: a real agentd under every attack, by turns with quiet in the same run, as a table.
 //!
 //! ```text
-//! bench-attacks [--seconds N] [--only WORDS] [--out DIR]
+//! bench-attacks [--rounds N] [--only WORDS] [--out DIR]
 //! ```
 //!
-//! Each attack lasts so many seconds (two and a half by itself), and so does the quiet after it. `--only` takes those whose name
-//! has these words in it. `BENCH_VERSION` is the version that is written down.
+//! In each round quiet, an attacked neighbour and the attack have 0.4 s each. Six rounds are six hundred ticks of each, and ten
+//! minutes for all attacks. `--only` takes those whose name has these words in it. `BENCH_VERSION` is the version
+//! that is written down.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
@@ -16,7 +17,7 @@ use std::{env, fs};
 use agentd::clock::{Clock as _, RealClock};
 use agentd_tests::attacks::ATTACKS;
 use agentd_tests::attacks::report::Report;
-use agentd_tests::attacks::trial::Stage;
+use agentd_tests::attacks::trial::{Span, Stage};
 use agentd_tests::programs::Programs;
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -27,7 +28,7 @@ fn main() -> Result<()> {
 /// What the command line asks for.
 #[derive(Debug)]
 struct Wish {
-    span: Duration,
+    span: Span,
     only: String,
     out: PathBuf,
 }
@@ -36,19 +37,19 @@ impl Wish {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
         let out = Path::new(&target).join("bench-attacks");
-        let mut wish = Self { span: Duration::from_millis(2500), only: String::new(), out };
+        let mut wish = Self { span: SPAN, only: String::new(), out };
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
-                "--seconds" => {
-                    let seconds: u32 = value.parse().with_context(|| {
-                        format!("--seconds {value}: seconds are a whole number")
+                "--rounds" => {
+                    let rounds: usize = value.parse().with_context(|| {
+                        format!("--rounds {value}: rounds are a whole number, such as 6")
                     })?;
-                    wish.span = Duration::from_secs(seconds.max(1).into());
+                    wish.span.rounds = rounds.max(1);
                 }
                 "--only" => wish.only = value,
                 "--out" => wish.out = value.into(),
-                _ => bail!("{word} is not known: --seconds, --only, --out"),
+                _ => bail!("{word} is not known: --rounds, --only, --out"),
             }
         }
         Ok(wish)
@@ -62,7 +63,7 @@ impl Wish {
         let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
         let clock = RealClock::start();
         let mut report = Report::new(&version);
-        let mut stage = Stage::set(&Programs::beside()?.agentd, self.span)?;
+        let mut stage = Stage::set(&Programs::beside()?.agentd)?;
         for attack in attacks {
             for by in attack.by {
                 let trial = stage.attack(*attack, *by, self.span);
@@ -86,3 +87,6 @@ impl Wish {
         write().with_context(|| format!("cannot write {name} to {}", self.out.display()))
     }
 }
+
+/// Each order of the three once, of a hundred ticks each time.
+const SPAN: Span = Span { rounds: 6, block: Duration::from_millis(400) };

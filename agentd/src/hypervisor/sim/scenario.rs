@@ -259,7 +259,7 @@ fn read_interval(root: &Fields<'_>) -> Result<Duration, FieldError> {
     };
     let interval = field.time()?;
     if !(LEAST_INTERVAL..=MOST_INTERVAL).contains(&interval) {
-        return Err(field.error("must be from 10ms to 1h"));
+        return Err(field.error("must be from 2ms to 1h"));
     }
     Ok(interval)
 }
@@ -479,7 +479,7 @@ const LONGEST: u64 = 64 << 20;
 const LONGEST_NAME: usize = 256;
 /// Below this a Linux kernel panics instead of running.
 const LEAST_ACTUAL: ByteCount = ByteCount::mib(16);
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const LEAST_INTERVAL: Duration = Duration::from_millis(2);
 const MOST_INTERVAL: Duration = Duration::from_secs(3_600);
 const LEAST_STEP: Duration = Duration::from_millis(1);
 const MOST_STEP: Duration = Duration::from_secs(1);

@@ -232,7 +232,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "other = \"1GiB\"\npressure = []\n",
         "demo.toml:8: host.pressure = []: has no effect with sim.ideal = true: leave out one of the two",
     ),
-    ("\"1s\"", "\"2h\"", "demo.toml:1: tick_interval = \"2h\": must be from 10ms to 1h"),
+    ("\"1s\"", "\"2h\"", "demo.toml:1: tick_interval = \"2h\": must be from 2ms to 1h"),
     (
         "seed = 1",
         "seed = -1",
