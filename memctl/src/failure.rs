@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 use tonic_types::StatusExt as _;
 
+use crate::asked::unknown_method;
 use crate::exit::Exit;
+use crate::versions::{OURS, Skew};
 
 /// A failure: what is wrong, with the value, and what to do.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -24,6 +26,9 @@ pub(crate) struct Failure {
     /// How long the agent asks to wait before another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after_seconds: Option<f64>,
+    /// What the agent does not know, where that is why.
+    #[serde(skip)]
+    pub(crate) unknown_method: Option<String>,
 }
 
 /// One field that the agent objects to.
@@ -122,6 +127,7 @@ impl Failure {
             hint: None,
             fields: Vec::new(),
             retry_after_seconds: None,
+            unknown_method: None,
         }
     }
 
@@ -175,12 +181,30 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// The same of an agent of this version, if it said it, that does not know what it was asked.
+    pub(crate) fn of_agent(self, version: Option<&str>) -> Self {
+        let Some(method) = &self.unknown_method else { return self };
+        let Some(theirs) = version.filter(|version| !version.is_empty()) else {
+            let what = format!("what answers there does not know {method}");
+            return Self { message: what, ..self }.hint("does agentd listen there, and which?");
+        };
+        let message =
+            format!("this agentd {theirs} does not know {method}, which memctl {OURS} asks for");
+        let hint = match Skew::of(theirs) {
+            Skew::Older => "update agentd on that host",
+            Skew::Newer => "update memctl",
+            Skew::None | Skew::Unclear => "one of them is of another build: update both",
+        };
+        Self { message, ..self }.hint(hint)
+    }
+
     /// What the agent, or the transport in its place, answered.
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
         let code = code_of(status);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone());
         let mut failure = Self::new(code, "", message_of(status, code));
+        failure.unknown_method = unknown_method(status);
         failure.reason = reason.filter(|r| !r.is_empty()).unwrap_or_else(|| default_reason(code));
         failure.hint = hint_of(code, details.error_info());
         for violation in details.bad_request().iter().flat_map(|b| &b.field_violations) {

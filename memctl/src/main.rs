@@ -3,6 +3,7 @@
 
 mod address;
 mod args;
+mod asked;
 mod backoff;
 mod certificate;
 mod client;
@@ -34,6 +35,7 @@ mod session;
 mod stop_signals;
 mod suggest;
 mod top;
+mod versions;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use super::{Ended, consent, exit_of};
 use crate::client::Connection;
 use crate::dto::{Item, Reservation};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::progress::Progress;
@@ -309,9 +309,28 @@ async fn create(
     connection: Connection,
     request: v1::CreateReservationRequest,
 ) -> Result<Reservation, Failure> {
-    let answer = connection.reservations().create_reservation(request).await;
+    let answer = connection.reservations().create_reservation(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(wire.reservation.unwrap_or_default().into())
+    let made = wire.reservation.unwrap_or_default();
+    as_asked(&request, &made)?;
+    Ok(made.into())
+}
+
+/// Refuses a reservation that lacks something of the request: an older agent leaves out what it does not know.
+fn as_asked(request: &v1::CreateReservationRequest, made: &v1::Reservation) -> Result<(), Failure> {
+    let lacking = [
+        ("the size", (made.min_bytes, made.max_bytes) != (request.min_bytes, request.max_bytes)),
+        ("--vm", !request.vm.is_empty() && made.vm.is_empty()),
+        ("--dry-run", request.validate_only && request.request_id.is_empty() && made.id != 0),
+    ];
+    let lacking = lacking.into_iter().filter(|(_, lacks)| *lacks).map(|(what, _)| what);
+    let lacking: Vec<&str> = lacking.collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the agent made reservation {} without {}", made.id, lacking.join(", "));
+    Err(Failure::new(Code::Unimplemented, "LEFT_OUT", what)
+        .hint(format!("memctl release {} ends it; update the agent", made.id)))
 }
 
 async fn get(connection: Connection, id: u64) -> Result<Reservation, Failure> {

@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod revise;
 pub(crate) mod set;
+mod taken;
 
 use agentd_proto::v1;
 use clap::Subcommand;
@@ -119,8 +120,9 @@ async fn update(
     request: v1::UpdatePolicyRequest,
 ) -> Result<ChangeBody, Failure> {
     let applied = !request.validate_only;
-    let answer = connection.policies().update_policy(request).await;
+    let answer = connection.policies().update_policy(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    taken::check(&request, &wire)?;
     let current = wire.current.unwrap_or_default();
     Ok(ChangeBody {
         applied: applied && !wire.changes.is_empty(),
