@@ -14,7 +14,7 @@ use crate::exit::{Exit, HELP};
 use crate::failure::Failure;
 use crate::identity::IdentityFiles;
 use crate::output::{ColorChoice, Format, Output};
-use crate::quantity::{Units, parse_positive_duration};
+use crate::quantity::{Units, parse_positive_duration, parse_whole};
 use crate::session::ConfigNeed;
 
 /// Asks, watches and steers agentd, the memory coordinator, on many hosts.
@@ -99,7 +99,7 @@ pub(crate) struct Global {
     pub(crate) connect_timeout: Option<Duration>,
     /// Hosts asked at the same time.
     #[arg(long, global = true, value_name = "N", default_value = "16")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(value_parser = |text: &str| parse_whole::<u16>(text, 1..=1024))]
     pub(crate) max_parallel: u16,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,

@@ -36,6 +36,7 @@ mod stop_signals;
 mod suggest;
 mod top;
 mod versions;
+mod wire_words;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

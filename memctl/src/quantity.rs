@@ -1,6 +1,7 @@
 //! Amounts of memory and times, as a person types and reads them. Pure. Nothing else in memctl
 //! reads or writes a size or a duration.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// How to print amounts of memory.
@@ -74,6 +75,24 @@ pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(format!("\"{text}\" is no time at all")),
         duration => Ok(duration),
     }
+}
+
+/// Reads a whole number of this range.
+pub(crate) fn parse_whole<T: TryFrom<u64>>(
+    text: &str,
+    range: RangeInclusive<u64>,
+) -> Result<T, String> {
+    let form = format!("write a whole number from {} to {}", range.start(), range.end());
+    let number: u64 =
+        text.parse().map_err(|_| format!("\"{text}\" is not a whole number: {form}"))?;
+    let number = Some(number).filter(|number| range.contains(number));
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("{text}: {form}"))
+}
+
+/// Reads how many are wanted: at least one.
+pub(crate) fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let most = u64::MAX >> (64 - 8 * size_of::<T>().min(8));
+    parse_whole(text, 1..=most)
 }
 
 /// One amount on its own: exact where it divides ("2 GiB"), else with one decimal.
@@ -202,6 +221,17 @@ mod tests {
             assert!(parse_duration(text).is_err(), "{text} was taken");
         }
         assert!(parse_positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_none_says_what_is_wanted() {
+        assert_eq!(parse_count::<u16>("65535"), Ok(65_535));
+        assert_eq!(parse_whole::<u64>("0", 0..=9), Ok(0));
+        let error = parse_count::<u16>("ten").unwrap_err();
+        assert_eq!(error, "\"ten\" is not a whole number: write a whole number from 1 to 65535");
+        for text in ["0", "65536", "-1", "1.5", ""] {
+            assert!(parse_count::<u16>(text).is_err(), "{text} was taken");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::suggest::did_you_mean;
 pub(crate) struct AuditArgs {
     /// At most this many entries of each host, newest first.
     #[arg(long, value_name = "N", default_value = "50")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = parse_count::<u16>)]
     limit: u16,
     /// Only what this caller asked for: "uid:0", or the name in a certificate.
     #[arg(long, value_name = "NAME", default_value = "")]

@@ -62,6 +62,7 @@ pub(crate) struct ReservationsArgs {}
 #[derive(Args, Debug)]
 pub(crate) struct ReleaseArgs {
     /// Number of the reservation, as `memctl reservations` lists it.
+    #[arg(value_parser = parse_id)]
     id: u64,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -77,7 +78,9 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     }
     let make = move |connection| create(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), make).await;
-    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    let made = !args.dry_run;
+    let body = |reservation| vec![ReservationBody { made, reservation }];
+    let mut items = Item::of_answers(answers, body);
     let waits = !args.no_wait && !args.dry_run;
     let missed = match waits {
         true => wait(&hosts, &mut items, args.wait_for, session).await?,
@@ -85,7 +88,11 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     };
     session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
-    tell_missing(&items, waits, session)?;
+    if args.dry_run {
+        tell_unreserved(&items, session)?;
+    } else {
+        tell_missing(&items, waits, session)?;
+    }
     let missing = items.iter().filter_map(|item| item.body.as_ref());
     let is_missing = missing.into_iter().any(|body| !body.reservation.is_there());
     let exit = exit_of(&items);
@@ -103,7 +110,7 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
         .map(|answer| answer.host.clone())
         .collect();
     let mut items = Item::of_answers(answers, |all| {
-        all.into_iter().map(|reservation| ReservationBody { reservation }).collect()
+        all.into_iter().map(|reservation| ReservationBody { made: true, reservation }).collect()
     });
     session.output.show(&mut items)?;
     if !session.output.is_for_programs() {
@@ -125,9 +132,17 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
-    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    let body = |reservation| vec![ReservationBody { made: true, reservation }];
+    let mut items = Item::of_answers(answers, body);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
+}
+
+/// Reads the number of a reservation.
+pub(crate) fn parse_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        format!("\"{text}\" is no number of a reservation, as 3 is: memctl reservations lists them")
+    })
 }
 
 /// A script whose variable is unset must not reserve for whoever comes first.
@@ -268,6 +283,15 @@ fn tell_waiting(
     for (host, own) in reservations(items).filter(|(_, own)| !own.is_there()) {
         let (id, wait) = (own.id, patience.as_secs_f64());
         let text = format!("{host}: reservation {id} is made; waiting {wait}s at most for it");
+        session.output.notice(&text)?;
+    }
+    Ok(())
+}
+
+/// Tells a person that a trial is one.
+fn tell_unreserved(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
+    for (host, _) in reservations(items).filter(|_| !session.output.is_for_programs()) {
+        let text = format!("{host}: it could be reserved; nothing is, as --dry-run only checks it");
         session.output.notice(&text)?;
     }
     Ok(())

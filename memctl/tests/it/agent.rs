@@ -361,10 +361,13 @@ impl ReservationService for Agent {
         request: Request<v1::CreateReservationRequest>,
     ) -> Result<Response<v1::CreateReservationResponse>, Status> {
         self.check()?;
-        self.script().reserves.push(request.into_inner());
+        let asked = request.into_inner();
+        self.script().reserves.push(asked.clone());
+        let v1::CreateReservationRequest { min_bytes, max_bytes, vm, validate_only, .. } = asked;
+        let sample = sample::reservation(if validate_only { 0 } else { 3 });
         Ok(Response::new(v1::CreateReservationResponse {
-            reservation: Some(sample::reservation(3)),
-            position: sample::position(43),
+            reservation: Some(v1::Reservation { min_bytes, max_bytes, vm, ..sample }),
+            position: sample::position(43).filter(|_| !validate_only),
         }))
     }
 

@@ -17,10 +17,11 @@ use super::Ended;
 use crate::client::Connection;
 use crate::dto::{Item, Policy, PolicyChange};
 use crate::failure::Failure;
-use crate::policy_keys::{Key, Value, in_words, values};
+use crate::policy_keys::{Key, Value, values};
 use crate::quantity::Units;
 use crate::render::policy::ChangeBody;
 use crate::session::Session;
+use crate::wire_words::in_words;
 
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]

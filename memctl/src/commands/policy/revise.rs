@@ -10,7 +10,7 @@ use crate::commands::{Ended, exit_of};
 use crate::dto::{Item, Revision, time};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
-use crate::quantity::Units;
+use crate::quantity::{Units, parse_count};
 use crate::render::policy::{ChangeBody, RevisionBody};
 use crate::session::Session;
 
@@ -26,7 +26,7 @@ pub(crate) struct ConfirmArgs {
 pub(crate) struct RevertArgs {
     /// Revision to go back to; if not given, the newest one before the policy in force that was no trial and says
     /// something else: what a trial goes back to.
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = parse_revision)]
     revision: Option<u64>,
     /// Show what would change, change nothing.
     #[arg(long)]
@@ -44,8 +44,16 @@ pub(crate) struct RevertArgs {
 pub(crate) struct HistoryArgs {
     /// At most this many revisions of each host, newest first.
     #[arg(long, value_name = "N", default_value = "20")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = parse_count::<u16>)]
     limit: u16,
+}
+
+/// Reads the number of a revision.
+fn parse_revision(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        format!("\"{text}\" is no number of a revision, as 7 is: memctl policy history lists them")
+    })
 }
 
 /// Confirms the change of every host.
