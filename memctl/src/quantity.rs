@@ -78,21 +78,17 @@ pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a whole number of this range.
-pub(crate) fn parse_whole<T: TryFrom<u64>>(
-    text: &str,
-    range: RangeInclusive<u64>,
-) -> Result<T, String> {
-    let form = format!("write a whole number from {} to {}", range.start(), range.end());
-    let number: u64 =
-        text.parse().map_err(|_| format!("\"{text}\" is not a whole number: {form}"))?;
-    let number = Some(number).filter(|number| range.contains(number));
-    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("{text}: {form}"))
+pub(crate) fn parse_whole(text: &str, range: RangeInclusive<u16>) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        format!("\"{text}\" is no whole number from {} to {}", range.start(), range.end())
+    })
 }
 
 /// Reads how many are wanted: at least one.
-pub(crate) fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let most = u64::MAX >> (64 - 8 * size_of::<T>().min(8));
-    parse_whole(text, 1..=most)
+pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("\"{text}\" is no number of how many: write one from 1 up, as 20"))
 }
 
 /// One amount on its own: exact where it divides ("2 GiB"), else with one decimal.
@@ -225,12 +221,12 @@ mod tests {
 
     #[test]
     fn a_number_that_is_none_says_what_is_wanted() {
-        assert_eq!(parse_count::<u16>("65535"), Ok(65_535));
-        assert_eq!(parse_whole::<u64>("0", 0..=9), Ok(0));
-        let error = parse_count::<u16>("ten").unwrap_err();
-        assert_eq!(error, "\"ten\" is not a whole number: write a whole number from 1 to 65535");
-        for text in ["0", "65536", "-1", "1.5", ""] {
-            assert!(parse_count::<u16>(text).is_err(), "{text} was taken");
+        assert_eq!((parse_count("20"), parse_whole("9", 0..=9)), (Ok(20), Ok(9)));
+        let error = parse_whole("ten", 1..=1024).unwrap_err();
+        assert_eq!(error, "\"ten\" is no whole number from 1 to 1024");
+        for text in ["0", "-1", "1.5", "", "x"] {
+            assert!(parse_count(text).unwrap_err().contains("from 1 up"), "{text} was taken");
+            assert!(parse_whole(text, 1..=9).is_err(), "{text} was taken");
         }
     }
 

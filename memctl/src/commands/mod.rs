@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod ca;
+pub(crate) mod columns;
 pub(crate) mod completion;
 pub(crate) mod config;
 mod consent;

@@ -78,8 +78,8 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     }
     let make = move |connection| create(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), make).await;
-    let made = !args.dry_run;
-    let body = |reservation| vec![ReservationBody { made, reservation }];
+    let applied = !args.dry_run;
+    let body = |reservation| vec![ReservationBody { applied, reservation }];
     let mut items = Item::of_answers(answers, body);
     let waits = !args.no_wait && !args.dry_run;
     let missed = match waits {
@@ -110,7 +110,7 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
         .map(|answer| answer.host.clone())
         .collect();
     let mut items = Item::of_answers(answers, |all| {
-        all.into_iter().map(|reservation| ReservationBody { made: true, reservation }).collect()
+        all.into_iter().map(|reservation| ReservationBody { applied: true, reservation }).collect()
     });
     session.output.show(&mut items)?;
     if !session.output.is_for_programs() {
@@ -132,7 +132,7 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
-    let body = |reservation| vec![ReservationBody { made: true, reservation }];
+    let body = |reservation| vec![ReservationBody { applied: true, reservation }];
     let mut items = Item::of_answers(answers, body);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))

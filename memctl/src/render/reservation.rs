@@ -11,8 +11,8 @@ use crate::quantity::{Units, format_size};
 /// Body of an item of these commands.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ReservationBody {
-    /// Whether there is such a one, or only could be: nothing is reserved then.
-    pub(crate) made: bool,
+    /// Whether it is made, or only could be: nothing is reserved then.
+    pub(crate) applied: bool,
     /// The reservation.
     pub(crate) reservation: Reservation,
 }
@@ -32,19 +32,19 @@ impl Show for ReservationBody {
     }
 
     fn name(&self) -> String {
-        if self.made { self.reservation.id.to_string() } else { String::new() }
+        if self.applied { self.reservation.id.to_string() } else { String::new() }
     }
 }
 
-fn row(ReservationBody { made, reservation: own }: &ReservationBody, view: &View) -> Vec<Cell> {
-    let paint = if own.is_there() && *made { Paint::Good } else { Paint::Warn };
-    let state = if *made { own.state.replace('_', " ") } else { "not reserved".to_owned() };
+fn row(ReservationBody { applied, reservation: own }: &ReservationBody, view: &View) -> Vec<Cell> {
+    let paint = if own.is_there() && *applied { Paint::Good } else { Paint::Warn };
+    let state = if *applied { own.state.replace('_', " ") } else { "not reserved".to_owned() };
     let words = |text: &str| if text.is_empty() { Cell::Absent } else { Cell::text(text) };
     let when = |time: Option<Time>| {
         time.map_or(Cell::Absent, |time| Cell::text(date_time(time.0, &view.zone)))
     };
     let mut cells = vec![
-        Cell::figure(made.then(|| own.id.to_string())),
+        Cell::figure(applied.then(|| own.id.to_string())),
         Cell::Painted(state.to_ascii_uppercase(), paint),
         Cell::Bytes(own.min_bytes),
         Cell::Bytes(own.max_bytes),

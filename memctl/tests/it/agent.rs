@@ -52,6 +52,8 @@ pub(crate) struct Script {
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// Knows no constants of working-set: takes a policy without them.
     pub(crate) forgets_working_set: bool,
+    /// What was to be warned of before any change.
+    pub(crate) standing_warnings: Vec<String>,
     /// Notes of what was asked.
     pub(crate) updates: Vec<v1::UpdatePolicyRequest>,
     pub(crate) watches: Vec<v1::WatchRequest>,
@@ -310,6 +312,7 @@ impl PolicyService for Agent {
             current: Some(current),
             changes: sample::changes(),
             warnings: vec!["the step is above the reserve".to_owned()],
+            standing_warnings: self.script().standing_warnings.clone(),
             position: sample::position(43),
         }))
     }

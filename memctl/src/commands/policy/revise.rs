@@ -10,7 +10,7 @@ use crate::commands::{Ended, exit_of};
 use crate::dto::{Item, Revision, time};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
-use crate::quantity::{Units, parse_count};
+use crate::quantity::{Units, parse_whole};
 use crate::render::policy::{ChangeBody, RevisionBody};
 use crate::session::Session;
 
@@ -44,7 +44,7 @@ pub(crate) struct RevertArgs {
 pub(crate) struct HistoryArgs {
     /// At most this many revisions of each host, newest first.
     #[arg(long, value_name = "N", default_value = "20")]
-    #[arg(value_parser = parse_count::<u16>)]
+    #[arg(value_parser = |text: &str| parse_whole(text, 1..=u16::MAX))]
     limit: u16,
 }
 
@@ -93,9 +93,7 @@ pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended 
     let hosts = session.hosts()?;
     let limit = usize::from(args.limit);
     let answers = ask_all(&hosts, session.bounds(), move |c| revisions(c, limit)).await;
-    let mut items = Item::of_answers(answers, |revisions| {
-        revisions.into_iter().map(|revision| RevisionBody { revision }).collect()
-    });
+    let mut items = Item::of_answers(answers, RevisionBody::of_history);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
@@ -108,7 +106,7 @@ async fn would_confirm(
     let revision = get::ask(connection).await?.current;
     match etag.filter(|etag| *etag != revision.etag) {
         Some(etag) => Err(mismatch(&revision.etag, &etag)),
-        None => Ok(RevisionBody { revision }),
+        None => Ok(RevisionBody::new(revision)),
     }
 }
 
@@ -128,7 +126,7 @@ async fn confirm_one(
     };
     let answer = connection.policies().confirm_policy(v1::ConfirmPolicyRequest { etag }).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(RevisionBody { revision: wire.current.unwrap_or_default().into() })
+    Ok(RevisionBody::new(wire.current.unwrap_or_default().into()))
 }
 
 async fn revert_one(
@@ -145,6 +143,7 @@ async fn revert_one(
         revert_time: time(current.revert_time),
         changes: wire.changes.into_iter().map(Into::into).collect(),
         warnings: Vec::new(),
+        standing_warnings: Vec::new(),
     })
 }
 
@@ -184,6 +183,7 @@ async fn would_revert(
         etag: current.etag,
         revert_time: current.revert_time,
         warnings: Vec::new(),
+        standing_warnings: Vec::new(),
     })
 }
 
