@@ -392,7 +392,10 @@ mod tests {
     #[test]
     fn what_is_no_field_or_several_is_refused_with_those_that_there_are() {
         let unknown = path("vms", "actuel").unwrap_err();
-        assert!(unknown.starts_with("there is no column \"actuel\"; near to it: actual"), "{unknown}");
+        assert!(
+            unknown.starts_with("there is no column \"actuel\"; near to it: actual"),
+            "{unknown}"
+        );
         assert!(unknown.ends_with(". memctl vms --columns help lists all"), "{unknown}");
         assert!(path("vms", "guest").unwrap_err().contains("guest_unused, guest_usable"));
         let far = path("vms", "qqqqqqqq").unwrap_err();
@@ -426,7 +429,11 @@ mod tests {
         }
         for (kind, heading, _) in HEADINGS {
             let (command, _) = KINDS.iter().find(|(_, own)| *own == Some(kind)).unwrap();
-            assert!(path(command, heading).is_ok(), "{command} {heading}: {:?}", path(command, heading));
+            assert!(
+                path(command, heading).is_ok(),
+                "{command} {heading}: {:?}",
+                path(command, heading)
+            );
         }
     }
 

@@ -10,8 +10,8 @@ use crate::dto::{AuditEntry, Item};
 use crate::failure::Failure;
 use crate::fleet::ask_all;
 use crate::moment::Moment;
-use crate::render::audit::AuditBody;
 use crate::quantity::parse_whole;
+use crate::render::audit::AuditBody;
 use crate::session::Session;
 use crate::suggest::did_you_mean;
 

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Ended, consent, exit_of};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::{Item, Reservation};
 use crate::exit::Exit;
 use crate::failure::{Code, Failure};
@@ -62,7 +64,7 @@ pub(crate) struct ReservationsArgs {}
 #[derive(Args, Debug)]
 pub(crate) struct ReleaseArgs {
     /// Number of the reservation, as `memctl reservations` lists it.
-    #[arg(value_parser = parse_id)]
+    #[arg(value_parser = parse_id, add = ArgValueCompleter::new(completers::reservation_ids))]
     id: u64,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -364,7 +366,8 @@ async fn get(connection: Connection, id: u64) -> Result<Reservation, Failure> {
     Ok(wire.reservation.unwrap_or_default().into())
 }
 
-async fn list_one(connection: Connection) -> Result<Vec<Reservation>, Failure> {
+/// Those of one host that are not over.
+pub(crate) async fn list_one(connection: Connection) -> Result<Vec<Reservation>, Failure> {
     let request = v1::ListReservationsRequest {};
     let answer = connection.reservations().list_reservations(request).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();

@@ -214,7 +214,8 @@ impl RevisionBody {
     pub(crate) fn of_history(revisions: Vec<Revision>) -> Vec<Self> {
         let back_to = |at: usize| {
             let own = &revisions.get(at)?.policy;
-            let mut earlier = revisions.iter().skip(at + 1).skip_while(|before| before.policy == *own);
+            let mut earlier =
+                revisions.iter().skip(at + 1).skip_while(|before| before.policy == *own);
             Some(earlier.find(|before| before.policy == *own)?.revision)
         };
         // What says the same as the one right before it goes back to none.
@@ -222,7 +223,8 @@ impl RevisionBody {
             let before = revisions.get(at + 1);
             before.is_some_and(|before| before.policy != revisions[at].policy)
         };
-        let back: Vec<_> = (0..revisions.len()).map(|at| back_to(at).filter(|_| is_new(at))).collect();
+        let back: Vec<_> =
+            (0..revisions.len()).map(|at| back_to(at).filter(|_| is_new(at))).collect();
         let beside = revisions.into_iter().zip(back);
         beside.map(|(revision, back_to_revision)| Self { revision, back_to_revision }).collect()
     }

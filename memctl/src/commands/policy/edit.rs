@@ -34,7 +34,8 @@ pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
     }
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         let what = "policy edit opens an editor, and there is no terminal for it";
-        let hint = "memctl policy get --as-file writes the policy, memctl policy apply -f FILE takes it";
+        let hint =
+            "memctl policy get --as-file writes the policy, memctl policy apply -f FILE takes it";
         return Err(Failure::usage(what).hint(hint).into());
     }
     let hosts = session.hosts()?;

@@ -148,7 +148,11 @@ fn tell_warnings(host: &str, body: &ChangeBody, session: &Session) -> std::io::R
             session.output.notice(&format!("warning: {host}, as before: {}", in_words(warning)))?;
         }
     } else if !old.is_empty() {
-        let what = if old.len() == 1 { "1 warning stands" } else { &*format!("{} warnings stand", old.len()) };
+        let what = if old.len() == 1 {
+            "1 warning stands"
+        } else {
+            &*format!("{} warnings stand", old.len())
+        };
         session.output.notice(&format!("{host}: {what} as before; -v tells it"))?;
     }
     Ok(())

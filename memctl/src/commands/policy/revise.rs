@@ -2,11 +2,13 @@
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::{between, get, tell_changes};
 use crate::client::Connection;
 use crate::commands::rollout::{Intent, roll_out};
 use crate::commands::{Ended, exit_of};
+use crate::completers;
 use crate::dto::{Item, Revision, time};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
@@ -26,7 +28,7 @@ pub(crate) struct ConfirmArgs {
 pub(crate) struct RevertArgs {
     /// Revision to go back to; if not given, the newest one before the policy in force that was no trial and says
     /// something else: what a trial goes back to.
-    #[arg(value_parser = parse_revision)]
+    #[arg(value_parser = parse_revision, add = ArgValueCompleter::new(completers::revisions))]
     revision: Option<u64>,
     /// Show what would change, change nothing.
     #[arg(long)]
@@ -187,7 +189,8 @@ async fn would_revert(
     })
 }
 
-pub(super) async fn revisions(
+/// The newest revisions, at most so many.
+pub(crate) async fn revisions(
     connection: Connection,
     limit: usize,
 ) -> Result<Vec<Revision>, Failure> {

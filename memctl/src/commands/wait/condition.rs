@@ -64,9 +64,7 @@ impl Condition {
                 let (vm, wish) = rest.rsplit_once(':').unwrap_or((rest, "running"));
                 if vm.is_empty() { Err(refused()) } else { Ok(Self::Vm(vm.into(), wish_of(wish)?)) }
             }
-            Some(("reservation", id)) => {
-                parse_id(id).map(Self::Reservation)
-            }
+            Some(("reservation", id)) => parse_id(id).map(Self::Reservation),
             _ => Err(refused()),
         }
     }
