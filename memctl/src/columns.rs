@@ -203,7 +203,9 @@ impl Field {
         let (ends, last) = (&self.path[first..], words.last().copied().unwrap_or_default());
         let before = ends.iter().zip(words).rev().skip(1).all(is_same);
         let own = ends.last().map_or("", String::as_str);
-        before && (own == last || bare(own) == last)
+        // Alone, a word is the name of a field and not of something of somebody's own.
+        let is_any = own == ANY && words.len() > 1 && !last.is_empty();
+        before && (is_any || own == last || bare(own) == last)
     }
 }
 
@@ -374,6 +376,7 @@ mod tests {
             ("status", "mode", "status.mode"),
             ("status", "last_read_age", "status.last_read_age_seconds"),
             ("policy get", "vms.db1.max", "policy.vms.db1.max_bytes"),
+            ("audit", "after.Floor", "entry.after.Floor"),
             ("policy get", "floor", "policy.floor_bytes"),
         ] {
             assert_eq!(path(command, typed), Ok(meant.to_owned()), "{command} {typed}");

@@ -8,10 +8,10 @@ pub(crate) fn field_under(kind: &str, heading: &str) -> Option<&'static str> {
     row.map(|row| row.2)
 }
 
-/// The headings under which a field stands, by the end of its path as it is told.
-pub(crate) fn headings_of(kind: &str, field: &str) -> Vec<String> {
+/// The headings under which the field at this path stands.
+pub(crate) fn headings_of(kind: &str, path: &str) -> Vec<String> {
     let of_field = |row: &&(&str, &str, &str)| {
-        row.0 == kind && (row.2 == field || row.2.ends_with(&format!(".{field}")))
+        row.0 == kind && (row.2 == path || path.ends_with(&format!(".{}", row.2)))
     };
     HEADINGS.iter().filter(of_field).map(|row| row.1.replace('_', " ").to_uppercase()).collect()
 }

@@ -55,11 +55,13 @@ pub(super) async fn hold(
     let held = held(hosts, items, change.mode);
     tell_unheld(items, &held, session)?;
     if held.is_empty() {
-        let was_so = items
-            .iter()
-            .filter_map(|item| item.body.as_ref())
-            .any(|body| found(body) == Some(change.mode));
-        let why = if was_so { "the mode was so before" } else { "no host is held" };
+        let mut before = items.iter().filter_map(|item| item.body.as_ref()).map(found).peekable();
+        let took_none = before.peek().is_none();
+        let why = match before.any(|before| before == Some(change.mode)) {
+            true => "the mode was so before",
+            false if took_none => "no host took the mode",
+            false => "nobody knows the mode of before",
+        };
         session.output.notice(&format!("{why}: nothing is to be set back"))?;
         return Ok(Exit::Done);
     }

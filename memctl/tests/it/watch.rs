@@ -146,7 +146,7 @@ async fn a_refusal_is_final() {
     let invalid = Status::with_error_details(tonic::Code::InvalidArgument, "bad filter", details);
     for (status, exit, said) in [
         (Status::permission_denied("reader role needed"), 5, "reader role needed"),
-        (Status::unimplemented(""), 3, "compare with `memctl version`"),
+        (Status::unimplemented(""), 3, "does not know EventService/Watch"),
         (invalid, 8, "vms: more than 256"),
     ] {
         let (world, agent) = world(vec![vec![Step::Fail(status)]]);

@@ -50,8 +50,8 @@ async fn hosts_groups_vms_and_keys_are_completed_as_they_are() {
     assert_eq!(vms_offered(&world, "memctl policy set -H node1 vm.d").await, keys);
     let keys = vms_offered(&world, "memctl policy unset -H node1 vm.db1").await;
     assert_eq!(keys, ["vm.db1", "vm.db1.max", "vm.db1.min", "vm.db1.pinned", "vm.db1.weight"]);
-    assert_eq!(vms_offered(&world, "memctl release -H node1 ").await, ["3", "4"]);
-    assert_eq!(vms_offered(&world, "memctl policy revert -H node1 ").await, ["3", "2", "1"]);
+    assert_eq!(vms_offered(&world, "memctl release -H node1 4").await, ["4"]);
+    assert_eq!(vms_offered(&world, "memctl policy revert -H node1 2").await, ["2"]);
     let waits = vms_offered(&world, "memctl wait -H node1 --for vm=web1:a").await;
     assert_eq!(waits, ["vm=web1:actual<=", "vm=web1:actual>=", "vm=web1:at-target"]);
     let waits = vms_offered(&world, "memctl wait -H node1 --for reservation").await;
