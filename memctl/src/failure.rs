@@ -26,9 +26,6 @@ pub(crate) struct Failure {
     /// How long the agent asks to wait before another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after_seconds: Option<f64>,
-    /// What the agent does not know, where that is why.
-    #[serde(skip)]
-    pub(crate) unknown_method: Option<String>,
 }
 
 /// One field that the agent objects to.
@@ -127,7 +124,6 @@ impl Failure {
             hint: None,
             fields: Vec::new(),
             retry_after_seconds: None,
-            unknown_method: None,
         }
     }
 
@@ -183,13 +179,15 @@ impl Failure {
 
     /// The same of an agent of this version, if it said it, that does not know what it was asked.
     pub(crate) fn of_agent(self, version: Option<&str>) -> Self {
-        let Some(method) = &self.unknown_method else { return self };
-        let Some(theirs) = version.filter(|version| !version.is_empty()) else {
-            let what = format!("what answers there does not know {method}");
-            return Self { message: what, ..self }.hint("does agentd listen there, and which?");
+        let is_unknown = self.reason == METHOD_UNKNOWN;
+        let Some(lacks) = self.message.strip_prefix(THE_AGENT).filter(|_| is_unknown) else {
+            return self;
         };
-        let message =
-            format!("this agentd {theirs} does not know {method}, which memctl {OURS} asks for");
+        let Some(theirs) = version.filter(|version| !version.is_empty()) else {
+            let message = format!("what answers there{lacks}");
+            return Self { message, ..self }.hint("does agentd listen there, and which?");
+        };
+        let message = format!("this agentd {theirs}{lacks}, which memctl {OURS} asks for");
         let hint = match Skew::of(theirs) {
             Skew::Older => "update agentd on that host",
             Skew::Newer => "update memctl",
@@ -204,8 +202,11 @@ impl Failure {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone());
         let mut failure = Self::new(code, "", message_of(status, code));
-        failure.unknown_method = unknown_method(status);
         failure.reason = reason.filter(|r| !r.is_empty()).unwrap_or_else(|| default_reason(code));
+        if let Some(method) = unknown_method(status) {
+            failure.reason = METHOD_UNKNOWN.to_owned();
+            failure.message = format!("{THE_AGENT} does not know {method}");
+        }
         failure.hint = hint_of(code, details.error_info());
         for violation in details.bad_request().iter().flat_map(|b| &b.field_violations) {
             failure.fields.push(FieldViolation {
@@ -281,6 +282,9 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
 /// The reasons of an agent that could not write what was asked of it, or that it was asked: it answers, so
 /// that it is not unreachable whatever the code.
 const NOT_DURABLE: [&str; 2] = ["NOT_DURABLE", "AUDIT_NOT_DURABLE"];
+/// The reason of an agent that has no such method, and how its message begins until its version is known.
+const METHOD_UNKNOWN: &str = "METHOD_UNKNOWN";
+const THE_AGENT: &str = "the agent";
 /// The reasons of a host that was never asked: nobody was there, or an earlier host failed.
 const NEVER_ASKED: [&str; 7] = [
     "SOCKET_MISSING",

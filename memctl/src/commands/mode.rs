@@ -121,7 +121,7 @@ fn told(items: &mut Vec<Item<ModeBody>>, exit: Exit, session: &Session) -> Ended
 async fn would_set(connection: Connection, mode: v1::Mode) -> Result<ModeBody, Failure> {
     let caller = connection.hosts().who_am_i(v1::WhoAmIRequest {}).await;
     // An agent that cannot say is asked to set it, and says so then.
-    let role = caller.map_or(v1::Role::Admin.into(), |answer| answer.into_inner().role);
+    let role = caller.map_or(ADMIN, |answer| answer.into_inner().role);
     // So is one with a role that only a newer memctl knows.
     if let Ok(v1::Role::Unspecified | v1::Role::Reader) = v1::Role::try_from(role) {
         let what = "to set the mode takes the role operator or admin";
@@ -195,3 +195,5 @@ impl WantedMode {
         }
     }
 }
+
+const ADMIN: i32 = v1::Role::Admin as i32;

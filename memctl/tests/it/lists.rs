@@ -111,7 +111,9 @@ fn cells(line: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_table_calls_its_columns_they_can_be_asked_for_by() {
-    let (world, _agents) = three();
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
     for command in [
         &["status"][..],
         &["vms"],
@@ -128,7 +130,7 @@ async fn what_a_table_calls_its_columns_they_can_be_asked_for_by() {
         &["config", "path"],
         &["policy", "set", "floor=128MiB"],
     ] {
-        let one = [command, &["-H", "node1", "--utc"]].concat();
+        let one = [command, &["--utc"]].concat();
         let wide = world.run(&[&one[..], &["-o", "wide"]].concat()).await.stdout;
         let headings = cells(wide.lines().next().unwrap_or_else(|| panic!("{command:?}")));
         assert!(headings.len() > 1, "{command:?}: {wide}");

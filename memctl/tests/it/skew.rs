@@ -270,7 +270,7 @@ async fn an_older_agent_is_said_not_to_know_what_it_is_asked() {
         assert!(run.stderr.contains("hint: update agentd on that host"), "{args:?}: {run:?}");
     }
     let run = world.run(&["vms", "-o", "json"]).await;
-    assert!(run.stdout.contains("\"code\": \"UNIMPLEMENTED\""), "{run:?}");
+    assert!(run.stdout.contains("\"reason\": \"METHOD_UNKNOWN\""), "{run:?}");
     let run = world.run(&["status"]).await;
     assert!(run.stderr.contains("agentd 0.0.9 is older than this memctl"), "{run:?}");
 }

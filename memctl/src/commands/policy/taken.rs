@@ -75,10 +75,10 @@ mod tests {
         }
     }
 
-    fn told(asked: v1::UpdatePolicyRequest, got: v1::PolicyRevision) -> Option<String> {
+    fn told(asked: &v1::UpdatePolicyRequest, got: v1::PolicyRevision) -> Option<String> {
         let changes = vec![v1::PolicyChange::default()];
         let answer = v1::UpdatePolicyResponse { current: Some(got), changes, ..Default::default() };
-        check(&asked, &answer).err().map(|failure| failure.message)
+        check(asked, &answer).err().map(|failure| failure.message)
     }
 
     #[test]
@@ -92,8 +92,8 @@ mod tests {
         let uuid = ("0000000A-0000-0000-0000-000000000001", "0000000a-0000-0000-0000-000000000001");
         let (wanted, all) =
             (policy(Some(1 << 28), None, uuid.0), policy(Some(1 << 28), Some(1), uuid.1));
-        assert_eq!(told(asked(wanted.clone()), got(all)), None);
-        let less = told(asked(wanted), got(policy(None, None, "db1"))).unwrap();
+        assert_eq!(told(&asked(wanted.clone()), got(all)), None);
+        let less = told(&asked(wanted), got(policy(None, None, "db1"))).unwrap();
         assert!(less.contains("floor=256MiB, vm.") && less.contains(".weight=200"), "{less}");
     }
 
@@ -104,9 +104,9 @@ mod tests {
             ..Default::default()
         };
         let lasting = v1::PolicyRevision { revision: 7, ..Default::default() };
-        let why = told(asked.clone(), lasting.clone()).unwrap();
+        let why = told(&asked, lasting.clone()).unwrap();
         assert!(why.contains("made the change without --revert-after"), "{why}");
         let revert_time = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
-        assert_eq!(told(asked, v1::PolicyRevision { revert_time, ..lasting }), None);
+        assert_eq!(told(&asked, v1::PolicyRevision { revert_time, ..lasting }), None);
     }
 }
