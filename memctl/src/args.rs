@@ -14,7 +14,7 @@ use crate::exit::{Exit, HELP};
 use crate::failure::Failure;
 use crate::identity::IdentityFiles;
 use crate::output::{ColorChoice, Format, Output};
-use crate::quantity::{Units, parse_positive_duration};
+use crate::quantity::{Units, parse_positive_duration, parse_whole};
 use crate::session::ConfigNeed;
 
 /// Asks, watches and steers agentd, the memory coordinator, on many hosts.
@@ -60,17 +60,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "MEMCTL_CONFIG", hide_env = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Form of the output.
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "MEMCTL_OUTPUT",
-        hide_env = true,
-        value_name = "FORMAT"
-    )]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
-    /// Columns of the table, by the names of the fields in -o json, or the ends of them: name,actual,target.
-    /// One that there is not is refused with all that there are.
+    /// Columns of the table, by their headings or by the names of the fields in -o json, or the ends of them:
+    /// name,actual,target. "help" lists all that there are.
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
     #[arg(add = ArgValueCompleter::new(completers::columns))]
     pub(crate) columns: Vec<String>,
@@ -99,7 +92,7 @@ pub(crate) struct Global {
     pub(crate) connect_timeout: Option<Duration>,
     /// Hosts asked at the same time.
     #[arg(long, global = true, value_name = "N", default_value = "16")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(value_parser = |text: &str| parse_whole(text, 1..=1024))]
     pub(crate) max_parallel: u16,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,

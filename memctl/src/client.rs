@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentd_proto::v1;
 use agentd_proto::v1::audit_service_client::AuditServiceClient;
 use agentd_proto::v1::event_service_client::EventServiceClient;
 use agentd_proto::v1::history_service_client::HistoryServiceClient;
@@ -13,9 +14,10 @@ use agentd_proto::v1::policy_service_client::PolicyServiceClient;
 use agentd_proto::v1::reservation_service_client::ReservationServiceClient;
 use agentd_proto::v1::shadow_service_client::ShadowServiceClient;
 use agentd_proto::v1::vm_service_client::VmServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::address::Address;
+use crate::asked::Asked;
 use crate::dial::{self, DialError, Link};
 use crate::failure::{Code, Failure};
 use crate::hosts::Host;
@@ -24,7 +26,7 @@ use crate::hosts::Host;
 /// keepalive pings stop when the last handle goes, and a dead link is then never noticed.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    channel: Channel,
+    channel: Asked,
     link: Arc<Link>,
 }
 
@@ -55,53 +57,59 @@ impl Connection {
             return Err(no_connection(host, patience));
         };
         match dialled {
-            Ok(channel) => Ok(Self { channel, link }),
+            Ok(channel) => Ok(Self { channel: Asked(channel), link }),
             Err(error) => Err(link.explained(dial_failure(&host.address, &error)).await),
         }
     }
 
-    /// What the line knows of its end, for when the connection breaks.
-    pub(crate) fn link(&self) -> Arc<Link> {
-        Arc::clone(&self.link)
+    /// `failure`, or what is behind it: what the line knows of its end; of an agent that does not know
+    /// what it is asked, its version.
+    pub(crate) async fn explained(&self, failure: Failure) -> Failure {
+        if failure.code != Code::Unimplemented {
+            return self.link.explained(failure).await;
+        }
+        let status = self.hosts().get_status(v1::GetStatusRequest {}).await;
+        // Nobody who does not say it is asked again.
+        failure.of_agent(status.ok().map(|status| status.into_inner().agent_version).as_deref())
     }
 
     /// Client of the host's state and mode.
-    pub(crate) fn hosts(&self) -> HostServiceClient<Channel> {
+    pub(crate) fn hosts(&self) -> HostServiceClient<Asked> {
         HostServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the VMs.
-    pub(crate) fn vms(&self) -> VmServiceClient<Channel> {
+    pub(crate) fn vms(&self) -> VmServiceClient<Asked> {
         VmServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the policy.
-    pub(crate) fn policies(&self) -> PolicyServiceClient<Channel> {
+    pub(crate) fn policies(&self) -> PolicyServiceClient<Asked> {
         PolicyServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the shadow.
-    pub(crate) fn shadows(&self) -> ShadowServiceClient<Channel> {
+    pub(crate) fn shadows(&self) -> ShadowServiceClient<Asked> {
         ShadowServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of what is reserved.
-    pub(crate) fn reservations(&self) -> ReservationServiceClient<Channel> {
+    pub(crate) fn reservations(&self) -> ReservationServiceClient<Asked> {
         ReservationServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the history.
-    pub(crate) fn histories(&self) -> HistoryServiceClient<Channel> {
+    pub(crate) fn histories(&self) -> HistoryServiceClient<Asked> {
         HistoryServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the audit.
-    pub(crate) fn audits(&self) -> AuditServiceClient<Channel> {
+    pub(crate) fn audits(&self) -> AuditServiceClient<Asked> {
         AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
     /// Client of the event stream.
-    pub(crate) fn events(&self) -> EventServiceClient<Channel> {
+    pub(crate) fn events(&self) -> EventServiceClient<Asked> {
         EventServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 }

@@ -2,14 +2,15 @@
 //! `-o json`, found in its schema.
 //!
 //! A field is called by the end of its path, as long as it must be: "actual_bytes" or "actual" for
-//! "vm.memory.actual_bytes". What has a name of its own there, such as a VM in a policy, has its place
+//! "vm.memory.actual_bytes"; or by its heading in the table, "HOST KEEPS". What has a name of its own there, such as a VM in a policy, has its place
 //! in the path as NAME.
 
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::headings::{field_under, headings_of};
 use crate::schema;
-use crate::suggest::did_you_mean;
+use crate::suggest::nearest;
 
 /// What is wanted of a table.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +43,11 @@ pub(crate) struct Order {
 
 /// The fields of one kind of items.
 #[derive(Debug)]
-pub(crate) struct Fields(Vec<Field>);
+pub(crate) struct Fields {
+    command: String,
+    kind: &'static str,
+    all: Vec<Field>,
+}
 
 /// A field that holds no others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ struct Field {
     path: Vec<String>,
     /// It is of each of several things.
     is_many: bool,
+    /// What the schema says of it; empty where that is nothing.
+    about: String,
 }
 
 impl Choice {
@@ -62,9 +69,7 @@ impl Choice {
         if columns.is_empty() && sort_by.is_none() {
             return Ok(Self::default());
         }
-        let fields = Fields::of_command(command).ok_or_else(|| {
-            Failure::usage(format!("memctl {command} prints no table to choose of or to sort"))
-        })?;
+        let fields = Fields::of_command(command).ok_or_else(|| Self::none_of(command))?;
         let columns = columns.iter().map(|typed| fields.column(typed)).collect::<Result<_, _>>()?;
         let order = sort_by.map(|typed| {
             let name = typed.strip_prefix('-');
@@ -73,6 +78,11 @@ impl Choice {
         });
         let kind = kind_of(command).unwrap_or_default();
         Ok(Self { columns, order: order.transpose()?, kind })
+    }
+
+    /// Why nothing can be chosen of what this command prints.
+    pub(crate) fn none_of(command: &str) -> Failure {
+        Failure::usage(format!("memctl {command} prints no table to choose of or to sort"))
     }
 
     /// Checks that this is what is shown.
@@ -84,7 +94,8 @@ impl Choice {
 impl Fields {
     /// Those of what a command prints. None where that is no table.
     pub(crate) fn of_command(command: &str) -> Option<Self> {
-        let list = schema::of(&format!("{}List", kind_of(command)?))?;
+        let kind = kind_of(command)?;
+        let list = schema::of(&format!("{kind}List"))?;
         let item = list.pointer("/$defs").and_then(|definitions| {
             let name = list.get("$ref")?.as_str()?.rsplit('/').next()?;
             definitions.get(name)?.pointer("/properties/items/items")
@@ -94,7 +105,7 @@ impl Fields {
         let mut fields = walk.fields;
         fields.sort_by(|one, other| one.path.cmp(&other.path));
         fields.dedup_by(|one, other| one.path == other.path);
-        Some(Self(fields))
+        Some(Self { command: command.to_owned(), kind, all: fields })
     }
 
     /// A short name for each field, in their order.
@@ -105,7 +116,18 @@ impl Fields {
             let is_its = |name: &String| self.meant(name) == [field];
             ends.find(is_its).unwrap_or_else(|| field.path.join("."))
         };
-        self.0.iter().map(name).collect()
+        self.all.iter().map(name).collect()
+    }
+
+    /// Name, heading and meaning of each field.
+    pub(crate) fn told(&self) -> Vec<(String, String, String)> {
+        let named = self.names().into_iter().zip(&self.all);
+        named
+            .map(|(name, field)| {
+                let heading = headings_of(self.kind, &field.path.join(".")).join(", ");
+                (name, heading, field.about.clone())
+            })
+            .collect()
     }
 
     fn column(&self, typed: &str) -> Result<Column, Failure> {
@@ -127,7 +149,11 @@ impl Fields {
     /// The field that is called so.
     fn find(&self, typed: &str) -> Result<&Field, String> {
         match self.meant(typed).as_slice() {
-            [] => Err(self.unknown(typed)),
+            [] => match field_under(self.kind, &plain(typed)) {
+                // Headings are of fields alone.
+                Some(field) => self.find(field),
+                None => Err(self.unknown(typed)),
+            },
             [only] => Ok(only),
             several => {
                 let all: Vec<String> = several.iter().map(|field| field.path.join(".")).collect();
@@ -137,16 +163,16 @@ impl Fields {
     }
 
     /// The fields that are called so and meant before others: the one whose whole path that is, or else
-    /// those that are not of many things, and of these the least deep. Written as a key of a policy, a name is
-    /// the same.
+    /// those that are not of many things, and of these the least deep. Written as a key of a policy, or as a
+    /// heading, a name is the same.
     fn meant(&self, typed: &str) -> Vec<&Field> {
-        let typed = typed.replace('-', "_");
+        let typed = plain(typed);
         let words: Vec<&str> = typed.split('.').collect();
         let rank = |field: &Field| {
             let deep = field.path.len();
             (deep != words.len(), field.is_many, deep)
         };
-        let mut called: Vec<&Field> = self.0.iter().filter(|f| f.is_called(&words)).collect();
+        let mut called: Vec<&Field> = self.all.iter().filter(|f| f.is_called(&words)).collect();
         let best = called.iter().map(|field| rank(field)).min();
         called.retain(|field| Some(rank(field)) == best);
         called
@@ -155,9 +181,13 @@ impl Fields {
     fn unknown(&self, typed: &str) -> String {
         let names = self.names();
         let known: Vec<&str> = names.iter().map(|name| bare(name)).collect();
-        let close = did_you_mean(typed, &known).map(|name| format!("; did you mean {name}?"));
-        let close = close.unwrap_or_else(|| ".".to_owned());
-        format!("there is no column \"{typed}\"{close} There are {}", names.join(", "))
+        let close = nearest(&plain(typed), &known, MOST_NEAR);
+        let close = match close.as_slice() {
+            [] => String::new(),
+            near => format!("; near to it: {}", near.join(", ")),
+        };
+        let all = format!("memctl {} --columns help lists all", self.command);
+        format!("there is no column \"{typed}\"{close}. {all}")
     }
 }
 
@@ -173,7 +203,9 @@ impl Field {
         let (ends, last) = (&self.path[first..], words.last().copied().unwrap_or_default());
         let before = ends.iter().zip(words).rev().skip(1).all(is_same);
         let own = ends.last().map_or("", String::as_str);
-        before && (own == last || bare(own) == last)
+        // Alone, a word is the name of a field and not of something of somebody's own.
+        let is_any = own == ANY && words.len() > 1 && !last.is_empty();
+        before && (is_any || own == last || bare(own) == last)
     }
 }
 
@@ -209,14 +241,37 @@ impl<'a> Walk<'a> {
             named.map(|(name, part)| (name.as_str(), part)).chain(any.map(|any| (ANY, any)))
         {
             path.push(name.to_owned());
+            let first = self.fields.len();
             self.enter(part, path, is_many);
+            // What is said where the field stands says more than what is said of all of its type.
+            let about = about(part);
+            let own = self.fields.get_mut(first).filter(|own| own.path == *path);
+            if let Some(own) = own.filter(|_| !about.is_empty()) {
+                own.about = about;
+            }
             path.pop();
         }
         let is_null = schema.get("type").and_then(Value::as_str) == Some("null");
         if self.fields.len() == before && !is_null && !path.is_empty() {
-            self.fields.push(Field { path: path.clone(), is_many });
+            self.fields.push(Field { path: path.clone(), is_many, about: about(schema) });
         }
     }
+}
+
+/// What a schema says of itself, in one line.
+fn about(schema: &Value) -> String {
+    let said = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the columns that there are, are asked for.
+pub(crate) fn asks_for_all(columns: &[String]) -> bool {
+    columns.iter().any(|typed| typed == HELP)
+}
+
+/// A name as fields are called.
+fn plain(typed: &str) -> String {
+    typed.to_lowercase().replace(['-', ' '], "_")
 }
 
 /// A name without its unit.
@@ -282,6 +337,10 @@ pub(crate) const KINDS: [(&str, Option<&str>); 50] = [
     ("manual", None),
 ];
 
+/// Asks for all in the place of a column.
+const HELP: &str = "help";
+/// As many are named where none is meant.
+const MOST_NEAR: usize = 5;
 /// Stands in a path for a name of somebody's own.
 const ANY: &str = "NAME";
 /// Why a host did not answer, and what is told beside a policy: nobody means them who does not say so.
@@ -297,6 +356,7 @@ mod tests {
 
     use super::*;
     use crate::args::Cli;
+    use crate::headings::HEADINGS;
 
     fn path(command: &str, typed: &str) -> Result<String, String> {
         let fields = Fields::of_command(command).unwrap();
@@ -316,6 +376,7 @@ mod tests {
             ("status", "mode", "status.mode"),
             ("status", "last_read_age", "status.last_read_age_seconds"),
             ("policy get", "vms.db1.max", "policy.vms.db1.max_bytes"),
+            ("audit", "after.Floor", "entry.after.Floor"),
             ("policy get", "floor", "policy.floor_bytes"),
         ] {
             assert_eq!(path(command, typed), Ok(meant.to_owned()), "{command} {typed}");
@@ -334,9 +395,15 @@ mod tests {
     #[test]
     fn what_is_no_field_or_several_is_refused_with_those_that_there_are() {
         let unknown = path("vms", "actuel").unwrap_err();
-        assert!(unknown.starts_with("there is no column \"actuel\"; did you mean actual? There"));
-        assert!(unknown.contains("actual_bytes, ") && unknown.contains("host, "), "{unknown}");
-        for nothing in ["", ".", "vm.", "memory", "Actual"] {
+        assert!(
+            unknown.starts_with("there is no column \"actuel\"; near to it: actual"),
+            "{unknown}"
+        );
+        assert!(unknown.ends_with(". memctl vms --columns help lists all"), "{unknown}");
+        assert!(path("vms", "guest").unwrap_err().contains("guest_unused, guest_usable"));
+        let far = path("vms", "qqqqqqqq").unwrap_err();
+        assert!(far.starts_with("there is no column \"qqqqqqqq\". memctl"), "{far}");
+        for nothing in ["", ".", "vm.", "memory"] {
             assert!(path("vms", nothing).is_err(), "{nothing}");
         }
     }
@@ -345,10 +412,31 @@ mod tests {
     fn every_name_that_is_told_is_that_of_its_field() {
         for (command, _) in KINDS.iter().filter(|(_, kind)| kind.is_some()) {
             let fields = Fields::of_command(command).unwrap();
-            assert!(fields.0.len() > 4, "{command}: {:?}", fields.0);
-            for (name, field) in fields.names().iter().zip(&fields.0) {
+            assert!(fields.all.len() > 4, "{command}: {:?}", fields.all);
+            for (name, field) in fields.names().iter().zip(&fields.all) {
                 assert_eq!(fields.find(name), Ok(field), "{command} {name}");
             }
+        }
+    }
+
+    #[test]
+    fn a_heading_is_a_name_of_what_stands_under_it_however_it_is_written() {
+        for (command, typed, meant) in [
+            ("status", "HOST KEEPS", "status.pool.kept_bytes"),
+            ("status", "host-keeps", "status.pool.kept_bytes"),
+            ("vms", "Actual", "vm.memory.actual_bytes"),
+            ("vms", "VERDICT", "vm.verdict.kind"),
+            ("reservations", "Handed To", "reservation.handed_to.name"),
+        ] {
+            assert_eq!(path(command, typed), Ok(meant.to_owned()), "{command} {typed}");
+        }
+        for (kind, heading, _) in HEADINGS {
+            let (command, _) = KINDS.iter().find(|(_, own)| *own == Some(kind)).unwrap();
+            assert!(
+                path(command, heading).is_ok(),
+                "{command} {heading}: {:?}",
+                path(command, heading)
+            );
         }
     }
 

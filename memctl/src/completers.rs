@@ -1,5 +1,5 @@
-//! What may follow on the command line, for the shell: names of hosts and groups as configured, VMs
-//! as the hosts have them now. Bounded in time, and silent where something is wrong: a person is
+//! What may follow on the command line, for the shell: names of hosts and groups as configured, VMs,
+//! reservations and revisions as the hosts have them now. Bounded in time, and silent where something is wrong: a person is
 //! typing.
 
 use std::ffi::OsStr;
@@ -9,10 +9,16 @@ use clap::{CommandFactory as _, Parser as _};
 use clap_complete::CompletionCandidate;
 
 use crate::args::{Cli, Global};
+use crate::client::Connection;
 use crate::columns::Fields;
-use crate::commands::vms;
+use crate::commands::policy::revise;
+use crate::commands::{reserve, vms};
+use crate::failure::Failure;
 use crate::fleet::{Bounds, ask_all};
 use crate::policy_book::BOOK;
+use crate::policy_keys::Key;
+use crate::quantity::{Units, format_size};
+use crate::render::text::safe;
 use crate::session::{ConfigNeed, Session};
 
 /// Configured hosts and groups, each word of a list by itself.
@@ -38,12 +44,51 @@ pub(crate) fn host_names(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// VMs that run now on the hosts that the command would ask.
 pub(crate) fn vm_names(current: &OsStr) -> Vec<CompletionCandidate> {
-    let current = current.to_string_lossy();
-    let mut names = session().map(running).unwrap_or_default();
-    names.sort_unstable();
-    names.dedup();
-    let fitting = names.into_iter().filter(|name| name.starts_with(current.as_ref()));
-    fitting.map(CompletionCandidate::new).collect()
+    fitting(running(), current)
+}
+
+/// Reservations that are not over, with how they stand.
+pub(crate) fn reservation_ids(current: &OsStr) -> Vec<CompletionCandidate> {
+    let found = asked(reserve::list_one).into_iter().flatten();
+    let told = found.map(|own| {
+        let vm = own.vm.map(|vm| format!(" for {vm}")).unwrap_or_default();
+        (
+            own.id.to_string(),
+            format!("{} {}{vm}", format_size(own.min_bytes, Units::Iec), own.state),
+        )
+    });
+    explained(told, current)
+}
+
+/// The last revisions of the policy, with who made them and why.
+pub(crate) fn revisions(current: &OsStr) -> Vec<CompletionCandidate> {
+    let found = asked(|connection| revise::revisions(connection, MOST_REVISIONS));
+    let told = found.into_iter().flatten().map(|own| {
+        let by = own.actor.map(|actor| actor.label()).unwrap_or_default();
+        let why = if own.reason.is_empty() { "" } else { ": " };
+        (own.revision.to_string(), format!("{by}{why}{}", own.reason))
+    });
+    explained(told, current)
+}
+
+/// What `memctl wait --for` takes, of VMs and reservations that there are now.
+pub(crate) fn conditions(current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    let mut all: Vec<String> = ["ready", "healthy", "mode=active", "mode=observe", "mode=paused"]
+        .map(str::to_owned)
+        .into();
+    let begins =
+        |word: &str| !typed.is_empty() && (word.starts_with(&*typed) || typed.starts_with(word));
+    if begins("vm=") {
+        let wishes = ["running", "gone", "at-target", "actual<=", "actual>="];
+        let of_vm = |vm: String| wishes.map(|wish| format!("vm={vm}:{wish}"));
+        all.extend(running().into_iter().flat_map(of_vm));
+    }
+    if begins("reservation=") {
+        let found = asked(reserve::list_one).into_iter().flatten();
+        all.extend(found.map(|own| format!("reservation={}", own.id)));
+    }
+    fitting(all, current)
 }
 
 /// Fields of what the command lists, each of a list by itself.
@@ -70,36 +115,84 @@ pub(crate) fn sort_columns(current: &OsStr) -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// Keys of the policy; those of VMs have a name of their own.
+/// Keys of the policy; those of VMs that run now where one is begun.
 pub(crate) fn policy_keys(current: &OsStr) -> Vec<CompletionCandidate> {
-    let current = current.to_string_lossy();
-    let general = BOOK.iter().filter(|entry| !entry.key.starts_with("vm."));
-    let fitting = general.filter(|entry| entry.key.starts_with(current.as_ref()));
-    fitting.map(|entry| CompletionCandidate::new(entry.key)).collect()
+    fitting(keys(current), current)
 }
 
 /// The same, with what follows them in `policy set`.
 pub(crate) fn assignments(current: &OsStr) -> Vec<CompletionCandidate> {
-    let keys = policy_keys(current).into_iter();
-    keys.map(|key| CompletionCandidate::new(format!("{}=", key.get_value().to_string_lossy())))
+    let all = keys(current).into_iter().map(|key| match Key::parse(&key) {
+        Ok(Key::WholeVm(_)) => format!("{key}=unset"),
+        Ok(Key::General(_) | Key::Vm(..)) | Err(_) => format!("{key}="),
+    });
+    fitting(all.collect(), current)
+}
+
+fn keys(current: &OsStr) -> Vec<String> {
+    let typed = current.to_string_lossy();
+    let mut all: Vec<String> = Key::general().map(str::to_owned).collect();
+    if !typed.is_empty() && (typed.starts_with(VM) || VM.starts_with(&*typed)) {
+        let of_vm = |vm: String| {
+            BOOK.iter().filter_map(move |entry| {
+                let rest = entry.key.strip_prefix("vm.NAME")?;
+                Some(format!("{VM}{vm}{rest}"))
+            })
+        };
+        all.extend(running().into_iter().flat_map(of_vm));
+    }
+    all
+}
+
+/// Those that begin as typed, each once.
+fn fitting(mut words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy();
+    words.retain(|word| word.starts_with(&*typed));
+    words.sort_unstable();
+    words.dedup();
+    words.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The same with what each is, for shells that show that, in their order.
+fn explained(
+    told: impl Iterator<Item = (String, String)>,
+    current: &OsStr,
+) -> Vec<CompletionCandidate> {
+    let typed = current.to_string_lossy().into_owned();
+    let fitting = told.filter(|(word, _)| word.starts_with(&typed));
+    fitting
+        .map(|(word, about)| {
+            CompletionCandidate::new(word).help(Some(safe(&about).into_owned().into()))
+        })
         .collect()
 }
 
-fn running(mut session: Session) -> Vec<String> {
+fn running() -> Vec<String> {
+    let listed = asked(vms::list).into_iter().flat_map(|listed| listed.vms);
+    listed.map(|own| own.vm.label().to_owned()).collect()
+}
+
+/// What the hosts answer that the command would ask, as far as they do in time.
+fn asked<T, Ask, Asked>(ask: Ask) -> Vec<T>
+where
+    T: Send + 'static,
+    Ask: Fn(Connection) -> Asked + Clone + Send + 'static,
+    Asked: Future<Output = Result<T, Failure>> + Send,
+{
+    let Some(mut session) = session() else { return Vec::new() };
     session.output.quiet = true;
     let Ok(hosts) = session.hosts() else { return Vec::new() };
     let bounds = Bounds { timeout: PATIENCE, tells: false, ..session.bounds() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return Vec::new() };
     let asked = async {
-        let asking = ask_all(&hosts, bounds, vms::list);
+        let asking = ask_all(&hosts, bounds, ask);
         tokio::time::timeout(PATIENCE, asking).await.unwrap_or_default()
     };
     let answers = runtime.block_on(asked);
     // A name that is still being looked up must not hold up who types.
     runtime.shutdown_background();
-    let listed = answers.into_iter().filter_map(|answer| answer.result.ok());
-    listed.flat_map(|listed| listed.vms).map(|own| own.vm.label().to_owned()).collect()
+    answers.into_iter().filter_map(|answer| answer.result.ok()).collect()
 }
 
 /// The words of the command on the unfinished command line.
@@ -147,6 +240,10 @@ fn typed(words: impl Iterator<Item = String>) -> Option<Global> {
     Cli::try_parse_from(line).ok().map(|cli| cli.global)
 }
 
+/// What keys of a VM begin with.
+const VM: &str = "vm.";
+/// Nobody goes back further by what the shell offers.
+const MOST_REVISIONS: usize = 20;
 /// Who types does not wait longer for a name.
 const PATIENCE: Duration = Duration::from_millis(800);
 

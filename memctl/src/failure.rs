@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 use tonic_types::StatusExt as _;
 
+use crate::asked::unknown_method;
 use crate::exit::Exit;
+use crate::versions::{OURS, Skew};
 
 /// A failure: what is wrong, with the value, and what to do.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -175,6 +177,25 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// The same of an agent of this version, if it said it, that does not know what it was asked.
+    pub(crate) fn of_agent(self, version: Option<&str>) -> Self {
+        let is_unknown = self.reason == METHOD_UNKNOWN;
+        let Some(lacks) = self.message.strip_prefix(THE_AGENT).filter(|_| is_unknown) else {
+            return self;
+        };
+        let Some(theirs) = version.filter(|version| !version.is_empty()) else {
+            let message = format!("what answers there{lacks}");
+            return Self { message, ..self }.hint("does agentd listen there, and which?");
+        };
+        let message = format!("this agentd {theirs}{lacks}, which memctl {OURS} asks for");
+        let hint = match Skew::of(theirs) {
+            Skew::Older => "update agentd on that host",
+            Skew::Newer => "update memctl",
+            Skew::None | Skew::Unclear => "one of them is of another build: update both",
+        };
+        Self { message, ..self }.hint(hint)
+    }
+
     /// What the agent, or the transport in its place, answered.
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
         let code = code_of(status);
@@ -182,6 +203,10 @@ impl Failure {
         let reason = details.error_info().map(|info| info.reason.clone());
         let mut failure = Self::new(code, "", message_of(status, code));
         failure.reason = reason.filter(|r| !r.is_empty()).unwrap_or_else(|| default_reason(code));
+        if let Some(method) = unknown_method(status) {
+            failure.reason = METHOD_UNKNOWN.to_owned();
+            failure.message = format!("{THE_AGENT} does not know {method}");
+        }
         failure.hint = hint_of(code, details.error_info());
         for violation in details.bad_request().iter().flat_map(|b| &b.field_violations) {
             failure.fields.push(FieldViolation {
@@ -257,6 +282,9 @@ fn hint_of(code: Code, info: Option<&tonic_types::ErrorInfo>) -> Option<String> 
 /// The reasons of an agent that could not write what was asked of it, or that it was asked: it answers, so
 /// that it is not unreachable whatever the code.
 const NOT_DURABLE: [&str; 2] = ["NOT_DURABLE", "AUDIT_NOT_DURABLE"];
+/// The reason of an agent that has no such method, and how its message begins until its version is known.
+const METHOD_UNKNOWN: &str = "METHOD_UNKNOWN";
+const THE_AGENT: &str = "the agent";
 /// The reasons of a host that was never asked: nobody was there, or an earlier host failed.
 const NEVER_ASKED: [&str; 7] = [
     "SOCKET_MISSING",

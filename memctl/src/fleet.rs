@@ -127,10 +127,9 @@ where
 {
     let asked = async {
         let connection = Connection::open(host).await?;
-        let link = connection.link();
-        match ask(connection).await {
+        match ask(connection.clone()).await {
             Ok(answer) => Ok(answer),
-            Err(failure) => Err(link.explained(failure).await),
+            Err(failure) => Err(connection.explained(failure).await),
         }
     };
     match tokio::time::timeout(timeout, asked).await {

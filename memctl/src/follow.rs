@@ -140,7 +140,7 @@ impl Follower {
                     continue;
                 }
             };
-            let failure = connection.link().explained(failure).await;
+            let failure = connection.explained(failure).await;
             return departed(failure, going_away, opened.elapsed());
         }
     }
@@ -153,7 +153,7 @@ impl Follower {
         }
         match connection.events().watch(request).await {
             Ok(answer) => Ok((connection, answer.into_inner())),
-            Err(status) => Err(connection.link().explained(Failure::from_status(&status)).await),
+            Err(status) => Err(connection.explained(Failure::from_status(&status)).await),
         }
     }
 

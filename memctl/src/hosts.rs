@@ -178,7 +178,7 @@ fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
     let which = format!("none is current (configured: {})", names.join(", "));
     let first = names.first().copied().unwrap_or("NAME");
     failure(&which).hint(format!(
-        "use -H NAME, -A for all of them, or write current = [\"{first}\"] into the configuration"
+        "memctl host use {first} has it asked from now on; -H NAME asks one once, -A all of them"
     ))
 }
 
@@ -319,7 +319,7 @@ hosts.node2 = { uri = "https://127.0.0.1:2", server_name = "n2" }
         let idle = "schema = 1\nhosts.a.uri = \"unix:///a\"\nhosts.b.uri = \"unix:///b\"\n";
         let failure = select(&selection, &Config::parse(idle, "c").unwrap()).unwrap_err();
         assert!(failure.message.contains("none is current (configured: a, b)"));
-        assert!(failure.hint.unwrap().contains("use -H NAME, -A"));
+        assert!(failure.hint.unwrap().starts_with("memctl host use a has it asked from now on"));
     }
 
     #[test]

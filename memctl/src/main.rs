@@ -3,6 +3,7 @@
 
 mod address;
 mod args;
+mod asked;
 mod backoff;
 mod certificate;
 mod client;
@@ -17,6 +18,7 @@ mod exit;
 mod failure;
 mod fleet;
 mod follow;
+mod headings;
 mod hosts;
 mod identity;
 mod merge;
@@ -34,6 +36,8 @@ mod session;
 mod stop_signals;
 mod suggest;
 mod top;
+mod versions;
+mod wire_words;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -67,6 +71,10 @@ fn run(cli: Cli, command: &str) -> Exit {
             return ended_early(&output, Stop::Failed(failure));
         }
     };
+    if columns::asks_for_all(&session.global.columns) {
+        let told = commands::columns::tell(command, &session);
+        return told.unwrap_or_else(|stop| ended_early(&session.output, stop));
+    }
     if let Err(failure) = session.choose(command) {
         return ended_early(&session.output, Stop::Failed(failure));
     }

@@ -110,7 +110,7 @@ mod tests {
     fn record(host: usize, body: Body, seconds: i64) -> Record {
         let time = Some(prost_types::Timestamp { seconds, nanos: 0 });
         let wire = v1::WatchResponse { time, body: Some(body), ..Default::default() };
-        Record::new(&host.to_string(), wire).unwrap()
+        Record::new(&host.to_string(), wire)
     }
 
     fn tick(host: usize, seconds: i64) -> Record {

@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use crate::columns::Choice;
 use crate::dto::{Document, Item, Line, Refusal, SCHEMA};
 use crate::failure::Failure;
-use crate::policy_keys::in_words;
 use crate::quantity::Units;
 use crate::render::text::safe;
 use crate::render::{Show, View, chosen, json, yaml};
+use crate::wire_words::in_words;
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -174,10 +174,16 @@ fn no_field(name: &str) -> String {
     {
         return format!("there is no such key; did you mean vm.{vm}.{field}?");
     }
-    format!(
-        "vm.{name} takes only unset; set vm.{name}.min, vm.{name}.max, vm.{name}.weight or \
-         vm.{name}.pinned"
-    )
+    let keys_of = |vm: &str| fields.map(|field| format!("vm.{vm}.{field}")).join(", ");
+    match meant {
+        Some((vm, word)) => format!(
+            "\"{word}\" is nothing that a VM has; the keys of {vm} are {} (and of a VM that is called \
+             {name}, {})",
+            keys_of(vm),
+            keys_of(name)
+        ),
+        None => format!("vm.{name} takes only unset; the keys of {name} are {}", keys_of(name)),
+    }
 }
 
 impl fmt::Display for Key {
@@ -188,50 +194,6 @@ impl fmt::Display for Key {
             Self::WholeVm(name) => write!(f, "vm.{name}"),
         }
     }
-}
-
-/// `text` of an agent, which calls fields as the wire does, with the keys that a person types:
-/// "two_pointer.step_bytes = 1 TiB" is "two-pointer.step = 1 TiB".
-pub(crate) fn in_words(text: &str) -> String {
-    let mut words = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic()) {
-        let (before, from) = rest.split_at(start);
-        let (path, after) = from.split_at(path_end(from));
-        // A sentence may end with it.
-        let (path, stop) = path.split_at(path.trim_end_matches(['.', '-']).len());
-        words.push_str(before);
-        match key_of(path) {
-            Some(key) => words.push_str(&key),
-            None => words.push_str(path),
-        }
-        words.push_str(stop);
-        rest = after;
-    }
-    words.push_str(rest);
-    words
-}
-
-/// The key of a path of the wire, with or without its unit, or the option that sets the field.
-fn key_of(path: &str) -> Option<String> {
-    if path == "revert_after" {
-        return Some("--revert-after".to_owned());
-    }
-    if !path.contains(['_', '.']) {
-        return None;
-    }
-    let key = Key::of_path(path).or_else(|| Key::of_path(&format!("{path}_bytes")))?;
-    Some(key.to_string())
-}
-
-/// Where a path that stands at the beginning ends; what is between backticks is part of it.
-fn path_end(text: &str) -> usize {
-    let mut is_quoted = false;
-    let ends = |c: char| {
-        is_quoted ^= c == '`';
-        !is_quoted && !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.' | '-' | '`')
-    };
-    text.find(ends).unwrap_or(text.len())
 }
 
 /// Every field of a policy with its value, exceptions last.
@@ -390,21 +352,6 @@ const VM_FIELDS: [VmField; 4] = [VmField::Min, VmField::Max, VmField::Weight, Vm
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_an_agent_says_of_fields_is_told_in_the_words_that_are_typed() {
-        for (said, told) in [
-            ("two_pointer.step_bytes = 1 TiB: too much", "two-pointer.step = 1 TiB: too much"),
-            ("vms.`web 1`.max_bytes: 1 B; floor_bytes: 2", "vm.web 1.max: 1 B; floor: 2"),
-            ("must be at most two_pointer.need_below.", "must be at most two-pointer.need-below."),
-            ("vms.db1.pinned = true: it holds", "vm.db1.pinned = true: it holds"),
-            ("revert_after: 0s", "--revert-after: 0s"),
-            ("the algorithm is e.g. vms.`open", "the algorithm is e.g. vms.`open"),
-            ("größe_bytes, 3 VMs.", "größe_bytes, 3 VMs."),
-        ] {
-            assert_eq!(in_words(said), told);
-        }
-    }
-
     fn assigned(pairs: &[(&str, &str)]) -> v1::Policy {
         let mut policy = v1::Policy::default();
         for (key, value) in pairs {
@@ -445,6 +392,20 @@ mod tests {
         let error = Key::parse("host-reserv").unwrap_err();
         assert_eq!(error, "\"host-reserv\" is not a key of the policy; did you mean host-reserve?");
         assert!(Key::parse("colour").unwrap_err().contains("keys are algorithm, host-reserve"));
+    }
+
+    #[test]
+    fn what_no_vm_has_is_refused_with_what_it_has() {
+        let refused = |key: &str| {
+            let key = Key::parse(key).unwrap();
+            key.assign(&mut v1::Policy::default(), "1").unwrap_err()
+        };
+        let keys = "vm.web1.min, vm.web1.max, vm.web1.weight, vm.web1.pinned";
+        let foo = refused("vm.web1.foo");
+        assert!(foo.starts_with("\"foo\" is nothing that a VM has") && foo.contains(keys), "{foo}");
+        assert!(foo.contains("called web1.foo, vm.web1.foo.min"), "{foo}");
+        assert!(refused("vm.web1").ends_with(keys), "{}", refused("vm.web1"));
+        assert!(refused("vm.web1.wieght").contains("did you mean vm.web1.weight?"));
     }
 
     #[test]

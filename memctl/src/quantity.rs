@@ -1,6 +1,7 @@
 //! Amounts of memory and times, as a person types and reads them. Pure. Nothing else in memctl
 //! reads or writes a size or a duration.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// How to print amounts of memory.
@@ -74,6 +75,20 @@ pub(crate) fn parse_positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(format!("\"{text}\" is no time at all")),
         duration => Ok(duration),
     }
+}
+
+/// Reads a whole number of this range.
+pub(crate) fn parse_whole(text: &str, range: RangeInclusive<u16>) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        format!("\"{text}\" is no whole number from {} to {}", range.start(), range.end())
+    })
+}
+
+/// Reads how many are wanted: at least one.
+pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("\"{text}\" is no number of how many: write one from 1 up, as 20"))
 }
 
 /// One amount on its own: exact where it divides ("2 GiB"), else with one decimal.
@@ -202,6 +217,17 @@ mod tests {
             assert!(parse_duration(text).is_err(), "{text} was taken");
         }
         assert!(parse_positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_none_says_what_is_wanted() {
+        assert_eq!((parse_count("20"), parse_whole("9", 0..=9)), (Ok(20), Ok(9)));
+        let error = parse_whole("ten", 1..=1024).unwrap_err();
+        assert_eq!(error, "\"ten\" is no whole number from 1 to 1024");
+        for text in ["0", "-1", "1.5", "", "x"] {
+            assert!(parse_count(text).unwrap_err().contains("from 1 up"), "{text} was taken");
+            assert!(parse_whole(text, 1..=9).is_err(), "{text} was taken");
+        }
     }
 
     #[test]

@@ -56,11 +56,13 @@ impl Session {
             Err(failure) if need == ConfigNeed::MayBeWrong => (Config::default(), Some(failure)),
             Err(failure) => return Err(Box::new((output, failure))),
         };
-        if let (None, Some(name)) = (global.output, config.output.as_deref()) {
-            match <Format as clap::ValueEnum>::from_str(name, false) {
-                Ok(format) => output = output_of(&global, format),
-                Err(_) => return Err(Box::new((output, unknown_format(name)))),
-            }
+        match usual_format(&config) {
+            // What was typed wins over what is usual, and columns are of tables.
+            _ if global.output.is_some() => {}
+            Ok(_) if !global.columns.is_empty() => {}
+            Ok(Some(format)) => output = output_of(&global, format),
+            Ok(None) => {}
+            Err(failure) => return Err(Box::new((output, failure))),
         }
         Ok(Self { global, config, config_failure, places, output })
     }
@@ -166,13 +168,19 @@ fn local_sockets() -> Vec<PathBuf> {
     std::iter::once(PathBuf::from(DEFAULT_SOCKET)).chain(user).collect()
 }
 
-fn unknown_format(name: &str) -> Failure {
-    Failure::new(
-        Code::InvalidArgument,
-        "CONFIG_INVALID",
-        format!("defaults.output = \"{name}\" in the configuration is not a format"),
-    )
-    .hint("formats: table, wide, json, jsonl, yaml, name")
+/// The format where none is typed: of the environment, or else of the configuration.
+fn usual_format(config: &Config) -> Result<Option<Format>, Failure> {
+    let read = |name: &str| <Format as clap::ValueEnum>::from_str(name, false);
+    if let Some(name) = std::env::var("MEMCTL_OUTPUT").ok().filter(|name| !name.is_empty()) {
+        let what = format!("MEMCTL_OUTPUT={name} in the environment is not a format");
+        return read(&name).map(Some).map_err(|_| Failure::usage(what).hint(FORMATS));
+    }
+    let Some(name) = config.output.as_deref() else { return Ok(None) };
+    read(name).map(Some).map_err(|_| {
+        let what = format!("defaults.output = \"{name}\" in the configuration is not a format");
+        Failure::new(Code::InvalidArgument, "CONFIG_INVALID", what).hint(FORMATS)
+    })
 }
 
+const FORMATS: &str = "formats: table, wide, json, jsonl, yaml, name";
 const DEFAULT_SOCKET: &str = "/run/agentd/agentd.sock";

@@ -11,6 +11,20 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: &[&'a str]) -> Option<&'a str>
         .map(|(_, k)| k)
 }
 
+/// Up to `most` of the known words that may be meant: those that hold `word`, then those that are close.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str], most: usize) -> Vec<&'a str> {
+    let far = word.chars().count() / 2;
+    let rank = |own: &&'a str| {
+        let holds = !word.is_empty() && own.contains(word);
+        let last = own.rsplit('.').next().unwrap_or(own);
+        let distance = distance(word, own).min(distance(word, last));
+        (holds || distance <= far).then_some((!holds, distance, *own))
+    };
+    let mut ranked: Vec<_> = known.iter().filter_map(rank).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, _, own)| own).take(most).collect()
+}
+
 /// How many insertions, deletions, replacements and swaps of neighbours lie between two words.
 fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
@@ -34,6 +48,14 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_words_hold_it_or_are_close() {
+        let known = ["pool.kept_bytes", "actual_bytes", "pool.limit", "kept", "keep_for"];
+        assert_eq!(nearest("kept", &known, 2), ["kept", "pool.kept_bytes"]);
+        assert_eq!(nearest("limt", &known, 5), ["pool.limit"]);
+        assert!(nearest("", &known, 5).is_empty() && nearest("zzzz", &known, 5).is_empty());
+    }
 
     #[test]
     fn close_words_are_found_and_others_are_not() {

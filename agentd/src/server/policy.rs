@@ -136,14 +136,18 @@ impl PolicyService for PolicyCalls {
         }
         let (edit, sought) = ask.checked(edit(request, actor, caller.is(Role::Admin)))?;
         self.note(&mut ask, &edit, sought);
+        let before = self.0.in_force();
         let set = self.0.changes.change(ask, move |control| control.update(edit)).await?;
         let mut warnings = set.warnings;
         warnings.extend(self.warnings(&set.revision.policy).into_iter().take(limits::WARNINGS));
+        let mut standing_warnings = self.warnings(&before.policy.policy);
+        standing_warnings.retain(|own| warnings.contains(own));
         Ok(Response::new(wire::UpdatePolicyResponse {
             current: Some(to_proto::revision(&set.revision)),
             changes: to_proto::changes(&set.changes),
             warnings,
             position: set.position.as_ref().map(to_proto::position),
+            standing_warnings,
         }))
     }
 

@@ -458,3 +458,21 @@ async fn until(reached: impl Fn() -> bool) {
     };
     tokio::time::timeout(LONG, reached).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_that_was_true_before_a_change_is_told_apart() {
+    let mut rig = Rig::start();
+    rig.ticks(1).await;
+    let mut client = Client::new(rig.channel().await);
+    let first = client.update_policy(between("nobody", 64, 128)).await.unwrap().into_inner();
+    assert_eq!((first.warnings.len(), first.standing_warnings.len()), (1, 0), "{first:?}");
+    for validate_only in [true, false] {
+        let request = wire::UpdatePolicyRequest { validate_only, ..step(60) };
+        let next = client.update_policy(request).await.unwrap().into_inner();
+        assert_eq!(next.standing_warnings, first.warnings);
+        assert_eq!(next.warnings, first.warnings);
+    }
+    let both = between("nobody", 64, 256);
+    let other = client.update_policy(both).await.unwrap().into_inner();
+    assert_eq!(other.standing_warnings, first.warnings, "it says the same of another value");
+}

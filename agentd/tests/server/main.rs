@@ -23,6 +23,7 @@ mod read;
 mod reserve;
 mod rig;
 mod shadow;
+mod skew;
 mod stop;
 mod tls;
 mod tls_crowd;

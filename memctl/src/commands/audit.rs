@@ -10,6 +10,7 @@ use crate::dto::{AuditEntry, Item};
 use crate::failure::Failure;
 use crate::fleet::ask_all;
 use crate::moment::Moment;
+use crate::quantity::parse_whole;
 use crate::render::audit::AuditBody;
 use crate::session::Session;
 use crate::suggest::did_you_mean;
@@ -19,7 +20,7 @@ use crate::suggest::did_you_mean;
 pub(crate) struct AuditArgs {
     /// At most this many entries of each host, newest first.
     #[arg(long, value_name = "N", default_value = "50")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = |text: &str| parse_whole(text, 1..=u16::MAX))]
     limit: u16,
     /// Only what this caller asked for: "uid:0", or the name in a certificate.
     #[arg(long, value_name = "NAME", default_value = "")]

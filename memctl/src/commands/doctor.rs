@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::render::check::{CheckBody, Finding};
 use crate::render::text::safe;
 use crate::session::Session;
+use crate::versions::{OURS, Skew};
 
 /// Options of `memctl doctor`.
 #[derive(Args, Debug)]
@@ -147,20 +148,12 @@ fn role(caller: &WhoAmI) -> CheckBody {
 }
 
 fn version(status: &Status) -> CheckBody {
-    let (theirs, ours) = (status.agent_version.as_str(), env!("CARGO_PKG_VERSION"));
-    let told = format!("agentd {theirs}, memctl {ours}");
-    match minor(theirs) == minor(ours) {
-        true => CheckBody::good("version", told),
-        false => {
-            let hint = "what one of them does not know yet is refused or left out: bring both to one version";
-            CheckBody::warning("version", told, hint)
-        }
+    let theirs = status.agent_version.as_str();
+    let told = format!("agentd {theirs}, memctl {OURS}");
+    match Skew::of(theirs).meaning(theirs) {
+        None => CheckBody::good("version", told),
+        Some(hint) => CheckBody::warning("version", told, &hint),
     }
-}
-
-/// Major and minor: what is beyond changes nothing on the wire.
-fn minor(version: &str) -> Vec<&str> {
-    version.split('.').take(2).collect()
 }
 
 fn clock(status: &Status) -> Option<CheckBody> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod ca;
+pub(crate) mod columns;
 pub(crate) mod completion;
 pub(crate) mod config;
 mod consent;
@@ -39,6 +40,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render::text::date_time;
 use crate::session::Session;
+use crate::versions::Skew;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -110,6 +112,15 @@ pub(crate) fn tell_conditions(
         session.output.notice(&format!("{host}: {reason}{since}: {message}"))?;
     }
     Ok(())
+}
+
+/// Tells a person where the agent of a host does not know the same wire as we do.
+pub(crate) fn tell_skew(host: &str, version: &str, session: &Session) -> io::Result<()> {
+    let told = Skew::of(version).meaning(version);
+    match told.filter(|_| !session.output.is_for_programs()) {
+        Some(told) => session.output.notice(&format!("{host}: {told}")),
+        None => Ok(()),
+    }
 }
 
 /// The exit code that follows from how the hosts answered.

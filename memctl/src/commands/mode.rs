@@ -121,8 +121,9 @@ fn told(items: &mut Vec<Item<ModeBody>>, exit: Exit, session: &Session) -> Ended
 async fn would_set(connection: Connection, mode: v1::Mode) -> Result<ModeBody, Failure> {
     let caller = connection.hosts().who_am_i(v1::WhoAmIRequest {}).await;
     // An agent that cannot say is asked to set it, and says so then.
-    let role = caller.map_or(v1::Role::Admin, |answer| answer.into_inner().role());
-    if matches!(role, v1::Role::Unspecified | v1::Role::Reader) {
+    let role = caller.map_or(ADMIN, |answer| answer.into_inner().role);
+    // So is one with a role that only a newer memctl knows.
+    if let Ok(v1::Role::Unspecified | v1::Role::Reader) = v1::Role::try_from(role) {
         let what = "to set the mode takes the role operator or admin";
         return Err(Failure::new(Code::PermissionDenied, "ROLE_LACKS", what)
             .hint("memctl whoami tells which you have, and what gives it to you"));
@@ -153,6 +154,11 @@ pub(super) async fn set(
 ) -> Result<ModeBody, Failure> {
     let answer = connection.hosts().set_mode(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    if wire.mode != request.mode {
+        let set = ModeName::of(wire.mode).0;
+        let what = format!("the agent set another mode: {set}");
+        return Err(Failure::new(Code::Internal, "MODE_NOT_SET", what));
+    }
     // A pause is what a frozen host does anyway, and nothing may delay its answer.
     let frozen = match request.mode() {
         v1::Mode::Paused => None,
@@ -162,10 +168,10 @@ pub(super) async fn set(
         }
     };
     Ok(ModeBody {
-        mode: ModeName::new(wire.mode()),
+        mode: ModeName::of(wire.mode),
         actor: None,
         reason: None,
-        previous_mode: Some(ModeName::new(wire.previous_mode())),
+        previous_mode: Some(ModeName::of(wire.previous_mode)),
         durable: Some(wire.durable),
         frozen,
     })
@@ -189,3 +195,5 @@ impl WantedMode {
         }
     }
 }
+
+const ADMIN: i32 = v1::Role::Admin as i32;

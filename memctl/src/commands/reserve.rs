@@ -5,15 +5,17 @@ use std::{sync::Arc, time::Duration};
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Ended, consent, exit_of};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::{Item, Reservation};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::progress::Progress;
@@ -62,6 +64,7 @@ pub(crate) struct ReservationsArgs {}
 #[derive(Args, Debug)]
 pub(crate) struct ReleaseArgs {
     /// Number of the reservation, as `memctl reservations` lists it.
+    #[arg(value_parser = parse_id, add = ArgValueCompleter::new(completers::reservation_ids))]
     id: u64,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -77,7 +80,9 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     }
     let make = move |connection| create(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), make).await;
-    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    let applied = !args.dry_run;
+    let body = |reservation| vec![ReservationBody { applied, reservation }];
+    let mut items = Item::of_answers(answers, body);
     let waits = !args.no_wait && !args.dry_run;
     let missed = match waits {
         true => wait(&hosts, &mut items, args.wait_for, session).await?,
@@ -85,7 +90,11 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     };
     session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
-    tell_missing(&items, waits, session)?;
+    if args.dry_run {
+        tell_unreserved(&items, session)?;
+    } else {
+        tell_missing(&items, waits, session)?;
+    }
     let missing = items.iter().filter_map(|item| item.body.as_ref());
     let is_missing = missing.into_iter().any(|body| !body.reservation.is_there());
     let exit = exit_of(&items);
@@ -103,7 +112,7 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
         .map(|answer| answer.host.clone())
         .collect();
     let mut items = Item::of_answers(answers, |all| {
-        all.into_iter().map(|reservation| ReservationBody { reservation }).collect()
+        all.into_iter().map(|reservation| ReservationBody { applied: true, reservation }).collect()
     });
     session.output.show(&mut items)?;
     if !session.output.is_for_programs() {
@@ -125,9 +134,17 @@ pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended 
     let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
-    let mut items = Item::of_answers(answers, |reservation| vec![ReservationBody { reservation }]);
+    let body = |reservation| vec![ReservationBody { applied: true, reservation }];
+    let mut items = Item::of_answers(answers, body);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
+}
+
+/// Reads the number of a reservation.
+pub(crate) fn parse_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        format!("\"{text}\" is no number of a reservation, as 3 is: memctl reservations lists them")
+    })
 }
 
 /// A script whose variable is unset must not reserve for whoever comes first.
@@ -273,6 +290,15 @@ fn tell_waiting(
     Ok(())
 }
 
+/// Tells a person that a trial is one.
+fn tell_unreserved(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
+    for (host, _) in reservations(items).filter(|_| !session.output.is_for_programs()) {
+        let text = format!("{host}: it could be reserved; nothing is, as --dry-run only checks it");
+        session.output.notice(&text)?;
+    }
+    Ok(())
+}
+
 /// Tells a person who keeps what from being there.
 fn tell_missing(
     items: &[Item<ReservationBody>],
@@ -309,9 +335,28 @@ async fn create(
     connection: Connection,
     request: v1::CreateReservationRequest,
 ) -> Result<Reservation, Failure> {
-    let answer = connection.reservations().create_reservation(request).await;
+    let answer = connection.reservations().create_reservation(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(wire.reservation.unwrap_or_default().into())
+    let made = wire.reservation.unwrap_or_default();
+    as_asked(&request, &made)?;
+    Ok(made.into())
+}
+
+/// Refuses a reservation that lacks something of the request: an older agent leaves out what it does not know.
+fn as_asked(request: &v1::CreateReservationRequest, made: &v1::Reservation) -> Result<(), Failure> {
+    let lacking = [
+        ("the size", (made.min_bytes, made.max_bytes) != (request.min_bytes, request.max_bytes)),
+        ("--vm", !request.vm.is_empty() && made.vm.is_empty()),
+        ("--dry-run", request.validate_only && request.request_id.is_empty() && made.id != 0),
+    ];
+    let lacking = lacking.into_iter().filter(|(_, lacks)| *lacks).map(|(what, _)| what);
+    let lacking: Vec<&str> = lacking.collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the agent made reservation {} without {}", made.id, lacking.join(", "));
+    Err(Failure::new(Code::Unimplemented, "LEFT_OUT", what)
+        .hint(format!("memctl release {} ends it; update the agent", made.id)))
 }
 
 async fn get(connection: Connection, id: u64) -> Result<Reservation, Failure> {
@@ -321,7 +366,8 @@ async fn get(connection: Connection, id: u64) -> Result<Reservation, Failure> {
     Ok(wire.reservation.unwrap_or_default().into())
 }
 
-async fn list_one(connection: Connection) -> Result<Vec<Reservation>, Failure> {
+/// Those of one host that are not over.
+pub(crate) async fn list_one(connection: Connection) -> Result<Vec<Reservation>, Failure> {
     let request = v1::ListReservationsRequest {};
     let answer = connection.reservations().list_reservations(request).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();

@@ -144,7 +144,7 @@ fn narrowed(body: &mut Body, wanted: &[String]) -> bool {
         // These concern all.
         Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) => true,
         Body::Hello(_) | Body::Snapshot(_) | Body::Gap(_) | Body::Heartbeat {} => true,
-        Body::GoingAway { .. } | Body::Host(_) => true,
+        Body::GoingAway { .. } | Body::Host(_) | Body::Unknown {} => true,
     }
 }
 

@@ -3,10 +3,12 @@
 
 use agentd_proto::v1;
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 
 use super::policy::assignments;
 use super::{Ended, exit_of};
 use crate::client::Connection;
+use crate::completers;
 use crate::dto::Item;
 use crate::failure::Failure;
 use crate::fleet::ask_all;
@@ -30,6 +32,7 @@ pub(crate) struct SetArgs {
     /// What is to be otherwise, as in `memctl policy set`: algorithm=working-set,
     /// two-pointer.step=60MiB. All else follows the policy in force, also when that changes.
     #[arg(value_name = "KEY=VALUE", required = true)]
+    #[arg(add = ArgValueCompleter::new(completers::assignments))]
     assignments: Vec<String>,
     /// Check everything, change nothing.
     #[arg(long)]

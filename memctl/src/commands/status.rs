@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::mode::WantedMode;
 use super::repeat::{RepeatArgs, shown};
-use super::{Ended, exit_of, tell_conditions};
+use super::{Ended, exit_of, tell_conditions, tell_skew};
 use crate::client::Connection;
 use crate::dto::{Item, ModeName, Status};
 use crate::exit::Exit;
@@ -43,6 +43,7 @@ async fn once(args: &StatusArgs, session: &mut Session) -> Ended {
     for (host, body) in items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
         tell_conditions(host, &body.status.conditions, session)?;
         tell_passing(host, &body.status, session)?;
+        tell_skew(host, &body.status.agent_version, session)?;
     }
     let exit = exit_of(&items);
     let expected = args.expect_mode.map(|mode| ModeName::new(mode.wire()));

@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::{Ended, exit_of, status};
+use super::{Ended, exit_of, status, tell_skew};
 use crate::dto::Item;
 use crate::exit::Exit;
 use crate::fleet::ask_all;
 use crate::render::version::VersionBody;
 use crate::session::Session;
+use crate::versions::OURS;
 
 /// Options of `memctl version`.
 #[derive(Args, Debug)]
@@ -19,8 +20,8 @@ pub(crate) struct VersionArgs {
 
 /// Shows the versions.
 pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
-    let body = VersionBody { component: "memctl", version: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut items = vec![Item::answered("-", body)];
+    let body = VersionBody { component: "memctl", version: OURS.to_owned() };
+    let mut items = vec![Item::answered(NOBODY, body)];
     if args.client {
         session.output.show(&mut items)?;
         return Ok(Exit::Done);
@@ -42,5 +43,12 @@ pub(crate) async fn run(args: &VersionArgs, session: &mut Session) -> Ended {
     let exit = exit_of(&agents);
     items.extend(agents);
     session.output.show(&mut items)?;
+    let agents = items.iter().filter(|item| item.host != NOBODY);
+    for (host, body) in agents.filter_map(|item| Some((&item.host, item.body.as_ref()?))) {
+        tell_skew(host, &body.version, session)?;
+    }
     Ok(exit)
 }
+
+/// Where memctl itself stands in the place of a host.
+const NOBODY: &str = "-";

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::follow::{Plan, follow};
 use crate::merge::{Merge, Wait};
 use crate::moment::Moment;
-use crate::quantity::parse_positive_duration;
+use crate::quantity::{parse_count, parse_positive_duration};
 use crate::session::Session;
 use crate::stop_signals::StopSignals;
 
@@ -45,7 +45,7 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     shadow: bool,
     /// Start with the last so many entries.
-    #[arg(long, value_name = "N", group = "start")]
+    #[arg(long, value_name = "N", group = "start", value_parser = parse_count)]
     tail: Option<u64>,
     /// Start with entries from then on: so long ago (10m), a time of day (14:05), or a date and time. Reaches
     /// into the agent's history, over its restarts.
@@ -67,7 +67,7 @@ pub(crate) struct WatchArgs {
     #[arg(default_missing_value = "500ms", value_parser = parse_positive_duration)]
     sort: Option<Duration>,
     /// End after so many entries, quiet ticks included.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     count: Option<u64>,
     /// End after this time.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]

@@ -174,7 +174,8 @@ impl<'a> Watcher<'a> {
             Body::Hello(_) | Body::Gap(_) | Body::Heartbeat {} | Body::GoingAway { .. } => {
                 Vec::new()
             }
-            Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) | Body::Host(_) => Vec::new(),
+            Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) => Vec::new(),
+            Body::Host(_) | Body::Unknown {} => Vec::new(),
         };
         self.unseen
             .retain(|wanted| !named.iter().any(|vm| vm.name == *wanted || vm.uuid == *wanted));
@@ -218,7 +219,7 @@ impl<'a> Watcher<'a> {
             News::Message(message) => {
                 host.was_heard = true;
                 host.failure = None;
-                return Record::new(&host.name, *message);
+                return Some(Record::new(&host.name, *message));
             }
             News::Lost { failure, retry_in } => ("reconnecting", Some(retry_in), Some(failure)),
             News::Ended(result) => ("ended", None, result.err()),

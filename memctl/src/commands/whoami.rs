@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use clap::Args;
 
-use super::{Ended, exit_of};
+use super::{Ended, exit_of, tell_skew};
 use crate::client::Connection;
 use crate::dto::{Item, WhoAmI};
 use crate::failure::Failure;
@@ -29,11 +29,21 @@ pub(crate) async fn run(_: &WhoAmIArgs, session: &mut Session) -> Ended {
             let what = format!("{host}: the organization {idle} in the certificate gives no role");
             session.output.notice(&what)?;
         }
+        if let Some(version) = &body.caller.agent_version {
+            tell_skew(host, version, session)?;
+        }
     }
     Ok(exit_of(&items))
 }
 
 async fn ask(connection: Connection) -> Result<WhoAmI, Failure> {
     let answer = connection.hosts().who_am_i(v1::WhoAmIRequest {}).await;
-    Ok(answer.map_err(|status| Failure::from_status(&status))?.into_inner().into())
+    let caller: WhoAmI =
+        answer.map_err(|status| Failure::from_status(&status))?.into_inner().into();
+    if caller.role.is_none() {
+        // To ask for more would only be denied, and written down as that.
+        return Ok(caller);
+    }
+    let status = connection.hosts().get_status(v1::GetStatusRequest {}).await.ok();
+    Ok(WhoAmI { agent_version: status.map(|status| status.into_inner().agent_version), ..caller })
 }

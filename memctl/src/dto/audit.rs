@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agentd_proto::v1;
 use serde::Serialize;
 
-use super::{PolicyChange, Time, lower, seconds, time};
+use super::{PolicyChange, Time, said, seconds, time, word};
 
 /// Something that is in the audit of a host.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
@@ -44,10 +44,8 @@ pub(crate) struct AuditEntry {
 
 impl From<v1::AuditEntry> for AuditEntry {
     fn from(wire: v1::AuditEntry) -> Self {
-        let decision = Some(wire.decision()).filter(|own| *own != v1::AuditDecision::Unspecified);
-        let decision = decision.map(|own| lower(own.as_str_name(), "AUDIT_DECISION_"));
         Self {
-            kind: lower(wire.kind().as_str_name(), "AUDIT_KIND_"),
+            kind: word(wire.kind, v1::AuditKind::as_str_name, "AUDIT_KIND_"),
             seq: wire.seq,
             time: time(wire.time),
             identity: wire.identity,
@@ -57,7 +55,7 @@ impl From<v1::AuditEntry> for AuditEntry {
             request_id: wire.request_id,
             target: wire.target,
             reason: wire.reason,
-            decision,
+            decision: said(wire.decision, v1::AuditDecision::as_str_name, "AUDIT_DECISION_"),
             outcome: wire.outcome,
             detail: wire.detail,
             before: wire.before.into_iter().collect(),

@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use serde::Serialize;
 
-use super::{Time, lower, time};
+use super::{Time, said, time};
 
 /// The caller as an agent sees them.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -22,6 +22,8 @@ pub(crate) struct WhoAmI {
     pub(crate) idle_organizations: Vec<String>,
     /// The host's own name.
     pub(crate) name: String,
+    /// Version of its agent; null where the caller may not know.
+    pub(crate) agent_version: Option<String>,
     pub(crate) host_time: Option<Time>,
 }
 
@@ -37,7 +39,6 @@ pub(crate) struct Certificate {
 
 impl From<v1::WhoAmIResponse> for WhoAmI {
     fn from(wire: v1::WhoAmIResponse) -> Self {
-        let role = Some(wire.role()).filter(|role| *role != v1::Role::Unspecified);
         let host_time = time(wire.host_time);
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         let certificate = wire.certificate.map(|own| {
@@ -52,12 +53,13 @@ impl From<v1::WhoAmIResponse> for WhoAmI {
         });
         Self {
             identity: wire.caller.map(|caller| caller.name).unwrap_or_default(),
-            role: role.map(|role| lower(role.as_str_name(), "ROLE_")),
+            role: said(wire.role, v1::Role::as_str_name, "ROLE_"),
             role_from: given(wire.role_from),
             peer: given(wire.peer),
             certificate,
             idle_organizations: wire.idle_organizations,
             name: wire.host,
+            agent_version: None,
             host_time,
         }
     }

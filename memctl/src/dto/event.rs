@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::vm::state_name;
 use super::{
     Actor, Booking, Condition, HostMemory, ModeName, PolicyChange, Pool, Position,
-    ReservationEvent, Resize, Revision, ShadowTick, Time, Transfer, Vm, VmName, lower, seconds,
-    time,
+    ReservationEvent, Resize, Revision, ShadowTick, Time, Transfer, Vm, VmName, seconds, time,
+    word,
 };
 use crate::failure::Failure;
 
@@ -20,7 +20,8 @@ use crate::failure::Failure;
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Record {
     /// What it is: "tick", "vm", "policy", "mode", "reservation" for entries of the log; "hello", "snapshot",
-    /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed.
+    /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed; "unknown" for what
+    /// a newer agent says and this memctl does not know.
     #[serde(rename = "type")]
     pub(crate) kind: Cow<'static, str>,
     pub(crate) host: String,
@@ -42,13 +43,18 @@ pub(crate) enum Body {
     Snapshot(Box<Snapshot>),
     Gap(Gap),
     Heartbeat {},
-    GoingAway { reason: String, reconnect_after_seconds: Option<f64> },
+    GoingAway {
+        reason: String,
+        reconnect_after_seconds: Option<f64>,
+    },
     Tick(Box<Tick>),
     Vm(VmChange),
     Policy(PolicyEvent),
     Mode(ModeEvent),
     Reservation(Box<ReservationEvent>),
     Host(HostNews),
+    /// What only a newer memctl knows.
+    Unknown {},
 }
 
 #[derive(Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -147,18 +153,18 @@ pub(crate) struct HostNews {
 }
 
 impl Record {
-    /// From the wire. None for a body that this memctl does not know.
-    pub(crate) fn new(host: &str, wire: v1::WatchResponse) -> Option<Self> {
-        let (kind, body) = body(wire.body?);
+    /// From the wire.
+    pub(crate) fn new(host: &str, wire: v1::WatchResponse) -> Self {
+        let (kind, body) = wire.body.map_or(("unknown", Body::Unknown {}), body);
         let monotonic = std::time::Duration::from_nanos(wire.monotonic_ns).as_secs_f64();
-        Some(Self {
+        Self {
             kind: kind.into(),
             host: host.to_owned(),
             position: wire.position.map(Into::into),
             time: time(wire.time),
             monotonic_seconds: (wire.monotonic_ns > 0).then_some(monotonic),
             body,
-        })
+        }
     }
 
     /// From a line of a saved stream, or what is wrong with it.
@@ -180,6 +186,7 @@ impl Record {
             "mode" => Body::Mode(read(&whole)?),
             "reservation" => Body::Reservation(read(&whole)?),
             "host" => Body::Host(read(&whole)?),
+            "unknown" => Body::Unknown {},
             other => return Err(format!("\"{other}\" is no type of a record")),
         };
         let position = frame.epoch.zip(frame.seq);
@@ -273,7 +280,7 @@ impl From<v1::Hello> for Hello {
 impl From<v1::Snapshot> for Snapshot {
     fn from(wire: v1::Snapshot) -> Self {
         Self {
-            mode: ModeName::new(wire.mode()),
+            mode: ModeName::of(wire.mode),
             memory: wire.memory.map(Into::into),
             pool: wire.pool.map(Into::into),
             policy: wire.policy.map(Into::into),
@@ -287,7 +294,7 @@ impl From<v1::Snapshot> for Snapshot {
 impl From<v1::Gap> for Gap {
     fn from(wire: v1::Gap) -> Self {
         Self {
-            reason: lower(wire.reason().as_str_name(), "GAP_REASON_"),
+            reason: word(wire.reason, v1::GapReason::as_str_name, "GAP_REASON_"),
             first: wire.first.map(Into::into),
             last: wire.last.map(Into::into),
             missed: wire.missed,
@@ -298,7 +305,7 @@ impl From<v1::Gap> for Gap {
 impl From<v1::Tick> for Tick {
     fn from(wire: v1::Tick) -> Self {
         Self {
-            mode: ModeName::new(wire.mode()),
+            mode: ModeName::of(wire.mode),
             tick: wire.tick,
             took_seconds: seconds(wire.took),
             algorithm: wire.algorithm,
@@ -321,8 +328,8 @@ impl From<v1::VmChanged> for VmChange {
     fn from(wire: v1::VmChanged) -> Self {
         let known = |state| Some(state_name(state)).filter(|name| !name.is_empty());
         Self {
-            previous_state: known(wire.previous_state()),
-            state: known(wire.state()),
+            previous_state: known(wire.previous_state),
+            state: known(wire.state),
             vm: wire.vm.unwrap_or_default().into(),
         }
     }
@@ -344,8 +351,8 @@ impl From<v1::PolicyChanged> for PolicyEvent {
 impl From<v1::ModeChanged> for ModeEvent {
     fn from(wire: v1::ModeChanged) -> Self {
         Self {
-            previous_mode: ModeName::new(wire.previous_mode()),
-            mode: ModeName::new(wire.mode()),
+            previous_mode: ModeName::of(wire.previous_mode),
+            mode: ModeName::of(wire.mode),
             actor: wire.actor.map(Into::into),
             reason: wire.reason,
         }

@@ -32,7 +32,7 @@ pub(crate) struct Explanation {
 impl From<v1::ExplainVmResponse> for Explanation {
     fn from(wire: v1::ExplainVmResponse) -> Self {
         Self {
-            mode: ModeName::new(wire.mode()),
+            mode: ModeName::of(wire.mode),
             vm: wire.vm.unwrap_or_default().into(),
             tick: wire.tick,
             position: wire.position.map(Into::into),

@@ -4,7 +4,7 @@ use agentd_proto::v1;
 use serde::Serialize;
 
 use super::vm::state_name;
-use super::{ModeName, Record, Time, VmName, lower, seconds, time};
+use super::{ModeName, Record, Time, VmName, said, seconds, time};
 
 /// How one host fared.
 #[derive(Debug, Default, Serialize, schemars::JsonSchema)]
@@ -95,7 +95,7 @@ impl History {
         self.oldest_time = time(page.oldest_time);
         self.oldest_whole_time = time(page.oldest_whole_time);
         self.points.extend(page.points.into_iter().map(HistoryPoint::from));
-        let changes = page.changes.into_iter().filter_map(|change| Record::new(host, change));
+        let changes = page.changes.into_iter().map(|change| Record::new(host, change));
         self.changes.extend(changes);
         self.changes_cut |= page.changes_cut;
     }
@@ -115,11 +115,9 @@ impl From<v1::HistoryPoint> for HistoryPoint {
 
 impl From<v1::HistoryHost> for HistoryHost {
     fn from(wire: v1::HistoryHost) -> Self {
-        let level = Some(wire.level()).filter(|level| *level != v1::HostLevel::Unspecified);
-        let level = level.map(|level| lower(level.as_str_name(), "HOST_LEVEL_"));
         Self {
-            level,
-            mode: ModeName::new(wire.mode()),
+            level: said(wire.level, v1::HostLevel::as_str_name, "HOST_LEVEL_"),
+            mode: ModeName::of(wire.mode),
             total_bytes: wire.total_bytes,
             usable_bytes: wire.usable_bytes,
             usable_least_bytes: wire.usable_least_bytes,
@@ -142,11 +140,9 @@ impl From<v1::HistoryHost> for HistoryHost {
 
 impl From<v1::HistoryVm> for HistoryVm {
     fn from(wire: v1::HistoryVm) -> Self {
-        let verdict = Some(wire.verdict()).filter(|kind| *kind != v1::VerdictKind::Unspecified);
-        let verdict = verdict.map(|kind| lower(kind.as_str_name(), "VERDICT_KIND_"));
         Self {
-            state: state_name(wire.state()),
-            verdict,
+            state: state_name(wire.state),
+            verdict: said(wire.verdict, v1::VerdictKind::as_str_name, "VERDICT_KIND_"),
             vm: wire.vm.unwrap_or_default().into(),
             ticks: wire.ticks,
             actual_bytes: wire.actual_bytes,

@@ -4,7 +4,7 @@ use agentd_proto::v1;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Time, lower, seconds, time};
+use super::{Actor, Time, said, seconds, time, word};
 
 /// The state of a host and its agent.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -126,7 +126,7 @@ impl Status {
         };
         Self {
             health,
-            mode: ModeName::new(wire.mode()),
+            mode: ModeName::of(wire.mode),
             mode_actor: wire.mode_actor.map(Into::into),
             mode_reason: wire.mode_reason,
             name: wire.host,
@@ -158,20 +158,24 @@ impl Status {
 }
 
 impl ModeName {
-    /// From the wire.
+    /// Of a mode that there is.
     pub(crate) fn new(mode: v1::Mode) -> Self {
-        Self(lower(mode.as_str_name(), "MODE_"))
+        Self::of(mode.into())
+    }
+
+    /// From the wire, where it may be one that only a newer memctl knows.
+    pub(crate) fn of(mode: i32) -> Self {
+        Self(word(mode, v1::Mode::as_str_name, "MODE_"))
     }
 }
 
 impl From<v1::HostMemory> for HostMemory {
     fn from(wire: v1::HostMemory) -> Self {
-        let level = Some(wire.level()).filter(|level| *level != v1::HostLevel::Unspecified);
         let percent = |hundredths: u32| f64::from(hundredths) / 100.0;
         Self {
             total_bytes: wire.total_bytes,
             usable_bytes: wire.usable_bytes,
-            level: level.map(|level| lower(level.as_str_name(), "HOST_LEVEL_")),
+            level: said(wire.level, v1::HostLevel::as_str_name, "HOST_LEVEL_"),
             other_bytes: wire.other_bytes,
             unexplained_bytes: wire.unexplained_bytes,
             pressure_some_percent: wire.pressure_some.map(percent),

@@ -168,7 +168,26 @@ pub(crate) fn seconds(wire: Option<prost_types::Duration>) -> Option<f64> {
     Some(millis.as_secs_f64())
 }
 
-/// The name of a value of a wire enum without its prefix, in lower case.
-pub(crate) fn lower(name: &str, prefix: &str) -> String {
+/// The name of a value of a wire enum without its prefix, in lower case; one that only a newer memctl
+/// knows by its number: "unknown(17)".
+pub(crate) fn word<E: TryFrom<i32>>(
+    value: i32,
+    name: fn(&E) -> &'static str,
+    prefix: &str,
+) -> String {
+    let Ok(known) = E::try_from(value) else { return format!("unknown({value})") };
+    let name = name(&known);
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
+
+/// The same; none for the value that says nothing.
+pub(crate) fn said<E: TryFrom<i32>>(
+    value: i32,
+    name: fn(&E) -> &'static str,
+    prefix: &str,
+) -> Option<String> {
+    (value != NOT_SET).then(|| word(value, name, prefix))
+}
+
+/// The first value of every enum of the wire.
+const NOT_SET: i32 = 0;

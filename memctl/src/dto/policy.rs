@@ -9,7 +9,7 @@ use super::{Time, seconds, time};
 use crate::policy_keys::Key;
 
 /// The policy.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Policy {
     pub(crate) algorithm: String,
     pub(crate) host_reserve_bytes: Option<u64>,
@@ -31,7 +31,7 @@ pub(crate) struct Bounds {
 }
 
 /// Constants of "two-pointer".
-#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct TwoPointer {
     pub(crate) need_below_bytes: Option<u64>,
     pub(crate) spare_above_bytes: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct TwoPointer {
 }
 
 /// Constants of "working-set".
-#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct WorkingSet {
     pub(crate) headroom_bytes: Option<u64>,
     pub(crate) headroom_percent: Option<u32>,
@@ -50,7 +50,7 @@ pub(crate) struct WorkingSet {
 }
 
 /// An exception for one VM.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct VmPolicy {
     pub(crate) min_bytes: Option<u64>,
     pub(crate) max_bytes: Option<u64>,

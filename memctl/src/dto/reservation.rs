@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Time, VmName, lower, time};
+use super::{Actor, Time, VmName, time, word};
 
 /// Memory that is kept together for a VM to come.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -76,7 +76,7 @@ impl Reservation {
 impl From<v1::Reservation> for Reservation {
     fn from(wire: v1::Reservation) -> Self {
         Self {
-            state: lower(wire.state().as_str_name(), "RESERVATION_STATE_"),
+            state: word(wire.state, v1::ReservationState::as_str_name, "RESERVATION_STATE_"),
             id: wire.id,
             min_bytes: wire.min_bytes,
             max_bytes: wire.max_bytes,
@@ -120,7 +120,7 @@ impl From<v1::Booking> for Booking {
 impl From<v1::ReservationChanged> for ReservationEvent {
     fn from(wire: v1::ReservationChanged) -> Self {
         Self {
-            event: lower(wire.event().as_str_name(), "RESERVATION_EVENT_"),
+            event: word(wire.event, v1::ReservationEvent::as_str_name, "RESERVATION_EVENT_"),
             reservation: wire.reservation.unwrap_or_default().into(),
             actor: wire.actor.map(Into::into),
             reason: wire.reason,

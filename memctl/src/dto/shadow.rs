@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, PolicyChange, Time, VmName, lower, seconds, time};
+use super::{Actor, PolicyChange, Time, VmName, seconds, time, word};
 
 /// A shadow.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -128,7 +128,7 @@ impl From<v1::ShadowInstance> for ShadowInstance {
 impl From<v1::ShadowRuling> for ShadowRuling {
     fn from(wire: v1::ShadowRuling) -> Self {
         Self {
-            kind: lower(wire.kind().as_str_name(), "VERDICT_KIND_"),
+            kind: word(wire.kind, v1::VerdictKind::as_str_name, "VERDICT_KIND_"),
             reason: wire.reason,
             amount_bytes: wire.amount_bytes,
         }

@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use serde::{Deserialize, Serialize};
 
-use super::{lower, seconds};
+use super::{said, seconds, word};
 
 /// A VM by its UUID and its name.
 #[derive(
@@ -90,17 +90,15 @@ impl VmName {
 }
 
 /// The name of a VM state, in lower case; "" where there is none.
-pub(crate) fn state_name(state: v1::VmState) -> String {
-    if state == v1::VmState::Unspecified {
-        return String::new();
-    }
-    lower(state.as_str_name(), "VM_STATE_").replace('_', "-")
+pub(crate) fn state_name(state: i32) -> String {
+    let name = said(state, v1::VmState::as_str_name, "VM_STATE_");
+    name.unwrap_or_default().replace('_', "-")
 }
 
 impl From<v1::Vm> for Vm {
     fn from(wire: v1::Vm) -> Self {
         Self {
-            state: state_name(wire.state()),
+            state: state_name(wire.state),
             vm: wire.vm.unwrap_or_default().into(),
             memory: wire.memory.map(Into::into),
             verdict: wire.verdict.map(Into::into),
@@ -128,7 +126,7 @@ impl From<v1::VmMemory> for VmMemory {
 impl From<v1::Verdict> for Verdict {
     fn from(wire: v1::Verdict) -> Self {
         Self {
-            kind: lower(wire.kind().as_str_name(), "VERDICT_KIND_"),
+            kind: word(wire.kind, v1::VerdictKind::as_str_name, "VERDICT_KIND_"),
             reason: wire.reason,
             message: wire.message,
             need_bytes: wire.need_bytes,
@@ -153,7 +151,7 @@ impl From<v1::Transfer> for Transfer {
 impl From<v1::Resize> for Resize {
     fn from(wire: v1::Resize) -> Self {
         Self {
-            outcome: lower(wire.outcome().as_str_name(), "OUTCOME_"),
+            outcome: word(wire.outcome, v1::Outcome::as_str_name, "OUTCOME_"),
             vm: wire.vm.unwrap_or_default().into(),
             from_bytes: wire.from_bytes,
             to_bytes: wire.to_bytes,

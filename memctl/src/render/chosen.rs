@@ -90,7 +90,7 @@ fn at<'a>(value: &'a Value, path: &[String]) -> Vec<&'a Value> {
 fn head(column: &Column) -> String {
     let typed = &column.typed;
     let bare = ["_bytes", "_seconds"].iter().find_map(|unit| typed.strip_suffix(unit));
-    bare.unwrap_or(typed).replace('_', " ").to_uppercase()
+    bare.unwrap_or(typed).replace(['_', '-'], " ").to_uppercase()
 }
 
 fn cell(column: &Column, item: &Value, view: &View) -> Cell {

@@ -50,6 +50,8 @@ pub(crate) struct ChangeBody {
     pub(crate) changes: Vec<PolicyChange>,
     /// Accepted but questionable.
     pub(crate) warnings: Vec<String>,
+    /// Those of them that were true before as well.
+    pub(crate) standing_warnings: Vec<String>,
 }
 
 /// Body of an item of `memctl policy history` and `confirm`.
@@ -58,6 +60,9 @@ pub(crate) struct RevisionBody {
     /// The revision.
     #[serde(flatten)]
     pub(crate) revision: Revision,
+    /// The newest earlier revision that says the same, where others lie between them: it goes back to that
+    /// one. Null where none of those that are listed is so.
+    pub(crate) back_to_revision: Option<u64>,
 }
 
 impl PolicyBody {
@@ -200,6 +205,30 @@ impl Show for RevisionBody {
 }
 
 impl RevisionBody {
+    /// A revision alone.
+    pub(crate) const fn new(revision: Revision) -> Self {
+        Self { revision, back_to_revision: None }
+    }
+
+    /// Revisions of one host, newest first, each beside those before it.
+    pub(crate) fn of_history(revisions: Vec<Revision>) -> Vec<Self> {
+        let back_to = |at: usize| {
+            let own = &revisions.get(at)?.policy;
+            let mut earlier =
+                revisions.iter().skip(at + 1).skip_while(|before| before.policy == *own);
+            Some(earlier.find(|before| before.policy == *own)?.revision)
+        };
+        // What says the same as the one right before it goes back to none.
+        let is_new = |at: usize| {
+            let before = revisions.get(at + 1);
+            before.is_some_and(|before| before.policy != revisions[at].policy)
+        };
+        let back: Vec<_> =
+            (0..revisions.len()).map(|at| back_to(at).filter(|_| is_new(at))).collect();
+        let beside = revisions.into_iter().zip(back);
+        beside.map(|(revision, back_to_revision)| Self { revision, back_to_revision }).collect()
+    }
+
     fn cells(&self, view: &View) -> Vec<Cell> {
         let revision = &self.revision;
         let when = |time: Option<Time>| {
@@ -211,12 +240,23 @@ impl RevisionBody {
             when(actor.and_then(|a| a.time)),
             actor.map_or(Cell::Absent, |a| Cell::text(&*a.id)),
             when(revision.revert_time),
-            if revision.reason.is_empty() { Cell::Absent } else { Cell::text(&*revision.reason) },
+            self.why(),
         ];
         if view.wide {
             cells.push(Cell::text(&*revision.etag));
         }
         cells
+    }
+
+    /// The reason that was given, and what it goes back to.
+    fn why(&self) -> Cell {
+        let back = self.back_to_revision.map(|number| format!("back to revision {number}"));
+        let given = Some(self.revision.reason.clone()).filter(|reason| !reason.is_empty());
+        match (given, back) {
+            (Some(given), Some(back)) => Cell::text(format!("{given} ({back})")),
+            (Some(why), None) | (None, Some(why)) => Cell::text(why),
+            (None, None) => Cell::Absent,
+        }
     }
 }
 
@@ -275,6 +315,15 @@ mod tests {
         let body = body.with_origins(revisions);
         assert_eq!(body.changed, ["floor"]);
         body.origins[0].revision
+    }
+
+    #[test]
+    fn a_revision_that_says_what_an_earlier_one_did_goes_back_to_it() {
+        let all = [(5, 64), (4, 80), (3, 80), (2, 64), (1, 64)];
+        let bodies = RevisionBody::of_history(all.map(|(n, mib)| revision(n, mib)).into());
+        let back: Vec<_> = bodies.iter().map(|body| body.back_to_revision).collect();
+        assert_eq!(back, [Some(2), None, None, None, None]);
+        assert!(matches!(bodies[0].why(), Cell::Text(why) if why == "back to revision 2"));
     }
 
     #[test]

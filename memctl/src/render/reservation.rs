@@ -11,6 +11,8 @@ use crate::quantity::{Units, format_size};
 /// Body of an item of these commands.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ReservationBody {
+    /// Whether it is made, or only could be: nothing is reserved then.
+    pub(crate) applied: bool,
     /// The reservation.
     pub(crate) reservation: Reservation,
 }
@@ -22,7 +24,7 @@ impl Show for ReservationBody {
         let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
         for item in items {
             match &item.body {
-                Some(body) => table.row(&item.host, row(&body.reservation, view)),
+                Some(body) => table.row(&item.host, row(body, view)),
                 None => table.failed(item, "STATE"),
             }
         }
@@ -30,20 +32,20 @@ impl Show for ReservationBody {
     }
 
     fn name(&self) -> String {
-        self.reservation.id.to_string()
+        if self.applied { self.reservation.id.to_string() } else { String::new() }
     }
 }
 
-fn row(own: &Reservation, view: &View) -> Vec<Cell> {
-    let paint = if own.is_there() { Paint::Good } else { Paint::Warn };
-    let state = own.state.replace('_', " ").to_ascii_uppercase();
+fn row(ReservationBody { applied, reservation: own }: &ReservationBody, view: &View) -> Vec<Cell> {
+    let paint = if own.is_there() && *applied { Paint::Good } else { Paint::Warn };
+    let state = if *applied { own.state.replace('_', " ") } else { "not reserved".to_owned() };
     let words = |text: &str| if text.is_empty() { Cell::Absent } else { Cell::text(text) };
     let when = |time: Option<Time>| {
         time.map_or(Cell::Absent, |time| Cell::text(date_time(time.0, &view.zone)))
     };
     let mut cells = vec![
-        Cell::number(own.id),
-        Cell::Painted(state, paint),
+        Cell::figure(applied.then(|| own.id.to_string())),
+        Cell::Painted(state.to_ascii_uppercase(), paint),
         Cell::Bytes(own.min_bytes),
         Cell::Bytes(own.max_bytes),
         Cell::bytes(own.held_bytes),

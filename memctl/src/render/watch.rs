@@ -15,6 +15,7 @@ use crate::dto::{
 };
 use crate::dto::{ModeEvent, PolicyEvent, ReservationEvent};
 use crate::quantity::{format_seconds, format_size};
+use crate::versions::OURS;
 
 /// Turns records into lines.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ struct HostState {
     /// VMs, by UUID, that need memory and got none at the last tick.
     unmet: BTreeSet<String>,
     last_error: String,
+    /// Whether it said something that we do not know, and that was told.
+    is_beyond_us: bool,
     /// The freeze file of the last tick.
     frozen: String,
 }
@@ -64,7 +67,7 @@ impl Watch {
                 Vec::new()
             }
             Body::Hello(_) | Body::Gap(_) | Body::Heartbeat {} => Vec::new(),
-            Body::GoingAway { .. } | Body::Host(_) => Vec::new(),
+            Body::GoingAway { .. } | Body::Host(_) | Body::Unknown {} => Vec::new(),
         };
         if lines.is_empty() {
             return String::new();
@@ -101,8 +104,12 @@ impl Watch {
                 let retry = format_seconds(news.retry_in_seconds?);
                 Some(format!("{host}: {}; next try in {retry}", failure.message))
             }
+            Body::Unknown {} if !std::mem::replace(&mut state.is_beyond_us, true) => Some(format!(
+                "{host}: what this memctl, {OURS}, does not know is left out; a newer one tells it"
+            )),
             Body::Hello(_) | Body::Snapshot(_) | Body::Heartbeat {} | Body::Tick(_) => None,
             Body::Vm(_) | Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) => None,
+            Body::Unknown {} => None,
         }
     }
 
@@ -384,7 +391,7 @@ pub(crate) fn change_line(record: &Record, view: &View) -> Option<String> {
         Body::Mode(event) => Some(mode_line(event, view.color)),
         Body::Reservation(event) => Some(lines.reservation_line(event)),
         Body::Tick(_) | Body::Hello(_) | Body::Snapshot(_) | Body::Gap(_) => None,
-        Body::Heartbeat {} | Body::GoingAway { .. } | Body::Host(_) => None,
+        Body::Heartbeat {} | Body::GoingAway { .. } | Body::Host(_) | Body::Unknown {} => None,
     }
 }
 
@@ -455,7 +462,7 @@ mod tests {
 
     fn record(body: Wire) -> Record {
         let wire = v1::WatchResponse { body: Some(body), ..Default::default() };
-        Record::new("node1", wire).unwrap()
+        Record::new("node1", wire)
     }
 
     fn quiet() -> Record {

@@ -46,6 +46,7 @@ fn row(caller: &WhoAmI, view: &View) -> Vec<Cell> {
         caller.role.as_ref().map_or_else(none, |role| Cell::text(&**role)),
         words(&caller.role_from),
         at(certificate.and_then(|own| own.expire_time)),
+        words(&caller.agent_version),
     ];
     if view.wide {
         cells.extend([
@@ -58,6 +59,6 @@ fn row(caller: &WhoAmI, view: &View) -> Vec<Cell> {
     cells
 }
 
-const HEADS: &[&str] = &["IDENTITY", "ROLE", "BY", "EXPIRES"];
+const HEADS: &[&str] = &["IDENTITY", "ROLE", "BY", "EXPIRES", "VERSION"];
 const WIDE_HEADS: &[&str] =
-    &["IDENTITY", "ROLE", "BY", "EXPIRES", "FROM", "SERIAL", "HOST NAME", "HOST TIME"];
+    &["IDENTITY", "ROLE", "BY", "EXPIRES", "VERSION", "FROM", "SERIAL", "HOST NAME", "HOST TIME"];

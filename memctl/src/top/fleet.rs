@@ -100,7 +100,7 @@ impl Fleet {
         match news {
             News::Message(message) => {
                 host.heard = Some(now);
-                let Some(record) = Record::new(&host.name, *message) else { return };
+                let record = Record::new(&host.name, *message);
                 host.note(&record);
                 let text = self.lines.text(&record);
                 let notice = self.lines.notice(&record);
@@ -178,7 +178,7 @@ impl HostView {
             Body::Policy(event) => self.ruled(event),
             Body::Mode(event) => self.mode.clone_from(&event.mode.0),
             Body::Gap(_) | Body::Heartbeat {} | Body::GoingAway { .. } => {}
-            Body::Reservation(_) | Body::Host(_) => {}
+            Body::Reservation(_) | Body::Host(_) | Body::Unknown {} => {}
         }
     }
 

@@ -15,6 +15,7 @@ use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer
 use agentd_proto::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
 use agentd_proto::v1::shadow_service_server::{ShadowService, ShadowServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
+use prost::Message as _;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -49,6 +50,10 @@ pub(crate) struct Script {
     pub(crate) mode_answers: VecDeque<ModeAnswer>,
     /// What each Watch gets, one after another; after the last one streams stay silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
+    /// Knows no constants of working-set: takes a policy without them.
+    pub(crate) forgets_working_set: bool,
+    /// What was to be warned of before any change.
+    pub(crate) standing_warnings: Vec<String>,
     /// Notes of what was asked.
     pub(crate) updates: Vec<v1::UpdatePolicyRequest>,
     pub(crate) watches: Vec<v1::WatchRequest>,
@@ -99,9 +104,14 @@ impl Agent {
     /// Starts an agent that listens on this socket when it returns.
     pub(crate) fn start(socket: &Path, script: Script) -> Self {
         let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        let agent = Self { script: Arc::new(Mutex::new(script)), epoch: epoch_of(socket) };
+        let agent = Self { epoch: epoch_of(socket), ..Self::serve(script) };
         tokio::spawn(agent.router().serve_with_incoming(incoming));
         agent
+    }
+
+    /// An agent for a server of the test's own.
+    pub(crate) fn serve(script: Script) -> Self {
+        Self { script: Arc::new(Mutex::new(script)), epoch: sample::EPOCH.to_owned() }
     }
 
     fn router(&self) -> tonic::transport::server::Router {
@@ -290,10 +300,19 @@ impl PolicyService for Agent {
             }
         }
         let revert_time = request.revert_after.and_then(|after| sample::time(after.seconds));
+        let mut current = v1::PolicyRevision { revert_time, ..sample::revision(4) };
+        let policy = current.policy.get_or_insert_default();
+        let wanted = request.policy.unwrap_or_default();
+        // Messages one after another are one, in which the last value of each field counts.
+        policy.merge(&*wanted.encode_to_vec()).unwrap();
+        if self.script().forgets_working_set {
+            policy.working_set = None;
+        }
         Ok(Response::new(v1::UpdatePolicyResponse {
-            current: Some(v1::PolicyRevision { revert_time, ..sample::revision(4) }),
+            current: Some(current),
             changes: sample::changes(),
             warnings: vec!["the step is above the reserve".to_owned()],
+            standing_warnings: self.script().standing_warnings.clone(),
             position: sample::position(43),
         }))
     }
@@ -345,10 +364,13 @@ impl ReservationService for Agent {
         request: Request<v1::CreateReservationRequest>,
     ) -> Result<Response<v1::CreateReservationResponse>, Status> {
         self.check()?;
-        self.script().reserves.push(request.into_inner());
+        let asked = request.into_inner();
+        self.script().reserves.push(asked.clone());
+        let v1::CreateReservationRequest { min_bytes, max_bytes, vm, validate_only, .. } = asked;
+        let sample = sample::reservation(if validate_only { 0 } else { 3 });
         Ok(Response::new(v1::CreateReservationResponse {
-            reservation: Some(sample::reservation(3)),
-            position: sample::position(43),
+            reservation: Some(v1::Reservation { min_bytes, max_bytes, vm, ..sample }),
+            position: sample::position(43).filter(|_| !validate_only),
         }))
     }
 

@@ -62,7 +62,7 @@ fn told(run: &Run) -> String {
     let mut text = run.stdout.clone();
     text.extend(run.stderr.lines().map(|line| format!("stderr: {line}\n")));
     text.push_str(&format!("exit: {}\n\n", run.exit));
-    text.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    text.replace(env!("CARGO_PKG_VERSION"), "VERSION").replace(sample::AGENT_VERSION, "9.8.7")
 }
 
 /// Commands that tell how long something took.

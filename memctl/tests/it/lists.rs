@@ -48,8 +48,8 @@ async fn a_list_has_the_columns_that_are_named_in_the_order_that_is_named() {
 async fn what_is_no_column_is_refused_before_anybody_is_asked() {
     let (world, agents) = three();
     for (args, said) in [
-        (&["vms", "--columns", "actuel"][..], "did you mean actual? There are "),
-        (&["pin", "web1", "--sort-by", "kye"], "did you mean key"),
+        (&["vms", "--columns", "actuel"][..], "near to it: actual"),
+        (&["pin", "web1", "--sort-by", "kye"], "near to it: key"),
         (&["watch", "--columns", "host"], "memctl watch prints no table"),
         (&["vms", "--columns", "name", "-o", "json"], "--columns is for tables"),
         (&["status", "--sort-by", "-"], "there is no column \"\""),
@@ -62,7 +62,7 @@ async fn what_is_no_column_is_refused_before_anybody_is_asked() {
     assert!(agents.iter().all(|agent| agent.script().lists == 0), "somebody was asked");
     let run = world.run(&["status", "--sort-by", "mod", "-o", "json"]).await;
     assert_eq!((run.exit, run.stderr.as_str()), (2, ""), "{run:?}");
-    assert!(run.stdout.contains("did you mean mode?"), "{run:?}");
+    assert!(run.stdout.contains("near to it: mode, "), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,4 +102,93 @@ async fn nobody_is_asked_and_no_connection_waited_for_longer_than_is_said() {
     let run = world.run(&args).await;
     assert_eq!(run.exit, 4, "{run:?}");
     assert!(run.stderr.contains(&format!("no connection to {uri} within 0.05s")), "{run:?}");
+}
+
+/// The cells of a line of a table.
+fn cells(line: &str) -> Vec<String> {
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_table_calls_its_columns_they_can_be_asked_for_by() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    for command in [
+        &["status"][..],
+        &["vms"],
+        &["reservations"],
+        &["policy", "history"],
+        &["whoami"],
+        &["audit"],
+        &["mode"],
+        &["mode", "paused"],
+        &["host", "test"],
+        &["host", "list"],
+        &["doctor"],
+        &["version"],
+        &["config", "path"],
+        &["policy", "set", "floor=128MiB"],
+    ] {
+        let one = [command, &["--utc"]].concat();
+        let wide = world.run(&[&one[..], &["-o", "wide"]].concat()).await.stdout;
+        let headings = cells(wide.lines().next().unwrap_or_else(|| panic!("{command:?}")));
+        assert!(headings.len() > 1, "{command:?}: {wide}");
+        for heading in headings {
+            let run = world.run(&[&one[..], &["--columns", &heading]].concat()).await;
+            assert!(run.exit < 2, "{command:?} {heading}: {run:?}");
+            let lower = heading.to_lowercase().replace(' ', "-");
+            let same = world.run(&[&one[..], &["--columns", &lower]].concat()).await;
+            assert!(same.exit < 2, "{command:?} {lower}: {same:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_that_is_asked_for_by_its_heading_has_what_stands_under_it() {
+    let (world, _agents) = three();
+    let one = ["vms", "-H", "node1", "web1"];
+    let wide = world.run(&[&one[..], &["-o", "wide"]].concat()).await.stdout;
+    let mut lines = wide.lines().map(cells);
+    let (headings, values) = (lines.next().unwrap(), lines.next().unwrap());
+    assert_eq!(headings.len(), values.len(), "{wide}");
+    for (heading, value) in headings.iter().zip(values) {
+        let run = world.run(&[&one[..], &["--columns", heading, "--no-headers"]].concat()).await;
+        assert_eq!(run.stdout.trim().to_lowercase(), value.to_lowercase(), "{heading}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_columns_that_there_are_are_told_a_line_each_and_nobody_is_asked() {
+    let (world, agents) = three();
+    let run = world.run(&["vms", "--columns", "help"]).await;
+    assert_eq!((run.exit, run.stderr.as_str()), (0, ""), "{run:?}");
+    let named = |name: &str| run.stdout.lines().map(cells).find(|cells| cells[0] == name);
+    assert_eq!(named("name").unwrap()[1], "VM", "{run:?}");
+    assert_eq!(named("guest_unused_bytes").unwrap()[1], "UNUSED", "{run:?}");
+    let about = "\"running\", \"booting\", \"no-driver\"";
+    assert!(named("state").unwrap().iter().any(|cell| cell.starts_with(about)), "{run:?}");
+    assert_eq!(world.run(&["watch", "--columns", "help"]).await.exit, 2);
+    assert!(agents.iter().all(|agent| agent.script().lists == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_that_are_typed_win_over_the_output_that_is_usual() {
+    let (world, _agents) = three();
+    let run = async |usual: &str, args: &[&str]| {
+        let mut command = world.command(&[&["vms", "-H", "node1"], args].concat());
+        command.env("MEMCTL_OUTPUT", usual);
+        world.finish(command.spawn().unwrap()).await
+    };
+    let table = run("json", &["--columns", "name"]).await;
+    assert_eq!((table.exit, table.stdout.lines().next()), (0, Some("NAME")), "{table:?}");
+    assert!(run("json", &[]).await.stdout.starts_with('{'));
+    assert!(run("json", &["-o", "table"]).await.stdout.starts_with("VM"));
+    let refused = run("json", &["--columns", "name", "-o", "json"]).await;
+    assert!(refused.exit == 2 && refused.stdout.contains("--columns is for tables"), "{refused:?}");
+    let refused = run("xml", &[]).await;
+    assert!(refused.exit == 2 && refused.stderr.contains("MEMCTL_OUTPUT=xml"), "{refused:?}");
+    world.write_config(&format!("{}[defaults]\noutput = \"json\"\n", world.config()));
+    let run = world.run(&["vms", "-H", "node1", "--columns", "name"]).await;
+    assert_eq!(run.stdout.lines().next(), Some("NAME"), "{run:?}");
 }

@@ -23,6 +23,7 @@ mod reserve; // memory for VMs to come
 mod sample; // what the scripted agents answer
 mod saved; // streams that were saved
 mod schema; // what is printed against its schema
+mod skew; // agents of other versions
 mod ssh; // lines through ssh
 mod tls; // https, and every way in which it fails
 mod watch;

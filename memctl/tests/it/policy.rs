@@ -250,3 +250,36 @@ async fn ctrl_c_again_waits_for_nobody_and_says_what_is_in_doubt() {
     assert!(run.stderr.contains("the change may have been made all the same"), "{run:?}");
     assert_interrupted_before(&run);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_warned_of_before_is_not_told_again_but_counted() {
+    let known = vec!["the step is above the reserve".to_owned()];
+    let (world, _agents) = fleet(vec![Script { standing_warnings: known, ..Default::default() }]);
+    let change = ["policy", "set", "floor=128MiB"];
+    let run = world.run(&change).await;
+    assert!(run.stderr.contains("node1: 1 warning stands as before; -v tells it"), "{run:?}");
+    assert!(!run.stderr.contains("above the reserve"), "{run:?}");
+    let run = world.run(&[&change[..], &["-v"]].concat()).await;
+    assert!(run.stderr.contains("warning: node1, as before: the step is above"), "{run:?}");
+    let (world, _agents) = fleet(vec![Script::default()]);
+    let run = world.run(&change).await;
+    assert!(run.stderr.contains("warning: node1: the step is above the reserve"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_is_none_is_refused_with_what_to_write() {
+    let (world, _agents) = fleet(vec![Script::default()]);
+    for (args, said) in [
+        (&["release", "x"][..], "\"x\" is no number of a reservation, as 3 is"),
+        (&["policy", "revert", "abc"], "\"abc\" is no number of a revision, as 7 is"),
+        (&["policy", "revert", "0"], "memctl policy history lists them"),
+        (&["policy", "history", "--limit", "ten"], "\"ten\" is no whole number from 1 to 65535"),
+        (&["watch", "--count", "-1"], "-1"),
+        (&["policy", "set", "vm.web1.foo=1"], "vm.web1.min, vm.web1.max, vm.web1.weight"),
+    ] {
+        let run = world.run(args).await;
+        assert_eq!(run.exit, 2, "{args:?}: {run:?}");
+        assert!(run.stderr.contains(said), "{args:?}: {run:?}");
+        assert!(!run.stderr.contains("invalid digit"), "{args:?}: {run:?}");
+    }
+}

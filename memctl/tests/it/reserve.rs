@@ -3,6 +3,7 @@
 use crate::agent::{Agent, Script};
 use crate::memctl::{Run, World};
 use crate::sample::{MIB, over, reservation};
+use tonic_types::StatusExt as _;
 
 /// Runs a command against an agent that answers each question for the reservation so.
 async fn run(answers: Vec<agentd_proto::v1::Reservation>, args: &[&str]) -> (Run, Agent) {
@@ -105,4 +106,32 @@ async fn a_number_belongs_to_one_host() {
     let ran = world.run(&["release", "3", "-A"]).await;
     assert_eq!(ran.exit, 2);
     assert!(ran.stderr.contains("release 3 on 2 hosts: each counts its own"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_says_that_nothing_is_reserved() {
+    let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--dry-run"]).await;
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.stdout.contains("NOT RESERVED") && !ran.stdout.contains("FILLING"), "{ran:?}");
+    assert!(ran.stderr.contains("node1: it could be reserved; nothing is"), "{ran:?}");
+    let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--dry-run", "-o", "json"]).await;
+    assert!(ran.stdout.contains("\"applied\": false"), "{ran:?}");
+    let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--no-wait", "-o", "json"]).await;
+    assert!(ran.stdout.contains("\"applied\": true"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_told_by_what_was_typed() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let mut details = tonic_types::ErrorDetails::new();
+    let (size, time) = ("32 GiB: the whole host has 16 GiB", "1 s and 0 ns: must be from 10 s");
+    details.add_bad_request_violation("min_bytes", size);
+    details.add_bad_request_violation("duration", time);
+    let message = format!("min_bytes: {size}; duration: {time}");
+    let refusal = tonic::Status::with_error_details(tonic::Code::InvalidArgument, message, details);
+    let script = Script { refuses: Some(refusal), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    let ran = world.run(&["reserve", "32GiB", "--for", "1s"]).await;
+    assert_eq!(ran.stderr, format!("memctl: node1: the size: {size}; --for: {time}\n"));
 }

@@ -6,6 +6,9 @@ use agentd_proto::v1::watch_response::Body;
 use prost_types::{Duration, Timestamp};
 
 pub(crate) const MIB: u64 = 1 << 20;
+/// Of the same wire as the memctl that is tested.
+pub(crate) const AGENT_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"), ".7");
 pub(crate) const EPOCH: &str = "0123456789abcdef0123456789abcdef";
 
 /// 2026-01-02 03:04:05.678 UTC and so many seconds.
@@ -36,7 +39,7 @@ pub(crate) fn vm_ref(number: u8) -> v1::VmRef {
 pub(crate) fn status() -> v1::GetStatusResponse {
     v1::GetStatusResponse {
         host: "kvm7".to_owned(),
-        agent_version: "9.8.7".to_owned(),
+        agent_version: AGENT_VERSION.to_owned(),
         start_time: time(-86_400),
         host_time: None,
         hypervisor: "sim:demo.toml".to_owned(),

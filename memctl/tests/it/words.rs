@@ -21,7 +21,7 @@ async fn offered(world: &World, line: &str) -> Vec<String> {
     run.stdout.lines().map(str::to_owned).collect()
 }
 
-/// The same of names of VMs: who types does not wait for long, and a busy machine answers late.
+/// The same of what agents have: who types does not wait for long, and a busy machine answers late.
 async fn vms_offered(world: &World, line: &str) -> Vec<String> {
     for _ in 0..MOST_TRIES {
         let offered = offered(world, line).await;
@@ -46,6 +46,17 @@ async fn hosts_groups_vms_and_keys_are_completed_as_they_are() {
     // The other host is down, and is not waited for.
     assert_eq!(vms_offered(&world, "memctl explain we").await, ["web1"]);
     assert_eq!(vms_offered(&world, "memctl pin -H node1 d").await, ["db1"]);
+    let keys = ["vm.db1.max=", "vm.db1.min=", "vm.db1.pinned=", "vm.db1.weight=", "vm.db1=unset"];
+    assert_eq!(vms_offered(&world, "memctl policy set -H node1 vm.d").await, keys);
+    let keys = vms_offered(&world, "memctl policy unset -H node1 vm.db1").await;
+    assert_eq!(keys, ["vm.db1", "vm.db1.max", "vm.db1.min", "vm.db1.pinned", "vm.db1.weight"]);
+    assert_eq!(vms_offered(&world, "memctl release -H node1 4").await, ["4"]);
+    assert_eq!(vms_offered(&world, "memctl policy revert -H node1 2").await, ["2"]);
+    let waits = vms_offered(&world, "memctl wait -H node1 --for vm=web1:a").await;
+    assert_eq!(waits, ["vm=web1:actual<=", "vm=web1:actual>=", "vm=web1:at-target"]);
+    let waits = vms_offered(&world, "memctl wait -H node1 --for reservation").await;
+    assert_eq!(waits, ["reservation=3", "reservation=4"]);
+    assert_eq!(offered(&world, "memctl wait --for mode=o").await, ["mode=observe"]);
     assert_eq!(offered(&world, "memctl policy set host-").await, ["host-reserve="]);
     assert_eq!(offered(&world, "memctl host remove node2").await, ["node2"]);
     let columns = offered(&world, "memctl -H node1 vms --columns name,act").await;
@@ -121,25 +132,39 @@ async fn a_policy_is_edited_and_nothing_that_changed_in_between_is_lost() {
     world.configure(&["node1"]);
     let agent = Agent::start(&world.path("node1.sock"), Script::default());
     let run = async |editor: &str| {
-        let mut command = world.command(&["policy", "edit", "--reason", "by hand"]);
-        command.env("EDITOR", editor).env("PATH", std::env::var_os("PATH").unwrap());
+        let mut command = world.on_terminal(&["policy", "edit", "--reason", "by-hand"]);
+        command.env("EDITOR", editor);
         world.finish(command.spawn().unwrap()).await
     };
     let same = run("true").await;
     assert_eq!(same.exit, 0, "{same:?}");
-    assert!(same.stderr.contains("was not changed"), "{same:?}");
+    assert!(same.stdout.contains("was not changed"), "{same:?}");
     let failed = run("false").await;
-    assert!(failed.exit == 3 && failed.stderr.contains("EDITOR names the editor"), "{failed:?}");
+    assert!(failed.exit == 3 && failed.stdout.contains("EDITOR names the editor"), "{failed:?}");
     assert!(agent.script().updates.is_empty());
     let edited = run("sed -i s/4GiB/8GiB/").await;
     assert_eq!(edited.exit, 0, "{edited:?}");
     let updates: Vec<v1::UpdatePolicyRequest> = agent.script().updates.clone();
     assert_eq!(updates[1].policy.as_ref().unwrap().pool_limit_bytes, Some(8 << 30));
     // The etag of what was edited.
-    assert_eq!((updates[1].etag.as_str(), updates[1].reason.as_str()), ("e3", "by hand"));
+    assert_eq!((updates[1].etag.as_str(), updates[1].reason.as_str()), ("e3", "by-hand"));
     let wrong = run("sed -i s/4GiB/4/").await;
     assert_eq!(wrong.exit, 8, "{wrong:?}");
-    let kept = wrong.stderr.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
+    let kept = wrong.stdout.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
     assert!(std::fs::read_to_string(kept).unwrap().contains("pool-limit = \"4\""));
     std::fs::remove_file(kept).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_editor_is_not_started_where_there_is_no_terminal_for_it() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    let mut command = world.command(&["policy", "edit"]);
+    let touched = world.path("touched");
+    command.env("EDITOR", format!("touch {} #", touched.display()));
+    let run = world.finish(command.spawn().unwrap()).await;
+    assert_eq!(run.exit, 2, "{run:?}");
+    assert!(run.stderr.contains("memctl policy apply -f FILE"), "{run:?}");
+    assert!(!touched.exists());
 }

@@ -71,5 +71,6 @@ async fn from_defaults(connection: Connection, units: Units) -> Result<ChangeBod
         revert_time: current.revert_time,
         changes,
         warnings: Vec::new(),
+        standing_warnings: Vec::new(),
     })
 }

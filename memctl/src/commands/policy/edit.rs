@@ -1,7 +1,7 @@
 //! `memctl policy edit`: the policy of one host in an editor. What was changed in between by
 //! somebody else is not overwritten.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
@@ -31,6 +31,12 @@ pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
     if session.global.no_input {
         let what = "policy edit opens an editor, and nobody is to be asked anything";
         return Err(Failure::usage(what).hint("memctl policy set and apply take no editor").into());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        let what = "policy edit opens an editor, and there is no terminal for it";
+        let hint =
+            "memctl policy get --as-file writes the policy, memctl policy apply -f FILE takes it";
+        return Err(Failure::usage(what).hint(hint).into());
     }
     let hosts = session.hosts()?;
     let [host] = hosts.as_slice() else {

@@ -1,8 +1,10 @@
 //! `memctl policy explain`: what a key of the policy does. Asks no agent.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::commands::Ended;
+use crate::completers;
 use crate::dto::Item;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -14,7 +16,7 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// Keys as in `policy set`: working-set.lead, vm.NAME.weight; all of them if none is given.
-    #[arg(value_name = "KEY")]
+    #[arg(value_name = "KEY", add = ArgValueCompleter::new(completers::policy_keys))]
     keys: Vec<String>,
 }
 

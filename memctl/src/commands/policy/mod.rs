@@ -8,6 +8,7 @@ pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod revise;
 pub(crate) mod set;
+mod taken;
 
 use agentd_proto::v1;
 use clap::Subcommand;
@@ -16,10 +17,11 @@ use super::Ended;
 use crate::client::Connection;
 use crate::dto::{Item, Policy, PolicyChange};
 use crate::failure::Failure;
-use crate::policy_keys::{Key, Value, in_words, values};
+use crate::policy_keys::{Key, Value, values};
 use crate::quantity::Units;
 use crate::render::policy::ChangeBody;
 use crate::session::Session;
+use crate::wire_words::in_words;
 
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
@@ -119,8 +121,9 @@ async fn update(
     request: v1::UpdatePolicyRequest,
 ) -> Result<ChangeBody, Failure> {
     let applied = !request.validate_only;
-    let answer = connection.policies().update_policy(request).await;
+    let answer = connection.policies().update_policy(request.clone()).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
+    taken::check(&request, &wire)?;
     let current = wire.current.unwrap_or_default();
     Ok(ChangeBody {
         applied: applied && !wire.changes.is_empty(),
@@ -129,7 +132,30 @@ async fn update(
         revert_time: crate::dto::time(current.revert_time),
         changes: wire.changes.into_iter().map(Into::into).collect(),
         warnings: wire.warnings,
+        standing_warnings: wire.standing_warnings,
     })
+}
+
+/// Tells a person what is questionable about it; what was so before, in full where they want to know more.
+fn tell_warnings(host: &str, body: &ChangeBody, session: &Session) -> std::io::Result<()> {
+    let is_old = |warning: &&String| body.standing_warnings.contains(warning);
+    for warning in body.warnings.iter().filter(|warning| !is_old(warning)) {
+        session.output.notice(&format!("warning: {host}: {}", in_words(warning)))?;
+    }
+    let old: Vec<&String> = body.warnings.iter().filter(is_old).collect();
+    if session.global.verbose > 0 {
+        for warning in old {
+            session.output.notice(&format!("warning: {host}, as before: {}", in_words(warning)))?;
+        }
+    } else if !old.is_empty() {
+        let what = if old.len() == 1 {
+            "1 warning stands"
+        } else {
+            &*format!("{} warnings stand", old.len())
+        };
+        session.output.notice(&format!("{host}: {what} as before; -v tells it"))?;
+    }
+    Ok(())
 }
 
 /// Tells a person what the table of changes does not show.
@@ -139,9 +165,7 @@ fn tell_changes(items: &[Item<ChangeBody>], session: &Session) -> std::io::Resul
     }
     let told = items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?)));
     for (host, body) in told {
-        for warning in &body.warnings {
-            session.output.notice(&format!("warning: {host}: {}", in_words(warning)))?;
-        }
+        tell_warnings(host, body, session)?;
         if body.changes.is_empty() {
             session.output.notice(&format!("{host}: nothing changes, the policy is so already"))?;
         } else if body.applied {

@@ -2,15 +2,17 @@
 
 use agentd_proto::v1;
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::{between, get, tell_changes};
 use crate::client::Connection;
 use crate::commands::rollout::{Intent, roll_out};
 use crate::commands::{Ended, exit_of};
+use crate::completers;
 use crate::dto::{Item, Revision, time};
 use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
-use crate::quantity::Units;
+use crate::quantity::{Units, parse_whole};
 use crate::render::policy::{ChangeBody, RevisionBody};
 use crate::session::Session;
 
@@ -26,7 +28,7 @@ pub(crate) struct ConfirmArgs {
 pub(crate) struct RevertArgs {
     /// Revision to go back to; if not given, the newest one before the policy in force that was no trial and says
     /// something else: what a trial goes back to.
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = parse_revision, add = ArgValueCompleter::new(completers::revisions))]
     revision: Option<u64>,
     /// Show what would change, change nothing.
     #[arg(long)]
@@ -44,8 +46,16 @@ pub(crate) struct RevertArgs {
 pub(crate) struct HistoryArgs {
     /// At most this many revisions of each host, newest first.
     #[arg(long, value_name = "N", default_value = "20")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = |text: &str| parse_whole(text, 1..=u16::MAX))]
     limit: u16,
+}
+
+/// Reads the number of a revision.
+fn parse_revision(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        format!("\"{text}\" is no number of a revision, as 7 is: memctl policy history lists them")
+    })
 }
 
 /// Confirms the change of every host.
@@ -85,9 +95,7 @@ pub(crate) async fn history(args: &HistoryArgs, session: &mut Session) -> Ended 
     let hosts = session.hosts()?;
     let limit = usize::from(args.limit);
     let answers = ask_all(&hosts, session.bounds(), move |c| revisions(c, limit)).await;
-    let mut items = Item::of_answers(answers, |revisions| {
-        revisions.into_iter().map(|revision| RevisionBody { revision }).collect()
-    });
+    let mut items = Item::of_answers(answers, RevisionBody::of_history);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
 }
@@ -100,7 +108,7 @@ async fn would_confirm(
     let revision = get::ask(connection).await?.current;
     match etag.filter(|etag| *etag != revision.etag) {
         Some(etag) => Err(mismatch(&revision.etag, &etag)),
-        None => Ok(RevisionBody { revision }),
+        None => Ok(RevisionBody::new(revision)),
     }
 }
 
@@ -120,7 +128,7 @@ async fn confirm_one(
     };
     let answer = connection.policies().confirm_policy(v1::ConfirmPolicyRequest { etag }).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(RevisionBody { revision: wire.current.unwrap_or_default().into() })
+    Ok(RevisionBody::new(wire.current.unwrap_or_default().into()))
 }
 
 async fn revert_one(
@@ -137,6 +145,7 @@ async fn revert_one(
         revert_time: time(current.revert_time),
         changes: wire.changes.into_iter().map(Into::into).collect(),
         warnings: Vec::new(),
+        standing_warnings: Vec::new(),
     })
 }
 
@@ -176,10 +185,12 @@ async fn would_revert(
         etag: current.etag,
         revert_time: current.revert_time,
         warnings: Vec::new(),
+        standing_warnings: Vec::new(),
     })
 }
 
-pub(super) async fn revisions(
+/// The newest revisions, at most so many.
+pub(crate) async fn revisions(
     connection: Connection,
     limit: usize,
 ) -> Result<Vec<Revision>, Failure> {

@@ -5,6 +5,7 @@ use std::fmt;
 use agentd_proto::v1;
 
 use crate::client::Connection;
+use crate::commands::reserve::parse_id;
 use crate::commands::{status, vms};
 use crate::dto::{self, Reservation, Status, Vm};
 use crate::failure::Failure;
@@ -63,14 +64,7 @@ impl Condition {
                 let (vm, wish) = rest.rsplit_once(':').unwrap_or((rest, "running"));
                 if vm.is_empty() { Err(refused()) } else { Ok(Self::Vm(vm.into(), wish_of(wish)?)) }
             }
-            Some(("reservation", id)) => {
-                let id = id.parse().map_err(|_| {
-                    format!(
-                        "\"{id}\" is no number of a reservation: memctl reservations lists them"
-                    )
-                })?;
-                Ok(Self::Reservation(id))
-            }
+            Some(("reservation", id)) => parse_id(id).map(Self::Reservation),
             _ => Err(refused()),
         }
     }

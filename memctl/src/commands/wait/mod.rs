@@ -6,10 +6,12 @@ mod condition;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use tokio::time::Instant;
 
 use self::condition::{Condition, Standing};
 use super::{Ended, exit_of};
+use crate::completers;
 use crate::dto::Item;
 use crate::exit::Exit;
 use crate::failure::{Code, Failure};
@@ -27,6 +29,7 @@ pub(crate) struct WaitArgs {
     /// vm=NAME:actual>=SIZE, or reservation=ID (its memory is there). May be repeated: then all.
     #[arg(long = "for", value_name = "CONDITION", required = true)]
     #[arg(value_parser = Condition::parse)]
+    #[arg(add = ArgValueCompleter::new(completers::conditions))]
     conditions: Vec<Condition>,
     /// How long to wait at most; memctl ends with 1 when it is over.
     #[arg(long, value_name = "TIME", default_value = "1m")]
