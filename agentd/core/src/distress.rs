@@ -55,6 +55,9 @@ pub struct Counters {
     swapped_away: ByteCount,
     /// Reports without a sign since.
     quiet: u32,
+    /// Since when every report showed room in it and nothing swapped either way; `None` where the last
+    /// one did not.
+    still_since: Option<Duration>,
 }
 
 impl Counters {
@@ -63,9 +66,11 @@ impl Counters {
         if let Some((before, at)) = self.last {
             let sign = sign(&before, &figures, now.saturating_sub(at));
             self.swapped_away = figures.swapped().away(self.swapped_away, &before.swapped());
+            let still = stands_still(&before, &figures);
+            self.still_since = still.then(|| self.still_since.unwrap_or(at));
             self.quiet = if sign.is_some() { 0 } else { self.quiet.saturating_add(1) };
             self.sign = sign.map(|sign| (sign, now)).or(self.sign);
-            if self.has_recovered(&figures) {
+            if self.has_recovered(&figures, now) {
                 self.sign = None;
             }
         }
@@ -75,13 +80,16 @@ impl Counters {
     /// The same with nothing to compare the next report with: time has passed that nobody saw.
     #[must_use]
     pub const fn interrupted(self) -> Self {
-        Self { last: None, ..self }
+        Self { last: None, still_since: None, ..self }
     }
 
-    /// It has been quiet, and could take back all that it had to swap out and have room left.
-    fn has_recovered(&self, figures: &GuestFigures) -> bool {
+    /// It has been quiet, and could take back all that it had to swap out and have room left. One that
+    /// has had room for long and took nothing back misses nothing: what it was of may have ended.
+    fn has_recovered(&self, figures: &GuestFigures, now: Duration) -> bool {
         let room = figures.usable.unwrap_or_default();
-        self.quiet >= QUIET_REPORTS && room >= self.swapped_away.saturating_add(ROOM)
+        let still_for = self.still_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let misses = if still_for < STILL_FOR { self.swapped_away } else { ByteCount::ZERO };
+        self.quiet >= QUIET_REPORTS && room >= misses.saturating_add(ROOM)
     }
 
     /// True when the last report showed a sign.
@@ -119,13 +127,33 @@ fn sign(before: &GuestFigures, now: &GuestFigures, passed: Duration) -> Option<S
     if swapped_out > 0 {
         return Some(Sign::SwapsOut(ByteCount::bytes(a_second(swapped_out))));
     }
-    (faults >= MANY_FAULTS).then_some(Sign::Faults(faults))
+    let roomy = lies_idle(before) && lies_idle(now);
+    (faults >= MANY_FAULTS && !roomy).then_some(Sign::Faults(faults))
+}
+
+/// Much is free in it, which a kernel that has to take pages from programs or files does not have:
+/// what it reads then it reads for the first time, or takes back because there is room again.
+fn lies_idle(figures: &GuestFigures) -> bool {
+    figures.unused.is_some_and(|unused| unused >= IDLE)
+}
+
+/// It had room at both reports, and swapped nothing out or in between. What it does not count is not
+/// taken to be nothing.
+fn stands_still(before: &GuestFigures, now: &GuestFigures) -> bool {
+    let has_room = |own: &GuestFigures| own.usable.is_some_and(|usable| usable >= ROOM);
+    let counts = now.swap_in.is_some() && now.swap_out.is_some();
+    counts && now.swapped() == before.swapped() && has_room(before) && has_room(now)
 }
 
 /// One report may have come just after a sign.
 const QUIET_REPORTS: u32 = 2;
 /// More than kernels of ordinary VMs keep unused in any case.
 const ROOM: ByteCount = ByteCount::mib(64);
+/// For so long room that is not used says that nothing is missed. Reports come every five seconds at
+/// most where a host does not ask more often.
+const STILL_FOR: Duration = Duration::from_secs(10);
+/// Guests that thrashed were measured to keep 40 to 60 MiB free all the time.
+const IDLE: ByteCount = ByteCount::mib(128);
 /// virtui raises the memory of a VM that swaps out at this rate.
 const HARD_SWAPPING: ByteCount = ByteCount::mib(1);
 /// Two reports of the default period of a second, and the tick of two seconds between them.
@@ -181,6 +209,66 @@ mod tests {
         assert_eq!(counters.distress(second(4)), None);
         counters.follow(with(601, 60, 300), second(5));
         assert!(counters.distress(second(5)).is_some(), "it begins again");
+    }
+
+    #[test]
+    fn who_has_had_room_for_long_and_takes_nothing_back_misses_nothing() {
+        let with = |back: Option<u32>, usable| GuestFigures {
+            swap_in: back.map(ByteCount::mib),
+            usable: Some(ByteCount::mib(usable)),
+            ..report(500, 0)
+        };
+        let recovers_at = |reports: &dyn Fn(u64) -> GuestFigures| {
+            let mut counters = Counters::default();
+            counters.follow(report(0, 0), second(0));
+            (1..60).find(|at| {
+                counters.follow(reports(*at), second(*at));
+                counters.distress(second(*at)).is_none()
+            })
+        };
+        assert_eq!(recovers_at(&|_| with(Some(0), 100)), Some(11), "ten seconds of it were seen");
+        assert_eq!(recovers_at(&|_| with(Some(0), 60)), None, "it has no room to take any back");
+        let returns = |at: u64| if at < 8 { 0 } else { 1 };
+        assert_eq!(recovers_at(&|at| with(Some(returns(at)), 100)), Some(18), "it took some back");
+        assert_eq!(recovers_at(&|_| with(None, 100)), None, "it does not say what it takes back");
+        let filled = |at: u64| if at == 6 { 50 } else { 100 };
+        assert_eq!(recovers_at(&|at| with(Some(0), filled(at))), Some(17), "its room was gone");
+    }
+
+    #[test]
+    fn what_nobody_saw_is_no_proof_that_it_misses_nothing() {
+        let still = GuestFigures {
+            swap_in: Some(ByteCount::ZERO),
+            usable: Some(ByteCount::mib(100)),
+            ..report(500, 0)
+        };
+        let mut counters = Counters::default();
+        counters.follow(report(0, 0), second(0));
+        (1..9).for_each(|at| counters.follow(still, second(at)));
+        let mut counters = counters.interrupted();
+        (20..30).for_each(|at| counters.follow(still, second(at)));
+        assert!(counters.distress(second(29)).is_some(), "it stood still for nine seconds since");
+        counters.follow(still, second(30));
+        assert_eq!(counters.distress(second(30)), None);
+    }
+
+    #[test]
+    fn faults_are_no_sign_while_much_is_free() {
+        let with = |faults, unused: Option<u32>| GuestFigures {
+            unused: unused.map(ByteCount::mib),
+            ..report(0, faults)
+        };
+        let sign = |before, after| {
+            let mut counters = Counters::default();
+            counters.follow(with(0, before), second(0));
+            counters.follow(with(900, after), second(2));
+            counters.distress(second(2)).map(|distress| distress.sign)
+        };
+        let waits = Some(Sign::Faults(450));
+        assert_eq!(sign(Some(128), Some(128)), None);
+        assert_eq!(sign(Some(127), Some(500)), waits, "it may have made room by it");
+        assert_eq!(sign(Some(500), Some(127)), waits, "it filled up");
+        assert_eq!(sign(None, None), waits, "it does not say what is free");
     }
 
     #[test]

@@ -23,7 +23,12 @@ pub struct Demand {
     working: ByteCount,
     /// What is swapped out and was not missed so far, forgotten over time.
     swapped: ByteCount,
-    /// How fast `working` and `swapped` grow, a second; a quarter is left by every report that shows less.
+    /// What it had swapped out when it was first seen, had no room for and has not read back, forgotten
+    /// over time.
+    debt: ByteCount,
+    /// What of that counts at most: a part of what it holds.
+    debt_limit: ByteCount,
+    /// How fast all of these grow, a second; a quarter is left by every report that shows less.
     growth: ByteCount,
     /// The most that was worked with, forgotten over time.
     peak: ByteCount,
@@ -45,12 +50,23 @@ impl Demand {
             return before.copied();
         };
         let (at, working) = (now.saturating_sub(age), vm.actual.saturating_sub(usable));
-        let Some(before) = before else {
-            let (swapped, growth) = (ByteCount::ZERO, ByteCount::ZERO);
-            let (generation, since_boot, peak) = (vm.generation, vm.guest.swapped(), working);
-            return Some(Self { generation, at, since_boot, working, swapped, growth, peak });
+        let since_boot = vm.guest.swapped();
+        let debt_limit = vm.actual.fraction(DEBT_PERCENT, 100);
+        let own = match before {
+            Some(before) => before.after(constants, since_boot, at, working),
+            None => Self {
+                generation: vm.generation,
+                at,
+                since_boot,
+                working,
+                swapped: ByteCount::ZERO,
+                debt: debt(since_boot, usable),
+                debt_limit,
+                growth: ByteCount::ZERO,
+                peak: working,
+            },
         };
-        Some(before.after(constants, vm.guest.swapped(), at, working))
+        Some(Self { debt_limit, ..own })
     }
 
     /// The demand after another report; the same where it is none.
@@ -65,20 +81,29 @@ impl Demand {
         if passed.is_zero() {
             return Self { working, ..*self };
         }
-        let remembered = fading(self.swapped, constants.keep_for, passed);
-        let swapped = since_boot.away(remembered, &self.since_boot);
+        let [swapped, debt] =
+            [self.swapped, self.debt].map(|amount| fading(amount, constants.keep_for, passed));
+        let away = since_boot.away(swapped.saturating_add(debt), &self.since_boot);
+        let debt = debt.min(away);
+        let swapped = away.saturating_sub(debt);
         let high = working.saturating_add(swapped);
-        let grown = high.saturating_sub(self.working_set());
+        let grown = high.saturating_add(debt).saturating_sub(self.all());
         let rate = grown.fraction(SECOND, millis(passed).max(1));
         let growth = rate.max(self.growth.fraction(1, 4));
         let excess = self.peak.saturating_sub(high);
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
-        Self { generation: self.generation, at, since_boot, working, swapped, growth, peak }
+        Self { at, since_boot, working, swapped, debt, growth, peak, ..*self }
     }
 
     /// What its programs work with, in memory or on its swap device.
-    pub(super) const fn working_set(&self) -> ByteCount {
-        self.working.saturating_add(self.swapped)
+    pub(super) fn working_set(&self) -> ByteCount {
+        let debt = self.debt.min(self.debt_limit);
+        self.working.saturating_add(self.swapped).saturating_add(debt)
+    }
+
+    /// The same with all of its debt: what is read back of that is no growth.
+    const fn all(&self) -> ByteCount {
+        self.working.saturating_add(self.swapped).saturating_add(self.debt)
     }
 
     /// What it is to have now: what it works with, and headroom.
@@ -98,6 +123,14 @@ impl Demand {
     }
 }
 
+/// What a VM that is seen for the first time has swapped out since its boot and may miss: the programs
+/// that it was of may have ended, but who has room would have read it back.
+fn debt(since_boot: Swapped, usable: ByteCount) -> ByteCount {
+    let nothing = Swapped { back: Some(ByteCount::ZERO), out: Some(ByteCount::ZERO) };
+    let said = since_boot.back.is_some() && usable < ROOM;
+    if said { since_boot.away(ByteCount::ZERO, &nothing) } else { ByteCount::ZERO }
+}
+
 fn with_headroom(demand: ByteCount, constants: &WorkingSet) -> ByteCount {
     let share = demand.fraction(u64::from(constants.headroom_percent), 100);
     demand.saturating_add(share.max(constants.headroom))
@@ -113,5 +146,83 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// More than kernels of ordinary VMs keep for themselves: with less nothing is read back.
+const ROOM: ByteCount = ByteCount::mib(64);
+/// As much as one that swaps hard asks for beyond what it holds: the next reports tell how much it was.
+const DEBT_PERCENT: u64 = 25;
 /// In milliseconds.
 const SECOND: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        assess::assess,
+        fixture::{VM, holding, sample},
+        policy::Policy,
+        sample::{GuestFigures, VmSample},
+        state::State,
+    };
+
+    /// A VM of so many MiB with so many usable, which has swapped so many out and back since its boot.
+    fn says(holds: u32, usable: u32, out: u32, back: Option<u32>) -> VmSample {
+        let mib = |count| Some(ByteCount::mib(count));
+        let (unused, usable) = (mib(usable), mib(usable));
+        let (swap_out, swap_in) = (mib(out), back.and_then(mib));
+        let guest = GuestFigures { unused, usable, swap_in, swap_out, major_faults: None };
+        VmSample { guest, ..holding(holds) }
+    }
+
+    /// The demand of a VM that is seen like this every second.
+    fn demand(seen: &[VmSample]) -> Option<Demand> {
+        let policy = Policy::default();
+        let mut demand = None;
+        for (second, vm) in (0..).zip(seen) {
+            let sample = sample(second, [(VM, vm.clone())]);
+            let views = assess(&policy, &State::default(), &sample);
+            demand =
+                Demand::follow(demand.as_ref(), &policy.working_set, views.first()?, sample.now);
+        }
+        demand
+    }
+
+    fn works_with(seen: &[VmSample]) -> Option<u64> {
+        demand(seen).map(|own| own.working_set().mib_floor())
+    }
+
+    #[test]
+    fn what_was_swapped_out_before_counts_where_there_is_no_room_for_it() {
+        assert_eq!(works_with(&[says(400, 10, 100, Some(20))]), Some(390 + 80));
+        assert_eq!(works_with(&[says(400, 64, 100, Some(20))]), Some(336), "it could read it back");
+        assert_eq!(works_with(&[says(400, 10, 100, None)]), Some(390), "it may have read it back");
+    }
+
+    #[test]
+    fn it_counts_as_a_quarter_of_what_the_vm_holds_at_most_and_more_once_it_holds_more() {
+        let first = says(400, 10, 1000, Some(0));
+        assert_eq!(works_with(&[first.clone()]), Some(390 + 100));
+        let grown = works_with(&[first, says(500, 10, 1000, Some(100))]);
+        assert_eq!(grown, Some(490 + 125));
+    }
+
+    #[test]
+    fn what_is_read_back_of_it_is_no_growth_and_no_peak_until_it_is_worked_with() {
+        let first = says(400, 10, 100, Some(0));
+        let own = demand(&[first.clone()]).expect("its figures count");
+        assert_eq!((own.peak.mib_floor(), own.working_set().mib_floor()), (390, 490));
+        let own = demand(&[first, says(480, 30, 100, Some(60))]).expect("its figures count");
+        assert_eq!(own.growth, ByteCount::ZERO);
+        assert_eq!((own.peak.mib_floor(), own.working_set().mib_floor()), (450, 488));
+    }
+
+    #[test]
+    fn it_is_forgotten_over_time_and_what_is_swapped_out_since_is_none_of_it() {
+        let first = says(400, 10, 90, Some(0));
+        let later = [first.clone(), says(400, 10, 130, Some(0))];
+        let own = demand(&later).expect("its figures count");
+        assert_eq!((own.debt.mib_floor(), own.swapped.mib_floor()), (88, 40));
+        let mut seen = vec![first];
+        seen.resize(240, says(400, 100, 90, Some(0)));
+        assert!(works_with(&seen).is_some_and(|mib| mib < 303), "nobody reads it back");
+    }
+}
