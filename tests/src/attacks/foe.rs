@@ -5,7 +5,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::{ClientConfig, ClientConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpSocket, TcpStream};
@@ -78,6 +80,8 @@ impl Foe {
     /// Connects and shakes hands.
     pub(super) async fn shake(&self) -> io::Result<TlsStream<TcpStream>> {
         let io = self.connect().await?;
+        // Once it is over it is over: what the kernel would go on to send is no part of the next quiet.
+        sockopt::set_socket_linger(&io, Some(Duration::ZERO))?;
         let shaken = TlsConnector::from(self.next_config()?).connect(server_name()?, io).await?;
         add(&self.tally.shaken, 1);
         Ok(shaken)
