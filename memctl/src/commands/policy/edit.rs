@@ -32,12 +32,7 @@ pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
         let what = "policy edit opens an editor, and nobody is to be asked anything";
         return Err(Failure::usage(what).hint("memctl policy set and apply take no editor").into());
     }
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        let what = "policy edit opens an editor, and there is no terminal for it";
-        let hint =
-            "memctl policy get --as-file writes the policy, memctl policy apply -f FILE takes it";
-        return Err(Failure::usage(what).hint(hint).into());
-    }
+    let editor = editor()?;
     let hosts = session.hosts()?;
     let [host] = hosts.as_slice() else {
         let what = format!("policy edit with {} hosts: each has its own policy", hosts.len());
@@ -55,7 +50,7 @@ pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
         current.revision
     );
     let file = temporary(&format!("{head}{text}"))?;
-    edited(file.path()).await?;
+    edited(&editor, file.path()).await?;
     let after = std::fs::read_to_string(file.path())?;
     if after == format!("{head}{text}") {
         session.output.notice("the text was not changed, and so the policy is not")?;
@@ -85,11 +80,24 @@ fn temporary(text: &str) -> std::io::Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// Runs the editor, which may be a command line of its own.
-async fn edited(path: &Path) -> Result<(), Failure> {
+/// The editor that is named. The usual one wants a terminal; a named one may be no program for people.
+fn editor() -> Result<String, Failure> {
     let named = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| USUAL.to_owned());
-    let mut run = command_line(&editor);
+    if let Some(editor) = named("VISUAL").or_else(|| named("EDITOR")) {
+        return Ok(editor);
+    }
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        return Ok(USUAL.to_owned());
+    }
+    let what = format!("policy edit opens {USUAL}, and there is no terminal for it");
+    let hint = "name another editor in EDITOR, or: memctl policy get --as-file writes the policy, memctl policy \
+                apply -f FILE takes it";
+    Err(Failure::usage(what).hint(hint))
+}
+
+/// Runs the editor, which may be a command line of its own.
+async fn edited(editor: &str, path: &Path) -> Result<(), Failure> {
+    let mut run = command_line(editor);
     run.arg(path);
     let failed = |what: String| {
         Failure::new(Code::Unknown, "EDITOR_FAILED", what)
