@@ -36,8 +36,7 @@ fn a_reader_gets_what_is_a_readers_and_agentd_goes_on() {
     }
 }
 
-/// Knocks, strangers and readers by the thousand, from the address that the friend has, too: before the line, nine in ten
-/// of its tries found no place.
+/// Knocks, strangers and readers by the thousand, from the address that the friend has, too: its turn comes in their line.
 #[test]
 fn whoever_shares_its_address_with_attackers_is_let_in_all_the_same() {
     let scene = Scene::set();

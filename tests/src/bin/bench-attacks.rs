@@ -69,12 +69,12 @@ impl Wish {
                 let trial = stage.attack(*attack, *by, self.span);
                 let trial = trial.with_context(|| format!("{} by {}", attack.name, by.name()));
                 println!("{}", report.add(trial.with_context(|| stage.log())?));
+                // After each, so that what was measured is there however the run ends.
+                self.write("results.md", &report.markdown())?;
+                self.write("results.json", &format!("{}\n", report.json()))?;
             }
         }
-        let text = report.markdown();
-        println!("\n{text}");
-        self.write("results.md", &text)?;
-        self.write("results.json", &format!("{:#}\n", report.json()))?;
+        println!("\n{}", report.markdown());
         println!("In {:.0?}; written to {}", clock.now(), self.out.display());
         Ok(())
     }
