@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn it_counts_as_a_quarter_of_what_the_vm_holds_at_most_and_more_once_it_holds_more() {
         let first = says(400, 10, 1000, Some(0));
-        assert_eq!(works_with(&[first.clone()]), Some(390 + 100));
+        assert_eq!(works_with(std::slice::from_ref(&first)), Some(390 + 100));
         let grown = works_with(&[first, says(500, 10, 1000, Some(100))]);
         assert_eq!(grown, Some(490 + 125));
     }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_read_back_of_it_is_no_growth_and_no_peak_until_it_is_worked_with() {
         let first = says(400, 10, 100, Some(0));
-        let own = demand(&[first.clone()]).expect("its figures count");
+        let own = demand(std::slice::from_ref(&first)).expect("its figures count");
         assert_eq!((own.peak.mib_floor(), own.working_set().mib_floor()), (390, 490));
         let own = demand(&[first, says(480, 30, 100, Some(60))]).expect("its figures count");
         assert_eq!(own.growth, ByteCount::ZERO);
