@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::process::Child;
 use std::time::Duration;
@@ -170,7 +171,12 @@ fn a_backup_hinders_no_order_and_a_dump_does() {
 
     let dump = host.begin_virsh(&["dump", "--live", "vm1", "/run/lab/vm1.dump"]).unwrap();
     let gzip = host.freeze_program("gzip").unwrap();
-    agent.wait(vm, "to be dumped", |vm| vm.run == RunState::Busy);
+    let silent = Cell::new(0);
+    agent.wait(vm, "to be dumped", |vm| {
+        silent.set(silent.get() + usize::from(vm.run == RunState::Unresponsive));
+        vm.run == RunState::Busy
+    });
+    assert!(silent.get() < 10, "something waits for the dump to end: {} times", silent.get());
     is_not_ordered(&mut agent, vm);
     assert_eq!(agent.see(vm).actual, ByteCount::mib(160), "its figures go on");
     go_on(&host, gzip, dump);

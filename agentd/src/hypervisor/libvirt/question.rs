@@ -162,12 +162,17 @@ pub(super) enum Unasked {
 ///
 /// QEMU asks a VM for its figures at once when it is given a period after it had none, and puts them
 /// off when it is given another one (`balloon_stats_set_poll_interval`). A VM that somebody else
-/// gave another period, or none, is left with that.
+/// gave another period, or none, is left with that; so is one that libvirt is at a job on, which would have the call
+/// wait for half a minute.
 pub(super) fn report_now(wire: &Wire, vm: VmId, seconds: i32) -> Result<(), Unasked> {
     let armed = |error: &Error| Unasked::Armed(error.message().to_owned());
     let domain = wire.domain(vm).map_err(|e| armed(&e))?;
     if let Some(obstacle) = obstacle(&domain, BUSY) {
         return Err(Unasked::Armed(obstacle));
+    }
+    let job = current_job(&domain).map_err(|e| armed(&e))?;
+    if let Some(words) = job.and_then(Job::obstacle) {
+        return Err(Unasked::Armed(words.to_owned()));
     }
     let period = stats_period(&domain.xml().map_err(|e| armed(&e))?);
     if period != Some(seconds) {
