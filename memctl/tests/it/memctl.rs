@@ -53,27 +53,13 @@ impl World {
     /// The command, its output piped, its input empty. Where it is not said how long it waits for a host,
     /// that is long: the machine is busy with other tests.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.apart(env!("CARGO_BIN_EXE_memctl"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memctl"));
         // What follows "--" is a line that is to be completed.
         if args.first() != Some(&"--") && !args.contains(&"--timeout") {
             command.args(["--timeout", "60s"]);
         }
-        command.args(args);
         command
-    }
-
-    /// The same on a terminal, with all that it says on its output. No argument has a blank.
-    pub(crate) fn on_terminal(&self, args: &[&str]) -> Command {
-        let line = [&[env!("CARGO_BIN_EXE_memctl"), "--timeout", "60s"], args].concat().join(" ");
-        let mut command = self.apart("script");
-        command.args(["-qec", &line, "/dev/null"]);
-        command.env("PATH", std::env::var_os("PATH").unwrap());
-        command
-    }
-
-    fn apart(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
+            .args(args)
             .env_clear()
             .env("XDG_CONFIG_HOME", self.folder.path())
             .env("MEMCTL_SYSTEM_CONFIG", self.path("system.toml"))
