@@ -53,8 +53,10 @@ pub struct Counters {
     sign: Option<(Sign, Duration)>,
     /// Swapped out since it was first seen, and not read back yet.
     swapped_away: ByteCount,
-    /// Reports without a sign since.
+    /// Reports without a sign since, of those that come in quick succession one.
     quiet: u32,
+    /// When the last of them came, or the sign.
+    quiet_at: Duration,
     /// Since when every report showed room in it and nothing swapped either way; `None` where the last
     /// one did not.
     still_since: Option<Duration>,
@@ -68,7 +70,11 @@ impl Counters {
             self.swapped_away = figures.swapped().away(self.swapped_away, &before.swapped());
             let still = stands_still(&before, &figures);
             self.still_since = still.then(|| self.still_since.unwrap_or(at));
-            self.quiet = if sign.is_some() { 0 } else { self.quiet.saturating_add(1) };
+            if sign.is_some() {
+                (self.quiet, self.quiet_at) = (0, now);
+            } else if now.saturating_sub(self.quiet_at) >= REPORTS_APART {
+                (self.quiet, self.quiet_at) = (self.quiet.saturating_add(1), now);
+            }
             self.sign = sign.map(|sign| (sign, now)).or(self.sign);
             if self.has_recovered(&figures, now) {
                 self.sign = None;
@@ -147,6 +153,9 @@ fn stands_still(before: &GuestFigures, now: &GuestFigures) -> bool {
 
 /// One report may have come just after a sign.
 const QUIET_REPORTS: u32 = 2;
+/// A little less than the shortest period in which VMs report by themselves: what is asked for in quicker succession shows
+/// no more than one.
+pub(crate) const REPORTS_APART: Duration = Duration::from_millis(750);
 /// More than kernels of ordinary VMs keep unused in any case.
 const ROOM: ByteCount = ByteCount::mib(64);
 /// For so long room that is not used says that nothing is missed. Reports come every five seconds at

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     bytes::ByteCount,
-    distress::Counters,
+    distress::{Counters, REPORTS_APART},
     sample::{Boot, Freshness, Reading, Reported, RunState, Sample, VmReading, VmSample},
     vm::VmId,
 };
@@ -83,10 +83,12 @@ impl Tracks {
         moving.map(|(id, _)| *id).chain(self.to_be_proven()).chain(self.in_want())
     }
 
-    /// Whose last report showed that it suffers, or used more than the one before.
+    /// Whose report in the last reading showed that it suffers, or used more than the one before. One that
+    /// reports no more wants nothing that is known.
     fn in_want(&self) -> impl Iterator<Item = VmId> {
         let wants = |track: &Track| track.growth >= NOTABLE_GROWTH || track.counters.is_suffering();
-        let wanting = self.vms.iter().filter(|(_, track)| wants(track));
+        let reports = |track: &Track| track.has_reported && track.run == RunState::Running;
+        let wanting = self.vms.iter().filter(|(_, track)| reports(track) && wants(track));
         let mut wanting: Vec<_> = wanting.map(|(id, track)| (Reverse(track.growth), *id)).collect();
         wanting.sort_unstable();
         wanting.into_iter().map(|(_, id)| id).take(IN_WANT_AT_ONCE)
@@ -136,6 +138,8 @@ struct Track {
     /// What its process was seen to take beside that, while it held most.
     overhead: Option<ByteCount>,
     counters: Counters,
+    /// Whether the last reading brought a new report.
+    has_reported: bool,
     /// What it used at its last report; `None` when it did not say.
     used: Option<ByteCount>,
     /// How much more that was than at the one before.
@@ -159,6 +163,7 @@ impl Track {
             largest: vm.actual,
             overhead: None,
             counters,
+            has_reported: false,
             used: used(vm),
             growth: ByteCount::ZERO,
         }
@@ -180,6 +185,7 @@ impl Track {
         let rested = vm.actual == self.actual && self.moved_under.is_none();
         self.follow_actual(vm.actual, vm.reported);
         let is_new = vm.reported != self.reported || vm.reported == Reported::Now;
+        self.has_reported = is_new;
         if is_new {
             self.reported = vm.reported;
             self.changed_at = Some(now);
@@ -299,8 +305,6 @@ const NOTABLE_GROWTH: ByteCount = ByteCount::mib(8);
 /// A kernel that has just begun says little that lasts: its driver must have worked for so many
 /// reports.
 const REPORTS_AFTER_BOOT: u32 = 3;
-/// A little less than the shortest period in which VMs report by themselves.
-const REPORTS_APART: Duration = Duration::from_millis(750);
 
 #[cfg(test)]
 mod tests {
@@ -418,6 +422,11 @@ mod tests {
         assert_eq!(live_after(4, 290, 0), 0);
         assert_eq!(live_after(5, 290, 1), 1, "it swaps");
         assert_eq!(live_after(6, 290, 1), 0);
+        assert_eq!(live_after(7, 200, 1), 1);
+        let mut reading = reading(512, Reported::At(7));
+        reading.vms[0].guest.unused = Some(ByteCount::mib(200));
+        freshness(&mut tracks, 8, reading);
+        assert_eq!(tracks.live().count(), 0, "it reports no more");
     }
 
     #[test]

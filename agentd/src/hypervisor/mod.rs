@@ -30,7 +30,8 @@ pub trait Hypervisor: Debug + Send {
     /// Reads the host and every VM that is not shut off.
     ///
     /// The actual of a VM in `live` is as of now; others' may be up to a second old. Its figures are
-    /// as of now as well where it can be had to report, which libvirt's VMs can. A VM that does not answer in time is in the reading as [`Unresponsive`] with its last known figures.
+    /// as of now as well where it can be had to report, as some of libvirt's VMs can at a time. A VM that
+    /// does not answer in time is in the reading as [`Unresponsive`] with its last known figures.
     ///
     /// # Errors
     ///

@@ -314,7 +314,8 @@ impl Places {
                 all: limits::HANDSHAKES.min(most / 2).max(1),
                 each: limits::ADDRESS_HANDSHAKES,
                 waiting: most_waiting,
-                each_waiting: limits::ADDRESS_WAITING,
+                // A listener with few places leaves some for other addresses as well.
+                each_waiting: limits::ADDRESS_WAITING.min(most_waiting * 5 / 8).max(1),
             }),
             most_waiting,
         }

@@ -116,6 +116,11 @@ impl Link {
         (&self.reading, 0)
     }
 
+    /// Where to have VMs report, before anything shows whether they answer. Threads are kept for figures.
+    pub(super) fn prompts_desk(&self) -> Desk<'_> {
+        (&self.reading, 2)
+    }
+
     /// Where to ask for jobs. Threads are kept for figures.
     pub(super) fn jobs_desk(&self) -> Desk<'_> {
         (&self.reading, 1)

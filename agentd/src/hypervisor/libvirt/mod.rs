@@ -115,8 +115,10 @@ pub struct Libvirt {
     /// The last bulk call brought no answer on any connection.
     silent: bool,
     register: Register,
-    /// VMs that a question for figures, or for a report, hangs on.
+    /// VMs that a question for figures hangs on.
     asked: InFlight,
+    /// VMs that are being told to report.
+    prompted: InFlight,
     /// VMs that a question for their job hangs on.
     asked_for_job: InFlight,
     /// VMs that an order hangs on.
@@ -144,6 +146,7 @@ impl Libvirt {
             silent: false,
             register: Register::new(period, places),
             asked: InFlight::default(),
+            prompted: InFlight::default(),
             asked_for_job: InFlight::default(),
             ordered: InFlight::default(),
         }
@@ -185,6 +188,7 @@ impl Libvirt {
             self.reconnected = self.opened > 0;
             self.opened = self.session.opened();
             self.asked = InFlight::default();
+            self.prompted = InFlight::default();
             self.asked_for_job = InFlight::default();
             self.silent = false;
             self.register.notice(self.session.take_last_events());
@@ -208,8 +212,13 @@ impl Libvirt {
     fn prompt(&mut self, live: &BTreeSet<VmId>, timeout: Duration) {
         let Some(link) = self.session.link() else { return };
         let prompts = self.register.prompts(live);
-        let deadline = Deadline::after(&self.clock, PROMPTING.min(timeout / 8));
-        scatter::scatter(link.reading_desk(), &self.asked, prompts, &deadline, prompt::prompt);
+        let vms: Vec<VmId> = prompts.iter().map(|(vm, _)| *vm).collect();
+        let deadline = Deadline::after(&self.clock, PROMPTING.min(timeout / 4));
+        let (desk, in_flight) = (link.prompts_desk(), &self.prompted);
+        let fates = scatter::scatter(desk, in_flight, prompts, &deadline, prompt::prompt);
+        let missed = |fate: &Fate<()>| matches!(fate, Fate::Unanswered | Fate::Taken);
+        let late = vms.into_iter().zip(fates).filter(|(_, fate)| missed(fate));
+        self.register.spare(late.map(|(vm, _)| vm));
     }
 
     fn ask(&self, questions: Vec<(VmId, Want)>, deadline: &Deadline) -> Vec<(VmId, Asked)> {
@@ -287,8 +296,7 @@ impl Hypervisor for Libvirt {
         let bulk = self.bulk(timeout)?;
         // Those of before the bulk call, and what it met.
         self.notice_events();
-        let parked = [pending, self.ordered.vms(), self.asked.vms()];
-        let hung: BTreeSet<VmId> = parked.into_iter().flatten().collect();
+        let hung: BTreeSet<VmId> = self.ordered.vms().union(&pending).copied().collect();
         let questions = reading::questions(&bulk, live, &self.register.known, &hung);
         let asked: BTreeMap<VmId, Asked> = self.ask(questions, &deadline).into_iter().collect();
         let questions = self.register.job_questions(&bulk, &asked, &hung);
@@ -362,6 +370,6 @@ impl Hypervisor for Libvirt {
 /// QEMU's balloon takes whole pages.
 const GRANULE: ByteCount = ByteCount::kib(4);
 /// libvirt takes some milliseconds for it.
-const PROMPTING: Duration = Duration::from_millis(250);
+const PROMPTING: Duration = Duration::from_millis(500);
 /// Of the sixteen threads that a link has.
 const MOST_PARKED: usize = 8;

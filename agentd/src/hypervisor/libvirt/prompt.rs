@@ -1,7 +1,7 @@
 //! [`Prompts`]: VMs that report when they are asked, so that a tick decides by what is so now and not
 //! by what was so up to a period ago. Nobody else reads figures so fresh: see decision 12.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agentd_core::vm::VmId;
 
@@ -19,6 +19,8 @@ pub(super) struct Prompts {
     live: Turn,
     /// Among the others.
     others: Turn,
+    /// For how many readings a VM that was late is spared.
+    spared: BTreeMap<VmId, u32>,
 }
 
 /// What it takes to have an armed VM report at once.
@@ -38,11 +40,20 @@ impl Prompts {
         armed: impl Iterator<Item = VmId>,
         live: &BTreeSet<VmId>,
     ) -> Vec<VmId> {
+        self.spared.retain(|_, readings| {
+            *readings = readings.saturating_sub(1);
+            *readings > 0
+        });
         let (live, others): (BTreeSet<VmId>, BTreeSet<VmId>) =
-            armed.partition(|vm| live.contains(vm));
+            armed.filter(|vm| !self.spared.contains_key(vm)).partition(|vm| live.contains(vm));
         let mut chosen = self.live.take(&live, MOST_LIVE);
         chosen.extend(self.others.take(&others, MOST_IDLE.saturating_sub(chosen.len())));
         chosen
+    }
+
+    /// Spares these for a while.
+    pub(super) fn spare(&mut self, late: impl Iterator<Item = VmId>) {
+        self.spared.extend(late.map(|vm| (vm, SPARED)));
     }
 }
 
@@ -52,16 +63,19 @@ pub(super) fn prompt(wire: &Wire, vm: VmId, prompt: &Prompt) {
         Ok(()) => {}
         Err(Unasked::Armed(words)) => tracing::debug!("VM {vm} is not asked to report: {words}"),
         Err(Unasked::Disarmed(words)) => {
-            tracing::debug!("VM {vm} is to be armed again: {words}");
+            tracing::warn!("VM {vm} is to be armed again: {words}");
             prompt.arming.restart(vm);
         }
     }
 }
 
-/// VMs asked in one reading, on four connections side by side: some milliseconds each.
+/// VMs asked in one reading, on two connections side by side: some milliseconds each.
 const MOST_LIVE: usize = 64;
 /// Where fewer are live, so many in all: on most hosts all of them.
 const MOST_IDLE: usize = 16;
+/// Readings for which one that was late is not asked: what a call that is under way when the bulk call comes costs, a VM that
+/// looks as if it did not answer, is then rare.
+const SPARED: u32 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +97,18 @@ mod tests {
             asked.extend(chosen);
         }
         assert_eq!(asked, all, "three times twelve others");
+    }
+
+    #[test]
+    fn who_was_late_is_spared_for_a_while() {
+        let (mut prompts, all) = (Prompts::default(), vms(0..3));
+        let late = VmId::from_bytes([1; 16]);
+        prompts.spare([late].into_iter());
+        let is_asked =
+            |prompts: &mut Prompts| prompts.choose(all.iter().copied(), &all).contains(&late);
+        let spared = (0..2 * SPARED).take_while(|_| !is_asked(&mut prompts)).count();
+        assert_eq!(spared, 31);
+        assert!(prompts.spared.is_empty());
     }
 
     #[test]

@@ -180,8 +180,10 @@ pub(super) fn report_now(wire: &Wire, vm: VmId, seconds: i32) -> Result<(), Unas
         return Err(Unasked::Armed(format!("somebody has it report {period}")));
     }
     let disarmed = |error: &Error| Unasked::Disarmed(error.message().to_owned());
-    domain.set_stats_period(0).map_err(|e| disarmed(&e))?;
-    domain.set_stats_period(seconds).map_err(|e| disarmed(&e))
+    let never = domain.set_stats_period(0);
+    // Also after a failure: it may have taken effect.
+    let again = domain.set_stats_period(seconds).or_else(|_| domain.set_stats_period(seconds));
+    again.and(never).map_err(|e| disarmed(&e))
 }
 
 /// Why a call would hang or be refused, as far as libvirt can tell without asking the VM: also when

@@ -116,6 +116,11 @@ impl Register {
         chosen.into_iter().map(prompt).collect()
     }
 
+    /// These were late with it: a VM that is slow, or hangs, is not asked again for a while.
+    pub(super) fn spare(&mut self, late: impl Iterator<Item = VmId>) {
+        self.prompts.spare(late);
+    }
+
     /// Whom to ask for the job that libvirt is at: only those that it could look at just now.
     pub(super) fn job_questions(
         &mut self,
