@@ -29,7 +29,7 @@ use super::{
     crowd::{Crowd, Door, Full},
     frames::Frames,
     goaway::turn_away,
-    handshakes::{Handshake, Handshakes, Most, Spent, Wait},
+    handshakes::{Handshake, Handshakes, Most, Spent, Stage, Wait},
     limits,
     listen::{Bound, OwnedPath},
     measured::Measured,
@@ -64,7 +64,6 @@ struct Places {
     most: usize,
     calls: Arc<Semaphore>,
     handshakes: Arc<Handshakes>,
-    most_waiting: usize,
 }
 
 /// What one connection has of its listener's places.
@@ -125,22 +124,29 @@ impl Connections {
                 if places.free.available_permits() == 0 {
                     return door.turn_away(Full::Places(places.most));
                 }
+                let most = places.handshakes.most;
                 match places.handshakes.enter(network(address.ip())) {
                     Ok(wait) => {
-                        if wait.has_ousted {
-                            door.turn_away(Full::Newcomers(places.most_waiting));
+                        match wait.ousted {
+                            Some(Stage::Waiting) => door.turn_away(Full::Newcomers(most.waiting)),
+                            Some(Stage::UnderWay) => door.turn_away(Full::Handshakes(most.all)),
+                            None => {}
                         }
                         let received = Arc::clone(self).receive(io, address, wait);
                         let (all, places) = (Arc::clone(self), Arc::clone(places));
                         self.tasks.spawn(async move {
                             let Some((io, handshake)) = received.await else { return };
                             // Somebody may have taken the last one meanwhile.
-                            let Some(place) = places.take() else { return };
+                            let Some(place) = places.take() else {
+                                return all
+                                    .crowd
+                                    .refuse(address, &Full::Places(places.most).to_string());
+                            };
                             Box::pin(all.welcome(io, address, handshake, place)).await;
                         });
                     }
-                    Err(Spent::Own) => door.turn_away(Full::OfAddress(limits::ADDRESS_WAITING)),
-                    Err(Spent::All) => door.turn_away(Full::Newcomers(places.most_waiting)),
+                    Err(Spent::Own) => door.turn_away(Full::OfAddress(most.each_waiting)),
+                    Err(Spent::All) => door.turn_away(Full::Newcomers(most.waiting)),
                 }
             }
         }
@@ -304,7 +310,7 @@ impl Connections {
 impl Places {
     fn of(share: limits::Share) -> Self {
         let most = share.of(limits::connections());
-        let most_waiting = share.of_kind(limits::waiting());
+        let waiting = share.of_kind(limits::waiting());
         Self {
             free: Arc::new(Semaphore::new(most)),
             most,
@@ -313,11 +319,10 @@ impl Places {
                 // Those that have shown who they are keep half of the places, however few there are.
                 all: limits::HANDSHAKES.min(most / 2).max(1),
                 each: limits::ADDRESS_HANDSHAKES,
-                waiting: most_waiting,
+                waiting,
                 // A listener with few places leaves some for other addresses as well.
-                each_waiting: limits::ADDRESS_WAITING.min(most_waiting * 5 / 8).max(1),
+                each_waiting: limits::ADDRESS_WAITING.min(waiting * 5 / 8).max(1),
             }),
-            most_waiting,
         }
     }
 

@@ -31,8 +31,10 @@ pub(super) struct Crowd {
 pub(super) enum Full {
     /// Places for connections.
     Places(usize),
-    /// Places for those that have not shown yet who they are.
+    /// Places for those that have not shown yet who they are, and wait to.
     Newcomers(usize),
+    /// The same for those that are at it.
+    Handshakes(usize),
     /// The same for one address, which keeps nobody else out.
     OfAddress(usize),
     /// Places for connections of one user of this host, likewise.
@@ -44,6 +46,7 @@ impl fmt::Display for Full {
         match self {
             Self::Places(most) => write!(f, "all {most} places"),
             Self::Newcomers(most) => write!(f, "all {most} places for newcomers"),
+            Self::Handshakes(most) => write!(f, "all {most} places for handshakes"),
             Self::OfAddress(most) => write!(f, "all {most} places for newcomers of one address"),
             Self::OfUser(most) => write!(f, "all {most} places of one user"),
         }
@@ -140,7 +143,7 @@ impl Door {
     /// Somebody found no place.
     pub(super) fn turn_away(&mut self, full: Full) {
         match full {
-            Full::Places(_) | Full::Newcomers(_) => {
+            Full::Places(_) | Full::Newcomers(_) | Full::Handshakes(_) => {
                 self.look_at = Some(later(Instant::now(), limits::CROWD_OVER));
                 if self.told.replace(full) != Some(full) {
                     self.crowd.note(&self.name, Some(full));

@@ -28,7 +28,7 @@ use super::limits;
 /// All of a listener.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    most: Most,
+    pub(super) most: Most,
     now: Mutex<Now>,
 }
 
@@ -51,8 +51,17 @@ struct Now {
     waiting: BTreeMap<u64, Waiting>,
     under_way: BTreeMap<u64, UnderWay>,
     next: u64,
-    /// Whether somebody had to make way since that was last asked.
-    has_ousted: bool,
+    /// Which places somebody had to make way in since that was last asked.
+    ousted: Option<Stage>,
+}
+
+/// How far a newcomer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It waits.
+    Waiting,
+    /// Its handshake is under way.
+    UnderWay,
 }
 
 #[derive(Debug)]
@@ -77,8 +86,8 @@ pub(super) struct Wait {
     all: Arc<Handshakes>,
     number: u64,
     turn: oneshot::Receiver<Handshake>,
-    /// Whether another one made way for it, or for one before it.
-    pub(super) has_ousted: bool,
+    /// Where all places were taken, so that another one made way for it, or for one before it.
+    pub(super) ousted: Option<Stage>,
 }
 
 /// The place of a handshake that is under way; free again when dropped.
@@ -116,14 +125,14 @@ impl Handshakes {
         } else if now.waiting.len() >= self.most.waiting {
             let ousted = now.oust_silent(|_| true).or_else(|| now.oust_of_many(own));
             ousted.ok_or(Spent::All)?;
-            now.has_ousted = true;
+            now.ousted = Some(Stage::Waiting);
         }
         let (call, turn) = oneshot::channel();
         let number = now.number();
         let waiting = Waiting { address, since: Instant::now(), speaks: false, turn: call };
         now.waiting.insert(number, waiting);
-        let has_ousted = std::mem::take(&mut now.has_ousted);
-        Ok(Wait { all: Arc::clone(self), number, turn, has_ousted })
+        let ousted = now.ousted.take();
+        Ok(Wait { all: Arc::clone(self), number, turn, ousted })
     }
 
     /// True where one could wait and nobody has to make way.
@@ -156,7 +165,7 @@ impl Handshakes {
                 if !now.oust(limits::HANDSHAKE_LEAST, |_| true) {
                     break;
                 }
-                now.has_ousted = true;
+                now.ousted = Some(Stage::UnderWay);
             }
             let Some(one) = now.waiting.remove(&number) else { continue };
             let (number, since) = (now.number(), Instant::now());

@@ -43,6 +43,7 @@ mod reservation;
 mod routes;
 mod shadow;
 mod story;
+mod through;
 mod tls;
 mod to_proto;
 mod vm;

@@ -354,9 +354,18 @@ fn as_asked(request: &v1::CreateReservationRequest, made: &v1::Reservation) -> R
     if lacking.is_empty() {
         return Ok(());
     }
-    let what = format!("the agent made reservation {} without {}", made.id, lacking.join(", "));
-    Err(Failure::new(Code::Unimplemented, "LEFT_OUT", what)
-        .hint(format!("memctl release {} ends it; update the agent", made.id)))
+    let lacking = lacking.join(", ");
+    let (what, hint) = match made.id {
+        0 => (
+            format!("the agent leaves out {lacking}"),
+            "nothing was reserved; update the agent".to_owned(),
+        ),
+        id => (
+            format!("the agent made reservation {id} without {lacking}"),
+            format!("memctl release {id} ends it; update the agent"),
+        ),
+    };
+    Err(Failure::new(Code::Unimplemented, "LEFT_OUT", what).hint(hint))
 }
 
 async fn get(connection: Connection, id: u64) -> Result<Reservation, Failure> {
@@ -427,6 +436,24 @@ mod tests {
         let alone = "reservation 3 of node1: 1 GiB of 2 GiB is there, 47s left";
         assert_eq!(told(&all[..1]), alone);
         assert_eq!(told(&all), "2 reservations: 1 GiB of 4 GiB is there, 47s left");
+    }
+
+    #[test]
+    fn what_an_agent_leaves_out_is_said_with_what_there_is_now() {
+        let asked = v1::CreateReservationRequest { vm: "db7".to_owned(), ..Default::default() };
+        let refused = |id| {
+            let made = v1::Reservation { id, ..Default::default() };
+            let failure = as_asked(&asked, &made).unwrap_err();
+            (failure.message, failure.hint.unwrap_or_default())
+        };
+        let (what, hint) = refused(7);
+        assert!(what.contains("made reservation 7 without --vm"), "{what}");
+        assert!(hint.contains("memctl release 7"), "{hint}");
+        let (what, hint) = refused(0);
+        assert!(what.contains("leaves out --vm"), "{what}");
+        assert!(hint.contains("nothing was reserved"), "{hint}");
+        let made = v1::Reservation { vm: "db7".to_owned(), ..Default::default() };
+        assert!(as_asked(&asked, &made).is_ok());
     }
 
     #[test]

@@ -72,7 +72,7 @@ async fn where_all_places_are_taken_the_oldest_makes_way_once_it_had_its_time() 
     let oldest = under_way.remove(0);
     oldest.ousted().await;
     let new = turn(&mut new).unwrap();
-    assert!(all.enter(address(9)).unwrap().has_ousted);
+    assert_eq!(all.enter(address(9)).unwrap().ousted, Some(Stage::UnderWay));
     // The place of whoever made way is taken, and is not given back twice.
     drop(oldest);
     assert_eq!(all.lock().under_way.len(), 3);
@@ -101,9 +101,9 @@ async fn the_silent_make_way_for_newcomers_once_they_had_their_time() {
     assert!(!all.has_room());
     advance(limits::HANDSHAKE_LEAST).await;
     let own = all.enter(address(1)).unwrap();
-    assert!(made_way(&mut silent[0]) && !own.has_ousted);
+    assert!(made_way(&mut silent[0]) && own.ousted.is_none());
     let other = all.enter(address(3)).unwrap();
-    assert!(made_way(&mut silent[1]) && other.has_ousted);
+    assert!(made_way(&mut silent[1]) && other.ousted == Some(Stage::Waiting));
     assert_eq!(all.lock().waiting.len(), MOST.waiting);
 }
 
