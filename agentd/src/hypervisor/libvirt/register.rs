@@ -16,7 +16,7 @@ use super::{
     jobs::{AskedJob, Jobs},
     link::{Bulk, Link},
     lives::{Lives, Present},
-    prompt::{Prompt, Prompts},
+    prompt::Prompt,
     question::AskError,
     reading::{Asked, Known},
     record::{Completeness, Record},
@@ -25,6 +25,7 @@ use super::{
     standing::Job,
     traits::traits,
 };
+use crate::hypervisor::prompts::Prompts;
 
 /// All that is known of VMs.
 #[derive(Debug)]
