@@ -222,23 +222,19 @@ impl Track {
     }
 
     /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
-    /// excess may be memory that its balloon did not free. One that does not report may be
-    /// starting anew behind an actual of before.
+    /// excess may be memory that its balloon did not free. What then turns out to be of use to the VM was
+    /// no overhead. One that does not report may be starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
-        if vm.actual > self.largest {
-            // What looked like overhead was memory that it had let go of and the host had not got.
-            self.largest = vm.actual;
-            let excess = vm.host_rss.map(|rss| rss.saturating_sub(vm.actual));
-            self.overhead = self.overhead.zip(excess).map(|(known, excess)| known.min(excess));
-        }
-        if let Some(rss) = vm.host_rss
-            && vm.actual == self.largest
-            && self.moved_under.is_none()
-            && self.boot.is_none()
-            && is_new
-        {
+        self.largest = self.largest.max(vm.actual);
+        let settled = is_new && self.boot.is_none() && self.moved_under.is_none();
+        let Some(rss) = vm.host_rss.filter(|_| settled) else { return };
+        if vm.actual == self.largest {
             let excess = rss.saturating_sub(vm.actual);
-            self.overhead = Some(self.overhead.map_or(excess, |known| known.max(excess)));
+            self.overhead = self.overhead.max(Some(excess));
+        }
+        let used = vm.guest.unused.map(|unused| vm.actual.saturating_sub(unused));
+        if let Some(rest) = used.and_then(|used| rss.checked_sub(used)) {
+            self.overhead = self.overhead.map(|known| known.min(rest));
         }
     }
 
@@ -490,6 +486,10 @@ mod tests {
         assert_eq!(overhead(3, 512, 300), Some(40), "what it does not touch is no overhead");
         assert_eq!(overhead(4, 400, 552), Some(40), "its balloon freed nothing");
         assert_eq!(overhead(5, 400, 552), Some(40));
+        assert_eq!(overhead(6, 600, 552), Some(40), "what it was given it has not touched yet");
+        assert_eq!(overhead(7, 600, 560), Some(40));
+        assert_eq!(overhead(8, 600, 520), Some(20), "it uses 500 of that");
+        assert_eq!(overhead(9, 600, 640), Some(40));
     }
 
     #[test]
