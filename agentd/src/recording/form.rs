@@ -119,6 +119,7 @@ structure!(Pool {
     reserve,
     stop,
     booked,
+    starting,
 });
 structure!(Booked { reserved, beyond, held, lacks, wants, coming });
 structure!(HostView { level, other, unexplained, suspicious });

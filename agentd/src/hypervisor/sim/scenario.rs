@@ -71,7 +71,7 @@ impl Default for SimScenario {
             call_latency: Duration::ZERO,
             connection_lost: Vec::new(),
             silent: Vec::new(),
-            prompts: true,
+            prompts: false,
             step: Duration::from_millis(20),
         }
     }
