@@ -287,7 +287,7 @@ mod tests {
                 actual: facts.actual,
                 max: facts.max,
                 guest: figures,
-                reported: Reported::At(stamp),
+                reported: Reported::at(stamp),
                 host_rss: None,
             };
             let mut own = known.take().unwrap_or_else(|| Known::first(&reading, &facts));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{GuestFigures, Reported},
+    sample::{GuestFigures, Reported, Stamp},
     vm::VmId,
 };
 use virt::domain::{DomainInfo, MemoryStat};
@@ -130,7 +130,7 @@ impl Figures {
     pub(super) fn reported(&self) -> Reported {
         match self.last_update {
             0 => Reported::Never,
-            second => Reported::At(second.rotate_left(32) ^ digest(&self.guest)),
+            second => Reported::At(Stamp { second, mark: digest(&self.guest) }),
         }
     }
 }

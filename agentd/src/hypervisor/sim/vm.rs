@@ -406,7 +406,7 @@ impl SimVm {
     }
 
     fn reported(&self) -> Reported {
-        self.reporter.stamp().map_or(Reported::Never, Reported::At)
+        self.reporter.stamp().map_or(Reported::Never, Reported::at)
     }
 
     /// What it does of this kind now.
