@@ -76,14 +76,11 @@ impl Arming {
     fn try_again(&mut self, there: &BTreeSet<VmId>) {
         self.refused.retain(|vm, _| there.contains(vm));
         for vm in there {
-            match self.chore.outcome(*vm) {
-                Some(false) => {
-                    if self.refused.entry(*vm).or_insert(Refusal::FIRST).is_over() {
-                        self.chore.restart(*vm);
-                    }
-                }
-                Some(true) => drop(self.refused.remove(vm)),
-                None => {}
+            let Some(is_armed) = self.chore.outcome(*vm) else { continue };
+            if is_armed {
+                self.refused.remove(vm);
+            } else if self.refused.entry(*vm).or_insert(Refusal::FIRST).is_over() {
+                self.chore.restart(*vm);
             }
         }
     }
