@@ -1,11 +1,13 @@
 //! [`stamp`]: what tells one report of a VM from the next.
 
-use agentd_core::{bytes::ByteCount, sample::GuestFigures};
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{GuestFigures, Stamp},
+};
 
-/// When a kernel reported, in whole seconds, as libvirt tells it: reports of one second are told apart by
-/// what they say.
-pub(super) fn stamp(second: u64, guest: &GuestFigures) -> u64 {
-    second.rotate_left(32) ^ digest(guest)
+/// Of the report of a second, as libvirt tells it: those of one second are told apart by what they say.
+pub(super) fn stamp(second: u64, guest: &GuestFigures) -> Stamp {
+    Stamp { second, mark: digest(guest) }
 }
 
 /// A number that is another one for other figures, as good as always.

@@ -445,6 +445,7 @@ fn vm(name: &str, unused: ByteCount) -> VmSample {
         figures_age: Some(Duration::from_millis(300)),
         host_rss: Some(ByteCount::gib(1)),
         overhead: None,
+        reported: None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use agentd_core::{bytes::ByteCount, sample::GuestFigures};
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{GuestFigures, Stamp},
+};
 
 use super::{behaviour::Claims, facts::Report, memory::Memory, numbers::Numbers, rng::Rng};
 use crate::hypervisor::stamp::stamp;
@@ -78,7 +81,7 @@ impl Reporter {
     }
 
     /// What tells that from what it said before.
-    pub(super) fn stamp(&self) -> Option<u64> {
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         self.last.map(|report| report.stamp)
     }
 
