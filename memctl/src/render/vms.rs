@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::table::{Cell, Paint, Table};
+use super::text::date_time;
 use super::{Show, View};
 use crate::dto::{Condition, Item, Vm};
 use crate::quantity::format_seconds;
@@ -56,7 +57,7 @@ fn row(body: &VmBody, view: &View) -> Vec<Cell> {
         figure(|m| Some(m.max_bytes)),
         Cell::figure(age),
         verdict.map_or(Cell::Absent, |v| decided(&v.kind, body)),
-        verdict.map_or(Cell::Absent, |v| Cell::text(&*v.reason)),
+        reason(vm, view),
     ];
     if view.wide {
         cells.extend([
@@ -68,6 +69,14 @@ fn row(body: &VmBody, view: &View) -> Vec<Cell> {
         ]);
     }
     cells
+}
+
+/// Why it was decided; a pin of its own with its end.
+fn reason(vm: &Vm, view: &View) -> Cell {
+    if let Some(end) = vm.pin.as_ref().and_then(|pin| pin.end_time) {
+        return Cell::text(format!("PINNED until {}", date_time(end.0, &view.zone)));
+    }
+    vm.verdict.as_ref().map_or(Cell::Absent, |verdict| Cell::text(&*verdict.reason))
 }
 
 /// A verdict; one of before the hypervisor was lost says how long ago that was.

@@ -150,6 +150,7 @@ fn vm(number: u8, used: u64, actual: u64, target: u64) -> v1::Vm {
     v1::Vm {
         vm: Some(v1::VmRef { uuid: format!("uuid-{number}"), name: name.to_owned() }),
         state: v1::VmState::Running.into(),
+        pin: None,
         memory: Some(v1::VmMemory {
             actual_bytes: actual * MIB,
             target_bytes: Some(target * MIB),
