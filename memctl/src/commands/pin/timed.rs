@@ -8,10 +8,8 @@ use super::{Place, VmArgs};
 use crate::client::Connection;
 use crate::commands::{Ended, exit_of};
 use crate::dto::Item;
-use crate::exit::Exit;
 use crate::failure::{Code, Failure};
-use crate::fleet::ask_all;
-use crate::quantity::format_seconds;
+use crate::fleet::{Answer, ask_all};
 use crate::render::pin::{PinBody, until};
 use crate::session::Session;
 
@@ -30,14 +28,12 @@ pub(super) async fn pin(
         reason: args.reason.clone(),
         validate_only: args.dry_run,
     };
-    let (key, host) = (format!("vm.{}.pinned=true", place.vm.label()), place.host.name.clone());
-    let instead = format!(
-        "update agentd there; until then a trial of the whole policy comes nearest: memctl policy set {key} \
-         --revert-after {} --host {host}",
-        format_seconds(lasting.as_secs_f64())
-    );
-    let begin = move |connection| begin(connection, request.clone(), instead.clone());
-    show(ask_all(std::slice::from_ref(&place.host), session.bounds(), begin).await, session)
+    let begin = move |connection| begin(connection, request.clone());
+    let hosts = std::slice::from_ref(&place.host);
+    let answers = ask_all(hosts, session.bounds(), begin).await.into_iter();
+    let nearest = |failure| nearest(failure, place, lasting);
+    let answers = answers.map(|answer| Answer { result: answer.result.map_err(nearest), ..answer });
+    show(answers.collect(), session)
 }
 
 /// Ends what pins the VM for a while.
@@ -64,7 +60,23 @@ fn named(place: &Place) -> String {
     uuid.unwrap_or(&place.vm.name).clone()
 }
 
-fn show(answers: Vec<crate::fleet::Answer<PinBody>>, session: &Session) -> Ended {
+/// What an agent of before there were any is to be told instead.
+fn nearest(failure: Failure, place: &Place, lasting: Duration) -> Failure {
+    if failure.code != Code::Unimplemented {
+        return failure;
+    }
+    let hint = format!(
+        "{}; until then a trial of the whole policy comes nearest: memctl policy set vm.{}.pinned=true \
+         --revert-after {}s --host {}",
+        failure.hint.clone().unwrap_or_default(),
+        place.vm.label(),
+        lasting.as_secs(),
+        place.host.name
+    );
+    failure.hint(hint)
+}
+
+fn show(answers: Vec<Answer<PinBody>>, session: &Session) -> Ended {
     let mut items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&mut items)?;
     let told = items.iter().filter_map(|item| Some((&item.host, item.body.as_ref()?)));
@@ -73,8 +85,7 @@ fn show(answers: Vec<crate::fleet::Answer<PinBody>>, session: &Session) -> Ended
             session.output.notice(&text)?;
         }
     }
-    let exit: Exit = exit_of(&items);
-    Ok(exit)
+    Ok(exit_of(&items))
 }
 
 /// What holds once the pin is over, where that is no end of it.
@@ -91,18 +102,10 @@ fn stays(host: &str, body: &PinBody) -> Option<String> {
     })
 }
 
-async fn begin(
-    connection: Connection,
-    request: v1::PinVmRequest,
-    instead: String,
-) -> Result<PinBody, Failure> {
+async fn begin(connection: Connection, request: v1::PinVmRequest) -> Result<PinBody, Failure> {
     let applied = !request.validate_only;
     let answer = connection.policies().pin_vm(request).await;
-    let wire = answer.map_err(|status| match Failure::from_status(&status) {
-        // An agent of before there were any.
-        failure if failure.code == Code::Unimplemented => failure.hint(instead),
-        failure => failure,
-    })?;
+    let wire = answer.map_err(|status| Failure::from_status(&status))?;
     let v1::PinVmResponse { pin, replaced, policy_pins, .. } = wire.into_inner();
     let pin = pin.unwrap_or_default().into();
     let replaced = replaced.map(Into::into);
