@@ -57,6 +57,9 @@ struct VmArgs {
 
 /// Pins the VM: for a while beside the policy, or by the policy.
 pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
+    if args.lasting.is_some() {
+        timed::no_columns(session)?;
+    }
     let place = find(&args.vm.vm, session).await?;
     if let Some(lasting) = args.lasting {
         return timed::pin(&args.vm, lasting, &place, session).await;

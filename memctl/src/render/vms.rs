@@ -57,7 +57,7 @@ fn row(body: &VmBody, view: &View) -> Vec<Cell> {
         figure(|m| Some(m.max_bytes)),
         Cell::figure(age),
         verdict.map_or(Cell::Absent, |v| decided(&v.kind, body)),
-        reason(vm, view),
+        verdict.map_or(Cell::Absent, |v| Cell::text(&*v.reason)),
     ];
     if view.wide {
         cells.extend([
@@ -65,18 +65,11 @@ fn row(body: &VmBody, view: &View) -> Vec<Cell> {
             figure(|m| m.host_rss_bytes),
             Cell::bytes(verdict.and_then(|v| v.need_bytes)),
             Cell::bytes(verdict.and_then(|v| v.spare_bytes)),
+            vm.pinned_until.map_or(Cell::Absent, |end| Cell::text(date_time(end.0, &view.zone))),
             Cell::text(&*vm.vm.uuid),
         ]);
     }
     cells
-}
-
-/// Why it was decided; a pin of its own with its end.
-fn reason(vm: &Vm, view: &View) -> Cell {
-    if let Some(end) = vm.pin.as_ref().and_then(|pin| pin.end_time) {
-        return Cell::text(format!("PINNED until {}", date_time(end.0, &view.zone)));
-    }
-    vm.verdict.as_ref().map_or(Cell::Absent, |verdict| Cell::text(&*verdict.reason))
 }
 
 /// A verdict; one of before the hypervisor was lost says how long ago that was.
@@ -97,6 +90,21 @@ const HEADS: &[&str] = &[
     "VM", "STATE", "ACTUAL", "TARGET", "USED", "UNUSED", "MIN", "MAX", "AGE", "VERDICT", "REASON",
 ];
 const WIDE_HEADS: &[&str] = &[
-    "VM", "STATE", "ACTUAL", "TARGET", "USED", "UNUSED", "MIN", "MAX", "AGE", "VERDICT", "REASON",
-    "USABLE", "RSS", "NEED", "SPARE", "UUID",
+    "VM",
+    "STATE",
+    "ACTUAL",
+    "TARGET",
+    "USED",
+    "UNUSED",
+    "MIN",
+    "MAX",
+    "AGE",
+    "VERDICT",
+    "REASON",
+    "USABLE",
+    "RSS",
+    "NEED",
+    "SPARE",
+    "PINNED UNTIL",
+    "UUID",
 ];

@@ -166,7 +166,9 @@ impl HostView {
 
     /// Whether this VM is pinned, by the policy or for a while.
     pub(super) fn is_pinned(&self, vm: &Vm) -> bool {
-        vm.pin.is_some() || self.pinned.contains(&vm.vm.uuid) || self.pinned.contains(&vm.vm.name)
+        vm.pinned_until.is_some()
+            || self.pinned.contains(&vm.vm.uuid)
+            || self.pinned.contains(&vm.vm.name)
     }
 
     fn note(&mut self, record: &Record) {

@@ -292,7 +292,7 @@ impl Look {
         };
         let (host, meant) = (row.number, &row.view.vm.vm);
         let name = if row.host.pinned.contains(&meant.uuid) { &meant.uuid } else { &meant.name };
-        let call = match row.view.vm.pin {
+        let call = match row.view.vm.pinned_until {
             Some(_) => Call::Unpin { host, vm: meant.clone() },
             None => Call::Pin { host, vm: name.clone(), pinned },
         };

@@ -38,6 +38,7 @@ pub(super) async fn pin(
 
 /// Ends what pins the VM for a while.
 pub(super) async fn unpin(args: &VmArgs, place: &Place, session: &Session) -> Ended {
+    no_columns(session)?;
     let (reason, validate_only) = (args.reason.clone(), args.dry_run);
     let request = v1::UnpinVmRequest { vm: named(place), reason, validate_only };
     let end = move |connection| end(connection, request.clone());
@@ -52,6 +53,15 @@ pub(super) fn tell_beside(place: &Place, session: &Session) -> std::io::Result<(
     let (host, vm) = (&place.host.name, place.vm.label());
     let until = until(pin, &session.output.view);
     session.output.notice(&format!("{host}: beside the policy {vm} is {until}"))
+}
+
+/// Refuses to choose columns: those of these commands are of a change of the policy.
+pub(super) fn no_columns(session: &Session) -> Result<(), Failure> {
+    if session.global.columns.is_empty() && session.global.sort_by.is_none() {
+        return Ok(());
+    }
+    let what = "a pin with an end prints no table to choose of or to sort";
+    Err(Failure::usage(what).hint("leave them out, or say -o json for every field"))
 }
 
 /// By its UUID, which no other VM has; by the name where nobody knows that.
