@@ -300,7 +300,7 @@ impl PolicyService for Agent {
             return Err(Status::unimplemented("PinVm is no method of this agent"));
         }
         let request = request.into_inner();
-        let pin = sample::pin(1, request.duration.unwrap_or_default().seconds);
+        let pin = crate::pin::pin(1, request.duration.unwrap_or_default().seconds);
         let answer = v1::PinVmResponse {
             pin: Some(v1::Pin { reason: request.reason.clone(), ..pin }),
             replaced: script.timed_pins.first().cloned(),

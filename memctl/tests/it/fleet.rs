@@ -168,62 +168,6 @@ async fn a_vm_is_pinned_where_it_runs_by_the_name_that_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pin_with_an_end_stands_beside_the_policy_and_goes_before_it() {
-    // Trials of the policy are nothing to it.
-    let tried = Script { trial_until: sample::time(600), ..Default::default() };
-    let (world, agents) = fleet(vec![("node1", tried), ("node2", Script::default())]);
-    let pin = ["pin", "web1", "-H", "node1", "--for", "1h", "--reason", "import", "--utc"];
-    let run = world.run(&pin).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert!(
-        run.stdout.contains("PINNED") && run.stdout.contains("2026-01-02 04:04:05Z"),
-        "{run:?}"
-    );
-    assert_eq!(run.stderr, "");
-    let asked = agents[0].script().pinned.pop().unwrap();
-    let uuid = sample::vm_ref(1).uuid;
-    assert_eq!((&asked.vm, asked.reason.as_str()), (&uuid, "import"));
-    assert_eq!((asked.duration.map(|d| d.seconds), asked.validate_only), (Some(3600), false));
-    world.run(&["pin", "web1", "-H", "node1", "--for", "1h", "--dry-run"]).await;
-    assert!(agents[0].script().pinned.pop().unwrap().validate_only);
-    // What the policy pins beside it is said, and what stands beside the policy's.
-    agents[0].script().timed_pins = vec![sample::pin(1, 600)];
-    agents[0].script().pins = Some("web1");
-    let run = world.run(&pin).await;
-    assert!(run.stderr.contains("node1: the policy pins web1 as well, without an end"), "{run:?}");
-    let run = world.run(&["pin", "web1", "-H", "node1", "--utc"]).await;
-    let until = "web1 is pinned until 2026-01-02 03:14:05Z by uid:0: import";
-    assert!(run.stderr.contains(&format!("node1: beside the policy {until}")), "{run:?}");
-    for shown in [["policy", "get", "-H", "node1"], ["explain", "web1", "-H", "node1"]] {
-        let run = world.run(&[&shown[..], &["--utc"]].concat()).await;
-        assert!(run.stdout.contains(&until["web1 is ".len()..]), "{run:?}");
-    }
-    // The one beside the policy ends first.
-    let updates = agents[0].script().updates.len();
-    let run = world.run(&["unpin", "web1", "-H", "node1", "--reason", "done"]).await;
-    assert_eq!((run.exit, agents[0].script().updates.len()), (0, updates), "{run:?}");
-    assert!(run.stdout.contains("UNPINNED"), "{run:?}");
-    let holds = "which holds now: memctl unpin web1 --host node1 ends that";
-    assert!(run.stderr.contains(holds), "{run:?}");
-    let asked = agents[0].script().unpinned.pop().unwrap();
-    assert_eq!((asked.vm, asked.reason.as_str()), (uuid, "done"));
-    agents[0].script().timed_pins.clear();
-    assert_eq!(world.run(&["unpin", "web1", "-H", "node1"]).await.exit, 0);
-    let change = agents[0].script().updates.last().cloned().unwrap();
-    assert_eq!(change.update_mask.unwrap().paths, ["vms.web1.pinned"]);
-    assert!(agents[0].script().unpinned.is_empty());
-    // One whose VM is gone is ended by the name that it had.
-    let gone = v1::VmRef {
-        uuid: "11111111-0000-0000-0000-000000000000".to_owned(),
-        name: "db9".to_owned(),
-    };
-    agents[1].script().timed_pins = vec![v1::Pin { vm: Some(gone.clone()), ..sample::pin(1, 600) }];
-    let run = world.run(&["unpin", "db9", "-A"]).await;
-    assert_eq!(run.exit, 0, "{run:?}");
-    assert_eq!(agents[1].script().unpinned.pop().unwrap().vm, gone.uuid);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_ends_when_it_is_so_and_with_one_when_it_is_not_in_time() {
     let paused = Script { healthy_in: Some(v1::Mode::Paused), ..Default::default() };
     let (world, agents) = fleet(vec![("node1", paused)]);

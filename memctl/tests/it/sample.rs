@@ -136,7 +136,7 @@ pub(crate) fn vms() -> Vec<v1::Vm> {
     let db1 = verdict(v1::VerdictKind::Shrink, "SPARE", "300 MiB unused, above 100 MiB", 0, 50);
     let mut evil = vm(3, 256, None, None);
     evil.state = v1::VmState::Frozen.into();
-    evil.pin = Some(pin(3, 600));
+    evil.pin = Some(crate::pin::pin(3, 600));
     vec![vm(1, 512, Some(120), Some(web1)), vm(2, 768, Some(300), Some(db1)), evil]
 }
 
@@ -159,16 +159,6 @@ fn vm(number: u8, actual: u64, unused: Option<u64>, verdict: Option<v1::Verdict>
         verdict,
         state: v1::VmState::Running.into(),
         pin: None,
-    }
-}
-
-/// What pins a VM until some time after its begin.
-pub(crate) fn pin(number: u8, seconds: i64) -> v1::Pin {
-    v1::Pin {
-        vm: Some(vm_ref(number)),
-        end_time: time(seconds),
-        actor: Some(v1::Actor { id: "uid:0".to_owned(), peer: String::new(), time: time(0) }),
-        reason: "import".to_owned(),
     }
 }
 

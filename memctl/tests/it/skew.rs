@@ -306,17 +306,3 @@ async fn what_an_older_agent_leaves_out_of_a_policy_is_no_success() {
     let run = world.run(&["policy", "set", "floor=128MiB"]).await;
     assert_eq!(run.exit, 0, "what it knows it takes: {run:?}");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_knows_no_pins_with_an_end_says_so_and_what_comes_nearest() {
-    let older = Script { knows_no_pins: true, ..Script::default() };
-    let world = World::new();
-    world.configure(&["node1"]);
-    let agent = Agent::start(&world.path("node1.sock"), older);
-    let run = world.run(&["pin", "web1", "--for", "30m"]).await;
-    assert_eq!(run.exit, 3, "{run:?}");
-    assert!(run.stderr.contains("does not know PolicyService/PinVm"), "{run:?}");
-    let instead = "memctl policy set vm.web1.pinned=true --revert-after 1800s --host node1";
-    assert!(run.stderr.contains(instead), "{run:?}");
-    assert!(agent.script().updates.is_empty(), "nothing was pinned for good instead");
-}
