@@ -6,8 +6,8 @@ use agentd_proto::v1 as wire;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use wire::{
-    PinEvent, policy_service_client::PolicyServiceClient, vm_service_client::VmServiceClient,
-    watch_response::Body,
+    PinEvent, host_service_client::HostServiceClient, policy_service_client::PolicyServiceClient,
+    vm_service_client::VmServiceClient, watch_response::Body,
 };
 
 use crate::{
@@ -85,6 +85,10 @@ async fn one_is_made_shown_beside_the_policy_and_over_at_its_time() {
     rig.tick(&["web1", "db1"], false).await;
     assert_eq!(seen(&channel, "web1").await, (Some(own.clone()), "PINNED".to_owned()));
     assert_eq!(seen(&channel, "db1").await.0, None);
+    let status =
+        HostServiceClient::new(channel.clone()).get_status(wire::GetStatusRequest {}).await;
+    let status = status.unwrap().into_inner();
+    assert_eq!((status.managed_vms, status.total_vms), (1, 2));
     // Said again it is for as long as it is said then.
     let again = pin(&mut client, wanted(&id(0).to_string(), 10)).await.unwrap();
     assert_eq!(again.replaced, Some(own.clone()));

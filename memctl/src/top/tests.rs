@@ -389,6 +389,25 @@ fn a_pin_that_the_policy_makes_or_ends_is_seen() {
 }
 
 #[test]
+fn a_pin_that_ends_is_seen_and_ended_as_what_it_is() {
+    let mut desk = Desk::three();
+    let pin = Some(v1::Pin {
+        end_time: Some(prost_types::Timestamp { seconds: 1_767_326_645, nanos: 0 }),
+        ..v1::Pin::default()
+    });
+    let vms = vec![v1::Vm { pin, ..vm(1, 300, 512, 512) }];
+    desk.hear(0, Body::Tick(v1::Tick { vms, ..v1::Tick::default() }));
+    assert!(desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
+    desk.press("P");
+    let action = desk.press_key(Key::Char('y'));
+    let Action::Call(Call::Unpin { host: 0, vm: ended }) = action else { panic!("{action:?}") };
+    assert_eq!(ended.name, "web1");
+    let vms = vec![vm(1, 300, 512, 512)];
+    desk.hear(0, Body::Tick(v1::Tick { vms, ..v1::Tick::default() }));
+    assert!(!desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
+}
+
+#[test]
 fn enter_explains_a_vm_and_says_why_a_host_is_down() {
     let mut desk = Desk::three();
     let action = desk.press_key(Key::Enter);
