@@ -451,6 +451,7 @@ fn vm(name: &str, unused: ByteCount) -> VmSample {
         host_rss: Some(ByteCount::gib(1)),
         overhead: None,
         reported: None,
+        overhead_at_most: None,
     }
 }
 

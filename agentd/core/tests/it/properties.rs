@@ -262,14 +262,14 @@ prop_compose! {
         boot in prop_oneof![8 => Just(None), 1 => Just(Some(Boot::Start)), 1 => Just(Some(Boot::Reboot))],
         distress in proptest::option::weighted(0.2, a_distress()),
         (generation, silent) in (0..2_u64, 0..200_u64),
-        overhead in proptest::option::of(amount(200)),
+        (overhead, beside) in (proptest::option::of(amount(200)), proptest::option::of(amount(200))),
     ) -> VmSample {
         VmSample {
             name: "vm".into(), run, generation, traits, boot, distress, actual, max,
             silent_for: Duration::from_secs(silent),
             guest: GuestFigures { unused, ..GuestFigures::default() },
             freshness, figures_age: Some(Duration::from_secs(1)), host_rss: rss, overhead,
-            reported: None,
+            reported: None, overhead_at_most: overhead.zip(beside).map(|(least, more)| least.saturating_add(more)),
         }
     }
 }

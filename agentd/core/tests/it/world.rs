@@ -82,6 +82,7 @@ impl World {
             host_rss: Some(vm.actual),
             overhead: Some(ByteCount::ZERO),
             reported: None,
+            overhead_at_most: None,
         }
     }
 
