@@ -71,7 +71,8 @@ pub struct WorkingSet {
     pub shrink_percent: u32,
 }
 
-/// What a [`VmPolicy`] is for. A VM that is meant both by UUID and by name follows its UUID.
+/// What a [`VmPolicy`] is for. Of a VM that is meant both by UUID and by name, each value that its UUID has
+/// counts, and of the others those of its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VmKey {
     /// The VM with this UUID.
@@ -83,7 +84,7 @@ pub enum VmKey {
 /// An exception for one VM. `None` leaves the general rule in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmPolicy {
-    /// The VM is never shrunk below this.
+    /// The VM is never shrunk below this. [`Algorithm::WorkingSet`] gives it what it lacks of it.
     pub min: Option<ByteCount>,
     /// The VM never grows above this.
     pub max: Option<ByteCount>,
@@ -136,9 +137,8 @@ impl Policy {
         if self.vms.is_empty() {
             return VmPolicy::default();
         }
-        let by_id = self.vms.get(&VmKey::Id(id));
-        let own = by_id.or_else(|| self.vms.get(&VmKey::Name(name.to_owned())));
-        own.copied().unwrap_or_default()
+        let of = |key| self.vms.get(&key).copied().unwrap_or_default();
+        of(VmKey::Id(id)).or(of(VmKey::Name(name.to_owned())))
     }
 
     /// Most memory that a VM with this maximum may give in one tick: S5 of the safety rules.
@@ -309,6 +309,16 @@ impl VmPolicy {
     pub const WEIGHT: u32 = 100;
     /// The weights that there are: those of Hyper-V.
     pub const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=10_000;
+
+    /// This, and what another one says of what this leaves open.
+    fn or(self, other: Self) -> Self {
+        Self {
+            min: self.min.or(other.min),
+            max: self.max.or(other.max),
+            weight: self.weight.or(other.weight),
+            pinned: self.pinned.or(other.pinned),
+        }
+    }
 }
 
 impl VmKey {
@@ -515,5 +525,21 @@ mod tests {
         assert_eq!(policy.rules(id, "web1", ByteCount::gib(1)).limits.max, ByteCount::mib(256));
         let tiny = policy.rules(id, "web1", ByteCount::mib(32)).limits;
         assert_eq!((tiny.min, tiny.max), (ByteCount::mib(32), ByteCount::mib(32)));
+    }
+
+    #[test]
+    fn what_the_uuid_leaves_open_the_name_says() {
+        let id = VmId::from_bytes([7; 16]);
+        let mut policy = Policy::default();
+        let own = VmPolicy { weight: Some(200), pinned: Some(false), ..VmPolicy::default() };
+        policy.vms.insert(VmKey::Id(id), own);
+        let (min, max) = (ByteCount::mib(256), ByteCount::mib(512));
+        let named = VmPolicy { min: Some(min), max: Some(max), weight: Some(50), pinned: None };
+        policy.vms.insert("web1".into(), named);
+        let rules = policy.rules(id, "web1", ByteCount::gib(1));
+        assert_eq!(rules, Rules { limits: Limits { min, max }, weight: 200, pinned: false });
+        policy.vms.insert(VmKey::Id(id), VmPolicy { pinned: None, ..own });
+        policy.vms.insert("web1".into(), VmPolicy { pinned: Some(true), ..named });
+        assert!(policy.rules(id, "web1", ByteCount::gib(1)).pinned, "a pin by name counts");
     }
 }
