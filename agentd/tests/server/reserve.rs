@@ -4,8 +4,8 @@ use agentd_proto::v1 as wire;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use wire::{
-    ReservationEvent, ReservationState, reservation_service_client::ReservationServiceClient,
-    watch_response::Body,
+    ReservationEvent, ReservationState, policy_service_client::PolicyServiceClient,
+    reservation_service_client::ReservationServiceClient, watch_response::Body,
 };
 
 use crate::rig::{Rig, Watching};
@@ -191,4 +191,41 @@ async fn one_is_released_once_and_an_unknown_one_not_at_all() {
     assert_eq!(open(&mut client).await, [2]);
     let unknown = client.delete_reservation(delete(77)).await.unwrap_err();
     assert_eq!(reason(&unknown), (Code::NotFound, "UNKNOWN_RESERVATION".to_owned()));
+}
+
+/// Of 16 GiB the host keeps 200 MiB and uses 6 GiB itself; each VM holds 1 GiB and may hold 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_is_judged_by_the_policy_of_now_and_not_of_the_last_tick() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let mut policies = PolicyServiceClient::new(rig.channel().await);
+    let mut set = async |vms: &[(&str, wire::VmPolicy)]| {
+        let vms = vms.iter().map(|(name, vm)| ((*name).to_owned(), *vm)).collect();
+        let request = wire::UpdatePolicyRequest {
+            policy: Some(wire::Policy { vms, ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["vms".to_owned()] }),
+            ..Default::default()
+        };
+        policies.update_policy(request).await.unwrap();
+    };
+    let least = wire::VmPolicy { min_bytes: Some(4 * GIB), ..Default::default() };
+    let pinned = wire::VmPolicy { pinned: Some(true), ..Default::default() };
+    rig.tick(&["web1", "db1"], false).await;
+    for (vms, most) in [
+        (vec![("web1", least), ("db1", least)], 1),
+        (vec![], 9),
+        (vec![("web1", pinned)], 5),
+        (vec![], 9),
+    ] {
+        set(&vms).await;
+        let dry = |gib| Request { validate_only: true, ..size(gib) };
+        create(&mut client, dry(most)).await.unwrap();
+        let refused = create(&mut client, dry(most + 1)).await.unwrap_err();
+        assert_eq!(reason(&refused).1, "DOES_NOT_FIT", "{vms:?}");
+    }
+    // The last tick knew of a pin that has ended since.
+    set(&[("web1", pinned)]).await;
+    rig.tick(&["web1", "db1"], false).await;
+    set(&[]).await;
+    create(&mut client, Request { validate_only: true, ..size(9) }).await.unwrap();
 }
