@@ -145,6 +145,14 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
     };
     for (behaviour, expected) in [
         ("\"stukc\"", "vm[0].behaviour = \"stukc\": did you mean \"stuck\"?"),
+        (
+            "\"foreign-order\"",
+            "vm[0].behaviour = \"foreign-order\": needs an amount: write for example { kind = \"foreign-order\", amount = \"1GiB\" }",
+        ),
+        (
+            "[\"max-changes\"]",
+            "vm[0].behaviour[0] = \"max-changes\": needs an amount: write for example { kind = \"max-changes\", amount = \"1GiB\" }",
+        ),
         ("[\"lying\", 3]", "vm[0].behaviour[1] = 3: must be a table: { ... }"),
         (
             "[{ from = \"1s\" }]",
