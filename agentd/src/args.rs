@@ -165,9 +165,9 @@ impl From<LogFormatArg> for LogFormat {
 pub struct SimulateArgs {
     /// The scenario; - for standard input. docs/SCENARIOS.md describes the format.
     pub scenario: PathBuf,
-    /// Algorithm that decides.
-    #[arg(long, default_value = "two-pointer")]
-    pub policy: String,
+    /// Algorithm that decides; by default the scenario's, or two-pointer where that names none.
+    #[arg(long, value_name = "ALGORITHM")]
+    pub policy: Option<String>,
     /// How many ticks.
     #[arg(long, value_name = "N", default_value = "60", value_parser = value_parser!(u64).range(1..))]
     pub ticks: u64,
@@ -187,7 +187,8 @@ pub struct ReplayArgs {
     /// Algorithm in the place of the recorded one.
     #[arg(long, value_name = "ALGORITHM")]
     pub policy: Option<String>,
-    /// File with a [policy] table, as in the config file, in the place of the recorded policy.
+    /// File with a policy in the place of the recorded one: with a [policy] table, as in the config file, or
+    /// as "memctl policy get --as-file" writes it. What it leaves out has its default.
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// A key of [policy] that is to be otherwise, for example two_pointer.step=60MiB or

@@ -40,8 +40,10 @@ use crate::{
 /// Fails when the scenario or the policy makes no sense, or standard output cannot be written.
 pub fn simulate(args: &SimulateArgs) -> Result<(), SimulateError> {
     let scenario = Scenario::load(&args.scenario)?;
-    let policy =
-        Policy { algorithm: args.policy.parse()?, ..scenario.policy.clone().unwrap_or_default() };
+    let mut policy = scenario.policy.clone().unwrap_or_default();
+    if let Some(algorithm) = &args.policy {
+        policy.algorithm = algorithm.parse()?;
+    }
     let ticks = args.ticks;
     let simulation = Simulation { name: &args.scenario, scenario: &scenario, policy, ticks };
     let mut out = BufWriter::new(io::stdout().lock());

@@ -57,6 +57,23 @@ fn an_unknown_policy_is_refused_with_those_that_there_are() {
 }
 
 #[test]
+fn a_simulation_decides_by_the_scenarios_algorithm_unless_another_one_is_asked_for() {
+    let own = format!("policy = {{ algorithm = \"working-set\" }}{SCENARIO}");
+    let world = World::new(&own);
+    fs::write(world.path("plain.toml"), SCENARIO).unwrap();
+    let lines = |args: &[&str]| {
+        let run = world.run_agentd(&[&["simulate", "--ticks=30"], args].concat());
+        assert_eq!(run.exit, Some(0), "{}", run.stderr);
+        run.stdout
+    };
+    let by_itself = lines(&["scenario.toml"]);
+    assert_eq!(by_itself, lines(&["scenario.toml", "--policy=working-set"]));
+    let two_pointer = lines(&["scenario.toml", "--policy=two-pointer"]);
+    assert_ne!(by_itself, two_pointer);
+    assert_eq!(lines(&["plain.toml"]), two_pointer, "where the scenario names none");
+}
+
+#[test]
 fn there_is_no_tcp_without_tls_nor_with_files_that_cannot_be_used() {
     let world = World::new(SCENARIO);
     let run = ["run", "--hypervisor", "sim:scenario.toml", "--config", "agentd.toml"];
