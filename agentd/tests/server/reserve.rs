@@ -229,3 +229,50 @@ async fn what_is_asked_for_is_judged_by_the_policy_of_now_and_not_of_the_last_ti
     set(&[]).await;
     create(&mut client, Request { validate_only: true, ..size(9) }).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_agentd_is_paused_one_that_was_filled_says_so_and_that_nobody_looks() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1"], false).await;
+    create(&mut client, size(2)).await.unwrap();
+    let made = create(&mut client, size(1)).await.unwrap();
+    assert_eq!(made.message, "is made, and what it holds is not known yet");
+    rig.tick(&["web1"], false).await;
+    rig.tick_paused(&["web1"]).await;
+    for id in [1, 2] {
+        let paused = get(&mut client, id).await;
+        assert_eq!((paused.state(), paused.held_bytes), (ReservationState::Filled, None));
+        let words =
+            "was filled, and what it holds now is not known; agentd is paused and decides nothing";
+        assert_eq!(paused.message, words);
+    }
+}
+
+/// Of the host's 8 GiB usable it keeps 200 MiB; each VM has 300 MiB unused.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_asked_for_what_it_could_spare_is_not_said_to_be_needed_by_nobody() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let vms = ["web1", "db1", "db2"];
+    let working_set = wire::UpdatePolicyRequest {
+        policy: Some(wire::Policy { algorithm: "working-set".to_owned(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["algorithm".to_owned()] }),
+        ..Default::default()
+    };
+    let mut policies = PolicyServiceClient::new(rig.channel().await);
+    policies.update_policy(working_set).await.unwrap();
+    rig.tick(&vms, false).await;
+    create(&mut client, Request { min_bytes: (8 * 1024 - 200 + 20) << 20, ..size(0) })
+        .await
+        .unwrap();
+    rig.tick(&vms, false).await;
+    let lacks = get(&mut client, 1).await;
+    assert_eq!(lacks.lacks_bytes, Some(20 << 20), "{lacks:?}");
+    let idle = lacks.refusals.iter().find(|own| own.reason == "SPARE_NOT_NEEDED");
+    let message = &idle.unwrap_or_else(|| panic!("one gives enough: {lacks:?}")).message;
+    assert!(
+        message.contains("is not asked for it: what is missing comes from others"),
+        "{message}"
+    );
+}
