@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, time::Duration}
 
 use crate::{
     bytes::ByteCount,
+    explain,
     sample::VmSample,
     vm::{Limits, VmId},
 };
@@ -213,12 +214,13 @@ impl Policy {
             bad("shrink_percent", &own.shrink_percent, why);
         }
         if own.lead > MOST_LEAD {
-            let value = format!("{:?}", own.lead);
-            bad("lead", &value, format!("must be at most {MOST_LEAD:?}"));
+            let most = explain::time(MOST_LEAD);
+            bad("lead", &explain::time(own.lead), format!("must be at most {most}"));
         }
         if own.keep_for < LEAST_KEEP || own.keep_for > MOST_KEEP {
-            let value = format!("{:?}", own.keep_for);
-            bad("keep_for", &value, format!("must be from {LEAST_KEEP:?} to {MOST_KEEP:?}"));
+            let [least, most] = [LEAST_KEEP, MOST_KEEP].map(explain::time);
+            let why = format!("must be from {least} to {most}");
+            bad("keep_for", &explain::time(own.keep_for), why);
         }
     }
 
@@ -233,7 +235,7 @@ impl Policy {
         let together: ByteCount = minimums.iter().map(|(min, _)| *min).sum();
         (together > limit).then(|| {
             let who = largest(minimums);
-            let why = format!("must be at least {together}, what vms.*.min guarantee: {who}");
+            let why = format!("must be at least {together}, what minimums of VMs guarantee: {who}");
             fault("pool_limit", &limit, why)
         })
     }
@@ -496,11 +498,11 @@ mod tests {
                 "working_set.headroom_percent = 201: must be at most 200",
                 "working_set.shrink_percent = 76: must be at most 75",
                 "working_set.lead = 60.001s: must be at most 60s",
-                "working_set.keep_for = 0ns: must be from 1s to 86400s",
+                "working_set.keep_for = 0s: must be from 1s to 24h",
                 "vms.web1.weight = 0: must be from 1 to 10000",
                 "vms.web2.weight = 10001: must be from 1 to 10000",
-                "pool_limit = 3 GiB: must be at least 4 GiB, what vms.*.min guarantee: db1 2 GiB, \
-                 web1 1 GiB, web2 1 GiB",
+                "pool_limit = 3 GiB: must be at least 4 GiB, what minimums of VMs guarantee: \
+                 db1 2 GiB, web1 1 GiB, web2 1 GiB",
             ]
         );
         policy.vms.retain(|_, vm| vm.weight.is_none());

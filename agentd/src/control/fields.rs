@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
+    explain,
     policy::{Algorithm, Fault, Policy, VmKey, VmPolicy, WorkingSet},
     sample::Sample,
 };
@@ -122,23 +123,23 @@ fn warn_of_working_set(own: &WorkingSet, warnings: &mut Vec<String>) {
     }
     if own.dead_band >= own.headroom {
         warnings.push(format!(
-            "working_set.dead_band_bytes = {}: is not less than headroom_bytes, which is {}, so a \
-             VM may have used up its headroom before it gets anything",
+            "working_set.dead_band_bytes = {}: is not less than working_set.headroom_bytes, which is \
+             {}, so a VM may have used up its headroom before it gets anything",
             own.dead_band, own.headroom
         ));
     }
     if own.lead.is_zero() {
         warnings.push(
-            "working_set.lead = 0ns: nothing is given ahead, so that a VM that grows always has a \
+            "working_set.lead = 0s: nothing is given ahead, so that a VM that grows always has a \
              tick's growth less than its headroom"
                 .to_owned(),
         );
     }
     if own.lead > LONG_LEAD {
         warnings.push(format!(
-            "working_set.lead = {:?}: a VM is taken to go on growing for longer than most do, and \
-             gets memory that it has no use for",
-            own.lead
+            "working_set.lead = {}: a VM is taken to go on growing for longer than most do, and gets \
+             memory that it has no use for",
+            explain::time(own.lead)
         ));
     }
 }
@@ -158,7 +159,7 @@ impl Value {
     fn word(&self) -> String {
         match self {
             Self::Amount(amount) => amount.to_string(),
-            Self::Time(time) => format!("{time:?}"),
+            Self::Time(time) => explain::time(*time),
             Self::Number(number) => number.to_string(),
             Self::Truth(truth) => truth.to_string(),
             Self::Name(name) => (*name).to_owned(),
@@ -324,7 +325,19 @@ mod tests {
         policy.working_set.lead = Duration::ZERO;
         let pinned = VmPolicy { pinned: Some(true), ..vm };
         policy.vms.insert("web 1".into(), pinned);
-        assert_eq!(heads(&policy), ["working_set.lead = 0ns", "vms.`web 1`.pinned = true"]);
+        assert_eq!(heads(&policy), ["working_set.lead = 0s", "vms.`web 1`.pinned = true"]);
+    }
+
+    #[test]
+    fn fields_and_times_are_named_as_they_are_typed() {
+        let mut policy = Policy::default();
+        policy.working_set.dead_band = ByteCount::gib(1);
+        policy.working_set.lead = Duration::from_secs(3600);
+        let told = warnings(&policy);
+        assert!(told[0].contains("not less than working_set.headroom_bytes, which"), "{told:?}");
+        assert!(told[1].starts_with("working_set.lead = 1h: "), "{told:?}");
+        let lead = &changes(&Policy::default(), &policy)[1];
+        assert_eq!((&*lead.path, &*lead.old, &*lead.new), ("working_set.lead", "3s", "1h"));
     }
 
     #[test]

@@ -211,12 +211,11 @@ fn edit(
 }
 
 fn revert_after(after: prost_types::Duration, violations: &mut Violations) -> Option<Duration> {
-    let (seconds, nanos) = (after.seconds, after.nanos);
+    let given = from_proto::time_in_words(after);
     let after = Duration::try_from(after).ok();
     let sane = after.filter(|after| (REVERT_LEAST..=REVERT_MOST).contains(after));
     if sane.is_none() {
-        let why = format!("{seconds} s and {nanos} ns: must be from 1 s to 24 h");
-        violations.add("revert_after", why);
+        violations.add("revert_after", format!("{given}: must be from 1 s to 24 h"));
     }
     sane
 }

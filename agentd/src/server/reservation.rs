@@ -174,12 +174,11 @@ fn sizes(
 
 fn lasting(wanted: Option<prost_types::Duration>, violations: &mut Violations) -> Duration {
     let Some(wanted) = wanted else { return LASTING };
-    let (seconds, nanos) = (wanted.seconds, wanted.nanos);
+    let given = from_proto::time_in_words(wanted);
     let sane = Duration::try_from(wanted).ok();
     let sane = sane.filter(|time| (LASTING_LEAST..=LASTING_MOST).contains(time));
     if sane.is_none() {
-        let why = format!("{seconds} s and {nanos} ns: must be from 10 s to 24 h");
-        violations.add("duration", why);
+        violations.add("duration", format!("{given}: must be from 10 s to 24 h"));
     }
     sane.unwrap_or(LASTING)
 }
