@@ -183,4 +183,15 @@ mod tests {
         assert!(fault("floor=1").contains("in quotes") || fault("floor=1").contains("floor"));
         assert!(fault("floor=8MiB").contains("must be at least 16 MiB"), "{}", fault("floor=8MiB"));
     }
+
+    #[test]
+    fn the_file_of_the_operators_book_is_a_policy() {
+        let book = include_str!("../../../docs/OPERATING.md");
+        let example = book.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let read = Variation::of_file("new.toml", example.unwrap()).apply(&Policy::default());
+        let policy = read.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(policy.working_set.lead, Duration::from_secs(5));
+        assert_eq!(policy.vms[&"db1".into()].min, Some(ByteCount::gib(4)));
+        assert_eq!(policy.vms[&"web.1".into()].pinned, Some(true));
+    }
 }

@@ -326,3 +326,15 @@ fn reads_reservations_and_refuses_what_nobody_could_reserve() {
     assert!(error(text.replace("1GiB", "0B")).ends_with("must be more than nothing"));
     assert!(error(text.repeat(17)).contains("must have at most 16 items"));
 }
+
+#[test]
+fn the_policy_of_the_book_is_one() {
+    let book = include_str!("../../../../docs/SCENARIOS.md");
+    let examples: String =
+        book.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let policy = parse(&examples).policy.unwrap();
+    assert_eq!(policy.host_reserve, ByteCount::mib(400));
+    assert_eq!(policy.working_set.lead, Duration::from_secs(5));
+    let web1 = policy.vms[&"web1".into()];
+    assert_eq!((web1.min, web1.weight), (Some(ByteCount::mib(384)), Some(200)));
+}
