@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{LogFormat, MetricsAt},
@@ -169,7 +169,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "ALGORITHM")]
     pub policy: Option<String>,
     /// How many ticks.
-    #[arg(long, value_name = "N", default_value = "60", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "60", value_parser = at_least_one)]
     pub ticks: u64,
     /// Form of the output.
     #[arg(long, short, value_name = "FORMAT", default_value = "jsonl")]
@@ -177,6 +177,11 @@ pub struct SimulateArgs {
     /// Record every tick into this file, for "agentd replay".
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+}
+
+fn at_least_one(text: &str) -> Result<u64, &'static str> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or("must be a whole number, 1 or more")
 }
 
 /// What to replay.

@@ -53,7 +53,14 @@ fn an_unknown_policy_is_refused_with_those_that_there_are() {
         let refused = world.run_agentd(&["simulate", "scenario.toml", &ticks]);
         assert_eq!((refused.exit, refused.stdout.as_str()), (Some(2), ""), "{ticks}");
         assert!(refused.stderr.contains("--ticks"), "{}", refused.stderr);
+        let said = refused.stderr.contains(": must be a whole number, 1 or more");
+        assert!(said, "{}", refused.stderr);
     }
+    let nowhere = world.run_agentd(&["simulate", "scenario.toml", "--record", "nowhere/x.rec"]);
+    assert_eq!((nowhere.exit, nowhere.stdout.as_str()), (Some(1), ""));
+    let said = "agentd: cannot record into nowhere/x.rec: No such file or directory (os error 2); name a \
+                file in a folder that may be written\n";
+    assert_eq!(nowhere.stderr, said);
 }
 
 #[test]
