@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, time::Duration};
 use agentd_core::{
     bytes::ByteCount,
     explain,
-    policy::{Algorithm, Fault, Policy, VmKey, VmPolicy, WorkingSet},
-    sample::Sample,
+    policy::{Algorithm, Fault, Policy, Rules, VmKey, VmPolicy, WorkingSet, largest},
+    sample::{Sample, VmSample},
+    vm::VmId,
 };
 
 use super::FieldChange;
@@ -61,6 +62,41 @@ pub fn beyond_host(policy: &Policy, total: ByteCount) -> Vec<Fault> {
 #[must_use]
 pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
     if sample.ideal { Vec::new() } else { beyond_host(policy, sample.host.total) }
+}
+
+/// What the VMs of a sample are guaranteed together, where that is more than there is for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overcommitment {
+    /// All of it.
+    pub together: ByteCount,
+    /// What there is: the host's memory without its reserve, or the policy's limit where that is less.
+    pub pool: ByteCount,
+    /// Whether it is the limit that counts.
+    pub is_limit: bool,
+    /// How many VMs.
+    pub count: usize,
+    /// Those that are guaranteed most, with how much.
+    pub who: String,
+}
+
+impl Overcommitment {
+    /// `None` where there is enough for all.
+    #[must_use]
+    pub fn of(policy: &Policy, sample: &Sample) -> Option<Self> {
+        let host = sample.host.total.saturating_sub(policy.host_reserve);
+        let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
+        let of = |(id, vm): (&VmId, &VmSample)| {
+            let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
+            if pinned { vm.actual } else { limits.min }
+        };
+        let together: ByteCount = sample.vms.iter().map(of).sum();
+        (together > pool).then(|| {
+            let each = sample.vms.iter().map(|(id, vm)| (of((id, vm)), vm.name.to_string()));
+            let (count, who) = (sample.vms.len(), largest(each.collect()));
+            let is_limit = policy.pool_limit.is_some_and(|limit| limit <= host);
+            Self { together, pool, is_limit, count, who }
+        })
+    }
 }
 
 /// What makes sense but was hardly meant. For people.

@@ -4,12 +4,15 @@
 use agentd_core::{
     admit::{Known, Room},
     bytes::ByteCount,
-    policy::{Algorithm, Policy, Rules, VmKey, VmPolicy, largest},
+    policy::{Algorithm, Policy, VmKey, VmPolicy},
     sample::{Sample, VmSample},
     vm::VmId,
 };
 
-use crate::{control::InForce, event::TickRecord};
+use crate::{
+    control::{InForce, Overcommitment},
+    event::TickRecord,
+};
 
 /// All of it beside a tick that read the hypervisor; nothing beside another one.
 pub(super) fn warnings(policy: &Policy, record: &TickRecord, in_force: &InForce) -> Vec<String> {
@@ -91,28 +94,18 @@ fn of_vm(
 
 /// What the VMs that run are guaranteed, where that is more than there is for them.
 fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
-    let host = sample.host.total.saturating_sub(policy.host_reserve);
-    let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
-    let guaranteed = sample.vms.iter().map(|(id, vm)| {
-        let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
-        (if pinned { vm.actual } else { limits.min }, vm.name.to_string())
-    });
-    let guaranteed: Vec<(ByteCount, String)> = guaranteed.collect();
-    let together: ByteCount = guaranteed.iter().map(|(min, _)| *min).sum();
-    (together > pool).then(|| {
-        let (count, who) = (guaranteed.len(), largest(guaranteed));
-        let of_what = match policy.pool_limit {
-            Some(limit) if limit <= host => format!("pool_limit_bytes = {limit}"),
-            Some(_) | None => {
-                let (total, reserve) = (sample.host.total, policy.host_reserve);
-                format!("the host's {total} without host_reserve_bytes = {reserve}")
-            }
-        };
-        format!(
-            "minimums: {count} VMs that run here are guaranteed {together} together, more than \
-             {of_what}: {who}"
-        )
-    })
+    let Overcommitment { together, pool, is_limit, count, who } =
+        Overcommitment::of(policy, sample)?;
+    let of_what = if is_limit {
+        format!("pool_limit_bytes = {pool}")
+    } else {
+        let (total, reserve) = (sample.host.total, policy.host_reserve);
+        format!("the host's {total} without host_reserve_bytes = {reserve}")
+    };
+    Some(format!(
+        "minimums: {count} VMs that run here are guaranteed {together} together, more than {of_what}: \
+         {who}"
+    ))
 }
 
 /// What is reserved, where it could never be there beside what VMs are guaranteed.
