@@ -25,12 +25,8 @@ use anyhow::{Context, Result, bail, ensure};
 fn main() -> ExitCode {
     usage::run("bench-bursts", USAGE, env::args().skip(1), |words| {
         let wish = Wish::read(words)?;
-        if wish.calibrate {
-            wish.calibrate()?
-        } else {
-            wish.bench()?
-        }
-        Ok(true)
+        let done = if wish.calibrate { wish.calibrate() } else { wish.bench() };
+        done.map(|()| true)
     })
 }
 
