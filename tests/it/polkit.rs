@@ -30,8 +30,8 @@ fn allowed() -> BTreeSet<String> {
 }
 
 #[test]
-fn a_user_without_rights_may_do_what_agentd_does_and_nothing_else() {
-    let test = "a_user_without_rights_may_do_what_agentd_does_and_nothing_else";
+fn a_user_without_rights_may_do_what_agentd_does_and_what_the_same_right_allows() {
+    let test = "a_user_without_rights_may_do_what_agentd_does_and_what_the_same_right_allows";
     if !Path::new(POLKITD).exists() {
         return crate::skip(test, "there is no polkitd (see tests/install.sh)");
     }
@@ -57,6 +57,7 @@ fn a_user_without_rights_may_do_what_agentd_does_and_nothing_else() {
     assert_eq!(pid.trim(), vms[0].pid().unwrap().to_string());
     set_mode(&memctl, "observe");
     what_else_there_is_is_refused(&host, &vms[0]);
+    the_same_right_reaches_further(&host);
     without_the_rule_it_looks_on_and_says_what_it_may_not(&host, &memctl, &agentd);
 }
 
@@ -148,6 +149,22 @@ fn what_else_there_is_is_refused(host: &Host, vm: &Vm) {
     }
     let state = done(host, "virsh -c qemu:///system domstate vm1");
     assert_eq!(state.trim(), "running", "{} is as it was", vm.name());
+}
+
+/// OPERATING says so: libvirt has no narrower right for what agentd does.
+fn the_same_right_reaches_further(host: &Host) {
+    let virsh = |what: &str| as_user(host, "agentd", &format!("virsh -c qemu:///system {what}"));
+    let answer = virsh(r#"qemu-monitor-command vm1 '{"execute":"query-status"}'"#);
+    assert_eq!(answer.exit, Some(0), "{}", answer.stderr);
+    assert!(answer.stdout.contains("running"), "{}", answer.stdout);
+    for (what, missing) in [
+        ("qemu-agent-command vm1 '{\"execute\":\"guest-ping\"}'", "agent"),
+        ("attach-disk vm1 /nowhere vdz --live", "/nowhere"),
+    ] {
+        let answer = virsh(what);
+        assert!(!answer.stderr.contains("access denied"), "{what}: {}", answer.stderr);
+        assert!(answer.stderr.contains(missing), "only that is missing: {}", answer.stderr);
+    }
 }
 
 /// An administrator who takes the rule away, and puts it back: anybody may look at VMs by libvirt's own rules.

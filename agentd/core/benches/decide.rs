@@ -99,6 +99,7 @@ fn world(count: usize) -> (State, Sample) {
             figures_age: Some(Duration::ZERO),
             host_rss: Some(ByteCount::mib(512)),
             overhead: Some(ByteCount::ZERO),
+            reported: None,
         };
         let before = vm.used().unwrap();
         let grown = if i % 3 == 0 { ByteCount::mib(10) } else { ByteCount::ZERO };

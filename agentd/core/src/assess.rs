@@ -36,8 +36,10 @@ pub struct View<'a> {
     pub exposure: ByteCount,
     /// What it was given at earlier ticks and has not got yet.
     pub owed: ByteCount,
-    /// Most that it may give in one tick.
+    /// Most that it may give in one tick within its limits and its step.
     pub give_limit: ByteCount,
+    /// What it is to be left with because less made it suffer.
+    pub spared: ByteCount,
     /// The last sign that it suffers for want of memory; `None` when there was none lately.
     pub distress: Option<Distress>,
     /// It suffers so much that it needs memory, whatever its figures say.
@@ -50,6 +52,13 @@ pub struct View<'a> {
     pub give_bar: Option<Reason>,
     /// It is to be told to hold what it holds, unless it is told to hold something else.
     pub stays: bool,
+}
+
+impl View<'_> {
+    /// Most that it may give in one tick and be left with what it is spared.
+    pub fn gives_unhurt(&self) -> ByteCount {
+        self.give_limit.min(self.vm.actual.saturating_sub(self.spared))
+    }
 }
 
 /// Every VM of the sample, in the order of their ids.
@@ -71,9 +80,8 @@ fn view<'a>(
     known: Known<'_>,
     owed: ByteCount,
 ) -> View<'a> {
-    let Rules { mut limits, weight, pinned } = policy.rules(id, &vm.name, vm.max);
+    let Rules { limits, weight, pinned } = policy.rules(id, &vm.name, vm.max);
     let spared = known.followed.map_or(ByteCount::ZERO, |followed| followed.spared(vm, sample.now));
-    limits.min = limits.min.max(spared).min(limits.max);
     let distress = known.distress(sample.now);
     let (standing, progress) = (known.standing(sample.now), known.progress(sample));
     let life = known.life(sample.now);
@@ -88,6 +96,7 @@ fn view<'a>(
         exposure: known.exposure(pinned, sample),
         owed,
         give_limit: policy.give_limit(vm).min(vm.actual.saturating_sub(limits.min)),
+        spared,
         distress,
         starves: distress.is_some_and(|distress| distress.is_acute()),
         bar,
@@ -130,12 +139,15 @@ pub fn measure(
     host: &HostView,
 ) -> Pool {
     let usable = sample.host.usable;
-    let (mut actual, mut exposed, mut promised) = Default::default();
+    let (mut actual, mut exposed, mut promised, mut starting) = Default::default();
     for view in views {
         let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
         add(&mut actual, view.vm.actual);
         add(&mut exposed, view.exposure);
         add(&mut promised, view.exposure.saturating_sub(view.vm.taken()));
+        if matches!(view.bar, Some(Reason::Booting | Reason::Rebooting)) {
+            add(&mut starting, view.exposure.saturating_sub(view.vm.taken()));
+        }
     }
     let needs = policy.host_reserve.saturating_add(promised).saturating_add(state.returned(sample));
     let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
@@ -153,6 +165,7 @@ pub fn measure(
         promised,
         kept,
         usable,
+        starting,
         room,
         debt,
         reserve: policy.host_reserve,

@@ -49,6 +49,8 @@ pub struct Pool {
     pub kept: ByteCount,
     /// What the host has left.
     pub usable: ByteCount,
+    /// What of `promised` is of VMs that start: nothing shows how much of it they will take, and soon.
+    pub starting: ByteCount,
     /// What the host could promise beside its reserve and what it has promised already.
     pub room: ByteCount,
     /// What the host has promised already beyond its usable memory less its reserve; nothing where
@@ -63,6 +65,12 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// What the host has left once the VMs that start have taken theirs.
+    #[must_use]
+    pub const fn left(&self) -> ByteCount {
+        self.usable.saturating_sub(self.starting)
+    }
+
     /// What the host must keep more than: its reserve, and what reservations are guaranteed.
     #[must_use]
     pub const fn least(&self) -> ByteCount {

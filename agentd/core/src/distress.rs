@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::{bytes::ByteCount, sample::GuestFigures};
+use crate::{bytes::ByteCount, report::ReportTime, sample::GuestFigures};
 
 /// The last sign that a VM suffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Distress {
 /// The counters of a VM, followed from report to report.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    last: Option<(GuestFigures, Duration)>,
+    last: Option<(GuestFigures, ReportTime)>,
     sign: Option<(Sign, Duration)>,
     /// Swapped out since it was first seen, and not read back yet.
     swapped_away: ByteCount,
@@ -63,13 +63,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Takes in a new report.
-    pub fn follow(&mut self, figures: GuestFigures, now: Duration) {
-        if let Some((before, at)) = self.last {
-            let sign = sign(&before, &figures, now.saturating_sub(at));
+    /// Takes in a new report, which is seen now.
+    pub fn follow(&mut self, figures: GuestFigures, report: ReportTime) {
+        let now = report.until;
+        if let Some((before, earlier)) = self.last {
+            let sign = sign(&before, &figures, report.since(&earlier));
             self.swapped_away = figures.swapped().away(self.swapped_away, &before.swapped());
             let still = stands_still(&before, &figures);
-            self.still_since = still.then(|| self.still_since.unwrap_or(at));
+            self.still_since = still.then(|| self.still_since.unwrap_or(earlier.until));
             if sign.is_some() {
                 (self.quiet, self.quiet_at) = (0, now);
             } else if now.saturating_sub(self.quiet_at) >= REPORTS_APART {
@@ -80,7 +81,7 @@ impl Counters {
                 self.sign = None;
             }
         }
-        self.last = Some((figures, now));
+        self.last = Some((figures, report));
     }
 
     /// The same with nothing to compare the next report with: time has passed that nobody saw.
@@ -173,6 +174,7 @@ const MANY_FAULTS: u64 = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Reported;
 
     fn report(swap_out: u32, faults: u64) -> GuestFigures {
         GuestFigures {
@@ -186,17 +188,22 @@ mod tests {
         Duration::from_secs(second)
     }
 
+    /// Taken when it is seen, at this second.
+    const fn seen(at: u64) -> ReportTime {
+        ReportTime::seen(Reported::Now, None, second(at))
+    }
+
     #[test]
     fn swapping_is_seen_between_two_reports_and_remembered_for_a_minute() {
         let mut counters = Counters::default();
-        counters.follow(report(500, 0), second(0));
+        counters.follow(report(500, 0), seen(0));
         assert_eq!(counters.distress(second(0)), None, "what was before nobody knows");
-        counters.follow(report(504, 0), second(2));
+        counters.follow(report(504, 0), seen(2));
         let sign = Sign::SwapsOut(ByteCount::mib(2));
         let distress = counters.distress(second(2));
         assert_eq!(distress, Some(Distress { sign, age: Duration::ZERO }));
         assert!(distress.is_some_and(|distress| distress.is_acute()));
-        counters.follow(report(504, 0), second(10));
+        counters.follow(report(504, 0), seen(10));
         assert!(counters.distress(second(10)).is_some_and(|distress| !distress.is_acute()));
         assert_eq!(counters.distress(second(62)), None);
     }
@@ -209,14 +216,14 @@ mod tests {
             ..report(out, 0)
         };
         let mut counters = Counters::default();
-        counters.follow(with(500, 0, 10), second(0));
-        counters.follow(with(600, 0, 100), second(1));
-        counters.follow(with(600, 20, 200), second(2));
-        counters.follow(with(600, 20, 140), second(3));
+        counters.follow(with(500, 0, 10), seen(0));
+        counters.follow(with(600, 0, 100), seen(1));
+        counters.follow(with(600, 20, 200), seen(2));
+        counters.follow(with(600, 20, 140), seen(3));
         assert!(counters.distress(second(3)).is_some(), "80 MiB are missing, and 140 are no room");
-        counters.follow(with(600, 60, 110), second(4));
+        counters.follow(with(600, 60, 110), seen(4));
         assert_eq!(counters.distress(second(4)), None);
-        counters.follow(with(601, 60, 300), second(5));
+        counters.follow(with(601, 60, 300), seen(5));
         assert!(counters.distress(second(5)).is_some(), "it begins again");
     }
 
@@ -229,9 +236,9 @@ mod tests {
         };
         let recovers_at = |reports: &dyn Fn(u64) -> GuestFigures| {
             let mut counters = Counters::default();
-            counters.follow(report(0, 0), second(0));
+            counters.follow(report(0, 0), seen(0));
             (1..60).find(|at| {
-                counters.follow(reports(*at), second(*at));
+                counters.follow(reports(*at), seen(*at));
                 counters.distress(second(*at)).is_none()
             })
         };
@@ -252,12 +259,12 @@ mod tests {
             ..report(500, 0)
         };
         let mut counters = Counters::default();
-        counters.follow(report(0, 0), second(0));
-        (1..9).for_each(|at| counters.follow(still, second(at)));
+        counters.follow(report(0, 0), seen(0));
+        (1..9).for_each(|at| counters.follow(still, seen(at)));
         let mut counters = counters.interrupted();
-        (20..30).for_each(|at| counters.follow(still, second(at)));
+        (20..30).for_each(|at| counters.follow(still, seen(at)));
         assert!(counters.distress(second(29)).is_some(), "it stood still for nine seconds since");
-        counters.follow(still, second(30));
+        counters.follow(still, seen(30));
         assert_eq!(counters.distress(second(30)), None);
     }
 
@@ -269,8 +276,8 @@ mod tests {
         };
         let sign = |before, after| {
             let mut counters = Counters::default();
-            counters.follow(with(0, before), second(0));
-            counters.follow(with(900, after), second(2));
+            counters.follow(with(0, before), seen(0));
+            counters.follow(with(900, after), seen(2));
             counters.distress(second(2)).map(|distress| distress.sign)
         };
         let waits = Some(Sign::Faults(450));
@@ -283,17 +290,38 @@ mod tests {
     #[test]
     fn many_faults_are_a_sign_and_few_are_not() {
         let mut counters = Counters::default();
-        counters.follow(report(0, 0), second(0));
-        counters.follow(report(0, 300), second(2));
+        counters.follow(report(0, 0), seen(0));
+        counters.follow(report(0, 300), seen(2));
         assert_eq!(counters.distress(second(2)), None);
-        counters.follow(report(0, 900), second(4));
+        counters.follow(report(0, 900), seen(4));
         assert_eq!(counters.distress(second(4)).map(|d| d.sign), Some(Sign::Faults(300)));
+    }
+
+    #[test]
+    fn what_came_since_a_report_that_was_old_already_is_no_sign_of_a_single_tick() {
+        let of = |stamp, before, at| {
+            ReportTime::seen(Reported::at(stamp), Some(second(before)), second(at))
+        };
+        let sign = |stamp| {
+            let mut counters = Counters::default();
+            counters.follow(report(0, 0), of(100, 0, 10));
+            counters.follow(report(0, 1000), of(stamp, 10, 12));
+            counters.distress(second(12)).map(|distress| distress.sign)
+        };
+        assert_eq!(sign(102), Some(Sign::Faults(500)), "it was as old as the other one");
+        assert_eq!(sign(105), Some(Sign::Faults(222)));
+        assert_eq!(sign(110), None, "ten seconds of faults");
+        let mut counters = Counters::default();
+        counters.follow(report(0, 0), ReportTime::seen(Reported::at(100), None, second(10)));
+        counters.follow(report(600, 0), of(4000, 10, 12));
+        let hour = counters.distress(second(12)).expect("it swapped out");
+        assert!(!hour.is_acute(), "{hour:?}: it had reported nothing since its boot");
     }
 
     #[test]
     fn counters_that_go_back_are_of_another_boot() {
         let mut counters = Counters::default();
-        counters.follow(report(500, 0), second(0));
+        counters.follow(report(500, 0), seen(0));
         assert!(!counters.went_back(&report(500, 0)));
         assert!(counters.went_back(&report(499, 0)));
         let silent = GuestFigures::default();

@@ -77,7 +77,7 @@ fn surplus(view: &View<'_>) -> ByteCount {
         return ByteCount::ZERO;
     }
     let idle = view.vm.guest.idle().unwrap_or_default();
-    idle.saturating_sub(LEFT_TO_A_VM).min(view.give_limit)
+    idle.saturating_sub(LEFT_TO_A_VM).min(view.gives_unhurt())
 }
 
 /// What the host gets back when a VM gives so much: of what it does not use, as much as it has ever

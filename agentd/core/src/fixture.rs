@@ -31,6 +31,7 @@ pub(crate) fn vm() -> VmSample {
         distress: None,
         host_rss: Some(ByteCount::mib(542)),
         overhead: Some(ByteCount::mib(30)),
+        reported: None,
     }
 }
 

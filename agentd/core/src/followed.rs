@@ -35,8 +35,6 @@ pub struct Followed {
 struct Spared {
     /// At most: a quarter more than it then held.
     most: ByteCount,
-    /// How much that was beyond what it then worked with: what it needs and does not show.
-    beyond: ByteCount,
     until: Duration,
 }
 
@@ -105,12 +103,12 @@ impl Followed {
         self.conduct.standing(now)
     }
 
-    /// What it is left with because less made it suffer; nothing where nothing did. Less when it works
-    /// with less than it did then: that much others may need more.
+    /// What it is left with because less made it suffer: a quarter more than it works with, for it needs
+    /// more than it shows. Nothing where nothing made it suffer.
     #[must_use]
     pub fn spared(&self, vm: &VmSample, now: Duration) -> ByteCount {
         let Some(own) = self.spared.filter(|own| now < own.until) else { return ByteCount::ZERO };
-        works_with(vm).map_or(own.most, |works| works.saturating_add(own.beyond).min(own.most))
+        works_with(vm).map_or(own.most, |works| more_than(works).min(own.most))
     }
 
     /// The last sign that it suffers for want of memory; `None` when there was none lately.
@@ -145,24 +143,22 @@ impl Followed {
         }
     }
 
-    /// A VM that suffers soon after it gave is left with a quarter more than it has now, for long and
-    /// as long as it works with as much.
+    /// A VM that suffers soon after it gave is left with a quarter more than it has now at most, for long.
     fn spare(&mut self, vm: &VmSample, order: Option<&Order>, now: Duration) {
         let suffers = vm.distress.is_some_and(|distress| distress.age.is_zero());
         let gave = order.is_some_and(|order| {
             !order.gives.is_zero() && now.saturating_sub(order.since) < Distress::REMEMBERED
         });
         if suffers && gave {
-            let most = vm.actual.saturating_add(vm.actual.fraction(1, 4));
-            let beyond = most.saturating_sub(works_with(vm).unwrap_or_default());
-            let (known, known_beyond) = self
-                .spared
-                .filter(|own| now < own.until)
-                .map_or_else(Default::default, |own| (own.most, own.beyond));
-            let (most, beyond) = (most.max(known), beyond.max(known_beyond));
-            self.spared = Some(Spared { most, beyond, until: now.saturating_add(SPARED_FOR) });
+            let known = self.spared.filter(|own| now < own.until).map(|own| own.most);
+            let most = more_than(vm.actual).max(known.unwrap_or_default());
+            self.spared = Some(Spared { most, until: now.saturating_add(SPARED_FOR) });
         }
     }
+}
+
+fn more_than(amount: ByteCount) -> ByteCount {
+    amount.saturating_add(amount.fraction(1, 4))
 }
 
 /// What could not be had without hurting anybody in a VM; `None` where it does not say.
@@ -357,15 +353,14 @@ mod tests {
         let vm = VmSample { distress, ..holding(448) };
         let _ = followed.follow(&vm, Some(order(0, 512, 448)), TICK, &sample(2, []));
         let spared = |vm: &VmSample, second| followed.spared(vm, Duration::from_secs(second));
-        assert_eq!(spared(&vm, 3), ByteCount::mib(560));
         assert_eq!(spared(&vm, 3602), ByteCount::ZERO);
-        // Of 448 MiB it worked with 148; now it works with so much of 560.
+        // It works with so much of 560 MiB.
         let works_with = |mib: u32| {
             let unused = Some(ByteCount::mib(560 - mib));
             VmSample { guest: GuestFigures { unused, ..vm.guest }, ..holding(560) }
         };
-        let left = [148, 200, 100, 20].map(|mib| spared(&works_with(mib), 3).mib_floor());
-        assert_eq!(left, [560, 560, 512, 432], "others get what it does not work with any more");
+        let left = [448, 460, 400, 20].map(|mib| spared(&works_with(mib), 3).mib_floor());
+        assert_eq!(left, [560, 560, 500, 25], "others get what it does not work with any more");
         let silent = VmSample { guest: GuestFigures::default(), ..holding(560) };
         assert_eq!(spared(&silent, 3), ByteCount::mib(560));
         let mut innocent = Followed::of(&holding(448));

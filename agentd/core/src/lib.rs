@@ -32,6 +32,7 @@ pub mod life;
 pub mod order;
 pub mod plan;
 pub mod policy;
+pub mod report;
 pub mod reserve;
 pub mod sample;
 pub mod state;

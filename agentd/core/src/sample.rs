@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::{bytes::ByteCount, distress::Distress, reserve::Reservation, vm::VmId};
+use crate::{
+    bytes::ByteCount, distress::Distress, report::ReportTime, reserve::Reservation, vm::VmId,
+};
 
 /// Everything that one look at the host and its hypervisor showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,11 +210,27 @@ impl Swapped {
 pub enum Reported {
     /// Never: the VM has no balloon driver, or has not answered yet.
     Never,
-    /// At the moment with this stamp. Stamps are only compared for equality: they are somebody's
-    /// wall clock.
-    At(u64),
+    /// At the moment with this stamp.
+    At(Stamp),
     /// At the very moment of the reading, as only a simulated VM can.
     Now,
+}
+
+impl Reported {
+    /// In this second, which had one report.
+    #[must_use]
+    pub const fn at(second: u64) -> Self {
+        Self::At(Stamp { second, mark: 0 })
+    }
+}
+
+/// Which report it was: another one for another report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it was taken, by somebody's wall clock, which may be set at any time.
+    pub second: u64,
+    /// Tells apart those of one second.
+    pub mark: u64,
 }
 
 /// What one tick decides on.
@@ -266,6 +284,8 @@ pub struct VmSample {
     /// What of `host_rss` is the process's own, as learned while the VM held most; `None` while
     /// that is unknown, when all of it counts as the VM's.
     pub overhead: Option<ByteCount>,
+    /// When `guest` was taken; `None` where that is known no better than from `figures_age`.
+    pub reported: Option<ReportTime>,
 }
 
 impl VmSample {

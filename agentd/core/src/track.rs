@@ -1,7 +1,7 @@
 //! [`Tracks`]: what is remembered of each VM to tell how far its figures can be trusted.
 //!
-//! Turns a [`Reading`] into a [`Sample`]. Judges age by the monotonic clock alone: a stamp is only
-//! asked whether it changed, because it is wall-clock time, in whole seconds.
+//! Turns a [`Reading`] into a [`Sample`]. Judges age by the monotonic clock alone: a stamp is asked
+//! whether it changed, and what two of them are apart, because it is wall-clock time, in whole seconds.
 
 use std::{
     cmp::Reverse,
@@ -12,6 +12,7 @@ use std::{
 use crate::{
     bytes::ByteCount,
     distress::{Counters, REPORTS_APART},
+    report::ReportTime,
     sample::{Boot, Freshness, Reading, Reported, RunState, Sample, VmReading, VmSample},
     vm::VmId,
 };
@@ -126,6 +127,10 @@ struct Track {
     reported: Reported,
     /// When `reported` was last seen to change.
     changed_at: Option<Duration>,
+    /// When its last report was taken.
+    report: ReportTime,
+    /// When it was last read.
+    read_at: Duration,
     /// New reports since nothing of it counted; `None` once its figures are proven.
     proof: Option<u32>,
     /// When the last of them came.
@@ -148,7 +153,8 @@ struct Track {
 
 impl Track {
     fn new(vm: &VmReading, boot: Option<Boot>, mut counters: Counters, now: Duration) -> Self {
-        counters.follow(vm.guest, now);
+        let report = ReportTime::seen(vm.reported, None, now);
+        counters.follow(vm.guest, report);
         Self {
             generation: vm.generation,
             run: vm.run,
@@ -157,6 +163,8 @@ impl Track {
             actual: vm.actual,
             reported: vm.reported,
             changed_at: None,
+            report,
+            read_at: now,
             proof: Some(0),
             proof_at: None,
             moved_under: None,
@@ -189,10 +197,12 @@ impl Track {
         if is_new {
             self.reported = vm.reported;
             self.changed_at = Some(now);
-            self.counters.follow(vm.guest, now);
+            self.report = ReportTime::seen(vm.reported, Some(self.read_at), now);
+            self.counters.follow(vm.guest, self.report);
             self.learn_growth(vm);
             self.prove(rested && is_live, vm.run, now);
         }
+        self.read_at = now;
         self.learn_overhead(vm, is_new);
     }
 
@@ -222,23 +232,20 @@ impl Track {
     }
 
     /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
-    /// excess may be memory that its balloon did not free. One that does not report may be
-    /// starting anew behind an actual of before.
+    /// excess may be memory that its balloon did not free. What then turns out to be of use to the VM was
+    /// no overhead. One that does not report may be starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
-        if vm.actual > self.largest {
-            // What looked like overhead was memory that it had let go of and the host had not got.
-            self.largest = vm.actual;
-            let excess = vm.host_rss.map(|rss| rss.saturating_sub(vm.actual));
-            self.overhead = self.overhead.zip(excess).map(|(known, excess)| known.min(excess));
-        }
-        if let Some(rss) = vm.host_rss
-            && vm.actual == self.largest
-            && self.moved_under.is_none()
-            && self.boot.is_none()
-            && is_new
-        {
+        self.largest = self.largest.max(vm.actual);
+        let settled = is_new && self.boot.is_none() && self.moved_under.is_none();
+        let Some(rss) = vm.host_rss.filter(|_| settled) else { return };
+        if vm.actual == self.largest {
             let excess = rss.saturating_sub(vm.actual);
-            self.overhead = Some(self.overhead.map_or(excess, |known| known.max(excess)));
+            self.overhead = self.overhead.max(Some(excess));
+        }
+        let used = vm.guest.unused.map(|unused| vm.actual.saturating_sub(unused));
+        // Where not even that is resident, it says nothing.
+        if let Some(used) = used.filter(|used| *used <= rss) {
+            self.overhead = self.overhead.map(|known| known.min(rss.saturating_sub(used)));
         }
     }
 
@@ -273,6 +280,7 @@ impl Track {
             distress: self.counters.distress(moment.now),
             host_rss: vm.host_rss,
             overhead: self.overhead,
+            reported: self.changed_at.map(|_| self.report),
         }
     }
 
@@ -309,7 +317,10 @@ const REPORTS_AFTER_BOOT: u32 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{GuestFigures, HostMemory, RunState, Traits};
+    use crate::{
+        distress::Sign,
+        sample::{GuestFigures, HostMemory, RunState, Traits},
+    };
 
     const VM: VmId = VmId::from_bytes([1; 16]);
 
@@ -347,20 +358,20 @@ mod tests {
         let mut tracks = Tracks::default();
         assert_eq!(freshness(&mut tracks, 0, reading(512, Reported::Never)), Freshness::Absent);
         let mut tracks = Tracks::default();
-        assert_eq!(freshness(&mut tracks, 0, reading(512, Reported::At(7))), Freshness::Unproven);
-        assert_eq!(freshness(&mut tracks, 1, reading(512, Reported::At(8))), Freshness::Fresh);
-        assert_eq!(freshness(&mut tracks, 6, reading(512, Reported::At(8))), Freshness::Fresh);
-        assert_eq!(freshness(&mut tracks, 7, reading(512, Reported::At(8))), Freshness::Stale);
-        assert_eq!(freshness(&mut tracks, 8, reading(512, Reported::At(3))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 0, reading(512, Reported::at(7))), Freshness::Unproven);
+        assert_eq!(freshness(&mut tracks, 1, reading(512, Reported::at(8))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 6, reading(512, Reported::at(8))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 7, reading(512, Reported::at(8))), Freshness::Stale);
+        assert_eq!(freshness(&mut tracks, 8, reading(512, Reported::at(3))), Freshness::Fresh);
         tracks.distrust();
-        assert_eq!(freshness(&mut tracks, 9, reading(512, Reported::At(4))), Freshness::Unproven);
+        assert_eq!(freshness(&mut tracks, 9, reading(512, Reported::at(4))), Freshness::Unproven);
     }
 
     #[test]
     fn who_suffered_before_a_gap_may_suffer_still() {
         let mut tracks = Tracks::default();
         let distress = |tracks: &mut Tracks, second: u64, swapped: u32| {
-            let mut reading = reading(512, Reported::At(second));
+            let mut reading = reading(512, Reported::at(second));
             reading.vms[0].guest.swap_out = Some(ByteCount::mib(swapped));
             let now = Duration::from_secs(second);
             let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
@@ -379,15 +390,15 @@ mod tests {
     #[test]
     fn figures_of_a_moving_vm_are_unsettled_until_a_report_from_after_the_move() {
         let mut tracks = Tracks::default();
-        freshness(&mut tracks, 0, reading(512, Reported::At(0)));
-        assert_eq!(freshness(&mut tracks, 1, reading(512, Reported::At(1))), Freshness::Fresh);
+        freshness(&mut tracks, 0, reading(512, Reported::at(0)));
+        assert_eq!(freshness(&mut tracks, 1, reading(512, Reported::at(1))), Freshness::Fresh);
         // The report may be of before the move's end even though it is new.
-        assert_eq!(freshness(&mut tracks, 2, reading(462, Reported::At(2))), Freshness::Unsettled);
-        assert_eq!(freshness(&mut tracks, 3, reading(462, Reported::At(2))), Freshness::Unsettled);
-        assert_eq!(freshness(&mut tracks, 4, reading(462, Reported::At(4))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 2, reading(462, Reported::at(2))), Freshness::Unsettled);
+        assert_eq!(freshness(&mut tracks, 3, reading(462, Reported::at(2))), Freshness::Unsettled);
+        assert_eq!(freshness(&mut tracks, 4, reading(462, Reported::at(4))), Freshness::Fresh);
         // Seen live between two samples, the move costs no tick.
-        tracks.note_actual(VM, ByteCount::mib(412), Reported::At(5));
-        assert_eq!(freshness(&mut tracks, 6, reading(412, Reported::At(6))), Freshness::Fresh);
+        tracks.note_actual(VM, ByteCount::mib(412), Reported::at(5));
+        assert_eq!(freshness(&mut tracks, 6, reading(412, Reported::at(6))), Freshness::Fresh);
     }
 
     #[test]
@@ -395,20 +406,44 @@ mod tests {
         let mut tracks = Tracks::default();
         let live = |tracks: &Tracks| tracks.live().collect::<Vec<_>>();
         // The bulk figure is of before a move that an earlier agent had ordered.
-        freshness(&mut tracks, 0, reading(512, Reported::At(0)));
+        freshness(&mut tracks, 0, reading(512, Reported::at(0)));
         assert_eq!(live(&tracks), [VM]);
-        assert_eq!(freshness(&mut tracks, 1, reading(300, Reported::At(1))), Freshness::Unproven);
+        assert_eq!(freshness(&mut tracks, 1, reading(300, Reported::at(1))), Freshness::Unproven);
         assert!(live(&tracks).contains(&VM));
-        assert_eq!(freshness(&mut tracks, 2, reading(300, Reported::At(2))), Freshness::Unproven);
-        assert_eq!(freshness(&mut tracks, 3, reading(300, Reported::At(3))), Freshness::Fresh);
+        assert_eq!(freshness(&mut tracks, 2, reading(300, Reported::at(2))), Freshness::Unproven);
+        assert_eq!(freshness(&mut tracks, 3, reading(300, Reported::at(3))), Freshness::Fresh);
         assert_eq!(live(&tracks), []);
+    }
+
+    #[test]
+    fn what_a_vm_did_is_told_by_the_time_between_its_reports() {
+        let mut tracks = Tracks::default();
+        let mut sign = |at: u64, stamp: u64, swapped: u32| {
+            let mut reading = reading(512, Reported::at(stamp));
+            reading.vms[0].guest.swap_out = Some(ByteCount::mib(swapped));
+            let now = Duration::from_secs(at);
+            let moment = Moment { tick: at, now, stale_after: Duration::from_secs(60) };
+            let vm = &tracks.observe(reading, moment).vms[&VM];
+            vm.distress.filter(|distress| distress.age.is_zero()).map(|distress| distress.sign)
+        };
+        let a_second = |kib| Some(Sign::SwapsOut(ByteCount::kib(kib)));
+        assert_eq!(sign(10, 1000, 0), None);
+        // Figures of its boot, and the first report since.
+        assert_eq!(sign(12, 1300, 599), a_second(2048));
+        assert_eq!(sign(14, 1302, 601), a_second(1024));
+        // One that was old already, and one of this instant.
+        assert_eq!(sign(20, 1305, 604), a_second(512));
+        assert_eq!(sign(22, 1310, 613), a_second(2048));
+        // Somebody sets the clock.
+        assert_eq!(sign(24, 4910, 615), a_second(512));
+        assert_eq!(sign(26, 4912, 617), a_second(1024));
     }
 
     #[test]
     fn a_vm_in_want_is_read_live() {
         let mut tracks = Tracks::default();
         let mut live_after = |second: u64, unused: u32, swapped: u32| {
-            let mut reading = reading(512, Reported::At(second));
+            let mut reading = reading(512, Reported::at(second));
             let guest = &mut reading.vms[0].guest;
             guest.unused = Some(ByteCount::mib(unused));
             guest.swap_out = Some(ByteCount::mib(swapped));
@@ -423,7 +458,7 @@ mod tests {
         assert_eq!(live_after(5, 290, 1), 1, "it swaps");
         assert_eq!(live_after(6, 290, 1), 0);
         assert_eq!(live_after(7, 200, 1), 1);
-        let mut reading = reading(512, Reported::At(7));
+        let mut reading = reading(512, Reported::at(7));
         reading.vms[0].guest.unused = Some(ByteCount::mib(200));
         freshness(&mut tracks, 8, reading);
         assert_eq!(tracks.live().count(), 0, "it reports no more");
@@ -432,7 +467,7 @@ mod tests {
     #[test]
     fn of_vms_in_want_those_that_grew_most_come_first() {
         let vms = |unused: fn(u8) -> u32, second| {
-            let mut reading = reading(1024, Reported::At(second));
+            let mut reading = reading(1024, Reported::at(second));
             let vm = reading.vms.remove(0);
             reading.vms = (0..100)
                 .map(|number| {
@@ -462,7 +497,7 @@ mod tests {
     fn three_reports_within_a_second_do_not_prove_a_kernel_that_has_just_begun() {
         let mut tracks = Tracks::default();
         let mut freshness_at = |millis: u64, vm: bool| {
-            let mut reading = reading(512, Reported::At(millis));
+            let mut reading = reading(512, Reported::at(millis));
             reading.vms.retain(|_| vm);
             let now = Duration::from_millis(millis);
             let moment = Moment { tick: millis, now, stale_after: Duration::from_secs(5) };
@@ -478,7 +513,7 @@ mod tests {
     fn overhead_is_learned_only_while_the_vm_holds_most_and_reports() {
         let mut tracks = Tracks::default();
         let mut overhead = |second: u64, actual: u32, rss: u32| {
-            let mut reading = reading(actual, Reported::At(second));
+            let mut reading = reading(actual, Reported::at(second));
             reading.vms[0].host_rss = Some(ByteCount::mib(rss));
             let now = Duration::from_secs(second);
             let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
@@ -490,6 +525,10 @@ mod tests {
         assert_eq!(overhead(3, 512, 300), Some(40), "what it does not touch is no overhead");
         assert_eq!(overhead(4, 400, 552), Some(40), "its balloon freed nothing");
         assert_eq!(overhead(5, 400, 552), Some(40));
+        assert_eq!(overhead(6, 600, 552), Some(40), "what it was given it has not touched yet");
+        assert_eq!(overhead(7, 600, 560), Some(40));
+        assert_eq!(overhead(8, 600, 520), Some(20), "it uses 500 of that");
+        assert_eq!(overhead(9, 600, 640), Some(40));
     }
 
     #[test]

@@ -131,8 +131,8 @@ fn ask(
             return Ask { hold: bar, ..content };
         }
         let wanted = constants.step.min(unused.saturating_sub(constants.spare_above));
-        let spare = wanted.min(view.give_limit).align_down(granule);
-        let hold = match (spare.is_zero(), view.give_limit.is_zero()) {
+        let spare = wanted.min(view.gives_unhurt()).align_down(granule);
+        let hold = match (spare.is_zero(), view.gives_unhurt().is_zero()) {
             (true, true) => Reason::AtMinimum,
             (true, false) => Reason::Content,
             (false, _) => Reason::SpareNotNeeded,

@@ -6,7 +6,10 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod libvirt;
+mod prompts;
 pub mod sim;
+mod stamp;
+mod turn;
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 

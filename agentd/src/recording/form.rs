@@ -10,6 +10,7 @@ use agentd_core::{
     host::{HostLevel, HostView},
     plan::{Party, Plan, Resize, Transfer},
     policy::{Algorithm, Policy, VmKey},
+    report::ReportTime,
     reserve::{Booked, Booking, Reservation, ReservationId},
     sample::{
         Boot, Freshness, GuestFigures, HostMemory, Obstacle, Pressure, RunState, Sample, Share,
@@ -87,7 +88,9 @@ structure!(VmSample {
     distress,
     host_rss,
     overhead,
+    reported,
 });
+structure!(ReportTime { after, until, second });
 structure!(Traits { obstacle, takes_back_on_oom });
 structure!(GuestFigures { unused, usable, swap_in, swap_out, major_faults });
 structure!(Distress { sign, age });
@@ -119,6 +122,7 @@ structure!(Pool {
     reserve,
     stop,
     booked,
+    starting,
 });
 structure!(Booked { reserved, beyond, held, lacks, wants, coming });
 structure!(HostView { level, other, unexplained, suspicious });

@@ -44,7 +44,7 @@ impl ReservationService for ReservationCalls {
         ask.named(&request.request_id);
         let record = ask.checked(self.latest().ok_or_else(unread))?;
         let in_force = self.0.in_force();
-        let policy = &in_force.policy.policy;
+        let policy = &in_force.acting.policy;
         let wanted = ask.checked(wanted(request, actor, (&record, policy)))?;
         note(&mut ask, &wanted);
         let set = self.0.changes.change(ask, move |control| control.reserve(wanted)).await?;

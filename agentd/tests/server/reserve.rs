@@ -223,6 +223,15 @@ async fn what_is_asked_for_is_judged_by_the_policy_of_now_and_not_of_the_last_ti
         let refused = create(&mut client, dry(most + 1)).await.unwrap_err();
         assert_eq!(reason(&refused).1, "DOES_NOT_FIT", "{vms:?}");
     }
+    // A pin for a while counts as one of the policy does.
+    let mut pins = PolicyServiceClient::new(rig.channel().await);
+    let duration = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let pin = wire::PinVmRequest { vm: "web1".to_owned(), duration, ..Default::default() };
+    pins.pin_vm(pin).await.unwrap();
+    let refused = create(&mut client, size(6)).await.unwrap_err();
+    assert_eq!(reason(&refused).1, "DOES_NOT_FIT", "{refused}");
+    let unpin = wire::UnpinVmRequest { vm: "web1".to_owned(), ..Default::default() };
+    pins.unpin_vm(unpin).await.unwrap();
     // The last tick knew of a pin that has ended since.
     set(&[("web1", pinned)]).await;
     rig.tick(&["web1", "db1"], false).await;

@@ -40,7 +40,10 @@ pub struct Run {
 pub fn run(load: &Workload, contestant: Contestant) -> Run {
     let stopwatch = Stopwatch::start();
     let clock = FilmedClock::new(stopwatch.clone());
-    let sim = Sim::new(Path::new("contest"), &load.scenario, clock.clone());
+    let mut scenario = load.scenario.clone();
+    // Nobody else has VMs report when it reads them.
+    scenario.sim.prompts = matches!(contestant, Contestant::Ours(_));
+    let sim = Sim::new(Path::new("contest"), &scenario, clock.clone());
     let truth = sim.onlooker();
     clock.roll(truth.clone(), load.members.iter().map(|member| member.id).collect());
     let log = OrderLog::new(sim, clock.clone(), stopwatch.clone());

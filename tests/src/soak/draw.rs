@@ -104,7 +104,14 @@ impl Plot {
         plot.add_room(seed);
         plot.add_reboot_of_all(seed);
         plot.reserved = reserve(seed, &mut plot.scenario);
+        plot.add_prompts(seed);
         plot
+    }
+
+    /// On every other host VMs report when they are read.
+    fn add_prompts(&mut self, seed: u64) {
+        let mut dice = Dice::new(seed, PROMPTS_STREAM);
+        self.scenario.sim.prompts = dice.chance(50) && !KEPT.contains(&seed);
     }
 
     /// On some hosts there is room, and every other VM is met by no fault: whoever is in want there has
@@ -474,6 +481,7 @@ const MADE_OF: [Kind; 7] = [
     Kind::TakesBack,
 ];
 const ROOM_STREAM: u64 = 0x524f;
+const PROMPTS_STREAM: u64 = 0x5052;
 const REBOOT_STREAM: u64 = 0x5242;
 /// Of `tests/soak-seeds.txt`, kept before what these streams draw: their runs are to stay what they were.
 pub(super) const KEPT: [u64; 13] =

@@ -145,7 +145,7 @@ impl<H> Sabotaged<H> {
     fn stamp(&mut self, reported: &mut Reported) {
         if self.saboteur == Saboteur::StaleTrusted && *reported != Reported::Never {
             self.stamp += 1;
-            *reported = Reported::At(self.stamp);
+            *reported = Reported::at(self.stamp);
         }
     }
 }

@@ -258,7 +258,7 @@ const PAGE: ByteCount = ByteCount::kib(4);
 #[cfg(test)]
 mod tests {
     use agentd::hypervisor::sim::VmFacts;
-    use agentd_core::sample::{GuestFigures, Reported, VmReading};
+    use agentd_core::sample::{GuestFigures, Reported, Stamp, VmReading};
 
     use super::super::fixture::{TAKER, holding, mib};
     use super::*;
@@ -275,7 +275,8 @@ mod tests {
             let unused = Some(mib(*unused));
             let swap_out = Some(mib(*out));
             let figures = GuestFigures { unused, usable: unused, swap_out, ..Default::default() };
-            let (stamp, at, used) = (*at, second(*at), ByteCount::ZERO);
+            let (stamp, at) = (Stamp { second: *at, mark: 0 }, second(*at));
+            let used = ByteCount::ZERO;
             let report = Some(Report { figures, stamp, at, is_true: true, used });
             let facts = VmFacts { report, ..holding(500) };
             let reading = VmReading {

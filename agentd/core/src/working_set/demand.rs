@@ -6,7 +6,8 @@ use crate::{
     assess::View,
     bytes::ByteCount,
     policy::WorkingSet,
-    sample::{Freshness, Swapped},
+    report::ReportTime,
+    sample::{Freshness, Reported, Swapped},
     verdict::Reason,
 };
 
@@ -16,7 +17,7 @@ pub struct Demand {
     /// Of which kernel.
     generation: u64,
     /// When the last report was taken.
-    at: Duration,
+    at: ReportTime,
     /// What was swapped until then.
     since_boot: Swapped,
     /// `actual − usable`: what could not be had without hurting anybody in it.
@@ -49,7 +50,8 @@ impl Demand {
         let (Some(usable), Some(age)) = (usable, vm.figures_age) else {
             return before.copied();
         };
-        let (at, working) = (now.saturating_sub(age), vm.actual.saturating_sub(usable));
+        let seen = || ReportTime::seen(Reported::Never, None, now.saturating_sub(age));
+        let (at, working) = (vm.reported.unwrap_or_else(seen), vm.actual.saturating_sub(usable));
         let since_boot = vm.guest.swapped();
         let debt_limit = vm.actual.fraction(DEBT_PERCENT, 100);
         let own = match before {
@@ -74,10 +76,10 @@ impl Demand {
         &self,
         constants: &WorkingSet,
         since_boot: Swapped,
-        at: Duration,
+        at: ReportTime,
         working: ByteCount,
     ) -> Self {
-        let passed = at.saturating_sub(self.at);
+        let passed = at.since(&self.at);
         if passed.is_zero() {
             return Self { working, ..*self };
         }
@@ -213,6 +215,23 @@ mod tests {
         let own = demand(&[first, says(480, 30, 100, Some(60))]).expect("its figures count");
         assert_eq!(own.growth, ByteCount::ZERO);
         assert_eq!((own.peak.mib_floor(), own.working_set().mib_floor()), (450, 488));
+    }
+
+    #[test]
+    fn it_grows_by_the_time_between_its_reports() {
+        let grows = |reported: [Option<ReportTime>; 2]| {
+            let [before, after] = reported;
+            let first = VmSample { reported: before, ..says(400, 200, 0, Some(0)) };
+            let second = VmSample { reported: after, ..says(400, 120, 0, Some(0)) };
+            demand(&[first, second]).expect("its figures count").growth.mib_floor()
+        };
+        assert_eq!(grows([None, None]), 80);
+        let of = |stamp, at| {
+            let at = Duration::from_secs(at);
+            Some(ReportTime::seen(Reported::at(stamp), None, at))
+        };
+        assert_eq!(grows([of(100, 0), of(101, 1)]), 80);
+        assert_eq!(grows([of(91, 0), of(101, 1)]), 8, "80 MiB in some ten seconds");
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Ask {
             now = now.max(view.holds.saturating_add(more));
         }
         let Limits { min: least, max } = view.limits;
+        now = now.max(view.spared);
         now = now.clamp(least, max);
         let soon = demand.asks_soon(constants).clamp(now, max);
         let keep = demand.would_keep(constants).clamp(soon, max);
@@ -151,7 +152,7 @@ fn entitlements(
     let booked = &pool.booked;
     let mut budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
-        .saturating_sub(pool.reserve.saturating_sub(pool.usable))
+        .saturating_sub(pool.reserve.saturating_sub(pool.left()))
         .saturating_sub(booked.reserved)
         .saturating_sub(rounding(vms, pool, granule));
     // The first step that does not fit for all, or the last.

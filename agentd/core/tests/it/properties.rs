@@ -269,6 +269,7 @@ prop_compose! {
             silent_for: Duration::from_secs(silent),
             guest: GuestFigures { unused, ..GuestFigures::default() },
             freshness, figures_age: Some(Duration::from_secs(1)), host_rss: rss, overhead,
+            reported: None,
         }
     }
 }

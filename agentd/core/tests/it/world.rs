@@ -81,6 +81,7 @@ impl World {
             figures_age: Some(Duration::ZERO),
             host_rss: Some(vm.actual),
             overhead: Some(ByteCount::ZERO),
+            reported: None,
         }
     }
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agentd_core::vm::VmId;
 
-use super::{question::AskError, scatter::Fate, standing::Job, turn::Turn};
+use super::{question::AskError, scatter::Fate, standing::Job};
+use crate::hypervisor::turn::Turn;
 
 /// What became of asking one VM for its job; `None` is no job.
 pub(super) type AskedJob = Fate<Result<Option<Job>, AskError>>;

@@ -39,7 +39,6 @@ mod standing;
 mod tests;
 mod ticket;
 mod traits;
-mod turn;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -134,7 +134,7 @@ pub(super) fn definition(wire: &Wire, vm: VmId) -> Result<(String, String), AskE
     both.map_err(|e| why_not(&domain, &e))
 }
 
-/// Has a VM report every so many seconds. `Some` says why it never will.
+/// Has a VM report every so many seconds. `Some` says why it will not, as far as libvirt knows.
 pub(super) fn arm(wire: &Wire, vm: VmId, seconds: i32) -> Result<Option<String>, AskError> {
     let domain = wire.domain(vm).map_err(|e| why_no_domain(&e))?;
     if let Some(obstacle) = obstacle(&domain, HANGS) {
@@ -217,7 +217,7 @@ fn why_not(domain: &Domain, error: &Error) -> AskError {
     }
 }
 
-/// True for what only another VM, or this one after a restart, could change.
+/// True for what as a rule only another VM, or this one after a restart, could change.
 fn is_final(error: &Error) -> bool {
     [
         ErrorNumber::NoSupport,

@@ -13,6 +13,7 @@ use virt::domain::{DomainInfo, MemoryStat};
 use virt_sys as sys;
 
 use super::standing::State;
+use crate::hypervisor::stamp::stamp;
 
 /// One VM of the bulk statistics.
 #[derive(Clone, Debug)]
@@ -125,29 +126,14 @@ impl Figures {
         self.max = some_memory(ByteCount::from_kib(info.max_mem));
     }
 
-    /// When the VM's kernel last reported. libvirt tells the second only: reports of one second are told
-    /// apart by what they say.
+    /// When the VM's kernel last reported.
     pub(super) fn reported(&self) -> Reported {
         match self.last_update {
             0 => Reported::Never,
-            second => Reported::At(second.rotate_left(32) ^ digest(&self.guest)),
+            second => Reported::At(stamp(second, &self.guest)),
         }
     }
 }
-
-/// A number that is another one for other figures, as good as always.
-fn digest(guest: &GuestFigures) -> u64 {
-    let GuestFigures { unused, usable, swap_in, swap_out, major_faults } = guest;
-    let amounts = [unused, usable, swap_in, swap_out].map(|amount| amount.map(ByteCount::as_u64));
-    let figures = amounts.into_iter().chain([*major_faults]);
-    figures.fold(0, |digest: u64, figure| {
-        let said = figure.map_or(0, |figure| figure.wrapping_add(1));
-        digest.rotate_left(13).wrapping_mul(ODD).wrapping_add(said)
-    })
-}
-
-/// 2^64 over the golden ratio: Fibonacci hashing.
-const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A VM without memory is none: that is a figure which nobody has.
 fn some_memory(amount: Option<ByteCount>) -> Option<ByteCount> {

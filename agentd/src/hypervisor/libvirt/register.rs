@@ -9,14 +9,14 @@ use agentd_core::{
 };
 
 use super::{
-    arming::arming,
+    arming::Arming,
     chore::Chore,
     events::Event,
     group::{Group, Places},
     jobs::{AskedJob, Jobs},
     link::{Bulk, Link},
     lives::{Lives, Present},
-    prompt::{Prompt, Prompts},
+    prompt::Prompt,
     question::AskError,
     reading::{Asked, Known},
     record::{Completeness, Record},
@@ -25,6 +25,7 @@ use super::{
     standing::Job,
     traits::traits,
 };
+use crate::hypervisor::prompts::Prompts;
 
 /// All that is known of VMs.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) struct Register {
     lives: Lives,
     residents: Residents,
     places: Places,
-    arming: Chore<bool>,
+    arming: Arming,
     prompts: Prompts,
     period: i32,
     makeups: Chore<Makeup>,
@@ -58,7 +59,7 @@ impl Register {
             jobs: Jobs::default(),
             lives: Lives::default(),
             residents: Residents::new(),
-            arming: arming(period),
+            arming: Arming::new(period),
             prompts: Prompts::default(),
             period,
             makeups: makeups(places.clone()),
@@ -110,9 +111,9 @@ impl Register {
     pub(super) fn prompts(&mut self, live: &BTreeSet<VmId>) -> Vec<(VmId, Prompt)> {
         let (arming, period) = (&self.arming, self.period);
         let runs = self.known.values().filter(|known| known.run == RunState::Running);
-        let armed = runs.map(|known| known.id).filter(|vm| arming.outcome(*vm) == Some(true));
+        let armed = runs.map(|known| known.id).filter(|vm| arming.is_armed(*vm));
         let chosen = self.prompts.choose(armed, live);
-        let prompt = |vm| (vm, Prompt { period, arming: arming.clone() });
+        let prompt = |vm| (vm, Prompt { period, arming: arming.chore() });
         chosen.into_iter().map(prompt).collect()
     }
 
@@ -213,12 +214,11 @@ impl Register {
         self.lives.forget_all_but(&there);
         self.made.retain(|vm, _| there.contains(vm));
         self.makeups.sight(&there);
-        self.arming.sight(&there);
         if let Some(link) = link {
             link.forget_all_but(&there);
             // First what cannot hang.
             self.makeups.run(link.chores_desk());
-            self.arming.run(link.chores_desk());
+            self.arming.run(&there, link.chores_desk());
         }
     }
 }

@@ -24,10 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agentd_core::{bytes::ByteCount, vm::VmId};
 
-use super::{
-    group::{Group, Untold},
-    turn::Turn,
-};
+use super::group::{Group, Untold};
+use crate::hypervisor::turn::Turn;
 
 /// What was last read.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    sample::{GuestFigures, HostMemory, RunState},
+    sample::{GuestFigures, HostMemory, RunState, Stamp},
     vm::VmId,
 };
 
@@ -94,7 +94,7 @@ pub struct Report {
     /// What it said.
     pub figures: GuestFigures,
     /// When it said so, by its wall clock.
-    pub stamp: u64,
+    pub stamp: Stamp,
     /// When it really said so, since the world began.
     pub at: Duration,
     /// What it said was so.

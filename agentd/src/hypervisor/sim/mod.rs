@@ -58,7 +58,7 @@ use self::{
     ideal::IdealWorld,
     world::{Line, World},
 };
-use super::{Answer, Hypervisor, LiveActual, ReadError, Target};
+use super::{Answer, Hypervisor, LiveActual, ReadError, Target, prompts::Prompts};
 pub use crate::fields::FieldError;
 use crate::{clock::Clock, fields};
 
@@ -71,6 +71,8 @@ pub struct Sim {
     latency: Duration,
     /// How many VMs were found not to answer: a read waits only for those that are new.
     hanging: usize,
+    /// Whom to have report at once; `None` where VMs report when they like.
+    prompts: Option<Prompts>,
 }
 
 /// Sees what is really so in a simulated world while a [`Sim`] is in other hands.
@@ -104,6 +106,7 @@ impl Sim {
             view: Onlooker { world, clock, start },
             latency: scenario.sim.call_latency,
             hanging: 0,
+            prompts: scenario.sim.prompts.then(Prompts::default),
         }
     }
 
@@ -183,10 +186,16 @@ impl Hypervisor for Sim {
             Line::Open => self.find_hanging(timeout),
             line @ (Line::Silent | Line::Lost) => return Err(self.unreadable(line, timeout)),
         }
-        let (now, world) = self.view.now();
-        match &*world {
+        let (now, mut world) = self.view.now();
+        match &mut *world {
             AnyWorld::Ideal(ideal) => Ok(ideal.read(now)),
-            AnyWorld::Real(real) => Ok(real.read(|vm| live.contains(&vm))),
+            AnyWorld::Real(real) => {
+                if let Some(prompts) = &mut self.prompts {
+                    let chosen = prompts.choose(real.running(), live);
+                    real.prompt(&chosen);
+                }
+                Ok(real.read(|vm| live.contains(&vm)))
+            }
         }
     }
 

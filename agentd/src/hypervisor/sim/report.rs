@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use agentd_core::{bytes::ByteCount, sample::GuestFigures};
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{GuestFigures, Stamp},
+};
 
 use super::{behaviour::Claims, facts::Report, memory::Memory, numbers::Numbers, rng::Rng};
+use crate::hypervisor::stamp::stamp;
 
 /// What a VM says of itself.
 #[derive(Debug)]
@@ -53,8 +57,8 @@ impl Reporter {
 
     /// Reports.
     pub(super) fn speak(&mut self, now: Duration, matter: Matter<'_>, rng: &mut Rng) {
-        let stamp = WALL + now.as_secs() - if matter.back { HOUR } else { 0 };
-        self.last = Some(report(now, stamp, matter, rng));
+        let second = WALL + now.as_secs() - if matter.back { HOUR } else { 0 };
+        self.last = Some(report(now, second, matter, rng));
         let period = matter.numbers.stats_period;
         self.next = if period.is_zero() {
             Duration::MAX
@@ -65,13 +69,19 @@ impl Reporter {
         };
     }
 
+    /// Reports because it is asked to, and next a period later.
+    pub(super) fn answer(&mut self, now: Duration, matter: Matter<'_>, rng: &mut Rng) {
+        self.next = now;
+        self.speak(now, matter, rng);
+    }
+
     /// What it last said; nothing where it said nothing.
     pub(super) fn figures(&self) -> GuestFigures {
         self.last.map_or_else(GuestFigures::default, |report| report.figures)
     }
 
-    /// When it said so, by its wall clock.
-    pub(super) fn stamp(&self) -> Option<u64> {
+    /// What tells that from what it said before.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         self.last.map(|report| report.stamp)
     }
 
@@ -81,8 +91,9 @@ impl Reporter {
     }
 }
 
-fn report(at: Duration, stamp: u64, matter: Matter<'_>, rng: &mut Rng) -> Report {
+fn report(at: Duration, second: u64, matter: Matter<'_>, rng: &mut Rng) -> Report {
     let figures = claimed(at, matter, rng);
+    let stamp = stamp(second, &figures);
     let used = matter.memory.resident;
     Report { figures, stamp, at, is_true: matter.lie.is_none(), used }
 }

@@ -58,6 +58,8 @@ pub struct SimScenario {
     pub connection_lost: Vec<Window>,
     /// When it does not answer.
     pub silent: Vec<Window>,
+    /// VMs report when they are read, as libvirt's VMs do for agentd; not only once a period.
+    pub prompts: bool,
     /// How far the world moves at a time.
     pub step: Duration,
 }
@@ -69,6 +71,7 @@ impl Default for SimScenario {
             call_latency: Duration::ZERO,
             connection_lost: Vec::new(),
             silent: Vec::new(),
+            prompts: false,
             step: Duration::from_millis(20),
         }
     }
@@ -270,7 +273,7 @@ fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), FieldError> {
         return Ok((sim, Numbers::default()));
     };
     let fields = field.fields()?;
-    let own = ["ideal", "call_latency", "connection_lost", "silent", "step"];
+    let own = ["ideal", "call_latency", "connection_lost", "silent", "prompts", "step"];
     let keys: Vec<_> = own.into_iter().chain(Numbers::KEYS).collect();
     fields.only(&keys)?;
     if let Some(ideal) = fields.get("ideal") {
@@ -280,6 +283,9 @@ fn read_sim(root: &Fields<'_>) -> Result<(SimScenario, Numbers), FieldError> {
     sim.call_latency = fields.time_or("call_latency", sim.call_latency)?;
     sim.connection_lost = read_windows(&fields, "connection_lost")?;
     sim.silent = read_windows(&fields, "silent")?;
+    if let Some(prompts) = fields.get("prompts") {
+        sim.prompts = prompts.truth()?;
+    }
     if let Some(step) = fields.get("step") {
         sim.step = step.time()?;
         if !(LEAST_STEP..=MOST_STEP).contains(&sim.step) {

@@ -16,7 +16,7 @@ use agentd_core::{
 };
 
 use super::{
-    behaviour::{Behaviour, Kind, Kinds},
+    behaviour::{Behaviour, Claims, Kind, Kinds},
     facts::VmFacts,
     ideal::refusal,
     memory::{Memory, PAGE, Step},
@@ -88,7 +88,7 @@ impl SimVm {
         };
         vm.pass_to(Duration::ZERO);
         if vm.present && !vm.doing.any(SPEECHLESS) {
-            let lie = vm.behaviour(Kind::Lying).map(|lie| lie.claims);
+            let lie = vm.lie();
             let (memory, numbers) = (&vm.memory, &vm.scenario.numbers);
             vm.reporter.begin(Matter { memory, numbers, lie, back: false }, &mut vm.rng);
         }
@@ -139,6 +139,18 @@ impl SimVm {
         self.live(from);
         self.announce();
         self.speak();
+    }
+
+    /// Has it report at once, if its driver was ever told to report.
+    pub(super) fn prompt(&mut self) {
+        let runs = self.present && !self.doing.any(SILENT) && !self.doing.any(STANDS_STILL);
+        if runs && self.can_speak() && !self.scenario.numbers.stats_period.is_zero() {
+            let lie = self.lie();
+            let (back, now) = (self.doing.has(Kind::ClockBack), self.now);
+            let (memory, numbers) = (&self.memory, &self.scenario.numbers);
+            let matter = Matter { memory, numbers, lie, back };
+            self.reporter.answer(now, matter, &mut self.rng);
+        }
     }
 
     /// Tells it to hold so much.
@@ -393,16 +405,22 @@ impl SimVm {
 
     /// Reports figures if that is due.
     fn speak(&mut self) {
-        if self.now < self.driver_from || self.doing.any(SPEECHLESS) {
-            return;
-        }
-        if self.reporter.is_due(self.now) {
-            let lie = self.behaviour(Kind::Lying).map(|lie| lie.claims);
+        if self.can_speak() && self.reporter.is_due(self.now) {
+            let lie = self.lie();
             let back = self.doing.has(Kind::ClockBack);
             let (memory, numbers) = (&self.memory, &self.scenario.numbers);
             let matter = Matter { memory, numbers, lie, back };
             self.reporter.speak(self.now, matter, &mut self.rng);
         }
+    }
+
+    fn can_speak(&self) -> bool {
+        self.now >= self.driver_from && !self.doing.any(SPEECHLESS)
+    }
+
+    /// What it says of itself instead of the truth.
+    fn lie(&self) -> Option<Claims> {
+        self.behaviour(Kind::Lying).map(|lie| lie.claims)
     }
 
     fn reported(&self) -> Reported {

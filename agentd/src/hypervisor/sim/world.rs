@@ -110,6 +110,21 @@ impl World {
         self.vms.values().filter(|vm| vm.is_parked()).count()
     }
 
+    /// The VMs that run.
+    pub(super) fn running(&self) -> impl Iterator<Item = VmId> {
+        let runs = |vm: &SimVm| vm.is_present() && !vm.is_silent();
+        self.vms.iter().filter(move |(_, vm)| runs(vm)).map(|(id, _)| *id)
+    }
+
+    /// Has these report at once.
+    pub(super) fn prompt(&mut self, vms: &[VmId]) {
+        for vm in vms {
+            if let Some(vm) = self.vms.get_mut(vm) {
+                vm.prompt();
+            }
+        }
+    }
+
     pub(super) fn read(&self, live: impl Fn(VmId) -> bool) -> Reading {
         let present = self.vms.iter().filter(|(_, vm)| vm.is_present());
         Reading {
