@@ -103,6 +103,8 @@ mod tidy;
 mod told;
 /// The screen of all hosts, in a real terminal.
 mod top;
+/// How the programs beside the tests are called.
+mod usage;
 /// A watch outlives agentd.
 mod watch_restarts;
 /// The other algorithm, set while agentd runs.

@@ -1,5 +1,7 @@
 //! Verdicts in words, with the figures that led to them.
 
+use std::time::Duration;
+
 use crate::{
     bytes::ByteCount,
     distress::{Distress, Sign},
@@ -71,6 +73,19 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Migrating => "holds: it is being migrated".to_owned(),
         Reason::ShuttingDown => "holds: it is shutting down".to_owned(),
         Reason::Crashed => "holds: it has crashed".to_owned(),
+    }
+}
+
+/// A length of time as people type it.
+#[must_use]
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if time.is_zero() {
+        "0s".to_owned()
+    } else if time.subsec_nanos() == 0 && seconds.is_multiple_of(3600) {
+        format!("{}h", seconds / 3600)
+    } else {
+        format!("{time:?}")
     }
 }
 

@@ -292,6 +292,27 @@ fn rewrite_as(
     }
 }
 
+#[test]
+fn a_policy_beyond_the_host_is_refused_and_not_compared() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    for scenario in [grows_beside_idle(), IDEAL.to_owned()] {
+        record(&scenario, Algorithm::TwoPointer, 0, &file);
+        let beyond = by(&["host_reserve=100GiB"]);
+        let (out, _, end) = run(&file, Some(&beyond), ReplayOutput::Table);
+        let error = end.unwrap_err();
+        assert!(!error.is_difference() && out.is_empty(), "{out}");
+        let words =
+            "tick 0: host_reserve = 100 GiB: must be less than the host's memory, which is 4 GiB";
+        assert!(error.to_string().contains(words), "{error}");
+        let within = by(&["host_reserve=1GiB"]);
+        assert!(run(&file, Some(&within), ReplayOutput::Table).2.is_ok());
+    }
+}
+
+const IDEAL: &str = "[sim]\nideal = true\n[host]\ntotal = \"4GiB\"\n[[vm]]\nname = \"web1\"\nmax = \"2GiB\"\n\
+                     actual = \"512MiB\"\ndemand = \"300MiB\"\n";
+
 /// A pin comes and goes, and no revision of the policy tells so.
 #[test]
 fn what_is_pinned_for_a_while_is_recorded_replayed_and_shadowed() {

@@ -80,12 +80,11 @@ fn check(vm: &str, reason: &str, violations: &mut Violations) {
 
 fn lasting(wanted: Option<prost_types::Duration>, violations: &mut Violations) -> Duration {
     let wanted = wanted.unwrap_or_default();
-    let (seconds, nanos) = (wanted.seconds, wanted.nanos);
+    let given = from_proto::time_in_words(wanted);
     let sane = Duration::try_from(wanted).ok();
     let sane = sane.filter(|time| (LEAST..=MOST).contains(time));
     if sane.is_none() {
-        let why = format!("{seconds} s and {nanos} ns: must be from 1 s to 24 h");
-        violations.add("duration", why);
+        violations.add("duration", format!("{given}: must be from 1 s to 24 h"));
     }
     sane.unwrap_or(LEAST)
 }

@@ -31,5 +31,6 @@ mod tls_crowd;
 mod tls_files;
 mod tls_life;
 mod tls_rig;
+mod warned;
 mod watch;
 mod watch_gaps;

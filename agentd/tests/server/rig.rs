@@ -183,6 +183,12 @@ impl Rig {
         self.finish(TickRecord { sample: None, decision: None, error, ..record }).await
     }
 
+    /// Finishes a tick of mode paused.
+    pub(crate) async fn tick_paused(&mut self, vms: &[&str]) -> u64 {
+        let record = self.look(vms, false);
+        self.finish(TickRecord { mode: Mode::Paused, decision: None, ..record }).await
+    }
+
     fn look(&self, vms: &[&str], busy: bool) -> TickRecord {
         self.pass(Duration::from_secs(1));
         let in_force = self.control.in_force();

@@ -126,8 +126,10 @@ impl ShadowBody {
         let size = |bytes| format_size(bytes, view.units);
         let ShadowSummary { ticks, differed, rejected, skipped, .. } = *summary;
         let (moved, own) = (size(summary.moved_bytes), size(summary.shadow_moved_bytes));
+        let since = summary.since_time.map(|since| date_time(since.0, &view.zone));
+        let since = since.map_or_else(String::new, |since| format!(" since {since}"));
         lines.push(format!(
-            "{differed} of {ticks} ticks differ; decided to move: in force {moved}, shadow {own}"
+            "{differed} of {ticks} ticks{since} differ; decided to move: in force {moved}, shadow {own}"
         ));
         if rejected > 0 {
             let text = format!("{rejected} of its plans would have been thrown away");

@@ -538,7 +538,7 @@ impl ShadowService for Agent {
         self.check()?;
         let reason = request.into_inner().reason;
         let shadow = Some(v1::Shadow { reason, ..sample::shadow() });
-        Ok(Response::new(v1::SetShadowResponse { shadow }))
+        Ok(Response::new(v1::SetShadowResponse { shadow, warnings: Vec::new() }))
     }
 
     async fn clear_shadow(

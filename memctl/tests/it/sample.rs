@@ -503,6 +503,7 @@ pub(crate) fn shadow_summary() -> v1::ShadowSummary {
         vms: vec![vm(0, 0, 360 << 20), vm(1, 600 << 20, 0)],
         skipped: 3,
         slowest: millis(60),
+        since_time: time(1),
     }
 }
 
