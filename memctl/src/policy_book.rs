@@ -91,8 +91,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     },
     Entry {
         key: "floor",
-        description: "Least memory that any VM is left with. A VM that holds less already is not \
-            raised to it. Root of a host may have fixed the least value: policy get shows it.",
+        description: "Least memory that any VM is left with. A VM that holds less already is given \
+            what it lacks by working-set; two-pointer does not raise it, and takes nothing from \
+            it. Root of a host may have fixed the least value: policy get shows it.",
         unit: SIZE,
         default: "64 MiB",
         range: "16 MiB to 1024 TiB",
@@ -206,8 +207,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     },
     Entry {
         key: "vm.NAME.min",
-        description: "The VM, by name or UUID, is never shrunk below this; working-set guarantees \
-            it first of all. A VM that holds less already is not raised to it.",
+        description: "The VM, by name or UUID, is never shrunk below this. Where it holds less \
+            already, working-set gives it what it lacks, before anybody gets more than their \
+            minimum; two-pointer does not raise it, and takes nothing from it.",
         unit: SIZE,
         default: "unset (the floor)",
         range: "floor to vm.NAME.max",
@@ -297,6 +299,16 @@ mod tests {
                 },
             };
             assert!(is_same, "{}: {at} in the file", entry.key);
+        }
+    }
+
+    #[test]
+    fn what_a_minimum_guarantees_is_told_for_each_algorithm() {
+        for key in ["vm.NAME.min", "floor"] {
+            let told = entry(key).unwrap().description;
+            assert!(told.contains("two-pointer does not raise it"), "{key}: {told}");
+            let gives = ["working-set gives it what it lacks", "what it lacks by working-set"];
+            assert!(gives.iter().any(|gives| told.contains(gives)), "{key}: {told}");
         }
     }
 
