@@ -103,8 +103,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "shrink-step",
         description: "Most memory that one VM gives in one tick, unless 5 % of its maximum is \
-            more. Larger steps move memory faster and hurt more when they turn out wrong. Root of \
-            a host may have fixed the most: policy get shows it.",
+            more, or with working-set the share of what is unused in it that \
+            working-set.shrink-percent says. Larger steps move memory faster and hurt more when \
+            they turn out wrong. Root of a host may have fixed the most: policy get shows it.",
         unit: SIZE,
         default: "64 MiB",
         range: "1 MiB to 1024 TiB",
@@ -310,6 +311,12 @@ mod tests {
             let gives = ["working-set gives it what it lacks", "what it lacks by working-set"];
             assert!(gives.iter().any(|gives| told.contains(gives)), "{key}: {told}");
         }
+    }
+
+    #[test]
+    fn a_key_that_another_one_widens_names_it() {
+        let told = entry("shrink-step").unwrap().description;
+        assert!(told.contains("working-set.shrink-percent"), "{told}");
     }
 
     #[test]
