@@ -299,7 +299,7 @@ fn tell_unreserved(items: &[Item<ReservationBody>], session: &Session) -> std::i
     Ok(())
 }
 
-/// Tells a person who keeps what from being there.
+/// Tells a person who keeps what from being there, or why nobody knows what is.
 fn tell_missing(
     items: &[Item<ReservationBody>],
     waited: bool,
@@ -310,8 +310,10 @@ fn tell_missing(
         return Ok(());
     }
     for (host, own) in reservations(items) {
-        let lacks = own.lacks_bytes.filter(|lacks| *lacks > 0);
-        if own.end_time.is_some() || own.is_there() || lacks.is_none() && !waited {
+        let is_open = own.end_time.is_none() && own.state != Reservation::HANDED_OVER;
+        let is_missing = !own.is_there() && (waited || own.lacks_bytes.is_some_and(|b| b > 0));
+        let is_unknown = own.lacks_bytes.is_none();
+        if !is_open || !is_missing && !is_unknown {
             continue;
         }
         let (id, message) = (own.id, &own.message);
@@ -319,7 +321,7 @@ fn tell_missing(
         for line in refusals(own, units) {
             session.output.notice(&format!("  {line}"))?;
         }
-        if waited {
+        if waited && is_missing {
             let stays = format!("  it stays until it expires; memctl release {id} ends it");
             session.output.notice(&stays)?;
         }

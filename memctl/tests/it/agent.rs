@@ -67,6 +67,8 @@ pub(crate) struct Script {
     pub(crate) is_new: bool,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
+    /// What ListReservations says; some that it has by itself where this is empty.
+    pub(crate) listed: Vec<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
     pub(crate) sent: u64,
 }
@@ -392,7 +394,10 @@ impl ReservationService for Agent {
         _: Request<v1::ListReservationsRequest>,
     ) -> Result<Response<v1::ListReservationsResponse>, Status> {
         self.check()?;
-        let reservations = vec![sample::reservation(3), sample::over(4)];
+        let mut reservations = self.script().listed.clone();
+        if reservations.is_empty() {
+            reservations = vec![sample::reservation(3), sample::over(4)];
+        }
         Ok(Response::new(v1::ListReservationsResponse { reservations }))
     }
 

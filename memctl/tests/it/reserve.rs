@@ -135,3 +135,28 @@ async fn a_refusal_is_told_by_what_was_typed() {
     let ran = world.run(&["reserve", "32GiB", "--for", "1s"]).await;
     assert_eq!(ran.stderr, format!("memctl: node1: the size: {size}; --for: {time}\n"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_nobody_knows_what_is_held_is_said_of_one_that_is_filled_too() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let why = "what it holds is not known; agentd is paused and decides nothing";
+    let states = [
+        agentd_proto::v1::ReservationState::Filling,
+        agentd_proto::v1::ReservationState::Filled,
+        agentd_proto::v1::ReservationState::HandedOver,
+    ];
+    let unknown = (5..).zip(states).map(|(id, state)| agentd_proto::v1::Reservation {
+        state: state.into(),
+        held_bytes: None,
+        lacks_bytes: None,
+        refusals: Vec::new(),
+        message: why.to_owned(),
+        ..reservation(id)
+    });
+    let script = Script { listed: unknown.collect(), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    let ran = world.run(&["reservations"]).await;
+    let told = [5, 6].map(|id| format!("node1: reservation {id} {why}\n")).concat();
+    assert_eq!((ran.exit, ran.stderr), (0, told), "{}", ran.stdout);
+}
