@@ -12,6 +12,7 @@ use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::policy_file;
+use crate::quantity::Units;
 use crate::render::policy::PolicyBody;
 use crate::session::Session;
 
@@ -30,7 +31,8 @@ pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
     if args.as_file {
         return as_file(&hosts, session).await;
     }
-    let answers = ask_all(&hosts, session.bounds(), with_origins).await;
+    let units = session.global.units;
+    let answers = ask_all(&hosts, session.bounds(), move |c| with_origins(c, units)).await;
     let mut items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
@@ -47,10 +49,10 @@ async fn as_file(hosts: &[Host], session: &Session) -> Ended {
 }
 
 /// Asks one host, and where each of its values is from.
-async fn with_origins(connection: Connection) -> Result<PolicyBody, Failure> {
+async fn with_origins(connection: Connection, units: Units) -> Result<PolicyBody, Failure> {
     let body = ask(connection.clone()).await?;
     let revisions = revise::revisions(connection, MOST_REVISIONS).await?;
-    Ok(body.with_origins(&revisions))
+    Ok(body.with_origins(&revisions, units))
 }
 
 /// Asks one host.
