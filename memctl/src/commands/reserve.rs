@@ -22,6 +22,7 @@ use crate::progress::Progress;
 use crate::quantity::{Units, format_seconds, format_size, parse_positive_duration, parse_size};
 use crate::render::reservation::{ReservationBody, refusals};
 use crate::session::Session;
+use crate::stop_signals::StopSignals;
 
 /// Options of `memctl reserve`.
 #[derive(Args, Debug)]
@@ -84,10 +85,23 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     let body = |reservation| vec![ReservationBody { applied, reservation }];
     let mut items = Item::of_answers(answers, body);
     let waits = !args.no_wait && !args.dry_run;
-    let missed = match waits {
-        true => wait(&hosts, &mut items, args.wait_for, session).await?,
-        false => Vec::new(),
-    };
+    let mut missed = Vec::new();
+    if waits {
+        let mut stop = StopSignals::listen()?;
+        let stopped = tokio::select! {
+            biased;
+            exit = stop.next() => Some(exit),
+            waited = wait(&hosts, &mut items, args.wait_for, session) => {
+                missed = waited?;
+                None
+            }
+        };
+        if let Some(exit) = stopped {
+            session.output.show(&mut items)?;
+            tell_left(&items, session)?;
+            return Ok(exit);
+        }
+    }
     session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
     if args.dry_run {
@@ -290,6 +304,20 @@ fn tell_waiting(
     Ok(())
 }
 
+/// Tells who ends the waiting what is left behind; programs too.
+fn tell_left(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
+    for (host, own) in reservations(items).filter(|(_, own)| is_waited_for(own)) {
+        let text = format!("{host}: reservation {} is not there yet and goes on filling", own.id);
+        session.output.notice(&text)?;
+        session.output.notice(&format!("  {}", stays(own)))?;
+    }
+    Ok(())
+}
+
+fn stays(own: &Reservation) -> String {
+    format!("it stays until it expires; memctl release {} ends it", own.id)
+}
+
 /// Tells a person that a trial is one.
 fn tell_unreserved(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
     for (host, _) in reservations(items).filter(|_| !session.output.is_for_programs()) {
@@ -322,8 +350,7 @@ fn tell_missing(
             session.output.notice(&format!("  {line}"))?;
         }
         if waited && is_missing {
-            let stays = format!("  it stays until it expires; memctl release {id} ends it");
-            session.output.notice(&stays)?;
+            session.output.notice(&format!("  {}", stays(own)))?;
         }
     }
     Ok(())

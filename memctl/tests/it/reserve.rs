@@ -1,8 +1,11 @@
 //! `memctl reserve`: what it asks for, how it waits, and how it ends.
 
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
 use crate::agent::{Agent, Script};
 use crate::memctl::{Run, World};
 use crate::sample::{MIB, over, reservation};
+use crate::watch::signal;
 use tonic_types::StatusExt as _;
 
 /// Runs a command against an agent that answers each question for the reservation so.
@@ -159,4 +162,23 @@ async fn why_nobody_knows_what_is_held_is_said_of_one_that_is_filled_too() {
     let ran = world.run(&["reservations"]).await;
     let told = [5, 6].map(|id| format!("node1: reservation {id} {why}\n")).concat();
     assert_eq!((ran.exit, ran.stderr), (0, told), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_interrupted_while_waiting_says_what_it_leaves_behind() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    let args = ["reserve", "2GiB", "--wait-for", "1h"];
+    let mut child = world.command(&args).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    let first = told.next_line().await.unwrap().expect("it says that it waits");
+    assert!(first.contains("reservation 3 is made; waiting"), "{first}");
+    signal(&child, "INT").await;
+    let ran = world.finish(child).await;
+    assert_eq!(ran.exit, 130, "{ran:?}");
+    assert!(ran.stdout.contains("FILLING"), "{ran:?}");
+    let left = "node1: reservation 3 is not there yet and goes on filling\n  it stays until it expires; \
+                memctl release 3 ends it\n";
+    assert_eq!(ran.stderr, left, "{ran:?}");
 }
