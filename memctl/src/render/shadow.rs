@@ -13,6 +13,8 @@ use crate::quantity::{Units, format_seconds, format_size};
 /// Body of an item of `memctl shadow`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ShadowBody {
+    /// Whether it is set, or only could be.
+    pub(crate) applied: bool,
     /// None where there is no shadow.
     pub(crate) shadow: Option<Shadow>,
     /// None where there is no shadow, or it was set now.
@@ -40,8 +42,11 @@ impl Show for ShadowBody {
     }
 
     fn name(&self) -> String {
-        let word = if self.shadow.is_some() { "set" } else { "none" };
-        word.to_owned()
+        match (self.applied, &self.shadow) {
+            (false, _) => String::new(),
+            (true, Some(_)) => "set".to_owned(),
+            (true, None) => "none".to_owned(),
+        }
     }
 }
 
@@ -62,7 +67,9 @@ fn shadows(items: &[Item<ShadowBody>], view: &View) -> String {
             true => Cell::Absent,
             false => Cell::text(&*shadow.reason),
         };
-        table.row(&item.host, vec![Cell::text(changes(shadow)), by, why]);
+        let changes = changes(shadow);
+        let text = if body.applied { changes } else { format!("not set: {changes}") };
+        table.row(&item.host, vec![Cell::text(text), by, why]);
     }
     table.render(view)
 }

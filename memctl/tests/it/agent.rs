@@ -52,6 +52,8 @@ pub(crate) struct Script {
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// Knows no constants of working-set: takes a policy without them.
     pub(crate) forgets_working_set: bool,
+    /// No shadow is set.
+    pub(crate) has_no_shadow: bool,
     /// What was to be warned of before any change.
     pub(crate) standing_warnings: Vec<String>,
     /// Notes of what was asked.
@@ -458,7 +460,7 @@ impl EventService for Agent {
         let shadow = request.shadow;
         script.watches.push(request);
         let mut steps = script.streams.pop_front().unwrap_or_else(|| vec![Step::FallSilent]);
-        if shadow {
+        if shadow && !script.has_no_shadow {
             steps.iter_mut().for_each(beside);
         }
         if let [Step::Fail(status)] = steps.as_slice() {
@@ -487,6 +489,9 @@ impl ShadowService for Agent {
         _: Request<v1::GetShadowRequest>,
     ) -> Result<Response<v1::GetShadowResponse>, Status> {
         self.check()?;
+        if self.script().has_no_shadow {
+            return Ok(Response::new(v1::GetShadowResponse::default()));
+        }
         let (shadow, summary) = (Some(sample::shadow()), Some(sample::shadow_summary()));
         Ok(Response::new(v1::GetShadowResponse { shadow, summary }))
     }
