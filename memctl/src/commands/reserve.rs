@@ -64,9 +64,11 @@ pub(crate) struct ReservationsArgs {}
 /// Options of `memctl release`.
 #[derive(Args, Debug)]
 pub(crate) struct ReleaseArgs {
-    /// Number of the reservation, as `memctl reservations` lists it.
-    #[arg(value_parser = parse_id, add = ArgValueCompleter::new(completers::reservation_ids))]
-    id: u64,
+    /// Number of the reservation, as `memctl reservations` lists it; HOST/ID, as -o name prints it for
+    /// several hosts, says whose.
+    #[arg(value_parser = Numbered::parse)]
+    #[arg(add = ArgValueCompleter::new(completers::reservation_ids))]
+    id: Numbered,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -140,18 +142,57 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
 
 /// Ends a reservation.
 pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended {
-    let hosts = session.hosts()?;
+    let hosts = args.id.hosts(session)?;
+    let Numbered { id, .. } = args.id;
     if hosts.len() > 1 {
-        let what = format!("release {} on {} hosts: each counts its own", args.id, hosts.len());
-        return Err(Failure::usage(what).hint("name the one host with --host").into());
+        let what = format!("release {id} on {} hosts: each host numbers its own", hosts.len());
+        let hint = format!("name the one host: memctl release HOST/{id}");
+        return Err(Failure::usage(what).hint(hint).into());
     }
-    let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
+    let request = v1::DeleteReservationRequest { id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
     let body = |reservation| vec![ReservationBody { applied: true, reservation }];
     let mut items = Item::of_answers(answers, body);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
+}
+
+/// A reservation as typed.
+#[derive(Clone, Debug)]
+struct Numbered {
+    /// Whose it is, where that is said.
+    host: Option<String>,
+    id: u64,
+}
+
+impl Numbered {
+    /// Reads ID or HOST/ID.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.rsplit_once('/') {
+            Some((host, id)) if !host.is_empty() => {
+                Ok(Self { host: Some(host.to_owned()), id: parse_id(id)? })
+            }
+            Some(_) | None => Ok(Self { host: None, id: parse_id(text)? }),
+        }
+    }
+
+    /// The host that is named, whichever one is current; it has to be among those of --host and -A.
+    fn hosts(&self, session: &mut Session) -> Result<Vec<Host>, Failure> {
+        let Self { host: Some(named), id } = self else { return session.hosts() };
+        let is_free = session.global.hosts.is_empty() && !session.global.all_hosts;
+        let is_it = |host: &Host| host.name == *named;
+        if is_free && !session.hosts().is_ok_and(|hosts| hosts.iter().any(is_it)) {
+            session.global.hosts.push(named.clone());
+        }
+        let mut hosts = session.hosts()?;
+        hosts.retain(is_it);
+        if hosts.is_empty() {
+            let what = format!("{named}/{id}: {named} is none of the hosts that are to be asked");
+            return Err(Failure::usage(what).hint("leave --host out: what is before the / says it"));
+        }
+        Ok(hosts)
+    }
 }
 
 /// Reads the number of a reservation.
@@ -309,13 +350,14 @@ fn tell_left(items: &[Item<ReservationBody>], session: &Session) -> std::io::Res
     for (host, own) in reservations(items).filter(|(_, own)| is_waited_for(own)) {
         let text = format!("{host}: reservation {} is not there yet and goes on filling", own.id);
         session.output.notice(&text)?;
-        session.output.notice(&format!("  {}", stays(own)))?;
+        session.output.notice(&stays(host, own, session))?;
     }
     Ok(())
 }
 
-fn stays(own: &Reservation) -> String {
-    format!("it stays until it expires; memctl release {} ends it", own.id)
+fn stays(host: &str, own: &Reservation, session: &Session) -> String {
+    let whose = if session.output.view.many_hosts { format!("{host}/") } else { String::new() };
+    format!("  it stays until it expires; memctl release {whose}{} ends it", own.id)
 }
 
 /// Tells a person that a trial is one.
@@ -350,7 +392,7 @@ fn tell_missing(
             session.output.notice(&format!("  {line}"))?;
         }
         if waited && is_missing {
-            session.output.notice(&format!("  {}", stays(own)))?;
+            session.output.notice(&stays(host, own, session))?;
         }
     }
     Ok(())

@@ -61,6 +61,7 @@ pub(crate) struct Script {
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
+    pub(crate) released: Vec<u64>,
     pub(crate) audits: Vec<v1::ListAuditRequest>,
     pub(crate) lists: usize,
     pub(crate) histories: Vec<v1::ListHistoryRequest>,
@@ -408,10 +409,10 @@ impl ReservationService for Agent {
         request: Request<v1::DeleteReservationRequest>,
     ) -> Result<Response<v1::DeleteReservationResponse>, Status> {
         self.check()?;
-        let released = v1::Reservation {
-            state: v1::ReservationState::Released.into(),
-            ..sample::over(request.into_inner().id)
-        };
+        let id = request.into_inner().id;
+        self.script().released.push(id);
+        let released =
+            v1::Reservation { state: v1::ReservationState::Released.into(), ..sample::over(id) };
         Ok(Response::new(v1::DeleteReservationResponse {
             reservation: Some(v1::Reservation { handed_to: None, ..released }),
             position: sample::position(43),

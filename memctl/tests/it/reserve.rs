@@ -108,7 +108,32 @@ async fn a_number_belongs_to_one_host() {
     world.configure(&["node1", "node2"]);
     let ran = world.run(&["release", "3", "-A"]).await;
     assert_eq!(ran.exit, 2);
-    assert!(ran.stderr.contains("release 3 on 2 hosts: each counts its own"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("release 3 on 2 hosts: each host numbers its own"), "{ran:?}");
+    assert!(ran.stderr.contains("memctl release HOST/3"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_list_of_several_hosts_calls_a_reservation_ends_it_there() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    let agents = ["node1", "node2"]
+        .map(|host| Agent::start(&world.path(&format!("{host}.sock")), Script::default()));
+    let names = world.run(&["reservations", "-A", "-o", "name"]).await.stdout;
+    assert!(names.lines().any(|name| name == "node2/3"), "{names}");
+    for args in [&["release", "node2/3"][..], &["release", "node2/3", "-A"]] {
+        let ran = world.run(args).await;
+        assert_eq!((ran.exit, &*ran.stderr), (0, ""), "{ran:?}");
+    }
+    // Nobody has configured this one: it is what is asked where no host is named.
+    world.write_config("schema = 1\n");
+    Agent::start(&world.path("local.sock"), Script::default());
+    assert_eq!(world.run(&["release", "local/3"]).await.exit, 0);
+    world.configure(&["node1", "node2"]);
+    let other = world.run(&["release", "node2/3", "-H", "node1"]).await;
+    assert!(other.exit == 2 && other.stderr.contains("node2 is none of the hosts"), "{other:?}");
+    assert!(world.run(&["release", "node2/x"]).await.stderr.contains("no number of a reservation"));
+    let released = |agent: &Agent| agent.script().released.clone();
+    assert_eq!(agents.each_ref().map(released), [vec![], vec![3, 3]]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
