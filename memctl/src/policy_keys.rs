@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentd_proto::v1;
 
 use crate::dto::Policy;
-use crate::quantity::{Units, format_size, parse_duration, parse_size};
+use crate::quantity::{Units, format_size, format_time, parse_duration, parse_size};
 use crate::suggest::did_you_mean;
 
 /// One field of the policy.
@@ -66,7 +66,7 @@ impl Value {
     pub(crate) fn text(&self, units: Units) -> String {
         match self {
             Self::Size(bytes) => format_size(*bytes, units),
-            Self::Time(time) => format!("{time:?}"),
+            Self::Time(time) => format_time(*time),
             Self::Number(number) => number.to_string(),
             Self::Word(word) => word.clone(),
             Self::Flag(flag) => flag.to_string(),
@@ -479,6 +479,7 @@ mod tests {
         assert_eq!(floor.1.text(Units::Iec), "64 MiB");
         let lead = values.iter().find(|(key, _)| *key == Key::General(General::Lead)).unwrap();
         assert_eq!(lead.1.text(Units::Iec), "1.5s");
+        assert_eq!(Value::Time(Duration::ZERO).text(Units::Iec), "0s");
         let vm = |field| Key::Vm("a".to_owned(), field);
         assert_eq!(values[14], (vm(VmField::Weight), Value::Number(7)));
         assert_eq!(values[15], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));

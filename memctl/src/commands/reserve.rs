@@ -19,7 +19,9 @@ use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::progress::Progress;
-use crate::quantity::{Units, format_seconds, format_size, parse_positive_duration, parse_size};
+use crate::quantity::{
+    Units, format_seconds, format_size, format_time, parse_positive_duration, parse_size,
+};
 use crate::render::reservation::{ReservationBody, refusals};
 use crate::session::Session;
 use crate::stop_signals::StopSignals;
@@ -338,8 +340,8 @@ fn tell_waiting(
 ) -> std::io::Result<()> {
     // Programs are told too: who is ended while waiting has to know what it leaves behind.
     for (host, own) in reservations(items).filter(|(_, own)| !own.is_there()) {
-        let (id, wait) = (own.id, patience.as_secs_f64());
-        let text = format!("{host}: reservation {id} is made; waiting {wait}s at most for it");
+        let (id, wait) = (own.id, format_time(patience));
+        let text = format!("{host}: reservation {id} is made; waiting {wait} at most for it");
         session.output.notice(&text)?;
     }
     Ok(())
