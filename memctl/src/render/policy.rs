@@ -284,6 +284,7 @@ impl RevisionBody {
         let back = self.back_to_revision.map(|number| format!("back to revision {number}"));
         let given = Some(self.revision.reason.clone()).filter(|reason| !reason.is_empty());
         match (given, back) {
+            (Some(given), Some(back)) if given.ends_with(&back) => Cell::text(given),
             (Some(given), Some(back)) => Cell::text(format!("{given} ({back})")),
             (Some(why), None) | (None, Some(why)) => Cell::text(why),
             (None, None) => Cell::Absent,
@@ -355,6 +356,13 @@ mod tests {
         let back: Vec<_> = bodies.iter().map(|body| body.back_to_revision).collect();
         assert_eq!(back, [Some(2), None, None, None, None]);
         assert!(matches!(bodies[0].why(), Cell::Text(why) if why == "back to revision 2"));
+        let why = |reason: &str| {
+            let own = Revision { reason: reason.to_owned(), ..revision(5, 64) };
+            RevisionBody { revision: own, back_to_revision: Some(2) }.why()
+        };
+        let said = "revision 4 was not confirmed in time: back to revision 2";
+        assert!(matches!(why(said), Cell::Text(why) if why == said), "it is said twice");
+        assert!(matches!(why("calm"), Cell::Text(why) if why == "calm (back to revision 2)"));
     }
 
     #[test]
