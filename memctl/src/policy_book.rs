@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::policy_keys::Key;
+use crate::policy_keys::{Key, of_group};
 use crate::suggest::did_you_mean;
 
 /// What is to be known of one key.
@@ -25,8 +25,17 @@ pub(crate) struct Entry {
     pub(crate) example: &'static str,
 }
 
+/// The entries of a key, or of a group of keys, as typed, or why there is none.
+pub(crate) fn entries(typed: &str) -> Result<Vec<Entry>, String> {
+    let group = of_group(typed);
+    if group.is_empty() {
+        return entry(typed).map(|entry| vec![entry]);
+    }
+    Ok(BOOK.into_iter().filter(|entry| group.contains(&entry.key)).collect())
+}
+
 /// The entry of a key as typed, or why there is none.
-pub(crate) fn entry(typed: &str) -> Result<Entry, String> {
+fn entry(typed: &str) -> Result<Entry, String> {
     let found = |key: &str| BOOK.into_iter().find(|entry| entry.key == key);
     if let Some(entry) = found(typed) {
         return Ok(entry);
@@ -325,6 +334,14 @@ mod tests {
         let missing: Vec<_> =
             BOOK.iter().filter(|e| !book.contains(&format!("`{}`", e.key))).collect();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn a_group_is_told_key_by_key() {
+        let keys = entries("working-set").unwrap().into_iter().map(|entry| entry.key);
+        assert_eq!(keys.collect::<Vec<_>>(), of_group("working-set"));
+        assert_eq!(entries("floor").unwrap(), [entry("floor").unwrap()]);
+        assert!(entries("working").is_err());
     }
 
     #[test]
