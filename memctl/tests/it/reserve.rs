@@ -141,6 +141,7 @@ async fn a_trial_says_that_nothing_is_reserved() {
     let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--dry-run"]).await;
     assert_eq!(ran.exit, 0, "{ran:?}");
     assert!(ran.stdout.contains("NOT RESERVED") && !ran.stdout.contains("FILLING"), "{ran:?}");
+    assert!(!ran.stdout.contains("2026-"), "it expires: {ran:?}");
     assert!(ran.stderr.contains("node1: it could be reserved; nothing is"), "{ran:?}");
     let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--dry-run", "-o", "json"]).await;
     assert!(ran.stdout.contains("\"applied\": false"), "{ran:?}");

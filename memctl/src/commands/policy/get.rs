@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
+use crate::output::Format;
 use crate::policy_file;
 use crate::quantity::Units;
 use crate::render::policy::PolicyBody;
@@ -29,6 +30,14 @@ pub(crate) struct GetArgs {
 pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     if args.as_file {
+        // What is usual of other commands is not meant.
+        let is_text = |own: &Format| matches!(own, Format::Table | Format::Wide);
+        if let Some(format) = session.global.output.filter(|own| !is_text(own)) {
+            let format = format!("{format:?}").to_lowercase();
+            let what = format!("--as-file writes TOML, and the output is to be {format}");
+            let hint = "leave one of them out: -o json has every value as well";
+            return Err(Failure::usage(what).hint(hint).into());
+        }
         return as_file(&hosts, session).await;
     }
     let units = session.global.units;
