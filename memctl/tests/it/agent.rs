@@ -56,6 +56,8 @@ pub(crate) struct Script {
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// Knows no constants of working-set: takes a policy without them.
     pub(crate) forgets_working_set: bool,
+    /// No shadow is set.
+    pub(crate) has_no_shadow: bool,
     /// What was to be warned of before any change.
     pub(crate) standing_warnings: Vec<String>,
     /// Notes of what was asked.
@@ -65,6 +67,7 @@ pub(crate) struct Script {
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
+    pub(crate) released: Vec<u64>,
     pub(crate) audits: Vec<v1::ListAuditRequest>,
     pub(crate) lists: usize,
     pub(crate) histories: Vec<v1::ListHistoryRequest>,
@@ -73,6 +76,8 @@ pub(crate) struct Script {
     pub(crate) is_new: bool,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
+    /// What ListReservations says; some that it has by itself where this is empty.
+    pub(crate) listed: Vec<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
     pub(crate) sent: u64,
 }
@@ -437,7 +442,10 @@ impl ReservationService for Agent {
         _: Request<v1::ListReservationsRequest>,
     ) -> Result<Response<v1::ListReservationsResponse>, Status> {
         self.check()?;
-        let reservations = vec![sample::reservation(3), sample::over(4)];
+        let mut reservations = self.script().listed.clone();
+        if reservations.is_empty() {
+            reservations = vec![sample::reservation(3), sample::over(4)];
+        }
         Ok(Response::new(v1::ListReservationsResponse { reservations }))
     }
 
@@ -446,10 +454,10 @@ impl ReservationService for Agent {
         request: Request<v1::DeleteReservationRequest>,
     ) -> Result<Response<v1::DeleteReservationResponse>, Status> {
         self.check()?;
-        let released = v1::Reservation {
-            state: v1::ReservationState::Released.into(),
-            ..sample::over(request.into_inner().id)
-        };
+        let id = request.into_inner().id;
+        self.script().released.push(id);
+        let released =
+            v1::Reservation { state: v1::ReservationState::Released.into(), ..sample::over(id) };
         Ok(Response::new(v1::DeleteReservationResponse {
             reservation: Some(v1::Reservation { handed_to: None, ..released }),
             position: sample::position(43),
@@ -498,7 +506,7 @@ impl EventService for Agent {
         let shadow = request.shadow;
         script.watches.push(request);
         let mut steps = script.streams.pop_front().unwrap_or_else(|| vec![Step::FallSilent]);
-        if shadow {
+        if shadow && !script.has_no_shadow {
             steps.iter_mut().for_each(beside);
         }
         if let [Step::Fail(status)] = steps.as_slice() {
@@ -527,6 +535,9 @@ impl ShadowService for Agent {
         _: Request<v1::GetShadowRequest>,
     ) -> Result<Response<v1::GetShadowResponse>, Status> {
         self.check()?;
+        if self.script().has_no_shadow {
+            return Ok(Response::new(v1::GetShadowResponse::default()));
+        }
         let (shadow, summary) = (Some(sample::shadow()), Some(sample::shadow_summary()));
         Ok(Response::new(v1::GetShadowResponse { shadow, summary }))
     }
