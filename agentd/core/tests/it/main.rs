@@ -9,6 +9,7 @@
 )]
 
 mod fair; // who gets how much of too little
+mod mess; // policies, states and samples of any kind
 mod properties; // what holds for every decision, on random hosts
 mod reserve; // memory that is kept for VMs to come
 mod scenarios; // what the algorithm does, sentence by sentence, as golden transcripts
