@@ -33,7 +33,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::HostEmergency => format!("holds: {}", emergency(reserve)),
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
-        Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
+        Reason::FairShare => format!("holds: {}, {}", wants(), share(verdict, vm)),
         Reason::SpareNotNeeded => idle(verdict, vm, policy),
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
@@ -71,6 +71,15 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Migrating => "holds: it is being migrated".to_owned(),
         Reason::ShuttingDown => "holds: it is shutting down".to_owned(),
         Reason::Crashed => "holds: it has crashed".to_owned(),
+    }
+}
+
+/// How a VM stands that has its share of too little, or is left more than that.
+fn share(verdict: &Verdict, vm: &VmSample) -> &'static str {
+    if verdict.entitled.is_some_and(|entitled| entitled < vm.actual) {
+        "its share of too little, but none of the rest can go without making it swap"
+    } else {
+        "and it has its share of too little"
     }
 }
 

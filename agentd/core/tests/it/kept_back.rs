@@ -1,4 +1,5 @@
-//! What is kept back from others: for VMs that start, and for those that suffered with less.
+//! What is kept back from others: for VMs that start, for those that suffered with less, and what a VM
+//! works with.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,8 +8,9 @@ use agentd_core::{
     decide::decide,
     decision::Decision,
     distress::{Distress, Sign},
+    explain,
     plan::Party,
-    policy::{Algorithm, Policy, WorkingSet},
+    policy::{Algorithm, Policy, VmKey, VmPolicy, WorkingSet},
     sample::{Boot, Freshness, Sample},
     state::State,
     verdict::Reason,
@@ -146,4 +148,20 @@ fn working_set_leaves_it_that_until_another_works_with_it() {
     let rest = ByteCount::mib(1100).saturating_sub(b.demand.unwrap());
     assert!(b.demand.unwrap() >= world.vms[&B].actual.saturating_add(ByteCount::mib(60)));
     assert_eq!((a.entitled, a.reason), (Some(rest), Reason::GivesToVm));
+}
+
+#[test]
+fn what_a_vm_works_with_is_left_to_it_under_others_minimums_and_it_is_told_so() {
+    let mut world = world(Algorithm::WorkingSet, &[(800, &[800]), (200, &[100])], 0);
+    let min = VmPolicy { min: Some(ByteCount::mib(2000)), ..VmPolicy::default() };
+    world.policy.vms.insert(VmKey::Id(B), min);
+    let (sample, decision) = world.turn();
+    let full = decision.verdicts.get(&A).unwrap();
+    assert_eq!((full.amount, full.reason), (ByteCount::ZERO, Reason::FairShare));
+    assert_eq!(
+        explain::message(full, &sample.vms[&A], &world.policy),
+        "holds: it works with 800MiB of the 800MiB that it holds, and may have 64MiB, its share of \
+         too little, but none of the rest can go without making it swap"
+    );
+    assert_eq!(decision.verdicts.get(&B).unwrap().reason, Reason::PoolEmpty);
 }
