@@ -35,7 +35,7 @@ fn world(algorithm: Algorithm, vms: &[(u32, &[u32])], left: u32) -> World {
         let vm = Vm {
             name: format!("vm{number}"),
             actual: ByteCount::mib(*holds),
-            max: ByteCount::gib(4),
+            max: ByteCount::gib(2),
             demand: works.iter().copied().map(ByteCount::mib).collect(),
             life: 0..u64::MAX,
         };
@@ -76,7 +76,7 @@ fn what_a_vm_that_starts_may_take_is_got_back_before_others_get_any() {
     let mut short = world(Algorithm::WorkingSet, &vms, 300);
     let decision = look(&mut short.clone(), |_| ());
     assert_eq!(decision.pool.starting, ByteCount::ZERO);
-    assert_eq!(decision.verdicts.get(&A).unwrap().reason, Reason::Content);
+    assert_eq!(decision.verdicts.get(&A).unwrap().reason, Reason::SpareNotNeeded);
     assert_eq!(decision.verdicts.get(&B).unwrap().reason, Reason::NeedsMemory);
 
     let decision = look(&mut short, starts);
@@ -89,7 +89,7 @@ fn what_a_vm_that_starts_may_take_is_got_back_before_others_get_any() {
 
     // With 768 MiB, and what the other lacks, beside the reserve nobody has to give.
     let decision = look(&mut world(Algorithm::WorkingSet, &vms, 800), starts);
-    assert_eq!(decision.verdicts.get(&A).unwrap().reason, Reason::Content);
+    assert_eq!(decision.verdicts.get(&A).unwrap().reason, Reason::SpareNotNeeded);
     assert_eq!(decision.verdicts.get(&B).unwrap().reason, Reason::NeedsMemory);
     assert!(decision.transfers.iter().all(|own| own.from == Party::Host));
 }
@@ -160,7 +160,7 @@ fn what_a_vm_works_with_is_left_to_it_under_others_minimums_and_it_is_told_so() 
     assert_eq!((full.amount, full.reason), (ByteCount::ZERO, Reason::FairShare));
     assert_eq!(
         explain::message(full, &sample.vms[&A], &world.policy),
-        "holds: it works with 800MiB of the 800MiB that it holds, and may have 64MiB, its share of \
+        "holds: it works with 800 MiB of the 800 MiB that it holds, and may have 64 MiB, its share of \
          too little, but none of the rest can go without making it swap"
     );
     assert_eq!(decision.verdicts.get(&B).unwrap().reason, Reason::PoolEmpty);

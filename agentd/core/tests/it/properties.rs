@@ -5,6 +5,7 @@ use std::{cell::Cell, collections::BTreeMap};
 
 use crate::{
     mess::{a_course, a_distress, a_policy, amount, any_figures},
+    settled::without_a_file,
     world::{Vm, World},
 };
 use agentd_core::{
@@ -244,7 +245,7 @@ fn any_lies() -> impl Strategy<Value = GuestFigures> {
 #[test]
 fn nobody_shrinks_who_suffers() {
     let spared = [Cell::new(0), Cell::new(0)];
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(2000));
+    let mut runner = TestRunner::new(without_a_file(2000));
     let played = runner.run(&(a_course(), a_distress()), |(mut course, sign)| {
         // One VM suffers that otherwise does not.
         let sample = &mut course.samples[0];
