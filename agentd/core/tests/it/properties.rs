@@ -190,6 +190,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
     /// Figures of any kind, orders in doubt, debts, both algorithms with any constants: nothing fails,
     /// and the judge has no objection.
     #[test]
@@ -245,7 +250,7 @@ fn any_lies() -> impl Strategy<Value = GuestFigures> {
 #[test]
 fn nobody_shrinks_who_suffers() {
     let spared = [Cell::new(0), Cell::new(0)];
-    let mut runner = TestRunner::new(without_a_file(2000));
+    let mut runner = TestRunner::new(without_a_file(1000));
     let played = runner.run(&(a_course(), a_distress()), |(mut course, sign)| {
         // One VM suffers that otherwise does not.
         let sample = &mut course.samples[0];
@@ -276,5 +281,5 @@ fn nobody_shrinks_who_suffers() {
     });
     played.unwrap();
     let spared = spared.map(Cell::into_inner);
-    assert!(spared.iter().all(|count| *count >= 20), "they say nothing: {spared:?}");
+    assert!(spared.iter().all(|count| *count >= 10), "they say nothing: {spared:?}");
 }
