@@ -73,8 +73,8 @@ struct Shared {
 struct Thinker {
     shade: Shade,
     number: u64,
-    /// The policy for a revision of the one in force.
-    policy: Option<(u64, Result<Policy, String>)>,
+    /// The policy for one that was acting.
+    policy: Option<(Arc<Revision>, Result<Policy, String>)>,
     /// The last tick that the shade knows of; `None` before the first.
     seen: Option<u64>,
     /// It rests until then, monotonic.
@@ -201,10 +201,10 @@ impl Thinker {
         }
     }
 
-    /// The shadow's policy beside this revision; `None` where none can be made of it.
-    fn policy(&mut self, wish: &Wish, revision: &Revision) -> Option<Policy> {
-        if self.policy.as_ref().is_none_or(|(number, _)| *number != revision.number) {
-            self.policy = Some((revision.number, (wish.vary)(&revision.policy)));
+    /// The shadow's policy beside the one that was acting; `None` where none can be made of it.
+    fn policy(&mut self, wish: &Wish, acting: &Arc<Revision>) -> Option<Policy> {
+        if !self.policy.as_ref().is_some_and(|(known, _)| known.says_as(acting)) {
+            self.policy = Some((Arc::clone(acting), (wish.vary)(&acting.policy)));
         }
         self.policy.as_ref()?.1.as_ref().ok().cloned()
     }

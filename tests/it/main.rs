@@ -77,6 +77,8 @@ mod oracle;
 mod over_tls;
 /// The packages in a clean Debian.
 mod packages;
+/// VMs that are pinned for a while.
+mod pin;
 /// What libvirt lets the user of agentd do, and nothing else.
 mod polkit;
 /// Ticks recorded, replayed, and decided along by a shadow.

@@ -61,7 +61,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
             "holds: somebody else moved its balloon; it is left to them for now".to_owned()
         }
         Reason::Unresponsive => "holds: the hypervisor did not answer for it in time".to_owned(),
-        Reason::Pinned => "holds: the policy pins it".to_owned(),
+        Reason::Pinned => "holds: it is pinned".to_owned(),
         Reason::Booting => "holds: it boots, and its balloon driver has not settled".to_owned(),
         Reason::Rebooting => "holds: it reboots, and its balloon driver has not settled".to_owned(),
         Reason::Busy => "holds: the hypervisor dumps, backs up or snapshots it".to_owned(),

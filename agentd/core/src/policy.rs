@@ -141,6 +141,18 @@ impl Policy {
         own.copied().unwrap_or_default()
     }
 
+    /// Whether a VM is left alone.
+    #[must_use]
+    pub fn pins(&self, id: VmId, name: &str) -> bool {
+        self.vm(id, name).pinned == Some(true)
+    }
+
+    /// Leaves this VM alone, with whatever else is excepted for it.
+    pub fn pin(&mut self, id: VmId, name: &str) {
+        let own = VmPolicy { pinned: Some(true), ..self.vm(id, name) };
+        self.vms.insert(VmKey::Id(id), own);
+    }
+
     /// Most memory that a VM with this maximum may give in one tick: S5 of the safety rules.
     #[must_use]
     pub fn shrink_limit(&self, max: ByteCount) -> ByteCount {

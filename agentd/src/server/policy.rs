@@ -22,7 +22,7 @@ use super::{
     fault::{Violations, invalid},
     from_proto, limits, mask,
     peer::Peer,
-    to_proto,
+    pin, to_proto,
 };
 use crate::{
     audit::Changes,
@@ -114,10 +114,12 @@ impl PolicyService for PolicyCalls {
         &self,
         _: Request<wire::GetPolicyRequest>,
     ) -> Result<Response<wire::GetPolicyResponse>, Status> {
+        let in_force = self.0.in_force();
         Ok(Response::new(wire::GetPolicyResponse {
-            current: Some(to_proto::revision(&self.0.in_force().policy)),
+            current: Some(to_proto::revision(&in_force.policy)),
             defaults: Some(to_proto::policy(&Policy::default())),
             bounds: Some(to_proto::access::bounds(&self.0.control.bounds())),
+            pins: in_force.pins.all().map(|pin| to_proto::pin::pin(pin)).collect(),
         }))
     }
 
@@ -211,6 +213,20 @@ impl PolicyService for PolicyCalls {
             revisions: found.iter().map(|revision| to_proto::revision(revision)).collect(),
             next_page_token: if more { last.to_string() } else { String::new() },
         }))
+    }
+
+    async fn pin_vm(
+        &self,
+        request: Request<wire::PinVmRequest>,
+    ) -> Result<Response<wire::PinVmResponse>, Status> {
+        pin::pin(&self.0, request).await
+    }
+
+    async fn unpin_vm(
+        &self,
+        request: Request<wire::UnpinVmRequest>,
+    ) -> Result<Response<wire::UnpinVmResponse>, Status> {
+        pin::unpin(&self.0, request).await
     }
 }
 

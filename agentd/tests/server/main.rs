@@ -18,6 +18,7 @@ mod disk;
 mod history;
 mod matrix;
 mod others;
+mod pin;
 mod reach;
 mod read;
 mod reserve;

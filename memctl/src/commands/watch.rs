@@ -93,6 +93,8 @@ enum Kind {
     Mode,
     /// Reservations that are made, filled, or over.
     Reservation,
+    /// VMs that are pinned for a while, or no longer.
+    Pin,
 }
 
 /// Follows every host.
@@ -224,6 +226,7 @@ impl Kind {
             Self::Policy => "policy",
             Self::Mode => "mode",
             Self::Reservation => "reservation",
+            Self::Pin => "pin",
         }
     }
 
@@ -234,6 +237,7 @@ impl Kind {
             Self::Policy => v1::EventKind::Policy,
             Self::Mode => v1::EventKind::Mode,
             Self::Reservation => v1::EventKind::Reservation,
+            Self::Pin => v1::EventKind::Pin,
         }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod json;
 pub(crate) mod mode;
+pub(crate) mod pin;
 pub(crate) mod plot;
 pub(crate) mod policy;
 pub(crate) mod policy_key;

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use super::pin::until;
 use super::table::{Cell, Paint, Table};
 use super::text::{date_time, safe};
 use super::{Show, View};
-use crate::dto::{Actor, Bounds, Item, Policy, PolicyChange, Revision, Time};
+use crate::dto::{Actor, Bounds, Item, Pin, Policy, PolicyChange, Revision, Time};
 use crate::policy_keys::values;
 use crate::quantity::format_size;
 
@@ -21,6 +22,8 @@ pub(crate) struct PolicyBody {
     pub(crate) changed: Vec<String>,
     /// What no policy goes beyond there.
     pub(crate) bounds: Bounds,
+    /// VMs that are left alone for a while, whatever this policy says of them.
+    pub(crate) pins: Vec<Pin>,
     /// The revision that made each of those values what it is.
     pub(crate) origins: Vec<Origin>,
 }
@@ -67,14 +70,18 @@ pub(crate) struct RevisionBody {
 
 impl PolicyBody {
     /// A policy beside the defaults.
-    pub(crate) fn new(current: Revision, defaults: Policy, bounds: Bounds) -> Self {
+    pub(crate) fn new(
+        current: Revision,
+        defaults: Policy,
+        (bounds, pins): (Bounds, Vec<Pin>),
+    ) -> Self {
         let theirs = values(&defaults);
         let changed = values(&current.policy)
             .into_iter()
             .filter(|value| !theirs.contains(value))
             .map(|(key, _)| key.to_string())
             .collect();
-        Self { current, defaults, changed, bounds, origins: Vec::new() }
+        Self { current, defaults, changed, bounds, pins, origins: Vec::new() }
     }
 
     /// With where each value is from, by the revisions there were, newest first.
@@ -132,6 +139,7 @@ impl Show for PolicyBody {
                 let Some(body) = &item.body else { continue };
                 text.push_str(&footer(&item.host, &body.current, view));
                 text.extend(fixed(&item.host, &body.bounds, view));
+                text.extend(body.pins.iter().map(|pin| pinned(&item.host, pin, view)));
             }
         }
         text
@@ -297,6 +305,12 @@ fn fixed(host: &str, bounds: &Bounds, view: &View) -> Option<String> {
     (!told.is_empty()).then(|| format!("{whose}fixed by root of the host: {}\n", told.join(", ")))
 }
 
+/// What is pinned for a while beside the policy, in one line.
+fn pinned(host: &str, pin: &Pin, view: &View) -> String {
+    let whose = if view.many_hosts { format!("{}: ", safe(host)) } else { String::new() };
+    format!("{whose}beside the policy: {} is {}\n", safe(pin.vm.label()), until(pin, view))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +325,7 @@ mod tests {
 
     fn origin(revisions: &[Revision]) -> Option<u64> {
         let current = revisions[0].clone();
-        let body = PolicyBody::new(current, Policy::default(), Bounds::default());
+        let body = PolicyBody::new(current, Policy::default(), Default::default());
         let body = body.with_origins(revisions);
         assert_eq!(body.changed, ["floor"]);
         body.origins[0].revision

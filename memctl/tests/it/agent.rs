@@ -38,6 +38,10 @@ pub(crate) struct Script {
     pub(crate) trial_until: Option<prost_types::Timestamp>,
     /// The VM of this name is pinned for good.
     pub(crate) pins: Option<&'static str>,
+    /// What is pinned for a while.
+    pub(crate) timed_pins: Vec<v1::Pin>,
+    /// Knows neither PinVm nor UnpinVm.
+    pub(crate) knows_no_pins: bool,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -56,6 +60,8 @@ pub(crate) struct Script {
     pub(crate) standing_warnings: Vec<String>,
     /// Notes of what was asked.
     pub(crate) updates: Vec<v1::UpdatePolicyRequest>,
+    pub(crate) pinned: Vec<v1::PinVmRequest>,
+    pub(crate) unpinned: Vec<v1::UnpinVmRequest>,
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
@@ -256,8 +262,11 @@ impl VmService for Agent {
         if vm != "web1" {
             return Err(Status::not_found(format!("no running VM is called \"{vm}\"")));
         }
-        let conditions = self.script().caveats.clone();
-        Ok(Response::new(v1::ExplainVmResponse { conditions, ..sample::explanation() }))
+        let (conditions, pin) = {
+            let script = self.script();
+            (script.caveats.clone(), script.timed_pins.first().cloned())
+        };
+        Ok(Response::new(v1::ExplainVmResponse { conditions, pin, ..sample::explanation() }))
     }
 }
 
@@ -277,6 +286,42 @@ impl PolicyService for Agent {
             current: Some(current),
             defaults: Some(sample::default_policy()),
             bounds: Some(sample::bounds()),
+            pins: self.script().timed_pins.clone(),
+        }))
+    }
+
+    async fn pin_vm(
+        &self,
+        request: Request<v1::PinVmRequest>,
+    ) -> Result<Response<v1::PinVmResponse>, Status> {
+        self.check()?;
+        let mut script = self.script();
+        if script.knows_no_pins {
+            return Err(Status::unimplemented("PinVm is no method of this agent"));
+        }
+        let request = request.into_inner();
+        let pin = crate::pin::pin(1, request.duration.unwrap_or_default().seconds);
+        let answer = v1::PinVmResponse {
+            pin: Some(v1::Pin { reason: request.reason.clone(), ..pin }),
+            replaced: script.timed_pins.first().cloned(),
+            policy_pins: script.pins.is_some(),
+            position: sample::position(43),
+        };
+        script.pinned.push(request);
+        Ok(Response::new(answer))
+    }
+
+    async fn unpin_vm(
+        &self,
+        request: Request<v1::UnpinVmRequest>,
+    ) -> Result<Response<v1::UnpinVmResponse>, Status> {
+        self.check()?;
+        let mut script = self.script();
+        script.unpinned.push(request.into_inner());
+        Ok(Response::new(v1::UnpinVmResponse {
+            pin: script.timed_pins.first().cloned(),
+            policy_pins: script.pins.is_some(),
+            position: sample::position(43),
         }))
     }
 

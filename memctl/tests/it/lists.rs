@@ -50,6 +50,10 @@ async fn what_is_no_column_is_refused_before_anybody_is_asked() {
     for (args, said) in [
         (&["vms", "--columns", "actuel"][..], "near to it: actual"),
         (&["pin", "web1", "--sort-by", "kye"], "near to it: key"),
+        (
+            &["pin", "web1", "-H", "node1", "--for", "1h", "--sort-by", "key"],
+            "a pin with an end prints no table",
+        ),
         (&["watch", "--columns", "host"], "memctl watch prints no table"),
         (&["vms", "--columns", "name", "-o", "json"], "--columns is for tables"),
         (&["status", "--sort-by", "-"], "there is no column \"\""),

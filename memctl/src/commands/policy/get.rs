@@ -60,7 +60,8 @@ pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
     match (wire.current, wire.defaults) {
         (Some(current), Some(defaults)) => {
             let bounds = wire.bounds.unwrap_or_default().into();
-            Ok(PolicyBody::new(current.into(), defaults.into(), bounds))
+            let pins = wire.pins.into_iter().map(Into::into).collect();
+            Ok(PolicyBody::new(current.into(), defaults.into(), (bounds, pins)))
         }
         _ => Err(Failure::new(Code::Internal, "NO_POLICY", "the agent sent no policy")
             .hint("the agent is of another version: compare with `memctl version`")),
