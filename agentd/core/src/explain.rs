@@ -76,7 +76,8 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
 
 /// How a VM stands that has its share of too little, or is left more than that.
 fn share(verdict: &Verdict, vm: &VmSample) -> &'static str {
-    if verdict.entitled.is_some_and(|entitled| entitled < vm.actual) {
+    let works = verdict.demand.unwrap_or_default().min(vm.actual);
+    if verdict.entitled.is_some_and(|entitled| entitled < works) {
         "its share of too little, but none of the rest can go without making it swap"
     } else {
         "and it has its share of too little"
