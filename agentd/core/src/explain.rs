@@ -35,7 +35,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::HostEmergency => format!("holds: {}", emergency(reserve)),
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
-        Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
+        Reason::FairShare => format!("holds: {}, {}", wants(), share(verdict, vm)),
         Reason::SpareNotNeeded => idle(verdict, vm, policy),
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
@@ -86,6 +86,16 @@ pub fn time(time: Duration) -> String {
         format!("{}h", seconds / 3600)
     } else {
         format!("{time:?}")
+    }
+}
+
+/// How a VM stands that has its share of too little, or is left more than that.
+fn share(verdict: &Verdict, vm: &VmSample) -> &'static str {
+    let works = verdict.demand.unwrap_or_default().min(vm.actual);
+    if verdict.entitled.is_some_and(|entitled| entitled < works) {
+        "its share of too little, but none of the rest can go without making it swap"
+    } else {
+        "and it has its share of too little"
     }
 }
 

@@ -15,6 +15,7 @@ use crate::fleet::{Bounds, ask_all};
 use crate::hosts::Host;
 use crate::render::shadow::ShadowBody;
 use crate::session::Session;
+use crate::wire_words::in_words;
 
 /// What to do with the shadow.
 #[derive(Debug, Subcommand)]
@@ -74,8 +75,19 @@ pub(crate) async fn run(command: &ShadowCommand, session: &mut Session) -> Ended
     };
     let mut items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&mut items)?;
+    tell_warnings(&items, session)?;
     tell_unset(&items, session)?;
     Ok(exit_of(&items))
+}
+
+/// Tells a person what was hardly meant.
+fn tell_warnings(items: &[Item<ShadowBody>], session: &Session) -> std::io::Result<()> {
+    for item in items.iter().filter(|_| !session.output.is_for_programs()) {
+        for warning in item.body.iter().flat_map(|body| &body.warnings) {
+            session.output.notice(&format!("warning: {}: {}", item.host, in_words(warning)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells a person that a trial is one.
@@ -109,13 +121,14 @@ async fn set(connection: Connection, request: v1::SetShadowRequest) -> Result<Sh
     let applied = !request.validate_only;
     let answer = connection.shadows().set_shadow(request).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(ShadowBody { applied, shadow: wire.shadow.map(Into::into), summary: None })
+    let (shadow, warnings) = (wire.shadow.map(Into::into), wire.warnings);
+    Ok(ShadowBody { applied, shadow, summary: None, warnings })
 }
 
 async fn clear(connection: Connection) -> Result<ShadowBody, Failure> {
     let answer = connection.shadows().clear_shadow(v1::ClearShadowRequest {}).await;
     answer.map_err(|status| Failure::from_status(&status))?;
-    Ok(ShadowBody { applied: true, shadow: None, summary: None })
+    Ok(ShadowBody { applied: true, shadow: None, summary: None, warnings: Vec::new() })
 }
 
 async fn show(
@@ -125,5 +138,5 @@ async fn show(
     let answer = connection.shadows().get_shadow(request).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     let (shadow, summary) = (wire.shadow.map(Into::into), wire.summary.map(Into::into));
-    Ok(ShadowBody { applied: true, shadow, summary })
+    Ok(ShadowBody { applied: true, shadow, summary, warnings: Vec::new() })
 }

@@ -21,6 +21,9 @@ pub(crate) struct ShadowBody {
     /// None where there is no shadow, or it was set now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<ShadowSummary>,
+    /// What in its policy makes sense but was hardly meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Show for ShadowBody {
@@ -218,7 +221,12 @@ mod tests {
         let view = Output::plain(Format::Table).view;
         let error = "host_reserve = 100 GiB: must be less than the host's memory".to_owned();
         let shadow = v1::Shadow { error, ..Default::default() };
-        let body = ShadowBody { applied: true, shadow: Some(shadow.into()), summary: None };
+        let body = ShadowBody {
+            applied: true,
+            shadow: Some(shadow.into()),
+            summary: None,
+            warnings: Vec::new(),
+        };
         let told = body.sentences(&view);
         assert!(told[1].starts_with("it does not decide: host-reserve = 100 GiB"), "{told:?}");
         let objection = "floor_bytes is above what there is".to_owned();
