@@ -126,6 +126,13 @@ struct Overhead {
     most: ByteCount,
 }
 
+impl Overhead {
+    /// The most that is plausible in a VM with this maximum: more is what its balloon did not free.
+    fn at_most(self, max: ByteCount) -> ByteCount {
+        self.most.min(plausible_overhead(max)).max(self.least)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Track {
     generation: u64,
@@ -303,7 +310,7 @@ impl Track {
             distress: self.counters.distress(moment.now),
             host_rss: vm.host_rss,
             overhead: self.overhead.map(|own| own.least),
-            overhead_at_most: self.overhead.map(|own| own.most.min(plausible_overhead(vm.max))),
+            overhead_at_most: self.overhead.map(|own| own.at_most(vm.max)),
             reported: self.changed_at.map(|_| self.report),
         }
     }
@@ -556,7 +563,8 @@ mod tests {
         assert_eq!(overhead(7, 600, 560), at_most(40));
         assert_eq!(overhead(8, 600, 520), at_most(20), "it uses 500 of that");
         assert_eq!(overhead(9, 600, 640), both(40));
-        assert_eq!(overhead(10, 600, 999), [Some(399), Some(129)], "that is no process's");
+        assert_eq!(overhead(10, 600, 999), both(399));
+        assert_eq!(overhead(11, 900, 999), [Some(99), Some(132)], "so much is no process's");
     }
 
     #[test]
