@@ -4,12 +4,15 @@
 mod draft;
 mod families;
 mod line;
+mod rates;
 
 use std::time::Duration;
 
 use agentd::hypervisor::sim::{Scenario, VmScenario};
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
+
+pub use self::rates::Rates;
 
 /// A host, its VMs and what they want.
 #[derive(Clone, Debug)]
