@@ -19,6 +19,8 @@ pub mod goals;
 pub mod measures;
 mod order_log;
 pub mod plot;
+#[cfg(test)]
+mod polite;
 pub mod report;
 pub mod results;
 pub mod rival;

@@ -136,6 +136,8 @@ families! {
     Turns "turns" 16,
     /// Demand does not change at all.
     Steady "steady" 17,
+    /// VMs whose balloons follow not at all, or by a part, beside others that need memory.
+    Stuck "stuck" 18,
 }
 
 impl Family {
