@@ -14,14 +14,25 @@
 //! is reckoned to hold nothing, which helps the others; one whose balloon never moves holds what it began with.
 
 use agentd::hypervisor::sim::{Kind, VmScenario, Window};
+use agentd_core::bytes::ByteCount;
 
 use super::film::{Frame, Shot};
 use super::workload::{Member, Workload};
 
+/// What VMs can hold together in a frame, in bytes: the pool, and what the processes of VMs that do not exist yet
+/// will take once they do.
+#[must_use]
+pub fn pool(load: &Workload, frame: &Frame) -> u64 {
+    let vms = load.scenario.vms.iter().zip(&frame.vms);
+    let absent = vms.filter(|(_, shot)| shot.is_none());
+    let spared: ByteCount = absent.map(|(vm, _)| vm.numbers.process_overhead).sum();
+    load.pool.saturating_add(spared).as_u64()
+}
+
 /// The least that anybody can leave unmet in a frame, in bytes.
 #[must_use]
 pub fn least_unmet(load: &Workload, frame: &Frame) -> f64 {
-    let mut pool = load.pool.as_u64() as f64;
+    let mut pool = pool(load, frame) as f64;
     let mut unmet = 0.0;
     let mut claims = Vec::new();
     for ((vm, member), shot) in load.scenario.vms.iter().zip(&load.members).zip(&frame.vms) {
@@ -81,8 +92,6 @@ fn room(actual: f64, watermark: f64) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use agentd_core::bytes::ByteCount;
-
     use super::*;
     use crate::contest::arena::{Prompts, run};
     use crate::contest::contestant::Contestant;
@@ -115,9 +124,10 @@ mod tests {
         let load = load(0);
         assert_eq!(unmet(&load, [Some(1_024), Some(1_024)]), 0.0);
         assert_eq!(unmet(&load, [Some(1_536), Some(1_536)]), 1.0);
-        // What is guaranteed to who wants nothing helps nobody, unless it is not there.
+        // What is guaranteed to who wants nothing helps nobody, unless it is not there: nor is its process then.
         assert_eq!(unmet(&load, [Some(2_048), Some(0)]), 0.25);
-        assert_eq!(unmet(&load, [Some(2_048), None]), 0.0);
+        assert_eq!(unmet(&load, [Some(2_048 + 64), None]), 0.0);
+        assert_eq!(unmet(&load, [Some(2_048 + 128), None]), 0.0625);
     }
 
     #[test]
@@ -150,7 +160,7 @@ mod tests {
                         unmet += shot.demand.saturating_sub(shot.resident) as f64;
                         held += shot.actual.max(member.min.as_u64()) as f64;
                     }
-                    let beyond = (held - load.pool.as_u64() as f64).max(0.0);
+                    let beyond = (held - pool(&load, frame) as f64).max(0.0);
                     let least = least_unmet(&load, frame);
                     let what = format!("{} {seed} {name} {:?}", family.name(), frame.at);
                     assert!(unmet + beyond >= least - ROUNDING, "{what}: {unmet} {beyond} {least}");

@@ -5,11 +5,11 @@
 //! hold: until then it counts with that, for nobody gave it more.
 
 use super::{Run, gib, spans};
+use crate::contest::bound::pool;
 use crate::contest::workload::Workload;
 
 /// What was held beyond the pool: GiB·s, and the most at one time in MiB.
 pub(super) fn of(load: &Workload, run: &Run) -> (f64, f64) {
-    let pool = load.pool.as_u64();
     let mut arrived = vec![false; load.members.len()];
     let (mut sum, mut worst) = (0.0, 0.0_f64);
     for (frame, time) in spans(run) {
@@ -22,7 +22,7 @@ pub(super) fn of(load: &Workload, run: &Run) -> (f64, f64) {
             *arrived |= shot.actual <= shot.target;
             held += if *arrived { shot.actual } else { shot.actual.min(shot.target) };
         }
-        let beyond = gib(held.saturating_sub(pool));
+        let beyond = gib(held.saturating_sub(pool(load, frame)));
         sum += beyond * time;
         worst = worst.max(beyond * 1_024.0);
     }
