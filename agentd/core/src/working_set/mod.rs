@@ -145,7 +145,7 @@ fn entitlements(
     let asking = || vms.iter().zip(asks).filter_map(|(view, ask)| Some((view, ask.as_ref()?)));
     for (view, ask) in asking() {
         held = held.saturating_add(view.holds).saturating_add(view.owed);
-        for (sum, more) in asked.iter_mut().zip(ask.steps()) {
+        for (sum, more) in asked.iter_mut().zip(steps(view, ask)) {
             *sum = sum.saturating_add(more);
         }
     }
@@ -163,12 +163,23 @@ fn entitlements(
         budget = budget.saturating_sub(booked.beyond.min(left));
     }
     let claim = |(view, ask): (&View<'_>, &Ask)| {
-        let steps = ask.steps();
+        let steps = steps(view, ask);
         let step = |number: usize| steps.get(number).copied().unwrap_or_default();
         Claim { least: step(before), most: step(fits), weight: view.weight }
     };
     let claims: Vec<Claim> = asking().map(claim).collect();
     share(budget, &claims)
+}
+
+/// What a VM is to have at each step. One whose balloon does not give keeps what it holds: nobody is to count on that.
+fn steps(view: &View<'_>, ask: &Ask) -> [ByteCount; STEPS] {
+    let keeps = match view.give_bar {
+        Some(Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective) => {
+            view.holds
+        }
+        _ => ByteCount::ZERO,
+    };
+    ask.steps().map(|step| step.max(keeps))
 }
 
 /// What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
