@@ -2,7 +2,10 @@
 
 use agentd_core::{host::HostLevel, life::Life, sample::Sample, vm::VmId};
 
-use crate::{control::forbids, event::TickRecord};
+use crate::{
+    control::{Overcommitment, forbids},
+    event::TickRecord,
+};
 
 /// Every condition that a tick can tell of: what is wrong and what to do, or `None` where it is
 /// right. A tick that saw nothing says nothing of VMs and host.
@@ -12,7 +15,9 @@ pub fn alarms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     let saw = record.sample.is_some();
     let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
     if let Some(sample) = &record.sample {
-        alarms.push((POLICY_BEYOND_HOST, beyond(record, sample)));
+        let beyond = beyond(record, sample);
+        let overcommitted = overcommitted(record, sample).filter(|_| beyond.is_none());
+        alarms.extend([(POLICY_BEYOND_HOST, beyond), (MINIMUMS_BEYOND_POOL, overcommitted)]);
         alarms.extend(vms(record));
         alarms.extend(host(record));
     }
@@ -28,6 +33,15 @@ fn beyond(record: &TickRecord, sample: &Sample) -> Option<String> {
             each.join("; ")
         )
     })
+}
+
+fn overcommitted(record: &TickRecord, sample: &Sample) -> Option<String> {
+    let Overcommitment { together, pool, count, who, .. } =
+        Overcommitment::of(&record.policy.policy, sample)?;
+    Some(format!(
+        "{count} VMs are guaranteed {together} together and there is {pool} for them: {who}; lower what \
+         \"memctl policy set\" has as vm.NAME.min or floor, or move a VM"
+    ))
 }
 
 fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
@@ -105,6 +119,8 @@ pub(crate) const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
 const PLAN_REJECTED: &str = "PLAN_REJECTED";
 /// Raised while the policy asks for more than the host has: nothing is ordered.
 const POLICY_BEYOND_HOST: &str = "POLICY_BEYOND_HOST";
+/// Raised while the policy guarantees VMs more together than there is for them.
+const MINIMUMS_BEYOND_POOL: &str = "MINIMUMS_BEYOND_POOL";
 /// Raised while the hypervisor does not answer for a VM.
 const VM_UNRESPONSIVE: &str = "VM_UNRESPONSIVE";
 /// Raised while a VM is not asked for memory because it does not give it.

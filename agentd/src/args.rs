@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{LogFormat, MetricsAt},
@@ -165,11 +165,11 @@ impl From<LogFormatArg> for LogFormat {
 pub struct SimulateArgs {
     /// The scenario; - for standard input. docs/SCENARIOS.md describes the format.
     pub scenario: PathBuf,
-    /// Algorithm that decides.
-    #[arg(long, default_value = "two-pointer")]
-    pub policy: String,
+    /// Algorithm that decides; by default the scenario's, or two-pointer where that names none.
+    #[arg(long, value_name = "ALGORITHM")]
+    pub policy: Option<String>,
     /// How many ticks.
-    #[arg(long, value_name = "N", default_value = "60", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "60", value_parser = at_least_one)]
     pub ticks: u64,
     /// Form of the output.
     #[arg(long, short, value_name = "FORMAT", default_value = "jsonl")]
@@ -177,6 +177,11 @@ pub struct SimulateArgs {
     /// Record every tick into this file, for "agentd replay".
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+}
+
+fn at_least_one(text: &str) -> Result<u64, &'static str> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or("must be a whole number, 1 or more")
 }
 
 /// What to replay.
@@ -187,7 +192,8 @@ pub struct ReplayArgs {
     /// Algorithm in the place of the recorded one.
     #[arg(long, value_name = "ALGORITHM")]
     pub policy: Option<String>,
-    /// File with a [policy] table, as in the config file, in the place of the recorded policy.
+    /// File with a policy in the place of the recorded one: with a [policy] table, as in the config file, or
+    /// as "memctl policy get --as-file" writes it. What it leaves out has its default.
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// A key of [policy] that is to be otherwise, for example two_pointer.step=60MiB or

@@ -16,7 +16,7 @@ use agentd_core::{
     vm::VmId,
 };
 
-use crate::control::{Actor, FieldChange, Mode, Reserved, Revision};
+use crate::control::{Actor, FieldChange, Mode, Pin, Pins, Reserved, Revision};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub enum Event {
     Mode(ModeChange),
     /// A reservation was made, filled, or is over.
     Reservation(ReservationChange),
+    /// A VM was pinned for a while, or is no longer.
+    Pin(PinChange),
 }
 
 /// One turn of the loop: what was seen, decided and done.
@@ -48,8 +50,10 @@ pub struct TickRecord {
     pub mode: Mode,
     /// The freeze file, where it was there: the turn was one of mode paused.
     pub frozen: Option<String>,
-    /// Policy of this turn.
+    /// Policy of this turn, with the pins over it.
     pub policy: Arc<Revision>,
+    /// VMs that were left alone for a while.
+    pub pins: Arc<Pins>,
     /// What was observed; `None` where the hypervisor could not be read.
     pub sample: Option<Sample>,
     /// What was remembered when this was decided.
@@ -118,6 +122,45 @@ pub struct ReservationChange {
     pub actor: Actor,
     /// Why, as they said.
     pub reason: String,
+}
+
+/// A pin that began or is over.
+#[derive(Clone, Debug)]
+pub struct PinChange {
+    /// The pin.
+    pub pin: Arc<Pin>,
+    /// What happened.
+    pub event: PinEvent,
+    /// Who did it.
+    pub actor: Actor,
+    /// Why, as they said.
+    pub reason: String,
+}
+
+/// What happens to a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinEvent {
+    /// It began.
+    Begun,
+    /// It took the place of one of the same VM.
+    Replaced,
+    /// Its time was up.
+    Expired,
+    /// Somebody ended it.
+    Ended,
+}
+
+impl PinEvent {
+    /// It in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Replaced => "replaced",
+            Self::Expired => "expired",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// What happens to a reservation.

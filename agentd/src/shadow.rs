@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use agentd_core::{
@@ -61,6 +61,8 @@ struct Shared {
     wish: Option<Wish>,
     /// Counts wishes, so that what was thought for an earlier one is not told of a later one.
     number: u64,
+    /// Number of the revision of the policy in force that all looks are beside.
+    beside: u64,
     looks: VecDeque<Arc<Compared>>,
     /// Differences in all of them.
     differences: usize,
@@ -73,8 +75,8 @@ struct Shared {
 struct Thinker {
     shade: Shade,
     number: u64,
-    /// The policy for a revision of the one in force.
-    policy: Option<(u64, Result<Policy, String>)>,
+    /// The policy for one that was acting.
+    policy: Option<(Arc<Revision>, Result<Policy, String>)>,
     /// The last tick that the shade knows of; `None` before the first.
     seen: Option<u64>,
     /// It rests until then, monotonic.
@@ -99,9 +101,11 @@ pub struct Report {
     pub actor: Actor,
     /// Why, as they said.
     pub reason: String,
-    /// Differences in sum, over the ticks that were asked for.
+    /// Differences in sum, over the ticks that were asked for. Begins anew with every other policy in force.
     pub tally: Tally,
-    /// Ticks that it left out while it rested.
+    /// When the first of these ticks began; `None` where there is none.
+    pub since: Option<SystemTime>,
+    /// Ticks that it left out while it rested, since the sum began.
     pub skipped: u64,
     /// The longest that it took for a tick.
     pub slowest: Duration,
@@ -165,26 +169,32 @@ impl Shadow {
         let end = self.clock.now();
         let took = end.saturating_sub(start);
         thinker.rests_until = end.saturating_add(took.saturating_mul(REST));
-        self.shared().keep(number, kept, took);
+        self.shared().keep((number, record.policy.number), kept, took);
         Some(told)
     }
 
-    /// The shadow beside this policy, and what it would have done differently in the last so many ticks
+    /// The shadow beside this policy in force, and what it would have done differently in the last so many ticks
     /// that it looked at, [`MOST_TICKS`] at most. `None` where there is none.
     #[must_use]
-    pub fn report(&self, in_force: &Policy, ticks: usize) -> Option<Report> {
+    pub fn report(&self, in_force: &Revision, ticks: usize) -> Option<Report> {
         let shared = self.shared();
         let wish = shared.wish.clone()?;
+        // Until the next tick all looks are beside the policy that was in force before.
+        let is_beside = shared.beside == in_force.number;
+        let ticks = if is_beside { ticks } else { 0 };
         let skip = shared.looks.len().saturating_sub(ticks);
         let looks: Vec<_> = shared.looks.iter().skip(skip).cloned().collect();
-        let (skipped, slowest) = (shared.skipped, shared.slowest);
+        let skipped = if is_beside { shared.skipped } else { 0 };
+        let slowest = shared.slowest;
         // Whoever looks at ticks does not wait until it is all added up.
         drop(shared);
         let mut tally = Tally::default();
         looks.iter().for_each(|compared| tally.add(compared));
-        let changes = (wish.vary)(in_force).map(|policy| changes(in_force, &policy));
+        let since = looks.first().map(|compared| compared.began);
+        let base = &in_force.policy;
+        let changes = (wish.vary)(base).map(|policy| changes(base, &policy));
         let Wish { actor, reason, .. } = wish;
-        Some(Report { changes, actor, reason, tally, skipped, slowest })
+        Some(Report { changes, actor, reason, tally, since, skipped, slowest })
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -201,20 +211,24 @@ impl Thinker {
         }
     }
 
-    /// The shadow's policy beside this revision; `None` where none can be made of it.
-    fn policy(&mut self, wish: &Wish, revision: &Revision) -> Option<Policy> {
-        if self.policy.as_ref().is_none_or(|(number, _)| *number != revision.number) {
-            self.policy = Some((revision.number, (wish.vary)(&revision.policy)));
+    /// The shadow's policy beside the one that was acting; `None` where none can be made of it.
+    fn policy(&mut self, wish: &Wish, acting: &Arc<Revision>) -> Option<Policy> {
+        if !self.policy.as_ref().is_some_and(|(known, _)| known.says_as(acting)) {
+            self.policy = Some((Arc::clone(acting), (wish.vary)(&acting.policy)));
         }
         self.policy.as_ref()?.1.as_ref().ok().cloned()
     }
 }
 
 impl Shared {
-    /// Keeps what was thought for the wish with this number.
-    fn keep(&mut self, number: u64, compared: Compared, took: Duration) {
+    /// Keeps what was thought for the wish with this number beside the revision with that one.
+    fn keep(&mut self, (number, beside): (u64, u64), compared: Compared, took: Duration) {
         if self.number != number {
             return;
+        }
+        if self.beside != beside {
+            self.looks.clear();
+            (self.beside, self.differences, self.skipped) = (beside, 0, 0);
         }
         self.slowest = self.slowest.max(took);
         self.differences = self.differences.saturating_add(compared.vms.len());

@@ -40,15 +40,18 @@ use crate::{
 /// Fails when the scenario or the policy makes no sense, or standard output cannot be written.
 pub fn simulate(args: &SimulateArgs) -> Result<(), SimulateError> {
     let scenario = Scenario::load(&args.scenario)?;
-    let policy =
-        Policy { algorithm: args.policy.parse()?, ..scenario.policy.clone().unwrap_or_default() };
+    let mut policy = scenario.policy.clone().unwrap_or_default();
+    if let Some(algorithm) = &args.policy {
+        policy.algorithm = algorithm.parse()?;
+    }
     let ticks = args.ticks;
     let simulation = Simulation { name: &args.scenario, scenario: &scenario, policy, ticks };
     let mut out = BufWriter::new(io::stdout().lock());
     let SimulateOutput::Jsonl = args.output;
     let Some(file) = &args.record else { return Ok(simulation.run(&mut out)?) };
     let refused = |error| SimulateError::Recording { file: file.clone(), error };
-    let tape = create(file).map_err(refused)?;
+    let tape = create(file)
+        .map_err(|error| SimulateError::NoRecording { file: file.clone(), error: plain(error) })?;
     let mut tape = simulation.begin_recording(tape).map_err(refused)?;
     let run = simulation.run_each(|record| {
         tape.put(record).map_err(refused)?;
@@ -69,6 +72,14 @@ pub enum SimulateError {
     /// There is no such algorithm.
     #[error("--policy {0}")]
     Algorithm(#[from] UnknownAlgorithm),
+    /// The recording cannot be begun.
+    #[error("cannot record into {}: {error}", .file.display())]
+    NoRecording {
+        /// The recording.
+        file: PathBuf,
+        /// Why.
+        error: String,
+    },
     /// The recording cannot be written.
     #[error("the recording {} is not whole: {error}", .file.display())]
     Recording {
@@ -80,6 +91,14 @@ pub enum SimulateError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+/// Why a recording cannot be begun. That says nothing about the disk yet.
+fn plain(error: WriteError) -> String {
+    match error {
+        WriteError::Disk(error) => format!("{error}; name a file in a folder that may be written"),
+        WriteError::Full(_) | WriteError::TooLong(_) | WriteError::NoFile(_) => error.to_string(),
+    }
 }
 
 /// What to simulate.

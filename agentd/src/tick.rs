@@ -110,7 +110,8 @@ impl Ticker {
             took: Duration::ZERO,
             mode,
             frozen,
-            policy: in_force.policy.clone(),
+            policy: Arc::clone(&in_force.acting),
+            pins: Arc::clone(&in_force.pins),
             sample: None,
             before: self.mind.state(),
             anew: false,
@@ -191,7 +192,7 @@ impl Ticker {
     }
 
     fn act(&mut self, sample: &Sample, in_force: &InForce, gate: &Gate, record: &mut TickRecord) {
-        let policy = &in_force.policy.policy;
+        let policy = &in_force.acting.policy;
         let Thought { decision, findings, state } = self.mind.think(policy, sample);
         let exposure = |(id, known): (VmId, Known<'_>)| {
             let pinned = policy.rules(id, &known.vm.name, known.vm.max).pinned;

@@ -344,7 +344,7 @@ const MOST_NEAR: usize = 5;
 /// Stands in a path for a name of somebody's own.
 const ANY: &str = "NAME";
 /// Why a host did not answer, and what is told beside a policy: nobody means them who does not say so.
-const ASIDE: [&str; 3] = ["error", "defaults", "bounds"];
+const ASIDE: [&str; 4] = ["error", "defaults", "bounds", "origins"];
 /// What may be left out at the end of a name.
 const UNITS: [&str; 3] = ["_bytes", "_seconds", "_percent"];
 /// No schema of ours is deeper.

@@ -190,7 +190,8 @@ fn note(
             | Body::PolicyChanged(_)
             | Body::VmChanged(_)
             | Body::ModeChanged(_)
-            | Body::ReservationChanged(_),
+            | Body::ReservationChanged(_)
+            | Body::PinChanged(_),
         )
         | None => {}
     }

@@ -176,7 +176,7 @@ impl Output {
         match self.choice.columns.as_slice() {
             _ if only_failure => Ok(()),
             [] => self.data(&T::text(items, &self.view)),
-            columns => self.data(&chosen::table(items, columns, &self.view)),
+            columns => self.data(&chosen::table(items, columns, T::ROWS, &self.view)),
         }
     }
 

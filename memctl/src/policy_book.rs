@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::policy_keys::Key;
+use crate::policy_keys::{Key, of_group};
 use crate::suggest::did_you_mean;
 
 /// What is to be known of one key.
@@ -25,8 +25,17 @@ pub(crate) struct Entry {
     pub(crate) example: &'static str,
 }
 
+/// The entries of a key, or of a group of keys, as typed, or why there is none.
+pub(crate) fn entries(typed: &str) -> Result<Vec<Entry>, String> {
+    let group = of_group(typed);
+    if group.is_empty() {
+        return entry(typed).map(|entry| vec![entry]);
+    }
+    Ok(BOOK.into_iter().filter(|entry| group.contains(&entry.key)).collect())
+}
+
 /// The entry of a key as typed, or why there is none.
-pub(crate) fn entry(typed: &str) -> Result<Entry, String> {
+fn entry(typed: &str) -> Result<Entry, String> {
     let found = |key: &str| BOOK.into_iter().find(|entry| entry.key == key);
     if let Some(entry) = found(typed) {
         return Ok(entry);
@@ -91,8 +100,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     },
     Entry {
         key: "floor",
-        description: "Least memory that any VM is left with. A VM that holds less already is not \
-            raised to it. Root of a host may have fixed the least value: policy get shows it.",
+        description: "Least memory that any VM is left with. A VM that holds less already is given \
+            what it lacks by working-set; two-pointer does not raise it, and takes nothing from \
+            it. Root of a host may have fixed the least value: policy get shows it.",
         unit: SIZE,
         default: "64 MiB",
         range: "16 MiB to 1024 TiB",
@@ -102,8 +112,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "shrink-step",
         description: "Most memory that one VM gives in one tick, unless 5 % of its maximum is \
-            more. Larger steps move memory faster and hurt more when they turn out wrong. Root of \
-            a host may have fixed the most: policy get shows it.",
+            more, or with working-set the share of what is unused in it that \
+            working-set.shrink-percent says. Larger steps move memory faster and hurt more when \
+            they turn out wrong. Root of a host may have fixed the most: policy get shows it.",
         unit: SIZE,
         default: "64 MiB",
         range: "1 MiB to 1024 TiB",
@@ -206,8 +217,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     },
     Entry {
         key: "vm.NAME.min",
-        description: "The VM, by name or UUID, is never shrunk below this; working-set guarantees \
-            it first of all. A VM that holds less already is not raised to it.",
+        description: "The VM, by name or UUID, is never shrunk below this. Where it holds less \
+            already, working-set gives it what it lacks, before anybody gets more than their \
+            minimum; two-pointer does not raise it, and takes nothing from it.",
         unit: SIZE,
         default: "unset (the floor)",
         range: "floor to vm.NAME.max",
@@ -301,11 +313,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_minimum_guarantees_is_told_for_each_algorithm() {
+        for key in ["vm.NAME.min", "floor"] {
+            let told = entry(key).unwrap().description;
+            assert!(told.contains("two-pointer does not raise it"), "{key}: {told}");
+            let gives = ["working-set gives it what it lacks", "what it lacks by working-set"];
+            assert!(gives.iter().any(|gives| told.contains(gives)), "{key}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_another_one_widens_names_it() {
+        let told = entry("shrink-step").unwrap().description;
+        assert!(told.contains("working-set.shrink-percent"), "{told}");
+    }
+
+    #[test]
     fn the_operators_book_lists_every_key() {
         let book = include_str!("../../docs/OPERATING.md");
         let missing: Vec<_> =
             BOOK.iter().filter(|e| !book.contains(&format!("`{}`", e.key))).collect();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn a_group_is_told_key_by_key() {
+        let keys = entries("working-set").unwrap().into_iter().map(|entry| entry.key);
+        assert_eq!(keys.collect::<Vec<_>>(), of_group("working-set"));
+        assert_eq!(entries("floor").unwrap(), [entry("floor").unwrap()]);
+        assert!(entries("working").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentd_proto::v1;
 
 use crate::dto::Policy;
-use crate::quantity::{Units, format_size, parse_duration, parse_size};
+use crate::quantity::{Units, format_size, format_time, parse_duration, parse_size};
 use crate::suggest::did_you_mean;
 
 /// One field of the policy.
@@ -66,7 +66,7 @@ impl Value {
     pub(crate) fn text(&self, units: Units) -> String {
         match self {
             Self::Size(bytes) => format_size(*bytes, units),
-            Self::Time(time) => format!("{time:?}"),
+            Self::Time(time) => format_time(*time),
             Self::Number(number) => number.to_string(),
             Self::Word(word) => word.clone(),
             Self::Flag(flag) => flag.to_string(),
@@ -82,13 +82,9 @@ impl Key {
             return Ok(Self::General(general.0));
         }
         if let Some(rest) = text.strip_prefix("vm.").filter(|rest| !rest.is_empty()) {
-            return Ok(Self::parse_vm(rest));
+            return Self::parse_vm(rest);
         }
-        let mut known: Vec<&str> = Self::general().collect();
-        let close = did_you_mean(text, &known).map(|k| format!("; did you mean {k}?"));
-        known.push("vm.NAME.min|max|weight|pinned");
-        let all = || format!("; keys are {}", known.join(", "));
-        Err(format!("\"{text}\" is not a key of the policy{}", close.unwrap_or_else(all)))
+        Err(format!("\"{text}\" is not a key of the policy; {}", meant(text)))
     }
 
     /// Every key of the general rule, as typed.
@@ -153,17 +149,43 @@ impl Key {
     }
 
     /// The last dot divides: names of VMs may have dots themselves.
-    fn parse_vm(rest: &str) -> Self {
-        let divided = rest.rsplit_once('.').filter(|(name, _)| !name.is_empty());
-        let field = divided.and_then(|(name, field)| {
+    fn parse_vm(rest: &str) -> Result<Self, String> {
+        let field = rest.rsplit_once('.').and_then(|(name, field)| {
             let known = VM_FIELDS.into_iter().find(|f| f.word() == field)?;
             Some((name, known))
         });
         match field {
-            Some((name, field)) => Self::Vm(name.to_owned(), field),
-            None => Self::WholeVm(rest.to_owned()),
+            Some(("", field)) => {
+                let (typed, word) = (format!("vm.{rest}"), field.word());
+                Err(format!("\"{typed}\" names no VM: vm.NAME.{word}, by its name or UUID"))
+            }
+            Some((name, field)) => Ok(Self::Vm(name.to_owned(), field)),
+            None => Ok(Self::WholeVm(rest.to_owned())),
         }
     }
+}
+
+/// What may be meant by what is no key: a key, also without its group; a group; or any that there are.
+fn meant(text: &str) -> String {
+    let known: Vec<&str> = Key::general().collect();
+    let last = |key: &'static str| key.rsplit('.').next().unwrap_or(key);
+    let close = did_you_mean(text, &known).or_else(|| {
+        let lasts: Vec<&str> = Key::general().map(last).collect();
+        let close = did_you_mean(text, &lasts)?;
+        Key::general().find(|key| last(key) == close)
+    });
+    if let Some(key) = close {
+        return format!("did you mean {key}?");
+    }
+    match did_you_mean(text, &GROUPS) {
+        Some(group) => format!("the keys of {group} are {}", of_group(group).join(", ")),
+        None => format!("keys are {}, vm.NAME.min|max|weight|pinned, vm.NAME", known.join(", ")),
+    }
+}
+
+/// The keys of a group; none where there is no such group.
+pub(crate) fn of_group(group: &str) -> Vec<&'static str> {
+    Key::general().filter(|key| key.split_once('.').is_some_and(|(own, _)| own == group)).collect()
 }
 
 /// What to set of a VM, where nothing of it was named that there is.
@@ -346,6 +368,8 @@ const GENERAL: [(General, &str, &str); 14] = [
     (General::DeadBand, "working-set.dead-band", "working_set.dead_band_bytes"),
     (General::ShrinkPercent, "working-set.shrink-percent", "working_set.shrink_percent"),
 ];
+/// What keys have before their dot.
+const GROUPS: [&str; 2] = ["two-pointer", "working-set"];
 const VM_FIELDS: [VmField; 4] = [VmField::Min, VmField::Max, VmField::Weight, VmField::Pinned];
 
 #[cfg(test)]
@@ -391,7 +415,40 @@ mod tests {
     fn an_unknown_key_gets_a_suggestion_or_the_list() {
         let error = Key::parse("host-reserv").unwrap_err();
         assert_eq!(error, "\"host-reserv\" is not a key of the policy; did you mean host-reserve?");
-        assert!(Key::parse("colour").unwrap_err().contains("keys are algorithm, host-reserve"));
+        let error = Key::parse("colour").unwrap_err();
+        assert!(error.contains("keys are algorithm, host-reserve"), "{error}");
+        assert!(error.ends_with("vm.NAME.min|max|weight|pinned, vm.NAME"), "{error}");
+    }
+
+    #[test]
+    fn a_key_without_its_group_and_a_group_without_a_key_get_what_may_be_meant() {
+        for (typed, meant) in [
+            ("lead", "did you mean working-set.lead?"),
+            ("headroom", "did you mean working-set.headroom?"),
+            ("steps", "did you mean two-pointer.step?"),
+            (
+                "workingset",
+                "the keys of working-set are working-set.headroom, working-set.headroom",
+            ),
+            (
+                "two-pointer",
+                "the keys of two-pointer are two-pointer.need-below, two-pointer.spare",
+            ),
+        ] {
+            let error = Key::parse(typed).unwrap_err();
+            let begins = format!("\"{typed}\" is not a key of the policy; {meant}");
+            assert!(error.starts_with(&begins), "{error}");
+        }
+        for group in GROUPS {
+            assert!(of_group(group).len() > 2, "{group}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_a_vm_without_a_name_is_refused() {
+        let error = Key::parse("vm..min").unwrap_err();
+        assert_eq!(error, "\"vm..min\" names no VM: vm.NAME.min, by its name or UUID");
+        assert_eq!(Key::parse("vm..min.max"), Ok(Key::Vm(".min".to_owned(), VmField::Max)));
     }
 
     #[test]
@@ -479,6 +536,7 @@ mod tests {
         assert_eq!(floor.1.text(Units::Iec), "64 MiB");
         let lead = values.iter().find(|(key, _)| *key == Key::General(General::Lead)).unwrap();
         assert_eq!(lead.1.text(Units::Iec), "1.5s");
+        assert_eq!(Value::Time(Duration::ZERO).text(Units::Iec), "0s");
         let vm = |field| Key::Vm("a".to_owned(), field);
         assert_eq!(values[14], (vm(VmField::Weight), Value::Number(7)));
         assert_eq!(values[15], (Key::Vm("a".to_owned(), VmField::Pinned), Value::Flag(false)));

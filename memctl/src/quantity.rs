@@ -135,6 +135,16 @@ impl Scale {
     }
 }
 
+/// A duration exactly, as it is typed and as agents say it: "0s", "1.5s", "90s", "24h".
+pub(crate) fn format_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match time.subsec_nanos() {
+        0 if seconds > 0 && seconds.is_multiple_of(3_600) => format!("{}h", seconds / 3_600),
+        0 => format!("{seconds}s"),
+        _ => format!("{time:?}"),
+    }
+}
+
 /// A duration in its two largest units, for tables and messages: "0.4s", "3m12s", "2d4h".
 pub(crate) fn format_seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
@@ -253,6 +263,16 @@ mod tests {
         assert_eq!(format_size(1536 * MIB, Units::Iec), "1.5 GiB");
         assert_eq!(format_size(1_500_000, Units::Si), "1.5 MB");
         assert_eq!(format_size(1_500_000, Units::Bytes), "1500000 B");
+    }
+
+    #[test]
+    fn times_are_printed_as_they_are_typed() {
+        for (ms, text) in
+            [(0, "0s"), (1_500, "1.5s"), (60_000, "60s"), (86_400_000, "24h"), (20, "20ms")]
+        {
+            let time = Duration::from_millis(ms);
+            assert_eq!((format_time(time), parse_duration(text)), (text.to_owned(), Ok(time)));
+        }
     }
 
     #[test]

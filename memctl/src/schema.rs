@@ -15,6 +15,7 @@ use crate::render::explain::ExplainBody;
 use crate::render::history::HistoryBody;
 use crate::render::host::{HostBody, ShownHost, TestBody};
 use crate::render::mode::ModeBody;
+use crate::render::pin::PinBody;
 use crate::render::policy::{ChangeBody, PolicyBody, RevisionBody};
 use crate::render::policy_key::KeyBody;
 use crate::render::reservation::ReservationBody;
@@ -90,6 +91,7 @@ fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
     add(pair::<HostBody>(generator));
     add(pair::<KeyBody>(generator));
     add(pair::<ModeBody>(generator));
+    add(pair::<PinBody>(generator));
     add(pair::<PlaceBody>(generator));
     add(pair::<PolicyBody>(generator));
     add(pair::<ReservationBody>(generator));

@@ -6,8 +6,10 @@ use crate::policy_keys::Key;
 
 /// `text` of an agent in those words.
 pub(crate) fn in_words(text: &str) -> String {
+    // Of all VMs it speaks as of one.
+    let text = text.replace("vms.*.", "vm.NAME.");
     let mut words = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = &*text;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic()) {
         let (before, from) = rest.split_at(start);
         let (path, after) = from.split_at(path_end(from));
@@ -54,13 +56,14 @@ fn path_end(text: &str) -> usize {
     text.find(ends).unwrap_or(text.len())
 }
 
-/// Fields of requests beside those of a policy, and what sets them.
-const FIELDS: [(&str, &str); 10] = [
+/// Fields of requests beside those of a policy, and of groups that are not named, and what sets them.
+const FIELDS: [(&str, &str); 11] = [
     ("revert_after", "--revert-after"),
     ("validate_only", "--dry-run"),
     ("request_id", "--request-id"),
     ("min_bytes", "the size"),
     ("max_bytes", "the largest size"),
+    ("headroom_bytes", "working-set.headroom"),
     ("start_time", "--since"),
     ("end_time", "--until"),
     ("update_mask", "what is to be changed"),
@@ -68,10 +71,11 @@ const FIELDS: [(&str, &str); 10] = [
     ("at.epoch", "--at"),
 ];
 /// The same, of those whose name is a word of everybody's.
-const SUBJECTS: [(&str, &str); 5] = [
+const SUBJECTS: [(&str, &str); 6] = [
     ("duration", "--for"),
     ("reason", "--reason"),
     ("etag", "--if-match"),
+    ("vm", "the VM"),
     ("step", "--step"),
     ("at", "--at"),
 ];
@@ -109,6 +113,9 @@ mod tests {
             ("min_bytes: 32 GiB: the whole host", "the size: 32 GiB: the whole host"),
             ("1 GiB is below min_bytes = 2 GiB", "1 GiB is below the size = 2 GiB"),
             ("duration: 1 s: short; reason: long", "--for: 1 s: short; --reason: long"),
+            ("what vms.*.min guarantee: db1", "what vm.NAME.min guarantee: db1"),
+            ("is not less than headroom_bytes, so", "is not less than working-set.headroom, so"),
+            ("vm: has 300 bytes; of a vm: none", "the VM: has 300 bytes; of a vm: none"),
             ("for a duration: no reason, the step", "for a duration: no reason, the step"),
             (
                 "agentd.v1.PolicyService/UpdatePolicy without revert_after or validate_only needs it",

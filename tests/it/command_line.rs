@@ -53,7 +53,31 @@ fn an_unknown_policy_is_refused_with_those_that_there_are() {
         let refused = world.run_agentd(&["simulate", "scenario.toml", &ticks]);
         assert_eq!((refused.exit, refused.stdout.as_str()), (Some(2), ""), "{ticks}");
         assert!(refused.stderr.contains("--ticks"), "{}", refused.stderr);
+        let said = refused.stderr.contains(": must be a whole number, 1 or more");
+        assert!(said, "{}", refused.stderr);
     }
+    let nowhere = world.run_agentd(&["simulate", "scenario.toml", "--record", "nowhere/x.rec"]);
+    assert_eq!((nowhere.exit, nowhere.stdout.as_str()), (Some(1), ""));
+    let said = "agentd: cannot record into nowhere/x.rec: No such file or directory (os error 2); name a \
+                file in a folder that may be written\n";
+    assert_eq!(nowhere.stderr, said);
+}
+
+#[test]
+fn a_simulation_decides_by_the_scenarios_algorithm_unless_another_one_is_asked_for() {
+    let own = format!("policy = {{ algorithm = \"working-set\" }}{SCENARIO}");
+    let world = World::new(&own);
+    fs::write(world.path("plain.toml"), SCENARIO).unwrap();
+    let lines = |args: &[&str]| {
+        let run = world.run_agentd(&[&["simulate", "--ticks=30"], args].concat());
+        assert_eq!(run.exit, Some(0), "{}", run.stderr);
+        run.stdout
+    };
+    let by_itself = lines(&["scenario.toml"]);
+    assert_eq!(by_itself, lines(&["scenario.toml", "--policy=working-set"]));
+    let two_pointer = lines(&["scenario.toml", "--policy=two-pointer"]);
+    assert_ne!(by_itself, two_pointer);
+    assert_eq!(lines(&["plain.toml"]), two_pointer, "where the scenario names none");
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn records(lines: &str) -> Vec<Value> {
 }
 
 fn is_entry(record: &Value) -> bool {
-    let kinds = ["tick", "vm", "policy", "mode", "reservation"];
+    let kinds = ["tick", "vm", "policy", "mode", "reservation", "pin"];
     record["type"].as_str().is_some_and(|kind| kinds.contains(&kind))
 }
 

@@ -77,6 +77,8 @@ mod oracle;
 mod over_tls;
 /// The packages in a clean Debian.
 mod packages;
+/// VMs that are pinned for a while.
+mod pin;
 /// What libvirt lets the user of agentd do, and nothing else.
 mod polkit;
 /// Ticks recorded, replayed, and decided along by a shadow.
@@ -101,6 +103,8 @@ mod tidy;
 mod told;
 /// The screen of all hosts, in a real terminal.
 mod top;
+/// How the programs beside the tests are called.
+mod usage;
 /// A watch outlives agentd.
 mod watch_restarts;
 /// The other algorithm, set while agentd runs.

@@ -244,6 +244,14 @@ fn every_config_key_is_in_the_operators_book() {
 /// An amount of memory that wraps is a wrong order: the check stays on in what is installed, and in
 /// what the fuzz targets run.
 #[test]
+fn the_readme_names_the_rust_that_it_takes() {
+    let manifest = read("Cargo.toml");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap();
+    let words = format!("Rust {} or newer", version.trim_matches('"'));
+    assert!(read("README.md").contains(&words), "README.md does not say \"{words}\"");
+}
+
+#[test]
 fn overflow_is_checked_in_release() {
     for manifest in ["Cargo.toml", "tests/fuzz/Cargo.toml"] {
         let manifest = read(manifest);

@@ -125,7 +125,7 @@ type Place = (String, u64);
 
 /// The entries of a log with their positions.
 fn entries<'a>(records: impl Iterator<Item = &'a Value>) -> Vec<(Place, &'a Value)> {
-    let of_log = ["tick", "vm", "policy", "mode", "reservation"];
+    let of_log = ["tick", "vm", "policy", "mode", "reservation", "pin"];
     records
         .filter(|record| of_log.contains(&record["type"].as_str().unwrap()))
         .map(|record| {

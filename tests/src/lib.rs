@@ -2,7 +2,7 @@
 //!
 //! [`lab`] makes hosts and VMs; [`agent`] runs the programs under test on them, which [`programs`]
 //! finds; [`certificates`] makes what TLS needs; [`line`] fails as networks do; [`feed`] follows what they
-//! tell tick by tick; [`tally`] counts what came of it; [`attacks`] is what strangers and readers try on agentd; `tests/it`
+//! tell tick by tick; [`tally`] counts what came of it; [`usage`] is how programs are called; [`attacks`] is what strangers and readers try on agentd; `tests/it`
 //! holds the tests; the program `lab` is the lab for a person.
 
 pub mod agent;
@@ -19,3 +19,4 @@ pub mod programs;
 pub mod soak;
 pub mod tally;
 pub mod threads;
+pub mod usage;

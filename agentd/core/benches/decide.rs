@@ -100,6 +100,7 @@ fn world(count: usize) -> (State, Sample) {
             host_rss: Some(ByteCount::mib(512)),
             overhead: Some(ByteCount::ZERO),
             reported: None,
+            overhead_at_most: None,
         };
         let before = vm.used().unwrap();
         let grown = if i % 3 == 0 { ByteCount::mib(10) } else { ByteCount::ZERO };

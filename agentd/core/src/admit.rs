@@ -53,7 +53,10 @@ impl Room {
             other: used.saturating_sub(by_vms),
             limit: policy.pool_limit,
             guaranteed: vms
-                .map(|(id, vm)| (guaranteed(policy, *id, vm, known), Arc::clone(&vm.name)))
+                .map(|(id, vm)| {
+                    let kept = guaranteed(policy, (*id, vm), known, sample.ideal);
+                    (kept, Arc::clone(&vm.name))
+                })
                 .collect(),
         }
     }
@@ -114,11 +117,18 @@ impl Room {
 }
 
 /// What a VM keeps for certain: its minimum, or all that it may hold where nothing of it comes back.
-fn guaranteed(policy: &Policy, id: VmId, vm: &VmSample, known: Known<'_>) -> ByteCount {
+fn guaranteed(
+    policy: &Policy,
+    (id, vm): (VmId, &VmSample),
+    known: Known<'_>,
+    is_ideal: bool,
+) -> ByteCount {
     let Rules { limits, pinned, .. } = policy.rules(id, &vm.name, vm.max);
     let life = known.lives.get(&id);
     let stays = pinned || matches!(life, Some(Life::Unreclaimable | Life::NoDriver));
     let exposure = known.exposures.get(&id).copied().unwrap_or(vm.max);
+    // The tick may have known of no pin yet.
+    let exposure = if pinned && !is_ideal { exposure.max(vm.max) } else { exposure };
     if stays { exposure.max(vm.actual) } else { limits.min }
 }
 
@@ -162,6 +172,15 @@ mod tests {
         policy.vms.insert(VmKey::Id(VM), pinned);
         let kept = room(&policy, &BTreeMap::new()).kept();
         assert_eq!(kept, ByteCount::mib(1024 + 64), "its exposure is not known");
+        let pinned = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
+        let policy = Policy { vms: [(VmKey::Id(OTHER), pinned)].into(), ..Policy::default() };
+        let kept = room(&policy, &BTreeMap::new()).kept();
+        let max = vm().max;
+        assert_eq!(
+            kept,
+            max.saturating_add(ByteCount::mib(64)),
+            "its exposure is of before the pin"
+        );
     }
 
     #[test]

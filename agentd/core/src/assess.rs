@@ -55,6 +55,14 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// True for one that does not give what it is told to, or whose host gets nothing of it.
+    pub const fn is_stuck(&self) -> bool {
+        matches!(
+            self.give_bar,
+            Some(Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective)
+        )
+    }
+
     /// Most that it may give in one tick and be left with what it is spared.
     pub fn gives_unhurt(&self) -> ByteCount {
         self.give_limit.min(self.vm.actual.saturating_sub(self.spared))

@@ -327,15 +327,17 @@ impl Court<'_> {
             let executes = matches!(vm.run, RunState::Running | RunState::Busy);
             let stays = vm.traits.is_some_and(|traits| traits.obstacle.is_some());
             let unseen = !executes || !visible || stays || self.is_others(*id);
-            let overhead = if stays { ByteCount::ZERO } else { vm.overhead.unwrap_or_default() };
-            let resident = vm.host_rss.unwrap_or_default().saturating_sub(overhead);
+            let beside =
+                |own: Option<ByteCount>| if stays { None } else { own }.unwrap_or_default();
+            let rss = vm.host_rss.unwrap_or_default();
+            let resident = rss.saturating_sub(beside(vm.overhead_at_most.or(vm.overhead)));
             let pinned = self.policy.rules(*id, &vm.name, vm.max).pinned;
             let unknown = !self.sample.ideal && (pinned || self.may_have_been_told(*id));
             let at_most = if unseen || unknown { vm.max } else { ByteCount::ZERO };
             let may_hold = vm.actual.max(order).max(resident).max(at_most);
             exposed = exposed.saturating_add(may_hold);
             not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
-            let held = vm.actual.max(resident);
+            let held = vm.actual.max(rss.saturating_sub(beside(vm.overhead)));
             let spoken_for = self.spoken_for(*id, vm, held);
             exposed = exposed.saturating_add(spoken_for);
             not_taken = not_taken.saturating_add(spoken_for);

@@ -1,5 +1,7 @@
 //! Verdicts in words, with the figures that led to them.
 
+use std::time::Duration;
+
 use crate::{
     bytes::ByteCount,
     distress::{Distress, Sign},
@@ -33,7 +35,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::HostEmergency => format!("holds: {}", emergency(reserve)),
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
-        Reason::FairShare => format!("holds: {}, and it has its share of too little", wants()),
+        Reason::FairShare => format!("holds: {}, {}", wants(), share(verdict, vm)),
         Reason::SpareNotNeeded => idle(verdict, vm, policy),
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
@@ -61,7 +63,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
             "holds: somebody else moved its balloon; it is left to them for now".to_owned()
         }
         Reason::Unresponsive => "holds: the hypervisor did not answer for it in time".to_owned(),
-        Reason::Pinned => "holds: the policy pins it".to_owned(),
+        Reason::Pinned => "holds: it is pinned".to_owned(),
         Reason::Booting => "holds: it boots, and its balloon driver has not settled".to_owned(),
         Reason::Rebooting => "holds: it reboots, and its balloon driver has not settled".to_owned(),
         Reason::Busy => "holds: the hypervisor dumps, backs up or snapshots it".to_owned(),
@@ -71,6 +73,29 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::Migrating => "holds: it is being migrated".to_owned(),
         Reason::ShuttingDown => "holds: it is shutting down".to_owned(),
         Reason::Crashed => "holds: it has crashed".to_owned(),
+    }
+}
+
+/// A length of time as people type it.
+#[must_use]
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if time.is_zero() {
+        "0s".to_owned()
+    } else if time.subsec_nanos() == 0 && seconds.is_multiple_of(3600) {
+        format!("{}h", seconds / 3600)
+    } else {
+        format!("{time:?}")
+    }
+}
+
+/// How a VM stands that has its share of too little, or is left more than that.
+fn share(verdict: &Verdict, vm: &VmSample) -> &'static str {
+    let works = verdict.demand.unwrap_or_default().min(vm.actual);
+    if verdict.entitled.is_some_and(|entitled| entitled < works) {
+        "its share of too little, but none of the rest can go without making it swap"
+    } else {
+        "and it has its share of too little"
     }
 }
 

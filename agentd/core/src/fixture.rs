@@ -32,6 +32,7 @@ pub(crate) fn vm() -> VmSample {
         host_rss: Some(ByteCount::mib(542)),
         overhead: Some(ByteCount::mib(30)),
         reported: None,
+        overhead_at_most: None,
     }
 }
 

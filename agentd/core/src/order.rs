@@ -111,7 +111,7 @@ impl Order {
     fn freed_little(&self, vm: &VmSample) -> bool {
         let shown = vm.shown();
         let excess = shown.taken.unwrap_or_default().saturating_sub(shown.actual);
-        let plausible = PROCESS.saturating_add(vm.max.fraction(1, PROCESS_SHARE));
+        let plausible = plausible_overhead(vm.max);
         self.undelivered(shown) > self.gives.fraction(1, 2) && excess > plausible
     }
 
@@ -124,6 +124,12 @@ impl Order {
     fn missing(&self, vm: &VmSample) -> ByteCount {
         vm.actual.abs_diff(self.target)
     }
+}
+
+/// The most that the process of a VM with this maximum plausibly takes beside its memory.
+#[must_use]
+pub fn plausible_overhead(max: ByteCount) -> ByteCount {
+    PROCESS.saturating_add(max.fraction(1, PROCESS_SHARE))
 }
 
 /// What a process takes beside the memory of its VM: vcmmd's model has 64 MiB and 8 bytes a page; one

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, time::Duration}
 
 use crate::{
     bytes::ByteCount,
+    explain,
     sample::VmSample,
     vm::{Limits, VmId},
 };
@@ -71,7 +72,8 @@ pub struct WorkingSet {
     pub shrink_percent: u32,
 }
 
-/// What a [`VmPolicy`] is for. A VM that is meant both by UUID and by name follows its UUID.
+/// What a [`VmPolicy`] is for. Of a VM that is meant both by UUID and by name, each value that its UUID has
+/// counts, and of the others those of its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum VmKey {
     /// The VM with this UUID.
@@ -83,7 +85,7 @@ pub enum VmKey {
 /// An exception for one VM. `None` leaves the general rule in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmPolicy {
-    /// The VM is never shrunk below this.
+    /// The VM is never shrunk below this. [`Algorithm::WorkingSet`] gives it what it lacks of it.
     pub min: Option<ByteCount>,
     /// The VM never grows above this.
     pub max: Option<ByteCount>,
@@ -136,9 +138,20 @@ impl Policy {
         if self.vms.is_empty() {
             return VmPolicy::default();
         }
-        let by_id = self.vms.get(&VmKey::Id(id));
-        let own = by_id.or_else(|| self.vms.get(&VmKey::Name(name.to_owned())));
-        own.copied().unwrap_or_default()
+        let of = |key| self.vms.get(&key).copied().unwrap_or_default();
+        of(VmKey::Id(id)).or(of(VmKey::Name(name.to_owned())))
+    }
+
+    /// Whether a VM is left alone.
+    #[must_use]
+    pub fn pins(&self, id: VmId, name: &str) -> bool {
+        self.vm(id, name).pinned == Some(true)
+    }
+
+    /// Leaves this VM alone, with whatever else is excepted for it.
+    pub fn pin(&mut self, id: VmId, name: &str) {
+        let own = VmPolicy { pinned: Some(true), ..self.vm(id, name) };
+        self.vms.insert(VmKey::Id(id), own);
     }
 
     /// Most memory that a VM with this maximum may give in one tick: S5 of the safety rules.
@@ -213,12 +226,13 @@ impl Policy {
             bad("shrink_percent", &own.shrink_percent, why);
         }
         if own.lead > MOST_LEAD {
-            let value = format!("{:?}", own.lead);
-            bad("lead", &value, format!("must be at most {MOST_LEAD:?}"));
+            let most = explain::time(MOST_LEAD);
+            bad("lead", &explain::time(own.lead), format!("must be at most {most}"));
         }
         if own.keep_for < LEAST_KEEP || own.keep_for > MOST_KEEP {
-            let value = format!("{:?}", own.keep_for);
-            bad("keep_for", &value, format!("must be from {LEAST_KEEP:?} to {MOST_KEEP:?}"));
+            let [least, most] = [LEAST_KEEP, MOST_KEEP].map(explain::time);
+            let why = format!("must be from {least} to {most}");
+            bad("keep_for", &explain::time(own.keep_for), why);
         }
     }
 
@@ -233,7 +247,7 @@ impl Policy {
         let together: ByteCount = minimums.iter().map(|(min, _)| *min).sum();
         (together > limit).then(|| {
             let who = largest(minimums);
-            let why = format!("must be at least {together}, what vms.*.min guarantee: {who}");
+            let why = format!("must be at least {together}, what minimums of VMs guarantee: {who}");
             fault("pool_limit", &limit, why)
         })
     }
@@ -309,6 +323,16 @@ impl VmPolicy {
     pub const WEIGHT: u32 = 100;
     /// The weights that there are: those of Hyper-V.
     pub const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=10_000;
+
+    /// This, and what another one says of what this leaves open.
+    fn or(self, other: Self) -> Self {
+        Self {
+            min: self.min.or(other.min),
+            max: self.max.or(other.max),
+            weight: self.weight.or(other.weight),
+            pinned: self.pinned.or(other.pinned),
+        }
+    }
 }
 
 impl VmKey {
@@ -486,11 +510,11 @@ mod tests {
                 "working_set.headroom_percent = 201: must be at most 200",
                 "working_set.shrink_percent = 76: must be at most 75",
                 "working_set.lead = 60.001s: must be at most 60s",
-                "working_set.keep_for = 0ns: must be from 1s to 86400s",
+                "working_set.keep_for = 0s: must be from 1s to 24h",
                 "vms.web1.weight = 0: must be from 1 to 10000",
                 "vms.web2.weight = 10001: must be from 1 to 10000",
-                "pool_limit = 3 GiB: must be at least 4 GiB, what vms.*.min guarantee: db1 2 GiB, \
-                 web1 1 GiB, web2 1 GiB",
+                "pool_limit = 3 GiB: must be at least 4 GiB, what minimums of VMs guarantee: \
+                 db1 2 GiB, web1 1 GiB, web2 1 GiB",
             ]
         );
         policy.vms.retain(|_, vm| vm.weight.is_none());
@@ -515,5 +539,21 @@ mod tests {
         assert_eq!(policy.rules(id, "web1", ByteCount::gib(1)).limits.max, ByteCount::mib(256));
         let tiny = policy.rules(id, "web1", ByteCount::mib(32)).limits;
         assert_eq!((tiny.min, tiny.max), (ByteCount::mib(32), ByteCount::mib(32)));
+    }
+
+    #[test]
+    fn what_the_uuid_leaves_open_the_name_says() {
+        let id = VmId::from_bytes([7; 16]);
+        let mut policy = Policy::default();
+        let own = VmPolicy { weight: Some(200), pinned: Some(false), ..VmPolicy::default() };
+        policy.vms.insert(VmKey::Id(id), own);
+        let (min, max) = (ByteCount::mib(256), ByteCount::mib(512));
+        let named = VmPolicy { min: Some(min), max: Some(max), weight: Some(50), pinned: None };
+        policy.vms.insert("web1".into(), named);
+        let rules = policy.rules(id, "web1", ByteCount::gib(1));
+        assert_eq!(rules, Rules { limits: Limits { min, max }, weight: 200, pinned: false });
+        policy.vms.insert(VmKey::Id(id), VmPolicy { pinned: None, ..own });
+        policy.vms.insert("web1".into(), VmPolicy { pinned: Some(true), ..named });
+        assert!(policy.rules(id, "web1", ByteCount::gib(1)).pinned, "a pin by name counts");
     }
 }

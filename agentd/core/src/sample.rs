@@ -281,25 +281,30 @@ pub struct VmSample {
     pub distress: Option<Distress>,
     /// Resident memory of its process on the host; `None` when unknown.
     pub host_rss: Option<ByteCount>,
-    /// What of `host_rss` is the process's own, as learned while the VM held most; `None` while
-    /// that is unknown, when all of it counts as the VM's.
+    /// What of `host_rss` is certainly the process's own, as learned while the VM held most; `None`
+    /// while that is unknown, when all of it counts as the VM's.
     pub overhead: Option<ByteCount>,
     /// When `guest` was taken; `None` where that is known no better than from `figures_age`.
     pub reported: Option<ReportTime>,
+    /// The most that is plausible of what the process takes beside; `None` where `overhead` says it, or
+    /// nothing is known.
+    pub overhead_at_most: Option<ByteCount>,
 }
 
 impl VmSample {
     /// What the host shows the VM to hold.
     #[must_use]
     pub fn held(&self) -> ByteCount {
-        self.shown().held()
+        self.taken().max(self.actual)
     }
 
     /// How much of what it may come to hold the host already shows as taken; nothing where that is
-    /// not known.
+    /// not known. What its process may take beside is none of that: the VM may not have touched as much of
+    /// what it holds, which would be promised twice.
     #[must_use]
     pub fn taken(&self) -> ByteCount {
-        self.shown().taken.unwrap_or_default()
+        let beside = self.overhead_at_most.or(self.overhead).filter(|_| self.obstacle().is_none());
+        self.host_rss.unwrap_or_default().saturating_sub(beside.unwrap_or_default())
     }
 
     /// What shows of it.

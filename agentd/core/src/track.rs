@@ -12,6 +12,7 @@ use std::{
 use crate::{
     bytes::ByteCount,
     distress::{Counters, REPORTS_APART},
+    order::plausible_overhead,
     report::ReportTime,
     sample::{Boot, Freshness, Reading, Reported, RunState, Sample, VmReading, VmSample},
     vm::VmId,
@@ -116,6 +117,15 @@ impl Tracks {
     }
 }
 
+/// What a process takes beside the memory of its VM, as far as that can be told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Overhead {
+    /// What is certain: what it gave back counts for others only beside this.
+    least: ByteCount,
+    /// What it was once seen to be: no more than the rest counts as touched by the VM.
+    most: ByteCount,
+}
+
 #[derive(Clone, Debug)]
 struct Track {
     generation: u64,
@@ -140,8 +150,8 @@ struct Track {
     moved_under: Option<Reported>,
     /// The most that it was seen to hold.
     largest: ByteCount,
-    /// What its process was seen to take beside that, while it held most.
-    overhead: Option<ByteCount>,
+    /// What its process takes beside that, at least and at most.
+    overhead: Option<Overhead>,
     counters: Counters,
     /// Whether the last reading brought a new report.
     has_reported: bool,
@@ -232,20 +242,33 @@ impl Track {
     }
 
     /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
-    /// excess may be memory that its balloon did not free. What then turns out to be of use to the VM was
-    /// no overhead. One that does not report may be starting anew behind an actual of before.
+    /// excess may be memory that its balloon did not free. One that does not report may be
+    /// starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
+        let has_grown = vm.actual > self.largest;
         self.largest = self.largest.max(vm.actual);
-        let settled = is_new && self.boot.is_none() && self.moved_under.is_none();
-        let Some(rss) = vm.host_rss.filter(|_| settled) else { return };
+        let Some(rss) = vm.host_rss else { return };
+        let excess = rss.saturating_sub(vm.actual);
+        if has_grown {
+            // What looked like overhead may be memory that it had let go of and the host had not got.
+            self.overhead =
+                self.overhead.map(|own| Overhead { least: own.least.min(excess), ..own });
+        }
+        if !is_new || self.boot.is_some() || self.moved_under.is_some() {
+            return;
+        }
         if vm.actual == self.largest {
-            let excess = rss.saturating_sub(vm.actual);
-            self.overhead = self.overhead.max(Some(excess));
+            let own = self.overhead.unwrap_or_default();
+            let (least, most) = (own.least.max(excess), own.most.max(excess));
+            self.overhead = Some(Overhead { least, most });
         }
         let used = vm.guest.unused.map(|unused| vm.actual.saturating_sub(unused));
-        // Where not even that is resident, it says nothing.
+        // What it uses is no overhead. Where not even that is resident, it says nothing.
         if let Some(used) = used.filter(|used| *used <= rss) {
-            self.overhead = self.overhead.map(|known| known.min(rss.saturating_sub(used)));
+            let rest = rss.saturating_sub(used);
+            self.overhead = self
+                .overhead
+                .map(|own| Overhead { least: own.least.min(rest), most: own.most.min(rest) });
         }
     }
 
@@ -279,7 +302,8 @@ impl Track {
             figures_age: age,
             distress: self.counters.distress(moment.now),
             host_rss: vm.host_rss,
-            overhead: self.overhead,
+            overhead: self.overhead.map(|own| own.least),
+            overhead_at_most: self.overhead.map(|own| own.most.min(plausible_overhead(vm.max))),
             reported: self.changed_at.map(|_| self.report),
         }
     }
@@ -517,18 +541,22 @@ mod tests {
             reading.vms[0].host_rss = Some(ByteCount::mib(rss));
             let now = Duration::from_secs(second);
             let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
-            tracks.observe(reading, moment).vms[&VM].overhead.map(ByteCount::mib_floor)
+            let vm = &tracks.observe(reading, moment).vms[&VM];
+            [vm.overhead, vm.overhead_at_most].map(|own| own.map(ByteCount::mib_floor))
         };
-        assert_eq!(overhead(0, 512, 560), None, "no report was seen yet");
-        assert_eq!(overhead(1, 512, 540), Some(28));
-        assert_eq!(overhead(2, 512, 552), Some(40));
-        assert_eq!(overhead(3, 512, 300), Some(40), "what it does not touch is no overhead");
-        assert_eq!(overhead(4, 400, 552), Some(40), "its balloon freed nothing");
-        assert_eq!(overhead(5, 400, 552), Some(40));
-        assert_eq!(overhead(6, 600, 552), Some(40), "what it was given it has not touched yet");
-        assert_eq!(overhead(7, 600, 560), Some(40));
-        assert_eq!(overhead(8, 600, 520), Some(20), "it uses 500 of that");
-        assert_eq!(overhead(9, 600, 640), Some(40));
+        assert_eq!(overhead(0, 512, 560), [None, None], "no report was seen yet");
+        let both = |mib| [Some(mib), Some(mib)];
+        assert_eq!(overhead(1, 512, 540), both(28));
+        assert_eq!(overhead(2, 512, 552), both(40));
+        assert_eq!(overhead(3, 512, 300), both(40), "what it does not touch is no overhead");
+        assert_eq!(overhead(4, 400, 552), both(40), "its balloon freed nothing");
+        assert_eq!(overhead(5, 400, 552), both(40));
+        let at_most = |mib| [Some(0), Some(mib)];
+        assert_eq!(overhead(6, 600, 552), at_most(40), "it may not have touched what it was given");
+        assert_eq!(overhead(7, 600, 560), at_most(40));
+        assert_eq!(overhead(8, 600, 520), at_most(20), "it uses 500 of that");
+        assert_eq!(overhead(9, 600, 640), both(40));
+        assert_eq!(overhead(10, 600, 999), [Some(399), Some(129)], "that is no process's");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use agentd_core::{bytes::ByteCount, policy::Policy};
+use agentd_core::{bytes::ByteCount, explain, policy::Policy};
 
 pub use authz::{AuthzConfig, Group};
 pub use changed::{Changed, changed};
@@ -438,7 +438,8 @@ fn read_path(field: &Field<'_>) -> Result<Option<PathBuf>, FieldError> {
 fn bounded(field: &Field<'_>, least: Duration, most: Duration) -> Result<Duration, FieldError> {
     let time = field.time()?;
     if !(least..=most).contains(&time) {
-        return Err(field.error(format!("must be from {least:?} to {most:?}")));
+        let [least, most] = [least, most].map(explain::time);
+        return Err(field.error(format!("must be from {least} to {most}")));
     }
     Ok(time)
 }

@@ -1,8 +1,8 @@
-//! The `[policy]` table of a config or a scenario.
+//! The `[policy]` table of a config or a scenario, in the words of these or in those that memctl writes.
 
 use std::collections::BTreeMap;
 
-use agentd_core::policy::{Policy, TwoPointer, VmKey, VmPolicy, WorkingSet};
+use agentd_core::policy::{Fault, Policy, TwoPointer, VmKey, VmPolicy, WorkingSet};
 
 use crate::{
     control::Bounds,
@@ -29,7 +29,7 @@ pub(crate) fn read_within(field: &Field<'_>, bounds: &Bounds) -> Result<Policy, 
     match bounds.faults(&policy).into_iter().next() {
         None => Ok(policy),
         Some(fault) => {
-            let at = find(&field.fields()?, &fault.path);
+            let at = find(&field.fields()?.dashed(), &fault.path);
             Err(at.unwrap_or_else(|| field.clone()).error(fault.problem))
         }
     }
@@ -40,8 +40,26 @@ pub(crate) fn read_within(field: &Field<'_>, bounds: &Bounds) -> Result<Policy, 
 /// # Errors
 ///
 /// See [`read`].
-pub(crate) fn read_over(field: &Field<'_>, mut policy: Policy) -> Result<Policy, FieldError> {
-    let fields = field.fields()?;
+pub(crate) fn read_over(field: &Field<'_>, policy: Policy) -> Result<Policy, FieldError> {
+    read_table(field.fields()?, policy, |fault| field.error(fault.problem))
+}
+
+/// Reads a text that is all policy; what it leaves out is as in `policy`.
+///
+/// # Errors
+///
+/// See [`read`].
+pub(crate) fn read_whole(root: &Fields<'_>, policy: Policy) -> Result<Policy, FieldError> {
+    read_table(root.clone(), policy, |fault| root.error(fault.to_string()))
+}
+
+/// `elsewhere` tells of a fault of a value that the table does not say.
+fn read_table(
+    fields: Fields<'_>,
+    mut policy: Policy,
+    elsewhere: impl FnOnce(Fault) -> FieldError,
+) -> Result<Policy, FieldError> {
+    let fields = fields.dashed();
     fields.only(&KEYS)?;
     if let Some(algorithm) = fields.get("algorithm") {
         let parsed = algorithm.text()?.parse();
@@ -56,19 +74,20 @@ pub(crate) fn read_over(field: &Field<'_>, mut policy: Policy) -> Result<Policy,
     policy.floor = fields.size_or("floor", policy.floor)?;
     policy.shrink_step = fields.size_or("shrink_step", policy.shrink_step)?;
     if let Some(constants) = fields.get("two_pointer") {
-        policy.two_pointer = read_two_pointer(&constants.fields()?, policy.two_pointer)?;
+        policy.two_pointer = read_two_pointer(&constants.fields()?.dashed(), policy.two_pointer)?;
     }
     if let Some(constants) = fields.get("working_set") {
-        policy.working_set = read_working_set(&constants.fields()?, policy.working_set)?;
+        policy.working_set = read_working_set(&constants.fields()?.dashed(), policy.working_set)?;
     }
-    if let Some(vms) = fields.get("vms") {
+    for vms in VMS.iter().filter_map(|key| fields.get(key)) {
         read_vms(&vms.fields()?, &mut policy.vms)?;
     }
     match policy.validate().into_iter().next() {
         None => Ok(policy),
-        Some(fault) => {
-            Err(find(&fields, &fault.path).unwrap_or_else(|| field.clone()).error(fault.problem))
-        }
+        Some(fault) => Err(match find(&fields, &fault.path) {
+            Some(field) => field.error(fault.problem),
+            None => elsewhere(fault),
+        }),
     }
 }
 
@@ -124,17 +143,19 @@ fn read_vms(fields: &Fields<'_>, vms: &mut BTreeMap<VmKey, VmPolicy>) -> Result<
 fn find<'a>(fields: &Fields<'a>, path: &str) -> Option<Field<'a>> {
     if let Some(vm) = path.strip_prefix("vms.") {
         let (name, key) = vm.rsplit_once('.')?;
-        let vms = fields.get("vms")?.fields().ok()?;
-        let own = vms.keys().find(|own| VmKey::from(*own).to_string() == name)?;
-        return vms.get(own)?.fields().ok()?.get(key);
+        return VMS.iter().find_map(|table| {
+            let vms = fields.get(table)?.fields().ok()?;
+            let own = vms.keys().find(|own| VmKey::from(*own).to_string() == name)?;
+            vms.get(own)?.fields().ok()?.get(key)
+        });
     }
     match path.split_once('.') {
-        Some((table, key)) => fields.get(table)?.fields().ok()?.get(key),
+        Some((table, key)) => fields.get(table)?.fields().ok()?.dashed().get(key),
         None => fields.get(path),
     }
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "algorithm",
     "host_reserve",
     "pool_limit",
@@ -143,4 +164,7 @@ const KEYS: [&str; 8] = [
     "two_pointer",
     "working_set",
     "vms",
+    "vm",
 ];
+/// Where exceptions for VMs are.
+const VMS: [&str; 2] = ["vms", "vm"];

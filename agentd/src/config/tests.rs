@@ -36,11 +36,11 @@ fn errors_name_file_line_key_value_and_what_would_be_right() {
         (
             "[tick]\ninterval = \"1ms\"",
             "a.toml:2: tick.interval = \"1ms\": must be from 100ms \
-          to 3600s",
+          to 1h",
         ),
         (
             "[tick]\nsettle = \"1500ms\"",
-            "a.toml:2: tick.settle = \"1500ms\": must be from 0ns \
+            "a.toml:2: tick.settle = \"1500ms\": must be from 0s \
           to 1s",
         ),
         (
@@ -109,8 +109,8 @@ fn constants_weights_and_guarantees_that_cannot_be_are_errors() {
         ),
         (
             "[policy]\npool_limit = \"1GiB\"\n[policy.vms.db1]\nmin = \"2GiB\"",
-            "a.toml:2: policy.pool_limit = \"1GiB\": must be at least 2 GiB, what vms.*.min \
-          guarantee: db1 2 GiB",
+            "a.toml:2: policy.pool_limit = \"1GiB\": must be at least 2 GiB, what minimums \
+          of VMs guarantee: db1 2 GiB",
         ),
     ];
     for (text, expected) in table {
@@ -167,7 +167,7 @@ fn tls_names_all_three_files_or_none() {
         ("client_deny = \"/d\"", "a.toml:1: tls.cert is missing"),
         ("cert = \"c.pem\"", "a.toml:2: tls.cert = \"c.pem\": must be an absolute path"),
         ("client_auth = false", "a.toml:2: tls.client_auth is no key that is known"),
-        ("client_validity = \"1m\"", "a.toml:2: tls.client_validity = \"1m\": must be from 3600s"),
+        ("client_validity = \"1m\"", "a.toml:2: tls.client_validity = \"1m\": must be from 1h"),
     ];
     for (text, expected) in table {
         let error = named(text).unwrap_err().to_string();
@@ -248,4 +248,11 @@ fn a_policy_beyond_the_bounds_beside_it_is_an_error_and_one_that_is_left_out_is_
         "a.toml:2: bounds.floor = 1: must be an amount of memory in \
           quotes, for example \"512MiB\"",
     );
+}
+
+#[test]
+fn the_default_file_says_what_else_a_vm_may_give_in_a_tick() {
+    let above = DEFAULT_FILE.split("\nshrink_step = \"64MiB\"").next().unwrap();
+    let comment = above.rsplit("\n\n").next().unwrap();
+    assert!(comment.contains("working-set") && comment.contains("shrink_percent"), "{comment}");
 }

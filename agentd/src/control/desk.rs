@@ -21,13 +21,14 @@ use agentd_core::{
     bytes::ByteCount,
     policy::{Fault, Policy},
     reserve::Booking,
+    vm::VmId,
 };
 use arc_swap::ArcSwap;
 
 use super::{
-    Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet, PolicyEdit,
-    PolicySet, Rebased, Reservations, ReserveAsk, ReserveSet, Revision, SavedMode, Storage,
-    StorageError, beyond_host,
+    Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet, PinAsk,
+    PinSet, PinWish, Pins, PolicyEdit, PolicySet, Rebased, Reservations, ReserveAsk, ReserveSet,
+    Revision, SavedMode, Storage, StorageError, beyond_host,
     keeper::{Keeper, Noted, Revert},
 };
 use crate::{clock::Clock, event::TickRecord};
@@ -266,6 +267,25 @@ impl Control {
         self.ask(move |keeper, claim| keeper.release(id, (actor, reason), claim))
     }
 
+    /// Pins a VM for a while, in force from the next tick on.
+    ///
+    /// # Errors
+    ///
+    /// Refused when there are too many, when somebody else pinned it and who asks may not change that, or
+    /// when it cannot be made durable.
+    pub fn pin(&self, ask: PinAsk) -> Result<PinSet, ControlError> {
+        self.ask(move |keeper, claim| keeper.pin(ask, claim))
+    }
+
+    /// Ends the pin of a VM before its time. `name` is what whoever asks calls it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Control::pin`]; refused also when there is none.
+    pub fn unpin(&self, vm: VmId, name: Arc<str>, wish: PinWish) -> Result<PinSet, ControlError> {
+        self.ask(move |keeper, claim| keeper.unpin((vm, name), wish, claim))
+    }
+
     /// Takes in how reservations stood in a tick. Never waits: where there is no room the next tick
     /// says the same.
     pub fn note_bookings(&self, record: &TickRecord) {
@@ -399,8 +419,7 @@ impl Shared {
     ) -> Self {
         let bounds = Mutex::new(bounds);
         let gate = Gate::new(set.mode).frozen_by(freeze_file);
-        let in_force =
-            ArcSwap::from_pointee(InForce { mode: set.mode, policy, reservations: Arc::default() });
+        let in_force = ArcSwap::from_pointee(InForce::beginning(set.mode, policy));
         let pauses = Mutex::new(Pauses { eased_by: set.eased_by.clone(), ..Pauses::default() });
         let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
         Self { in_force, gate, bounds, set, host_total, pauses }
@@ -493,7 +512,12 @@ impl Shared {
     }
 
     pub(super) fn put(&self, policy: &Arc<Revision>) {
-        self.in_force.rcu(|now| InForce { policy: Arc::clone(policy), ..InForce::clone(now) });
+        self.in_force.rcu(|now| now.with_policy(policy));
+    }
+
+    pub(super) fn put_pins(&self, pins: Pins) {
+        let pins = Arc::new(pins);
+        self.in_force.rcu(|now| now.with_pins(&pins));
     }
 
     pub(super) fn put_reservations(&self, reservations: Reservations) {

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
-    policy::{Algorithm, Fault, Policy, VmKey, VmPolicy, WorkingSet},
-    sample::Sample,
+    explain,
+    policy::{Algorithm, Fault, Policy, Rules, VmKey, VmPolicy, WorkingSet, largest},
+    sample::{Sample, VmSample},
+    vm::VmId,
 };
 
 use super::FieldChange;
@@ -60,6 +62,41 @@ pub fn beyond_host(policy: &Policy, total: ByteCount) -> Vec<Fault> {
 #[must_use]
 pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
     if sample.ideal { Vec::new() } else { beyond_host(policy, sample.host.total) }
+}
+
+/// What the VMs of a sample are guaranteed together, where that is more than there is for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overcommitment {
+    /// All of it.
+    pub together: ByteCount,
+    /// What there is: the host's memory without its reserve, or the policy's limit where that is less.
+    pub pool: ByteCount,
+    /// Whether it is the limit that counts.
+    pub is_limit: bool,
+    /// How many VMs.
+    pub count: usize,
+    /// Those that are guaranteed most, with how much.
+    pub who: String,
+}
+
+impl Overcommitment {
+    /// `None` where there is enough for all.
+    #[must_use]
+    pub fn of(policy: &Policy, sample: &Sample) -> Option<Self> {
+        let host = sample.host.total.saturating_sub(policy.host_reserve);
+        let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
+        let of = |(id, vm): (&VmId, &VmSample)| {
+            let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
+            if pinned { vm.actual } else { limits.min }
+        };
+        let together: ByteCount = sample.vms.iter().map(of).sum();
+        (together > pool).then(|| {
+            let each = sample.vms.iter().map(|(id, vm)| (of((id, vm)), vm.name.to_string()));
+            let (count, who) = (sample.vms.len(), largest(each.collect()));
+            let is_limit = policy.pool_limit.is_some_and(|limit| limit <= host);
+            Self { together, pool, is_limit, count, who }
+        })
+    }
 }
 
 /// What makes sense but was hardly meant. For people.
@@ -122,23 +159,23 @@ fn warn_of_working_set(own: &WorkingSet, warnings: &mut Vec<String>) {
     }
     if own.dead_band >= own.headroom {
         warnings.push(format!(
-            "working_set.dead_band_bytes = {}: is not less than headroom_bytes, which is {}, so a \
-             VM may have used up its headroom before it gets anything",
+            "working_set.dead_band_bytes = {}: is not less than working_set.headroom_bytes, which is \
+             {}, so a VM may have used up its headroom before it gets anything",
             own.dead_band, own.headroom
         ));
     }
     if own.lead.is_zero() {
         warnings.push(
-            "working_set.lead = 0ns: nothing is given ahead, so that a VM that grows always has a \
+            "working_set.lead = 0s: nothing is given ahead, so that a VM that grows always has a \
              tick's growth less than its headroom"
                 .to_owned(),
         );
     }
     if own.lead > LONG_LEAD {
         warnings.push(format!(
-            "working_set.lead = {:?}: a VM is taken to go on growing for longer than most do, and \
-             gets memory that it has no use for",
-            own.lead
+            "working_set.lead = {}: a VM is taken to go on growing for longer than most do, and gets \
+             memory that it has no use for",
+            explain::time(own.lead)
         ));
     }
 }
@@ -158,7 +195,7 @@ impl Value {
     fn word(&self) -> String {
         match self {
             Self::Amount(amount) => amount.to_string(),
-            Self::Time(time) => format!("{time:?}"),
+            Self::Time(time) => explain::time(*time),
             Self::Number(number) => number.to_string(),
             Self::Truth(truth) => truth.to_string(),
             Self::Name(name) => (*name).to_owned(),
@@ -324,7 +361,19 @@ mod tests {
         policy.working_set.lead = Duration::ZERO;
         let pinned = VmPolicy { pinned: Some(true), ..vm };
         policy.vms.insert("web 1".into(), pinned);
-        assert_eq!(heads(&policy), ["working_set.lead = 0ns", "vms.`web 1`.pinned = true"]);
+        assert_eq!(heads(&policy), ["working_set.lead = 0s", "vms.`web 1`.pinned = true"]);
+    }
+
+    #[test]
+    fn fields_and_times_are_named_as_they_are_typed() {
+        let mut policy = Policy::default();
+        policy.working_set.dead_band = ByteCount::gib(1);
+        policy.working_set.lead = Duration::from_secs(3600);
+        let told = warnings(&policy);
+        assert!(told[0].contains("not less than working_set.headroom_bytes, which"), "{told:?}");
+        assert!(told[1].starts_with("working_set.lead = 1h: "), "{told:?}");
+        let lead = &changes(&Policy::default(), &policy)[1];
+        assert_eq!((&*lead.path, &*lead.old, &*lead.new), ("working_set.lead", "3s", "1h"));
     }
 
     #[test]

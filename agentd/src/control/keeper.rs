@@ -2,8 +2,8 @@
 //!
 //! Each change is written, then in force, then announced. Trials run out here too: the policy
 //! matters to ticks alone, but whoever asks between two of them shall not see one that is over.
-//! What is in force without being on disk, a pause, the end of a trial or of a reservation, is written
-//! as soon as the disk takes it.
+//! What is in force without being on disk, a pause, the end of a trial, of a reservation or of a pin, is
+//! written as soon as the disk takes it.
 
 use std::{
     sync::{
@@ -32,6 +32,7 @@ use crate::{
 
 mod base;
 mod bounds;
+mod pin;
 mod reserve;
 mod trials;
 
@@ -57,6 +58,8 @@ pub(super) struct Keeper {
     unsaved: Option<Arc<Revision>>,
     /// Reservations that are over, which is in force and not on disk.
     unsaved_ends: Vec<Reserved>,
+    /// Pins are over, which is in force and not on disk.
+    unsaved_pins: bool,
     /// When to try again to write what is not on disk.
     retry_at: Duration,
     /// When to see whether the disk takes anything, where nobody asks it to.
@@ -102,6 +105,7 @@ impl Keeper {
             row: None,
             unsaved: is_new.then_some(policy),
             unsaved_ends: Vec::new(),
+            unsaved_pins: false,
             retry_at: Duration::ZERO,
             probe_at: Duration::ZERO,
             stopped: false,
@@ -118,6 +122,7 @@ impl Keeper {
         keeper.take_up_trial(saved.falls_back_to)?;
         keeper.keep_bounds();
         keeper.take_up_reservations(saved.reservations);
+        keeper.take_up_pins(saved.pins);
         keeper.catch_up();
         keeper.note_file();
         Ok(keeper)
@@ -410,6 +415,7 @@ impl Keeper {
             self.end(trial);
         }
         self.expire_reservations();
+        self.expire_pins();
         if self.probe_at <= now {
             self.probe();
         }
@@ -419,6 +425,7 @@ impl Keeper {
         // Tried again below where it fails; all say so themselves.
         let _ = self.save_unsaved();
         let _ = self.save_ends();
+        let _ = self.save_pins();
         if self.is_pause_unsaved() {
             let paused = self.shared.last_pause().unwrap_or_else(|| SavedMode {
                 mode: Mode::Paused,
@@ -472,7 +479,8 @@ impl Keeper {
 
     /// Something is in force and not on disk.
     fn is_unsaved(&self) -> bool {
-        self.unsaved.is_some() || !self.unsaved_ends.is_empty() || self.is_pause_unsaved()
+        let is_over = !self.unsaved_ends.is_empty() || self.unsaved_pins;
+        self.unsaved.is_some() || is_over || self.is_pause_unsaved()
     }
 
     /// Only where somebody has paused: the base's mode needs no writing.
@@ -546,7 +554,8 @@ impl Keeper {
         let trial = self.trial.as_ref().map(|trial| trial.ends.saturating_sub(now));
         let retry = self.is_unsaved().then(|| self.retry_at.saturating_sub(now));
         let probe = self.probe_at.saturating_sub(now);
-        [trial, retry, self.next_expiry(now)].into_iter().flatten().fold(probe, Duration::min)
+        let over = [self.next_expiry(now), self.next_unpin(now)];
+        [trial, retry].into_iter().chain(over).flatten().fold(probe, Duration::min)
     }
 }
 

@@ -15,6 +15,7 @@ mod desk;
 mod fields;
 mod gate;
 mod keeper;
+mod pins;
 mod reserved;
 mod storage;
 
@@ -30,8 +31,9 @@ use crate::{event::Event, publish::Position};
 
 pub use bounds::Bounds;
 pub use desk::{Control, PATIENCE, Parts, StartError};
-pub use fields::{beyond_host, changes, forbids, warnings};
+pub use fields::{Overcommitment, beyond_host, changes, forbids, warnings};
 pub use gate::{Gate, Pass};
+pub use pins::{Pin, PinAsk, PinError, PinSet, PinWish, Pins};
 pub use reserved::{Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved};
 pub use storage::{Eased, Saved, SavedMode, Storage, StorageError};
 
@@ -93,8 +95,20 @@ pub struct InForce {
     pub mode: Mode,
     /// The policy.
     pub policy: Arc<Revision>,
+    /// VMs that are left alone for a while, beside the policy.
+    pub pins: Arc<Pins>,
+    /// What ticks decide by: the policy with the pins over it.
+    pub acting: Arc<Revision>,
     /// Memory that is to be kept for VMs to come.
     pub reservations: Arc<Reservations>,
+}
+
+impl Revision {
+    /// Whether it is the same policy as the other's. Cheap where it is the same revision.
+    #[must_use]
+    pub fn says_as(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other) || self.policy == other.policy
+    }
 }
 
 impl InForce {
@@ -105,7 +119,26 @@ impl InForce {
         let actor = Actor { id: "agent".to_owned(), peer: String::new(), time };
         let (etag, reason) = (String::new(), String::new());
         let revision = Revision { number: 1, etag, policy, actor, reason, revert_at: None };
-        Self { mode, policy: Arc::new(revision), reservations: Arc::default() }
+        Self::beginning(mode, Arc::new(revision))
+    }
+
+    /// A mode and a policy with nothing beside them.
+    pub(in crate::control) fn beginning(mode: Mode, policy: Arc<Revision>) -> Self {
+        let (pins, reservations) = Default::default();
+        Self { mode, acting: Arc::clone(&policy), policy, pins, reservations }
+    }
+
+    /// The same with another policy.
+    fn with_policy(&self, policy: &Arc<Revision>) -> Self {
+        let acting = self.pins.over(policy);
+        Self { policy: Arc::clone(policy), acting, ..self.clone() }
+    }
+
+    /// The same with other pins.
+    #[must_use]
+    pub(crate) fn with_pins(&self, pins: &Arc<Pins>) -> Self {
+        let acting = pins.over(&self.policy);
+        Self { pins: Arc::clone(pins), acting, ..self.clone() }
     }
 }
 
@@ -215,6 +248,9 @@ pub enum ControlError {
     /// There is no such reservation.
     #[error(transparent)]
     Reserve(#[from] ReserveError),
+    /// There is no such pin, or it is not the caller's.
+    #[error(transparent)]
+    Pin(#[from] PinError),
 }
 
 /// Whoever is told of what the control does.
@@ -321,6 +357,8 @@ pub const POLICY_FILE_IGNORED: &str = "POLICY_FILE_IGNORED";
 
 #[cfg(test)]
 mod bounds_tests;
+#[cfg(test)]
+mod pin_tests;
 #[cfg(test)]
 mod reserve_tests;
 #[cfg(test)]

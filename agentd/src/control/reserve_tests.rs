@@ -59,7 +59,8 @@ fn events(rig: &Rig) -> Vec<(u64, ReservationEvent)> {
         Event::Reservation(ReservationChange { reserved, event, .. }) => {
             Some((reserved.reservation.id.0, *event))
         }
-        Event::Tick(_) | Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+        Event::Tick(_) | Event::Vm(_) | Event::Policy(_) => None,
+        Event::Mode(_) | Event::Pin(_) => None,
     };
     rig.ear.with(|heard| heard.events.iter().filter_map(told).collect())
 }

@@ -25,6 +25,7 @@ pub(super) struct DiskState {
     pub(super) revisions: BTreeMap<u64, (Revision, Option<u64>)>,
     pub(super) file_policy: Option<Policy>,
     pub(super) reservations: BTreeMap<ReservationId, Reserved>,
+    pub(super) pins: Vec<Pin>,
     pub(super) is_full: bool,
     pub(super) hangs: bool,
 }
@@ -56,7 +57,8 @@ impl Storage for Disk {
             let file_policy = disk.file_policy.clone();
             let mode = disk.mode.clone();
             let reservations = disk.reservations.values().cloned().collect();
-            Saved { mode, newest, falls_back_to, file_policy, reservations, lost: None }
+            let pins = disk.pins.clone();
+            Saved { mode, newest, falls_back_to, file_policy, reservations, pins, lost: None }
         }))
     }
 
@@ -99,6 +101,10 @@ impl Storage for Disk {
         self.write(|disk| {
             disk.reservations.remove(&id);
         })
+    }
+
+    fn save_pins(&mut self, pins: &Pins) -> Result<(), StorageError> {
+        self.write(|disk| disk.pins = pins.all().map(|pin| Pin::clone(pin)).collect())
     }
 
     fn probe(&mut self) -> Result<(), StorageError> {

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use agentd_core::{policy::Policy, reserve::ReservationId};
 
-use super::{Actor, Mode, Reserved, Revision};
+use super::{Actor, Mode, Pin, Pins, Reserved, Revision};
 
 /// Keeps the mode and the policy. Every change is durable, whole or not at all, when its call
 /// returns. Called from one thread; a call may take as long as the disk takes.
@@ -64,6 +64,13 @@ pub trait Storage: Debug + Send {
     /// See [`Storage::load`].
     fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError>;
 
+    /// Keeps all pins, in the place of those before.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn save_pins(&mut self, pins: &Pins) -> Result<(), StorageError>;
+
     /// Writes something that says nothing, to see whether a change could be kept now.
     ///
     /// # Errors
@@ -92,6 +99,8 @@ pub struct Saved {
     pub file_policy: Option<Policy>,
     /// Reservations, those that are over in the order in which they ended.
     pub reservations: Vec<Reserved>,
+    /// VMs that are pinned for a while.
+    pub pins: Vec<Pin>,
     /// Why what was kept before is lost, and what to do; until somebody ends the pause that
     /// follows.
     pub lost: Option<String>,

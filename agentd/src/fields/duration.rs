@@ -1,4 +1,4 @@
-//! Reads durations as people write them: "10s", "1m30s", "500ms". A bare number is refused.
+//! Reads durations as people write them: "10s", "1m30s", "500ms", "1.5s". A bare number is refused.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub(crate) enum NotADuration {
     BadUnit(String),
     #[error("must be at most 366 days")]
     TooLong,
+    #[error("must be whole milliseconds")]
+    TooFine,
 }
 
 /// Numbers with units, larger units first, each at most once.
@@ -22,23 +24,40 @@ pub(crate) fn parse(text: &str) -> Result<Duration, NotADuration> {
     let mut millis = 0_u64;
     while !rest.is_empty() || units.len() == UNITS.len() {
         let (number, after) = split(rest, |c| c.is_ascii_digit());
+        let (fraction, after) = match after.strip_prefix('.') {
+            Some(after) => split(after, |c| c.is_ascii_digit()),
+            None => ("0", after),
+        };
         let (unit, after) = split(after, |c| !c.is_ascii_digit());
-        if number.is_empty() {
+        if number.is_empty() || fraction.is_empty() {
             return Err(NotADuration::Malformed);
         }
         if unit.is_empty() {
-            return Err(NotADuration::NoUnit(number.to_owned()));
+            return Err(NotADuration::NoUnit(rest.to_owned()));
         }
         let bad = || NotADuration::BadUnit(unit.to_owned());
         let at = units.iter().position(|(name, _)| *name == unit);
         let (head, tail) = units.split_at(at.ok_or_else(bad)?.saturating_add(1));
         let scale = head.last().map_or(0, |(_, millis)| *millis);
         let part = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale));
-        let sum = part.and_then(|part| millis.checked_add(part));
+        let rest_of_one = part_of_one(fraction, scale)?;
+        let sum = part.and_then(|part| millis.checked_add(part)?.checked_add(rest_of_one));
         millis = sum.filter(|sum| *sum <= LONGEST).ok_or(NotADuration::TooLong)?;
         (rest, units) = (after, tail);
     }
     Ok(Duration::from_millis(millis))
+}
+
+/// What comes behind the point of a number of units, in milliseconds.
+fn part_of_one(digits: &str, scale: u64) -> Result<u64, NotADuration> {
+    let digits = digits.trim_end_matches('0');
+    if digits.is_empty() {
+        return Ok(0);
+    }
+    let whole = u32::try_from(digits.len()).ok().and_then(|count| 10_u64.checked_pow(count));
+    let part = digits.parse::<u64>().ok().and_then(|part| part.checked_mul(scale));
+    let (Some(whole), Some(part)) = (whole, part) else { return Err(NotADuration::TooFine) };
+    if part.is_multiple_of(whole) { Ok(part / whole) } else { Err(NotADuration::TooFine) }
 }
 
 fn split(text: &str, within: impl Fn(char) -> bool) -> (&str, &str) {
@@ -61,6 +80,8 @@ mod tests {
         assert_eq!(millis("500ms"), Ok(500));
         assert_eq!(millis("1m30s"), Ok(90_000));
         assert_eq!(millis(" 2h1ms "), Ok(7_200_001));
+        assert_eq!(millis("1.5s"), Ok(1500));
+        assert_eq!(millis("1.50m0.250s"), Ok(90_250));
         assert_eq!(millis("8784h"), Ok(u128::from(LONGEST)));
     }
 
@@ -68,7 +89,11 @@ mod tests {
     fn refuses_what_could_be_mistaken() {
         let error = |text| parse(text).unwrap_err().to_string();
         assert_eq!(error("10"), "\"10\" has no unit: write for example \"10s\"");
-        assert!(error("1.5s").contains("\".\" is no unit of time"));
+        assert_eq!(error("1.0005s"), "must be whole milliseconds");
+        assert_eq!(error("0.5ms"), "must be whole milliseconds");
+        assert_eq!(error("0.99999999999999999999h"), "must be whole milliseconds");
+        assert!(error("1.s").contains("a number with a unit"));
+        assert_eq!(error("1.5"), "\"1.5\" has no unit: write for example \"1.5s\"");
         assert!(error("10s5m").contains("\"m\" is no unit of time"));
         assert!(error("1s1s").contains("larger ones first"));
         assert!(error("10sec").contains("\"sec\" is no unit of time"));

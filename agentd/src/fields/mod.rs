@@ -17,13 +17,22 @@ pub(crate) use duration::parse as parse_time;
 
 /// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {what}{problem}")]
+#[error("{file}:{}{what}{problem}", line.map_or_else(|| " ".to_owned(), |line| format!("{line}: ")))]
 pub struct FieldError {
     file: String,
-    line: usize,
+    /// `None` where people gave single words and no lines.
+    line: Option<usize>,
     /// "key = value: ", or empty where the text is no TOML at all.
     what: String,
     problem: String,
+}
+
+impl FieldError {
+    /// The same of a text that nobody wrote as one: it names no line.
+    #[must_use]
+    pub(crate) fn of_words(self) -> Self {
+        Self { line: None, ..self }
+    }
 }
 
 /// The text that is read, for errors.
@@ -46,7 +55,7 @@ impl<'a> Source<'a> {
         let before = self.text.get(..at).unwrap_or(self.text);
         FieldError {
             file: self.file.to_owned(),
-            line: before.matches('\n').count().saturating_add(1),
+            line: Some(before.matches('\n').count().saturating_add(1)),
             what,
             problem,
         }
@@ -71,19 +80,32 @@ pub(crate) struct Fields<'a> {
     path: String,
     at: usize,
     table: &'a DeTable<'a>,
+    /// Keys may be written with `-` in the place of `_`.
+    dashes: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(crate) fn root(source: Source<'a>, table: &'a DeTable<'a>) -> Self {
         let path = String::new();
-        Self { source, path, at: 0, table }
+        Self { source, path, at: 0, table, dashes: false }
+    }
+
+    /// The same, whose keys may be written with `-` in the place of `_` too.
+    pub(crate) fn dashed(self) -> Self {
+        Self { dashes: true, ..self }
+    }
+
+    /// The error that all of it together has this problem.
+    pub(crate) fn error(&self, problem: impl Into<String>) -> FieldError {
+        self.source.error(self.at, String::new(), problem.into())
     }
 
     /// Refuses every key that is not one of these.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), FieldError> {
-        let unknown = self.table.iter().find(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+        let is_known = |key: &str| known.iter().any(|own| self.is(key, own));
+        let unknown = self.table.iter().find(|(key, _)| !is_known(key.get_ref()));
         let Some((key, _)) = unknown else {
-            return Ok(());
+            return self.only_once(known);
         };
         let name = key.get_ref();
         let advice = match nearest(name, known) {
@@ -101,8 +123,30 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Field<'a>> {
-        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        let (_, value) = self.table.iter().find(|(name, _)| self.is(name.get_ref(), key))?;
         Some(Field { source: self.source, path: self.path_of(key), value })
+    }
+
+    /// Refuses a key that is there in both ways of writing it.
+    fn only_once(&self, known: &[&str]) -> Result<(), FieldError> {
+        for own in known {
+            let mut ways = self.table.iter().filter(|(key, _)| self.is(key.get_ref(), own));
+            if let Some((again, _)) = ways.nth(1) {
+                let problem = " is there twice, with - and with _: leave out one of the two";
+                return Err(self.source.error(
+                    again.span().start,
+                    self.path_of(own),
+                    problem.to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// True where `written` means this key.
+    fn is(&self, written: &str, key: &str) -> bool {
+        let letter = |c: u8| if self.dashes && c == b'-' { b'_' } else { c };
+        written.len() == key.len() && written.bytes().map(letter).eq(key.bytes())
     }
 
     /// The field with this key, which may not be left out.
@@ -224,6 +268,7 @@ impl<'a> Field<'a> {
             path: self.path.clone(),
             at: self.value.span().start,
             table: self.value().as_table().ok_or_else(wrong)?,
+            dashes: false,
         })
     }
 }

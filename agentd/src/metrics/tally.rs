@@ -39,7 +39,7 @@ impl Tally {
             Event::Policy(change) => add(&mut self.policies, kind(&change.revision.actor), 1),
             Event::Mode(change) => add(&mut self.modes, kind(&change.actor), 1),
             // None of them is told: see `Feed`.
-            Event::Vm(_) | Event::Reservation(_) => {}
+            Event::Vm(_) | Event::Reservation(_) | Event::Pin(_) => {}
         }
     }
 

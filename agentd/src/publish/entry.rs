@@ -42,6 +42,8 @@ pub enum Kind {
     Mode,
     /// A reservation that was made, filled, or is over.
     Reservation,
+    /// A VM that was pinned for a while, or is no longer.
+    Pin,
 }
 
 /// One line of the log. Cheap to clone.

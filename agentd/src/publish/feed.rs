@@ -36,7 +36,7 @@ impl Feed {
 const fn is_counted(event: &Event) -> bool {
     match event {
         Event::Tick(_) | Event::Policy(_) | Event::Mode(_) => true,
-        Event::Vm(_) | Event::Reservation(_) => false,
+        Event::Vm(_) | Event::Reservation(_) | Event::Pin(_) => false,
     }
 }
 

@@ -103,7 +103,8 @@ impl Writer {
         let position = self.publisher.position(self.newest);
         let shadow = match &event {
             Event::Tick(record) => (self.beside)(&position, stamp, record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
+            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+            Event::Reservation(_) | Event::Pin(_) => None,
         };
         let entry = Entry {
             shadow: shadow.map(Arc::from),
@@ -115,7 +116,8 @@ impl Writer {
         };
         let record = match event {
             Event::Tick(record) => Some(record),
-            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) | Event::Reservation(_) => None,
+            Event::Vm(_) | Event::Policy(_) | Event::Mode(_) => None,
+            Event::Reservation(_) | Event::Pin(_) => None,
         };
         Placed { entry, record, answer: None }
     }
@@ -223,6 +225,7 @@ const fn kind(event: &Event) -> Kind {
         Event::Policy(_) => Kind::Policy,
         Event::Mode(_) => Kind::Mode,
         Event::Reservation(_) => Kind::Reservation,
+        Event::Pin(_) => Kind::Pin,
     }
 }
 

@@ -89,6 +89,7 @@ structure!(VmSample {
     host_rss,
     overhead,
     reported,
+    overhead_at_most,
 });
 structure!(ReportTime { after, until, second });
 structure!(Traits { obstacle, takes_back_on_oom });

@@ -1,11 +1,14 @@
 //! [`Writer`]: appends ticks to a recording, up to its size.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use agentd_core::bytes::ByteCount;
 
 use super::{Head, MAGIC, Recorded, VERSION, code::Coded as _, frame::framed};
-use crate::event::TickRecord;
+use crate::{control::Revision, event::TickRecord};
 
 /// Why a recording does not go on. Nothing may be appended after it: ticks would be missing.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +36,8 @@ pub struct Writer<W: Write> {
     out: W,
     written: u64,
     most: ByteCount,
-    /// Number of the revision of the policy that was written last.
-    revision: Option<u64>,
+    /// The policy that was written last. Its number does not tell it from others: pins come and go.
+    policy: Option<Arc<Revision>>,
 }
 
 impl<W: Write> Writer<W> {
@@ -44,7 +47,7 @@ impl<W: Write> Writer<W> {
     ///
     /// When `out` refuses it, or not even its head fits.
     pub fn begin(out: W, head: &Head, most: ByteCount) -> Result<Self, WriteError> {
-        let mut writer = Self { out, written: 0, most, revision: None };
+        let mut writer = Self { out, written: 0, most, policy: None };
         let mut start = MAGIC.to_vec();
         start.extend_from_slice(&VERSION.to_le_bytes());
         let mut entry = Vec::new();
@@ -60,9 +63,10 @@ impl<W: Write> Writer<W> {
     ///
     /// When there is no room for it, or the disk refuses it.
     pub fn put(&mut self, record: &TickRecord) -> Result<(), WriteError> {
-        let number = Some(record.policy.number);
-        self.put_recorded(&Recorded::of(record, self.revision != number))?;
-        self.revision = number;
+        let now = &record.policy;
+        let is_news = !self.policy.as_ref().is_some_and(|policy| policy.says_as(now));
+        self.put_recorded(&Recorded::of(record, is_news))?;
+        self.policy = Some(Arc::clone(now));
         Ok(())
     }
 

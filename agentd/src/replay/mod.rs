@@ -78,6 +78,18 @@ pub enum ReplayError {
     /// The policy makes no sense.
     #[error(transparent)]
     Policy(#[from] FieldError),
+    /// The other policy asks for more than the host has, and the recorded one did not.
+    #[error(
+        "{}: tick {tick}: {what}: such a policy is refused on that host, so there is nothing to compare", .file.display()
+    )]
+    BeyondHost {
+        /// The recording.
+        file: PathBuf,
+        /// The first tick that it would have decided.
+        tick: u64,
+        /// The value, and what is wrong with it.
+        what: String,
+    },
     /// The file of the policy cannot be read.
     #[error("cannot read the policy {}: {error}", .file.display())]
     Unreadable {
@@ -140,7 +152,7 @@ impl Other {
             words.insert(0, format!("algorithm={algorithm}"));
         }
         let read = |file: &PathBuf| match fs::read_to_string(file) {
-            Ok(text) => Ok(Variation::new(&file.display().to_string(), &text, "policy")),
+            Ok(text) => Ok(Variation::of_file(&file.display().to_string(), &text)),
             Err(error) => Err(ReplayError::Unreadable { file: file.clone(), error }),
         };
         let whole = args.policy_file.as_ref().map(read).transpose()?;

@@ -6,7 +6,7 @@ use agentd_core::{decision::Decision, policy::Policy, sample::Sample, verdict::V
 
 use super::{Other, ReplayError};
 use crate::{
-    control::Mode,
+    control::{Mode, beyond_host},
     difference::Compared,
     mind::{Mind, Shade, Thought},
     recording::Recorded,
@@ -87,6 +87,12 @@ impl<'a> Play<'a> {
             return Err(self.lacks(recorded, "policy"));
         };
         let Some(then) = &recorded.decision else { return Err(self.lacks(recorded, "decision")) };
+        let known = beyond_host(recorded_policy, sample.host.total);
+        let beyond = beyond_host(policy, sample.host.total);
+        if let Some(fault) = beyond.into_iter().find(|fault| !known.contains(fault)) {
+            let (file, tick) = (self.file.to_owned(), recorded.tick);
+            return Err(ReplayError::BeyondHost { file, tick, what: fault.to_string() });
+        }
         let before = self.mind.state();
         let Thought { decision, state, .. } = self.mind.think(recorded_policy, sample);
         let compared = self.other.map(|_| {

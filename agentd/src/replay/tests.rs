@@ -17,10 +17,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    control::{Actor, InForce, Mode, Reservations, Reserved},
-    hypervisor::sim::Scenario,
-    recording::{Head, Recorded, WriteError, Writer},
+    clock::VirtualClock,
+    control::{Actor, Gate, InForce, Mode, Pin, Reservations, Reserved},
+    hypervisor::sim::{Scenario, Sim, derived_id},
+    recording::{Head, Reader, Recorded, WriteError, Writer},
+    shadow::{Shadow, Wish},
     simulate::Simulation,
+    tick::{TickConfig, Ticker},
 };
 
 const TICKS: u64 = 40;
@@ -286,5 +289,83 @@ fn rewrite_as(
     while let Some(mut recorded) = reader.next_tick().unwrap() {
         change(&mut recorded);
         writer.put_recorded(&recorded).unwrap();
+    }
+}
+
+#[test]
+fn a_policy_beyond_the_host_is_refused_and_not_compared() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    for scenario in [grows_beside_idle(), IDEAL.to_owned()] {
+        record(&scenario, Algorithm::TwoPointer, 0, &file);
+        let beyond = by(&["host_reserve=100GiB"]);
+        let (out, _, end) = run(&file, Some(&beyond), ReplayOutput::Table);
+        let error = end.unwrap_err();
+        assert!(!error.is_difference() && out.is_empty(), "{out}");
+        let words =
+            "tick 0: host_reserve = 100 GiB: must be less than the host's memory, which is 4 GiB";
+        assert!(error.to_string().contains(words), "{error}");
+        let within = by(&["host_reserve=1GiB"]);
+        assert!(run(&file, Some(&within), ReplayOutput::Table).2.is_ok());
+    }
+}
+
+const IDEAL: &str = "[sim]\nideal = true\n[host]\ntotal = \"4GiB\"\n[[vm]]\nname = \"web1\"\nmax = \"2GiB\"\n\
+                     actual = \"512MiB\"\ndemand = \"300MiB\"\n";
+
+/// A pin comes and goes, and no revision of the policy tells so.
+#[test]
+fn what_is_pinned_for_a_while_is_recorded_replayed_and_shadowed() {
+    let (name, text) = (Path::new("test.toml"), grows_beside_idle());
+    let scenario = Scenario::parse("test.toml", &text).unwrap();
+    let clock = Arc::new(VirtualClock::default());
+    let interval = Duration::from_secs(2);
+    let (settle, call_timeout) = (interval / 2, interval / 2);
+    let config = TickConfig { interval, settle, call_timeout, stale_after: Duration::from_secs(5) };
+    let sim = Sim::new(name, &scenario, clock.clone());
+    let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
+    let free = InForce::fixed(Mode::Active, Policy::default());
+    let pinned = free.with_pins(&Arc::new([Arc::new(pin("grows"))].into_iter().collect()));
+    // One that thinks by the same policy.
+    let shadow = Shadow::none(clock.clone());
+    let vary = Arc::new(|policy: &Policy| Ok(policy.clone()));
+    shadow.set(Wish { vary, actor: pin("grows").actor, reason: String::new() });
+
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    let simulation =
+        Simulation { name, scenario: &scenario, policy: Policy::default(), ticks: TICKS };
+    let mut writer = simulation.begin_recording(File::create(&file).unwrap()).unwrap();
+    let while_pinned = 10..20;
+    for tick in 0..TICKS {
+        let in_force = if while_pinned.contains(&tick) { &pinned } else { &free };
+        let record = ticker.turn(in_force, &Gate::new(Mode::Active)).record;
+        writer.put(&record).unwrap();
+        let verdict = record.decision.as_ref().unwrap().verdicts.get(&derived_id("grows")).unwrap();
+        let is_pinned = verdict.reason == agentd_core::verdict::Reason::Pinned;
+        assert_eq!(is_pinned, while_pinned.contains(&tick), "tick {tick}: {verdict:?}");
+        let differs = shadow.look(&record, |look| look.compared.vms.len()).unwrap();
+        assert_eq!(differs, 0, "tick {tick}");
+        clock.advance_to(interval * u32::try_from(tick + 1).unwrap());
+    }
+    let (out, _, end) = run(&file, None, ReplayOutput::Table);
+    assert!(end.is_ok(), "{}", end.unwrap_err());
+    assert!(out.starts_with("40 ticks of host"), "{out}");
+    let mut reader = Reader::open(&file).unwrap();
+    let ticks = std::iter::from_fn(|| reader.next_tick().unwrap());
+    let told: Vec<u64> =
+        ticks.filter(|tick| tick.policy.is_some()).map(|recorded| recorded.tick).collect();
+    assert_eq!(told, [0, 10, 20]);
+}
+
+fn pin(name: &str) -> Pin {
+    let time = SystemTime::UNIX_EPOCH;
+    Pin {
+        vm: derived_id(name),
+        name: Arc::from(name),
+        actor: Actor { id: "test".to_owned(), peer: String::new(), time },
+        reason: String::new(),
+        ends_at: time,
+        ends: Duration::MAX,
     }
 }

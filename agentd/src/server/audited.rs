@@ -16,8 +16,8 @@ use super::{
 use crate::{
     audit::{Asked, Audit, Call, Caller, Change, Changes, Effect, Facts, NOT_DURABLE, Refused},
     control::{
-        Control, ControlError, Ending, InForce, Mode, ModeSet, PolicySet, ReserveSet, Reserved,
-        Revision,
+        Control, ControlError, Ending, InForce, Mode, ModeSet, Pin, PinSet, PolicySet, ReserveSet,
+        Reserved, Revision,
     },
 };
 
@@ -42,6 +42,8 @@ pub(super) enum Target {
     /// A reservation that is to be made.
     NewReservation,
     Reservation(u64),
+    /// VMs that are pinned for a while.
+    Pin,
     /// With what decides along before the change.
     Shadow(String),
 }
@@ -141,6 +143,7 @@ impl Target {
             Self::Policy => "policy".to_owned(),
             Self::NewReservation => "reservation".to_owned(),
             Self::Reservation(id) => format!("reservation {id}"),
+            Self::Pin => "pin".to_owned(),
             Self::Shadow(_) => "shadow".to_owned(),
         }
     }
@@ -149,7 +152,8 @@ impl Target {
         match self {
             Self::Mode => mode(in_force.mode),
             Self::Policy => revision(&in_force.policy),
-            Self::NewReservation => Facts::new(),
+            // Which VM is meant is found later, and what is so before is told with what comes of it.
+            Self::NewReservation | Self::Pin => Facts::new(),
             Self::Reservation(id) => {
                 in_force.reservations.find(*id).map_or_else(Facts::new, |own| reserved(own))
             }
@@ -188,6 +192,23 @@ impl Made for ReserveSet {
     fn effect(&self) -> Effect {
         Effect { before: None, after: reserved(&self.reserved), changes: Changes::default() }
     }
+}
+
+impl Made for PinSet {
+    fn effect(&self) -> Effect {
+        let before = if self.is_over { Some(&self.pin) } else { self.replaced.as_ref() };
+        let after = if self.is_over { unpinned(&self.pin) } else { pinned(&self.pin) };
+        let before = Some(before.map_or_else(|| unpinned(&self.pin), |pin| pinned(pin)));
+        Effect { before, after, changes: Changes::default() }
+    }
+}
+
+fn pinned(pin: &Pin) -> Facts {
+    facts([("vm", pin.vm.to_string()), ("pinned_by", pin.actor.to_string())])
+}
+
+fn unpinned(pin: &Pin) -> Facts {
+    facts([("vm", pin.vm.to_string()), ("pinned_by", String::new())])
 }
 
 fn mode(mode: Mode) -> Facts {

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use super::{
     audited::{Ask, Made},
     fault::{Violations, exhausted, failed},
-    limits, mask, reservation,
+    limits, mask, pin, reservation,
 };
 use crate::control::{Control, ControlError};
 
@@ -94,6 +94,7 @@ fn refusal(error: ControlError) -> Status {
         }
         ControlError::NotDurable(_) => failed(Code::Unavailable, "NOT_DURABLE", message, []),
         ControlError::Reserve(error) => reservation::refusal(&error),
+        ControlError::Pin(error) => pin::refusal(&error),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use agentd_core::explain;
 use agentd_proto::v1 as wire;
 use tonic::Status;
 
@@ -23,6 +24,13 @@ pub(super) fn time(time: prost_types::Duration) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| {
         format!("{seconds} s and {nanos} ns is no length of time: it must not be below 0")
     })
+}
+
+/// A length of time as a caller gave it, in words; also one that is none.
+pub(super) fn time_in_words(time: prost_types::Duration) -> String {
+    let (seconds, nanos) = (time.seconds, time.nanos);
+    let sane = Duration::try_from(time);
+    sane.map_or_else(|_| format!("{seconds} s and {nanos} ns"), explain::time)
 }
 
 /// The mode that a caller wants.

@@ -16,7 +16,7 @@ use std::{
 
 pub(crate) use super::tls::fuzz::certificate;
 use super::{
-    About, Deps, Listen, SERVER_THREAD, Server, ServerConfig, ServerHandle, history, policy,
+    About, Deps, Listen, SERVER_THREAD, Server, ServerConfig, ServerHandle, history, pin, policy,
     reservation, watch,
 };
 use crate::{
@@ -30,13 +30,14 @@ use crate::{
     store::{Shelf, StateDir},
 };
 
-/// A request, by its first byte: for another policy, for a stream, for a reservation, for a stretch of the
+/// A request, by its first byte: for another policy, for a stream, for a reservation, for a pin, for a stretch of the
 /// history, or where a page of the audit begins.
 pub(crate) fn request(data: &[u8]) {
     match data.split_first() {
         Some((b'p', rest)) => policy::fuzz::update(rest),
         Some((b'w', rest)) => watch::fuzz(rest),
         Some((b'r', rest)) => reservation::fuzz(rest),
+        Some((b'v', rest)) => pin::fuzz(rest),
         Some((b'h', rest)) => history::fuzz(rest),
         Some((b'a', rest)) => {
             let Ok(text) = str::from_utf8(rest) else { return };

@@ -92,7 +92,8 @@ fn status(published: &Published, caller: &Peer) -> wire::GetStatusResponse {
     let revision = &in_force.policy;
     let policy = &revision.policy;
     let managed = seen.zip(sample).map_or(0, |(record, sample)| {
-        count(sample.vms.iter().filter(|(id, vm)| is_managed(policy, record, **id, vm)))
+        let acting = &in_force.acting.policy;
+        count(sample.vms.iter().filter(|(id, vm)| is_managed(acting, record, **id, vm)))
     });
     let newest = publisher.position(publisher.ring().span().newest);
     wire::GetStatusResponse {

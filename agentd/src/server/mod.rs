@@ -37,6 +37,7 @@ mod measured;
 mod metered;
 mod past;
 mod peer;
+mod pin;
 mod policy;
 mod quota;
 mod reservation;

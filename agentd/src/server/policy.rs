@@ -1,16 +1,13 @@
 //! `PolicyService`: reads and changes the policy. It checks what a request says; whether a policy
 //! makes sense, and whether it is kept, is the control's.
 
+mod beside;
 #[cfg(any(test, feature = "testing"))]
 pub(super) mod fuzz;
 
 use std::{sync::Arc, time::Duration};
 
-use agentd_core::{
-    bytes::ByteCount,
-    policy::{Policy, Rules, VmKey, largest},
-    sample::Sample,
-};
+use agentd_core::policy::Policy;
 use agentd_proto::v1 as wire;
 use tonic::{Request, Response, Status, async_trait};
 use wire::policy_service_server::PolicyService;
@@ -22,90 +19,25 @@ use super::{
     fault::{Violations, invalid},
     from_proto, limits, mask,
     peer::Peer,
-    to_proto,
+    pin, to_proto,
 };
 use crate::{
     audit::Changes,
-    control::{Actor, Control, EditFn, PolicyEdit, changes},
+    control::{self, Actor, Control, EditFn, PolicyEdit, changes},
 };
 
 /// `PolicyService`.
 #[derive(Clone, Debug)]
 pub(super) struct PolicyCalls(pub(super) Arc<Published>);
 
-impl PolicyCalls {
-    /// What in a policy has no effect, or none that can be meant, on what runs here now.
-    fn warnings(&self, policy: &Policy) -> Vec<String> {
-        let latest = self.0.publisher.latest();
-        let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
-        let sample = seen.and_then(|record| record.sample.as_ref());
-        sample.map_or_else(Vec::new, |sample| beside(policy, sample))
-    }
-}
-
-fn beside(policy: &Policy, sample: &Sample) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let total = sample.host.total;
-    let limits = [
-        ("host_reserve_bytes", Some(policy.host_reserve)),
-        ("pool_limit_bytes", policy.pool_limit),
-        ("floor_bytes", Some(policy.floor)),
-    ];
-    for (field, value) in limits {
-        let Some(value) = value else { continue };
-        if value >= total {
-            warnings.push(format!("{field} = {value}: the whole host has {total}"));
-        } else if value.saturating_add(value) > total && field != "pool_limit_bytes" {
-            warnings.push(format!("{field} = {value}: more than half of the host's {total}"));
-        }
-    }
-    for (key, own) in &policy.vms {
-        let vm = sample.vms.iter().find(|(id, vm)| match key {
-            VmKey::Id(own) => own == *id,
-            VmKey::Name(name) => **name == *vm.name,
-        });
-        let Some((_, vm)) = vm else {
-            warnings.push(format!("vms.{key}: no VM that runs here has this name or UUID"));
-            continue;
-        };
-        if let Some(max) = own.max.filter(|max| *max > vm.max) {
-            let most = vm.max;
-            warnings.push(format!("vms.{key}.max_bytes = {max}: its hypervisor allows {most}"));
-        }
-        if let Some(min) = own.min.filter(|min| *min > vm.actual) {
-            let holds = vm.actual;
-            let why = "it is not raised to its minimum, only never taken below it";
-            warnings.push(format!("vms.{key}.min_bytes = {min}: it holds {holds}; {why}"));
-        }
-    }
-    warnings.extend(guarantees(policy, sample));
-    warnings
-}
-
-/// What the VMs that run are guaranteed, where that is more than there is for them.
-fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
-    let host = sample.host.total.saturating_sub(policy.host_reserve);
-    let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
-    let guaranteed = sample.vms.iter().map(|(id, vm)| {
-        let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
-        (if pinned { vm.actual } else { limits.min }, vm.name.to_string())
-    });
-    let guaranteed: Vec<(ByteCount, String)> = guaranteed.collect();
-    let together: ByteCount = guaranteed.iter().map(|(min, _)| *min).sum();
-    (together > pool).then(|| {
-        let (count, who) = (guaranteed.len(), largest(guaranteed));
-        let of_what = match policy.pool_limit {
-            Some(limit) if limit <= host => format!("pool_limit_bytes = {limit}"),
-            Some(_) | None => {
-                let (total, reserve) = (sample.host.total, policy.host_reserve);
-                format!("the host's {total} without host_reserve_bytes = {reserve}")
-            }
-        };
-        format!(
-            "minimums: {count} VMs that run here are guaranteed {together} together, more than \
-             {of_what}: {who}"
-        )
-    })
+/// What in a policy has no effect, or hardly the one that was meant, on what runs here now.
+pub(super) fn warnings_beside(published: &Published, policy: &Policy) -> Vec<String> {
+    let latest = published.publisher.latest();
+    let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
+    let told = seen.map(|record| beside::warnings(policy, record, &published.in_force()));
+    let mut told = told.unwrap_or_default();
+    told.truncate(limits::WARNINGS);
+    told
 }
 
 #[async_trait]
@@ -114,10 +46,12 @@ impl PolicyService for PolicyCalls {
         &self,
         _: Request<wire::GetPolicyRequest>,
     ) -> Result<Response<wire::GetPolicyResponse>, Status> {
+        let in_force = self.0.in_force();
         Ok(Response::new(wire::GetPolicyResponse {
-            current: Some(to_proto::revision(&self.0.in_force().policy)),
+            current: Some(to_proto::revision(&in_force.policy)),
             defaults: Some(to_proto::policy(&Policy::default())),
             bounds: Some(to_proto::access::bounds(&self.0.control.bounds())),
+            pins: in_force.pins.all().map(|pin| to_proto::pin::pin(pin)).collect(),
         }))
     }
 
@@ -139,8 +73,10 @@ impl PolicyService for PolicyCalls {
         let before = self.0.in_force();
         let set = self.0.changes.change(ask, move |control| control.update(edit)).await?;
         let mut warnings = set.warnings;
-        warnings.extend(self.warnings(&set.revision.policy).into_iter().take(limits::WARNINGS));
-        let mut standing_warnings = self.warnings(&before.policy.policy);
+        warnings.extend(warnings_beside(&self.0, &set.revision.policy));
+        let before = &before.policy.policy;
+        let mut standing_warnings = control::warnings(before);
+        standing_warnings.extend(warnings_beside(&self.0, before));
         standing_warnings.retain(|own| warnings.contains(own));
         Ok(Response::new(wire::UpdatePolicyResponse {
             current: Some(to_proto::revision(&set.revision)),
@@ -212,6 +148,20 @@ impl PolicyService for PolicyCalls {
             next_page_token: if more { last.to_string() } else { String::new() },
         }))
     }
+
+    async fn pin_vm(
+        &self,
+        request: Request<wire::PinVmRequest>,
+    ) -> Result<Response<wire::PinVmResponse>, Status> {
+        pin::pin(&self.0, request).await
+    }
+
+    async fn unpin_vm(
+        &self,
+        request: Request<wire::UnpinVmRequest>,
+    ) -> Result<Response<wire::UnpinVmResponse>, Status> {
+        pin::unpin(&self.0, request).await
+    }
 }
 
 impl PolicyCalls {
@@ -277,12 +227,11 @@ fn edit(
 }
 
 fn revert_after(after: prost_types::Duration, violations: &mut Violations) -> Option<Duration> {
-    let (seconds, nanos) = (after.seconds, after.nanos);
+    let given = from_proto::time_in_words(after);
     let after = Duration::try_from(after).ok();
     let sane = after.filter(|after| (REVERT_LEAST..=REVERT_MOST).contains(after));
     if sane.is_none() {
-        let why = format!("{seconds} s and {nanos} ns: must be from 1 s to 24 h");
-        violations.add("revert_after", why);
+        violations.add("revert_after", format!("{given}: must be from 1 s to 24 h"));
     }
     sane
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agentd_core::{
     admit::{Known, Room},
     bytes::ByteCount,
-    policy::VmKey,
+    policy::{Policy, VmKey},
     reserve::named,
 };
 use agentd_proto::v1 as wire;
@@ -43,7 +43,9 @@ impl ReservationService for ReservationCalls {
         ask.only_checks(request.validate_only);
         ask.named(&request.request_id);
         let record = ask.checked(self.latest().ok_or_else(unread))?;
-        let wanted = ask.checked(wanted(request, actor, &record))?;
+        let in_force = self.0.in_force();
+        let policy = &in_force.acting.policy;
+        let wanted = ask.checked(wanted(request, actor, (&record, policy)))?;
         note(&mut ask, &wanted);
         let set = self.0.changes.change(ask, move |control| control.reserve(wanted)).await?;
         Ok(Response::new(wire::CreateReservationResponse {
@@ -117,11 +119,12 @@ fn note(ask: &mut Ask, wanted: &ReserveAsk) {
     }
 }
 
-/// What a request asks for, checked, beside what there is on the host.
+/// What a request asks for, checked, beside what there is on the host and what is wanted of it now, which may
+/// be another policy than that of the tick.
 fn wanted(
     request: wire::CreateReservationRequest,
     actor: Actor,
-    record: &TickRecord,
+    (record, policy): (&TickRecord, &Policy),
 ) -> Result<ReserveAsk, Status> {
     let Some(sample) = &record.sample else { return Err(unread()) };
     let mut violations = Violations::default();
@@ -141,7 +144,7 @@ fn wanted(
     let vm = vm.as_deref().map(VmKey::from);
     let runs = vm.as_ref().and_then(|key| Some(sample.vms.get(&named(sample, key)?)?.actual));
     let known = Known { lives: &record.lives, exposures: &record.exposures };
-    let room = Room::of(&record.policy.policy, sample, known);
+    let room = Room::of(policy, sample, known);
     let (reason, request_id) = (request.reason, request.request_id);
     let validate_only = request.validate_only;
     Ok(ReserveAsk { min, max, lasting, vm, actor, reason, request_id, validate_only, runs, room })
@@ -171,12 +174,11 @@ fn sizes(
 
 fn lasting(wanted: Option<prost_types::Duration>, violations: &mut Violations) -> Duration {
     let Some(wanted) = wanted else { return LASTING };
-    let (seconds, nanos) = (wanted.seconds, wanted.nanos);
+    let given = from_proto::time_in_words(wanted);
     let sane = Duration::try_from(wanted).ok();
     let sane = sane.filter(|time| (LASTING_LEAST..=LASTING_MOST).contains(time));
     if sane.is_none() {
-        let why = format!("{seconds} s and {nanos} ns: must be from 10 s to 24 h");
-        violations.add("duration", why);
+        violations.add("duration", format!("{given}: must be from 10 s to 24 h"));
     }
     sane.unwrap_or(LASTING)
 }

@@ -17,11 +17,12 @@ use super::{
     fault::Violations,
     from_proto, mask,
     peer::Peer,
+    policy::warnings_beside,
     to_proto,
 };
 use crate::{
     audit::{Changes, Effect},
-    control::{Actor, Control, ControlError, FieldChange, changes},
+    control::{self, Actor, Control, ControlError, FieldChange, changes},
     difference::{Instance, Ruled, VmDifference, VmTally},
     event::TickRecord,
     publish::{Position, Stamp},
@@ -44,8 +45,7 @@ impl ShadowService for ShadowCalls {
         };
         // It adds up for milliseconds, on a thread that may.
         let place = Arc::clone(&self.0.shadow);
-        let report =
-            move |control: &Control| Ok(place.report(&control.in_force().policy.policy, ticks));
+        let report = move |control: &Control| Ok(place.report(&control.in_force().policy, ticks));
         let report = self.0.history.read(report).await?;
         Ok(Response::new(wire::GetShadowResponse {
             shadow: report.as_ref().map(shadow),
@@ -76,10 +76,9 @@ impl ShadowService for ShadowCalls {
         };
         let in_force = self.0.in_force();
         let (base, wish) = (&in_force.policy.policy, (actor.clone(), reason.clone()));
-        ask.wants_changes(
-            vary(base)
-                .map_or_else(|_| Changes::default(), |varied| Changes::of(&changes(base, &varied))),
-        );
+        let varied = vary(base).unwrap_or_else(|_| base.clone());
+        ask.wants_changes(Changes::of(&changes(base, &varied)));
+        let warnings = self.warnings(base, &varied);
         let place = Arc::clone(&self.0.shadow);
         let set = move |control: &Control| {
             let place = (!validate_only).then_some(&*place);
@@ -87,7 +86,7 @@ impl ShadowService for ShadowCalls {
         };
         let Set(changes) = self.0.changes.change(ask, set).await?;
         let shadow = told(&changes, &actor, &reason);
-        Ok(Response::new(wire::SetShadowResponse { shadow: Some(shadow) }))
+        Ok(Response::new(wire::SetShadowResponse { shadow: Some(shadow), warnings }))
     }
 
     async fn clear_shadow(
@@ -107,9 +106,22 @@ impl ShadowService for ShadowCalls {
 }
 
 impl ShadowCalls {
+    /// What a change to this policy would be warned of, as far as it is not so of the one in force.
+    fn warnings(&self, in_force: &Policy, varied: &Policy) -> Vec<String> {
+        let of = |policy| {
+            let mut warnings = control::warnings(policy);
+            warnings.extend(warnings_beside(&self.0, policy));
+            warnings
+        };
+        let known = of(in_force);
+        let mut warnings = of(varied);
+        warnings.retain(|warning| !known.contains(warning));
+        warnings
+    }
+
     fn ask<T>(&self, request: &Request<T>, method: &str) -> Ask {
         let in_force = self.0.in_force();
-        let report = self.0.shadow.report(&in_force.policy.policy, 0);
+        let report = self.0.shadow.report(&in_force.policy, 0);
         let before = report.map_or_else(
             || NONE.to_owned(),
             |report| match &report.changes {
@@ -227,6 +239,7 @@ fn summary(report: &Report) -> wire::ShadowSummary {
         vms: tally.vms.iter().map(|(id, vm)| shadow_vm(*id, vm)).collect(),
         skipped: report.skipped,
         slowest: Some(to_proto::duration(report.slowest)),
+        since_time: report.since.map(to_proto::timestamp),
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub(super) mod access;
 pub(super) mod audit;
+pub(super) mod pin;
 pub(super) mod reservation;
 
 use std::time::{Duration, SystemTime};
@@ -39,6 +40,7 @@ pub fn encode(position: &Position, stamp: Stamp, event: &Event) -> Vec<u8> {
         Event::Policy(change) => Body::PolicyChanged(policy_changed(change)),
         Event::Mode(change) => Body::ModeChanged(mode_changed(change)),
         Event::Reservation(change) => Body::ReservationChanged(reservation::changed(change)),
+        Event::Pin(change) => Body::PinChanged(pin::changed(change)),
     };
     response(position, stamp, body).encode_to_vec()
 }
@@ -178,6 +180,7 @@ pub(super) fn vm(record: &TickRecord, id: VmId, sample: &VmSample, since: Durati
         memory: Some(vm_memory(record, id, sample, since)),
         verdict: verdict_of(record, id, sample),
         state: vm_state(record.lives.get(&id).copied()).into(),
+        pin: record.pins.get(id).map(|own| pin::pin(own)),
     }
 }
 

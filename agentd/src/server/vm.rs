@@ -143,6 +143,7 @@ fn explain(
         algorithm: tick.algorithm.clone(),
         tick_age: Some(to_proto::duration(since)),
         conditions: Vec::new(),
+        pin: vm.pin.clone(),
     })
 }
 
@@ -185,18 +186,25 @@ fn find<'a>(tick: &'a wire::Tick, name: &str) -> Result<&'a wire::Vm, Status> {
     let found = if found.is_empty() { by(&|vm| vm.name == name) } else { found };
     match found.as_slice() {
         [one] => Ok(one),
-        [] => {
-            let message = format!("no VM {name:?} was running in tick {}", tick.tick);
-            Err(failed(Code::NotFound, "UNKNOWN_VM", message, []))
-        }
+        [] => Err(unknown(name, tick.tick)),
         several => {
-            let uuids = several.iter().filter_map(|vm| vm.vm.as_ref()).map(|vm| vm.uuid.as_str());
-            let uuids: Vec<&str> = uuids.take(LISTED).collect();
-            let why =
-                format!("several VMs are named {name:?}; give one's UUID: {}", uuids.join(", "));
-            Err(invalid("vm", why))
+            let uuids = several.iter().filter_map(|vm| vm.vm.as_ref()).map(|vm| vm.uuid.clone());
+            Err(ambiguous(name, uuids))
         }
     }
+}
+
+/// That a tick saw no such VM.
+pub(super) fn unknown(name: &str, tick: u64) -> Status {
+    let message = format!("no VM {name:?} was running in tick {tick}");
+    failed(Code::NotFound, "UNKNOWN_VM", message, [])
+}
+
+/// That several have this name.
+pub(super) fn ambiguous(name: &str, uuids: impl Iterator<Item = String>) -> Status {
+    let uuids: Vec<String> = uuids.take(LISTED).collect();
+    let why = format!("several VMs are named {name:?}; give one's UUID: {}", uuids.join(", "));
+    invalid("vm", why)
 }
 
 const PAGE: usize = 100;

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     clock::{RealClock, VirtualClock},
     config::Variation,
+    control::{InForce, Mode},
     hypervisor::sim::Scenario,
     simulate::Simulation,
 };
@@ -58,6 +59,12 @@ fn run_told(shadow: &Shadow, tell: impl Fn(&Look) -> Look) -> (Vec<TickRecord>, 
     (records, looks)
 }
 
+/// The policy of all of these ticks.
+fn in_force() -> Revision {
+    let in_force = InForce::fixed(Mode::Active, Policy::default());
+    Revision::clone(&in_force.policy)
+}
+
 fn none() -> Shadow {
     Shadow::none(Arc::new(VirtualClock::default()))
 }
@@ -75,7 +82,7 @@ fn without_one_nothing_is_told() {
     let shadow = none();
     let (_, looks) = run(&shadow);
     assert!(looks.iter().all(Option::is_none));
-    assert!(shadow.report(&Policy::default(), MOST_TICKS).is_none());
+    assert!(shadow.report(&in_force(), MOST_TICKS).is_none());
     assert!(!shadow.clear());
 }
 
@@ -85,7 +92,7 @@ fn the_same_policy_differs_in_nothing() {
     shadow.set(wish(&[]));
     let (_, looks) = run(&shadow);
     assert!(looks.iter().flatten().all(|look| look.compared.vms.is_empty()), "{looks:#?}");
-    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    let report = shadow.report(&in_force(), MOST_TICKS).unwrap();
     assert_eq!((report.tally.ticks, report.tally.differed), (TICKS, 0));
     assert_eq!(report.changes, Ok(Vec::new()));
 }
@@ -99,17 +106,17 @@ fn another_policy_is_told_and_changes_nothing() {
     assert_eq!(done(&with), done(&without));
     let differed = looks.iter().flatten().filter(|look| !look.compared.vms.is_empty()).count();
     assert!(differed > 0);
-    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    let report = shadow.report(&in_force(), MOST_TICKS).unwrap();
     assert_eq!(report.tally.differed, u64::try_from(differed).unwrap());
     assert_eq!(report.tally.ticks, TICKS);
     let change = &report.changes.unwrap()[0];
     assert_eq!((change.old.as_str(), change.new.as_str()), ("two-pointer", "working-set"));
     // Of the last ticks alone.
-    let last = shadow.report(&Policy::default(), 5).unwrap().tally;
+    let last = shadow.report(&in_force(), 5).unwrap().tally;
     assert_eq!(last.ticks, 5);
     assert!(last.vms.values().all(|vm| vm.first.tick >= TICKS - 5));
     assert!(shadow.clear());
-    assert!(shadow.report(&Policy::default(), MOST_TICKS).is_none());
+    assert!(shadow.report(&in_force(), MOST_TICKS).is_none());
 }
 
 #[test]
@@ -129,7 +136,7 @@ fn a_plan_that_makes_no_sense_is_told_and_reaches_nobody() {
     let (with, looks) = run(&shadow);
     assert_eq!(done(&with), done(&without));
     assert!(looks.iter().flatten().any(|look| look.compared.objection.is_some()));
-    assert!(shadow.report(&Policy::default(), MOST_TICKS).unwrap().tally.rejected > 0);
+    assert!(shadow.report(&in_force(), MOST_TICKS).unwrap().tally.rejected > 0);
 }
 
 #[test]
@@ -151,7 +158,7 @@ fn it_rests_nine_times_as_long_as_all_of_a_look_took() {
     let (records, looks) = run_told(&shadow, tell);
     let took = clock.now() - start;
     let looked = u32::try_from(looks.iter().flatten().count()).unwrap();
-    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    let report = shadow.report(&in_force(), MOST_TICKS).unwrap();
     assert_eq!(report.skipped, u64::try_from(records.len()).unwrap() - u64::from(looked));
     assert!(report.slowest >= 2 * LOOK, "{:?}", report.slowest);
     // Between two looks it rests for all of nine.
@@ -206,7 +213,7 @@ fn a_policy_beyond_the_host_is_an_objection_and_its_words_are_not_kept() {
         let objection = objection.unwrap();
         assert!(objection.contains("must be less than the host's memory"), "{objection}");
     }
-    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    let report = shadow.report(&in_force(), MOST_TICKS).unwrap();
     assert_eq!(report.tally.rejected, TICKS);
     let kept: Vec<Option<String>> =
         shadow.shared().looks.iter().map(|look| look.objection.clone()).collect();
@@ -219,7 +226,31 @@ fn a_policy_that_cannot_be_made_of_the_one_in_force_says_why_and_thinks_nothing(
     shadow.set(wish(&["two_pointer.need_below=90MiB"]));
     let (_, looks) = run(&shadow);
     assert!(looks.iter().all(Option::is_none));
-    let report = shadow.report(&Policy::default(), MOST_TICKS).unwrap();
+    let report = shadow.report(&in_force(), MOST_TICKS).unwrap();
     assert!(report.changes.unwrap_err().contains("must be at most"));
     assert_eq!(report.tally.ticks, 0);
+}
+
+#[test]
+fn the_sum_begins_anew_with_another_policy_in_force() {
+    let (records, _) = run(&none());
+    let shadow = none();
+    shadow.set(wish(&["algorithm=working-set"]));
+    let look = |record: &TickRecord| shadow.look(record, Look::clone).unwrap();
+    for record in &records[..20] {
+        look(record);
+    }
+    let before = shadow.report(&in_force(), MOST_TICKS).unwrap();
+    assert_eq!((before.tally.ticks, before.since), (20, Some(records[0].began)));
+    let next = Revision { number: in_force().number + 1, ..in_force() };
+    let none_yet = shadow.report(&next, MOST_TICKS).unwrap();
+    assert_eq!((none_yet.tally.ticks, none_yet.since), (0, None));
+    for record in &records[20..25] {
+        look(&TickRecord { policy: Arc::new(next.clone()), ..record.clone() });
+    }
+    let after = shadow.report(&next, MOST_TICKS).unwrap();
+    assert_eq!((after.tally.ticks, after.since), (5, Some(records[20].began)));
+    assert!(after.tally.vms.values().all(|vm| vm.first.tick >= 20));
+    let last = shadow.report(&next, 2).unwrap();
+    assert_eq!((last.tally.ticks, last.since), (2, Some(records[23].began)));
 }

@@ -70,6 +70,7 @@ fn put_rows(path: &std::path::Path, rows: &str) -> bool {
     let _ = db.execute(put, params![first, policy, time, revert_at, falls_back_to]);
     let _ = db.execute(put, params![falls_back_to, note, time, revert_at, first]);
     let _ = db.execute("INSERT INTO note VALUES ('file_policy', ?1)", params![note]);
+    let _ = db.execute("INSERT INTO note VALUES ('pins', ?1)", params![policy]);
     if !lost.is_empty() {
         let _ = db.execute("INSERT INTO note VALUES ('state_lost', ?1)", params![lost]);
     }

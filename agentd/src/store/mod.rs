@@ -18,6 +18,7 @@ mod encode;
 pub(crate) mod fuzz;
 mod history;
 mod marker;
+mod pins;
 mod reserved;
 mod will;
 

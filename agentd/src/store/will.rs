@@ -1,5 +1,5 @@
-//! [`Will`]: the operator's will on disk: the policy with its revisions, the mode, and what is
-//! reserved.
+//! [`Will`]: the operator's will on disk: the policy with its revisions, the mode, what is reserved, and
+//! what is pinned for a while.
 //!
 //! One small SQLite file with a rollback journal and full synchronisation: a change that was
 //! acknowledged survives a power cut. A pause is kept twice, in the database and as a marker
@@ -21,9 +21,11 @@ use super::{
     ease,
     encode::{from_json, to_json},
     marker::Marker,
-    reserved,
+    pins, reserved,
 };
-use crate::control::{Actor, Mode, Reserved, Revision, Saved, SavedMode, Storage, StorageError};
+use crate::control::{
+    Actor, Mode, Pins, Reserved, Revision, Saved, SavedMode, Storage, StorageError,
+};
 
 /// The policy and the mode on disk.
 #[derive(Debug)]
@@ -149,12 +151,15 @@ impl Will {
             db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get(0)).optional()?;
         let file_policy = file_policy.map(|json| from_json(&json)).transpose();
         let reservations = reserved::load(db);
+        let pinned: Option<String> =
+            db.query_row(GET_NOTE, params![PINS], |row| row.get(0)).optional()?;
         Ok(Saved {
             mode,
             newest,
             falls_back_to: falls_back_to.flatten(),
             file_policy: file_policy.map_err(StorageError)?,
             reservations,
+            pins: pinned.map(|note| pins::read(&note)).unwrap_or_default(),
             lost,
         })
     }
@@ -248,6 +253,12 @@ impl Storage for Will {
 
     fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError> {
         Ok(reserved::forget(self.db()?, id)?)
+    }
+
+    fn save_pins(&mut self, pins: &Pins) -> Result<(), StorageError> {
+        let note = pins::note(pins).map_err(StorageError)?;
+        self.db()?.execute(PUT_NOTE, params![PINS, note])?;
+        Ok(())
     }
 
     fn probe(&mut self) -> Result<(), StorageError> {
@@ -453,6 +464,8 @@ const GET_NOTE: &str = "SELECT text FROM note WHERE name = ?1";
 const FILE_POLICY: &str = "file_policy";
 /// Note: who may ease the mode, as [`ease`] writes it.
 const EASED_BY: &str = "eased_by";
+/// Note: VMs that are pinned for a while, as [`pins`] writes them.
+const PINS: &str = "pins";
 /// Note: nothing; written to see whether that can be done.
 const PROBE: &str = "probe";
 /// Note: why the state was lost, until somebody sets a mode.

@@ -156,6 +156,22 @@ async fn a_config_with_a_policy_beyond_the_host_orders_nothing_and_says_so() {
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
 
+/// The host has 2000 GiB, and its VM may hold 1000.
+#[tokio::test(flavor = "multi_thread")]
+async fn minimums_of_a_config_beyond_the_pool_are_told_until_they_fit() {
+    let beyond = |_: &Home| {
+        "[policy]\nhost_reserve = \"1200GiB\"\n[policy.vms.vm1]\nmin = \"1000GiB\"\n".to_owned()
+    };
+    let home = Home::with(&giving("ideal = false"), beyond);
+    let agent = home.start().await;
+    agent.until_condition("MINIMUMS_BEYOND_POOL", true).await;
+    home.until_log(
+        "1 VMs are guaranteed 1000 GiB together and there is 800 GiB for them: vm1 1000 GiB",
+    );
+    agent.set_reserve(200 << 20).await.unwrap();
+    agent.until_condition("MINIMUMS_BEYOND_POOL", false).await;
+}
+
 #[test]
 fn a_command_line_that_makes_no_sense_is_exit_code_2() {
     for arguments in [&["fly"][..], &["run", "--hypervisor", "sim:x", "--connect", "y"], &[]] {

@@ -14,6 +14,7 @@ mod durability;
 mod freeze;
 mod host;
 mod log;
+mod pin;
 mod reload;
 mod reserve;
 mod rig;

@@ -165,6 +165,10 @@ async fn trials_reservations_shadows_and_modes_are_told_of_too() {
     let etag = policy.update_policy(trial).await.unwrap().into_inner().current.unwrap().etag;
     policy.confirm_policy(wire::ConfirmPolicyRequest { etag }).await.unwrap();
     policy.revert_policy(wire::RevertPolicyRequest::default()).await.unwrap();
+    let (vm, duration) = ("web1".to_owned(), Some(prost_types::Duration { seconds: 60, nanos: 0 }));
+    let pin = wire::PinVmRequest { vm: vm.clone(), duration, ..Default::default() };
+    policy.pin_vm(pin).await.unwrap();
+    policy.unpin_vm(wire::UnpinVmRequest { vm, ..Default::default() }).await.unwrap();
 
     let mut reservations = ReservationServiceClient::new(channel.clone());
     let wanted = wire::CreateReservationRequest {
@@ -202,6 +206,11 @@ async fn trials_reservations_shadows_and_modes_are_told_of_too() {
     let (intent, before, after) = facts("agentd.v1.PolicyService/RevertPolicy");
     assert_eq!(intent["asked"]["revert_to"], "the one before");
     assert_eq!((&before["revision"], &after["revision"]), (&"2".into(), &"3".into()));
+    let (intent, before, after) = facts("agentd.v1.PolicyService/PinVm");
+    assert_eq!((&intent["target"], &intent["asked"]["for"]), (&"pin".into(), &"60s".into()));
+    assert_eq!((&before["pinned_by"], &before["vm"]), (&"".into(), &after["vm"]));
+    let (_, pinned, unpinned) = facts("agentd.v1.PolicyService/UnpinVm");
+    assert_eq!((&pinned, &unpinned), (&after, &before));
     let (intent, _, after) = facts("agentd.v1.ReservationService/CreateReservation");
     assert_eq!(intent["request_id"], "r-1");
     assert_eq!((&after["min"], &after["vm"]), (&"64 MiB".into(), &"db\u{202e}7".into()));

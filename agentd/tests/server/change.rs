@@ -234,6 +234,13 @@ async fn what_makes_no_sense_is_refused_by_field_and_changes_nothing() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{request:?}");
         assert_eq!(violated(&refused), fields, "{refused:?}");
     }
+    for (time, said) in
+        [(seconds(172_800), "48h: must be from 1 s to 24 h"), (seconds(0), "0s: must")]
+    {
+        let trial = wire::UpdatePolicyRequest { revert_after: time, ..step(60) };
+        let refused = client.update_policy(trial).await.unwrap_err();
+        assert!(refused.message().contains(said), "{}", refused.message());
+    }
     let now = current(&mut client).await;
     assert_eq!(now.revision, 1);
     let floor = default_policy().floor;

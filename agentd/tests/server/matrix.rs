@@ -56,7 +56,7 @@ fn least(path: &str) -> usize {
         "WhoAmI" => 0,
         "ConfirmPolicy" | "RevertPolicy" | "ListAudit" => 3,
         _ => {
-            let changes = ["Set", "Update", "Create", "Delete", "Clear"];
+            let changes = ["Set", "Update", "Create", "Delete", "Clear", "Pin", "Unpin"];
             if changes.iter().any(|verb| method.starts_with(verb)) { 2 } else { 1 }
         }
     }
@@ -84,13 +84,13 @@ async fn row(channel: &Channel, rank: usize) -> BTreeSet<String> {
 /// The rows of all ranks: each may do more than the one before it, and the last one everything.
 fn judge(rows: &[BTreeSet<String>], rig: &Rig) {
     let all: BTreeSet<String> = methods().into_iter().collect();
-    assert!(all.len() >= 22, "{all:?}");
+    assert!(all.len() >= 24, "{all:?}");
     assert_eq!(rows.len(), 4);
     assert!(rows.is_sorted_by(|less, more| less.len() < more.len() && less.is_subset(more)));
     assert_eq!(rows.last(), Some(&all));
     let in_force = rig.control.in_force();
     assert_eq!((in_force.mode, in_force.policy.number), (Mode::Active, 1));
-    assert_eq!(in_force.reservations.open.len(), 0);
+    assert_eq!((in_force.reservations.open.len(), in_force.pins.all().len()), (0, 0));
     assert_eq!(rig.publisher.ring().span().newest, 0);
 }
 

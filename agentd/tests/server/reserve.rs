@@ -4,8 +4,8 @@ use agentd_proto::v1 as wire;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use wire::{
-    ReservationEvent, ReservationState, reservation_service_client::ReservationServiceClient,
-    watch_response::Body,
+    ReservationEvent, ReservationState, policy_service_client::PolicyServiceClient,
+    reservation_service_client::ReservationServiceClient, watch_response::Body,
 };
 
 use crate::rig::{Rig, Watching};
@@ -191,4 +191,97 @@ async fn one_is_released_once_and_an_unknown_one_not_at_all() {
     assert_eq!(open(&mut client).await, [2]);
     let unknown = client.delete_reservation(delete(77)).await.unwrap_err();
     assert_eq!(reason(&unknown), (Code::NotFound, "UNKNOWN_RESERVATION".to_owned()));
+}
+
+/// Of 16 GiB the host keeps 200 MiB and uses 6 GiB itself; each VM holds 1 GiB and may hold 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_is_judged_by_the_policy_of_now_and_not_of_the_last_tick() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let mut policies = PolicyServiceClient::new(rig.channel().await);
+    let mut set = async |vms: &[(&str, wire::VmPolicy)]| {
+        let vms = vms.iter().map(|(name, vm)| ((*name).to_owned(), *vm)).collect();
+        let request = wire::UpdatePolicyRequest {
+            policy: Some(wire::Policy { vms, ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["vms".to_owned()] }),
+            ..Default::default()
+        };
+        policies.update_policy(request).await.unwrap();
+    };
+    let least = wire::VmPolicy { min_bytes: Some(4 * GIB), ..Default::default() };
+    let pinned = wire::VmPolicy { pinned: Some(true), ..Default::default() };
+    rig.tick(&["web1", "db1"], false).await;
+    for (vms, most) in [
+        (vec![("web1", least), ("db1", least)], 1),
+        (vec![], 9),
+        (vec![("web1", pinned)], 5),
+        (vec![], 9),
+    ] {
+        set(&vms).await;
+        let dry = |gib| Request { validate_only: true, ..size(gib) };
+        create(&mut client, dry(most)).await.unwrap();
+        let refused = create(&mut client, dry(most + 1)).await.unwrap_err();
+        assert_eq!(reason(&refused).1, "DOES_NOT_FIT", "{vms:?}");
+    }
+    // A pin for a while counts as one of the policy does.
+    let mut pins = PolicyServiceClient::new(rig.channel().await);
+    let duration = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let pin = wire::PinVmRequest { vm: "web1".to_owned(), duration, ..Default::default() };
+    pins.pin_vm(pin).await.unwrap();
+    let refused = create(&mut client, size(6)).await.unwrap_err();
+    assert_eq!(reason(&refused).1, "DOES_NOT_FIT", "{refused}");
+    let unpin = wire::UnpinVmRequest { vm: "web1".to_owned(), ..Default::default() };
+    pins.unpin_vm(unpin).await.unwrap();
+    // The last tick knew of a pin that has ended since.
+    set(&[("web1", pinned)]).await;
+    rig.tick(&["web1", "db1"], false).await;
+    set(&[]).await;
+    create(&mut client, Request { validate_only: true, ..size(9) }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_agentd_is_paused_one_that_was_filled_says_so_and_that_nobody_looks() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1"], false).await;
+    create(&mut client, size(2)).await.unwrap();
+    let made = create(&mut client, size(1)).await.unwrap();
+    assert_eq!(made.message, "is made, and what it holds is not known yet");
+    rig.tick(&["web1"], false).await;
+    rig.tick_paused(&["web1"]).await;
+    for id in [1, 2] {
+        let paused = get(&mut client, id).await;
+        assert_eq!((paused.state(), paused.held_bytes), (ReservationState::Filled, None));
+        let words =
+            "was filled, and what it holds now is not known; agentd is paused and decides nothing";
+        assert_eq!(paused.message, words);
+    }
+}
+
+/// Of the host's 8 GiB usable it keeps 200 MiB; each VM has 300 MiB unused.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_asked_for_what_it_could_spare_is_not_said_to_be_needed_by_nobody() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    let vms = ["web1", "db1", "db2"];
+    let working_set = wire::UpdatePolicyRequest {
+        policy: Some(wire::Policy { algorithm: "working-set".to_owned(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["algorithm".to_owned()] }),
+        ..Default::default()
+    };
+    let mut policies = PolicyServiceClient::new(rig.channel().await);
+    policies.update_policy(working_set).await.unwrap();
+    rig.tick(&vms, false).await;
+    create(&mut client, Request { min_bytes: (8 * 1024 - 200 + 20) << 20, ..size(0) })
+        .await
+        .unwrap();
+    rig.tick(&vms, false).await;
+    let lacks = get(&mut client, 1).await;
+    assert_eq!(lacks.lacks_bytes, Some(20 << 20), "{lacks:?}");
+    let idle = lacks.refusals.iter().find(|own| own.reason == "SPARE_NOT_NEEDED");
+    let message = &idle.unwrap_or_else(|| panic!("one gives enough: {lacks:?}")).message;
+    assert!(
+        message.contains("is not asked for it: what is missing comes from others"),
+        "{message}"
+    );
 }

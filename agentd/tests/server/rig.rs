@@ -17,7 +17,7 @@ use agentd::{
     clock::{Clock, VirtualClock},
     config::{AuthzConfig, Group, TlsConfig},
     control::{
-        Audience, Base, Bounds, Control, Mode, Parts, Reserved, Revision, Saved, SavedMode,
+        Audience, Base, Bounds, Control, Mode, Parts, Pins, Reserved, Revision, Saved, SavedMode,
         Storage, StorageError,
     },
     event::{Event, TickRecord},
@@ -183,11 +183,20 @@ impl Rig {
         self.finish(TickRecord { sample: None, decision: None, error, ..record }).await
     }
 
+    /// Finishes a tick of mode paused.
+    pub(crate) async fn tick_paused(&mut self, vms: &[&str]) -> u64 {
+        let record = self.look(vms, false);
+        self.finish(TickRecord { mode: Mode::Paused, decision: None, ..record }).await
+    }
+
     fn look(&self, vms: &[&str], busy: bool) -> TickRecord {
         self.pass(Duration::from_secs(1));
         let in_force = self.control.in_force();
         let reserved = in_force.reservations.in_force(self.clock.now()).cloned().collect();
-        record_with(self.ticks, vms, busy, &in_force.policy, reserved)
+        TickRecord {
+            pins: Arc::clone(&in_force.pins),
+            ..record_with(self.ticks, vms, busy, &in_force.acting, reserved)
+        }
     }
 
     async fn finish(&mut self, record: TickRecord) -> u64 {
@@ -349,7 +358,8 @@ impl Watching {
                 | Body::PolicyChanged(_)
                 | Body::VmChanged(_)
                 | Body::ModeChanged(_)
-                | Body::ReservationChanged(_) => seqs.push(message.position.unwrap().seq),
+                | Body::ReservationChanged(_)
+                | Body::PinChanged(_) => seqs.push(message.position.unwrap().seq),
                 Body::Heartbeat(_) => {}
                 other => panic!("{other:?} among the entries"),
             }
@@ -412,6 +422,7 @@ fn record_with(
         mode: Mode::Active,
         frozen: None,
         policy: Arc::clone(policy),
+        pins: Arc::default(),
         sample: Some(sample),
         before: Arc::default(),
         anew: false,
@@ -446,6 +457,7 @@ fn vm(name: &str, unused: ByteCount) -> VmSample {
         host_rss: Some(ByteCount::gib(1)),
         overhead: None,
         reported: None,
+        overhead_at_most: None,
     }
 }
 
@@ -536,6 +548,10 @@ impl Storage for Kept {
     }
 
     fn save_reservation(&mut self, _: &Reserved) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn save_pins(&mut self, _: &Pins) -> Result<(), StorageError> {
         Ok(())
     }
 

@@ -60,6 +60,8 @@ async fn what_it_would_have_done_is_told_to_who_asks_and_summed_up() {
     assert_eq!((shadow.reason.as_str(), shadow.error.as_str()), ("to see", ""));
     assert!(shadow.actor.unwrap().id.starts_with("uid:"));
     assert_eq!((summary.ticks, summary.differed, summary.rejected), (1, 1, 0));
+    let began = summary.vms[0].first.as_ref().unwrap().time;
+    assert!(summary.since_time.is_some() && summary.since_time == began, "{summary:?}");
     let vm = summary.vms.first().unwrap();
     assert_eq!((vm.vm.as_ref().unwrap().name.as_str(), vm.differed), ("web1", 1));
     let last = vm.last.as_ref().unwrap();
@@ -135,4 +137,23 @@ async fn what_makes_no_sense_is_refused_with_its_field() {
     let low = client.set_shadow(low).await.unwrap_err();
     assert_eq!(low.code(), Code::InvalidArgument);
     assert!(low.message().contains("must be at least 16 MiB"), "{low}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_is_warned_of_what_a_change_would_be_warned_of() {
+    let mut rig = Rig::start();
+    let mut client = ShadowServiceClient::new(rig.channel().await);
+    rig.ticks(1).await;
+    let mut large = wanted(&["host_reserve_bytes", "two_pointer.step_bytes"]);
+    let two_pointer = wire::TwoPointer { step_bytes: Some(2 << 30), ..Default::default() };
+    large.policy = Some(wire::Policy {
+        host_reserve_bytes: Some(9 << 30),
+        two_pointer: Some(two_pointer),
+        ..Default::default()
+    });
+    let told = client.set_shadow(large).await.unwrap().into_inner().warnings;
+    let heads: Vec<_> = told.iter().filter_map(|told| told.split(':').next()).collect();
+    assert_eq!(heads, ["two_pointer.step_bytes = 2 GiB", "host_reserve_bytes = 9 GiB"]);
+    let told = client.set_shadow(wanted(&["algorithm"])).await.unwrap().into_inner().warnings;
+    assert_eq!(told, Vec::<String>::new());
 }

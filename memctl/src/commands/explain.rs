@@ -14,6 +14,7 @@ use crate::failure::{Code, Failure};
 use crate::fleet::ask_all;
 use crate::moment::Moment;
 use crate::render::explain::ExplainBody;
+use crate::render::text::date_time;
 use crate::session::Session;
 
 /// Options of `memctl explain`.
@@ -53,16 +54,25 @@ impl At {
 /// Asks for the explanation. Of several hosts, those that do not know the VM are left out.
 pub(crate) async fn run(args: &ExplainArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let (at, time) = match &args.at {
+    let (at, moment) = match &args.at {
         None => (None, None),
         Some(At::Position(position)) => (Some(position.clone()), None),
         Some(At::Moment(moment)) => {
-            let time = moment.at(Timestamp::now(), &session.output.view.zone)?;
-            (None, Some(wire(time)))
+            (None, Some(moment.at(Timestamp::now(), &session.output.view.zone)?))
         }
     };
+    let time = moment.map(wire);
     let request = v1::ExplainVmRequest { vm: args.vm.clone(), at, time, tick: args.tick };
-    let answers = ask_all(&hosts, session.bounds(), move |c| ask(c, request.clone())).await;
+    let mut answers = ask_all(&hosts, session.bounds(), move |c| ask(c, request.clone())).await;
+    if let Some(time) = moment {
+        let by = date_time(time, &session.output.view.zone);
+        for failure in answers.iter_mut().filter_map(|answer| answer.result.as_mut().err()) {
+            if failure.reason == NOT_KEPT {
+                // The agent knows no zone but its own.
+                failure.message = format!("no tick that had ended by {by} is kept");
+            }
+        }
+    }
     let mut items = Item::of_answers(answers, |explanation| vec![ExplainBody { explanation }]);
     if items.iter().any(|item| item.ok) {
         items.retain(|item| item.error.as_ref().is_none_or(|e| e.code != Code::NotFound));
@@ -83,7 +93,8 @@ async fn ask(
         let failure = Failure::from_status(&status);
         match failure {
             Failure { code: Code::NotFound, hint: None, .. } => {
-                failure.hint("memctl vms lists those that there are")
+                let hint = hint_of(&failure.reason);
+                failure.hint(hint)
             }
             other => other,
         }
@@ -91,5 +102,21 @@ async fn ask(
     Ok(answer.map_err(failed)?.into_inner().into())
 }
 
+/// What to do where there is no such tick, or no such VM in it.
+fn hint_of(reason: &str) -> &'static str {
+    match reason {
+        NOT_KEPT => {
+            "memctl watch --kind tick --oldest --no-follow --count 1 shows the oldest one that is"
+        }
+        OTHER_EPOCH => {
+            "memctl watch --oldest --no-follow -o name prints the positions that are kept"
+        }
+        _ => "memctl vms lists those that there are",
+    }
+}
+
+/// The reasons of an agent that has no such tick: it is not kept, or its run is not.
+const NOT_KEPT: &str = "NOT_KEPT";
+const OTHER_EPOCH: &str = "OTHER_EPOCH";
 /// An epoch has 32 digits.
 const SHORTEST_EPOCH: usize = 8;

@@ -41,6 +41,7 @@ use crate::failure::Failure;
 use crate::render::text::date_time;
 use crate::session::Session;
 use crate::versions::Skew;
+use crate::wire_words::in_words;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ pub(crate) fn tell_conditions(
     for Condition { reason, message, since } in conditions {
         let since = since.map(|since| date_time(since.0, &session.output.view.zone));
         let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
-        session.output.notice(&format!("{host}: {reason}{since}: {message}"))?;
+        session.output.notice(&format!("{host}: {reason}{since}: {}", in_words(message)))?;
     }
     Ok(())
 }

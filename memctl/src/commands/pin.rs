@@ -1,5 +1,7 @@
-//! `memctl pin VM` and `unpin VM`: leaves a VM alone, wherever it runs. A shorthand for the policy's
-//! `vm.NAME.pinned`.
+//! `memctl pin VM` and `unpin VM`: leaves a VM alone, wherever it runs. Without an end a shorthand for the
+//! policy's `vm.NAME.pinned`; with one a pin of its own, beside the policy.
+
+mod timed;
 
 use std::time::Duration;
 
@@ -12,12 +14,12 @@ use super::rollout::Intent;
 use super::{Ended, vms};
 use crate::client::Connection;
 use crate::completers;
-use crate::dto::{Revision, VmName};
+use crate::dto::{Pin, Revision, VmName};
 use crate::failure::{Code, Failure};
 use crate::fleet::{Answer, ask_all};
 use crate::hosts::Host;
 use crate::quantity::parse_positive_duration;
-use crate::render::text::date_time;
+use crate::render::policy::PolicyBody;
 use crate::session::Session;
 
 /// Options of `memctl pin`.
@@ -25,9 +27,8 @@ use crate::session::Session;
 pub(crate) struct PinArgs {
     #[command(flatten)]
     vm: VmArgs,
-    /// Only for this time: afterwards the policy goes back to what it is now, unless the change is
-    /// confirmed with `memctl policy confirm`. Refused while the policy is on trial: there is one trial at a
-    /// time, of the whole policy.
+    /// Only for this time, from 1s to 24h, whatever the policy says of the VM meanwhile; said again, from now
+    /// on for the time that is said then.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_positive_duration)]
     lasting: Option<Duration>,
 }
@@ -54,28 +55,33 @@ struct VmArgs {
     reason: String,
 }
 
-/// Pins the VM.
+/// Pins the VM: for a while beside the policy, or by the policy.
 pub(crate) async fn pin(args: &PinArgs, session: &mut Session) -> Ended {
+    if args.lasting.is_some() {
+        timed::no_columns(session)?;
+    }
     let place = find(&args.vm.vm, session).await?;
+    if let Some(lasting) = args.lasting {
+        return timed::pin(&args.vm, lasting, &place, session).await;
+    }
     // An exception by UUID counts before one by name.
     let name = match place.current.policy.vms.contains_key(&place.vm.uuid) {
         true => &place.vm.uuid,
         false => &args.vm.vm,
     };
-    if args.lasting.is_some() {
-        no_trial(&place, session)?;
-        no_lasting_pin(&place)?;
-    }
-    let revert_after = args.lasting.map(prost_types::Duration::try_from).transpose();
-    let revert_after = revert_after.map_err(|error| Failure::usage(format!("--for: {error}")))?;
-    let assigned = vec![format!("vm.{name}.pinned=true")];
-    update(&args.vm, assigned, revert_after, &place, session).await
+    let ended = update(&args.vm, vec![format!("vm.{name}.pinned=true")], &place, session).await?;
+    timed::tell_beside(&place, session)?;
+    Ok(ended)
 }
 
-/// Takes the pin away, by whichever name of the VM it was set.
+/// Ends what pins the VM for a while; where nothing does, takes the policy's pin away, by whichever name of
+/// the VM it was set.
 pub(crate) async fn unpin(args: &UnpinArgs, session: &mut Session) -> Ended {
     let place = find(&args.vm.vm, session).await?;
-    let pinned = place.pins();
+    if place.pin.is_some() {
+        return timed::unpin(&args.vm, &place, session).await;
+    }
+    let pinned = place.pinned_by_policy();
     if pinned.is_empty() {
         let host = &place.host.name;
         let what = format!("{} is not pinned on {host}", place.vm.label());
@@ -83,54 +89,16 @@ pub(crate) async fn unpin(args: &UnpinArgs, session: &mut Session) -> Ended {
         return Err(failure.hint(format!("memctl policy get --host {host} shows what is")).into());
     }
     let assigned = pinned.into_iter().map(|name| format!("vm.{name}.pinned=unset")).collect();
-    update(&args.vm, assigned, None, &place, session).await
+    update(&args.vm, assigned, &place, session).await
 }
 
-/// Refuses a second trial: the two would end together, or each make the other last longer.
-fn no_trial(place: &Place, session: &Session) -> Result<(), Failure> {
-    let Revision { revision, revert_time: Some(end), actor, .. } = &place.current else {
-        return Ok(());
-    };
-    let (end, host) = (date_time(end.0, &session.output.view.zone), &place.host.name);
-    let by = actor.as_ref().map(|actor| format!(" by {}", actor.label())).unwrap_or_default();
-    let what = format!(
-        "revision {revision} of the policy of {host}{by} is on trial until {end}: it would end with this pin, \
-         or later because of it"
-    );
-    let hint = format!(
-        "wait until then, or end it: memctl policy confirm --host {host} keeps it, memctl policy revert \
-         --host {host} takes it back"
-    );
-    Err(Failure::new(Code::FailedPrecondition, "TRIAL_RUNS", what).hint(hint))
-}
-
-/// Refuses an end where the VM is pinned for good: it would go on.
-fn no_lasting_pin(place: &Place) -> Result<(), Failure> {
-    if place.pins().is_empty() {
-        return Ok(());
-    }
-    let (vm, host) = (&place.vm.name, &place.host.name);
-    let what = format!("{} is pinned on {host} already, and without an end", place.vm.label());
-    let hint = format!("memctl unpin {vm} --host {host} ends that; then pin it with --for");
-    Err(Failure::new(Code::FailedPrecondition, "PINNED", what).hint(hint))
-}
-
-async fn update(
-    args: &VmArgs,
-    assigned: Vec<String>,
-    revert_after: Option<prost_types::Duration>,
-    place: &Place,
-    session: &Session,
-) -> Ended {
+async fn update(args: &VmArgs, assigned: Vec<String>, place: &Place, session: &Session) -> Ended {
     let (policy, update_mask) = assignments(&assigned)?;
     let request = v1::UpdatePolicyRequest {
         policy: Some(policy),
         update_mask: Some(update_mask),
-        // A trial that somebody else begins meanwhile is a trial, too.
-        etag: revert_after.map(|_| place.current.etag.clone()).unwrap_or_default(),
-        validate_only: false,
-        revert_after,
         reason: args.reason.clone(),
+        ..v1::UpdatePolicyRequest::default()
     };
     let hosts = std::slice::from_ref(&place.host);
     change::make(request, hosts, Intent::of(args.dry_run), session).await
@@ -141,11 +109,13 @@ struct Place {
     host: Host,
     vm: VmName,
     current: Revision,
+    /// What pins it for a while.
+    pin: Option<Pin>,
 }
 
 impl Place {
-    /// The names of the VM by which it is pinned.
-    fn pins(&self) -> Vec<&String> {
+    /// The names of the VM by which the policy pins it.
+    fn pinned_by_policy(&self) -> Vec<&String> {
         let vms = &self.current.policy.vms;
         let is_pinned = |name: &&String| vms.get(*name).is_some_and(|own| own.pinned == Some(true));
         [&self.vm.uuid, &self.vm.name].into_iter().filter(is_pinned).collect()
@@ -154,9 +124,11 @@ impl Place {
 
 /// What a host knows of it.
 struct Known {
-    /// The VM, where it runs there or the policy there has an exception for it.
+    /// The VM, where it runs there, is pinned for a while there, or the policy there has an exception for it.
     vm: Option<VmName>,
     current: Revision,
+    /// What pins it for a while.
+    pin: Option<Pin>,
 }
 
 /// The one host that knows the VM.
@@ -167,14 +139,13 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
     let (mut knowing, mut silent) = (Vec::new(), Vec::new());
     for Answer { host, result, .. } in answers {
         match result {
-            Ok(Known { vm: Some(vm), current }) => knowing.push((host, vm, current)),
+            Ok(Known { vm: Some(vm), current, pin }) => knowing.push((host, vm, (current, pin))),
             Ok(Known { vm: None, .. }) => {}
             Err(failure) => silent.push((host, failure)),
         }
     }
-    let is_uuid = |(_, found, _): &(String, VmName, Revision)| found.uuid == vm;
     // A name may stand on a silent host as well; a UUID does not.
-    let may_be_elsewhere = !knowing.iter().any(is_uuid);
+    let may_be_elsewhere = !knowing.iter().any(|(_, found, _)| found.uuid == vm);
     if let Some((host, failure)) = silent.first().filter(|_| may_be_elsewhere) {
         if hosts.len() == 1 {
             return Err(failure.clone());
@@ -186,12 +157,12 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
     let names: Vec<String> = knowing.iter().map(|(host, ..)| host.clone()).collect();
     let mut found = knowing.into_iter();
     match (found.next(), found.next()) {
-        (Some((name, vm, current)), None) => {
+        (Some((name, vm, (current, pin))), None) => {
             let host = hosts.into_iter().find(|host| host.name == name);
             let host = host.ok_or_else(|| Failure::usage("the host is gone"))?;
             // What is told is about this host alone.
             session.output.view.many_hosts = false;
-            Ok(Place { host, vm, current })
+            Ok(Place { host, vm, current, pin })
         }
         (Some(_), Some(_)) => Err(ambiguous(vm, &names)),
         (None, _) => {
@@ -210,11 +181,18 @@ fn ambiguous(vm: &str, hosts: &[String]) -> Failure {
 }
 
 async fn known_there(connection: Connection, wanted: String) -> Result<Known, Failure> {
-    let current = get::ask(connection.clone()).await?.current;
+    let PolicyBody { current, pins, .. } = get::ask(connection.clone()).await?;
     let running = vms::list(connection).await?.vms;
-    let mut names = running.into_iter().map(|running| running.vm);
-    let runs = names.find(|vm| vm.name == wanted || vm.uuid == wanted);
+    let is_meant = |vm: &VmName| vm.name == wanted || vm.uuid == wanted;
+    let runs = running.into_iter().map(|running| running.vm).find(is_meant);
+    // The UUID decides: another VM may have had the name when it was pinned.
+    let is_pinned = |pin: &Pin| match &runs {
+        Some(vm) => pin.vm.uuid == vm.uuid,
+        None => is_meant(&pin.vm),
+    };
+    let pin = pins.into_iter().find(is_pinned);
     let excepted = current.policy.vms.contains_key(&wanted);
+    let by_pin = || pin.as_ref().map(|pin| pin.vm.clone());
     let by_policy = || excepted.then(|| VmName { uuid: String::new(), name: wanted.clone() });
-    Ok(Known { vm: runs.or_else(by_policy), current })
+    Ok(Known { vm: runs.or_else(by_pin).or_else(by_policy), current, pin })
 }

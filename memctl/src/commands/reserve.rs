@@ -19,9 +19,12 @@ use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::progress::Progress;
-use crate::quantity::{Units, format_seconds, format_size, parse_positive_duration, parse_size};
+use crate::quantity::{
+    Units, format_seconds, format_size, format_time, parse_positive_duration, parse_size,
+};
 use crate::render::reservation::{ReservationBody, refusals};
 use crate::session::Session;
+use crate::stop_signals::StopSignals;
 
 /// Options of `memctl reserve`.
 #[derive(Args, Debug)]
@@ -63,9 +66,11 @@ pub(crate) struct ReservationsArgs {}
 /// Options of `memctl release`.
 #[derive(Args, Debug)]
 pub(crate) struct ReleaseArgs {
-    /// Number of the reservation, as `memctl reservations` lists it.
-    #[arg(value_parser = parse_id, add = ArgValueCompleter::new(completers::reservation_ids))]
-    id: u64,
+    /// Number of the reservation, as `memctl reservations` lists it; HOST/ID, as -o name prints it for
+    /// several hosts, says whose.
+    #[arg(value_parser = Numbered::parse)]
+    #[arg(add = ArgValueCompleter::new(completers::reservation_ids))]
+    id: Numbered,
     /// Why, for the log and for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -84,10 +89,23 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     let body = |reservation| vec![ReservationBody { applied, reservation }];
     let mut items = Item::of_answers(answers, body);
     let waits = !args.no_wait && !args.dry_run;
-    let missed = match waits {
-        true => wait(&hosts, &mut items, args.wait_for, session).await?,
-        false => Vec::new(),
-    };
+    let mut missed = Vec::new();
+    if waits {
+        let mut stop = StopSignals::listen()?;
+        let stopped = tokio::select! {
+            biased;
+            exit = stop.next() => Some(exit),
+            waited = wait(&hosts, &mut items, args.wait_for, session) => {
+                missed = waited?;
+                None
+            }
+        };
+        if let Some(exit) = stopped {
+            session.output.show(&mut items)?;
+            tell_left(&items, session)?;
+            return Ok(exit);
+        }
+    }
     session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
     if args.dry_run {
@@ -126,18 +144,57 @@ pub(crate) async fn list(_: &ReservationsArgs, session: &mut Session) -> Ended {
 
 /// Ends a reservation.
 pub(crate) async fn release(args: &ReleaseArgs, session: &mut Session) -> Ended {
-    let hosts = session.hosts()?;
+    let hosts = args.id.hosts(session)?;
+    let Numbered { id, .. } = args.id;
     if hosts.len() > 1 {
-        let what = format!("release {} on {} hosts: each counts its own", args.id, hosts.len());
-        return Err(Failure::usage(what).hint("name the one host with --host").into());
+        let what = format!("release {id} on {} hosts: each host numbers its own", hosts.len());
+        let hint = format!("name the one host: memctl release HOST/{id}");
+        return Err(Failure::usage(what).hint(hint).into());
     }
-    let request = v1::DeleteReservationRequest { id: args.id, reason: args.reason.clone() };
+    let request = v1::DeleteReservationRequest { id, reason: args.reason.clone() };
     let end = move |connection| delete(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), end).await;
     let body = |reservation| vec![ReservationBody { applied: true, reservation }];
     let mut items = Item::of_answers(answers, body);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
+}
+
+/// A reservation as typed.
+#[derive(Clone, Debug)]
+struct Numbered {
+    /// Whose it is, where that is said.
+    host: Option<String>,
+    id: u64,
+}
+
+impl Numbered {
+    /// Reads ID or HOST/ID.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.rsplit_once('/') {
+            Some((host, id)) if !host.is_empty() => {
+                Ok(Self { host: Some(host.to_owned()), id: parse_id(id)? })
+            }
+            Some(_) | None => Ok(Self { host: None, id: parse_id(text)? }),
+        }
+    }
+
+    /// The host that is named, whichever one is current; it has to be among those of --host and -A.
+    fn hosts(&self, session: &mut Session) -> Result<Vec<Host>, Failure> {
+        let Self { host: Some(named), id } = self else { return session.hosts() };
+        let is_free = session.global.hosts.is_empty() && !session.global.all_hosts;
+        let is_it = |host: &Host| host.name == *named;
+        if is_free && !session.hosts().is_ok_and(|hosts| hosts.iter().any(is_it)) {
+            session.global.hosts.push(named.clone());
+        }
+        let mut hosts = session.hosts()?;
+        hosts.retain(is_it);
+        if hosts.is_empty() {
+            let what = format!("{named}/{id}: {named} is none of the hosts that are to be asked");
+            return Err(Failure::usage(what).hint("leave --host out: what is before the / says it"));
+        }
+        Ok(hosts)
+    }
 }
 
 /// Reads the number of a reservation.
@@ -283,11 +340,26 @@ fn tell_waiting(
 ) -> std::io::Result<()> {
     // Programs are told too: who is ended while waiting has to know what it leaves behind.
     for (host, own) in reservations(items).filter(|(_, own)| !own.is_there()) {
-        let (id, wait) = (own.id, patience.as_secs_f64());
-        let text = format!("{host}: reservation {id} is made; waiting {wait}s at most for it");
+        let (id, wait) = (own.id, format_time(patience));
+        let text = format!("{host}: reservation {id} is made; waiting {wait} at most for it");
         session.output.notice(&text)?;
     }
     Ok(())
+}
+
+/// Tells who ends the waiting what is left behind; programs too.
+fn tell_left(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
+    for (host, own) in reservations(items).filter(|(_, own)| is_waited_for(own)) {
+        let text = format!("{host}: reservation {} is not there yet and goes on filling", own.id);
+        session.output.notice(&text)?;
+        session.output.notice(&stays(host, own, session))?;
+    }
+    Ok(())
+}
+
+fn stays(host: &str, own: &Reservation, session: &Session) -> String {
+    let whose = if session.output.view.many_hosts { format!("{host}/") } else { String::new() };
+    format!("  it stays until it expires; memctl release {whose}{} ends it", own.id)
 }
 
 /// Tells a person that a trial is one.
@@ -299,7 +371,7 @@ fn tell_unreserved(items: &[Item<ReservationBody>], session: &Session) -> std::i
     Ok(())
 }
 
-/// Tells a person who keeps what from being there.
+/// Tells a person who keeps what from being there, or why nobody knows what is.
 fn tell_missing(
     items: &[Item<ReservationBody>],
     waited: bool,
@@ -310,8 +382,10 @@ fn tell_missing(
         return Ok(());
     }
     for (host, own) in reservations(items) {
-        let lacks = own.lacks_bytes.filter(|lacks| *lacks > 0);
-        if own.end_time.is_some() || own.is_there() || lacks.is_none() && !waited {
+        let is_open = own.end_time.is_none() && own.state != Reservation::HANDED_OVER;
+        let is_missing = !own.is_there() && (waited || own.lacks_bytes.is_some_and(|b| b > 0));
+        let is_unknown = own.lacks_bytes.is_none();
+        if !is_open || !is_missing && !is_unknown {
             continue;
         }
         let (id, message) = (own.id, &own.message);
@@ -319,9 +393,8 @@ fn tell_missing(
         for line in refusals(own, units) {
             session.output.notice(&format!("  {line}"))?;
         }
-        if waited {
-            let stays = format!("  it stays until it expires; memctl release {id} ends it");
-            session.output.notice(&stays)?;
+        if waited && is_missing {
+            session.output.notice(&stays(host, own, session))?;
         }
     }
     Ok(())

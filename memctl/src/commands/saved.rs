@@ -141,6 +141,7 @@ fn narrowed(body: &mut Body, wanted: &[String]) -> bool {
             !tick.vms.is_empty() || !tick.transfers.is_empty() || !tick.resizes.is_empty()
         }
         Body::Vm(change) => is_wanted(&change.vm),
+        Body::Pin(event) => is_wanted(&event.pin.vm),
         // These concern all.
         Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) => true,
         Body::Hello(_) | Body::Snapshot(_) | Body::Gap(_) | Body::Heartbeat {} => true,

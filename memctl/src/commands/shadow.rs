@@ -11,9 +11,11 @@ use crate::client::Connection;
 use crate::completers;
 use crate::dto::Item;
 use crate::failure::Failure;
-use crate::fleet::ask_all;
+use crate::fleet::{Bounds, ask_all};
+use crate::hosts::Host;
 use crate::render::shadow::ShadowBody;
 use crate::session::Session;
+use crate::wire_words::in_words;
 
 /// What to do with the shadow.
 #[derive(Debug, Subcommand)]
@@ -73,19 +75,60 @@ pub(crate) async fn run(command: &ShadowCommand, session: &mut Session) -> Ended
     };
     let mut items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&mut items)?;
+    tell_warnings(&items, session)?;
+    tell_unset(&items, session)?;
     Ok(exit_of(&items))
 }
 
+/// Tells a person what was hardly meant.
+fn tell_warnings(items: &[Item<ShadowBody>], session: &Session) -> std::io::Result<()> {
+    for item in items.iter().filter(|_| !session.output.is_for_programs()) {
+        for warning in item.body.iter().flat_map(|body| &body.warnings) {
+            session.output.notice(&format!("warning: {}: {}", item.host, in_words(warning)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells a person that a trial is one.
+fn tell_unset(items: &[Item<ShadowBody>], session: &Session) -> std::io::Result<()> {
+    let could = |item: &&Item<ShadowBody>| item.body.as_ref().is_some_and(|body| !body.applied);
+    for item in items.iter().filter(could).filter(|_| !session.output.is_for_programs()) {
+        let what = "it could be set; nothing is, as --dry-run only checks it";
+        session.output.notice(&format!("{}: {what}", item.host))?;
+    }
+    Ok(())
+}
+
+/// Tells a person who wants to see what the shadows of these hosts do which of them have none. Who does not
+/// answer is told of elsewhere.
+pub(super) async fn tell_missing(hosts: &[Host], session: &Session) -> std::io::Result<()> {
+    if hosts.is_empty() || session.output.is_for_programs() {
+        return Ok(());
+    }
+    let request = v1::GetShadowRequest { ticks: 1 };
+    let bounds = Bounds { tells: false, ..session.bounds() };
+    for answer in ask_all(hosts, bounds, move |c| show(c, request)).await {
+        if matches!(answer.result, Ok(ShadowBody { shadow: None, .. })) {
+            let what = "there is no shadow: `memctl shadow set KEY=VALUE..` sets one";
+            session.output.notice(&format!("{}: {what}", answer.host))?;
+        }
+    }
+    Ok(())
+}
+
 async fn set(connection: Connection, request: v1::SetShadowRequest) -> Result<ShadowBody, Failure> {
+    let applied = !request.validate_only;
     let answer = connection.shadows().set_shadow(request).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
-    Ok(ShadowBody { shadow: wire.shadow.map(Into::into), summary: None })
+    let (shadow, warnings) = (wire.shadow.map(Into::into), wire.warnings);
+    Ok(ShadowBody { applied, shadow, summary: None, warnings })
 }
 
 async fn clear(connection: Connection) -> Result<ShadowBody, Failure> {
     let answer = connection.shadows().clear_shadow(v1::ClearShadowRequest {}).await;
     answer.map_err(|status| Failure::from_status(&status))?;
-    Ok(ShadowBody { shadow: None, summary: None })
+    Ok(ShadowBody { applied: true, shadow: None, summary: None, warnings: Vec::new() })
 }
 
 async fn show(
@@ -95,5 +138,5 @@ async fn show(
     let answer = connection.shadows().get_shadow(request).await;
     let wire = answer.map_err(|status| Failure::from_status(&status))?.into_inner();
     let (shadow, summary) = (wire.shadow.map(Into::into), wire.summary.map(Into::into));
-    Ok(ShadowBody { shadow, summary })
+    Ok(ShadowBody { applied: true, shadow, summary, warnings: Vec::new() })
 }

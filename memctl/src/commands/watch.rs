@@ -16,11 +16,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::watcher::Watcher;
-use super::{Ended, parse_position, saved};
+use super::{Ended, parse_position, saved, shadow};
 use crate::completers;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{Plan, follow};
+use crate::hosts::Host;
 use crate::merge::{Merge, Wait};
 use crate::moment::Moment;
 use crate::quantity::{parse_count, parse_positive_duration};
@@ -93,6 +94,8 @@ enum Kind {
     Mode,
     /// Reservations that are made, filled, or over.
     Reservation,
+    /// VMs that are pinned for a while, or no longer.
+    Pin,
 }
 
 /// Follows every host.
@@ -126,7 +129,15 @@ pub(crate) async fn run(args: &WatchArgs, session: &mut Session) -> Ended {
     watcher.ends = args.no_follow;
     watcher.merge = Merge::new(hosts.len(), args.wait());
     watcher.unseen.clone_from(&args.vms);
-    let mut ended = until_stopped(watcher.listen(news), args.lasting).await;
+    let listened = async {
+        // Beside the streams: a host that is slow to answer holds nothing up.
+        let asked: &[Host] = if args.shadow { &hosts } else { &[] };
+        let (ended, told) =
+            tokio::join!(watcher.listen(news), shadow::tell_missing(asked, session));
+        told?;
+        ended
+    };
+    let mut ended = until_stopped(listened, args.lasting).await;
     if let Ok(Exit::Done) = ended {
         // Where the time is over, some may still be held back.
         ended = watcher.flush().await.map(|()| Exit::Done);
@@ -224,6 +235,7 @@ impl Kind {
             Self::Policy => "policy",
             Self::Mode => "mode",
             Self::Reservation => "reservation",
+            Self::Pin => "pin",
         }
     }
 
@@ -234,6 +246,7 @@ impl Kind {
             Self::Policy => v1::EventKind::Policy,
             Self::Mode => v1::EventKind::Mode,
             Self::Reservation => v1::EventKind::Reservation,
+            Self::Pin => v1::EventKind::Pin,
         }
     }
 }

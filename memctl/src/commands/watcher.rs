@@ -171,6 +171,7 @@ impl<'a> Watcher<'a> {
             Body::Snapshot(snapshot) => snapshot.vms.iter().map(|vm| &vm.vm).collect(),
             Body::Tick(tick) => tick.vms.iter().map(|vm| &vm.vm).collect(),
             Body::Vm(change) => vec![&change.vm],
+            Body::Pin(event) => vec![&event.pin.vm],
             Body::Hello(_) | Body::Gap(_) | Body::Heartbeat {} | Body::GoingAway { .. } => {
                 Vec::new()
             }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::vm::state_name;
 use super::{
-    Actor, Booking, Condition, HostMemory, ModeName, PolicyChange, Pool, Position,
+    Actor, Booking, Condition, HostMemory, ModeName, PinEvent, PolicyChange, Pool, Position,
     ReservationEvent, Resize, Revision, ShadowTick, Time, Transfer, Vm, VmName, seconds, time,
     word,
 };
@@ -19,8 +19,8 @@ use crate::failure::Failure;
 /// One record.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Record {
-    /// What it is: "tick", "vm", "policy", "mode", "reservation" for entries of the log; "hello", "snapshot",
-    /// "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed; "unknown" for what
+    /// What it is: "tick", "vm", "policy", "mode", "reservation", "pin" for entries of the log; "hello",
+    /// "snapshot", "gap", "heartbeat", "going_away" for the stream; "host" for what memctl itself noticed; "unknown" for what
     /// a newer agent says and this memctl does not know.
     #[serde(rename = "type")]
     pub(crate) kind: Cow<'static, str>,
@@ -52,6 +52,7 @@ pub(crate) enum Body {
     Policy(PolicyEvent),
     Mode(ModeEvent),
     Reservation(Box<ReservationEvent>),
+    Pin(Box<PinEvent>),
     Host(HostNews),
     /// What only a newer memctl knows.
     Unknown {},
@@ -185,6 +186,7 @@ impl Record {
             "policy" => Body::Policy(read(&whole)?),
             "mode" => Body::Mode(read(&whole)?),
             "reservation" => Body::Reservation(read(&whole)?),
+            "pin" => Body::Pin(read(&whole)?),
             "host" => Body::Host(read(&whole)?),
             "unknown" => Body::Unknown {},
             other => return Err(format!("\"{other}\" is no type of a record")),
@@ -216,7 +218,12 @@ impl Record {
     pub(crate) fn is_entry(&self) -> bool {
         matches!(
             self.body,
-            Body::Tick(_) | Body::Vm(_) | Body::Policy(_) | Body::Mode(_) | Body::Reservation(_)
+            Body::Tick(_)
+                | Body::Vm(_)
+                | Body::Policy(_)
+                | Body::Mode(_)
+                | Body::Reservation(_)
+                | Body::Pin(_)
         )
     }
 }
@@ -257,6 +264,7 @@ fn body(wire: Wire) -> (&'static str, Body) {
         Wire::VmChanged(change) => ("vm", Body::Vm(change.into())),
         Wire::PolicyChanged(change) => ("policy", Body::Policy(change.into())),
         Wire::ModeChanged(change) => ("mode", Body::Mode(change.into())),
+        Wire::PinChanged(change) => ("pin", Body::Pin(Box::new(change.into()))),
         Wire::ReservationChanged(change) => {
             ("reservation", Body::Reservation(Box::new(change.into())))
         }

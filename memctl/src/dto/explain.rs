@@ -4,7 +4,7 @@ use agentd_proto::v1;
 use serde::Serialize;
 
 use super::{
-    Condition, ModeName, Pool, Position, Resize, Time, Transfer, Verdict, VmMemory, VmName,
+    Condition, ModeName, Pin, Pool, Position, Resize, Time, Transfer, Verdict, VmMemory, VmName,
     seconds, time,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Explanation {
     pub(crate) resize: Option<Resize>,
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) pool: Option<Pool>,
+    /// What left it alone for a while; null where nothing did.
+    pub(crate) pin: Option<Pin>,
     /// What keeps this from being current, or from being carried out.
     pub(crate) conditions: Vec<Condition>,
 }
@@ -45,6 +47,7 @@ impl From<v1::ExplainVmResponse> for Explanation {
             resize: wire.resize.map(Into::into),
             transfers: wire.transfers.into_iter().map(Into::into).collect(),
             pool: wire.pool.map(Into::into),
+            pin: wire.pin.map(Into::into),
             conditions: wire.conditions.into_iter().map(Into::into).collect(),
         }
     }

@@ -7,6 +7,7 @@ mod event;
 mod explain;
 mod history;
 mod host;
+mod pin;
 mod policy;
 mod reservation;
 mod shadow;
@@ -23,6 +24,7 @@ pub(crate) use event::{
 pub(crate) use explain::Explanation;
 pub(crate) use history::{History, HistoryHost, HistoryPoint, HistoryVm};
 pub(crate) use host::{Condition, HostMemory, ModeName, Pool, Position, Status};
+pub(crate) use pin::{Pin, PinEvent};
 pub(crate) use policy::{Actor, Bounds, Policy, PolicyChange, Revision};
 pub(crate) use reservation::{Booking, Reservation, ReservationEvent, VmRefusal};
 pub(crate) use shadow::{

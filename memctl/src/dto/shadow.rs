@@ -25,6 +25,8 @@ pub(crate) struct ShadowSummary {
     pub(crate) shadow_moved_bytes: u64,
     pub(crate) skipped: u64,
     pub(crate) slowest_seconds: Option<f64>,
+    /// When the first of these ticks began: the sum begins anew with every other policy in force.
+    pub(crate) since_time: Option<Time>,
     pub(crate) vms: Vec<ShadowVm>,
 }
 
@@ -96,6 +98,7 @@ impl From<v1::ShadowSummary> for ShadowSummary {
             shadow_moved_bytes: wire.shadow_moved_bytes,
             skipped: wire.skipped,
             slowest_seconds: seconds(wire.slowest),
+            since_time: time(wire.since_time),
             vms: wire.vms.into_iter().map(Into::into).collect(),
         }
     }

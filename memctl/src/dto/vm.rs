@@ -3,7 +3,7 @@
 use agentd_proto::v1;
 use serde::{Deserialize, Serialize};
 
-use super::{said, seconds, word};
+use super::{Time, said, seconds, time, word};
 
 /// A VM by its UUID and its name.
 #[derive(
@@ -23,6 +23,8 @@ pub(crate) struct Vm {
     pub(crate) state: String,
     pub(crate) memory: Option<VmMemory>,
     pub(crate) verdict: Option<Verdict>,
+    /// Until when it is pinned beside the policy; null where it is not. `memctl explain` tells by whom.
+    pub(crate) pinned_until: Option<Time>,
 }
 
 /// Memory figures of a VM.
@@ -102,6 +104,7 @@ impl From<v1::Vm> for Vm {
             vm: wire.vm.unwrap_or_default().into(),
             memory: wire.memory.map(Into::into),
             verdict: wire.verdict.map(Into::into),
+            pinned_until: wire.pin.and_then(|pin| time(pin.end_time)),
         }
     }
 }

@@ -13,8 +13,16 @@ use crate::columns::{Column, Order};
 use crate::dto::Item;
 use crate::quantity::format_seconds;
 
-/// The table of these columns. The host stands first where several were asked, unless it is among them.
-pub(crate) fn table<T: Serialize>(items: &[Item<T>], columns: &[Column], view: &View) -> String {
+/// The table of these columns, with a row for each thing in the list `rows` where one of them is of that. The
+/// host stands first where several were asked, unless it is among them.
+pub(crate) fn table<T: Serialize>(
+    items: &[Item<T>],
+    columns: &[Column],
+    rows: Option<&str>,
+    view: &View,
+) -> String {
+    let rows =
+        rows.filter(|rows| columns.iter().any(|c| c.path.first().is_some_and(|f| f == rows)));
     let names_host = columns.iter().any(|column| column.path == [HOST]);
     // Who chose the columns has room for them.
     let many_hosts = view.many_hosts && !names_host;
@@ -30,8 +38,10 @@ pub(crate) fn table<T: Serialize>(items: &[Item<T>], columns: &[Column], view: &
             table.failed_with(item, first.as_deref().unwrap_or_default(), hosts.collect());
             continue;
         }
-        let value = value_of(item);
-        table.row(&item.host, columns.iter().map(|column| cell(column, &value, &view)).collect());
+        for value in each(value_of(item), rows) {
+            let cells = columns.iter().map(|column| cell(column, &value, &view));
+            table.row(&item.host, cells.collect());
+        }
     }
     table.render_headed(&view)
 }
@@ -53,6 +63,20 @@ pub(crate) fn sort<T: Serialize>(items: &mut Vec<Item<T>>, order: &Order) {
 fn value_of<T: Serialize>(item: &Item<T>) -> Value {
     // What cannot be told as JSON has no columns.
     serde_json::to_value(item).unwrap_or_default()
+}
+
+/// The item once for each thing in this list of it, which has that alone then.
+fn each(item: Value, list: Option<&str>) -> Vec<Value> {
+    let listed = list.and_then(|list| Some((list, item.get(list)?.as_array()?)));
+    let Some((list, all)) = listed else { return vec![item] };
+    let alone = |one: &Value| {
+        let mut own = item.clone();
+        if let Some(place) = own.get_mut(list) {
+            *place = Value::Array(vec![one.clone()]);
+        }
+        own
+    };
+    all.iter().map(alone).collect()
 }
 
 fn reads_failure(columns: &[Column]) -> bool {
@@ -178,7 +202,18 @@ mod tests {
         if let Some(order) = &choice.order {
             sort(&mut items, order);
         }
-        table(&items, &choice.columns, &view)
+        table(&items, &choice.columns, None, &view)
+    }
+
+    #[test]
+    fn what_a_table_has_a_row_each_of_has_one_here_too() {
+        let columns = ["name", "conditions.reason"].map(str::to_owned);
+        let choice = Choice::of("vms", &columns, None).unwrap();
+        let view = Output::plain(Format::Table).view;
+        let shown = |columns: &[Column]| table(&items()[..2], columns, Some("conditions"), &view);
+        let rows = "NAME   CONDITIONS.REASON\nweb10  A\nweb10  B\nweb2   A\nweb2   B\n";
+        assert_eq!(shown(&choice.columns), rows);
+        assert_eq!(shown(&choice.columns[..1]), "NAME\nweb10\nweb2\n");
     }
 
     #[test]

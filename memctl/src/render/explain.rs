@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::pin::until;
 use super::table::{Cell, Table};
 use super::text::{date_time, safe};
 use super::{Show, View};
@@ -40,6 +41,7 @@ pub(crate) fn story(host: &str, explanation: &Explanation, view: &View) -> Strin
         let message = explanation.verdict.as_ref().map_or("", |v| &*v.message);
         text.push_str(&format!("  {}\n", safe(message)));
     }
+    text.extend(explanation.pin.as_ref().map(|pin| format!("  It is {}.\n", until(pin, view))));
     text.push('\n');
     text.push_str(&figures(explanation, view));
     for transfer in &explanation.transfers {

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod host;
 pub(crate) mod json;
 pub(crate) mod mode;
+pub(crate) mod pin;
 pub(crate) mod plot;
 pub(crate) mod policy;
 pub(crate) mod policy_key;
@@ -56,6 +57,8 @@ pub(crate) struct View {
 pub(crate) trait Show: Serialize + schemars::JsonSchema + Sized {
     /// Kind of the list document, and without "List" of one item.
     const KIND: &'static str;
+    /// The list in a body of which the table has a row for each thing; None where a body is a row.
+    const ROWS: Option<&'static str> = None;
 
     /// The table, or whatever a person reads best.
     fn text(items: &[Item<Self>], view: &View) -> String;

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use super::pin::until;
 use super::table::{Cell, Paint, Table};
 use super::text::{date_time, safe};
 use super::{Show, View};
-use crate::dto::{Actor, Bounds, Item, Policy, PolicyChange, Revision, Time};
-use crate::policy_keys::values;
-use crate::quantity::format_size;
+use crate::dto::{Actor, Bounds, Item, Pin, Policy, PolicyChange, Revision, Time};
+use crate::policy_keys::{Key, Value, values};
+use crate::quantity::{Units, format_size};
 
 /// Body of an item of `memctl policy get`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -21,8 +22,24 @@ pub(crate) struct PolicyBody {
     pub(crate) changed: Vec<String>,
     /// What no policy goes beyond there.
     pub(crate) bounds: Bounds,
+    /// VMs that are left alone for a while, whatever this policy says of them.
+    pub(crate) pins: Vec<Pin>,
     /// The revision that made each of those values what it is.
     pub(crate) origins: Vec<Origin>,
+    /// All of it as the table shows it, a row for each key.
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// One value of a policy, in words.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(crate) struct Setting {
+    /// As typed in `memctl policy set`.
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// Whether it is the default, and else who set it.
+    pub(crate) origin: String,
+    /// The default; "unset" where there is none.
+    pub(crate) default: String,
 }
 
 /// Where a value that is not the default is from.
@@ -67,18 +84,23 @@ pub(crate) struct RevisionBody {
 
 impl PolicyBody {
     /// A policy beside the defaults.
-    pub(crate) fn new(current: Revision, defaults: Policy, bounds: Bounds) -> Self {
+    pub(crate) fn new(
+        current: Revision,
+        defaults: Policy,
+        (bounds, pins): (Bounds, Vec<Pin>),
+    ) -> Self {
         let theirs = values(&defaults);
         let changed = values(&current.policy)
             .into_iter()
             .filter(|value| !theirs.contains(value))
             .map(|(key, _)| key.to_string())
             .collect();
-        Self { current, defaults, changed, bounds, origins: Vec::new() }
+        let (origins, settings) = (Vec::new(), Vec::new());
+        Self { current, defaults, changed, bounds, pins, origins, settings }
     }
 
-    /// With where each value is from, by the revisions there were, newest first.
-    pub(crate) fn with_origins(self, revisions: &[Revision]) -> Self {
+    /// With where each value is from, by the revisions there were, newest first, and all of it in words.
+    pub(crate) fn with_origins(self, revisions: &[Revision], units: Units) -> Self {
         let now = values(&self.current.policy);
         let of = |key: &String| {
             let value = now.iter().find(|(own, _)| own.to_string() == *key);
@@ -97,13 +119,26 @@ impl PolicyBody {
                 reason: set.map(|set| set.reason.clone()),
             }
         };
-        Self { origins: self.changed.iter().map(of).collect(), ..self }
+        let origins = self.changed.iter().map(of).collect();
+        let body = Self { origins, ..self };
+        Self { settings: body.in_words(units), ..body }
+    }
+
+    fn in_words(&self, units: Units) -> Vec<Setting> {
+        let defaults = values(&self.defaults);
+        let setting = |(key, value): (Key, Value)| {
+            let default = defaults.iter().find(|(own, _)| *own == key).map(|(_, value)| value);
+            let default = default.map_or_else(|| "unset".to_owned(), |value| value.text(units));
+            let key = key.to_string();
+            Setting { value: value.text(units), origin: self.origin(&key), default, key }
+        };
+        values(&self.current.policy).into_iter().map(setting).collect()
     }
 
     /// In words.
-    fn origin(&self, key: &str) -> Cell {
+    fn origin(&self, key: &str) -> String {
         if !self.changed.iter().any(|changed| changed == key) {
-            return Cell::text("default");
+            return Self::DEFAULT.to_owned();
         }
         let origin = self.origins.iter().find(|origin| origin.key == key);
         let told = origin.and_then(|origin| {
@@ -111,18 +146,22 @@ impl PolicyBody {
             let by = origin.actor.as_ref().map(|actor| format!(", {}", actor.label()));
             Some(format!("revision {revision}{}", by.unwrap_or_default()))
         });
-        Cell::Painted(told.unwrap_or_else(|| "changed".to_owned()), Paint::Warn)
+        told.unwrap_or_else(|| "changed".to_owned())
     }
+
+    /// The origin of what nobody has set.
+    const DEFAULT: &'static str = "default";
 }
 
 impl Show for PolicyBody {
     const KIND: &'static str = "Policy";
+    const ROWS: Option<&'static str> = Some("settings");
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let mut table = Table::new(view, &["KEY", "VALUE", "ORIGIN", "DEFAULT"]);
         for item in items {
             match &item.body {
-                Some(body) => body.rows(&item.host, view, &mut table),
+                Some(body) => body.rows(&item.host, &mut table),
                 None => table.failed(item, "VALUE"),
             }
         }
@@ -132,6 +171,7 @@ impl Show for PolicyBody {
                 let Some(body) = &item.body else { continue };
                 text.push_str(&footer(&item.host, &body.current, view));
                 text.extend(fixed(&item.host, &body.bounds, view));
+                text.extend(body.pins.iter().map(|pin| pinned(&item.host, pin, view)));
             }
         }
         text
@@ -143,22 +183,21 @@ impl Show for PolicyBody {
 }
 
 impl PolicyBody {
-    fn rows(&self, host: &str, view: &View, table: &mut Table) {
-        let defaults = values(&self.defaults);
-        for (key, value) in values(&self.current.policy) {
-            let default = defaults.iter().find(|(k, _)| *k == key).map(|(_, v)| v);
-            let key = key.to_string();
-            let origin = self.origin(&key);
-            let text = default.map_or_else(|| "unset".to_owned(), |v| v.text(view.units));
-            let cells =
-                vec![Cell::text(key), Cell::text(value.text(view.units)), origin, Cell::text(text)];
-            table.row(host, cells);
+    fn rows(&self, host: &str, table: &mut Table) {
+        for Setting { key, value, origin, default } in &self.settings {
+            let origin = match &**origin {
+                Self::DEFAULT => Cell::text(Self::DEFAULT),
+                changed => Cell::Painted(changed.to_owned(), Paint::Warn),
+            };
+            let cells = [Cell::text(&**key), Cell::text(&**value), origin, Cell::text(&**default)];
+            table.row(host, cells.into());
         }
     }
 }
 
 impl Show for ChangeBody {
     const KIND: &'static str = "PolicyChange";
+    const ROWS: Option<&'static str> = Some("changes");
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let mut table = Table::new(view, &["KEY", "OLD", "NEW"]);
@@ -253,6 +292,7 @@ impl RevisionBody {
         let back = self.back_to_revision.map(|number| format!("back to revision {number}"));
         let given = Some(self.revision.reason.clone()).filter(|reason| !reason.is_empty());
         match (given, back) {
+            (Some(given), Some(back)) if given.ends_with(&back) => Cell::text(given),
             (Some(given), Some(back)) => Cell::text(format!("{given} ({back})")),
             (Some(why), None) | (None, Some(why)) => Cell::text(why),
             (None, None) => Cell::Absent,
@@ -297,6 +337,12 @@ fn fixed(host: &str, bounds: &Bounds, view: &View) -> Option<String> {
     (!told.is_empty()).then(|| format!("{whose}fixed by root of the host: {}\n", told.join(", ")))
 }
 
+/// What is pinned for a while beside the policy, in one line.
+fn pinned(host: &str, pin: &Pin, view: &View) -> String {
+    let whose = if view.many_hosts { format!("{}: ", safe(host)) } else { String::new() };
+    format!("{whose}beside the policy: {} is {}\n", safe(pin.vm.label()), until(pin, view))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,8 +357,8 @@ mod tests {
 
     fn origin(revisions: &[Revision]) -> Option<u64> {
         let current = revisions[0].clone();
-        let body = PolicyBody::new(current, Policy::default(), Bounds::default());
-        let body = body.with_origins(revisions);
+        let body = PolicyBody::new(current, Policy::default(), Default::default());
+        let body = body.with_origins(revisions, Units::Iec);
         assert_eq!(body.changed, ["floor"]);
         body.origins[0].revision
     }
@@ -324,6 +370,13 @@ mod tests {
         let back: Vec<_> = bodies.iter().map(|body| body.back_to_revision).collect();
         assert_eq!(back, [Some(2), None, None, None, None]);
         assert!(matches!(bodies[0].why(), Cell::Text(why) if why == "back to revision 2"));
+        let why = |reason: &str| {
+            let own = Revision { reason: reason.to_owned(), ..revision(5, 64) };
+            RevisionBody { revision: own, back_to_revision: Some(2) }.why()
+        };
+        let said = "revision 4 was not confirmed in time: back to revision 2";
+        assert!(matches!(why(said), Cell::Text(why) if why == said), "it is said twice");
+        assert!(matches!(why("calm"), Cell::Text(why) if why == "calm (back to revision 2)"));
     }
 
     #[test]

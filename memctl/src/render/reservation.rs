@@ -51,7 +51,8 @@ fn row(ReservationBody { applied, reservation: own }: &ReservationBody, view: &V
         Cell::bytes(own.held_bytes),
         Cell::bytes(own.lacks_bytes),
         own.vm.as_deref().map_or(Cell::Absent, Cell::text),
-        when(own.expire_time),
+        // What is not made does not expire.
+        when(own.expire_time.filter(|_| *applied)),
         words(&own.reason),
     ];
     if view.wide {

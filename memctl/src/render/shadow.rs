@@ -9,15 +9,21 @@ use crate::dto::{
     Item, PolicyChange, Shadow, ShadowInstance, ShadowRuling, ShadowSummary, ShadowTick, ShadowVm,
 };
 use crate::quantity::{Units, format_seconds, format_size};
+use crate::wire_words::in_words;
 
 /// Body of an item of `memctl shadow`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct ShadowBody {
+    /// Whether it is set, or only could be.
+    pub(crate) applied: bool,
     /// None where there is no shadow.
     pub(crate) shadow: Option<Shadow>,
     /// None where there is no shadow, or it was set now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<ShadowSummary>,
+    /// What in its policy makes sense but was hardly meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Show for ShadowBody {
@@ -40,8 +46,11 @@ impl Show for ShadowBody {
     }
 
     fn name(&self) -> String {
-        let word = if self.shadow.is_some() { "set" } else { "none" };
-        word.to_owned()
+        match (self.applied, &self.shadow) {
+            (false, _) => String::new(),
+            (true, Some(_)) => "set".to_owned(),
+            (true, None) => "none".to_owned(),
+        }
     }
 }
 
@@ -62,7 +71,9 @@ fn shadows(items: &[Item<ShadowBody>], view: &View) -> String {
             true => Cell::Absent,
             false => Cell::text(&*shadow.reason),
         };
-        table.row(&item.host, vec![Cell::text(changes(shadow)), by, why]);
+        let changes = changes(shadow);
+        let text = if body.applied { changes } else { format!("not set: {changes}") };
+        table.row(&item.host, vec![Cell::text(text), by, why]);
     }
     table.render(view)
 }
@@ -119,15 +130,17 @@ impl ShadowBody {
         };
         let mut lines = vec![describe(shadow)];
         if !shadow.error.is_empty() {
-            let text = format!("it does not decide: {}", safe(&shadow.error));
+            let text = format!("it does not decide: {}", safe(&in_words(&shadow.error)));
             lines.push(Paint::Bad.apply(&text, view.color));
         }
         let Some(summary) = &self.summary else { return lines };
         let size = |bytes| format_size(bytes, view.units);
         let ShadowSummary { ticks, differed, rejected, skipped, .. } = *summary;
         let (moved, own) = (size(summary.moved_bytes), size(summary.shadow_moved_bytes));
+        let since = summary.since_time.map(|since| date_time(since.0, &view.zone));
+        let since = since.map_or_else(String::new, |since| format!(" since {since}"));
         lines.push(format!(
-            "{differed} of {ticks} ticks differ; decided to move: in force {moved}, shadow {own}"
+            "{differed} of {ticks} ticks{since} differ; decided to move: in force {moved}, shadow {own}"
         ));
         if rejected > 0 {
             let text = format!("{rejected} of its plans would have been thrown away");
@@ -189,8 +202,36 @@ pub(crate) fn lines(shadow: &ShadowTick, view: &View) -> Vec<String> {
         Paint::Dim.apply(&text, view.color)
     });
     let objection = (!shadow.objection.is_empty()).then(|| {
-        let text = format!("shadow: its plan would be thrown away: {}", safe(&shadow.objection));
+        let why = in_words(&shadow.objection);
+        let text = format!("shadow: its plan would be thrown away: {}", safe(&why));
         Paint::Bad.apply(&text, view.color)
     });
     difference.chain(objection).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use agentd_proto::v1;
+
+    use super::*;
+    use crate::output::{Format, Output};
+
+    #[test]
+    fn what_a_shadow_lacks_is_told_in_the_words_that_are_typed() {
+        let view = Output::plain(Format::Table).view;
+        let error = "host_reserve = 100 GiB: must be less than the host's memory".to_owned();
+        let shadow = v1::Shadow { error, ..Default::default() };
+        let body = ShadowBody {
+            applied: true,
+            shadow: Some(shadow.into()),
+            summary: None,
+            warnings: Vec::new(),
+        };
+        let told = body.sentences(&view);
+        assert!(told[1].starts_with("it does not decide: host-reserve = 100 GiB"), "{told:?}");
+        let objection = "floor_bytes is above what there is".to_owned();
+        let tick = v1::ShadowTick { objection, ..Default::default() };
+        let told = lines(&tick.into(), &view);
+        assert!(told[0].ends_with("thrown away: floor is above what there is"), "{told:?}");
+    }
 }

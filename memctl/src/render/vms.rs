@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::table::{Cell, Paint, Table};
+use super::text::date_time;
 use super::{Show, View};
 use crate::dto::{Condition, Item, Vm};
 use crate::quantity::format_seconds;
@@ -64,6 +65,7 @@ fn row(body: &VmBody, view: &View) -> Vec<Cell> {
             figure(|m| m.host_rss_bytes),
             Cell::bytes(verdict.and_then(|v| v.need_bytes)),
             Cell::bytes(verdict.and_then(|v| v.spare_bytes)),
+            vm.pinned_until.map_or(Cell::Absent, |end| Cell::text(date_time(end.0, &view.zone))),
             Cell::text(&*vm.vm.uuid),
         ]);
     }
@@ -88,6 +90,21 @@ const HEADS: &[&str] = &[
     "VM", "STATE", "ACTUAL", "TARGET", "USED", "UNUSED", "MIN", "MAX", "AGE", "VERDICT", "REASON",
 ];
 const WIDE_HEADS: &[&str] = &[
-    "VM", "STATE", "ACTUAL", "TARGET", "USED", "UNUSED", "MIN", "MAX", "AGE", "VERDICT", "REASON",
-    "USABLE", "RSS", "NEED", "SPARE", "UUID",
+    "VM",
+    "STATE",
+    "ACTUAL",
+    "TARGET",
+    "USED",
+    "UNUSED",
+    "MIN",
+    "MAX",
+    "AGE",
+    "VERDICT",
+    "REASON",
+    "USABLE",
+    "RSS",
+    "NEED",
+    "SPARE",
+    "PINNED UNTIL",
+    "UUID",
 ];

@@ -13,7 +13,7 @@ use crate::dto::{
     Actor, Body, Condition, Gap, HostNews, Pool, Record, Resize, Snapshot, Tick, Transfer, Vm,
     VmChange,
 };
-use crate::dto::{ModeEvent, PolicyEvent, ReservationEvent};
+use crate::dto::{ModeEvent, PinEvent, PolicyEvent, ReservationEvent};
 use crate::quantity::{format_seconds, format_size};
 use crate::versions::OURS;
 
@@ -62,6 +62,7 @@ impl Watch {
             Body::Policy(event) => vec![self.policy_line(event)],
             Body::Mode(event) => vec![mode_line(event, self.view.color)],
             Body::Reservation(event) => vec![self.reservation_line(event)],
+            Body::Pin(event) => vec![pin_line(event, &self.view)],
             Body::Snapshot(snapshot) => {
                 self.learn_widths(&snapshot.vms);
                 Vec::new()
@@ -109,7 +110,7 @@ impl Watch {
             )),
             Body::Hello(_) | Body::Snapshot(_) | Body::Heartbeat {} | Body::Tick(_) => None,
             Body::Vm(_) | Body::Policy(_) | Body::Mode(_) | Body::Reservation(_) => None,
-            Body::Unknown {} => None,
+            Body::Pin(_) | Body::Unknown {} => None,
         }
     }
 
@@ -390,9 +391,18 @@ pub(crate) fn change_line(record: &Record, view: &View) -> Option<String> {
         Body::Policy(event) => Some(lines.policy_line(event)),
         Body::Mode(event) => Some(mode_line(event, view.color)),
         Body::Reservation(event) => Some(lines.reservation_line(event)),
+        Body::Pin(event) => Some(pin_line(event, view)),
         Body::Tick(_) | Body::Hello(_) | Body::Snapshot(_) | Body::Gap(_) => None,
         Body::Heartbeat {} | Body::GoingAway { .. } | Body::Host(_) | Body::Unknown {} => None,
     }
+}
+
+/// "pin of db1 until 2026-01-02 04:04:05Z: begun, by uid:0 (import)"
+fn pin_line(event: &PinEvent, view: &View) -> String {
+    let until = event.pin.end_time.map(|end| format!(" until {}", date_time(end.0, &view.zone)));
+    let by = by(event.actor.as_ref(), &event.reason);
+    let (vm, until) = (party(Some(&event.pin.vm)), until.unwrap_or_default());
+    Paint::Warn.apply(&format!("pin of {vm}{until}: {}{by}", event.event), view.color)
 }
 
 fn mode_line(event: &ModeEvent, color: bool) -> String {

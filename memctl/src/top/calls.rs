@@ -23,8 +23,10 @@ pub(super) enum Call {
     Explain { host: usize, vm: VmName },
     /// Another mode.
     Mode { host: usize, mode: WantedMode },
-    /// Pin a VM, by its name or UUID, or unpin it.
+    /// Have the policy pin a VM, by its name or UUID, or unpin it.
     Pin { host: usize, vm: String, pinned: bool },
+    /// End what pins a VM for a while.
+    Unpin { host: usize, vm: VmName },
 }
 
 /// What came of a call.
@@ -59,7 +61,8 @@ impl Calls {
             return format!("{AT_ONCE} calls wait for their answers: try again in a moment");
         }
         let number = match &call {
-            Call::Explain { host, .. } | Call::Mode { host, .. } | Call::Pin { host, .. } => *host,
+            Call::Explain { host, .. } | Call::Mode { host, .. } => *host,
+            Call::Pin { host, .. } | Call::Unpin { host, .. } => *host,
         };
         let Some(host) = self.hosts.get(number).cloned() else { return String::new() };
         let asked = format!("asking {} ...", safe(&host.name));
@@ -91,6 +94,10 @@ async fn answer(host: &Host, call: Call, timeout: Duration) -> Answer {
                 result: ask_one(host, timeout, |connection| pin(connection, vm, pinned)).await,
             }
         }
+        Call::Unpin { vm, .. } => Answer::Done {
+            what: format!("{}: unpin {}", safe(&host.name), safe(vm.label())),
+            result: ask_one(host, timeout, |connection| unpin(connection, vm.uuid)).await,
+        },
     }
 }
 
@@ -116,6 +123,12 @@ async fn pin(connection: Connection, vm: String, pinned: bool) -> Result<(), Fai
         ..v1::UpdatePolicyRequest::default()
     };
     let answer = connection.policies().update_policy(request).await;
+    answer.map(|_| ()).map_err(|status| Failure::from_status(&status))
+}
+
+async fn unpin(connection: Connection, vm: String) -> Result<(), Failure> {
+    let request = v1::UnpinVmRequest { vm, reason: REASON.to_owned(), validate_only: false };
+    let answer = connection.policies().unpin_vm(request).await;
     answer.map(|_| ()).map_err(|status| Failure::from_status(&status))
 }
 

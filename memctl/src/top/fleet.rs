@@ -164,9 +164,11 @@ impl HostView {
         }
     }
 
-    /// Whether the policy pins this VM.
+    /// Whether this VM is pinned, by the policy or for a while.
     pub(super) fn is_pinned(&self, vm: &Vm) -> bool {
-        self.pinned.contains(&vm.vm.uuid) || self.pinned.contains(&vm.vm.name)
+        vm.pinned_until.is_some()
+            || self.pinned.contains(&vm.vm.uuid)
+            || self.pinned.contains(&vm.vm.name)
     }
 
     fn note(&mut self, record: &Record) {
@@ -178,7 +180,8 @@ impl HostView {
             Body::Policy(event) => self.ruled(event),
             Body::Mode(event) => self.mode.clone_from(&event.mode.0),
             Body::Gap(_) | Body::Heartbeat {} | Body::GoingAway { .. } => {}
-            Body::Reservation(_) | Body::Host(_) | Body::Unknown {} => {}
+            // The next tick says what is pinned for a while.
+            Body::Reservation(_) | Body::Pin(_) | Body::Host(_) | Body::Unknown {} => {}
         }
     }
 

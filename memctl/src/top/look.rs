@@ -290,9 +290,12 @@ impl Look {
             true => format!("Pin {vm} on {place}, so that its memory stays as it is?"),
             false => format!("Unpin {vm} on {place}, so that its memory may move again?"),
         };
-        let by_uuid = row.host.pinned.contains(&row.view.vm.vm.uuid);
-        let name = if by_uuid { &row.view.vm.vm.uuid } else { &row.view.vm.vm.name };
-        let call = Call::Pin { host: row.number, vm: name.clone(), pinned };
+        let (host, meant) = (row.number, &row.view.vm.vm);
+        let name = if row.host.pinned.contains(&meant.uuid) { &meant.uuid } else { &meant.name };
+        let call = match row.view.vm.pinned_until {
+            Some(_) => Call::Unpin { host, vm: meant.clone() },
+            None => Call::Pin { host, vm: name.clone(), pinned },
+        };
         self.window = Window::Confirm { question, call };
     }
 

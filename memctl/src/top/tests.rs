@@ -150,6 +150,7 @@ fn vm(number: u8, used: u64, actual: u64, target: u64) -> v1::Vm {
     v1::Vm {
         vm: Some(v1::VmRef { uuid: format!("uuid-{number}"), name: name.to_owned() }),
         state: v1::VmState::Running.into(),
+        pin: None,
         memory: Some(v1::VmMemory {
             actual_bytes: actual * MIB,
             target_bytes: Some(target * MIB),
@@ -384,6 +385,25 @@ fn a_pin_that_the_policy_makes_or_ends_is_seen() {
     desk.hear(0, pin("vms.web1.pinned", "true"));
     assert!(desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
     desk.hear(0, pin("vms.web1.pinned", "unset"));
+    assert!(!desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
+}
+
+#[test]
+fn a_pin_that_ends_is_seen_and_ended_as_what_it_is() {
+    let mut desk = Desk::three();
+    let pin = Some(v1::Pin {
+        end_time: Some(prost_types::Timestamp { seconds: 1_767_326_645, nanos: 0 }),
+        ..v1::Pin::default()
+    });
+    let vms = vec![v1::Vm { pin, ..vm(1, 300, 512, 512) }];
+    desk.hear(0, Body::Tick(v1::Tick { vms, ..v1::Tick::default() }));
+    assert!(desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
+    desk.press("P");
+    let action = desk.press_key(Key::Char('y'));
+    let Action::Call(Call::Unpin { host: 0, vm: ended }) = action else { panic!("{action:?}") };
+    assert_eq!(ended.name, "web1");
+    let vms = vec![vm(1, 300, 512, 512)];
+    desk.hear(0, Body::Tick(v1::Tick { vms, ..v1::Tick::default() }));
     assert!(!desk.picture(120, 24, &Glyphs::ASCII).contains("web1*"));
 }
 

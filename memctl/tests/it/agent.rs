@@ -38,6 +38,10 @@ pub(crate) struct Script {
     pub(crate) trial_until: Option<prost_types::Timestamp>,
     /// The VM of this name is pinned for good.
     pub(crate) pins: Option<&'static str>,
+    /// What is pinned for a while.
+    pub(crate) timed_pins: Vec<v1::Pin>,
+    /// Knows neither PinVm nor UnpinVm.
+    pub(crate) knows_no_pins: bool,
     /// What vms and explain are told to be kept from being current by.
     pub(crate) caveats: Vec<v1::Condition>,
     /// Refuses every call but Watch with this.
@@ -52,13 +56,18 @@ pub(crate) struct Script {
     pub(crate) streams: VecDeque<Vec<Step>>,
     /// Knows no constants of working-set: takes a policy without them.
     pub(crate) forgets_working_set: bool,
+    /// No shadow is set.
+    pub(crate) has_no_shadow: bool,
     /// What was to be warned of before any change.
     pub(crate) standing_warnings: Vec<String>,
     /// Notes of what was asked.
     pub(crate) updates: Vec<v1::UpdatePolicyRequest>,
+    pub(crate) pinned: Vec<v1::PinVmRequest>,
+    pub(crate) unpinned: Vec<v1::UnpinVmRequest>,
     pub(crate) watches: Vec<v1::WatchRequest>,
     pub(crate) modes: Vec<v1::SetModeRequest>,
     pub(crate) reserves: Vec<v1::CreateReservationRequest>,
+    pub(crate) released: Vec<u64>,
     pub(crate) audits: Vec<v1::ListAuditRequest>,
     pub(crate) lists: usize,
     pub(crate) histories: Vec<v1::ListHistoryRequest>,
@@ -67,6 +76,8 @@ pub(crate) struct Script {
     pub(crate) is_new: bool,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
+    /// What ListReservations says; some that it has by itself where this is empty.
+    pub(crate) listed: Vec<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
     pub(crate) sent: u64,
 }
@@ -256,8 +267,11 @@ impl VmService for Agent {
         if vm != "web1" {
             return Err(Status::not_found(format!("no running VM is called \"{vm}\"")));
         }
-        let conditions = self.script().caveats.clone();
-        Ok(Response::new(v1::ExplainVmResponse { conditions, ..sample::explanation() }))
+        let (conditions, pin) = {
+            let script = self.script();
+            (script.caveats.clone(), script.timed_pins.first().cloned())
+        };
+        Ok(Response::new(v1::ExplainVmResponse { conditions, pin, ..sample::explanation() }))
     }
 }
 
@@ -277,6 +291,42 @@ impl PolicyService for Agent {
             current: Some(current),
             defaults: Some(sample::default_policy()),
             bounds: Some(sample::bounds()),
+            pins: self.script().timed_pins.clone(),
+        }))
+    }
+
+    async fn pin_vm(
+        &self,
+        request: Request<v1::PinVmRequest>,
+    ) -> Result<Response<v1::PinVmResponse>, Status> {
+        self.check()?;
+        let mut script = self.script();
+        if script.knows_no_pins {
+            return Err(Status::unimplemented("PinVm is no method of this agent"));
+        }
+        let request = request.into_inner();
+        let pin = crate::pin::pin(1, request.duration.unwrap_or_default().seconds);
+        let answer = v1::PinVmResponse {
+            pin: Some(v1::Pin { reason: request.reason.clone(), ..pin }),
+            replaced: script.timed_pins.first().cloned(),
+            policy_pins: script.pins.is_some(),
+            position: sample::position(43),
+        };
+        script.pinned.push(request);
+        Ok(Response::new(answer))
+    }
+
+    async fn unpin_vm(
+        &self,
+        request: Request<v1::UnpinVmRequest>,
+    ) -> Result<Response<v1::UnpinVmResponse>, Status> {
+        self.check()?;
+        let mut script = self.script();
+        script.unpinned.push(request.into_inner());
+        Ok(Response::new(v1::UnpinVmResponse {
+            pin: script.timed_pins.first().cloned(),
+            policy_pins: script.pins.is_some(),
+            position: sample::position(43),
         }))
     }
 
@@ -392,7 +442,10 @@ impl ReservationService for Agent {
         _: Request<v1::ListReservationsRequest>,
     ) -> Result<Response<v1::ListReservationsResponse>, Status> {
         self.check()?;
-        let reservations = vec![sample::reservation(3), sample::over(4)];
+        let mut reservations = self.script().listed.clone();
+        if reservations.is_empty() {
+            reservations = vec![sample::reservation(3), sample::over(4)];
+        }
         Ok(Response::new(v1::ListReservationsResponse { reservations }))
     }
 
@@ -401,10 +454,10 @@ impl ReservationService for Agent {
         request: Request<v1::DeleteReservationRequest>,
     ) -> Result<Response<v1::DeleteReservationResponse>, Status> {
         self.check()?;
-        let released = v1::Reservation {
-            state: v1::ReservationState::Released.into(),
-            ..sample::over(request.into_inner().id)
-        };
+        let id = request.into_inner().id;
+        self.script().released.push(id);
+        let released =
+            v1::Reservation { state: v1::ReservationState::Released.into(), ..sample::over(id) };
         Ok(Response::new(v1::DeleteReservationResponse {
             reservation: Some(v1::Reservation { handed_to: None, ..released }),
             position: sample::position(43),
@@ -453,7 +506,7 @@ impl EventService for Agent {
         let shadow = request.shadow;
         script.watches.push(request);
         let mut steps = script.streams.pop_front().unwrap_or_else(|| vec![Step::FallSilent]);
-        if shadow {
+        if shadow && !script.has_no_shadow {
             steps.iter_mut().for_each(beside);
         }
         if let [Step::Fail(status)] = steps.as_slice() {
@@ -482,6 +535,9 @@ impl ShadowService for Agent {
         _: Request<v1::GetShadowRequest>,
     ) -> Result<Response<v1::GetShadowResponse>, Status> {
         self.check()?;
+        if self.script().has_no_shadow {
+            return Ok(Response::new(v1::GetShadowResponse::default()));
+        }
         let (shadow, summary) = (Some(sample::shadow()), Some(sample::shadow_summary()));
         Ok(Response::new(v1::GetShadowResponse { shadow, summary }))
     }
@@ -493,7 +549,7 @@ impl ShadowService for Agent {
         self.check()?;
         let reason = request.into_inner().reason;
         let shadow = Some(v1::Shadow { reason, ..sample::shadow() });
-        Ok(Response::new(v1::SetShadowResponse { shadow }))
+        Ok(Response::new(v1::SetShadowResponse { shadow, warnings: Vec::new() }))
     }
 
     async fn clear_shadow(

@@ -1,6 +1,7 @@
 //! `memctl history`, and the times that history, explain and watch are told.
 
 use agentd_proto::v1;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::agent::{Agent, Script};
 use crate::golden::compare;
@@ -123,4 +124,19 @@ async fn explain_asks_for_the_tick_that_is_meant() {
         let asked = agent.script().explains.pop().unwrap();
         assert_eq!((asked.at, asked.time, asked.tick), (at_, time, tick), "{args:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_before_any_tick_is_told_as_clocks_there_show_it_and_what_is_kept() {
+    let info = std::collections::HashMap::new();
+    let details = ErrorDetails::with_error_info("NOT_KEPT", "agentd", info);
+    let message = "no tick that had ended by 2026-01-02T03:04:05.123456789Z is kept";
+    let refusal = tonic::Status::with_error_details(tonic::Code::NotFound, message, details);
+    let (world, _agent) = world(Script { refuses: Some(refusal), ..Default::default() });
+    let mut command = world.command(&["explain", "web1", "--at", "2026-01-02T03:04:05.5Z"]);
+    command.env("TZ", "XYZ-1");
+    let run = world.finish(command.spawn().unwrap()).await;
+    let told = "memctl: node1: no tick that had ended by 2026-01-02 04:04:05 is kept\n  hint: memctl \
+                watch --kind tick --oldest --no-follow --count 1 shows the oldest one that is\n";
+    assert_eq!((run.exit, &*run.stderr), (6, told), "{run:?}");
 }

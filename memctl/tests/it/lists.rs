@@ -50,6 +50,10 @@ async fn what_is_no_column_is_refused_before_anybody_is_asked() {
     for (args, said) in [
         (&["vms", "--columns", "actuel"][..], "near to it: actual"),
         (&["pin", "web1", "--sort-by", "kye"], "near to it: key"),
+        (
+            &["pin", "web1", "-H", "node1", "--for", "1h", "--sort-by", "key"],
+            "a pin with an end prints no table",
+        ),
         (&["watch", "--columns", "host"], "memctl watch prints no table"),
         (&["vms", "--columns", "name", "-o", "json"], "--columns is for tables"),
         (&["status", "--sort-by", "-"], "there is no column \"\""),
@@ -129,6 +133,7 @@ async fn what_a_table_calls_its_columns_they_can_be_asked_for_by() {
         &["version"],
         &["config", "path"],
         &["policy", "set", "floor=128MiB"],
+        &["policy", "get"],
     ] {
         let one = [command, &["--utc"]].concat();
         let wide = world.run(&[&one[..], &["-o", "wide"]].concat()).await.stdout;
@@ -156,6 +161,22 @@ async fn a_column_that_is_asked_for_by_its_heading_has_what_stands_under_it() {
         let run = world.run(&[&one[..], &["--columns", heading, "--no-headers"]].concat()).await;
         assert_eq!(run.stdout.trim().to_lowercase(), value.to_lowercase(), "{heading}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_a_policy_have_a_row_each_whichever_columns_are_wanted() {
+    let (world, _agents) = three();
+    let rows = async |args: &[&str]| {
+        let run = world.run(&[args, &["-H", "node1", "--no-headers"]].concat()).await;
+        run.stdout.lines().map(cells).collect::<Vec<_>>()
+    };
+    let all = rows(&["policy", "get"]).await;
+    let some = rows(&["policy", "get", "--columns", "value,key"]).await;
+    let some: Vec<_> = some.into_iter().map(|row| [row[1].clone(), row[0].clone()]).collect();
+    assert!(some.len() > 10 && some.iter().zip(&all).all(|(some, all)| some[..] == all[..2]));
+    assert!(some.contains(&["vm.db1.weight".to_owned(), "200".to_owned()]), "{some:?}");
+    // What is one for the whole policy is one row.
+    assert_eq!(rows(&["policy", "get", "--columns", "revision,floor"]).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

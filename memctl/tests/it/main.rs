@@ -17,6 +17,7 @@ mod line; // connections that nobody closes
 mod lists; // their columns, their order, and again and again
 mod memctl; // runs the binary
 mod merged; // the streams of several hosts as one
+mod pin; // VMs that are pinned for a while
 mod pki; // certificates for the tests
 mod policy; // changes of several hosts
 mod reserve; // memory for VMs to come

@@ -283,3 +283,18 @@ async fn a_number_that_is_none_is_refused_with_what_to_write() {
         assert!(!run.stderr.contains("invalid digit"), "{args:?}: {run:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_of_a_shadow_says_that_none_is_set() {
+    let (world, _agents) = fleet(vec![Script::default()]);
+    let set = ["shadow", "set", "algorithm=working-set"];
+    let told = world.run(&set).await;
+    assert!(told.exit == 0 && told.stderr.is_empty(), "{told:?}");
+    let trial = [&set[..], &["--dry-run"]].concat();
+    let told = world.run(&trial).await;
+    assert!(told.stdout.contains("not set: algorithm two-pointer -> working-set"), "{told:?}");
+    let why = "node1: it could be set; nothing is, as --dry-run only checks it\n";
+    assert_eq!((told.exit, &*told.stderr), (0, why), "{told:?}");
+    let told = world.run(&[&trial[..], &["-o", "json"]].concat()).await;
+    assert!(told.stdout.contains("\"applied\": false") && told.stderr.is_empty(), "{told:?}");
+}

@@ -1,8 +1,11 @@
 //! `memctl reserve`: what it asks for, how it waits, and how it ends.
 
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
 use crate::agent::{Agent, Script};
 use crate::memctl::{Run, World};
 use crate::sample::{MIB, over, reservation};
+use crate::watch::signal;
 use tonic_types::StatusExt as _;
 
 /// Runs a command against an agent that answers each question for the reservation so.
@@ -105,7 +108,32 @@ async fn a_number_belongs_to_one_host() {
     world.configure(&["node1", "node2"]);
     let ran = world.run(&["release", "3", "-A"]).await;
     assert_eq!(ran.exit, 2);
-    assert!(ran.stderr.contains("release 3 on 2 hosts: each counts its own"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("release 3 on 2 hosts: each host numbers its own"), "{ran:?}");
+    assert!(ran.stderr.contains("memctl release HOST/3"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_list_of_several_hosts_calls_a_reservation_ends_it_there() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    let agents = ["node1", "node2"]
+        .map(|host| Agent::start(&world.path(&format!("{host}.sock")), Script::default()));
+    let names = world.run(&["reservations", "-A", "-o", "name"]).await.stdout;
+    assert!(names.lines().any(|name| name == "node2/3"), "{names}");
+    for args in [&["release", "node2/3"][..], &["release", "node2/3", "-A"]] {
+        let ran = world.run(args).await;
+        assert_eq!((ran.exit, &*ran.stderr), (0, ""), "{ran:?}");
+    }
+    // Nobody has configured this one: it is what is asked where no host is named.
+    world.write_config("schema = 1\n");
+    Agent::start(&world.path("local.sock"), Script::default());
+    assert_eq!(world.run(&["release", "local/3"]).await.exit, 0);
+    world.configure(&["node1", "node2"]);
+    let other = world.run(&["release", "node2/3", "-H", "node1"]).await;
+    assert!(other.exit == 2 && other.stderr.contains("node2 is none of the hosts"), "{other:?}");
+    assert!(world.run(&["release", "node2/x"]).await.stderr.contains("no number of a reservation"));
+    let released = |agent: &Agent| agent.script().released.clone();
+    assert_eq!(agents.each_ref().map(released), [vec![], vec![3, 3]]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,6 +141,7 @@ async fn a_trial_says_that_nothing_is_reserved() {
     let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--dry-run"]).await;
     assert_eq!(ran.exit, 0, "{ran:?}");
     assert!(ran.stdout.contains("NOT RESERVED") && !ran.stdout.contains("FILLING"), "{ran:?}");
+    assert!(!ran.stdout.contains("2026-"), "it expires: {ran:?}");
     assert!(ran.stderr.contains("node1: it could be reserved; nothing is"), "{ran:?}");
     let (ran, _) = run(Vec::new(), &["reserve", "2GiB", "--dry-run", "-o", "json"]).await;
     assert!(ran.stdout.contains("\"applied\": false"), "{ran:?}");
@@ -134,4 +163,48 @@ async fn a_refusal_is_told_by_what_was_typed() {
     Agent::start(&world.path("node1.sock"), script);
     let ran = world.run(&["reserve", "32GiB", "--for", "1s"]).await;
     assert_eq!(ran.stderr, format!("memctl: node1: the size: {size}; --for: {time}\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_nobody_knows_what_is_held_is_said_of_one_that_is_filled_too() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let why = "what it holds is not known; agentd is paused and decides nothing";
+    let states = [
+        agentd_proto::v1::ReservationState::Filling,
+        agentd_proto::v1::ReservationState::Filled,
+        agentd_proto::v1::ReservationState::HandedOver,
+    ];
+    let unknown = (5..).zip(states).map(|(id, state)| agentd_proto::v1::Reservation {
+        state: state.into(),
+        held_bytes: None,
+        lacks_bytes: None,
+        refusals: Vec::new(),
+        message: why.to_owned(),
+        ..reservation(id)
+    });
+    let script = Script { listed: unknown.collect(), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    let ran = world.run(&["reservations"]).await;
+    let told = [5, 6].map(|id| format!("node1: reservation {id} {why}\n")).concat();
+    assert_eq!((ran.exit, ran.stderr), (0, told), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_interrupted_while_waiting_says_what_it_leaves_behind() {
+    let world = World::new();
+    world.configure(&["node1"]);
+    Agent::start(&world.path("node1.sock"), Script::default());
+    let args = ["reserve", "2GiB", "--wait-for", "1h"];
+    let mut child = world.command(&args).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    let first = told.next_line().await.unwrap().expect("it says that it waits");
+    assert!(first.contains("reservation 3 is made; waiting"), "{first}");
+    signal(&child, "INT").await;
+    let ran = world.finish(child).await;
+    assert_eq!(ran.exit, 130, "{ran:?}");
+    assert!(ran.stdout.contains("FILLING"), "{ran:?}");
+    let left = "node1: reservation 3 is not there yet and goes on filling\n  it stays until it expires; \
+                memctl release 3 ends it\n";
+    assert_eq!(ran.stderr, left, "{ran:?}");
 }

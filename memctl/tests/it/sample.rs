@@ -136,6 +136,7 @@ pub(crate) fn vms() -> Vec<v1::Vm> {
     let db1 = verdict(v1::VerdictKind::Shrink, "SPARE", "300 MiB unused, above 100 MiB", 0, 50);
     let mut evil = vm(3, 256, None, None);
     evil.state = v1::VmState::Frozen.into();
+    evil.pin = Some(crate::pin::pin(3, 600));
     vec![vm(1, 512, Some(120), Some(web1)), vm(2, 768, Some(300), Some(db1)), evil]
 }
 
@@ -157,6 +158,7 @@ fn vm(number: u8, actual: u64, unused: Option<u64>, verdict: Option<v1::Verdict>
         memory: Some(memory),
         verdict,
         state: v1::VmState::Running.into(),
+        pin: None,
     }
 }
 
@@ -183,6 +185,7 @@ pub(crate) fn explanation() -> v1::ExplainVmResponse {
     let verdict = vm.verdict.as_mut().unwrap();
     (verdict.demand_bytes, verdict.entitled_bytes) = (Some(480 * MIB), Some(562 * MIB));
     v1::ExplainVmResponse {
+        pin: None,
         vm: vm.vm,
         tick: 41,
         position: position(42),
@@ -500,6 +503,7 @@ pub(crate) fn shadow_summary() -> v1::ShadowSummary {
         vms: vec![vm(0, 0, 360 << 20), vm(1, 600 << 20, 0)],
         skipped: 3,
         slowest: millis(60),
+        since_time: time(1),
     }
 }
 

@@ -310,3 +310,21 @@ pub(crate) async fn signal(child: &Child, name: &str) {
     let sent = tokio::process::Command::new("sh").args(["-c", script, name, &pid]).status().await;
     assert!(sent.unwrap().success());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_to_see_a_shadow_is_told_where_there_is_none() {
+    let world = World::new();
+    world.configure(&["node1", "node2"]);
+    for (host, has_no_shadow) in [("node1", true), ("node2", false)] {
+        let streams = vec![send(vec![hello(0, 10_000), quiet_tick(1)]); 2].into();
+        let script = Script { streams, has_no_shadow, ..Default::default() };
+        Agent::start(&world.path(&format!("{host}.sock")), script);
+    }
+    let watch = ["watch", "--oldest", "--no-follow", "--no-reconnect"];
+    let none = "node1: there is no shadow: `memctl shadow set KEY=VALUE..` sets one";
+    let run = world.run(&[&watch[..], &["--shadow"]].concat()).await;
+    assert!(run.exit == 0 && run.stderr.lines().any(|line| line == none), "{run:?}");
+    assert!(!run.stderr.contains("node2: there is no shadow"), "{run:?}");
+    let run = world.run(&watch).await;
+    assert!(run.exit == 0 && !run.stderr.contains("no shadow"), "{run:?}");
+}

@@ -86,6 +86,8 @@ async fn a_policy_goes_into_a_file_and_back() {
     let file = world.run(&["policy", "get", "--as-file", "-H", "node1"]).await;
     assert_eq!(file.exit, 0, "{file:?}");
     assert!(file.stdout.contains("pool-limit = \"4GiB\""), "{file:?}");
+    let refused = world.run(&["policy", "get", "--as-file", "-H", "node1", "-o", "yaml"]).await;
+    assert!(refused.exit == 2 && refused.stdout.contains("--as-file writes TOML"), "{refused:?}");
     let path = world.path("policy.toml");
     std::fs::write(&path, &file.stdout).unwrap();
     let path = path.display().to_string();

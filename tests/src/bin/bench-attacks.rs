@@ -1,16 +1,12 @@
 //! `make bench-attacks`: a real agentd under every attack, by turns with quiet in the same run, as a table.
 //!
-//! ```text
-//! bench-attacks [--rounds N] [--only WORDS] [--out DIR]
-//! ```
-//!
 //! In each round quiet, an attacked neighbour and the attack have 0.4 s each. Six rounds are six hundred ticks of each, and ten
-//! minutes for all attacks. `--only` takes those whose name has these words in it. `BENCH_VERSION` is the version
-//! that is written down.
+//! minutes for all attacks. Its usage, below, says how it is called. `BENCH_VERSION` is the version that is written down.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, fs};
 
@@ -19,11 +15,20 @@ use agentd_tests::attacks::ATTACKS;
 use agentd_tests::attacks::report::Report;
 use agentd_tests::attacks::trial::{Span, Stage};
 use agentd_tests::programs::Programs;
+use agentd_tests::usage;
 use anyhow::{Context as _, Result, bail, ensure};
 
-fn main() -> Result<()> {
-    Wish::read(env::args().skip(1))?.bench()
+fn main() -> ExitCode {
+    usage::run("bench-attacks", USAGE, env::args().skip(1), |words| {
+        Wish::read(words)?.bench().map(|()| true)
+    })
 }
+
+const USAGE: &str = "\
+bench-attacks [--rounds N] [--only WORDS] [--out DIR]
+
+6 rounds by default. --only takes the attacks whose name has these words in it.
+";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -45,7 +50,11 @@ impl Wish {
                     let rounds: usize = value.parse().with_context(|| {
                         format!("--rounds {value}: rounds are a whole number, such as 6")
                     })?;
-                    wish.span.rounds = rounds.max(1);
+                    ensure!(
+                        rounds > 0,
+                        "--rounds 0: there would be nothing to tell of; at least 1"
+                    );
+                    wish.span.rounds = rounds;
                 }
                 "--only" => wish.only = value,
                 "--out" => wish.out = value.into(),

@@ -1,14 +1,7 @@
 //! The contest of policies, as a program: runs every policy on every family of workloads, prints
 //! the tables, and writes them with all figures and a plot for each workload.
 //!
-//! ```text
-//! bench-policies [--seed N] [--seeds N] [--family NAME] [--policy NAME] [--rates usual|lab]
-//!                [--prompts ours|all] [--out DIR] [--no-plots]
-//! ```
-//!
-//! `--seed` is the first of so many seeds, 10 from 1 on by default. A family or policy can be named more
-//! than once; the clairvoyant always runs along. Whose VMs report when
-//! they are read: those of agentd, or everybody's. `BENCH_VERSION` is the version that is written down.
+//! Its usage, below, says how it is called. `BENCH_VERSION` is the version that is written down.
 
 #![allow(clippy::print_stdout, reason = "it prints what it found")]
 
@@ -24,17 +17,23 @@ use agentd_tests::contest::plot::{Reel, svg};
 use agentd_tests::contest::report;
 use agentd_tests::contest::results::{Programme, Results, Terms};
 use agentd_tests::contest::workload::{Family, Rates};
+use agentd_tests::usage;
 use anyhow::{Context, Result, bail};
 
 fn main() -> ExitCode {
-    match Wish::read(env::args().skip(1)).and_then(|wish| wish.grant()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("bench-policies: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    usage::run("bench-policies", USAGE, env::args().skip(1), |words| {
+        Wish::read(words)?.grant().map(|()| true)
+    })
 }
+
+const USAGE: &str = "\
+bench-policies [--seed N] [--seeds N] [--family NAME] [--policy NAME] [--rates usual|lab]
+               [--prompts ours|all] [--out DIR] [--no-plots]
+
+--seed is the first of so many seeds, 10 from 1 on by default. A family or policy can be named more than
+once; the clairvoyant always runs along. --rates lab has VMs as slow as those of the lab. VMs report when
+they are read to agentd only, or with --prompts all to everybody.
+";
 
 /// What the command line asks for.
 #[derive(Debug)]

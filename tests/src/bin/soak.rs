@@ -1,11 +1,7 @@
 //! The seeded simulation, as a program: plays many seeds and says which broke a promise, or one and
 //! shows all of it. Ends with how many runs passed and how many failed; fails when one did.
 //!
-//! ```text
-//! soak --seeds N [--from N]     the kept seeds, then N others, then every saboteur
-//! soak --seed N                 one run, tick by tick
-//! soak --sabotage NAME --seed N one run with a saboteur
-//! ```
+//! Its usage, below, says how it is called.
 
 #![allow(clippy::print_stdout, reason = "it prints what it found")]
 
@@ -16,19 +12,13 @@ use std::time::Duration;
 use agentd::clock::{Clock, RealClock};
 use agentd_tests::soak::report::{Tally, kept_seeds, play_all};
 use agentd_tests::soak::{Played, Saboteur, play};
+use agentd_tests::usage;
 use anyhow::{Context, Result, bail};
 
 fn main() -> ExitCode {
     // A tick that panics is one of the things looked for: the judge tells of it.
     std::panic::set_hook(Box::new(|_| {}));
-    match Wish::read(std::env::args().skip(1)).and_then(|wish| wish.grant()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("soak: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    usage::run("soak", USAGE, std::env::args().skip(1), |words| Wish::read(words)?.grant())
 }
 
 /// What the command line asks for.
@@ -93,7 +83,12 @@ fn play_many(wish: &Wish) -> Result<bool> {
     tell(&tally, kept, clock.now());
     let (mut passed, mut failed) =
         (tally.seeds - tally.failed.len() as u64, tally.failed.len() as u64);
-    if wish.saboteur.is_none() {
+    if wish.saboteur.is_none() && seeds.len() < SABOTAGED {
+        println!(
+            "saboteurs: not played: that takes {SABOTAGED} seeds, with the {kept} kept ones, and these are {}",
+            seeds.len()
+        );
+    } else if wish.saboteur.is_none() {
         let few: Vec<u64> = seeds.iter().copied().take(SABOTAGED).collect();
         for saboteur in Saboteur::ALL {
             if is_caught(saboteur, &few, &tally, threads) {
@@ -161,6 +156,11 @@ fn verdict(passed: u64, failed: u64) -> String {
     format!("{passed} passed, {failed} failed")
 }
 
+const USAGE: &str = "\
+soak [--seeds N] [--from N]     the kept seeds, then N others (20000, from 1), then every saboteur
+soak --seed N                   one run, tick by tick
+soak --sabotage NAME --seed N   one run with a saboteur
+";
 const KEPT: &str = include_str!("../../soak-seeds.txt");
 const KEPT_FILE: &str = "tests/soak-seeds.txt";
 /// A saboteur shows in a few hundred runs, or the judge is blind.

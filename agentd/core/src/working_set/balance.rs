@@ -211,13 +211,19 @@ impl<'a> Balance<'a> {
         if !part.lacks.is_zero() {
             return self.refusal;
         }
-        if stand.exceeds {
-            let at_least = view.give_limit.is_zero();
-            let idle = if at_least { Reason::AtMinimum } else { Reason::SpareNotNeeded };
-            return view.give_bar.unwrap_or(idle);
-        }
         let holds = view.holds.saturating_add(view.owed);
         let short = stand.soon.saturating_sub(holds);
+        if stand.exceeds {
+            let idle = if view.give_limit.is_zero() {
+                Reason::AtMinimum
+            } else if stand.spare.is_zero() && !short.is_zero() {
+                // It works with what it holds, and more, and is entitled to less.
+                self.short
+            } else {
+                Reason::SpareNotNeeded
+            };
+            return view.give_bar.unwrap_or(idle);
+        }
         match short.is_zero() {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,

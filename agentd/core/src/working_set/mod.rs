@@ -126,26 +126,47 @@ impl Ask {
         Some(Self { demand: demand.working_set().min(now), least, now, soon, keep })
     }
 
-    /// What it is to have at each step in which the pool is shared.
-    fn steps(&self) -> [ByteCount; STEPS] {
-        [self.least, self.demand.max(self.least), self.now, self.soon, self.keep]
+    /// What it is to have at each step in which the pool is shared, of which so much stays with it.
+    fn steps(&self, stays: ByteCount) -> [ByteCount; STEPS] {
+        let steps = [self.least, self.demand.max(self.least), self.now, self.soon, self.keep];
+        steps.map(|step| step.max(stays))
     }
 }
 
 /// What each VM that asks is entitled to: of all that those VMs hold and the host can give, first
 /// its minimum, then what it works with, then what it is to have now, then what it would like to keep.
-/// In the order of those who ask.
+/// In the order of those who ask. What one holds beyond that and does not give is not there for others.
 fn entitlements(
     vms: &[View<'_>],
     asks: &[Option<Ask>],
     pool: &Pool,
     granule: ByteCount,
 ) -> Vec<ByteCount> {
+    let entitled = shares(vms, asks, pool, granule, |_| ByteCount::ZERO);
+    if !vms.iter().any(View::is_stuck) {
+        return entitled;
+    }
+    let stays = |view: &View<'_>| if view.is_stuck() { view.holds } else { ByteCount::ZERO };
+    let beside = shares(vms, asks, pool, granule, stays);
+    entitled.into_iter().zip(beside).map(|(own, beside)| own.min(beside)).collect()
+}
+
+/// The same where each VM asks for no less than what stays with it in any case.
+fn shares(
+    vms: &[View<'_>],
+    asks: &[Option<Ask>],
+    pool: &Pool,
+    granule: ByteCount,
+    stays: impl Fn(&View<'_>) -> ByteCount,
+) -> Vec<ByteCount> {
     let (mut held, mut asked) = (ByteCount::ZERO, [ByteCount::ZERO; STEPS]);
-    let asking = || vms.iter().zip(asks).filter_map(|(view, ask)| Some((view, ask.as_ref()?)));
-    for (view, ask) in asking() {
+    let asking = || {
+        let pairs = vms.iter().zip(asks);
+        pairs.filter_map(|(view, ask)| Some((view, ask.as_ref()?.steps(stays(view)))))
+    };
+    for (view, steps) in asking() {
         held = held.saturating_add(view.holds).saturating_add(view.owed);
-        for (sum, more) in asked.iter_mut().zip(steps(view, ask)) {
+        for (sum, more) in asked.iter_mut().zip(steps) {
             *sum = sum.saturating_add(more);
         }
     }
@@ -162,24 +183,12 @@ fn entitlements(
         let left = budget.saturating_sub(asked.get(before).copied().unwrap_or_default());
         budget = budget.saturating_sub(booked.beyond.min(left));
     }
-    let claim = |(view, ask): (&View<'_>, &Ask)| {
-        let steps = steps(view, ask);
+    let claim = |(view, steps): (&View<'_>, [ByteCount; STEPS])| {
         let step = |number: usize| steps.get(number).copied().unwrap_or_default();
         Claim { least: step(before), most: step(fits), weight: view.weight }
     };
     let claims: Vec<Claim> = asking().map(claim).collect();
     share(budget, &claims)
-}
-
-/// What a VM is to have at each step. One whose balloon does not give keeps what it holds: nobody is to count on that.
-fn steps(view: &View<'_>, ask: &Ask) -> [ByteCount; STEPS] {
-    let keeps = match view.give_bar {
-        Some(Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective) => {
-            view.holds
-        }
-        _ => ByteCount::ZERO,
-    };
-    ask.steps().map(|step| step.max(keeps))
 }
 
 /// What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the

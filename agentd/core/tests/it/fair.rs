@@ -52,7 +52,7 @@ fn shared(pool: u64, claims: &[Claim]) -> Vec<u64> {
 /// least, or more than its most, gets that, whichever of the two is more in all; again, until nobody
 /// would. This is how browsers lay out boxes that grow (CSS flexible boxes, §9.7): no level, no
 /// search.
-fn by_freezing(pool: u64, claims: &[Claim]) -> Vec<u64> {
+pub(crate) fn by_freezing(pool: u64, claims: &[Claim]) -> Vec<u64> {
     let (pool, total) = (u128::from(pool), |of: fn(&Claim) -> u64| {
         claims.iter().map(|claim| u128::from(of(claim))).sum::<u128>()
     });

@@ -18,7 +18,7 @@ use agentd_core::{
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    properties::a_mess,
+    mess::a_mess,
     world::{Vm, World, carried_out},
 };
 

@@ -7,6 +7,7 @@ use agentd_core::{
     check::check,
     decide::decide,
     decision::Decision,
+    grant::Ledger,
     plan::{Party, Plan, Resize, Transfer},
     policy::Policy,
     reserve::Reservation,
@@ -82,18 +83,39 @@ impl World {
             host_rss: Some(vm.actual),
             overhead: Some(ByteCount::ZERO),
             reported: None,
+            overhead_at_most: None,
         }
     }
 
     /// One tick: decides, has the judge look at it, and carries it out whole.
     pub(crate) fn turn(&mut self) -> (Sample, Decision) {
+        self.turn_beside(None)
+    }
+
+    /// The same beside a VM that follows no order to shrink: what it was to give is granted to nobody.
+    pub(crate) fn turn_beside(&mut self, stuck: Option<VmId>) -> (Sample, Decision) {
         let sample = self.sample();
         let (decision, state) = decide(&self.policy, &self.state, &sample);
         assert_eq!(check(&self.policy, &state, &sample, &decision), []);
-        for resize in decision.plan.resizes() {
+        let plan = &decision.plan;
+        for resize in plan.shrinks.iter().filter(|resize| Some(resize.vm) != stuck) {
             self.vms.get_mut(&resize.vm).unwrap().actual = resize.to;
         }
-        self.state = state.after(&decision.plan, &carried_out(&decision.plan), &sample, sample.now);
+        let mut ledger = Ledger::new(plan, &state, &sample);
+        ledger.see(self.vms.iter().map(|(id, vm)| (*id, vm.actual, Some(vm.actual))));
+        let mut applied = carried_out(plan);
+        applied.granted = ledger.granted().to_vec();
+        for grow in &plan.grows {
+            let target = ledger.target(grow);
+            let vm = self.vms.get_mut(&grow.vm).unwrap();
+            vm.actual = target.unwrap_or(vm.actual);
+            let resized = applied.resized.iter_mut().filter(|own| own.vm == grow.vm);
+            resized.for_each(|own| match target {
+                Some(_) => own.ordered = target,
+                None => (own.ordered, own.outcome) = (None, Outcome::Held),
+            });
+        }
+        self.state = state.after(plan, &applied, &sample, sample.now);
         self.tick += 1;
         (sample, decision)
     }

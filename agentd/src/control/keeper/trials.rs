@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agentd_core::policy::{Fault, Policy};
+use agentd_core::{
+    explain,
+    policy::{Fault, Policy},
+};
 
 use super::{Keeper, log_failure, not_durable};
 use crate::{
@@ -146,7 +149,7 @@ pub(super) fn bad_trial(after: Duration) -> Option<Fault> {
     let is_bad = !(SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&after);
     is_bad.then(|| Fault {
         path: "revert_after".to_owned(),
-        value: format!("{after:?}"),
+        value: explain::time(after),
         problem: "must be from 1 s to 24 h".to_owned(),
     })
 }

@@ -125,6 +125,13 @@ impl Behaviour {
     pub(super) fn read(field: &Field<'_>, max: ByteCount) -> Result<Self, FieldError> {
         if field.value().as_str().is_some() {
             let kind = Kind::read(field)?;
+            if kind.needs_amount() {
+                let name = kind.name();
+                let problem = "needs an amount: write for example";
+                return Err(
+                    field.error(format!("{problem} {{ kind = \"{name}\", amount = \"1GiB\" }}"))
+                );
+            }
             let during = kind.unset_window();
             return Ok(Self { during, ..Self::of(kind) });
         }
@@ -144,7 +151,7 @@ impl Behaviour {
                 .map_or_else(|| Ok(Claims::default()), |field| Claims::read(&field))?,
             ..Self::of(kind)
         };
-        if matches!(kind, Kind::ForeignOrder | Kind::MaxChanges) {
+        if kind.needs_amount() {
             fields.need("amount", "\"1GiB\"")?;
         }
         Ok(behaviour)
@@ -231,6 +238,11 @@ impl Kind {
 
     fn read(field: &Field<'_>) -> Result<Self, FieldError> {
         choose(field, &Self::NAMES)
+    }
+
+    /// True where nothing can be taken for its amount.
+    const fn needs_amount(self) -> bool {
+        matches!(self, Self::ForeignOrder | Self::MaxChanges)
     }
 
     /// The keys that only this kind has.

@@ -145,6 +145,14 @@ fn behaviours_say_which_kinds_and_keys_there_are() {
     };
     for (behaviour, expected) in [
         ("\"stukc\"", "vm[0].behaviour = \"stukc\": did you mean \"stuck\"?"),
+        (
+            "\"foreign-order\"",
+            "vm[0].behaviour = \"foreign-order\": needs an amount: write for example { kind = \"foreign-order\", amount = \"1GiB\" }",
+        ),
+        (
+            "[\"max-changes\"]",
+            "vm[0].behaviour[0] = \"max-changes\": needs an amount: write for example { kind = \"max-changes\", amount = \"1GiB\" }",
+        ),
         ("[\"lying\", 3]", "vm[0].behaviour[1] = 3: must be a table: { ... }"),
         (
             "[{ from = \"1s\" }]",
@@ -317,4 +325,16 @@ fn reads_reservations_and_refuses_what_nobody_could_reserve() {
     );
     assert!(error(text.replace("1GiB", "0B")).ends_with("must be more than nothing"));
     assert!(error(text.repeat(17)).contains("must have at most 16 items"));
+}
+
+#[test]
+fn the_policy_of_the_book_is_one() {
+    let book = include_str!("../../../../docs/SCENARIOS.md");
+    let examples: String =
+        book.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let policy = parse(&examples).policy.unwrap();
+    assert_eq!(policy.host_reserve, ByteCount::mib(400));
+    assert_eq!(policy.working_set.lead, Duration::from_secs(5));
+    let web1 = policy.vms[&"web1".into()];
+    assert_eq!((web1.min, web1.weight), (Some(ByteCount::mib(384)), Some(200)));
 }

@@ -36,9 +36,9 @@ const fn of(path: &'static str, least: Role, kind: Kind) -> Rule {
     Rule { path, least: Some(least), kind }
 }
 
-/// What stays is an admin's: that an operator may change the policy only for a while, and go on only
-/// after their own pause, is for the handlers to say, who know what is asked.
-pub(super) const RULES: [Rule; 24] = [
+/// What stays is an admin's: that an operator may change the policy only for a while, go on only after
+/// their own pause, and undo only their own pins, is for the handlers to say, who know what is asked.
+pub(super) const RULES: [Rule; 26] = [
     Rule { path: "/agentd.v1.HostService/WhoAmI", least: None, kind: Kind::Read },
     of("/agentd.v1.HostService/GetStatus", Role::Reader, Kind::Read),
     of("/agentd.v1.HostService/SetMode", Role::Operator, Kind::Mode),
@@ -49,6 +49,8 @@ pub(super) const RULES: [Rule; 24] = [
     of("/agentd.v1.PolicyService/UpdatePolicy", Role::Operator, Kind::Change),
     of("/agentd.v1.PolicyService/ConfirmPolicy", Role::Admin, Kind::Change),
     of("/agentd.v1.PolicyService/RevertPolicy", Role::Admin, Kind::Change),
+    of("/agentd.v1.PolicyService/PinVm", Role::Operator, Kind::Change),
+    of("/agentd.v1.PolicyService/UnpinVm", Role::Operator, Kind::Change),
     of("/agentd.v1.ReservationService/GetReservation", Role::Reader, Kind::Read),
     of("/agentd.v1.ReservationService/ListReservations", Role::Reader, Kind::Read),
     of("/agentd.v1.ReservationService/CreateReservation", Role::Operator, Kind::Change),

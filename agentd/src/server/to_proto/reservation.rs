@@ -1,8 +1,14 @@
 //! Reservations as messages of the wire.
 
 use agentd_core::{
-    bytes::ByteCount, decision::Decision, explain, policy::VmKey, reserve::Booking, sample::Sample,
-    verdict::VerdictKind, vm::VmId,
+    bytes::ByteCount,
+    decision::Decision,
+    explain,
+    policy::VmKey,
+    reserve::Booking,
+    sample::Sample,
+    verdict::{Reason, VerdictKind},
+    vm::VmId,
 };
 use agentd_proto::v1 as wire;
 
@@ -140,11 +146,18 @@ fn refusal(
     let (vm, policy) = (sample.vms.get(&id)?, &record.policy.policy);
     let verdict = decision.verdicts.get(&id).filter(|own| own.kind != VerdictKind::Shrink)?;
     let min = policy.rules(id, &vm.name, vm.max).limits.min;
+    let message = match verdict.spare.filter(|spare| !spare.is_zero()) {
+        Some(spare) if verdict.reason == Reason::SpareNotNeeded => format!(
+            "holds: it could spare {spare} in this tick, and is not asked for it: what is missing comes \
+             from others, or is on its way"
+        ),
+        Some(_) | None => explain::message(verdict, vm, policy),
+    };
     Some(wire::Refusal {
         vm: Some(vm_ref(id, &vm.name)),
         beyond_bytes: vm.actual.saturating_sub(min).as_u64(),
         reason: verdict.reason.name().to_owned(),
-        message: explain::message(verdict, vm, policy),
+        message,
     })
 }
 
@@ -168,6 +181,7 @@ fn message(own: &Reserved, booking: Option<&Booking>, record: Option<&TickRecord
         Some((Mode::Active, _)) => "",
     };
     let stands = match booking {
+        None if own.filled => "was filled, and what it holds now is not known".to_owned(),
         None => "is made, and what it holds is not known yet".to_owned(),
         Some(booking) if booking.lacks().is_zero() => {
             return format!("holds {}, which nobody else is given", booking.held);

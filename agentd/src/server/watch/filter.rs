@@ -45,7 +45,7 @@ impl Filter {
         let bytes = shadow.unwrap_or(&entry.bytes);
         let whole = || Some(Bytes::from_owner(Arc::clone(bytes)));
         let names_vms = match entry.kind {
-            Kind::Tick | Kind::Vm => true,
+            Kind::Tick | Kind::Vm | Kind::Pin => true,
             Kind::Policy | Kind::Mode | Kind::Reservation => false,
         };
         if (self.vms.is_empty() && !is_quiet) || !names_vms {
@@ -62,6 +62,9 @@ impl Filter {
     fn strip(&self, message: &mut wire::WatchResponse) -> bool {
         match &mut message.body {
             Some(Body::VmChanged(change)) => self.names(change.vm.as_ref()),
+            Some(Body::PinChanged(change)) => {
+                self.names(change.pin.as_ref().and_then(|pin| pin.vm.as_ref()))
+            }
             Some(Body::Tick(tick)) => {
                 tick.vms.retain(|vm| self.names(vm.vm.as_ref()));
                 tick.resizes.retain(|resize| self.names(resize.vm.as_ref()));

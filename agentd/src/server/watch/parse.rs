@@ -88,6 +88,7 @@ fn kinds(kinds: &[i32]) -> Result<Vec<Kind>, Status> {
             Ok(wire::EventKind::Policy) => Kind::Policy,
             Ok(wire::EventKind::Mode) => Kind::Mode,
             Ok(wire::EventKind::Reservation) => Kind::Reservation,
+            Ok(wire::EventKind::Pin) => Kind::Pin,
             Ok(wire::EventKind::Unspecified) | Err(_) => {
                 let why = format!("{kind} is no kind of entry; leave the list empty for all");
                 violations.add(format!("kinds[{index}]"), why);

@@ -20,11 +20,12 @@ pub(super) const fn number_of(kind: Kind) -> i64 {
         Kind::Policy => 3,
         Kind::Mode => 4,
         Kind::Reservation => 6,
+        Kind::Pin => 7,
     }
 }
 
-pub(super) const KINDS: [Kind; 5] =
-    [Kind::Tick, Kind::Vm, Kind::Policy, Kind::Mode, Kind::Reservation];
+pub(super) const KINDS: [Kind; 6] =
+    [Kind::Tick, Kind::Vm, Kind::Policy, Kind::Mode, Kind::Reservation, Kind::Pin];
 
 pub(super) const LAYOUT: Layout = Layout {
     // "agth"

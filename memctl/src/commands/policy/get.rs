@@ -11,7 +11,9 @@ use crate::exit::Exit;
 use crate::failure::{Code, Failure};
 use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
+use crate::output::Format;
 use crate::policy_file;
+use crate::quantity::Units;
 use crate::render::policy::PolicyBody;
 use crate::session::Session;
 
@@ -28,9 +30,18 @@ pub(crate) struct GetArgs {
 pub(crate) async fn run(args: &GetArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
     if args.as_file {
+        // What is usual of other commands is not meant.
+        let is_text = |own: &Format| matches!(own, Format::Table | Format::Wide);
+        if let Some(format) = session.global.output.filter(|own| !is_text(own)) {
+            let format = format!("{format:?}").to_lowercase();
+            let what = format!("--as-file writes TOML, and the output is to be {format}");
+            let hint = "leave one of them out: -o json has every value as well";
+            return Err(Failure::usage(what).hint(hint).into());
+        }
         return as_file(&hosts, session).await;
     }
-    let answers = ask_all(&hosts, session.bounds(), with_origins).await;
+    let units = session.global.units;
+    let answers = ask_all(&hosts, session.bounds(), move |c| with_origins(c, units)).await;
     let mut items = Item::of_answers(answers, |body| vec![body]);
     session.output.show(&mut items)?;
     Ok(exit_of(&items))
@@ -47,10 +58,10 @@ async fn as_file(hosts: &[Host], session: &Session) -> Ended {
 }
 
 /// Asks one host, and where each of its values is from.
-async fn with_origins(connection: Connection) -> Result<PolicyBody, Failure> {
+async fn with_origins(connection: Connection, units: Units) -> Result<PolicyBody, Failure> {
     let body = ask(connection.clone()).await?;
     let revisions = revise::revisions(connection, MOST_REVISIONS).await?;
-    Ok(body.with_origins(&revisions))
+    Ok(body.with_origins(&revisions, units))
 }
 
 /// Asks one host.
@@ -60,7 +71,8 @@ pub(crate) async fn ask(connection: Connection) -> Result<PolicyBody, Failure> {
     match (wire.current, wire.defaults) {
         (Some(current), Some(defaults)) => {
             let bounds = wire.bounds.unwrap_or_default().into();
-            Ok(PolicyBody::new(current.into(), defaults.into(), bounds))
+            let pins = wire.pins.into_iter().map(Into::into).collect();
+            Ok(PolicyBody::new(current.into(), defaults.into(), (bounds, pins)))
         }
         _ => Err(Failure::new(Code::Internal, "NO_POLICY", "the agent sent no policy")
             .hint("the agent is of another version: compare with `memctl version`")),

@@ -1,19 +1,14 @@
 //! `make bench-bursts`: bursts that take turns on real VMs, under every way of sharing memory in one
 //! run, as a table.
 //!
-//! ```text
-//! bench-bursts [--rounds N] [--contender NAME] [--out DIR]
-//! bench-bursts --calibrate [--out DIR]
-//! ```
-//!
-//! A contender can be named more than once; all the memory, which others are held against, always
-//! runs along. Contenders take turns, and each round begins with another one. What agentd told of
-//! each of its rounds is written beside the figures. `BENCH_VERSION` is the version that is written
-//! down. With `--calibrate` it compares the simulator's VM with a real one instead.
+//! Contenders take turns, and each round begins with another one. What agentd told of each of its rounds
+//! is written beside the figures. Its usage, below, says how it is called. `BENCH_VERSION` is the version
+//! that is written down.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::{env, fs};
 
 use agentd::clock::{Clock, RealClock};
@@ -24,12 +19,23 @@ use agentd_tests::calibrate::trace::TRACES;
 use agentd_tests::calibrate::{real, simulated, table};
 use agentd_tests::lab::Lab;
 use agentd_tests::programs::Programs;
-use anyhow::{Context, Result, bail};
+use agentd_tests::usage;
+use anyhow::{Context, Result, bail, ensure};
 
-fn main() -> Result<()> {
-    let wish = Wish::read(env::args().skip(1))?;
-    if wish.calibrate { wish.calibrate() } else { wish.bench() }
+fn main() -> ExitCode {
+    usage::run("bench-bursts", USAGE, env::args().skip(1), |words| {
+        let wish = Wish::read(words)?;
+        let done = if wish.calibrate { wish.calibrate() } else { wish.bench() };
+        done.map(|()| true)
+    })
 }
+
+const USAGE: &str = "\
+bench-bursts [--rounds N] [--contender NAME] [--out DIR]   every way of sharing memory, in 3 rounds
+bench-bursts --calibrate [--out DIR]                       the simulator's VM beside a real one instead
+
+A contender can be named more than once; all the memory, which others are held against, always runs along.
+";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -55,6 +61,10 @@ impl Wish {
                 "--rounds" => {
                     let number = value.parse().with_context(|| format!("--rounds {value}"));
                     wish.rounds = number.context("rounds are counted in whole numbers")?;
+                    ensure!(
+                        wish.rounds > 0,
+                        "--rounds 0: there would be nothing to tell of; at least 1"
+                    );
                 }
                 "--contender" => wish.contenders.push(contender(&value)?),
                 "--out" => wish.out = value.into(),

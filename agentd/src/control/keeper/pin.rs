@@ -1,0 +1,158 @@
+//! How the keeper pins VMs for a while and ends that.
+//!
+//! All pins are written together. What somebody asks for is on disk before they are told; that one's time
+//! is up is in force at once, and written as soon as the disk takes it.
+
+use std::{sync::Arc, time::Duration};
+
+use agentd_core::vm::VmId;
+
+use super::{AGENT, Keeper, log_failure, not_durable};
+use crate::{
+    control::{
+        Actor, ControlError, Pin, PinAsk, PinError, PinSet, PinWish, Pins, StorageError,
+        begin::actor,
+        desk::{Claim, stuck},
+    },
+    event::{Event, PinChange, PinEvent},
+    publish::Position,
+};
+
+impl Keeper {
+    /// Pins a VM for a while, in the place of what pinned it for a while before.
+    pub(in crate::control) fn pin(
+        &mut self,
+        ask: PinAsk,
+        claim: &Claim,
+    ) -> Result<PinSet, ControlError> {
+        let now = self.pins();
+        let replaced = now.get(ask.vm).cloned();
+        match &replaced {
+            Some(pin) => may_change(pin, &ask.wish)?,
+            None if now.all().len() >= Pins::MOST => {
+                return Err(PinError::TooMany(Pins::MOST).into());
+            }
+            None => {}
+        }
+        let PinWish { validate_only, actor, reason, .. } = ask.wish.clone();
+        let pin = Arc::new(self.pin_of(ask));
+        let mut position = None;
+        if !validate_only {
+            self.make_pins(now.with(Arc::clone(&pin)), claim)?;
+            let event = if replaced.is_some() { PinEvent::Replaced } else { PinEvent::Begun };
+            position = self.tell_pin(&pin, event, (actor, reason));
+        }
+        Ok(PinSet { pin, replaced, is_over: false, position })
+    }
+
+    /// Ends the pin of a VM; `name` is what whoever asks calls it.
+    pub(in crate::control) fn unpin(
+        &mut self,
+        (vm, name): (VmId, Arc<str>),
+        wish: PinWish,
+        claim: &Claim,
+    ) -> Result<PinSet, ControlError> {
+        let now = self.pins();
+        let pin = Arc::clone(now.get(vm).ok_or(PinError::NotPinned(name))?);
+        may_change(&pin, &wish)?;
+        let mut position = None;
+        if !wish.validate_only {
+            self.make_pins(now.without(vm), claim)?;
+            position = self.tell_pin(&pin, PinEvent::Ended, (wish.actor, wish.reason));
+        }
+        Ok(PinSet { pin, replaced: None, is_over: true, position })
+    }
+
+    /// Ends pins whose time is up.
+    pub(super) fn expire_pins(&mut self) {
+        let (now, all) = (self.clock.now(), self.pins());
+        let (over, left): (Vec<_>, Vec<_>) = all.all().cloned().partition(|pin| pin.ends <= now);
+        if over.is_empty() {
+            return;
+        }
+        self.shared.put_pins(left.into_iter().collect());
+        self.unsaved_pins = true;
+        // Told as a condition where it fails, and tried again.
+        let _ = self.save_pins();
+        for pin in over {
+            let agent = actor(AGENT, self.clock.wall());
+            self.tell_pin(&pin, PinEvent::Expired, (agent, String::new()));
+        }
+    }
+
+    /// When the next one ends.
+    pub(super) fn next_unpin(&self, now: Duration) -> Option<Duration> {
+        self.pins().all().map(|pin| pin.ends.saturating_sub(now)).min()
+    }
+
+    /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
+    /// than they were made for: it may have gone back.
+    pub(super) fn take_up_pins(&self, saved: Vec<Pin>) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let taken = saved.into_iter().take(Pins::MOST).map(|mut pin| {
+            let left = pin.ends_at.duration_since(wall).unwrap_or_default();
+            let whole = pin.ends_at.duration_since(pin.actor.time).unwrap_or_default();
+            pin.ends = now.saturating_add(left.min(whole).min(LONGEST));
+            Arc::new(pin)
+        });
+        self.shared.put_pins(taken.collect());
+    }
+
+    /// Writes that pins are over, where that is in force and not on disk.
+    pub(super) fn save_pins(&mut self) -> Result<(), StorageError> {
+        if self.unsaved_pins {
+            let saved = self.storage.save_pins(&self.pins());
+            self.wrote(saved)?;
+            self.unsaved_pins = false;
+        }
+        Ok(())
+    }
+
+    /// Writes pins and puts them in force; takes them back where nobody wants them any more.
+    fn make_pins(&mut self, pins: Pins, claim: &Claim) -> Result<(), ControlError> {
+        self.still_wanted(claim)?;
+        let saved = self.storage.save_pins(&pins);
+        self.wrote(saved).map_err(not_durable)?;
+        self.unsaved_pins = false;
+        if !claim.take() {
+            log_failure("take a change of pins back", self.storage.save_pins(&self.pins()));
+            return Err(stuck(self.patience));
+        }
+        self.shared.put_pins(pins);
+        Ok(())
+    }
+
+    fn pin_of(&self, ask: PinAsk) -> Pin {
+        let PinAsk { vm, name, lasting, wish: PinWish { actor, reason, .. } } = ask;
+        let wall = self.clock.wall();
+        // A time that the calendar cannot hold is far from what may be asked for.
+        let ends_at = wall.checked_add(lasting).unwrap_or(wall);
+        Pin { vm, name, actor, reason, ends_at, ends: self.clock.now().saturating_add(lasting) }
+    }
+
+    fn tell_pin(
+        &self,
+        pin: &Arc<Pin>,
+        event: PinEvent,
+        (actor, reason): (Actor, String),
+    ) -> Option<Position> {
+        tracing::info!(%actor, reason, vm = %pin.vm, "{pin}: {}", event.name());
+        let change = PinChange { pin: Arc::clone(pin), event, actor, reason };
+        self.audience.announce(Event::Pin(change))
+    }
+
+    fn pins(&self) -> Arc<Pins> {
+        Arc::clone(&self.shared.in_force.load().pins)
+    }
+}
+
+/// Refuses what would undo what somebody else wanted.
+fn may_change(pin: &Pin, wish: &PinWish) -> Result<(), PinError> {
+    if wish.may_any || wish.actor.id == pin.actor.id {
+        return Ok(());
+    }
+    Err(PinError::NotYours { name: Arc::clone(&pin.name), set_by: pin.actor.clone() })
+}
+
+/// A pin lasts no longer, whatever the wall clock says after a restart.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);

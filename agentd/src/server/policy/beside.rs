@@ -1,0 +1,123 @@
+//! What in a policy has no effect, or hardly the one that was meant, on what ran here when it was last looked
+//! at. For people.
+
+use agentd_core::{
+    admit::{Known, Room},
+    bytes::ByteCount,
+    policy::{Algorithm, Policy, VmKey, VmPolicy},
+    sample::{Sample, VmSample},
+    vm::VmId,
+};
+
+use crate::{
+    control::{InForce, Overcommitment},
+    event::TickRecord,
+};
+
+/// All of it beside a tick that read the hypervisor; nothing beside another one.
+pub(super) fn warnings(policy: &Policy, record: &TickRecord, in_force: &InForce) -> Vec<String> {
+    let Some(sample) = &record.sample else { return Vec::new() };
+    let mut warnings = amounts(policy, sample.host.total);
+    for (key, own) in &policy.vms {
+        let vm = sample.vms.iter().find(|(id, vm)| match key {
+            VmKey::Id(own) => own == *id,
+            VmKey::Name(name) => **name == *vm.name,
+        });
+        match vm {
+            Some((id, vm)) => warnings.extend(of_vm(policy, (key, own), (*id, vm))),
+            None => {
+                warnings.push(format!("vms.{key}: no VM that runs here has this name or UUID"));
+            }
+        }
+    }
+    warnings.extend(guarantees(policy, sample));
+    warnings.extend(reservations(policy, record, in_force));
+    warnings
+}
+
+fn amounts(policy: &Policy, total: ByteCount) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let limits = [
+        ("host_reserve_bytes", Some(policy.host_reserve)),
+        ("pool_limit_bytes", policy.pool_limit),
+        ("floor_bytes", Some(policy.floor)),
+    ];
+    for (field, value) in limits {
+        let Some(value) = value else { continue };
+        if value >= total {
+            warnings.push(format!("{field} = {value}: the whole host has {total}"));
+        } else if value.saturating_add(value) > total && field != "pool_limit_bytes" {
+            warnings.push(format!("{field} = {value}: more than half of the host's {total}"));
+        }
+    }
+    warnings
+}
+
+/// Of an exception for a VM that is here. One that is pinned is told of with the policy itself.
+fn of_vm(
+    policy: &Policy,
+    (key, own): (&VmKey, &VmPolicy),
+    (id, vm): (VmId, &VmSample),
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (most, holds) = (vm.max, vm.actual);
+    if let Some(max) = own.max.filter(|max| *max > most) {
+        warnings.push(format!("vms.{key}.max_bytes = {max}: its hypervisor allows {most}"));
+    }
+    let is_pinned = policy.rules(id, &vm.name, most).pinned;
+    if let Some(max) = own.max.filter(|max| *max < holds && !is_pinned) {
+        let why = "nothing is taken from it for that, it only gets no more";
+        warnings.push(format!("vms.{key}.max_bytes = {max}: it holds {holds}; {why}"));
+    }
+    if let Some(min) = own.min.filter(|min| *min > most) {
+        warnings.push(format!("vms.{key}.min_bytes = {min}: its hypervisor allows {most}"));
+    } else if let Some(min) = own.min.filter(|min| *min > holds && !is_pinned) {
+        let why = match policy.algorithm {
+            Algorithm::TwoPointer => "it is not raised to its minimum, only never taken below it",
+            Algorithm::WorkingSet => "working-set gives it what it lacks of its minimum",
+        };
+        warnings.push(format!("vms.{key}.min_bytes = {min}: it holds {holds}; {why}"));
+    }
+    if let (VmKey::Name(_), Some(first)) = (key, policy.vms.get(&VmKey::Id(id))) {
+        let both = [
+            ("min_bytes", own.min.is_some() && first.min.is_some()),
+            ("max_bytes", own.max.is_some() && first.max.is_some()),
+            ("weight", own.weight.is_some() && first.weight.is_some()),
+            ("pinned", own.pinned.is_some() && first.pinned.is_some()),
+        ];
+        let why = format!("has no effect, for what is said under its UUID, {id}, counts");
+        let both = both.into_iter().filter(|(_, both)| *both);
+        warnings.extend(both.map(|(field, _)| format!("vms.{key}.{field}: {why}")));
+    }
+    warnings
+}
+
+/// What the VMs that run are guaranteed, where that is more than there is for them.
+fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
+    let Overcommitment { together, pool, is_limit, count, who } =
+        Overcommitment::of(policy, sample)?;
+    let of_what = if is_limit {
+        format!("pool_limit_bytes = {pool}")
+    } else {
+        let (total, reserve) = (sample.host.total, policy.host_reserve);
+        format!("the host's {total} without host_reserve_bytes = {reserve}")
+    };
+    Some(format!(
+        "minimums: {count} VMs that run here are guaranteed {together} together, more than {of_what}: \
+         {who}"
+    ))
+}
+
+/// What is reserved, where it could never be there beside what VMs are guaranteed.
+fn reservations(policy: &Policy, record: &TickRecord, in_force: &InForce) -> Option<String> {
+    let open = &in_force.reservations.open;
+    let reserved: ByteCount = open.iter().map(|own| own.reservation.min).sum();
+    if reserved.is_zero() {
+        return None;
+    }
+    let known = Known { lives: &record.lives, exposures: &record.exposures };
+    let room = Room::of(policy, record.sample.as_ref()?, known);
+    let why = room.objection(reserved, ByteCount::ZERO)?;
+    let count = open.len();
+    Some(format!("reservations: what is reserved here, {count} in all, cannot be filled: {why}"))
+}
