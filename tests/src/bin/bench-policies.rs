@@ -10,12 +10,13 @@ use std::process::ExitCode;
 use std::{env, fs, thread};
 
 use agentd::clock::{Clock, RealClock};
-use agentd_tests::contest::contestant::{BOUND, Contestant, Part};
+use agentd_tests::contest::arena::Prompts;
+use agentd_tests::contest::contestant::{CLAIRVOYANT, Contestant, Part};
 use agentd_tests::contest::measures::MEASURES;
 use agentd_tests::contest::plot::{Reel, svg};
 use agentd_tests::contest::report;
-use agentd_tests::contest::results::{Programme, Results};
-use agentd_tests::contest::workload::Family;
+use agentd_tests::contest::results::{Programme, Results, Terms};
+use agentd_tests::contest::workload::{Family, Rates};
 use agentd_tests::usage;
 use anyhow::{Context, Result, bail};
 
@@ -26,10 +27,12 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "\
-bench-policies [--seed N] [--seeds N] [--family NAME] [--policy NAME] [--out DIR] [--no-plots]
+bench-policies [--seed N] [--seeds N] [--family NAME] [--policy NAME] [--rates usual|lab]
+               [--prompts ours|all] [--out DIR] [--no-plots]
 
 --seed is the first of so many seeds, 10 from 1 on by default. A family or policy can be named more than
-once; the bound always runs along.
+once; the clairvoyant always runs along. --rates lab has VMs as slow as those of the lab. VMs report when
+they are read to agentd only, or with --prompts all to everybody.
 ";
 
 /// What the command line asks for.
@@ -39,6 +42,7 @@ struct Wish {
     seeds: u64,
     families: Vec<Family>,
     policies: Vec<&'static str>,
+    terms: Terms,
     out: PathBuf,
     plots: bool,
 }
@@ -51,6 +55,7 @@ impl Wish {
             seeds: 10,
             families: Vec::new(),
             policies: Vec::new(),
+            terms: Terms::default(),
             out: Path::new(&target).join("bench-policies"),
             plots: true,
         };
@@ -66,9 +71,12 @@ impl Wish {
                 "--seeds" => wish.seeds = number()?,
                 "--family" => wish.families.push(family(&value)?),
                 "--policy" => wish.policies.push(policy(&value)?),
+                "--rates" => wish.terms.rates = rates(&value)?,
+                "--prompts" => wish.terms.prompts = prompts(&value)?,
                 "--out" => wish.out = value.into(),
                 _ => bail!(
-                    "{word} is not known: --seed, --seeds, --family, --policy, --out, --no-plots"
+                    "{word} is not known: --seed, --seeds, --family, --policy, --rates, --prompts, --out, \
+                     --no-plots"
                 ),
             }
         }
@@ -99,11 +107,11 @@ impl Wish {
         let mut contestants = self.policies.clone();
         if contestants.is_empty() {
             contestants = Contestant::all().iter().map(Contestant::name).collect();
-        } else if !contestants.contains(&BOUND) {
-            contestants.push(BOUND);
+        } else if !contestants.contains(&CLAIRVOYANT) {
+            contestants.push(CLAIRVOYANT);
         }
         let seeds = (self.seed..self.seed.saturating_add(self.seeds.max(1))).collect();
-        Programme { families: families.to_vec(), seeds, contestants }
+        Programme { families: families.to_vec(), seeds, contestants, terms: self.terms }
     }
 
     fn plot(&self, results: &Results, version: &str) -> Result<()> {
@@ -121,7 +129,7 @@ impl Wish {
         Ok(())
     }
 
-    /// Those that were asked for; else ours, the best rival, and the bound.
+    /// Those that were asked for; else ours, the best rival, and the clairvoyant.
     fn shown(&self, results: &Results, family: Family) -> Vec<&'static str> {
         if !self.policies.is_empty() {
             return results.programme.contestants.clone();
@@ -133,7 +141,7 @@ impl Wish {
             .filter_map(|rival| Some((unmet(&rival)?, rival)))
             .min_by(|one, two| one.0.total_cmp(&two.0));
         let best = best.map(|(_, rival)| rival);
-        results.of_part(Part::Ours).chain(best).chain(results.of_part(Part::Bound)).collect()
+        results.of_part(Part::Ours).chain(best).chain(results.of_part(Part::Clairvoyant)).collect()
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -154,4 +162,12 @@ fn policy(name: &str) -> Result<&'static str> {
     let all: Vec<_> = Contestant::all().iter().map(Contestant::name).collect();
     let found = all.iter().copied().find(|own| *own == name);
     found.with_context(|| format!("no policy {name}: there is {}", all.join(", ")))
+}
+
+fn rates(name: &str) -> Result<Rates> {
+    Rates::named(name).with_context(|| format!("no rates {name}: there is usual, lab"))
+}
+
+fn prompts(name: &str) -> Result<Prompts> {
+    Prompts::named(name).with_context(|| format!("no prompts {name}: there is ours, all"))
 }

@@ -1,7 +1,6 @@
-//! The clairvoyant bound: knows what every VM wants now and soon, and where all memory is. Nobody who
-//! keeps what is promised leaves less unmet: what VMs may hold together is the pool at most. Who
-//! gives out more than there is, and is lucky that not all of it is touched, can leave a little less
-//! where demand is beyond the pool.
+//! The clairvoyant: knows what every VM wants now and soon, and where all memory is. It shows what
+//! foresight is worth to who moves memory as VMs do. It is no bound: it divides by weight, and looks
+//! no further than some seconds, so that who is luckier can leave less unmet. The bound is `bound`.
 //!
 //! It gives by weighted max–min what is wanted now, then of the rest what is wanted soon, and leaves
 //! what is left where it is. Like everybody it keeps minimums and the reserve, and waits for memory

@@ -23,7 +23,7 @@ impl Contestant {
         match self {
             Self::Ours(algorithm) => algorithm.name(),
             Self::Rival(rival) => rival.name(),
-            Self::Clairvoyant => BOUND,
+            Self::Clairvoyant => CLAIRVOYANT,
         }
     }
 
@@ -47,7 +47,7 @@ impl Contestant {
         match self {
             Self::Ours(_) => Part::Ours,
             Self::Rival(_) => Part::Rival,
-            Self::Clairvoyant => Part::Bound,
+            Self::Clairvoyant => Part::Clairvoyant,
         }
     }
 }
@@ -59,9 +59,9 @@ pub enum Part {
     Ours,
     /// It is measured beside ours.
     Rival,
-    /// It shows what can be had.
-    Bound,
+    /// It shows what foresight is worth.
+    Clairvoyant,
 }
 
-/// The name of the bound.
-pub const BOUND: &str = "clairvoyant";
+/// The name of the clairvoyant.
+pub const CLAIRVOYANT: &str = "clairvoyant";

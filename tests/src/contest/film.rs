@@ -34,6 +34,8 @@ pub struct Shot {
     pub resident: u64,
     /// What it holds.
     pub actual: u64,
+    /// What it was told to hold.
+    pub target: u64,
     /// Written to its swap device since its boot.
     pub swap_out: u64,
     /// Programs killed since its boot.
@@ -122,6 +124,7 @@ fn shot(vm: &VmFacts) -> Shot {
         demand: vm.demand.as_u64(),
         resident: vm.resident.as_u64(),
         actual: vm.actual.as_u64(),
+        target: vm.target.as_u64(),
         swap_out: vm.swap_out.as_u64(),
         oom_kills: vm.oom_kills,
     }

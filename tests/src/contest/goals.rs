@@ -1,6 +1,8 @@
 //! What is expected of ours, and whether it is so. A goal that is missed says by how much.
 
-use super::contestant::Part;
+use std::fmt::Write;
+
+use super::contestant::{CLAIRVOYANT, Part};
 use super::measures::{MEASURES, Measure};
 use super::results::{Results, average};
 use super::workload::Family;
@@ -22,7 +24,9 @@ pub fn judge(results: &Results, who: &str) -> Vec<Goal> {
     vec![
         reserve(results, who),
         unmet(results, who),
-        bound(results, who),
+        met(results, who),
+        above_bound(results, who),
+        pool(results, who),
         moved(results, who),
         rest(results, who),
         minimums(results, who),
@@ -46,28 +50,57 @@ fn reserve(results: &Results, who: &str) -> Goal {
 
 /// On every family, beside each rival that keeps the reserve there.
 fn unmet(results: &Results, who: &str) -> Goal {
-    let mut worse = Vec::new();
-    let mut compared = 0;
-    for family in &results.programme.families {
-        let own = figure(results, "unmet_gib_s", who, Some(*family));
-        let rivals: Vec<_> = results
-            .of_part(Part::Rival)
-            .filter(|rival| results.keeps_reserve(rival, Some(*family)))
-            .map(|rival| (figure(results, "unmet_gib_s", rival, Some(*family)), rival))
-            .collect();
-        compared += rivals.len();
-        let best = rivals.into_iter().min_by(|one, two| one.0.total_cmp(&two.0));
-        if let Some((least, rival)) = best.filter(|(least, _)| own > least + SAME) {
-            let name = family.name();
-            worse.push(format!("{name}: {own:.2} beside {least:.2} GiB·s of {rival}"));
-        }
-    }
     let text = "on every family, no rival that keeps the reserve leaves less unmet";
-    goal(text, (compared > 0).then_some(worse.is_empty()), "on all", &worse)
+    let families = results.programme.families.iter();
+    let compared = families.map(|family| rivals_in(results, *family).count()).sum::<usize>();
+    let lost: Vec<_> = lost(results, who)
+        .into_iter()
+        .filter_map(|lost| {
+            let (rival, least) = lost.to.first()?;
+            let (name, own) = (lost.family.name(), lost.own);
+            Some(format!("{name}: {own:.2} beside {least:.2} GiB·s of {rival}"))
+        })
+        .collect();
+    goal(text, (compared > 0).then_some(lost.is_empty()), "on all", &lost)
 }
 
-fn bound(results: &Results, who: &str) -> Goal {
-    let text = "in the mean over all families within 10 % of what the bound meets";
+/// A family in which rivals that keep the reserve there leave less unmet. Figures are GiB·s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lost {
+    /// Which family.
+    pub family: Family,
+    /// What is unmet.
+    pub own: f64,
+    /// The least that anybody could leave.
+    pub bound: f64,
+    /// To whom, and what they leave; the best one first.
+    pub to: Vec<(&'static str, f64)>,
+}
+
+/// Every family that one of ours loses.
+#[must_use]
+pub fn lost(results: &Results, who: &str) -> Vec<Lost> {
+    let of_family = |family: &Family| {
+        let unmet = |who| figure(results, "unmet_gib_s", who, Some(*family));
+        let own = unmet(who);
+        let theirs = rivals_in(results, *family).map(|rival| (rival, unmet(rival)));
+        let mut to: Vec<_> = theirs.filter(|(_, least)| own > least + SAME).collect();
+        to.sort_by(|one, two| one.1.total_cmp(&two.1));
+        let bound = figure(results, "bound_gib_s", who, Some(*family));
+        (!to.is_empty()).then_some(Lost { family: *family, own, bound, to })
+    };
+    results.programme.families.iter().filter_map(of_family).collect()
+}
+
+/// The rivals that keep the reserve in a family.
+fn rivals_in(results: &Results, family: Family) -> impl Iterator<Item = &'static str> {
+    let rivals = results.of_part(Part::Rival);
+    rivals.filter(move |rival| results.keeps_reserve(rival, Some(family)))
+}
+
+/// One reading of "within 10 % of the bound": what is met.
+fn met(results: &Results, who: &str) -> Goal {
+    let text = "in the mean over all families at least 90 % met of what the bound meets";
     let measure = named("met_of_bound_percent");
     let mean = results.figure(measure, who, None);
     let families = results.programme.families.iter();
@@ -78,9 +111,22 @@ fn bound(results: &Results, who: &str) -> Goal {
         (Some(mean), Some((least, family))) => {
             format!("{mean:.1} %, least in {}: {least:.1} %", family.name())
         }
-        _ => "the bound was not run".to_owned(),
+        _ => "nothing was run".to_owned(),
     };
     Goal { text, reached: mean.map(|mean| mean >= 90.0), detail }
+}
+
+/// The other reading, which is the stricter one: what is unmet.
+fn above_bound(results: &Results, who: &str) -> Goal {
+    let text = "in the mean over all families at most 10 % more unmet than by the bound";
+    let own = figure(results, "unmet_gib_s", who, None);
+    let bound = figure(results, "bound_gib_s", who, None);
+    let clairvoyant = results.figure(named("unmet_gib_s"), CLAIRVOYANT, None);
+    let mut detail = format!("{own:.2} beside {bound:.2} GiB·s of the bound");
+    if let Some(clairvoyant) = clairvoyant {
+        let _ = write!(detail, "; {clairvoyant:.2} of {CLAIRVOYANT}, who also has to move memory");
+    }
+    Goal { text, reached: Some(own <= 1.1 * bound + SAME), detail }
 }
 
 fn moved(results: &Results, who: &str) -> Goal {
@@ -109,6 +155,14 @@ fn rest(results: &Results, who: &str) -> Goal {
     let late = figure(results, "late_orders", who, Some(Family::Steady));
     let detail = format!("{late:.1} orders in the last third");
     Goal { text, reached: Some(late == 0.0), detail }
+}
+
+fn pool(results: &Results, who: &str) -> Goal {
+    let worst = figure(results, "beyond_pool_worst_mib", who, None);
+    let sum = figure(results, "beyond_pool_gib_s", who, None);
+    let text = "no more than the pool is given out";
+    let detail = format!("{sum:.3} GiB·s beyond it, at worst {worst:.0} MiB");
+    Goal { text, reached: Some(results.keeps_to_pool(who, None)), detail }
 }
 
 fn minimums(results: &Results, who: &str) -> Goal {
@@ -175,11 +229,10 @@ const SAME: f64 = 0.005;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contest::contestant::BOUND;
     use crate::contest::measures::Score;
-    use crate::contest::results::{Entry, Programme};
+    use crate::contest::results::{Entry, Programme, Terms};
 
-    /// Ours, a rival, one that spends the reserve, and the bound.
+    /// Ours, a rival, one that spends the reserve, and the clairvoyant.
     fn results(ours: &Score) -> Results {
         let entry = |contestant, score| Entry {
             family: Family::Steady,
@@ -188,14 +241,16 @@ mod tests {
             score,
             reel: None,
         };
-        let base = Score { demand: 100.0, ..Score::default() };
+        let base = Score { demand: 100.0, least_unmet: 6.5, ..Score::default() };
         let rival = Score { unmet: 8.0, moved: 5.0, oom_kills: 1.0, ..base.clone() };
         let spender = Score { unmet: 1.0, moved: 9.0, reserve_worst: 300.0, ..base.clone() };
-        let contestants = vec!["two-pointer", "rival", "spender", BOUND];
-        let scores = [Score { demand: 100.0, ..ours.clone() }, rival, spender, base];
+        let contestants = vec!["two-pointer", "rival", "spender", CLAIRVOYANT];
+        let ours = Score { demand: base.demand, least_unmet: base.least_unmet, ..ours.clone() };
+        let scores = [ours, rival, spender, base];
         let entries = contestants.iter().zip(scores).map(|(who, score)| entry(*who, score));
         let entries = entries.collect();
-        let programme = Programme { families: vec![Family::Steady], seeds: vec![1], contestants };
+        let (families, seeds, terms) = (vec![Family::Steady], vec![1], Terms::default());
+        let programme = Programme { families, seeds, contestants, terms };
         Results::new(programme, entries)
     }
 
@@ -207,7 +262,7 @@ mod tests {
     #[test]
     fn a_good_one_reaches_all() {
         let good = Score { unmet: 7.0, moved: 4.0, oom_kills: 1.0, ..Score::default() };
-        assert_eq!(reached(&good), [true; 7]);
+        assert_eq!(reached(&good), [true; 9]);
     }
 
     #[test]
@@ -219,19 +274,33 @@ mod tests {
             below_min: 0.5,
             oom_kills: 2.0,
             reserve_worst: 40.0,
+            beyond_pool: 0.25,
+            beyond_pool_worst: 50.0,
             ..Score::default()
         };
-        assert_eq!(reached(&bad), [false; 7]);
+        assert_eq!(reached(&bad), [false; 9]);
         let goals = judge(&results(&bad), "two-pointer");
         assert_eq!(goals[1].detail, "steady: 20.00 beside 8.00 GiB·s of rival");
         assert_eq!(goals[0].detail, "steady by 40 MiB");
-        assert_eq!(goals[2].detail, "80.0 %, least in steady: 80.0 %");
+        assert_eq!(goals[2].detail, "85.6 %, least in steady: 85.6 %");
+        let above = "20.00 beside 6.50 GiB·s of the bound; 0.00 of clairvoyant, who also has to move memory";
+        assert_eq!(goals[3].detail, above);
+        assert_eq!(goals[4].detail, "0.250 GiB·s beyond it, at worst 50 MiB");
+    }
+
+    #[test]
+    fn a_family_is_lost_to_who_keeps_the_reserve_and_leaves_less() {
+        let lost_with = |unmet| lost(&results(&Score { unmet, ..Score::default() }), "two-pointer");
+        let to = vec![("rival", 8.0)];
+        let steady = Lost { family: Family::Steady, own: 20.0, bound: 6.5, to };
+        assert_eq!(lost_with(20.0), [steady]);
+        assert_eq!(lost_with(8.0), []);
     }
 
     #[test]
     fn what_is_moved_is_held_against_the_middle_of_the_rivals() {
         let ours = |moved| Score { unmet: 7.0, moved, oom_kills: 1.0, ..Score::default() };
-        let two = |moved| reached(&ours(moved))[3];
+        let two = |moved| reached(&ours(moved))[5];
         assert_eq!([two(7.0), two(7.1)], [true, false], "between 5 and 9");
         let three = |moved| {
             let mut results = results(&ours(moved));
@@ -239,7 +308,7 @@ mod tests {
             let mut entry = results.entries[1].clone();
             (entry.contestant, entry.score.moved) = ("another", 20.0);
             results.entries.push(entry);
-            judge(&results, "two-pointer")[3].reached
+            judge(&results, "two-pointer")[5].reached
         };
         assert_eq!([three(9.0), three(9.1)], [Some(true), Some(false)]);
     }
@@ -247,7 +316,7 @@ mod tests {
     #[test]
     fn without_rivals_there_is_nothing_to_win() {
         let mut results = results(&Score::default());
-        results.programme.contestants = vec!["two-pointer", BOUND];
+        results.programme.contestants = vec!["two-pointer", CLAIRVOYANT];
         let open = judge(&results, "two-pointer");
         let open: Vec<_> = open.iter().filter(|goal| goal.reached.is_none()).collect();
         assert_eq!(open.len(), 3, "{open:?}");
@@ -257,6 +326,6 @@ mod tests {
     fn places_are_by_what_is_unmet() {
         let results = results(&Score { unmet: 7.0, ..Score::default() });
         let names: Vec<_> = places(&results).into_iter().map(|(who, _)| who).collect();
-        assert_eq!(names, [BOUND, "spender", "two-pointer", "rival"]);
+        assert_eq!(names, [CLAIRVOYANT, "spender", "two-pointer", "rival"]);
     }
 }

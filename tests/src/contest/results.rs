@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::arena::run;
-use super::contestant::{BOUND, Contestant, Part};
-use super::measures::{Measure, Score};
+use super::arena::{Prompts, run};
+use super::contestant::{Contestant, Part};
+use super::measures::{Measure, Over, Score, worse_than_99};
 use super::plot::Reel;
-use super::workload::Family;
+use super::workload::{Family, Rates};
 use crate::threads::on_all;
 
 /// What is to be run.
@@ -16,8 +16,19 @@ pub struct Programme {
     pub families: Vec<Family>,
     /// each with these seeds,
     pub seeds: Vec<u64>,
-    /// by these contestants.
+    /// by these contestants,
     pub contestants: Vec<&'static str>,
+    /// on such hosts.
+    pub terms: Terms,
+}
+
+/// What is the same for all workloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How fast VMs and their programs are.
+    pub rates: Rates,
+    /// Whose VMs report when they are read.
+    pub prompts: Prompts,
 }
 
 /// One run.
@@ -55,36 +66,27 @@ impl Programme {
                 jobs.extend(self.contestants.iter().map(|who| (*family, *seed, *who)));
             }
         }
-        let first = self.seeds.first().copied();
+        let (first, terms) = (self.seeds.first().copied(), self.terms);
         let entries = on_all(&jobs, threads, |(family, seed, who)| {
-            play(*family, *seed, who, first == Some(*seed))
+            play((*family, *seed), who, terms, first == Some(*seed))
         });
         Results::new(self, entries.into_iter().flatten().collect())
     }
 }
 
-fn play(family: Family, seed: u64, who: &str, filmed: bool) -> Option<Entry> {
-    let (load, contestant) = (family.draw(seed), Contestant::named(who)?);
+fn play((family, seed): (Family, u64), who: &str, terms: Terms, filmed: bool) -> Option<Entry> {
+    let (load, contestant) = (family.draw(seed).at(terms.rates), Contestant::named(who)?);
     let contestant_name = contestant.name();
-    let run = run(&load, contestant);
+    let run = run(&load, contestant, terms.prompts);
     let score = Score::of(&load, &run);
     let reel = filmed.then(|| Reel::of(&load, &run));
     Some(Entry { family, seed, contestant: contestant_name, score, reel })
 }
 
 impl Results {
-    /// These runs, each held against the bound of its workload.
+    /// These runs.
     #[must_use]
-    pub fn new(programme: Programme, mut entries: Vec<Entry>) -> Self {
-        let bounds: BTreeMap<(Family, u64), f64> = entries
-            .iter()
-            .filter(|entry| entry.contestant == BOUND)
-            .map(|entry| ((entry.family, entry.seed), entry.score.met()))
-            .collect();
-        for entry in &mut entries {
-            let bound = bounds.get(&(entry.family, entry.seed)).filter(|bound| **bound > 0.0);
-            entry.score.met_of_bound = bound.map(|bound| entry.score.met() / bound);
-        }
+    pub fn new(programme: Programme, entries: Vec<Entry>) -> Self {
         let parts = Contestant::all().into_iter().map(|who| (who.name(), who.part())).collect();
         Self { programme, entries, parts }
     }
@@ -95,26 +97,48 @@ impl Results {
         self.parts.get(who).copied().unwrap_or(Part::Rival)
     }
 
-    /// What a measure says of the runs of somebody, in one family or in all: the mean, for all
-    /// families that of their means, or the worst. `None` where it has no figure in any.
+    /// What a measure says of the runs of somebody, in one family or in all: what it tells of many, for
+    /// all families the mean of theirs, or the worst. `None` where it has no figure in any.
     #[must_use]
     pub fn figure(&self, measure: &Measure, who: &str, family: Option<Family>) -> Option<f64> {
-        let families = family.map_or_else(|| self.programme.families.clone(), |one| vec![one]);
-        let of_family = |family: Family| {
-            let own = move |entry: &&Entry| entry.family == family && entry.contestant == who;
-            let figures = self.entries.iter().filter(own);
-            summary(measure, figures.filter_map(|entry| (measure.of)(&entry.score)))
+        let Some(family) = family else {
+            let families = self.programme.families.iter();
+            let theirs = families.filter_map(|one| self.figure(measure, who, Some(*one)));
+            return if measure.over == Over::Worst {
+                theirs.reduce(f64::max)
+            } else {
+                average(theirs)
+            };
         };
-        summary(measure, families.into_iter().filter_map(of_family))
+        let scores = || self.scores(who, Some(family));
+        let figures = scores().filter_map(measure.of);
+        match measure.over {
+            Over::Mean => average(figures),
+            Over::Worst => figures.reduce(f64::max),
+            Over::Vms => {
+                scores().next()?;
+                Some(worse_than_99(scores().flat_map(|score| score.unmet_of_vms.iter().copied())))
+            }
+        }
     }
 
     /// True for one that left hosts their reserve, in one family or in all.
     #[must_use]
     pub fn keeps_reserve(&self, who: &str, family: Option<Family>) -> bool {
-        let of = |entry: &&Entry| {
+        self.scores(who, family).all(Score::keeps_reserve)
+    }
+
+    /// True for one whose VMs held no more than the pool, in one family or in all.
+    #[must_use]
+    pub fn keeps_to_pool(&self, who: &str, family: Option<Family>) -> bool {
+        self.scores(who, family).all(Score::keeps_to_pool)
+    }
+
+    fn scores(&self, who: &str, family: Option<Family>) -> impl Iterator<Item = &Score> {
+        let of = move |entry: &&Entry| {
             entry.contestant == who && family.is_none_or(|family| entry.family == family)
         };
-        self.entries.iter().filter(of).all(|entry| entry.score.keeps_reserve())
+        self.entries.iter().filter(of).map(|entry| &entry.score)
     }
 
     /// Those of one part.
@@ -122,10 +146,6 @@ impl Results {
         let all = self.programme.contestants.iter().copied();
         all.filter(move |who| self.part(who) == part)
     }
-}
-
-fn summary(measure: &Measure, figures: impl Iterator<Item = f64>) -> Option<f64> {
-    if measure.worst { figures.reduce(f64::max) } else { average(figures) }
 }
 
 /// The mean of some figures; none of none.
@@ -137,47 +157,57 @@ pub(super) fn average(figures: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contest::contestant::CLAIRVOYANT;
     use crate::contest::measures::MEASURES;
 
+    fn programme(families: &[Family], seeds: &[u64]) -> Programme {
+        Programme {
+            families: families.to_vec(),
+            seeds: seeds.to_vec(),
+            contestants: vec!["two-pointer", CLAIRVOYANT],
+            terms: Terms::default(),
+        }
+    }
+
     #[test]
-    fn every_run_is_held_against_the_bound_of_its_workload() {
-        let entry = |contestant, seed, unmet| Entry {
-            family: Family::Burst,
-            seed,
-            contestant,
-            score: Score { demand: 10.0, unmet, reserve_worst: seed as f64, ..Score::default() },
+    fn of_many_runs_the_mean_is_told_or_the_worst_or_what_the_vms_say() {
+        let entry = |family, seed: u32, unmet: &[f64]| Entry {
+            family,
+            seed: seed.into(),
+            contestant: "two-pointer",
+            score: Score {
+                unmet: unmet.iter().sum(),
+                unmet_of_vms: unmet.to_vec(),
+                reserve_worst: f64::from(seed),
+                ..Score::default()
+            },
             reel: None,
         };
+        let all: Vec<f64> = (0..100).map(f64::from).collect();
         let entries = vec![
-            entry(BOUND, 1, 0.0),
-            entry("two-pointer", 1, 5.0),
-            entry(BOUND, 2, 5.0),
-            entry("two-pointer", 2, 6.0),
+            entry(Family::Burst, 1, &all),
+            entry(Family::Burst, 2, &[0.0; 100]),
+            entry(Family::Many, 1, &[7.0]),
         ];
-        let programme = Programme {
-            families: vec![Family::Burst],
-            seeds: vec![1, 2],
-            contestants: vec!["two-pointer", BOUND],
+        let results = Results::new(programme(&[Family::Burst, Family::Many], &[1, 2]), entries);
+        let told = |key, who, family| {
+            let measure = MEASURES.iter().find(|one| one.key == key).unwrap();
+            results.figure(measure, who, family)
         };
-        let results = Results::new(programme, entries);
-        let measure = MEASURES.iter().find(|one| one.key == "met_of_bound_percent").unwrap();
-        let mean = results.figure(measure, "two-pointer", None).unwrap();
-        assert!((mean - 65.0).abs() < 1e-9, "{mean}");
-        assert_eq!(results.figure(measure, "nobody", None), None);
-        let worst = MEASURES.iter().find(|one| one.worst).unwrap();
-        assert_eq!(results.figure(worst, "two-pointer", None), Some(2.0));
+        assert_eq!(told("unmet_gib_s", "two-pointer", Some(Family::Burst)), Some(2_475.0));
+        assert_eq!(told("unmet_gib_s", "two-pointer", None), Some(f64::midpoint(2_475.0, 7.0)));
+        assert_eq!(told("reserve_worst_mib", "two-pointer", None), Some(2.0));
+        // Of 200 VMs two are worse off.
+        assert_eq!(told("unmet_p99_gib_s", "two-pointer", Some(Family::Burst)), Some(97.0));
+        assert_eq!(told("unmet_p99_gib_s", "two-pointer", None), Some(52.0));
+        assert_eq!(told("unmet_p99_gib_s", "nobody", None), None);
     }
 
     #[test]
     fn a_programme_is_run_in_its_order() {
-        let programme = Programme {
-            families: vec![Family::Steady],
-            seeds: vec![1],
-            contestants: vec!["two-pointer", BOUND],
-        };
-        let results = programme.run(2);
+        let results = programme(&[Family::Steady], &[1]).run(2);
         let names: Vec<_> = results.entries.iter().map(|entry| entry.contestant).collect();
-        assert_eq!(names, ["two-pointer", BOUND]);
+        assert_eq!(names, ["two-pointer", CLAIRVOYANT]);
         assert!(results.entries.iter().all(|entry| entry.reel.is_some()));
     }
 }

@@ -14,6 +14,12 @@ pub trait Rival: Debug {
     /// How often it decides.
     fn interval(&self) -> Duration;
 
+    /// How often its VMs report by themselves, at once and to it alone, where it has a program in each
+    /// that does so; `None` for one that has what a balloon reports.
+    fn pushes(&self) -> Option<Duration> {
+        None
+    }
+
     /// What VMs are to hold from now on, in the order in which it orders them. A VM that is not
     /// named keeps its target.
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)>;

@@ -1,5 +1,6 @@
 //! [`Score`]: what a run did to the VMs and to the host, in figures.
 
+mod beyond;
 mod bursts;
 mod fairness;
 mod orders;
@@ -7,6 +8,7 @@ mod orders;
 use std::time::Duration;
 
 use super::arena::Run;
+use super::bound::least_unmet;
 use super::film::{Frame, Shot};
 use super::workload::Workload;
 
@@ -19,10 +21,10 @@ pub struct Score {
     pub unmet: f64,
     /// That as a part of what was wanted.
     pub unmet_share: f64,
-    /// That of the VM that is worse off than 99 of 100.
-    pub unmet_p99: f64,
-    /// What was wanted and in memory, beside what the bound had in it.
-    pub met_of_bound: Option<f64>,
+    /// That of each VM, in the order of the workload.
+    pub unmet_of_vms: Vec<f64>,
+    /// What nobody could have met.
+    pub least_unmet: f64,
     /// Written to swap devices.
     pub swapped: f64,
     /// From where a rising demand is more than is in memory until it is met: the median and the
@@ -36,6 +38,10 @@ pub struct Score {
     pub reserve_unkept: f64,
     /// The most that was ever missing, in MiB.
     pub reserve_worst: f64,
+    /// What VMs held beyond the pool.
+    pub beyond_pool: f64,
+    /// The most that they ever did, in MiB.
+    pub beyond_pool_worst: f64,
     /// What VMs held less than is guaranteed to them.
     pub below_min: f64,
     /// Memory that came or went.
@@ -65,6 +71,9 @@ impl Score {
         score.meet(run, load.members.len());
         score.count(run, load.members.len());
         score.weigh_host(load, run);
+        let least = spans(run).map(|(frame, time)| least_unmet(load, frame) / GIB * time);
+        score.least_unmet = least.sum();
+        (score.beyond_pool, score.beyond_pool_worst) = beyond::of(load, run);
         score.weigh_movement(load, run);
         let lengths = bursts::lengths(run, load.members.len());
         score.burst_median = middle(&lengths);
@@ -83,27 +92,30 @@ impl Score {
         self.reserve_worst <= OVERHEAD_MIB
     }
 
-    /// What was wanted and in memory.
+    /// True for one whose VMs held no more together than the pool has, with the same allowance.
     #[must_use]
-    pub fn met(&self) -> f64 {
-        self.demand - self.unmet
+    pub fn keeps_to_pool(&self) -> bool {
+        self.beyond_pool_worst <= OVERHEAD_MIB
+    }
+
+    /// What was wanted and in memory, as a part of the most that can be; none where nothing can.
+    #[must_use]
+    pub fn met_of_bound(&self) -> Option<f64> {
+        let most = self.demand - self.least_unmet;
+        (most > 0.0).then(|| (self.demand - self.unmet) / most)
     }
 
     fn meet(&mut self, run: &Run, count: usize) {
-        let mut unmet: Vec<f64> = Vec::new();
         for index in 0..count {
             let mut own = 0.0;
             for (shot, time) in shots(run, index) {
                 self.demand += gib(shot.demand) * time;
                 own += gib(shot.demand.saturating_sub(shot.resident)) * time;
             }
-            unmet.push(own);
+            self.unmet_of_vms.push(own);
         }
-        unmet.sort_by(f64::total_cmp);
-        self.unmet = unmet.iter().sum();
+        self.unmet = self.unmet_of_vms.iter().sum();
         self.unmet_share = if self.demand > 0.0 { self.unmet / self.demand } else { 0.0 };
-        self.unmet_p99 =
-            unmet.get((count * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0);
     }
 
     /// What kernels count themselves, anew from each boot.
@@ -178,29 +190,46 @@ pub struct Measure {
     pub title: &'static str,
     /// How many decimals are told.
     pub digits: usize,
-    /// Of many runs the worst is told, not the mean.
-    pub worst: bool,
-    /// The figure.
+    /// What is told of many runs.
+    pub over: Over,
+    /// The figure of one run.
     pub of: fn(&Score) -> Option<f64>,
+}
+
+/// What is told of many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The mean.
+    Mean,
+    /// The worst.
+    Worst,
+    /// That of the VM worse off than 99 of 100, of those of all runs: of one run it would be the worst
+    /// off of a few.
+    Vms,
 }
 
 /// Every measure, in the order of the tables.
 pub const MEASURES: &[Measure] = &[
     measure("unmet_gib_s", "unmet GiB·s", 2, |score| Some(score.unmet)),
+    measure("bound_gib_s", "bound GiB·s", 2, |score| Some(score.least_unmet)),
     measure("unmet_percent", "unmet %", 2, |score| Some(score.unmet_share * 100.0)),
-    measure("unmet_p99_gib_s", "p99 VM GiB·s", 2, |score| Some(score.unmet_p99)),
+    Measure {
+        over: Over::Vms,
+        ..measure("unmet_p99_gib_s", "p99 VM GiB·s", 2, |score| {
+            Some(worse_than_99(score.unmet_of_vms.iter().copied()))
+        })
+    },
     measure("met_of_bound_percent", "met, % of bound", 1, |score| {
-        score.met_of_bound.map(|part| part * 100.0)
+        score.met_of_bound().map(|part| part * 100.0)
     }),
     measure("swapped_out_gib", "swapped out GiB", 2, |score| Some(score.swapped)),
     measure("burst_median_s", "burst median s", 1, |score| score.burst_median),
     measure("burst_worst_s", "burst worst s", 1, |score| score.burst_worst),
     measure("oom_kills", "OOM kills", 1, |score| Some(score.oom_kills)),
     measure("reserve_unkept_gib_s", "reserve unkept GiB·s", 2, |score| Some(score.reserve_unkept)),
-    Measure {
-        worst: true,
-        ..measure("reserve_worst_mib", "worst MiB", 0, |score| Some(score.reserve_worst))
-    },
+    worst("reserve_worst_mib", "worst MiB", |score| Some(score.reserve_worst)),
+    measure("beyond_pool_gib_s", "beyond pool GiB·s", 2, |score| Some(score.beyond_pool)),
+    worst("beyond_pool_worst_mib", "worst MiB", |score| Some(score.beyond_pool_worst)),
     measure("below_min_gib_s", "below min GiB·s", 2, |score| Some(score.below_min)),
     measure("moved_gib", "moved GiB", 1, |score| Some(score.moved)),
     measure("moved_per_useful_byte", "moved per useful byte", 2, |score| score.moved_per_use),
@@ -218,7 +247,20 @@ const fn measure(
     digits: usize,
     of: fn(&Score) -> Option<f64>,
 ) -> Measure {
-    Measure { key, title, digits, worst: false, of }
+    Measure { key, title, digits, over: Over::Mean, of }
+}
+
+const fn worst(key: &'static str, title: &'static str, of: fn(&Score) -> Option<f64>) -> Measure {
+    Measure { key, title, digits: 0, over: Over::Worst, of }
+}
+
+/// The figure of the VM that is worse off than 99 of 100; none of none.
+#[must_use]
+pub fn worse_than_99(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = figures.collect();
+    sorted.sort_by(f64::total_cmp);
+    let index = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+    sorted.get(index).copied().unwrap_or(0.0)
 }
 
 /// Each frame with how long it is so.

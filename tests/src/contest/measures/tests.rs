@@ -28,7 +28,7 @@ fn load() -> Workload {
 /// A VM that wants, has in memory, and holds so many MiB.
 fn shot(demand: u64, resident: u64, actual: u64) -> Shot {
     let [demand, resident, actual] = [demand, resident, actual].map(|mib| mib << 20);
-    Shot { works: true, demand, resident, actual, ..Shot::default() }
+    Shot { works: true, demand, resident, actual, target: actual, ..Shot::default() }
 }
 
 /// A film with a frame a second.
@@ -55,7 +55,13 @@ fn calm() -> Shot {
 #[test]
 fn nothing_is_wrong_where_all_have_what_they_want() {
     let score = score(&[[calm(); 2]; 10]);
-    let expected = Score { demand: 9.0, slack: 0.5, cost: score.cost, ..Score::default() };
+    let expected = Score {
+        demand: 9.0,
+        slack: 0.5,
+        unmet_of_vms: vec![0.0; 2],
+        cost: score.cost,
+        ..Score::default()
+    };
     assert_eq!(score, expected);
     assert!((score.cost - 5.0).abs() < 0.001 && score.keeps_reserve());
 }
@@ -64,7 +70,8 @@ fn nothing_is_wrong_where_all_have_what_they_want() {
 fn what_is_missing_counts_for_as_long_as_it_is_missing() {
     let bad = shot(2_048, 1_024, 1_024);
     let score = score(&[[calm(), calm()], [bad, calm()], [bad, calm()], [calm(), calm()]]);
-    assert_eq!((score.demand, score.unmet, score.unmet_p99), (6.0, 2.0, 2.0));
+    assert_eq!((score.demand, score.unmet), (6.0, 2.0));
+    assert_eq!(score.unmet_of_vms, [2.0, 0.0]);
     assert!((score.unmet_share - 1.0 / 3.0).abs() < 1e-9);
 }
 
@@ -104,6 +111,47 @@ fn the_host_misses_what_is_taken_of_its_reserve() {
     assert!(!score.keeps_reserve());
     // There and back.
     assert_eq!(score.moved, 3.0);
+}
+
+#[test]
+fn what_is_given_out_twice_is_seen_though_nobody_touched_it() {
+    // Of the pool of 2 GiB both hold 1.25, for 2 s.
+    let much = shot(512, 512, 1_280);
+    let frames = [[calm(); 2], [much, much], [much, much], [calm(); 2]];
+    let mut run = film(&frames);
+    run.frames.iter_mut().for_each(|frame| frame.taken = 1 << 30);
+    let score = Score::of(&load(), &run);
+    assert_eq!((score.beyond_pool, score.beyond_pool_worst), (1.0, 512.0));
+    assert!(!score.keeps_to_pool() && score.keeps_reserve());
+}
+
+#[test]
+fn what_a_vm_starts_with_nobody_gave_it() {
+    let whole = Shot { generation: 1, target: 1 << 30, ..shot(512, 512, 4_096) };
+    let arrived = Shot { actual: 1 << 30, ..whole };
+    let boots = Shot { works: false, ..whole };
+    let others = [boots, whole, whole, arrived].map(|own| [calm(), own]);
+    assert!(score(&others).keeps_to_pool());
+    // What it is given once it has arrived counts in full, also while it gives that back.
+    let score = score(&[[calm(), arrived], [calm(), arrived], [calm(), whole]]);
+    assert_eq!((score.beyond_pool, score.beyond_pool_worst), (3.0, 3_072.0));
+}
+
+#[test]
+fn what_is_met_is_held_against_what_can_be() {
+    // Of 3 GiB that are wanted the pool has 2, and 1 is met.
+    let short = shot(1_536, 512, 1_024);
+    let score = score(&[[short; 2]; 2]);
+    assert_eq!((score.demand, score.unmet, score.least_unmet), (3.0, 2.0, 1.0));
+    assert_eq!(score.met_of_bound(), Some(0.5));
+}
+
+#[test]
+fn the_vm_worse_off_than_99_of_100_is_one_of_many() {
+    assert_eq!(worse_than_99((1..=100).map(f64::from)), 99.0);
+    assert_eq!(worse_than_99((1..=200).rev().map(f64::from)), 198.0);
+    assert_eq!(worse_than_99([3.0, 1.0].into_iter()), 3.0);
+    assert_eq!(worse_than_99(std::iter::empty()), 0.0);
 }
 
 #[test]

@@ -4,6 +4,25 @@
 //! virtio balloon does not have. Where the original knows no least size of a VM, or one for all of
 //! them, the VM's own minimum is its floor.
 //!
+//! Where a rival has a setting for what the host is to keep, it has the best that it can be set to for the host at
+//! hand; where it has none, it is as it comes:
+//!
+//! | rival | what it is given for the host | else as it comes |
+//! | --- | --- | --- |
+//! | `proxmox` | `ballooning-target`: all but the reserve, in whole percent | minimum, maximum and shares of each VM |
+//! | `qmemman` | the reserve for its 50 MiB; reports of its VMs every 100 ms, by its own program in them | margins |
+//! | `squeezed` | the reserve for its 72 MiB | ranges of each VM |
+//! | `mom` | limits of its rules: the reserve is critical, a step of 5 % more is pressure | its rules |
+//! | `vcmmd-wfb`, `vcmmd-wss` | the pool without the reserve | guarantee and limit of each VM |
+//! | `chromeos` | the reserve for the host's critical amount | the VM's critical amount, which it learns |
+//! | `hyper-v` | the pool without the reserve; there the host computes its own | buffers of a fifth |
+//! | `esx` | the reserve for its limits of free memory | the tax |
+//! | `virtui` | nothing: it knows no host | bands, and one least size |
+//! | `qemus-pi` | nothing: a fifth of the host available is written in its program | gains |
+//! | `balloond` | nothing: it knows no host | the band |
+//! | `equal-percent` | nothing: it makes VMs as full as the host is | the step |
+//! | `static` | the pool without the reserve | weights |
+//!
 //! What they share is what they see: `figures` reads a host, `usage` what VMs used when they
 //! reported, `swapped` what lies on their swap devices, `meter` their counters as rates.
 

@@ -1,7 +1,7 @@
 //! [`Proxmox`]: auto-ballooning of Proxmox VE, from a description of pvestatd.
 //!
 //! Every 10 s it hands out or takes back memory so that the host comes to use a share of its
-//! memory, by default 80 %, whatever the reserve is. What a VM holds above its minimum is made fair
+//! memory, which an operator sets in whole percent (80 by default): here all that the reserve leaves. What a VM holds above its minimum is made fair
 //! by shares; a VM's MemFree says only whose turn it is: those that have some give first, those
 //! that lack it get first. A VM moves by 100 MiB at most.
 //!
@@ -31,12 +31,19 @@ impl Rival for Proxmox {
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
         let host_used = seen.host_total.saturating_sub(seen.host_usable);
-        let goal = wide(seen.host_total.fraction(USED_PERCENT, 100)) - wide(host_used);
+        let goal = wide(seen.host_total.fraction(used_percent(seen), 100)) - wide(host_used);
         let mut claims: Vec<Claim> = seen.vms.iter().map(Claim::of).collect();
         balance(&mut claims, goal, MAX_CHANGE);
         let ordered = seen.vms.iter().zip(&claims);
         ordered.filter_map(|(vm, claim)| order(vm, claim.result? as f64)).collect()
     }
+}
+
+/// What the host is to use of its memory: `ballooning-target`, for which no fraction can be given.
+fn used_percent(seen: &Seen) -> u64 {
+    let most = seen.host_total.saturating_sub(seen.reserve);
+    let whole = u128::from(most.as_u64()) * 100 / u128::from(seen.host_total.as_u64().max(1));
+    u64::try_from(whole).unwrap_or(100)
 }
 
 /// What a VM is in its reckoning; signed and wide, so that no sum can overflow.
@@ -134,8 +141,6 @@ fn wide(amount: ByteCount) -> i128 {
     i128::from(amount.as_u64())
 }
 
-/// What the host is to use of its memory.
-const USED_PERCENT: u64 = 80;
 /// Most that a VM moves in one turn.
 const MAX_CHANGE: i128 = 100 << 20;
 /// A goal within this is reached.
@@ -213,14 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn the_host_comes_to_use_four_fifths() {
+    fn the_host_comes_to_use_what_the_reserve_leaves() {
         let vms = || vec![reports(vm(1, 500, 2000, 1000), 0, 0), vm(2, 500, 2000, 1000)];
         // 2300 of 2500 MiB are used, where 2000 are to be: each is to give 150, and gives 100.
-        assert_eq!(given(&Proxmox.turn(&scene(2500, 200, 0, vms()))), [(1, 900), (2, 900)]);
-        assert_eq!(given(&Proxmox.turn(&scene(2500, 540, 0, vms()))), [(1, 1020), (2, 1020)]);
+        assert_eq!(given(&Proxmox.turn(&scene(2500, 200, 500, vms()))), [(1, 900), (2, 900)]);
+        assert_eq!(given(&Proxmox.turn(&scene(2500, 540, 500, vms()))), [(1, 1020), (2, 1020)]);
         // 1990 of them are used, which is near enough.
-        assert!(Proxmox.turn(&scene(2500, 510, 0, vms())).is_empty());
+        assert!(Proxmox.turn(&scene(2500, 510, 500, vms())).is_empty());
+        // Of a reserve of 10.4 % it leaves 11.
+        assert_eq!(used_percent(&scene(2500, 200, 260, vms())), 89);
         let opted_out = vms().into_iter().map(|vm| SeenVm { weight: 0, ..vm }).collect();
-        assert!(Proxmox.turn(&scene(2500, 200, 0, opted_out)).is_empty());
+        assert!(Proxmox.turn(&scene(2500, 200, 500, opted_out)).is_empty());
     }
 }

@@ -5,15 +5,17 @@
 //! more than it prefers gives that, and the others share what is there. Small changes are left
 //! undone. Who gives does so first, and nobody gets what is not there yet.
 //!
-//! It acts whenever a VM's used memory changed much, at most ten times a second; figures of a
-//! virtio balloon come once a second at best, so it turns once a second and keeps the same rule of
-//! what is much. Its wait for memory within a turn ends the turn here: the next one goes on. Used
-//! is `actual - usable` and what lies on the swap device (see `swapped`); the VM's minimum stands
+//! A program in every VM looks ten times a second and tells when used memory changed much; each such
+//! report is acted on at once. So its VMs report by themselves here, every 100 ms, which is also its
+//! turn. Before a VM is raised it waits for the memory, five times 100 ms at most: then it gives what is
+//! there, leaves out from now on who was to give and gave nothing, and begins anew.
+//!
+//! Used is `actual - usable` and what lies on the swap device (see `swapped`); the VM's minimum stands
 //! for its 200 MiB and the host reserve for its 50 MiB. The host is no VM here, so nothing stands
 //! for its dom0. A slow giver is not marked: the mark changes nothing. Memory for a VM about to start
 //! cannot be asked for here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use agentd_core::bytes::ByteCount;
@@ -30,18 +32,28 @@ pub struct Qmemman {
     usage: Usage,
     swapped: Swapped,
     known: BTreeMap<VmId, Known>,
-    /// The last turn ended because memory had not arrived.
-    waits: bool,
+    /// A VM told something since the last round began.
+    has_news: bool,
+    /// What is under way: it waits for memory.
+    round: Option<Round>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
     /// What it uses, as it last told.
     used: f64,
-    /// What it held a turn ago.
-    actual: f64,
+    /// What it held when the round began.
+    began: f64,
     /// It was to give, and gave nothing at all.
     is_stuck: bool,
+}
+
+/// What is still to be ordered, those who give first.
+#[derive(Clone, Debug)]
+struct Round {
+    plan: VecDeque<(VmId, f64)>,
+    /// How often the first of it waited.
+    waits: u32,
 }
 
 /// What a VM has and would like.
@@ -61,72 +73,112 @@ impl Rival for Qmemman {
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_secs(1)
+        SAMPLE
+    }
+
+    fn pushes(&self) -> Option<Duration> {
+        Some(SAMPLE)
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
         self.usage.read(seen);
         self.swapped.read(seen);
         forget_gone(&mut self.known, seen);
-        let mut vms = Vec::new();
-        let mut wishes = Vec::new();
         for vm in &seen.vms {
-            let Some(used) = self.usage.of(vm) else { continue };
-            let known = self.told(vm, used.used + self.swapped.of(vm.id));
-            if !known.is_stuck {
-                vms.push(vm);
-                wishes.push(wish(vm, known.used));
+            if let Some(used) = self.usage.of(vm) {
+                self.take_in(vm, used.used + self.swapped.of(vm.id));
             }
         }
-        let free = spare(seen);
-        let plan = divide(&wishes, free);
-        let plan: Vec<_> = plan
-            .into_iter()
-            .filter_map(|(which, target)| Some((*vms.get(which)?, wishes.get(which)?, target)))
-            .collect();
-        self.waits = false;
-        if is_significant(&plan, free) { self.apply(&plan, free) } else { Vec::new() }
+        if let Some(round) = self.round.take() {
+            return self.go_on(round, seen);
+        }
+        if !std::mem::take(&mut self.has_news) {
+            return Vec::new();
+        }
+        let plan = self.plan(seen);
+        for vm in &seen.vms {
+            if let Some(known) = self.known.get_mut(&vm.id) {
+                known.began = real(vm.actual);
+            }
+        }
+        self.go_on(Round { plan, waits: 0 }, seen)
     }
 }
 
 impl Qmemman {
     /// Takes in what a VM uses, where it would tell.
-    fn told(&mut self, vm: &SeenVm, used: f64) -> Known {
+    fn take_in(&mut self, vm: &SeenVm, used: f64) {
         let actual = real(vm.actual);
-        let new = Known { used, actual, is_stuck: false };
-        let known = self.known.entry(vm.id).or_insert(new);
+        let known = self.known.entry(vm.id).or_insert_with(|| {
+            self.has_news = true;
+            Known { used, began: actual, is_stuck: false }
+        });
         let rise = used - known.used;
         if rise.abs() > TOLD || (used * MARGIN > actual && rise > TOLD / 2.0) {
             known.used = used;
+            self.has_news = true;
         }
         let missing = actual - real(vm.target);
-        if self.waits && missing > SURPLUS && actual >= known.actual {
-            known.is_stuck = true;
-        } else if missing <= SURPLUS || wish(vm, known.used).preferred > actual {
+        if missing <= SURPLUS || wish(vm, known.used).preferred > actual {
             known.is_stuck = false;
         }
-        known.actual = actual;
-        *known
     }
 
-    /// Orders what memory is there for; who gives comes first in the plan.
-    fn apply(&mut self, plan: &[(&SeenVm, &Wish, f64)], free: f64) -> Vec<(VmId, ByteCount)> {
-        let mut free = free + SLACK;
+    /// What is to be ordered, if that is worth the trouble.
+    fn plan(&self, seen: &Seen) -> VecDeque<(VmId, f64)> {
+        let reports = |vm: &&SeenVm| self.known.get(&vm.id).is_some_and(|known| !known.is_stuck);
+        let vms: Vec<_> = seen.vms.iter().filter(reports).collect();
+        let used = |vm: &SeenVm| self.known.get(&vm.id).map_or(0.0, |known| known.used);
+        let wishes: Vec<_> = vms.iter().map(|vm| wish(vm, used(vm))).collect();
+        let free = spare(seen);
+        let plan: Vec<_> = divide(&wishes, free)
+            .into_iter()
+            .filter_map(|(which, target)| Some((*vms.get(which)?, wishes.get(which)?, target)))
+            .collect();
+        let significant = is_significant(&plan, free);
+        let orders = plan.into_iter().map(|(vm, _, target)| (vm.id, target));
+        orders.filter(|_| significant).collect()
+    }
+
+    /// Orders what memory is there for, and waits for the rest.
+    fn go_on(&mut self, mut round: Round, seen: &Seen) -> Vec<(VmId, ByteCount)> {
+        let mut free = spare(seen) + SLACK;
         let mut orders = Vec::new();
-        for (vm, wish, target) in plan {
-            let growth = target - wish.actual;
-            if growth <= 0.0 || growth <= free {
-                orders.extend(order(vm, *target));
-                free -= growth.max(0.0);
+        while let Some((id, target)) = round.plan.front().copied() {
+            let Some(vm) = seen.vms.iter().find(|vm| vm.id == id) else {
+                round.plan.pop_front();
                 continue;
+            };
+            let growth = target - committed(vm);
+            if growth <= 0.0 || growth <= free {
+                orders.extend(order(vm, target));
+                free -= growth.max(0.0);
+                round.plan.pop_front();
+                round.waits = 0;
+            } else if round.waits < WAITS {
+                round.waits += 1;
+                self.round = Some(round);
+                break;
+            } else {
+                if free > 0.0 {
+                    orders.extend(order(vm, committed(vm) + free));
+                }
+                self.mark_stuck(seen);
+                self.has_news = true;
+                break;
             }
-            if free > 0.0 {
-                orders.extend(order(vm, wish.actual + free));
-            }
-            self.waits = true;
-            break;
         }
         orders
+    }
+
+    /// Whoever was to give and gave nothing at all.
+    fn mark_stuck(&mut self, seen: &Seen) {
+        for vm in &seen.vms {
+            let actual = real(vm.actual);
+            if let Some(known) = self.known.get_mut(&vm.id) {
+                known.is_stuck |= actual - real(vm.target) > SURPLUS && actual >= known.began;
+            }
+        }
     }
 }
 
@@ -201,6 +253,10 @@ fn is_significant(plan: &[(&SeenVm, &Wish, f64)], free: f64) -> bool {
     free < -15.0 * MIB || plan.iter().any(helps) || moved + free.abs() > 150.0 * MIB
 }
 
+/// How often its VMs look at themselves, and it at them.
+const SAMPLE: Duration = Duration::from_millis(100);
+/// How often it waits for memory before it goes on with what there is.
+const WAITS: u32 = 5;
 /// What a VM likes to hold for each byte that it uses.
 const MARGIN: f64 = 1.3;
 /// It never hands out the last thousandth.
@@ -215,7 +271,7 @@ const SLACK: f64 = 5.0 * MIB;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contest::rivals::scenes::{at, given, mib, reports, scene, vm};
+    use crate::contest::rivals::scenes::{given, id, mib, reports, scene, vm};
 
     /// One of its test VMs; MiB used, most, held, and what the host gets more.
     fn wished(used: u32, max: u32, actual: u32, boost: u32) -> Wish {
@@ -251,24 +307,58 @@ mod tests {
         assert_eq!(plan.iter().map(|(_, target)| *target).collect::<Vec<_>>(), targets);
     }
 
+    /// The first prefers 390 of its 1200 MiB, the second 1170 of its 900; nothing is free.
+    fn short(holds: u32, target: u32) -> Seen {
+        let vm = reports(vm(1, 100, 2000, holds), 0, holds - 300);
+        let giver = SeenVm { target: ByteCount::mib(target), ..vm };
+        scene(4000, 1300 - holds, 100, vec![giver, getter()])
+    }
+
+    fn getter() -> SeenVm {
+        reports(vm(2, 100, 2000, 900), 0, 0)
+    }
+
+    fn next(qubes: &mut Qmemman, tenth: u64, seen: Seen) -> Vec<(u8, u64)> {
+        let now = Duration::from_millis(100 * tenth);
+        given(&qubes.turn(&Seen { now, ..seen }))
+    }
+
     #[test]
     fn nobody_gets_what_has_not_arrived() {
         let mut qubes = Qmemman::default();
-        // The first prefers 390 of its 1200 MiB, the second 1170 of its 900; nothing is free.
-        let giver = |actual, target| {
-            let vm = reports(vm(1, 100, 2000, actual), 0, actual - 300);
-            SeenVm { target: ByteCount::mib(target), ..vm }
-        };
-        let getter = || reports(vm(2, 100, 2000, 900), 0, 0);
-        let first = qubes.turn(&at(scene(4000, 100, 100, vec![giver(1200, 1200), getter()]), 1));
-        assert_eq!(given(&first), [(1, 524), (2, 905)]);
-        // What arrived since is handed on.
-        let seen = at(scene(4000, 400, 100, vec![giver(900, 524), getter()]), 2);
-        let orders = qubes.turn(&seen);
-        assert_eq!(given(&orders).last(), Some(&(2, 900 + 305)));
-        // It gives no more: it is left out, and what it keeps is no longer counted on.
-        let seen = at(scene(4000, 100, 100, vec![giver(900, 524), getter()]), 3);
-        assert_eq!(given(&qubes.turn(&seen)), []);
+        assert_eq!(next(&mut qubes, 1, short(1200, 1200)), [(1, 524)]);
+        for tenth in 2..=5 {
+            assert_eq!(next(&mut qubes, tenth, short(1200, 524)), [], "{tenth}");
+        }
+        // What arrived by then is handed on.
+        assert_eq!(next(&mut qubes, 6, short(900, 524)), [(2, 900 + 305)]);
+        // It goes on with who moved.
+        assert!(!qubes.known.values().any(|known| known.is_stuck));
+    }
+
+    #[test]
+    fn who_gives_nothing_is_left_out() {
+        let mut qubes = Qmemman::default();
+        assert_eq!(next(&mut qubes, 1, short(1200, 1200)), [(1, 524)]);
+        let orders: Vec<_> =
+            (2..=6).flat_map(|tenth| next(&mut qubes, tenth, short(1200, 524))).collect();
+        assert_eq!(orders, [(2, 905)]);
+        assert!(qubes.known[&id(1)].is_stuck && !qubes.known[&id(2)].is_stuck);
+        // What it keeps is no longer counted on.
+        assert_eq!(next(&mut qubes, 7, short(1200, 524)), []);
+        next(&mut qubes, 8, short(530, 524));
+        assert!(!qubes.known[&id(1)].is_stuck);
+    }
+
+    #[test]
+    fn it_acts_when_a_vm_tells() {
+        let mut qubes = Qmemman::default();
+        let host = |usable: u32| scene(4000, 100 + usable, 100, vec![getter()]);
+        assert_eq!(next(&mut qubes, 1, host(0)), []);
+        assert_eq!(next(&mut qubes, 2, host(900)), []);
+        // It uses a third more.
+        let more = Seen { vms: vec![reports(vm(2, 100, 2000, 1200), 0, 0)], ..host(900) };
+        assert_eq!(next(&mut qubes, 3, more), [(2, 2000)]);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Known {
     }
 }
 
-/// More than the seconds for which a report matters.
+/// More than the turns for which a report matters.
 const TURNS: usize = 16;
 
 #[cfg(test)]

@@ -206,6 +206,12 @@ impl Drafted {
         self
     }
 
+    /// It does this, which a cooperative one would not.
+    pub(super) fn behaves(&mut self, behaviour: Behaviour) -> &mut Self {
+        self.behaviours.push(behaviour);
+        self
+    }
+
     /// It fills all its memory with files between these times.
     pub(super) fn reads_all(&mut self, from: u64, until: Option<u64>) -> &mut Self {
         let during =

@@ -1,5 +1,7 @@
 //! What the VMs of each family want. Amounts are in MiB, times in milliseconds.
 
+use agentd::hypervisor::sim::{Behaviour, Kind};
+
 use super::draft::{Draft, Pool, Start};
 use super::line::Line;
 use super::{Family, Workload};
@@ -26,6 +28,7 @@ pub(super) fn draw(family: Family, seed: u64) -> Workload {
         Family::Loose => shifting(draft, Pool::OfPeak(200)),
         Family::Turns => turns(draft),
         Family::Steady => steady(draft),
+        Family::Stuck => stuck(draft),
     }
 }
 
@@ -289,6 +292,41 @@ fn steady(mut draft: Draft) -> Workload {
     }
     let pool = Pool::OfPeak(draft.dice.between(95, 130));
     draft.finish(pool, 180_000)
+}
+
+fn stuck(mut draft: Draft) -> Workload {
+    draft.start = Start::Even;
+    for _ in 0..draft.dice.between(1, 2) {
+        // It wants less than it holds, and gives nothing of that, or little.
+        let demand = draft.dice.between(150, 400);
+        let behaviour = odd(&mut draft.dice);
+        draft.vm(Line::from(demand)).max(2_048).behaves(behaviour);
+    }
+    let dice = &mut draft.dice;
+    let (low, high) = (dice.between(200, 400), dice.between(800, 1_600));
+    let line = Line::from(low).hold(dice.between(10_000, 40_000)).ramp(10_000, high);
+    let is_hungry = dice.chance(50);
+    let hungry = draft.vm(line);
+    if is_hungry {
+        // It wants more than it holds, and cannot take it.
+        hungry.behaves(Behaviour::of(Kind::Stuck));
+    }
+    for _ in 0..draft.dice.between(2, 4) {
+        let dice = &mut draft.dice;
+        let low = dice.between(200, 500);
+        let high = low + dice.between(500, 1_500);
+        let line = Line::from(low).hold(dice.between(5_000, 40_000));
+        let line = line.ramp(dice.between(2_000, 20_000), high).hold(dice.between(20_000, 60_000));
+        draft.vm(line.ramp(3_000, low));
+    }
+    let pool = Pool::OfPeak(draft.dice.between(105, 130));
+    draft.finish(pool, 180_000)
+}
+
+/// A balloon that does not move, or gives a part of what it is told to.
+fn odd(dice: &mut Dice) -> Behaviour {
+    let part = Behaviour { percent: dice.between(10, 60), ..Behaviour::of(Kind::Partial) };
+    dice.pick(&[Behaviour::of(Kind::Stuck), part], part)
 }
 
 /// Some VMs that always want the same.

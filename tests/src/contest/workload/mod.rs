@@ -4,12 +4,15 @@
 mod draft;
 mod families;
 mod line;
+mod rates;
 
 use std::time::Duration;
 
 use agentd::hypervisor::sim::{Scenario, VmScenario};
 use agentd_core::bytes::ByteCount;
 use agentd_core::vm::VmId;
+
+pub use self::rates::Rates;
 
 /// A host, its VMs and what they want.
 #[derive(Clone, Debug)]
@@ -133,6 +136,8 @@ families! {
     Turns "turns" 16,
     /// Demand does not change at all.
     Steady "steady" 17,
+    /// VMs whose balloons follow not at all, or by a part, beside others that need memory.
+    Stuck "stuck" 18,
 }
 
 impl Family {
