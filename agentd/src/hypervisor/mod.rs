@@ -1,7 +1,8 @@
 //! The hypervisor port: all that a tick asks of whoever runs the VMs.
 //!
 //! Two adapters stand behind it, `libvirt` and `sim`; `contract` holds both to what is promised
-//! here. Only the tick, through `apply`, orders anything.
+//! here. Which VMs are had to report is decided alike for both, by `prompts`. Only the tick, through
+//! `apply`, orders anything.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
