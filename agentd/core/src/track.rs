@@ -122,7 +122,7 @@ impl Tracks {
 struct Overhead {
     /// What is certain: what it gave back counts for others only beside this.
     least: ByteCount,
-    /// What it was once seen to be: no more than the rest counts as touched by the VM.
+    /// What it may have been: no more than the rest counts as touched by the VM.
     most: ByteCount,
 }
 
@@ -248,7 +248,7 @@ impl Track {
         (self.used, self.growth) = (used, growth.unwrap_or_default());
     }
 
-    /// Only a VM that holds as much as ever shows its overhead: in one that was shrunk the same
+    /// Only a VM that holds as much as ever shows its overhead for certain: in one that was shrunk the same
     /// excess may be memory that its balloon did not free. One that does not report may be
     /// starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
@@ -264,19 +264,18 @@ impl Track {
         if !is_new || self.boot.is_some() || self.moved_under.is_some() {
             return;
         }
+        let mut own = self.overhead.unwrap_or_default();
+        own.most = own.most.max(excess);
         if vm.actual == self.largest {
-            let own = self.overhead.unwrap_or_default();
-            let (least, most) = (own.least.max(excess), own.most.max(excess));
-            self.overhead = Some(Overhead { least, most });
+            own.least = own.least.max(excess);
         }
         let used = vm.guest.unused.map(|unused| vm.actual.saturating_sub(unused));
         // What it uses is no overhead. Where not even that is resident, it says nothing.
         if let Some(used) = used.filter(|used| *used <= rss) {
             let rest = rss.saturating_sub(used);
-            self.overhead = self
-                .overhead
-                .map(|own| Overhead { least: own.least.min(rest), most: own.most.min(rest) });
+            own = Overhead { least: own.least.min(rest), most: own.most.min(rest) };
         }
+        self.overhead = Some(own);
     }
 
     fn follow_actual(&mut self, actual: ByteCount, reported: Reported) {
@@ -557,10 +556,14 @@ mod tests {
         assert_eq!(overhead(2, 512, 552), both(40));
         assert_eq!(overhead(3, 512, 300), both(40), "what it does not touch is no overhead");
         assert_eq!(overhead(4, 400, 552), both(40), "its balloon freed nothing");
-        assert_eq!(overhead(5, 400, 552), both(40));
+        assert_eq!(overhead(5, 400, 500), [Some(40), Some(100)], "or that is its process's");
         let at_most = |mib| [Some(0), Some(mib)];
-        assert_eq!(overhead(6, 600, 552), at_most(40), "it may not have touched what it was given");
-        assert_eq!(overhead(7, 600, 560), at_most(40));
+        assert_eq!(
+            overhead(6, 600, 500),
+            at_most(100),
+            "it may not have touched what it was given"
+        );
+        assert_eq!(overhead(7, 600, 560), at_most(60));
         assert_eq!(overhead(8, 600, 520), at_most(20), "it uses 500 of that");
         assert_eq!(overhead(9, 600, 640), both(40));
         assert_eq!(overhead(10, 600, 999), both(399));
