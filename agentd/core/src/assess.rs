@@ -151,12 +151,16 @@ pub fn measure(
     for view in views {
         let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
         add(&mut actual, view.vm.actual);
-        add(&mut exposed, view.exposure);
+        // A limit counts what a balloon may have freed nothing of.
+        add(&mut exposed, view.exposure.max(view.vm.shown().held()));
         add(&mut promised, view.exposure.saturating_sub(view.vm.taken()));
         if matches!(view.bar, Some(Reason::Booting | Reason::Rebooting)) {
             add(&mut starting, view.exposure.saturating_sub(view.vm.taken()));
         }
     }
+    // What is on its way to the host already is asked of nobody again.
+    let on_its_way = if starting.is_zero() { starting } else { state.coming(sample) };
+    let starting = starting.saturating_sub(on_its_way);
     let needs = policy.host_reserve.saturating_add(promised).saturating_add(state.returned(sample));
     let (room, debt) = (usable.saturating_sub(needs), needs.saturating_sub(usable));
     // What a giver has let go of for others is free on the host, and theirs all the same.

@@ -335,9 +335,9 @@ impl Court<'_> {
             let unknown = !self.sample.ideal && (pinned || self.may_have_been_told(*id));
             let at_most = if unseen || unknown { vm.max } else { ByteCount::ZERO };
             let may_hold = vm.actual.max(order).max(resident).max(at_most);
-            exposed = exposed.saturating_add(may_hold);
-            not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
             let held = vm.actual.max(rss.saturating_sub(beside(vm.overhead)));
+            exposed = exposed.saturating_add(may_hold.max(held));
+            not_taken = not_taken.saturating_add(may_hold.saturating_sub(resident));
             let spoken_for = self.spoken_for(*id, vm, held);
             exposed = exposed.saturating_add(spoken_for);
             not_taken = not_taken.saturating_add(spoken_for);

@@ -49,7 +49,8 @@ pub struct Pool {
     pub kept: ByteCount,
     /// What the host has left.
     pub usable: ByteCount,
-    /// What of `promised` is of VMs that start: nothing shows how much of it they will take, and soon.
+    /// What of `promised` is of VMs that start, less what is on its way to the host: nothing shows how much of
+    /// it they will take, and soon.
     pub starting: ByteCount,
     /// What the host could promise beside its reserve and what it has promised already.
     pub room: ByteCount,

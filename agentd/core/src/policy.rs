@@ -148,10 +148,9 @@ impl Policy {
         self.vm(id, name).pinned == Some(true)
     }
 
-    /// Leaves this VM alone, with whatever else is excepted for it.
-    pub fn pin(&mut self, id: VmId, name: &str) {
-        let own = VmPolicy { pinned: Some(true), ..self.vm(id, name) };
-        self.vms.insert(VmKey::Id(id), own);
+    /// Leaves this VM alone; whatever else is excepted for it holds.
+    pub fn pin(&mut self, id: VmId) {
+        self.vms.entry(VmKey::Id(id)).or_default().pinned = Some(true);
     }
 
     /// Most memory that a VM with this maximum may give in one tick: S5 of the safety rules.
