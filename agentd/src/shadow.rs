@@ -159,7 +159,8 @@ impl Shadow {
             shared.skipped = shared.skipped.saturating_add(1);
             return None;
         }
-        let policy = thinker.policy(&wish, &record.policy)?;
+        let mut policy = thinker.policy(&wish, &record.policy)?;
+        record.pins.lay_over(&mut policy);
         let other = (self.think)(&mut thinker.shade, &policy, &record.before, sample);
         thinker.seen = Some(record.tick);
         let compared = Compared::new(sample, record.began, acting, &policy, &other);

@@ -100,6 +100,9 @@ impl Ticker {
     pub fn turn(&mut self, in_force: &InForce, gate: &Gate) -> Turn {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
+        // Whoever writes that a pin is over may wait for a disk.
+        let ended = in_force.pins.left(now).map(|left| in_force.with_pins(&Arc::new(left)));
+        let in_force = ended.as_ref().unwrap_or(in_force);
 
         let frozen = gate.freeze().map(|file| file.display().to_string());
         let mode = if frozen.is_some() { Mode::Paused } else { in_force.mode };

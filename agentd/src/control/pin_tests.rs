@@ -161,6 +161,11 @@ fn the_rest_of_what_is_excepted_for_its_vm_holds() {
     assert_eq!(limit(&control), ByteCount::gib(2));
     control.update(except(VmKey::Id(VM), max(3))).unwrap();
     assert_eq!(limit(&control), ByteCount::gib(3));
+    // Each of the two makes sense.
+    control.update(except("db7".into(), max(2))).unwrap();
+    let min = VmPolicy { min: Some(ByteCount::gib(4)), ..VmPolicy::default() };
+    control.update(except(VmKey::Id(VM), min)).unwrap();
+    assert!(control.in_force().acting.policy.validate().is_empty());
 }
 
 #[test]

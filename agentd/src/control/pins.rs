@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agentd_core::vm::VmId;
+use agentd_core::{policy::Policy, vm::VmId};
 
 use super::{Actor, Revision};
 use crate::publish::Position;
@@ -120,8 +120,21 @@ impl Pins {
             return Arc::clone(revision);
         }
         let mut acting = Revision::clone(revision);
-        self.all().for_each(|pin| acting.policy.pin(pin.vm, &pin.name));
+        self.lay_over(&mut acting.policy);
         Arc::new(acting)
+    }
+
+    /// Leaves their VMs alone, whatever this policy says of them.
+    pub fn lay_over(&self, policy: &mut Policy) {
+        self.all().for_each(|pin| policy.pin(pin.vm));
+    }
+
+    /// Those that have not ended by then; `None` where that is all of them.
+    #[must_use]
+    pub fn left(&self, now: Duration) -> Option<Self> {
+        let lasts = |pin: &&Arc<Pin>| pin.ends > now;
+        let left: Self = self.all().filter(lasts).cloned().collect();
+        (left.0.len() < self.0.len()).then_some(left)
     }
 
     /// With this one in the place of any other of its VM.

@@ -157,6 +157,10 @@ impl Coded for ByteCount {
     fn take(input: &mut Input<'_>) -> Result<Self, Odd> {
         u64::take(input).map(Self::bytes)
     }
+
+    fn absent() -> Option<Self> {
+        Some(Self::ZERO)
+    }
 }
 
 impl Coded for Share {

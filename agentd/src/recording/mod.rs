@@ -85,8 +85,8 @@ impl Recorded {
 /// What every recording begins with.
 const MAGIC: [u8; 8] = *b"AGENTREC";
 /// The newest form of a recording that is known here. A field more at the end of a structure needs no
-/// new one: who does not know it leaves it out. Where it was not written it is empty, or `false`; so it
-/// has to be an `Option`, a list, a map, a `String` or a `bool`, and every other one is missing.
+/// new one: who does not know it leaves it out. Where it was not written it is empty, `false` or no memory; so it
+/// has to be an `Option`, a list, a map, a `String`, a `bool` or a `ByteCount`, and every other one is missing.
 const VERSION: u32 = 1;
 
 #[cfg(test)]

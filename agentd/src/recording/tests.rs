@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agentd_core::{bytes::ByteCount, policy::Policy};
+use agentd_core::{bytes::ByteCount, decision::Pool, policy::Policy};
 
 use super::{
     code::{Coded, Input},
@@ -173,6 +173,18 @@ fn a_field_more_is_left_out_and_one_less_is_absent() {
     let shorter = length(&body[..body.len() - last]);
     let odd = Recorded::take(&mut Input::new(&shorter)).unwrap_err();
     assert_eq!(odd.to_string(), "settled: is missing");
+
+    // A pool of before agentd told what VMs that start may still take.
+    let pool = written.iter().find_map(|own| own.decision.as_ref()).unwrap().pool;
+    let (mut entry, mut last) = (Vec::new(), Vec::new());
+    pool.put(&mut entry);
+    pool.starting.put(&mut last);
+    let body =
+        Input::new(&entry).body().unwrap().bytes(entry.len() - 1 - last.len()).unwrap().to_vec();
+    assert_eq!(
+        Pool::take(&mut Input::new(&length(&body))).map(|pool| pool.starting),
+        Ok(ByteCount::ZERO)
+    );
 }
 
 #[test]

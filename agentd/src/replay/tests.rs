@@ -1,6 +1,7 @@
 //! A recording replayed gives the recorded decisions, whatever happened to the VMs.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::Path,
     sync::Arc,
@@ -326,9 +327,9 @@ fn what_is_pinned_for_a_while_is_recorded_replayed_and_shadowed() {
     let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
     let free = InForce::fixed(Mode::Active, Policy::default());
     let pinned = free.with_pins(&Arc::new([Arc::new(pin("grows"))].into_iter().collect()));
-    // One that thinks by the same policy.
+    // One that thinks by the same policy, and would have nobody pinned.
     let shadow = Shadow::none(clock.clone());
-    let vary = Arc::new(|policy: &Policy| Ok(policy.clone()));
+    let vary = Arc::new(|policy: &Policy| Ok(Policy { vms: BTreeMap::new(), ..policy.clone() }));
     shadow.set(Wish { vary, actor: pin("grows").actor, reason: String::new() });
 
     let folder = TempDir::new().unwrap();
@@ -338,7 +339,8 @@ fn what_is_pinned_for_a_while_is_recorded_replayed_and_shadowed() {
     let mut writer = simulation.begin_recording(File::create(&file).unwrap()).unwrap();
     let while_pinned = 10..20;
     for tick in 0..TICKS {
-        let in_force = if while_pinned.contains(&tick) { &pinned } else { &free };
+        // Its end is one by its time, whoever has still to write that.
+        let in_force = if tick < while_pinned.start { &free } else { &pinned };
         let record = ticker.turn(in_force, &Gate::new(Mode::Active)).record;
         writer.put(&record).unwrap();
         let verdict = record.decision.as_ref().unwrap().verdicts.get(&derived_id("grows")).unwrap();
@@ -366,6 +368,6 @@ fn pin(name: &str) -> Pin {
         actor: Actor { id: "test".to_owned(), peer: String::new(), time },
         reason: String::new(),
         ends_at: time,
-        ends: Duration::MAX,
+        ends: Duration::from_secs(40),
     }
 }

@@ -46,7 +46,7 @@ async fn an_acknowledged_pin_survives_sigkill_and_still_ends() {
     agent.until_ticks_go_on().await;
     assert_eq!(vm(&agent).await.verdict.unwrap().reason, "PINNED");
     // One that ends soon takes its place.
-    pin(&agent, 1).await;
+    pin(&agent, 5).await;
     agent.kill();
 
     let agent = home.start().await;

@@ -30,7 +30,7 @@ async fn a_pin_with_an_end_stands_beside_the_policy_and_goes_before_it() {
     let run = world.run(&command).await;
     assert_eq!(run.exit, 0, "{run:?}");
     assert!(
-        run.stdout.contains("PINNED") && run.stdout.contains("2026-01-02 04:04:05Z"),
+        run.stdout.contains(" PINNED ") && run.stdout.contains("2026-01-02 04:04:05Z"),
         "{run:?}"
     );
     assert_eq!(run.stderr, "");

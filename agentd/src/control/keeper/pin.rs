@@ -115,7 +115,9 @@ impl Keeper {
         self.wrote(saved).map_err(not_durable)?;
         self.unsaved_pins = false;
         if !claim.take() {
-            log_failure("take a change of pins back", self.storage.save_pins(&self.pins()));
+            let taken_back = self.storage.save_pins(&self.pins());
+            self.unsaved_pins = taken_back.is_err();
+            log_failure("take a change of pins back", taken_back);
             return Err(stuck(self.patience));
         }
         self.shared.put_pins(pins);
