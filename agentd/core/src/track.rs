@@ -118,18 +118,12 @@ impl Tracks {
 }
 
 /// What a process takes beside the memory of its VM, as far as that can be told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Overhead {
-    /// What is certain: what the VM gave back counts for others only beside this.
+    /// What is certain: what it gave back counts for others only beside this.
     least: ByteCount,
-    /// What it may be: no more than the rest counts as touched by the VM.
+    /// What it may have been: no more than the rest counts as touched by the VM.
     most: ByteCount,
-}
-
-impl Default for Overhead {
-    fn default() -> Self {
-        Self { least: ByteCount::ZERO, most: ByteCount::MAX }
-    }
 }
 
 impl Overhead {
@@ -258,8 +252,8 @@ impl Track {
     }
 
     /// Only a VM that holds as much as ever shows its overhead for certain: in one that was shrunk the same
-    /// excess may be memory that its balloon did not free. The most that it may be is what is resident beside
-    /// what the VM says it uses. One that does not report may be starting anew behind an actual of before.
+    /// excess may be memory that its balloon did not free. One that does not report may be
+    /// starting anew behind an actual of before.
     fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
         let Some(rss) = vm.host_rss else { return };
         let has_grown = vm.actual > self.largest;
@@ -274,17 +268,16 @@ impl Track {
             return;
         }
         let mut own = self.overhead.unwrap_or_default();
+        own.most = own.most.max(excess);
         if vm.actual == self.largest {
             own.least = own.least.max(excess);
         }
         let used = vm.guest.unused.map(|unused| vm.actual.saturating_sub(unused));
-        // Where not even what it uses is resident, it says nothing.
+        // What it uses is no overhead. Where not even that is resident, it says nothing.
         if let Some(used) = used.filter(|used| *used <= rss) {
             let rest = rss.saturating_sub(used);
             own = Overhead { least: own.least.min(rest), most: own.most.min(rest) };
         }
-        // It may have come to take more.
-        own.most = own.most.max(own.least);
         self.overhead = Some(own);
     }
 
@@ -319,7 +312,7 @@ impl Track {
             distress: self.counters.distress(moment.now),
             host_rss: vm.host_rss,
             overhead: self.overhead.map(|own| own.least),
-            overhead_at_most: Some(self.overhead.unwrap_or_default().at_most(vm.max)),
+            overhead_at_most: self.overhead.map(|own| own.at_most(vm.max)),
             reported: self.changed_at.map(|_| self.report),
         }
     }
@@ -560,18 +553,24 @@ mod tests {
             let vm = &tracks.observe(reading, moment).vms[&VM];
             [vm.overhead, vm.overhead_at_most].map(|own| own.map(ByteCount::mib_floor))
         };
-        let known = |least, most| [Some(least), Some(most)];
-        assert_eq!(overhead(0, 512, 560), [None, Some(132)], "no report was seen yet");
-        assert_eq!(overhead(1, 512, 540), known(28, 128), "it uses 412");
-        assert_eq!(overhead(2, 512, 552), known(40, 128));
-        assert_eq!(overhead(3, 512, 300), known(40, 128), "what it does not touch is no overhead");
-        assert_eq!(overhead(4, 400, 552), known(40, 128), "its balloon freed nothing");
-        assert_eq!(overhead(5, 400, 500), known(40, 128), "or that is its process's");
-        assert_eq!(overhead(6, 600, 500), known(0, 128), "it has not touched what it was given");
-        assert_eq!(overhead(7, 600, 560), known(0, 60), "it uses 500 of that");
-        assert_eq!(overhead(8, 600, 640), known(40, 60));
-        assert_eq!(overhead(9, 600, 999), known(399, 399));
-        assert_eq!(overhead(10, 900, 999), known(99, 132), "so much is no process's");
+        assert_eq!(overhead(0, 512, 560), [None, None], "no report was seen yet");
+        let both = |mib| [Some(mib), Some(mib)];
+        assert_eq!(overhead(1, 512, 540), both(28));
+        assert_eq!(overhead(2, 512, 552), both(40));
+        assert_eq!(overhead(3, 512, 300), both(40), "what it does not touch is no overhead");
+        assert_eq!(overhead(4, 400, 552), both(40), "its balloon freed nothing");
+        assert_eq!(overhead(5, 400, 500), [Some(40), Some(100)], "or that is its process's");
+        let at_most = |mib| [Some(0), Some(mib)];
+        assert_eq!(
+            overhead(6, 600, 500),
+            at_most(100),
+            "it may not have touched what it was given"
+        );
+        assert_eq!(overhead(7, 600, 560), at_most(60));
+        assert_eq!(overhead(8, 600, 520), at_most(20), "it uses 500 of that");
+        assert_eq!(overhead(9, 600, 640), both(40));
+        assert_eq!(overhead(10, 600, 999), both(399));
+        assert_eq!(overhead(11, 900, 999), [Some(99), Some(132)], "so much is no process's");
     }
 
     #[test]
