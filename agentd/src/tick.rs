@@ -101,7 +101,7 @@ impl Ticker {
         let (began, now) = (self.clock.wall(), self.clock.now());
         self.distrust_after_gap(now);
         // Whoever writes that a pin is over may wait for a disk.
-        let ended = in_force.pins.left(now).map(|left| in_force.with_pins(&Arc::new(left)));
+        let ended = in_force.pins.ended(now).map(|(_, left)| in_force.with_pins(&Arc::new(left)));
         let in_force = ended.as_ref().unwrap_or(in_force);
 
         let frozen = gate.freeze().map(|file| file.display().to_string());

@@ -153,9 +153,10 @@ pub fn measure(
         add(&mut actual, view.vm.actual);
         // A limit counts what a balloon may have freed nothing of.
         add(&mut exposed, view.exposure.max(view.vm.shown().held()));
-        add(&mut promised, view.exposure.saturating_sub(view.vm.taken()));
+        let may_take = view.exposure.saturating_sub(view.vm.surely_taken());
+        add(&mut promised, may_take);
         if matches!(view.bar, Some(Reason::Booting | Reason::Rebooting)) {
-            add(&mut starting, view.exposure.saturating_sub(view.vm.taken()));
+            add(&mut starting, may_take);
         }
     }
     // What is on its way to the host already is asked of nobody again.
@@ -211,7 +212,7 @@ pub fn book(
 /// to hold, one that boots for example, is not of that kind.
 fn hidden(view: &View<'_>) -> ByteCount {
     let passes = matches!(view.bar, None | Some(Reason::Settling | Reason::FiguresUnproven));
-    let holds = view.holds.max(view.vm.held());
+    let holds = view.holds.max(view.vm.surely_held());
     let doubt = view.exposure.saturating_sub(holds);
     if passes && view.vm.boot.is_none() { doubt } else { ByteCount::ZERO }
 }

@@ -45,7 +45,7 @@ impl Known<'_> {
     /// have where that is not known.
     #[must_use]
     pub fn exposure(&self, pinned: bool, sample: &Sample) -> ByteCount {
-        let held = self.holds().max(self.vm.held());
+        let held = self.holds().max(self.vm.surely_held());
         let is_ours = self.standing(sample.now) != Standing::Quarantined;
         let is_steered = sample.ideal || !pinned && self.knows_target();
         let counts = self.vm.is_accounted_for() && is_ours && is_steered;

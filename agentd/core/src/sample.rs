@@ -292,17 +292,17 @@ pub struct VmSample {
 }
 
 impl VmSample {
-    /// What the host shows the VM to hold.
+    /// What the host surely shows the VM to hold.
     #[must_use]
-    pub fn held(&self) -> ByteCount {
-        self.taken().max(self.actual)
+    pub fn surely_held(&self) -> ByteCount {
+        self.surely_taken().max(self.actual)
     }
 
-    /// How much of what it may come to hold the host already shows as taken; nothing where that is
+    /// How much of what it may come to hold the host surely shows as taken already; nothing where that is
     /// not known. What its process may take beside is none of that: the VM may not have touched as much of
     /// what it holds, which would be promised twice.
     #[must_use]
-    pub fn taken(&self) -> ByteCount {
+    pub fn surely_taken(&self) -> ByteCount {
         let beside = self.overhead_at_most.or(self.overhead).filter(|_| self.obstacle().is_none());
         self.host_rss.unwrap_or_default().saturating_sub(beside.unwrap_or_default())
     }

@@ -21,7 +21,8 @@ use crate::{
     working_set,
 };
 
-/// What is remembered from tick to tick. Holds only VMs of the last sample, so that it is bounded.
+/// What is remembered from tick to tick. Holds only VMs of the last sample, so that it is bounded; demands also
+/// of those that go during a host emergency, until it is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Memory of the algorithm `two-pointer`.

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_as_a_config_and_as_memctl_write_it() {
+    fn a_file_is_read_as_a_config_and_as_memctl_writes_it() {
         let config = "host = \"node1\"\n[policy]\nalgorithm = \"working-set\"\nhost_reserve = \"1GiB\"\n\
                       [policy.working_set]\nkeep_for = \"90s\"\n\
                       [policy.vms.db-1]\nmin = \"2GiB\"\n[policy.vms.db_1]\nweight = 300\n";

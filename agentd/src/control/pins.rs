@@ -1,7 +1,7 @@
 //! [`Pin`]: a VM that is left alone for a while, and the [`Pins`] of a host.
 //!
 //! They stand beside the policy: no revision, no etag, no trial and no way back knows of them. They are laid
-//! over it where what ticks decide by is made, and nowhere else.
+//! over what ticks decide by, and over what a shadow would.
 
 use std::{
     collections::BTreeMap,
@@ -129,12 +129,14 @@ impl Pins {
         self.all().for_each(|pin| policy.pin(pin.vm));
     }
 
-    /// Those that have not ended by then; `None` where that is all of them.
+    /// Those that are over by then, and those that are left; `None` where none is over.
     #[must_use]
-    pub fn left(&self, now: Duration) -> Option<Self> {
-        let lasts = |pin: &&Arc<Pin>| pin.ends > now;
-        let left: Self = self.all().filter(lasts).cloned().collect();
-        (left.0.len() < self.0.len()).then_some(left)
+    pub fn ended(&self, now: Duration) -> Option<(Self, Self)> {
+        let is_over = |pin: &Arc<Pin>| pin.ends <= now;
+        self.all().any(is_over).then(|| {
+            let (over, left): (Vec<_>, Vec<_>) = self.all().cloned().partition(is_over);
+            (over.into_iter().collect(), left.into_iter().collect())
+        })
     }
 
     /// With this one in the place of any other of its VM.

@@ -21,12 +21,7 @@ impl Show for AuditBody {
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
-        for item in items {
-            match &item.body {
-                Some(body) => table.row(&item.host, row(&body.entry, view)),
-                None => table.failed(item, "RESULT"),
-            }
-        }
+        table.fill(items, "RESULT", |body| row(&body.entry, view));
         table.render(view)
     }
 

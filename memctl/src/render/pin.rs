@@ -27,12 +27,7 @@ impl Show for PinBody {
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let mut table = Table::new(view, &["VM", "STATE", "UNTIL", "BEFORE", "BY", "WHY"]);
-        for item in items {
-            match &item.body {
-                Some(body) => table.row(&item.host, row(body, view)),
-                None => table.failed(item, "STATE"),
-            }
-        }
+        table.fill(items, "STATE", |body| row(body, view));
         table.render(view)
     }
 

@@ -22,12 +22,7 @@ impl Show for ReservationBody {
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
-        for item in items {
-            match &item.body {
-                Some(body) => table.row(&item.host, row(body, view)),
-                None => table.failed(item, "STATE"),
-            }
-        }
+        table.fill(items, "STATE", |body| row(body, view));
         table.render(view)
     }
 

@@ -23,12 +23,7 @@ impl Show for StatusBody {
         let table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
         let mut table =
             table.sparing(&["VERSION", "RESERVE", "HOST TOTAL", "LAST READ", "HOST KEEPS"]);
-        for item in items {
-            match &item.body {
-                Some(body) => table.row(&item.host, row(&body.status, view)),
-                None => table.failed(item, "STATE"),
-            }
-        }
+        table.fill(items, "STATE", |body| row(&body.status, view));
         table.render(view)
     }
 

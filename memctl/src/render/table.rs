@@ -122,6 +122,16 @@ impl Table {
         self.rows.push(name.into_iter().chain(cells).collect());
     }
 
+    /// Adds a row for each item: its own, or its failure under the head `at`.
+    pub(crate) fn fill<T>(&mut self, items: &[Item<T>], at: &str, row: impl Fn(&T) -> Vec<Cell>) {
+        for item in items {
+            match &item.body {
+                Some(body) => self.row(&item.host, row(body)),
+                None => self.failed(item, at),
+            }
+        }
+    }
+
     /// Adds the row of a host that did not answer: its failure stands under the head `at`.
     pub(crate) fn failed<T>(&mut self, item: &Item<T>, at: &str) {
         self.failed_with(item, at, Vec::new());

@@ -25,12 +25,7 @@ impl Show for VmBody {
     fn text(items: &[Item<Self>], view: &View) -> String {
         let table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
         let mut table = table.sparing(&["MAX", "MIN", "AGE", "UNUSED", "VERDICT", "TARGET"]);
-        for item in items {
-            match &item.body {
-                Some(body) => table.row(&item.host, row(body, view)),
-                None => table.failed(item, "STATE"),
-            }
-        }
+        table.fill(items, "STATE", |body| row(body, view));
         table.render_headed(view)
     }
 

@@ -20,12 +20,7 @@ impl Show for WhoAmIBody {
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let mut table = Table::new(view, if view.wide { WIDE_HEADS } else { HEADS });
-        for item in items {
-            match &item.body {
-                Some(body) => table.row(&item.host, row(&body.caller, view)),
-                None => table.failed(item, "IDENTITY"),
-            }
-        }
+        table.fill(items, "IDENTITY", |body| row(&body.caller, view));
         table.render(view)
     }
 

@@ -1,6 +1,10 @@
 //! Policies, states and samples of any kind: what decisions are tried on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
 
 use agentd_core::{
     bytes::ByteCount,
@@ -45,21 +49,27 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn any_working_set()(
-        (headroom, headroom_percent) in (1..300_u32, 0..=200_u32),
-        (lead, keep_for) in (0..=60_u64, prop_oneof![1..120_u64, 1..=86_400_u64]),
-        (dead_band, shrink_percent) in (1..100_u32, 0..=75_u32),
-    ) -> WorkingSet {
-        WorkingSet {
+fn any_working_set() -> impl Strategy<Value = WorkingSet> {
+    let keep_for = prop_oneof![1..120_u64, 1..=86_400_u64];
+    a_working_set((1..300, 0..=200), (0..=60, keep_for), 1..100)
+}
+
+/// Constants of these ranges: headroom in MiB and percent, lead and `keep-for` in seconds, a dead band in MiB.
+pub(crate) fn a_working_set(
+    headroom: (Range<u32>, RangeInclusive<u32>),
+    seconds: (RangeInclusive<u64>, impl Strategy<Value = u64>),
+    dead_band: Range<u32>,
+) -> impl Strategy<Value = WorkingSet> {
+    (headroom, seconds, dead_band, 0..=75_u32).prop_map(
+        |((headroom, headroom_percent), (lead, keep_for), dead_band, shrink_percent)| WorkingSet {
             headroom: ByteCount::mib(headroom),
             headroom_percent,
             lead: Duration::from_secs(lead),
             keep_for: Duration::from_secs(keep_for),
             dead_band: ByteCount::mib(dead_band),
             shrink_percent,
-        }
-    }
+        },
+    )
 }
 
 prop_compose! {

@@ -1,13 +1,13 @@
 //! Where `working-set` comes to rest on an ideal host under constant demand: what each VM then holds is
 //! its max–min share with weights and minimums, as another allocator comes to it, and nothing moves.
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap};
 
 use agentd_core::{
     bytes::ByteCount,
     decision::Decision,
     fair::Claim,
-    policy::{Algorithm, Policy, VmKey, VmPolicy, WorkingSet},
+    policy::{Algorithm, Policy, VmKey, VmPolicy},
     state::State,
     vm::VmId,
 };
@@ -15,7 +15,7 @@ use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use crate::{
     fair::by_freezing,
-    mess::amount,
+    mess::{a_working_set, amount},
     world::{Vm, World},
 };
 
@@ -38,22 +38,13 @@ fn a_vm(held: std::ops::Range<u64>) -> impl Strategy<Value = Drawn> {
 prop_compose! {
     /// Constants with which needs show within a few ticks.
     fn constants()(
-        (headroom, headroom_percent) in (48..200_u32, 0..50_u32),
-        (lead, keep_for) in (0..6_u64, 1..5_u64),
-        (dead_band, shrink_percent) in (1..40_u32, 0..=75_u32),
+        working_set in a_working_set((48..200, 0..=49), (0..=5, 1..5_u64), 1..40),
         shrink_step in 32..200_u32,
     ) -> Policy {
         Policy {
             algorithm: Algorithm::WorkingSet,
             shrink_step: ByteCount::mib(shrink_step),
-            working_set: WorkingSet {
-                headroom: ByteCount::mib(headroom),
-                headroom_percent,
-                lead: Duration::from_secs(lead),
-                keep_for: Duration::from_secs(keep_for),
-                dead_band: ByteCount::mib(dead_band),
-                shrink_percent,
-            },
+            working_set,
             ..Policy::default()
         }
     }

@@ -65,18 +65,14 @@ impl Keeper {
 
     /// Ends pins whose time is up.
     pub(super) fn expire_pins(&mut self) {
-        let (now, all) = (self.clock.now(), self.pins());
-        let (over, left): (Vec<_>, Vec<_>) = all.all().cloned().partition(|pin| pin.ends <= now);
-        if over.is_empty() {
-            return;
-        }
-        self.shared.put_pins(left.into_iter().collect());
+        let Some((over, left)) = self.pins().ended(self.clock.now()) else { return };
+        self.shared.put_pins(left);
         self.unsaved_pins = true;
         // Told as a condition where it fails, and tried again.
         let _ = self.save_pins();
-        for pin in over {
+        for pin in over.all() {
             let agent = actor(AGENT, self.clock.wall());
-            self.tell_pin(&pin, PinEvent::Expired, (agent, String::new()));
+            self.tell_pin(pin, PinEvent::Expired, (agent, String::new()));
         }
     }
 

@@ -112,22 +112,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        clock::RealClock,
-        hypervisor::libvirt::{
-            calls::Calls,
-            crew::Crew,
-            ffi::{Connection, start_event_loop},
-        },
-    };
+    use crate::hypervisor::libvirt::crew::Crew;
 
     const VM: VmId = VmId::from_bytes([1; 16]);
-
-    fn crew() -> Crew {
-        start_event_loop().expect("the event loop");
-        let connection = Connection::open("test:///default").expect("a connection");
-        Crew::new(vec![connection], &Calls::new(RealClock::start())).expect("a thread")
-    }
 
     /// Of a VM that is armed from this attempt on, and how often that was tried.
     fn armed_from(attempt: u32) -> (Arming, Arc<AtomicU32>) {
@@ -148,7 +135,7 @@ mod tests {
 
     #[test]
     fn who_cannot_be_armed_is_tried_again_ever_more_seldom() {
-        let (crew, (mut arming, tried)) = (crew(), armed_from(u32::MAX));
+        let (crew, (mut arming, tried)) = (Crew::of_test_world(1), armed_from(u32::MAX));
         let tries = (0..9000_u32).filter(|_| {
             let before = tried.load(Ordering::SeqCst);
             read(&mut arming, VM, &crew);
@@ -162,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_could_not_be_armed_for_a_moment_is_armed_soon_and_after_a_start_at_once() {
-        let (crew, (mut arming, tried)) = (crew(), armed_from(1));
+        let (crew, (mut arming, tried)) = (Crew::of_test_world(1), armed_from(1));
         let armed_after = |arming: &mut Arming| {
             (1..100).find(|_| {
                 read(arming, VM, &crew);
@@ -182,7 +169,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_who_is_gone_or_of_before_a_new_connection() {
-        let (crew, (mut arming, _)) = (crew(), armed_from(u32::MAX));
+        let (crew, (mut arming, _)) = (Crew::of_test_world(1), armed_from(u32::MAX));
         let other = VmId::from_bytes([2; 16]);
         (0..2).for_each(|_| read(&mut arming, VM, &crew));
         assert_eq!(arming.refused.len(), 1);

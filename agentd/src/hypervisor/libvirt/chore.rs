@@ -164,22 +164,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        clock::RealClock,
-        hypervisor::libvirt::{
-            calls::Calls,
-            crew::Crew,
-            ffi::{Connection, start_event_loop},
-        },
-    };
+    use crate::hypervisor::libvirt::crew::Crew;
 
     const VM: VmId = VmId::from_bytes([1; 16]);
-
-    fn crew() -> Crew {
-        start_event_loop().expect("the event loop");
-        let connect = |_| Connection::open("test:///default").expect("a connection");
-        Crew::new((0..2).map(connect).collect(), &Calls::new(RealClock::start())).expect("threads")
-    }
 
     fn finish(crew: &Crew) {
         while crew.calls() > 0 {
@@ -195,7 +182,7 @@ mod tests {
 
     #[test]
     fn it_is_done_once_and_again_after_a_restart() {
-        let (crew, mut chore) = (crew(), counting());
+        let (crew, mut chore) = (Crew::of_test_world(2), counting());
         let done = |chore: &Chore<u32>| {
             chore.sight(&BTreeSet::from([VM]));
             chore.run((&crew, 0));
@@ -214,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_fails_is_tried_again_and_what_is_gone_is_not() {
-        let crew = crew();
+        let crew = Crew::of_test_world(2);
         for (error, again) in [(AskError::Failed("no".to_owned()), true), (AskError::Gone, false)] {
             let chore: Chore<()> = Chore::new("please", move |_, _| Err(error.clone()));
             chore.sight(&BTreeSet::from([VM]));
@@ -228,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_outcome_from_before_a_restart_does_not_count() {
-        let crew = crew();
+        let crew = Crew::of_test_world(2);
         let (release, gate) = sync_channel::<()>(0);
         let (gate, times) = (Mutex::new(gate), AtomicU32::new(0));
         let chore = Chore::new("wait for", move |_, _| {

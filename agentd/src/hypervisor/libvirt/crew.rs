@@ -148,19 +148,23 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+impl Crew {
+    /// One of so many threads with the world that libvirt carries in itself.
+    pub(super) fn of_test_world(threads: usize) -> Self {
+        super::ffi::start_event_loop().expect("the event loop");
+        let connect = |_| Connection::open("test:///default").expect("a connection");
+        let calls = Calls::new(crate::clock::RealClock::start());
+        Self::new((0..threads).map(connect).collect(), &calls).expect("threads")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::RealClock, hypervisor::libvirt::ffi::start_event_loop};
-
-    fn crew() -> Crew {
-        start_event_loop().expect("the event loop");
-        let connect = |_| Connection::open("test:///default").expect("a connection");
-        Crew::new((0..4).map(connect).collect(), &Calls::new(RealClock::start())).expect("threads")
-    }
 
     #[test]
     fn hung_calls_take_their_places_and_no_more() {
-        let crew = crew();
+        let crew = Crew::of_test_world(4);
         let (release, gate) = sync_channel::<()>(0);
         let gate = Arc::new(Mutex::new(gate));
         let hang = || {
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn dropping_a_crew_with_a_hung_call_does_not_wait_for_it() {
-        let crew = crew();
+        let crew = Crew::of_test_world(4);
         let (release, gate) = sync_channel::<()>(0);
         let (closed, wait) = sync_channel(1);
         assert!(crew.start(0, move |_| {

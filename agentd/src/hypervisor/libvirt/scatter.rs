@@ -149,21 +149,9 @@ fn gather<W, A>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::RealClock,
-        hypervisor::libvirt::{
-            calls::Calls,
-            ffi::{Connection, start_event_loop},
-        },
-    };
+    use crate::clock::RealClock;
 
     type Gate = Arc<Mutex<Receiver<()>>>;
-
-    fn crew() -> Crew {
-        start_event_loop().expect("the event loop");
-        let connect = |_| Connection::open("test:///default").expect("a connection");
-        Crew::new((0..4).map(connect).collect(), &Calls::new(RealClock::start())).expect("threads")
-    }
 
     fn vm(number: u8) -> VmId {
         VmId::from_bytes([number; 16])
@@ -183,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_hung_vm_delays_no_other_and_is_not_asked_twice() {
-        let (crew, in_flight) = (crew(), InFlight::default());
+        let (crew, in_flight) = (Crew::of_test_world(4), InFlight::default());
         let (release, gate) = sync_channel::<()>(0);
         let gate: Gate = Arc::new(Mutex::new(gate));
         let work = vec![(vm(1), None), (vm(2), Some(gate.clone())), (vm(3), None)];
@@ -198,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_no_thread_had_time_for_is_never_asked() {
-        let (crew, in_flight) = (crew(), InFlight::default());
+        let (crew, in_flight) = (Crew::of_test_world(4), InFlight::default());
         let (release, gate) = sync_channel::<()>(0);
         let gate: Gate = Arc::new(Mutex::new(gate));
         let work = vec![(vm(1), Some(gate)), (vm(2), None)];
@@ -211,7 +199,13 @@ mod tests {
 
     #[test]
     fn nothing_to_ask_is_answered_at_once() {
-        let fates = scatter((&crew(), 0), &InFlight::default(), vec![], &deadline(10_000), answer);
+        let fates = scatter(
+            (&Crew::of_test_world(4), 0),
+            &InFlight::default(),
+            vec![],
+            &deadline(10_000),
+            answer,
+        );
         assert!(fates.is_empty());
     }
 }

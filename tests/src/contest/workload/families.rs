@@ -135,12 +135,9 @@ fn cache_scan(mut draft: Draft) -> Workload {
         draft.vm(Line::from(demand)).files(cache, rate).max(demand + cache + 128);
     }
     for _ in 0..draft.dice.between(2, 3) {
-        let dice = &mut draft.dice;
-        let low = dice.between(200, 500);
-        let high = low + dice.between(500, 1_500);
-        let line = Line::from(low).hold(dice.between(20_000, 60_000));
-        let line = line.ramp(dice.between(500, 20_000), high).hold(dice.between(30_000, 60_000));
-        draft.vm(line.ramp(2_000, low));
+        let times = [(20_000, 60_000), (500, 20_000), (30_000, 60_000)];
+        let line = hill(&mut draft.dice, times, 2_000);
+        draft.vm(line);
     }
     let pool = Pool::OfPeak(draft.dice.between(108, 130));
     draft.finish(pool, 180_000)
@@ -312,15 +309,21 @@ fn stuck(mut draft: Draft) -> Workload {
         hungry.behaves(Behaviour::of(Kind::Stuck));
     }
     for _ in 0..draft.dice.between(2, 4) {
-        let dice = &mut draft.dice;
-        let low = dice.between(200, 500);
-        let high = low + dice.between(500, 1_500);
-        let line = Line::from(low).hold(dice.between(5_000, 40_000));
-        let line = line.ramp(dice.between(2_000, 20_000), high).hold(dice.between(20_000, 60_000));
-        draft.vm(line.ramp(3_000, low));
+        let times = [(5_000, 40_000), (2_000, 20_000), (20_000, 60_000)];
+        let line = hill(&mut draft.dice, times, 3_000);
+        draft.vm(line);
     }
     let pool = Pool::OfPeak(draft.dice.between(105, 130));
     draft.finish(pool, 180_000)
+}
+
+/// Rises once and falls again, after, within and for times between these.
+fn hill(dice: &mut Dice, [after, rise, stay]: [(u64, u64); 3], fall: u64) -> Line {
+    let low = dice.between(200, 500);
+    let high = low + dice.between(500, 1_500);
+    let line = Line::from(low).hold(dice.between(after.0, after.1));
+    let line = line.ramp(dice.between(rise.0, rise.1), high).hold(dice.between(stay.0, stay.1));
+    line.ramp(fall, low)
 }
 
 /// A balloon that does not move, or gives a part of what it is told to.
