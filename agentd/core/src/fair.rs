@@ -33,7 +33,26 @@ pub fn share(pool: ByteCount, claims: &[Claim]) -> Vec<ByteCount> {
     claims.iter().map(|claim| level.of(claim)).collect()
 }
 
+/// How many of its steps a pool has room for, of what all together claim at each; the last does not count.
+#[must_use]
+pub fn steps_that_fit<const STEPS: usize>(pool: ByteCount, asked: &[ByteCount; STEPS]) -> usize {
+    let last = STEPS.saturating_sub(1);
+    asked.iter().take(last).take_while(|asked| **asked <= pool).count()
+}
+
 impl Claim {
+    /// A claim in steps, each at least the one before, of which so many fit for all: nobody has anything of a
+    /// step as long as somebody lacks something of the one before.
+    #[must_use]
+    pub fn in_steps<const STEPS: usize>(
+        steps: &[ByteCount; STEPS],
+        fit: usize,
+        weight: u32,
+    ) -> Self {
+        let step = |number: usize| steps.get(number).copied().unwrap_or_default();
+        Self { least: step(fit.saturating_sub(1)), most: step(fit), weight }
+    }
+
     fn top(&self) -> ByteCount {
         self.most.max(self.least)
     }

@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::Stand;
+use super::{GIVING, Stand, plus};
 use crate::{
     assess::View,
     by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
-    fair::{Claim, share},
+    fair::{Claim, share, steps_that_fit},
     plan::{Party, Transfer},
     verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
@@ -108,7 +108,8 @@ impl<'a> Balance<'a> {
         }
     }
 
-    /// Shares out what there is among those who lack some.
+    /// Shares out what there is among those who lack some, in steps: nobody gets headroom while another waits
+    /// for what it works with.
     fn give(&mut self) {
         let given: ByteCount = self.parts.iter().map(|part| part.gives).sum();
         let mut missing = self.missing;
@@ -117,12 +118,19 @@ impl<'a> Balance<'a> {
             missing = missing.saturating_sub(part.back);
         }
         let there = self.free.saturating_add(given.saturating_sub(self.missing));
-        let claim = |(view, part): (&View<'_>, &Part)| {
-            let (least, most) = (ByteCount::ZERO, part.lacks);
-            Claim { least, most, weight: view.weight }
-        };
-        let claims: Vec<Claim> = self.vms.iter().zip(&self.parts).map(claim).collect();
-        for (part, gets) in self.parts.iter_mut().zip(share(there, &claims)) {
+        let all = self.vms.iter().zip(self.stands).zip(&mut self.parts);
+        let mut lacking: Vec<_> = all
+            .filter(|(_, part)| !part.lacks.is_zero())
+            .filter_map(|((view, stand), part)| {
+                Some((stand.as_ref()?.short(view), view.weight, part))
+            })
+            .collect();
+        let asked =
+            lacking.iter().fold([ByteCount::ZERO; GIVING], |sums, (steps, ..)| plus(sums, steps));
+        let fit = steps_that_fit(there, &asked);
+        let claims: Vec<Claim> =
+            lacking.iter().map(|(steps, weight, _)| Claim::in_steps(steps, fit, *weight)).collect();
+        for ((.., part), gets) in lacking.iter_mut().zip(share(there, &claims)) {
             part.gets = gets.align_down(self.granule);
         }
     }
@@ -188,7 +196,7 @@ impl<'a> Balance<'a> {
             (VerdictKind::Hold, self.holds(view, stand, part), ByteCount::ZERO)
         };
         let (need, spare) = (Some(stand.lacks), Some(stand.spare));
-        let (demand, entitled) = (Some(stand.demand), Some(stand.entitled));
+        let (demand, entitled) = (Some(stand.asks.demand), Some(stand.entitled));
         Verdict { kind, reason, need, spare, demand, entitled, amount, ..Verdict::hold(reason) }
     }
 
@@ -212,7 +220,7 @@ impl<'a> Balance<'a> {
             return self.refusal;
         }
         let holds = view.holds.saturating_add(view.owed);
-        let short = stand.soon.saturating_sub(holds);
+        let short = stand.asks.soon.saturating_sub(holds);
         if stand.exceeds {
             let idle = if view.give_limit.is_zero() {
                 Reason::AtMinimum
@@ -227,7 +235,7 @@ impl<'a> Balance<'a> {
         match short.is_zero() {
             true => Reason::Content,
             false if holds >= view.limits.max => Reason::AtMaximum,
-            false if stand.entitled < stand.soon => self.short,
+            false if stand.entitled < stand.asks.soon => self.short,
             false => Reason::Content,
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
-    fair::{Claim, share},
+    fair::{Claim, share, steps_that_fit},
     plan::Transfer,
     policy::WorkingSet,
     verdict::{Reason, Verdict},
@@ -166,9 +166,7 @@ fn shares(
     };
     for (view, steps) in asking() {
         held = held.saturating_add(view.holds).saturating_add(view.owed);
-        for (sum, more) in asked.iter_mut().zip(steps) {
-            *sum = sum.saturating_add(more);
-        }
+        asked = plus(asked, &steps);
     }
     let booked = &pool.booked;
     let mut budget = held
@@ -176,19 +174,24 @@ fn shares(
         .saturating_sub(pool.reserve.saturating_sub(pool.left()))
         .saturating_sub(booked.reserved)
         .saturating_sub(rounding(vms, pool, granule));
-    // The first step that does not fit for all, or the last.
-    let fits = asked.iter().take(KEEP).take_while(|asked| **asked <= budget).count();
-    let before = fits.saturating_sub(1);
-    if fits == KEEP {
-        let left = budget.saturating_sub(asked.get(before).copied().unwrap_or_default());
-        budget = budget.saturating_sub(booked.beyond.min(left));
+    let fit = steps_that_fit(budget, &asked);
+    if let [.., soon, _] = asked
+        && fit == KEEP
+    {
+        budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(soon)));
     }
-    let claim = |(view, steps): (&View<'_>, [ByteCount; STEPS])| {
-        let step = |number: usize| steps.get(number).copied().unwrap_or_default();
-        Claim { least: step(before), most: step(fits), weight: view.weight }
-    };
-    let claims: Vec<Claim> = asking().map(claim).collect();
+    let claims: Vec<Claim> =
+        asking().map(|(view, steps)| Claim::in_steps(&steps, fit, view.weight)).collect();
     share(budget, &claims)
+}
+
+/// The sums of what is asked for at each step.
+fn plus<const STEPS: usize>(
+    sums: [ByteCount; STEPS],
+    steps: &[ByteCount; STEPS],
+) -> [ByteCount; STEPS] {
+    let mut steps = steps.iter();
+    sums.map(|sum| sum.saturating_add(steps.next().copied().unwrap_or_default()))
 }
 
 /// What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
@@ -203,10 +206,7 @@ fn rounding(vms: &[View<'_>], pool: &Pool, granule: ByteCount) -> ByteCount {
 /// How one VM stands beside what it is entitled to.
 #[derive(Clone, Copy, Debug)]
 struct Stand {
-    /// What its programs work with.
-    demand: ByteCount,
-    /// What it asks for soon.
-    soon: ByteCount,
+    asks: Ask,
     entitled: ByteCount,
     /// What it is short of; zero where that is not worth an order.
     lacks: ByteCount,
@@ -234,8 +234,16 @@ impl Stand {
         let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
         let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
-        let (demand, soon, lacks) = (ask.demand, ask.soon, lacks.align_down(granule));
-        Self { demand, soon, entitled, lacks, spare, exceeds }
+        Self { asks: *ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
+    }
+
+    /// What it is short of at each step in which memory is given: of nothing, of what it works with, of what it
+    /// is to have now, and of all that it is to get.
+    fn short(&self, view: &View<'_>) -> [ByteCount; GIVING] {
+        let Ask { least, demand, now, .. } = self.asks;
+        let holds = view.holds.saturating_add(view.owed);
+        let short = |step: ByteCount| step.min(self.entitled).saturating_sub(holds).min(self.lacks);
+        [ByteCount::ZERO, short(demand.max(least)), short(now), self.lacks]
     }
 }
 
@@ -244,6 +252,8 @@ impl Stand {
 const STEPS: usize = 5;
 /// The last of them. What reservations take beyond their minimum comes before it.
 const KEEP: usize = STEPS - 1;
+/// The steps in which what there is of it is given: nothing, demand, what is asked for now, and all.
+const GIVING: usize = 4;
 /// A quarter more for a VM that swaps hard: what it needs is not known, and the next report tells.
 const STARVING_PERCENT: u64 = 25;
 /// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.

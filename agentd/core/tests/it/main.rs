@@ -9,6 +9,7 @@
 )]
 
 mod fair; // who gets how much of too little
+mod giving; // who gets what arrives
 mod kept_back; // for VMs that start, and for those that suffered
 mod mess; // policies, states and samples of any kind
 mod properties; // what holds for every decision, on random hosts
