@@ -190,6 +190,36 @@ fn a_vm_reports_when_it_is_read() {
     assert!(!xml(&host).contains("<stats"), "{}", xml(&host));
 }
 
+/// The figures of a VM whose memory has just moved count with what it holds now, and not only after the tick
+/// after: it held as much before it was asked to report. While it moves they do not.
+#[test]
+fn figures_are_paired_with_what_a_vm_holds_as_soon_as_it_rests() {
+    let Some(lab) = open_lab("figures_are_paired") else { return };
+    let host = lab.host("node1").unwrap();
+    let vms = host.boot([VmSpec::new("vm1", 512)]).unwrap();
+    let vm = &vms[0];
+    let mut agent = Agent::with_period(&host, MINUTE);
+    agent.wait(vm, "to report", |seen| seen.guest.usable.is_some());
+    let mut holds = 512;
+    for target in [384, 448, 320, 512] {
+        agent.until_accepted(vm, target);
+        let mut last: Option<VmReading> = None;
+        let paired = agent.try_until(|agent| {
+            let seen = agent.see(vm);
+            let before =
+                last.replace(seen.clone()).map_or(ByteCount::mib(holds), |last| last.actual);
+            let is_there = seen.actual == ByteCount::mib(target);
+            assert!(is_there || !seen.paired || seen.actual == before, "{seen:?} moves");
+            (is_there && seen.paired).then_some(seen)
+        });
+        let (unused, usable) = (paired.guest.unused.unwrap(), paired.guest.usable.unwrap());
+        // What its kernel and its programs use is the same whatever it holds.
+        let used = paired.actual.saturating_sub(unused.max(usable)).mib_floor();
+        assert!((20..160).contains(&used), "{used} MiB of {paired:?}");
+        holds = target;
+    }
+}
+
 /// Of what was usable, after work that takes 24 MiB began.
 fn most_left(before: ByteCount) -> ByteCount {
     before.saturating_sub(ByteCount::mib(16))

@@ -47,6 +47,9 @@ pub struct VmReading {
     pub reported: Reported,
     /// Resident memory of its process on the host; `None` when unknown.
     pub host_rss: Option<ByteCount>,
+    /// Its kernel said so while it held `actual`: as much as it held right before it was asked to report,
+    /// and right after. Otherwise the report may be of before its memory moved.
+    pub paired: bool,
 }
 
 /// What the host's kernel says of its memory.

@@ -211,6 +211,9 @@ impl Track {
         self.follow_actual(vm.actual, vm.reported);
         let is_new = vm.reported != self.reported || vm.reported == Reported::Now;
         self.has_reported = is_new;
+        if is_new && vm.paired {
+            self.moved_under = None;
+        }
         if is_new {
             self.reported = vm.reported;
             self.changed_at = Some(now);
@@ -370,6 +373,7 @@ mod tests {
             guest,
             reported,
             host_rss: None,
+            paired: false,
         };
         Reading {
             host: HostMemory::default(),
@@ -432,6 +436,23 @@ mod tests {
         // Seen live between two samples, the move costs no tick.
         tracks.note_actual(VM, ByteCount::mib(412), Reported::at(5));
         assert_eq!(freshness(&mut tracks, 6, reading(412, Reported::at(6))), Freshness::Fresh);
+    }
+
+    #[test]
+    fn figures_of_a_vm_that_moved_count_at_once_where_they_were_taken_while_it_held_what_it_holds()
+    {
+        let mut tracks = Tracks::default();
+        let mut freshness_of = |second, actual, stamp, paired| {
+            let mut reading = reading(actual, Reported::at(stamp));
+            reading.vms[0].paired = paired;
+            freshness(&mut tracks, second, reading)
+        };
+        freshness_of(0, 512, 0, false);
+        assert_eq!(freshness_of(1, 512, 1, false), Freshness::Fresh);
+        assert_eq!(freshness_of(2, 462, 2, true), Freshness::Fresh);
+        assert_eq!(freshness_of(3, 412, 3, false), Freshness::Unsettled);
+        assert_eq!(freshness_of(4, 362, 3, true), Freshness::Unsettled, "it is no new report");
+        assert_eq!(freshness_of(5, 362, 4, true), Freshness::Fresh);
     }
 
     #[test]

@@ -290,6 +290,7 @@ mod tests {
                 guest: figures,
                 reported: Reported::At(stamp),
                 host_rss: None,
+                paired: false,
             };
             let mut own = known.take().unwrap_or_else(|| Known::first(&reading, &facts));
             own.next(&reading, &facts, at);

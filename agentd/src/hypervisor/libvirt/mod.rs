@@ -59,6 +59,7 @@ use self::{
     link::{Bulk, BulkError, Link},
     question::{Order, Want},
     reading::Asked,
+    record::Figures,
     register::Register,
     scatter::{Deadline, Fate, InFlight},
     session::Session,
@@ -207,17 +208,25 @@ impl Libvirt {
         }
     }
 
-    /// Has VMs report what is so now, and waits only as long as one that hangs is worth.
-    fn prompt(&mut self, live: &BTreeSet<VmId>, timeout: Duration) {
-        let Some(link) = self.session.link() else { return };
+    /// Has VMs report what is so now, and waits only as long as one that hangs is worth. With what those that are
+    /// read live held right before.
+    fn prompt(&mut self, live: &BTreeSet<VmId>, timeout: Duration) -> BTreeMap<VmId, Figures> {
+        let Some(link) = self.session.link() else { return BTreeMap::new() };
         let prompts = self.register.prompts(live);
         let vms: Vec<VmId> = prompts.iter().map(|(vm, _)| *vm).collect();
         let deadline = Deadline::after(&self.clock, PROMPTING.min(timeout / 4));
         let (desk, in_flight) = (link.prompts_desk(), &self.prompted);
         let fates = scatter::scatter(desk, in_flight, prompts, &deadline, prompt::prompt);
-        let missed = |fate: &Fate<()>| matches!(fate, Fate::Unanswered | Fate::Taken);
-        let late = vms.into_iter().zip(fates).filter(|(_, fate)| missed(fate));
-        self.register.spare(late.map(|(vm, _)| vm));
+        let (mut late, mut before) = (Vec::new(), BTreeMap::new());
+        for (vm, fate) in vms.into_iter().zip(fates) {
+            match fate {
+                Fate::Answered(figures) => before.extend(figures.map(|figures| (vm, figures))),
+                Fate::Unanswered | Fate::Taken => late.push(vm),
+                Fate::NotAsked => {}
+            }
+        }
+        self.register.spare(late.into_iter());
+        before
     }
 
     fn ask(&self, questions: Vec<(VmId, Want)>, deadline: &Deadline) -> Vec<(VmId, Asked)> {
@@ -291,7 +300,7 @@ impl Hypervisor for Libvirt {
         let deadline = Deadline::after(&self.clock, timeout);
         let before = self.host()?;
         let pending = self.register.pending();
-        self.prompt(live, timeout);
+        let prompted = self.prompt(live, timeout);
         let bulk = self.bulk(timeout)?;
         // Those of before the bulk call, and what it met.
         self.notice_events();
@@ -301,7 +310,9 @@ impl Hypervisor for Libvirt {
         let questions = self.register.job_questions(&bulk, &asked, &hung);
         let jobs = self.ask_for_jobs(questions, &deadline);
         self.register.learn_jobs(jobs);
-        let vms = self.vms(&bulk, asked, live);
+        let paired = reading::paired(&prompted, &asked);
+        let mut vms = self.vms(&bulk, asked, live);
+        vms.iter_mut().for_each(|vm| vm.paired = paired.contains(&vm.id));
         self.register.remember(&vms, self.session.link());
         // What VMs took or let go of between the host's figures and theirs would count twice.
         let after = self.host()?;

@@ -103,7 +103,21 @@ fn reading(record: &Record, figures: Figures, run: RunState) -> Option<VmReading
         guest: figures.guest,
         reported: figures.reported(),
         host_rss: figures.host_rss,
+        paired: false,
     })
+}
+
+/// Whose figures are of when they held what they hold now: they held it right before they were asked to
+/// report, and reported since.
+pub(super) fn paired(
+    before: &BTreeMap<VmId, Figures>,
+    asked: &BTreeMap<VmId, Asked>,
+) -> BTreeSet<VmId> {
+    let is_paired = |vm: &VmId, before: &Figures| {
+        let Some(Fate::Answered(Ok(now))) = asked.get(vm) else { return false };
+        now.actual.is_some() && now.actual == before.actual && now.reported() != before.reported()
+    };
+    before.iter().filter(|(vm, before)| is_paired(vm, before)).map(|(vm, _)| *vm).collect()
 }
 
 #[cfg(test)]
@@ -154,6 +168,24 @@ mod tests {
         assert_eq!(vm.reported, whole().figures.reported());
         assert_ne!(vm.reported, Reported::Never);
         assert_eq!(vm.host_rss, Some(ByteCount::kib(1000)));
+    }
+
+    #[test]
+    fn figures_are_paired_with_what_a_vm_held_before_and_after_it_was_asked_to_report() {
+        let before = Figures { last_update: 7, ..whole().figures };
+        let is_paired = |now: Asked| {
+            let asked = BTreeMap::from([(VM, now)]);
+            paired(&BTreeMap::from([(VM, before)]), &asked).contains(&VM)
+        };
+        let after = |figures| Fate::Answered(Ok(figures));
+        let reported = Figures { last_update: 8, ..before };
+        assert!(is_paired(after(reported)));
+        assert!(!is_paired(after(before)), "it has not reported");
+        let actual = before.actual.map(|actual| actual.saturating_add(ByteCount::mib(1)));
+        assert!(!is_paired(after(Figures { actual, ..reported })), "it moved meanwhile");
+        assert!(!is_paired(Fate::Unanswered));
+        let unseen = paired(&BTreeMap::new(), &BTreeMap::from([(VM, after(reported))]));
+        assert!(unseen.is_empty(), "nobody looked before");
     }
 
     #[test]

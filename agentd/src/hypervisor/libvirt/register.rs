@@ -113,7 +113,10 @@ impl Register {
         let runs = self.known.values().filter(|known| known.run == RunState::Running);
         let armed = runs.map(|known| known.id).filter(|vm| arming.is_armed(*vm));
         let chosen = self.prompts.choose(armed, live);
-        let prompt = |vm| (vm, Prompt { period, arming: arming.chore() });
+        let prompt = |vm| {
+            let is_live = live.contains(&vm);
+            (vm, Prompt { period, is_live, arming: arming.chore() })
+        };
         chosen.into_iter().map(prompt).collect()
     }
 

@@ -131,6 +131,7 @@ impl IdealVm {
             },
             reported: Reported::Now,
             host_rss: Some(self.actual),
+            paired: true,
         }
     }
 }

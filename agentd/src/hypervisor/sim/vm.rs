@@ -49,6 +49,10 @@ pub(super) struct SimVm {
     /// An order without answer: taken when the VM answers again.
     late: Option<Late>,
     reporter: Reporter,
+    /// Its balloon moved in the last step.
+    moves: bool,
+    /// When it last reported because it was asked to, and rested.
+    paired_at: Option<Duration>,
     /// The actual of the last balloon event, and when the next may come.
     told: ByteCount,
     next_event: Duration,
@@ -80,6 +84,8 @@ impl SimVm {
             foreign_at: None,
             late: None,
             reporter,
+            moves: false,
+            paired_at: None,
             told: scenario.actual,
             next_event: Duration::ZERO,
             rng,
@@ -150,6 +156,7 @@ impl SimVm {
             let (memory, numbers) = (&self.memory, &self.scenario.numbers);
             let matter = Matter { memory, numbers, lie, back };
             self.reporter.answer(now, matter, &mut self.rng);
+            self.paired_at = Some(now).filter(|_| !self.moves);
         }
     }
 
@@ -190,6 +197,7 @@ impl SimVm {
             guest: self.reporter.figures(),
             reported: self.reported(),
             host_rss: Some(self.rss().align_up(PAGE)),
+            paired: live && self.paired_at == Some(self.now),
         }
     }
 
@@ -356,7 +364,9 @@ impl SimVm {
         if self.doing.has(Kind::TakesBack) {
             step.returns = self.max().saturating_sub(self.memory.actual);
         }
+        let before = self.memory.actual;
         self.memory.resize(aim, &mut step);
+        self.moves = self.memory.actual != before;
         self.memory.work(&mut step);
     }
 

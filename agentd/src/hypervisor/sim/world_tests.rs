@@ -106,6 +106,29 @@ fn a_seed_replays_exactly_and_another_one_does_not() {
 
 /// The trap that made a real host give away 18 GiB where 3 were due.
 #[test]
+fn a_report_that_was_asked_for_is_paired_with_what_a_vm_at_rest_holds() {
+    let mut rig = Rig::new(&format!("[sim]\nnoise_percent = 0\nprompts = true\n{HOST}{VM}"));
+    let read = |rig: &mut Rig, live: &[VmId]| {
+        rig.pass(20);
+        let live = live.iter().copied().collect();
+        rig.sim.read(&live, WAIT).unwrap().vms.remove(0)
+    };
+    assert!(read(&mut rig, &[ID]).paired);
+    assert!(!read(&mut rig, &[]).paired, "its actual may be late");
+    rig.order(400);
+    let seen = read(&mut rig, &[ID]);
+    assert!(seen.actual > mib(400) && !seen.paired, "it moves");
+    rig.pass(2000);
+    let seen = read(&mut rig, &[ID]);
+    let facts = rig.facts();
+    let used = facts.resident.saturating_add(facts.cache);
+    assert_eq!((seen.actual, seen.paired), (mib(400), true));
+    assert_eq!(seen.guest.unused, Some(mib(400).saturating_sub(used)));
+    let mut rig = Rig::with("");
+    assert!(!read(&mut rig, &[ID]).paired, "nobody asked it");
+}
+
+#[test]
 fn without_live_the_actual_is_of_the_last_balloon_event() {
     let mut rig = Rig::with("");
     rig.order(500);
