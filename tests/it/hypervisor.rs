@@ -200,15 +200,13 @@ fn figures_are_paired_with_what_a_vm_holds_as_soon_as_it_rests() {
     let vm = &vms[0];
     let mut agent = Agent::with_period(&host, MINUTE);
     agent.wait(vm, "to report", |seen| seen.guest.usable.is_some());
-    let mut holds = 512;
-    for target in [384, 448, 320, 512] {
-        agent.until_accepted(vm, target);
-        let mut last: Option<VmReading> = None;
+    let mut holds = ByteCount::mib(512);
+    for target in [384, 448, 320, 512].map(ByteCount::mib) {
+        agent.until_accepted(vm, u32::try_from(target.mib_floor()).unwrap());
         let paired = agent.try_until(|agent| {
             let seen = agent.see(vm);
-            let before =
-                last.replace(seen.clone()).map_or(ByteCount::mib(holds), |last| last.actual);
-            let is_there = seen.actual == ByteCount::mib(target);
+            let before = std::mem::replace(&mut holds, seen.actual);
+            let is_there = seen.actual == target;
             assert!(is_there || !seen.paired || seen.actual == before, "{seen:?} moves");
             (is_there && seen.paired).then_some(seen)
         });
@@ -216,7 +214,6 @@ fn figures_are_paired_with_what_a_vm_holds_as_soon_as_it_rests() {
         // What its kernel and its programs use is the same whatever it holds.
         let used = paired.actual.saturating_sub(unused.max(usable)).mib_floor();
         assert!((20..160).contains(&used), "{used} MiB of {paired:?}");
-        holds = target;
     }
 }
 

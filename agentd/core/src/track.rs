@@ -207,13 +207,14 @@ impl Track {
             self.proof = Some(0);
         }
         self.run = vm.run;
-        let rested = vm.actual == self.actual && self.moved_under.is_none();
-        self.follow_actual(vm.actual, vm.reported);
         let is_new = vm.reported != self.reported || vm.reported == Reported::Now;
-        self.has_reported = is_new;
-        if is_new && vm.paired {
+        let is_paired = is_new && vm.paired;
+        let rested = vm.actual == self.actual && (self.moved_under.is_none() || is_paired);
+        self.follow_actual(vm.actual, vm.reported);
+        if is_paired {
             self.moved_under = None;
         }
+        self.has_reported = is_new;
         if is_new {
             self.reported = vm.reported;
             self.changed_at = Some(now);
@@ -453,6 +454,21 @@ mod tests {
         assert_eq!(freshness_of(3, 412, 3, false), Freshness::Unsettled);
         assert_eq!(freshness_of(4, 362, 3, true), Freshness::Unsettled, "it is no new report");
         assert_eq!(freshness_of(5, 362, 4, true), Freshness::Fresh);
+    }
+
+    #[test]
+    fn a_vm_is_proven_a_tick_sooner_by_a_report_that_is_paired_with_what_it_held_before() {
+        let proven_at = |paired| {
+            let mut tracks = Tracks::default();
+            let mut freshness_at = |second: u64| {
+                let actual = if second == 0 { 512 } else { 300 };
+                let mut reading = reading(actual, Reported::at(second));
+                reading.vms[0].paired = paired;
+                freshness(&mut tracks, second, reading)
+            };
+            (0..9).find(|second| freshness_at(*second) == Freshness::Fresh)
+        };
+        assert_eq!((proven_at(false), proven_at(true)), (Some(3), Some(2)));
     }
 
     #[test]
