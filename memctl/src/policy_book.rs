@@ -184,8 +184,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "working-set.keep-for",
         description: "For how long, about, a VM is spared what it had a use for: of memory that \
-            nobody needs now, those give first who have had no use for theirs the longest. Longer \
-            suits work that comes back, shorter sets memory free sooner.",
+            nobody needs now, those give first who have had no use for theirs the longest. Five \
+            times as long a VM that burst has room for its next burst, where others do not need \
+            it. Longer suits work that comes back, shorter sets memory free sooner.",
         unit: TIME,
         default: "60s",
         range: "1s to 24h",
@@ -210,10 +211,10 @@ pub(crate) const BOOK: [Entry; 19] = [
             the next figures. More lets bursts that take turns find memory sooner; 0 leaves it \
             at shrink-step. Root of a host may have fixed the most: policy get shows it.",
         unit: "percent, a whole number: 25",
-        default: "25",
+        default: "50",
         range: "0 to 75",
         algorithm: WORKING_SET,
-        example: "memctl policy set working-set.shrink-percent=50",
+        example: "memctl policy set working-set.shrink-percent=25",
     },
     Entry {
         key: "vm.NAME.min",

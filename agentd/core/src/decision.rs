@@ -66,10 +66,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What the host has left once the VMs that start have taken theirs.
+    /// What the host lacks of so much, once the VMs that start have taken theirs.
     #[must_use]
-    pub const fn left(&self) -> ByteCount {
-        self.usable.saturating_sub(self.starting)
+    pub const fn lacks(&self, least: ByteCount) -> ByteCount {
+        least.saturating_add(self.starting).saturating_sub(self.usable)
     }
 
     /// What the host must keep more than: its reserve, and what reservations are guaranteed.

@@ -310,7 +310,7 @@ impl Default for Policy {
                 lead: Duration::from_secs(3),
                 keep_for: Duration::from_secs(60),
                 dead_band: ByteCount::mib(16),
-                shrink_percent: 25,
+                shrink_percent: 50,
             },
             vms: BTreeMap::new(),
         }
@@ -455,9 +455,9 @@ mod tests {
         let gives = |policy: &Policy, unused_mib: u32| {
             policy.give_limit(&unused(Some(ByteCount::mib(unused_mib))))
         };
-        assert_eq!(gives(&working_set, 600), ByteCount::mib(150), "a quarter of it");
+        assert_eq!(gives(&working_set, 600), ByteCount::mib(300), "half of it");
         assert_eq!(gives(&working_set, 100), ByteCount::mib(64), "at least its step");
-        assert_eq!(gives(&working_set, 100_000), ByteCount::mib(192), "no more than it holds");
+        assert_eq!(gives(&working_set, 100_000), ByteCount::mib(384), "no more than it holds");
         let mut none = working_set.clone();
         none.working_set.shrink_percent = 0;
         assert_eq!(gives(&none, 600), ByteCount::mib(64));

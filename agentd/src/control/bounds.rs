@@ -106,7 +106,7 @@ mod tests {
                  agentd's config, which root alone changes",
                 "shrink_step = 64 MiB: must be at most 32 MiB, shrink_step in [bounds] of agentd's \
                  config, which root alone changes",
-                "working_set.shrink_percent = 25: must be at most 10, shrink_percent in [bounds] of \
+                "working_set.shrink_percent = 50: must be at most 10, shrink_percent in [bounds] of \
                  agentd's config, which root alone changes",
             ]
         );

@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(policy.pool_limit, Some(ByteCount::gib(3)));
         assert_eq!(policy.vms.values().map(|vm| vm.weight).collect::<Vec<_>>(), [None, None]);
         let own = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
-        let before_shares = to_json(&own).unwrap().replace(",\"shrink_percent\":25", "");
+        let before_shares = to_json(&own).unwrap().replace(",\"shrink_percent\":50", "");
         assert!(!before_shares.contains("shrink_percent"));
         assert_eq!(from_json(&before_shares), Ok(own));
     }

@@ -13,7 +13,7 @@ const BOUNDS: Bounds = Bounds {
     floor: Some(ByteCount::mib(64)),
     host_reserve: Some(ByteCount::mib(200)),
     shrink_step: Some(ByteCount::mib(64)),
-    shrink_percent: Some(25),
+    shrink_percent: Some(50),
 };
 
 fn update(paths: &[&str], policy: wire::Policy) -> wire::UpdatePolicyRequest {
@@ -37,7 +37,7 @@ async fn an_admin_sets_no_policy_beyond_what_root_has_fixed() {
     let rig = Rig::with(Options { bounds: BOUNDS, ..Options::default() });
     let mut client = PolicyServiceClient::new(rig.channel().await);
     let policy = wire::Policy::default;
-    let percent = wire::WorkingSet { shrink_percent: Some(26), ..wire::WorkingSet::default() };
+    let percent = wire::WorkingSet { shrink_percent: Some(51), ..wire::WorkingSet::default() };
     let beyond = [
         (
             "floor_bytes",
@@ -57,7 +57,7 @@ async fn an_admin_sets_no_policy_beyond_what_root_has_fixed() {
         (
             "working_set.shrink_percent",
             wire::Policy { working_set: Some(percent), ..policy() },
-            "26: must be at most 25, shrink_percent",
+            "51: must be at most 50, shrink_percent",
         ),
     ];
     for (field, policy, why) in &beyond {
@@ -91,5 +91,5 @@ async fn an_admin_sets_no_policy_beyond_what_root_has_fixed() {
         .unwrap();
     let told = client.get_policy(wire::GetPolicyRequest {}).await.unwrap().into_inner();
     let bounds = told.bounds.unwrap();
-    assert_eq!((bounds.floor_bytes, bounds.shrink_percent), (Some(64 << 20), Some(25)));
+    assert_eq!((bounds.floor_bytes, bounds.shrink_percent), (Some(64 << 20), Some(50)));
 }

@@ -250,7 +250,7 @@ pub(crate) fn default_policy() -> v1::Policy {
             lead: millis(3000),
             keep_for: millis(60_000),
             dead_band_bytes: Some(16 * MIB),
-            shrink_percent: Some(25),
+            shrink_percent: Some(50),
         }),
         vms: std::iter::empty().collect(),
     }

@@ -87,7 +87,7 @@ impl<'a> Balance<'a> {
             granule,
             parts: vms.iter().zip(stands).map(part).collect(),
             free: free.saturating_sub(taken).align_down(granule),
-            missing: least.saturating_sub(pool.left()).saturating_add(asks).align_up(granule),
+            missing: pool.lacks(least).saturating_add(asks).align_up(granule),
             more,
             reserves: !asks.is_zero() || !more.is_zero(),
         }

@@ -33,6 +33,8 @@ pub struct Demand {
     growth: ByteCount,
     /// The most that was worked with, forgotten over time.
     peak: ByteCount,
+    /// The most that it grew by in a second, where that was a burst, forgotten over time.
+    burst: ByteCount,
 }
 
 impl Demand {
@@ -66,6 +68,7 @@ impl Demand {
                 debt_limit,
                 growth: ByteCount::ZERO,
                 peak: working,
+                burst: ByteCount::ZERO,
             },
         };
         Some(Self { debt_limit, ..own })
@@ -94,7 +97,14 @@ impl Demand {
         let growth = rate.max(self.growth.fraction(1, 4));
         let excess = self.peak.saturating_sub(high);
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
-        Self { at, since_boot, working, swapped, debt, growth, peak, ..*self }
+        let remembered = constants.keep_for.saturating_mul(BURSTS_FOR);
+        let last = fading(self.burst, remembered, passed);
+        let burst = match rate {
+            rate if rate >= BURST => last.max(rate),
+            _ if last >= FORGOTTEN => last,
+            _ => ByteCount::ZERO,
+        };
+        Self { at, since_boot, working, swapped, debt, growth, peak, burst, ..*self }
     }
 
     /// What its programs work with, in memory or on its swap device.
@@ -119,9 +129,14 @@ impl Demand {
         self.asks_now(constants).saturating_add(ahead)
     }
 
+    /// What it would have with room for a burst like those of late, which grows before anybody can tell.
+    pub(super) fn asks_for_a_burst(&self, constants: &WorkingSet) -> ByteCount {
+        self.asks_now(constants).saturating_add(self.burst).max(self.asks_soon(constants))
+    }
+
     /// What it would like to keep.
     pub(super) fn would_keep(&self, constants: &WorkingSet) -> ByteCount {
-        with_headroom(self.peak, constants).max(self.asks_soon(constants))
+        with_headroom(self.peak, constants).max(self.asks_for_a_burst(constants))
     }
 }
 
@@ -152,6 +167,12 @@ fn millis(time: Duration) -> u64 {
 const ROOM: ByteCount = ByteCount::mib(64);
 /// As much as one that swaps hard asks for beyond what it holds: the next reports tell how much it was.
 const DEBT_PERCENT: u64 = 25;
+/// Growth in a second that passes for a burst: what kernels take and give back at rest is less.
+const BURST: ByteCount = ByteCount::mib(32);
+/// What is left of a burst is not worth an order then.
+const FORGOTTEN: ByteCount = ByteCount::mib(16);
+/// Bursts come back after longer than programs come back to what they worked with.
+const BURSTS_FOR: u32 = 5;
 /// In milliseconds.
 const SECOND: u64 = 1000;
 
@@ -232,6 +253,34 @@ mod tests {
         };
         assert_eq!(grows([of(100, 0), of(101, 1)]), 80);
         assert_eq!(grows([of(91, 0), of(101, 1)]), 8, "80 MiB in some ten seconds");
+    }
+
+    #[test]
+    fn a_burst_is_remembered_for_some_minutes_and_slow_growth_is_none() {
+        let bursts = |usable: &[u32]| {
+            let seen: Vec<VmSample> =
+                usable.iter().map(|own| says(900, *own, 0, Some(0))).collect();
+            demand(&seen).expect("its figures count").burst.mib_floor()
+        };
+        assert_eq!(bursts(&[800, 500]), 300);
+        assert_eq!(bursts(&[800, 769, 738]), 0, "31 MiB a second");
+        assert_eq!(bursts(&[800, 500, 800, 700]), 298, "the smaller one is met with it");
+        let later = |seconds: usize| {
+            let mut usable = vec![800, 500];
+            usable.resize(2 + seconds, 800);
+            bursts(&usable)
+        };
+        assert_eq!([later(60), later(300)], [245, 110]);
+        assert_eq!(later(900), 0, "no order is worth what is left");
+        let policy = Policy::default();
+        let own = demand(&[says(900, 800, 0, Some(0)), says(900, 500, 0, Some(0))]);
+        let own = own.expect("its figures count");
+        assert_eq!(own.asks_now(&policy.working_set).mib_floor(), 464);
+        assert_eq!(
+            own.asks_for_a_burst(&policy.working_set).mib_floor(),
+            464 + 900,
+            "three seconds of it"
+        );
     }
 
     #[test]

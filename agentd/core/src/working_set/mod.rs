@@ -80,7 +80,9 @@ struct Ask {
     now: ByteCount,
     /// That, and what it grows by: at least `now`.
     soon: ByteCount,
-    /// What it would like to keep, because it had a use for it lately; at least `soon`.
+    /// That, and room for a burst like those of late: at least `soon`.
+    ready: ByteCount,
+    /// What it would like to keep, because it had a use for it lately; at least `ready`.
     keep: ByteCount,
 }
 
@@ -122,19 +124,22 @@ impl Ask {
         now = now.max(view.spared);
         now = now.clamp(least, max);
         let soon = demand.asks_soon(constants).clamp(now, max);
-        let keep = demand.would_keep(constants).clamp(soon, max);
-        Some(Self { demand: demand.working_set().min(now), least, now, soon, keep })
+        let ready = demand.asks_for_a_burst(constants).clamp(soon, max);
+        let keep = demand.would_keep(constants).clamp(ready, max);
+        Some(Self { demand: demand.working_set().min(now), least, now, soon, ready, keep })
     }
 
     /// What it is to have at each step in which the pool is shared, of which so much stays with it.
     fn steps(&self, stays: ByteCount) -> [ByteCount; STEPS] {
-        let steps = [self.least, self.demand.max(self.least), self.now, self.soon, self.keep];
+        let works = self.demand.max(self.least);
+        let steps = [self.least, works, self.now, self.soon, self.ready, self.keep];
         steps.map(|step| step.max(stays))
     }
 }
 
 /// What each VM that asks is entitled to: of all that those VMs hold and the host can give, first
-/// its minimum, then what it works with, then what it is to have now, then what it would like to keep.
+/// its minimum, then what it works with, then what it is to have now and soon, then room for bursts, then
+/// what it would like to keep.
 /// In the order of those who ask. What one holds beyond that and does not give is not there for others.
 fn entitlements(
     vms: &[View<'_>],
@@ -171,14 +176,14 @@ fn shares(
     let booked = &pool.booked;
     let mut budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
-        .saturating_sub(pool.reserve.saturating_sub(pool.left()))
+        .saturating_sub(pool.lacks(pool.reserve))
         .saturating_sub(booked.reserved)
         .saturating_sub(rounding(vms, pool, granule));
     let fit = steps_that_fit(budget, &asked);
-    if let [.., soon, _] = asked
+    if let [.., ready, _] = asked
         && fit == KEEP
     {
-        budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(soon)));
+        budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(ready)));
     }
     let claims: Vec<Claim> =
         asking().map(|(view, steps)| Claim::in_steps(&steps, fit, view.weight)).collect();
@@ -226,7 +231,7 @@ impl Stand {
         granule: ByteCount,
     ) -> Self {
         let holds = view.holds.saturating_add(view.owed);
-        let missing = entitled.min(ask.soon).saturating_sub(holds);
+        let missing = entitled.min(ask.ready).saturating_sub(holds);
         let lacks = if missing >= band || view.starves { missing } else { ByteCount::ZERO };
         let excess = view.vm.actual.saturating_sub(entitled);
         let exceeds = excess >= excess_band;
@@ -238,22 +243,22 @@ impl Stand {
     }
 
     /// What it is short of at each step in which memory is given: of nothing, of what it works with, of what it
-    /// is to have now, and of all that it is to get.
+    /// is to have now and soon, and of all that it is to get.
     fn short(&self, view: &View<'_>) -> [ByteCount; GIVING] {
-        let Ask { least, demand, now, .. } = self.asks;
+        let Ask { least, demand, now, soon, .. } = self.asks;
         let holds = view.holds.saturating_add(view.owed);
         let short = |step: ByteCount| step.min(self.entitled).saturating_sub(holds).min(self.lacks);
-        [ByteCount::ZERO, short(demand.max(least)), short(now), self.lacks]
+        [ByteCount::ZERO, short(demand.max(least)), short(now), short(soon), self.lacks]
     }
 }
 
-/// The steps in which the pool is shared: minimums, demand, what is asked for now, soon, and what VMs
-/// would like to keep.
-const STEPS: usize = 5;
+/// The steps in which the pool is shared: minimums, demand, what is asked for now, soon, room for bursts, and
+/// what VMs would like to keep.
+const STEPS: usize = 6;
 /// The last of them. What reservations take beyond their minimum comes before it.
 const KEEP: usize = STEPS - 1;
-/// The steps in which what there is of it is given: nothing, demand, what is asked for now, and all.
-const GIVING: usize = 4;
+/// The steps in which what there is of it is given: nothing, demand, what is asked for now, soon, and all.
+const GIVING: usize = 5;
 /// A quarter more for a VM that swaps hard: what it needs is not known, and the next report tells.
 const STARVING_PERCENT: u64 = 25;
 /// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.
