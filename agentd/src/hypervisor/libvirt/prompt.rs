@@ -5,7 +5,7 @@ use agentd_core::vm::VmId;
 use super::{
     chore::Chore,
     crew::Wire,
-    question::{Unasked, Want, figures, report_now},
+    question::{Unasked, report_now},
     record::Figures,
 };
 
@@ -23,9 +23,8 @@ pub(super) struct Prompt {
 /// Has a VM report at once. What it says comes within milliseconds; nobody waits for it here. With what it
 /// held and had said before, where that is to be known.
 pub(super) fn prompt(wire: &Wire, vm: VmId, prompt: &Prompt) -> Option<Figures> {
-    let before = prompt.is_live.then(|| figures(wire, vm, &Want::Careful).ok()).flatten();
-    match report_now(wire, vm, prompt.period) {
-        Ok(()) => return before,
+    match report_now(wire, vm, (prompt.period, prompt.is_live)) {
+        Ok(before) => return before,
         Err(Unasked::Armed(words)) => tracing::debug!("VM {vm} is not asked to report: {words}"),
         Err(Unasked::Disarmed(words)) => {
             tracing::warn!("VM {vm} is to be armed again: {words}");

@@ -164,7 +164,13 @@ pub(super) enum Unasked {
 /// off when it is given another one (`balloon_stats_set_poll_interval`). A VM that somebody else
 /// gave another period, or none, is left with that; so is one that libvirt is at a job on, which would have the call
 /// wait for half a minute.
-pub(super) fn report_now(wire: &Wire, vm: VmId, seconds: i32) -> Result<(), Unasked> {
+///
+/// With what it held and had said right before, where it is `is_live`: read by a call of its own.
+pub(super) fn report_now(
+    wire: &Wire,
+    vm: VmId,
+    (seconds, is_live): (i32, bool),
+) -> Result<Option<Figures>, Unasked> {
     let armed = |error: &Error| Unasked::Armed(error.message().to_owned());
     let domain = wire.domain(vm).map_err(|e| armed(&e))?;
     if let Some(obstacle) = obstacle(&domain, BUSY) {
@@ -179,11 +185,13 @@ pub(super) fn report_now(wire: &Wire, vm: VmId, seconds: i32) -> Result<(), Unas
         let period = period.map_or_else(|| "never".to_owned(), |other| format!("every {other} s"));
         return Err(Unasked::Armed(format!("somebody has it report {period}")));
     }
+    let before = is_live.then(|| domain.memory_stats().ok()).flatten();
     let disarmed = |error: &Error| Unasked::Disarmed(error.message().to_owned());
     let never = domain.set_stats_period(0);
     // Also after a failure: it may have taken effect.
     let again = domain.set_stats_period(seconds).or_else(|_| domain.set_stats_period(seconds));
-    again.and(never).map_err(|e| disarmed(&e))
+    again.and(never).map_err(|e| disarmed(&e))?;
+    Ok(before.map(|stats| Figures::of_stats(&stats)))
 }
 
 /// Why a call would hang or be refused, as far as libvirt can tell without asking the VM: also when

@@ -104,7 +104,6 @@ fn a_seed_replays_exactly_and_another_one_does_not() {
     assert_ne!(history(1), history(2));
 }
 
-/// The trap that made a real host give away 18 GiB where 3 were due.
 #[test]
 fn a_report_that_was_asked_for_is_paired_with_what_a_vm_at_rest_holds() {
     let mut rig = Rig::new(&format!("[sim]\nnoise_percent = 0\nprompts = true\n{HOST}{VM}"));
@@ -128,6 +127,7 @@ fn a_report_that_was_asked_for_is_paired_with_what_a_vm_at_rest_holds() {
     assert!(!read(&mut rig, &[ID]).paired, "nobody asked it");
 }
 
+/// The trap that made a real host give away 18 GiB where 3 were due.
 #[test]
 fn without_live_the_actual_is_of_the_last_balloon_event() {
     let mut rig = Rig::with("");
