@@ -318,13 +318,13 @@ impl Judge {
 
     /// What a VM may hold for all that could be known, where somebody else has ordered it since:
     /// what it was told before, which others may undo unseen while it is on its way there, or what
-    /// it was shown to hold just before.
+    /// it was shown to hold just before, also while it goes on letting go by that order.
     fn before_others(&self, id: VmId, vm: &VmFacts) -> ByteCount {
         let Some(foreign_at) = vm.foreign_at else { return ByteCount::ZERO };
         let told = self.told.get(&id).filter(|(_, at)| *at <= foreign_at);
         let told = told.map_or(ByteCount::ZERO, |(target, _)| *target);
         let read_at = self.read.as_ref().map_or(Duration::ZERO, |(at, _)| *at);
-        let unseen = foreign_at.saturating_add(EVENT) > read_at;
+        let unseen = foreign_at.saturating_add(EVENT) > read_at || vm.target < vm.actual;
         let shown = self.known.get(&id).filter(|_| unseen);
         shown.map_or(told, |known| known.actual.max(told))
     }

@@ -2,14 +2,14 @@
 //!
 //! A VM whose memory goes up and down while nobody's demand does is hunted. Each change of a demand, its
 //! begin and its end, may turn the way of every VM: who wants more gets it of others, and some of it may
-//! come back.
+//! come back. So may each change of what a VM claims that does not tell the truth.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use agentd::hypervisor::sim::{Facts, VmFacts};
 use agentd_core::bytes::ByteCount;
-use agentd_core::sample::RunState;
+use agentd_core::sample::{GuestFigures, RunState};
 use agentd_core::vm::VmId;
 
 /// Which way a VM is told to go.
@@ -25,6 +25,8 @@ pub(super) struct Turns {
     vms: BTreeMap<VmId, Own>,
     /// What was so of each VM when it was last looked at, and whether its demand was changing then.
     seen: BTreeMap<VmId, (Look, bool)>,
+    /// What VMs last claimed that was not so.
+    claims: BTreeMap<VmId, GuestFigures>,
     /// How often a program of it had been killed: its use falls, and comes again.
     kills: BTreeMap<VmId, u64>,
     /// When somebody's demand began or ended to change, a program was killed, or a VM came, went or was
@@ -48,6 +50,7 @@ impl Turns {
         self.vms.clear();
         self.changes.clear();
         self.seen.clear();
+        self.claims.clear();
     }
 
     /// Takes in what is so at the end of a turn.
@@ -63,6 +66,10 @@ impl Turns {
             let kills = self.kills.insert(*id, vm.oom_kills).unwrap_or(vm.oom_kills);
             changed += 2 * usize::from(vm.oom_kills != kills);
             seen.insert(*id, (now, moves));
+            if let Some(lie) = vm.report.filter(|report| !report.is_true) {
+                let before = self.claims.insert(*id, lie.figures);
+                changed += usize::from(before.is_some_and(|before| before != lie.figures));
+            }
         }
         self.seen = seen;
         self.changes.extend(std::iter::repeat_n(facts.now, changed));
@@ -100,6 +107,9 @@ const TURNS_OF_A_CHANGE: usize = 2;
 
 #[cfg(test)]
 mod tests {
+    use agentd::hypervisor::sim::Report;
+    use agentd_core::sample::Stamp;
+
     use super::super::fixture::{GIVER, TAKER, holding, host, mib};
     use super::*;
 
@@ -135,6 +145,18 @@ mod tests {
             turns.see(&world(second, demand));
         }
         assert_eq!(turns.changes.len(), 4, "two VMs came, a demand began to change, and ended");
+        let claims = |second: u64, unused| {
+            let figures = GuestFigures { unused: Some(mib(unused)), ..GuestFigures::default() };
+            let (stamp, at) = (Stamp { second, mark: 0 }, Duration::from_secs(second));
+            let report = Some(Report { figures, stamp, at, is_true: false, used: mib(50) });
+            let vm = VmFacts { demand: mib(50), report, ..holding(100) };
+            Facts { now: at, ..host(&[(GIVER, vm)]) }
+        };
+        let mut lied_to = Turns::default();
+        for (second, unused) in [(0, 5), (1, 90), (2, 90), (3, 5)] {
+            lied_to.see(&claims(second, unused));
+        }
+        assert_eq!(lied_to.changes.len(), 1 + 2, "a VM came, and claimed twice something else");
         let seconds: Vec<u64> = (4..20).collect();
         let fine = turned(&mut turns, &seconds);
         assert_eq!(fine.iter().filter(|fine| **fine).count(), 1 + 2 + 2 * 4);
