@@ -66,10 +66,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What the host lacks of so much, once the VMs that start have taken theirs.
+    /// What the host has left once the VMs that start have taken theirs. Nothing where they may take more than
+    /// there is: then others give a reserve's worth in a tick for them, for most never take it, and one that does
+    /// not get on with its start would empty all others.
     #[must_use]
-    pub const fn lacks(&self, least: ByteCount) -> ByteCount {
-        least.saturating_add(self.starting).saturating_sub(self.usable)
+    pub const fn left(&self) -> ByteCount {
+        self.usable.saturating_sub(self.starting)
     }
 
     /// What the host must keep more than: its reserve, and what reservations are guaranteed.

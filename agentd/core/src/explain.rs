@@ -19,8 +19,13 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     let wants = || wants(verdict, vm, policy);
     let spares = || spares(verdict, vm, policy);
     match verdict.reason {
-        Reason::NeedsMemory => format!("gets {amount}: {}; it needs {need}", wants()),
+        Reason::NeedsMemory => {
+            format!("gets {amount}: {}; {}", wants(), needs(verdict, vm, policy))
+        }
         Reason::Awaiting => format!("gets up to {amount} that it was given at an earlier tick"),
+        Reason::GivesToVm if policy.algorithm == Algorithm::WorkingSet => {
+            format!("gives {amount} to other VMs: {}", spares())
+        }
         Reason::GivesToVm => format!("gives {amount} to VMs in need: {}", spares()),
         Reason::GivesToHost if policy.algorithm == Algorithm::WorkingSet => {
             format!("gives {amount} to the host, which keeps too little: {}", spares())
@@ -177,6 +182,18 @@ fn wants(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     format!("{} and {unused} is unused, below {below}", use_of(verdict, vm))
 }
 
+/// What a VM that gets memory is short of: under `working-set` also of room that it has no use for yet.
+fn needs(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
+    let need = verdict.need.unwrap_or_default();
+    let demand = verdict.demand.unwrap_or_default();
+    let has_room = policy.algorithm == Algorithm::WorkingSet
+        && policy.working_set.with_headroom(demand) <= vm.actual;
+    if has_room && !verdict.distress.is_some_and(|distress| distress.is_acute()) {
+        return format!("it is to have room for {need} more that it may grow by");
+    }
+    format!("it needs {need}")
+}
+
 /// Why a VM was found to have memory to spare.
 fn spares(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
     if policy.algorithm == Algorithm::WorkingSet {
@@ -233,6 +250,19 @@ mod tests {
 
     use super::*;
     use crate::fixture::holding;
+
+    #[test]
+    fn tells_room_for_growth_from_need() {
+        let policy = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
+        let words = |demand| {
+            let (need, amount) = (Some(ByteCount::mib(300)), ByteCount::mib(200));
+            let demand = Some(ByteCount::mib(demand));
+            let verdict = Verdict { need, amount, demand, ..Verdict::hold(Reason::NeedsMemory) };
+            message(&verdict, &holding(512), &policy)
+        };
+        assert!(words(400).ends_with("; it is to have room for 300 MiB more that it may grow by"));
+        assert!(words(480).ends_with("; it needs 300 MiB"), "{}", words(480));
+    }
 
     #[test]
     fn tells_the_sign_that_the_decision_went_by() {

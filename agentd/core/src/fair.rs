@@ -33,7 +33,18 @@ pub fn share(pool: ByteCount, claims: &[Claim]) -> Vec<ByteCount> {
     claims.iter().map(|claim| level.of(claim)).collect()
 }
 
-/// How many of its steps a pool has room for, of what all together claim at each; the last does not count.
+/// The sums of what is claimed at each step.
+#[must_use]
+pub fn plus<const STEPS: usize>(
+    sums: [ByteCount; STEPS],
+    steps: &[ByteCount; STEPS],
+) -> [ByteCount; STEPS] {
+    let mut steps = steps.iter();
+    sums.map(|sum| sum.saturating_add(steps.next().copied().unwrap_or_default()))
+}
+
+/// How many steps a pool has room for, of what all together claim at each. The last does not count: it is the
+/// one that is shared where all others fit.
 #[must_use]
 pub fn steps_that_fit<const STEPS: usize>(pool: ByteCount, asked: &[ByteCount; STEPS]) -> usize {
     let last = STEPS.saturating_sub(1);
@@ -42,7 +53,7 @@ pub fn steps_that_fit<const STEPS: usize>(pool: ByteCount, asked: &[ByteCount; S
 
 impl Claim {
     /// A claim in steps, each at least the one before, of which so many fit for all: nobody has anything of a
-    /// step as long as somebody lacks something of the one before.
+    /// step as long as somebody lacks something of the one before. The first is guaranteed, whether it fits or not.
     #[must_use]
     pub fn in_steps<const STEPS: usize>(
         steps: &[ByteCount; STEPS],

@@ -317,6 +317,15 @@ impl Default for Policy {
     }
 }
 
+impl WorkingSet {
+    /// What a VM with this demand is to have: that and headroom.
+    #[must_use]
+    pub fn with_headroom(&self, demand: ByteCount) -> ByteCount {
+        let share = demand.fraction(u64::from(self.headroom_percent), 100);
+        demand.saturating_add(share.max(self.headroom))
+    }
+}
+
 impl VmPolicy {
     /// The weight of a VM that has none of its own.
     pub const WEIGHT: u32 = 100;

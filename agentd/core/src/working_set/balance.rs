@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::{GIVING, Stand, plus};
+use super::{STEPS, Stand};
 use crate::{
     assess::View,
     by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
-    fair::{Claim, share, steps_that_fit},
+    fair::{Claim, plus, share, steps_that_fit},
     plan::{Party, Transfer},
     verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
@@ -87,7 +87,7 @@ impl<'a> Balance<'a> {
             granule,
             parts: vms.iter().zip(stands).map(part).collect(),
             free: free.saturating_sub(taken).align_down(granule),
-            missing: pool.lacks(least).saturating_add(asks).align_up(granule),
+            missing: least.saturating_sub(pool.left()).saturating_add(asks).align_up(granule),
             more,
             reserves: !asks.is_zero() || !more.is_zero(),
         }
@@ -122,11 +122,11 @@ impl<'a> Balance<'a> {
         let mut lacking: Vec<_> = all
             .filter(|(_, part)| !part.lacks.is_zero())
             .filter_map(|((view, stand), part)| {
-                Some((stand.as_ref()?.short(view), view.weight, part))
+                Some((stand.as_ref()?.lacks_by_step(view), view.weight, part))
             })
             .collect();
         let asked =
-            lacking.iter().fold([ByteCount::ZERO; GIVING], |sums, (steps, ..)| plus(sums, steps));
+            lacking.iter().fold([ByteCount::ZERO; STEPS], |sums, (steps, ..)| plus(sums, steps));
         let fit = steps_that_fit(there, &asked);
         let claims: Vec<Claim> =
             lacking.iter().map(|(steps, weight, _)| Claim::in_steps(steps, fit, *weight)).collect();
@@ -216,11 +216,12 @@ impl<'a> Balance<'a> {
         if let Some(bar) = view.bar {
             return bar;
         }
-        if !part.lacks.is_zero() {
-            return self.refusal;
-        }
         let holds = view.holds.saturating_add(view.owed);
         let short = stand.asks.soon.saturating_sub(holds);
+        // Room for a burst that may never come is no need.
+        if !part.lacks.is_zero() && !short.is_zero() {
+            return self.refusal;
+        }
         if stand.exceeds {
             let idle = if view.give_limit.is_zero() {
                 Reason::AtMinimum

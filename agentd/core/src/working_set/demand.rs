@@ -33,8 +33,10 @@ pub struct Demand {
     growth: ByteCount,
     /// The most that was worked with, forgotten over time.
     peak: ByteCount,
-    /// The most that it grew by in a second, where that was a burst, forgotten over time.
+    /// The most that it grew by in a second, where that was a burst, forgotten over a longer time.
     burst: ByteCount,
+    /// The most that was worked with, forgotten over that time.
+    top: ByteCount,
 }
 
 impl Demand {
@@ -69,6 +71,7 @@ impl Demand {
                 growth: ByteCount::ZERO,
                 peak: working,
                 burst: ByteCount::ZERO,
+                top: working,
             },
         };
         Some(Self { debt_limit, ..own })
@@ -99,12 +102,13 @@ impl Demand {
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
         let remembered = constants.keep_for.saturating_mul(BURSTS_FOR);
         let last = fading(self.burst, remembered, passed);
-        let burst = match rate {
-            rate if rate >= BURST => last.max(rate),
+        let burst = match rate.min(grown) {
+            by if by >= BURST => last.max(rate),
             _ if last >= FORGOTTEN => last,
             _ => ByteCount::ZERO,
         };
-        Self { at, since_boot, working, swapped, debt, growth, peak, burst, ..*self }
+        let top = high.saturating_add(fading(self.top.saturating_sub(high), remembered, passed));
+        Self { at, since_boot, working, swapped, debt, growth, peak, burst, top, ..*self }
     }
 
     /// What its programs work with, in memory or on its swap device.
@@ -120,7 +124,7 @@ impl Demand {
 
     /// What it is to have now: what it works with, and headroom.
     pub(super) fn asks_now(&self, constants: &WorkingSet) -> ByteCount {
-        with_headroom(self.working_set(), constants)
+        constants.with_headroom(self.working_set())
     }
 
     /// The same when the next order arrives, as far as can be told.
@@ -129,14 +133,16 @@ impl Demand {
         self.asks_now(constants).saturating_add(ahead)
     }
 
-    /// What it would have with room for a burst like those of late, which grows before anybody can tell.
+    /// What it would have with room for a burst like those of late, which grows before anybody can tell; no
+    /// more than it would ask for at the top of those.
     pub(super) fn asks_for_a_burst(&self, constants: &WorkingSet) -> ByteCount {
-        self.asks_now(constants).saturating_add(self.burst).max(self.asks_soon(constants))
+        let more = self.asks_now(constants).saturating_add(self.burst);
+        more.min(constants.with_headroom(self.top)).max(self.asks_soon(constants))
     }
 
     /// What it would like to keep.
     pub(super) fn would_keep(&self, constants: &WorkingSet) -> ByteCount {
-        with_headroom(self.peak, constants).max(self.asks_for_a_burst(constants))
+        constants.with_headroom(self.peak).max(self.asks_for_a_burst(constants))
     }
 }
 
@@ -146,11 +152,6 @@ fn debt(since_boot: Swapped, usable: ByteCount) -> ByteCount {
     let nothing = Swapped { back: Some(ByteCount::ZERO), out: Some(ByteCount::ZERO) };
     let said = since_boot.back.is_some() && usable < ROOM;
     if said { since_boot.away(ByteCount::ZERO, &nothing) } else { ByteCount::ZERO }
-}
-
-fn with_headroom(demand: ByteCount, constants: &WorkingSet) -> ByteCount {
-    let share = demand.fraction(u64::from(constants.headroom_percent), 100);
-    demand.saturating_add(share.max(constants.headroom))
 }
 
 /// What is left of an amount that is forgotten over time, to about a third within `over`.
@@ -167,7 +168,7 @@ fn millis(time: Duration) -> u64 {
 const ROOM: ByteCount = ByteCount::mib(64);
 /// As much as one that swaps hard asks for beyond what it holds: the next reports tell how much it was.
 const DEBT_PERCENT: u64 = 25;
-/// Growth in a second that passes for a burst: what kernels take and give back at rest is less.
+/// Growth, and growth in a second, that passes for a burst: what kernels take and give back at rest is less.
 const BURST: ByteCount = ByteCount::mib(32);
 /// What is left of a burst is not worth an order then.
 const FORGOTTEN: ByteCount = ByteCount::mib(16);

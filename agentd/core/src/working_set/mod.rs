@@ -19,7 +19,7 @@ use crate::{
     by_vm::ByVm,
     bytes::ByteCount,
     decision::Pool,
-    fair::{Claim, share, steps_that_fit},
+    fair::{Claim, plus, share, steps_that_fit},
     plan::Transfer,
     policy::WorkingSet,
     verdict::{Reason, Verdict},
@@ -176,27 +176,16 @@ fn shares(
     let booked = &pool.booked;
     let mut budget = held
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
-        .saturating_sub(pool.lacks(pool.reserve))
+        .saturating_sub(pool.reserve.saturating_sub(pool.left()))
         .saturating_sub(booked.reserved)
         .saturating_sub(rounding(vms, pool, granule));
+    // Reservations take more than their minimum out of what no VM will need.
+    let soon = asked.get(SOON).copied().unwrap_or_default();
+    budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(soon)));
     let fit = steps_that_fit(budget, &asked);
-    if let [.., ready, _] = asked
-        && fit == KEEP
-    {
-        budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(ready)));
-    }
     let claims: Vec<Claim> =
         asking().map(|(view, steps)| Claim::in_steps(&steps, fit, view.weight)).collect();
     share(budget, &claims)
-}
-
-/// The sums of what is asked for at each step.
-fn plus<const STEPS: usize>(
-    sums: [ByteCount; STEPS],
-    steps: &[ByteCount; STEPS],
-) -> [ByteCount; STEPS] {
-    let mut steps = steps.iter();
-    sums.map(|sum| sum.saturating_add(steps.next().copied().unwrap_or_default()))
 }
 
 /// What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
@@ -242,23 +231,20 @@ impl Stand {
         Self { asks: *ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
     }
 
-    /// What it is short of at each step in which memory is given: of nothing, of what it works with, of what it
-    /// is to have now and soon, and of all that it is to get.
-    fn short(&self, view: &View<'_>) -> [ByteCount; GIVING] {
-        let Ask { least, demand, now, soon, .. } = self.asks;
+    /// What it lacks in each step in which memory is given: nothing in the first, all in the last.
+    fn lacks_by_step(&self, view: &View<'_>) -> [ByteCount; STEPS] {
         let holds = view.holds.saturating_add(view.owed);
-        let short = |step: ByteCount| step.min(self.entitled).saturating_sub(holds).min(self.lacks);
-        [ByteCount::ZERO, short(demand.max(least)), short(now), short(soon), self.lacks]
+        let lacks = |step: ByteCount| step.min(self.entitled).saturating_sub(holds).min(self.lacks);
+        let [least, works, now, soon, ..] = self.asks.steps(ByteCount::ZERO).map(lacks);
+        [ByteCount::ZERO, least, works, now, soon, self.lacks]
     }
 }
 
 /// The steps in which the pool is shared: minimums, demand, what is asked for now, soon, room for bursts, and
 /// what VMs would like to keep.
 const STEPS: usize = 6;
-/// The last of them. What reservations take beyond their minimum comes before it.
-const KEEP: usize = STEPS - 1;
-/// The steps in which what there is of it is given: nothing, demand, what is asked for now, soon, and all.
-const GIVING: usize = 5;
+/// The one of them with what is needed soon.
+const SOON: usize = 3;
 /// A quarter more for a VM that swaps hard: what it needs is not known, and the next report tells.
 const STARVING_PERCENT: u64 = 25;
 /// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.
