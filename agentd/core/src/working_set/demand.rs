@@ -20,6 +20,8 @@ pub struct Demand {
     at: ReportTime,
     /// What was swapped until then.
     since_boot: Swapped,
+    /// What the VM held when it was last seen.
+    held: ByteCount,
     /// `actual − usable`: what could not be had without hurting anybody in it.
     working: ByteCount,
     /// What is swapped out and was not missed so far, forgotten over time.
@@ -27,8 +29,6 @@ pub struct Demand {
     /// What it had swapped out when it was first seen, had no room for and has not read back, forgotten
     /// over time.
     debt: ByteCount,
-    /// What of that counts at most: a part of what it holds.
-    debt_limit: ByteCount,
     /// How fast all of these grow, a second; a quarter is left by every report that shows less.
     growth: ByteCount,
     /// The most that was worked with, forgotten over time.
@@ -57,24 +57,23 @@ impl Demand {
         let seen = || ReportTime::seen(Reported::Never, None, now.saturating_sub(age));
         let (at, working) = (vm.reported.unwrap_or_else(seen), vm.actual.saturating_sub(usable));
         let since_boot = vm.guest.swapped();
-        let debt_limit = vm.actual.fraction(DEBT_PERCENT, 100);
         let own = match before {
-            Some(before) => before.after(constants, since_boot, at, working),
+            Some(before) => before.after(constants, since_boot, at, (vm.actual, working)),
             None => Self {
                 generation: vm.generation,
                 at,
                 since_boot,
+                held: vm.actual,
                 working,
                 swapped: ByteCount::ZERO,
                 debt: debt(since_boot, usable),
-                debt_limit,
                 growth: ByteCount::ZERO,
                 peak: working,
                 burst: ByteCount::ZERO,
                 top: working,
             },
         };
-        Some(Self { debt_limit, ..own })
+        Some(own)
     }
 
     /// The demand after another report; the same where it is none.
@@ -83,11 +82,11 @@ impl Demand {
         constants: &WorkingSet,
         since_boot: Swapped,
         at: ReportTime,
-        working: ByteCount,
+        (held, working): (ByteCount, ByteCount),
     ) -> Self {
         let passed = at.since(&self.at);
         if passed.is_zero() {
-            return Self { working, ..*self };
+            return Self { held, working, ..*self };
         }
         let [swapped, debt] =
             [self.swapped, self.debt].map(|amount| fading(amount, constants.keep_for, passed));
@@ -96,6 +95,7 @@ impl Demand {
         let swapped = away.saturating_sub(debt);
         let high = working.saturating_add(swapped);
         let grown = high.saturating_add(debt).saturating_sub(self.all());
+        let grown = grown.saturating_sub(self.taken_along(constants, held));
         let rate = grown.fraction(SECOND, millis(passed).max(1));
         let growth = rate.max(self.growth.fraction(1, 4));
         let excess = self.peak.saturating_sub(high);
@@ -108,13 +108,21 @@ impl Demand {
             _ => ByteCount::ZERO,
         };
         let top = high.saturating_add(fading(self.top.saturating_sub(high), remembered, passed));
-        Self { at, since_boot, working, swapped, debt, growth, peak, burst, top, ..*self }
+        Self { at, since_boot, held, working, swapped, debt, growth, peak, burst, top, ..*self }
     }
 
     /// What its programs work with, in memory or on its swap device.
     pub(super) fn working_set(&self) -> ByteCount {
-        let debt = self.debt.min(self.debt_limit);
+        let debt = self.debt.min(self.held.fraction(DEBT_PERCENT, 100));
         self.working.saturating_add(self.swapped).saturating_add(debt)
+    }
+
+    /// What its kernel may have taken for itself of what the VM was given since it was last seen: a VM that had
+    /// room was given that for what may come, and what shows more of it for that reason is no growth.
+    fn taken_along(&self, constants: &WorkingSet, held: ByteCount) -> ByteCount {
+        let had_room = self.held.saturating_sub(self.working) >= constants.headroom;
+        let given = held.saturating_sub(self.held);
+        if had_room { given.fraction(TAKEN_PERCENT, 100) } else { ByteCount::ZERO }
     }
 
     /// The same with all of its debt: what is read back of that is no growth.
@@ -174,6 +182,8 @@ const BURST: ByteCount = ByteCount::mib(32);
 const FORGOTTEN: ByteCount = ByteCount::mib(16);
 /// Bursts come back after longer than programs come back to what they worked with.
 const BURSTS_FOR: u32 = 5;
+/// What kernels keep of what they are given: page tables, watermarks, and half of small caches.
+const TAKEN_PERCENT: u64 = 25;
 /// In milliseconds.
 const SECOND: u64 = 1000;
 
@@ -282,6 +292,18 @@ mod tests {
             464 + 900,
             "three seconds of it"
         );
+    }
+
+    #[test]
+    fn what_a_kernel_that_had_room_takes_of_what_it_is_given_is_no_growth() {
+        let growth =
+            |seen: [VmSample; 2]| demand(&seen).expect("its figures count").growth.mib_floor();
+        let given =
+            |before, after| growth([says(400, before, 0, Some(0)), says(500, after, 0, Some(0))]);
+        assert_eq!(given(200, 280), 0, "it works with 20 MiB more of 100");
+        assert_eq!(given(200, 220), 80 - 25);
+        assert_eq!(given(40, 60), 80, "it had no room");
+        assert_eq!(growth([says(400, 200, 0, Some(0)), says(400, 180, 0, Some(0))]), 20);
     }
 
     #[test]
