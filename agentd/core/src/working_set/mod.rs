@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Up at once, down only for somebody else: nobody is shrunk as long as the host can give what is
-//! asked for, so that caches stay where they are; and what was lately in use is asked for last of
-//! all, so that those give first who have had no use for theirs the longest.
+//! asked for, so that caches stay where they are. Room for bursts is asked for after all that anybody
+//! needs, and what was lately in use last of all, so that those give first who have had no use for
+//! theirs the longest.
 
 mod balance;
 mod demand;
