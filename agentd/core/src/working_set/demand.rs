@@ -95,8 +95,9 @@ impl Demand {
         let swapped = away.saturating_sub(debt);
         let high = working.saturating_add(swapped);
         let grown = high.saturating_add(debt).saturating_sub(self.all());
-        let grown = grown.saturating_sub(self.taken_along(constants, held));
         let rate = grown.fraction(SECOND, millis(passed).max(1));
+        let rate =
+            if self.keeps_of_room(constants, held, grown) { rate.min(self.growth) } else { rate };
         let growth = rate.max(self.growth.fraction(1, 4));
         let excess = self.peak.saturating_sub(high);
         let peak = high.saturating_add(fading(excess, constants.keep_for, passed));
@@ -117,12 +118,11 @@ impl Demand {
         self.working.saturating_add(self.swapped).saturating_add(debt)
     }
 
-    /// What its kernel may have taken for itself of what the VM was given since it was last seen: a VM that had
-    /// room was given that for what may come, and what shows more of it for that reason is no growth.
-    fn taken_along(&self, constants: &WorkingSet, held: ByteCount) -> ByteCount {
+    /// True where what shows more may be what a kernel that had room keeps of more room that it was given, in
+    /// page tables and small caches, and no growth.
+    fn keeps_of_room(&self, constants: &WorkingSet, held: ByteCount, grown: ByteCount) -> bool {
         let had_room = self.held.saturating_sub(self.working) >= constants.headroom;
-        let given = held.saturating_sub(self.held);
-        if had_room { given.fraction(TAKEN_PERCENT, 100) } else { ByteCount::ZERO }
+        had_room && grown <= held.saturating_sub(self.held).fraction(KEPT_PERCENT, 100)
     }
 
     /// The same with all of its debt: what is read back of that is no growth.
@@ -182,8 +182,8 @@ const BURST: ByteCount = ByteCount::mib(32);
 const FORGOTTEN: ByteCount = ByteCount::mib(16);
 /// Bursts come back after longer than programs come back to what they worked with.
 const BURSTS_FOR: u32 = 5;
-/// What kernels keep of what they are given: page tables, watermarks, and half of small caches.
-const TAKEN_PERCENT: u64 = 25;
+/// The most that kernels keep so of what they are given: an eighth was seen.
+const KEPT_PERCENT: u64 = 25;
 /// In milliseconds.
 const SECOND: u64 = 1000;
 
@@ -295,15 +295,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_that_had_room_takes_of_what_it_is_given_is_no_growth() {
-        let growth =
-            |seen: [VmSample; 2]| demand(&seen).expect("its figures count").growth.mib_floor();
-        let given =
-            |before, after| growth([says(400, before, 0, Some(0)), says(500, after, 0, Some(0))]);
-        assert_eq!(given(200, 280), 0, "it works with 20 MiB more of 100");
-        assert_eq!(given(200, 220), 80 - 25);
-        assert_eq!(given(40, 60), 80, "it had no room");
-        assert_eq!(growth([says(400, 200, 0, Some(0)), says(400, 180, 0, Some(0))]), 20);
+    fn who_had_room_and_is_given_more_is_not_seen_to_grow_faster_for_that() {
+        let growth = |holds: [u32; 3], usable: [u32; 3]| {
+            let seen: Vec<VmSample> = holds
+                .iter()
+                .zip(usable)
+                .map(|(holds, left)| says(*holds, left, 0, Some(0)))
+                .collect();
+            demand(&seen).expect("its figures count").growth.mib_floor()
+        };
+        assert_eq!(growth([400, 400, 500], [200, 200, 280]), 0, "it works with 20 MiB more");
+        assert_eq!(growth([400, 400, 500], [200, 190, 270]), 10, "it grew before");
+        assert_eq!(growth([400, 400, 500], [40, 40, 120]), 20, "it had no room");
+        assert_eq!(growth([400, 400, 500], [200, 200, 270]), 30, "so much no kernel keeps");
+        assert_eq!(growth([400, 400, 400], [200, 200, 180]), 20);
     }
 
     #[test]
