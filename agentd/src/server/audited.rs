@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use agentd_core::reserve::Reservation;
+use jiff::Timestamp;
 use tonic::{Code, Request, Status};
 
 use super::{
@@ -203,12 +204,20 @@ impl Made for PinSet {
     }
 }
 
+/// With its end as a time: "for 30m" of what is asked for does not tell when that begins.
 fn pinned(pin: &Pin) -> Facts {
-    facts([("vm", pin.vm.to_string()), ("pinned_by", pin.actor.to_string())])
+    // A time that the calendar cannot hold is far from what may be asked for.
+    let until = Timestamp::try_from(pin.ends_at).unwrap_or_default();
+    facts([
+        ("vm", pin.vm.to_string()),
+        ("pinned_by", pin.actor.to_string()),
+        ("pinned_until", format!("{until:.6}")),
+    ])
 }
 
 fn unpinned(pin: &Pin) -> Facts {
-    facts([("vm", pin.vm.to_string()), ("pinned_by", String::new())])
+    let none = String::new;
+    facts([("vm", pin.vm.to_string()), ("pinned_by", none()), ("pinned_until", none())])
 }
 
 fn mode(mode: Mode) -> Facts {

@@ -154,6 +154,13 @@ async fn a_change_is_told_with_who_what_before_and_after() {
     assert!(refused.get("after").is_none(), "nothing has changed: {refused}");
 }
 
+/// Whether a fact is this time, to the microsecond.
+fn is_time(fact: &Value, time: Option<prost_types::Timestamp>) -> bool {
+    let told: jiff::Timestamp = fact.as_str().unwrap().parse().unwrap();
+    let time = time.unwrap();
+    (told.as_second(), told.subsec_nanosecond() / 1000) == (time.seconds, time.nanos / 1000)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn trials_reservations_shadows_and_modes_are_told_of_too() {
     let mut rig = Rig::start();
@@ -167,7 +174,7 @@ async fn trials_reservations_shadows_and_modes_are_told_of_too() {
     policy.revert_policy(wire::RevertPolicyRequest::default()).await.unwrap();
     let (vm, duration) = ("web1".to_owned(), Some(prost_types::Duration { seconds: 60, nanos: 0 }));
     let pin = wire::PinVmRequest { vm: vm.clone(), duration, ..Default::default() };
-    policy.pin_vm(pin).await.unwrap();
+    let pinned = policy.pin_vm(pin).await.unwrap().into_inner().pin.unwrap();
     policy.unpin_vm(wire::UnpinVmRequest { vm, ..Default::default() }).await.unwrap();
 
     let mut reservations = ReservationServiceClient::new(channel.clone());
@@ -209,6 +216,7 @@ async fn trials_reservations_shadows_and_modes_are_told_of_too() {
     let (intent, before, after) = facts("agentd.v1.PolicyService/PinVm");
     assert_eq!((&intent["target"], &intent["asked"]["for"]), (&"pin".into(), &"60s".into()));
     assert_eq!((&before["pinned_by"], &before["vm"]), (&"".into(), &after["vm"]));
+    assert!(is_time(&after["pinned_until"], pinned.end_time), "{after}");
     let (_, pinned, unpinned) = facts("agentd.v1.PolicyService/UnpinVm");
     assert_eq!((&pinned, &unpinned), (&after, &before));
     let (intent, _, after) = facts("agentd.v1.ReservationService/CreateReservation");
