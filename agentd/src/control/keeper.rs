@@ -121,8 +121,8 @@ impl Keeper {
         }
         keeper.take_up_trial(saved.falls_back_to)?;
         keeper.keep_bounds();
-        keeper.take_up_reservations(saved.reservations);
-        keeper.take_up_pins(saved.pins);
+        keeper.take_up_reservations(saved.reservations, saved.unread_reservations);
+        keeper.take_up_pins(saved.pins, saved.unread_pins);
         keeper.catch_up();
         keeper.note_file();
         Ok(keeper)

@@ -341,6 +341,10 @@ impl Debug for PolicyEdit {
 const FILE: &str = "config";
 /// Raised after what was kept could not be read any more, until somebody sets a mode.
 pub const STATE_LOST: &str = "STATE_LOST";
+/// Raised after pins could not be read any more, until somebody pins or unpins a VM for a while.
+pub const PINS_LOST: &str = "PINS_LOST";
+/// Raised after reservations could not be read any more, until somebody makes or releases one.
+pub const RESERVATIONS_LOST: &str = "RESERVATIONS_LOST";
 /// Raised while the policy and the mode cannot be written.
 pub const STATE_NOT_WRITABLE: &str = "STATE_NOT_WRITABLE";
 /// Raised while a pause is in force that a restart would forget.

@@ -222,6 +222,31 @@ fn what_somebody_else_pinned_is_changed_and_ended_by_who_may_anything() {
 }
 
 #[test]
+fn those_that_cannot_be_read_are_a_condition_until_somebody_pins_or_unpins() {
+    let rig = Rig::default();
+    let control = rig.start();
+    control.pin(ask(VmId::from_bytes([9; 16]), 60)).unwrap();
+    drop(control);
+    rig.disk.with(|disk| disk.unread_pins = Some("1 of 2, the first: db7: torn".to_owned()));
+    let control = rig.start();
+    let message = rig.ear.with(|heard| heard.conditions[PINS_LOST].clone());
+    assert!(
+        message.contains("cannot be read (1 of 2, the first: db7: torn): pin again"),
+        "{message}"
+    );
+    let dry = PinWish { validate_only: true, ..wish() };
+    control.pin(PinAsk { wish: dry, ..ask(VM, 60) }).unwrap();
+    // Time ends the one that could be read, which says nothing of the others.
+    pass(&rig, &control, 60);
+    assert!(rig.ear.has(PINS_LOST));
+    control.pin(ask(VM, 60)).unwrap();
+    assert!(!rig.ear.has(PINS_LOST));
+    drop(control);
+    rig.start();
+    assert!(!rig.ear.has(PINS_LOST), "the disk has what could be read");
+}
+
+#[test]
 fn there_are_no_more_than_may_be() {
     let rig = Rig::default();
     let control = rig.start();

@@ -66,6 +66,29 @@ fn events(rig: &Rig) -> Vec<(u64, ReservationEvent)> {
 }
 
 #[test]
+fn those_that_cannot_be_read_are_a_condition_until_somebody_reserves_or_releases() {
+    let rig = Rig::default();
+    let lose = || {
+        let why = "1 of 2, the first: reservation 2: torn".to_owned();
+        rig.disk.with(|disk| disk.unread_reservations = Some(why));
+    };
+    lose();
+    let control = rig.start();
+    let message = rig.ear.with(|heard| heard.conditions[RESERVATIONS_LOST].clone());
+    assert!(message.contains("(1 of 2, the first: reservation 2: torn): reserve"), "{message}");
+    control.reserve(ReserveAsk { validate_only: true, ..ask(2, "db7", 60) }).unwrap();
+    assert!(rig.ear.has(RESERVATIONS_LOST), "only checked");
+    let id = control.reserve(ask(2, "db7", 60)).unwrap().reserved.reservation.id;
+    assert!(!rig.ear.has(RESERVATIONS_LOST));
+    drop(control);
+    assert_eq!(rig.disk.with(|disk| disk.unread_reservations.clone()), None);
+    lose();
+    let control = rig.start();
+    control.release(id.0, somebody(), String::new()).unwrap();
+    assert!(!rig.ear.has(RESERVATIONS_LOST));
+}
+
+#[test]
 fn one_that_is_made_is_in_force_on_disk_and_announced() {
     let rig = Rig::default();
     let control = rig.start();

@@ -25,7 +25,9 @@ pub(super) struct DiskState {
     pub(super) revisions: BTreeMap<u64, (Revision, Option<u64>)>,
     pub(super) file_policy: Option<Policy>,
     pub(super) reservations: BTreeMap<ReservationId, Reserved>,
+    pub(super) unread_reservations: Option<String>,
     pub(super) pins: Vec<Pin>,
+    pub(super) unread_pins: Option<String>,
     pub(super) is_full: bool,
     pub(super) hangs: bool,
 }
@@ -57,8 +59,19 @@ impl Storage for Disk {
             let file_policy = disk.file_policy.clone();
             let mode = disk.mode.clone();
             let reservations = disk.reservations.values().cloned().collect();
-            let pins = disk.pins.clone();
-            Saved { mode, newest, falls_back_to, file_policy, reservations, pins, lost: None }
+            let unread_reservations = disk.unread_reservations.clone();
+            let (pins, unread_pins) = (disk.pins.clone(), disk.unread_pins.clone());
+            Saved {
+                mode,
+                newest,
+                falls_back_to,
+                file_policy,
+                reservations,
+                unread_reservations,
+                pins,
+                unread_pins,
+                lost: None,
+            }
         }))
     }
 
@@ -103,8 +116,18 @@ impl Storage for Disk {
         })
     }
 
+    fn forget_unread(&mut self) -> Result<(), StorageError> {
+        match self.with(|disk| disk.unread_reservations.is_some()) {
+            true => self.write(|disk| disk.unread_reservations = None),
+            false => Ok(()),
+        }
+    }
+
     fn save_pins(&mut self, pins: &Pins) -> Result<(), StorageError> {
-        self.write(|disk| disk.pins = pins.all().map(|pin| Pin::clone(pin)).collect())
+        self.write(|disk| {
+            disk.pins = pins.all().map(|pin| Pin::clone(pin)).collect();
+            disk.unread_pins = None;
+        })
     }
 
     fn probe(&mut self) -> Result<(), StorageError> {

@@ -64,7 +64,14 @@ pub trait Storage: Debug + Send {
     /// See [`Storage::load`].
     fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError>;
 
-    /// Keeps all pins, in the place of those before.
+    /// Forgets the reservations that could not be read: somebody has seen to it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn forget_unread(&mut self) -> Result<(), StorageError>;
+
+    /// Keeps all pins, in the place of those before, read or not.
     ///
     /// # Errors
     ///
@@ -99,8 +106,12 @@ pub struct Saved {
     pub file_policy: Option<Policy>,
     /// Reservations, those that are over in the order in which they ended.
     pub reservations: Vec<Reserved>,
+    /// Why some of the reservations, or all, are left out; `None` where all could be read.
+    pub unread_reservations: Option<String>,
     /// VMs that are pinned for a while.
     pub pins: Vec<Pin>,
+    /// Why some of the pins, or all, are left out; `None` where all could be read.
+    pub unread_pins: Option<String>,
     /// Why what was kept before is lost, and what to do; until somebody ends the pause that
     /// follows.
     pub lost: Option<String>,

@@ -14,20 +14,27 @@ pub(super) fn note(pins: &Pins) -> Result<String, String> {
     serde_json::to_string(&all).map_err(|error| error.to_string())
 }
 
-/// The pins of a note. One that cannot be read is left out, and told: it holds up nothing else.
-pub(super) fn read(note: &str) -> Vec<Pin> {
-    let all: Vec<serde_json::Value> = serde_json::from_str(note).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the pins cannot be read: there are none");
-        Vec::new()
-    });
-    let pin = |own| match serde_json::from_value(own).map_err(|error| error.to_string()) {
-        Ok(body) => pin(body),
-        Err(error) => Err(error),
+/// The pins of a note, and why some are left out, where they are: one that cannot be read holds up nothing
+/// else.
+pub(super) fn read(note: &str) -> (Vec<Pin>, Option<String>) {
+    let all: Vec<serde_json::Value> = match serde_json::from_str(note) {
+        Ok(all) => all,
+        Err(error) => return (Vec::new(), Some(error.to_string())),
     };
-    let told = |result: Result<Pin, String>| {
-        result.inspect_err(|error| tracing::warn!(error, "a pin cannot be read and is left out"))
-    };
-    all.into_iter().map(pin).map(told).filter_map(Result::ok).collect()
+    let (count, mut pins, mut first) = (all.len(), Vec::new(), None);
+    for own in all {
+        let name = own.get("name").and_then(serde_json::Value::as_str).unwrap_or("?").to_owned();
+        let body = serde_json::from_value(own).map_err(|error| error.to_string());
+        match body.and_then(pin) {
+            Ok(pin) => pins.push(pin),
+            Err(error) => {
+                first.get_or_insert_with(|| format!("{name:.64}: {error:.256}"));
+            }
+        }
+    }
+    let unread = count.saturating_sub(pins.len());
+    let why = first.map(|first| format!("{unread} of {count}, the first: {first}"));
+    (pins, why)
 }
 
 /// A pin; times are nanoseconds since 1970.
@@ -96,8 +103,8 @@ mod tests {
         will.save_pins(&all(&[1, 2, 3])).unwrap();
         will.save_pins(&all(&[2, 3])).unwrap();
         drop(will);
-        let pins = Will::open(dir.path(), true).load().unwrap().pins;
-        assert_eq!(pins, [pinned(2), pinned(3)]);
+        let saved = Will::open(dir.path(), true).load().unwrap();
+        assert_eq!((saved.pins, saved.unread_pins), (vec![pinned(2), pinned(3)], None));
     }
 
     #[test]
@@ -105,9 +112,12 @@ mod tests {
         let whole = note(&[Arc::new(pinned(1))].into_iter().collect()).unwrap();
         let other = whole.replace(&pinned(1).vm.to_string(), "web1");
         let both = format!("{},{}", other.trim_end_matches(']'), whole.trim_start_matches('['));
-        assert_eq!(read(&both), [pinned(1)]);
+        let why = "1 of 2, the first: web \"1\": \"web1\" is no UUID".to_owned();
+        assert_eq!(read(&both), (vec![pinned(1)], Some(why)));
         for bad in ["", "{}", "[", "[7]"] {
-            assert_eq!(read(bad), [], "{bad}");
+            let (pins, why) = read(bad);
+            assert!(pins.is_empty() && why.is_some(), "{bad}");
         }
+        assert_eq!(read("[]"), (vec![], None));
     }
 }

@@ -69,22 +69,51 @@ pub(super) fn forget(db: &Connection, id: ReservationId) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// All that are kept, those that are over after the others, each by number. One that cannot be read is
-/// left out, and told: it holds up nothing else.
-pub(super) fn load(db: &Connection) -> Vec<Reserved> {
-    let read = || -> rusqlite::Result<Vec<Reserved>> {
+/// What is kept.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// All that could be read, those that are over after the others, each by number.
+    pub(super) reserved: Vec<Reserved>,
+    /// The numbers of those that could not.
+    pub(super) unread: Vec<i64>,
+    /// Why, in words; `None` where all could be read.
+    pub(super) why: Option<String>,
+}
+
+/// All that are kept. One that cannot be read is left out, and told: it holds up nothing else.
+pub(super) fn load(db: &Connection) -> Kept {
+    let rows = || -> rusqlite::Result<Vec<_>> {
         let mut query = db.prepare(GET)?;
-        let rows = query.query_map([], |row| {
-            Ok(read(row).inspect_err(|error| {
-                tracing::warn!(%error, "a reservation cannot be read and is left out");
-            }))
-        })?;
-        Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let rows = query.query_map([], |row| Ok((row.get::<_, i64>("id")?, read(row))))?;
+        rows.collect()
     };
-    read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the reservations cannot be read: there are none");
-        Vec::new()
-    })
+    let rows = match rows() {
+        Ok(rows) => rows,
+        Err(error) => return Kept { why: Some(error.to_string()), ..Kept::default() },
+    };
+    let (count, mut kept) = (rows.len(), Kept::default());
+    for (id, row) in rows {
+        match row {
+            Ok(own) => kept.reserved.push(own),
+            Err(error) => {
+                let first = || format!("reservation {id}: {error}");
+                kept.why.get_or_insert_with(first);
+                kept.unread.push(id);
+            }
+        }
+    }
+    let unread = kept.unread.len();
+    kept.why = kept.why.map(|first| format!("{unread} of {count}, the first: {first}"));
+    kept
+}
+
+/// Takes those away that could not be read.
+pub(super) fn forget_unread(db: &mut Connection, unread: &[i64]) -> rusqlite::Result<()> {
+    let db = db.transaction()?;
+    for id in unread {
+        db.execute("DELETE FROM reservation WHERE id = ?1", params![id])?;
+    }
+    db.commit()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Reserved> {
@@ -231,7 +260,18 @@ mod tests {
         let db = Connection::open(dir.path().join("agentd.db")).unwrap();
         db.execute("UPDATE reservation SET ending = 'lost' WHERE id = 2", []).unwrap();
         drop(db);
-        let saved = Will::open(dir.path(), true).load().unwrap();
+        let mut will = Will::open(dir.path(), true);
+        let saved = will.load().unwrap();
         assert_eq!((saved.reservations, saved.lost), (vec![reserved(1, None)], None));
+        let unread = saved.unread_reservations.unwrap();
+        let told = "1 of 2, the first: reservation 2: ";
+        assert!(unread.starts_with(told) && unread.contains("\"lost\" is no end"), "{unread}");
+        // It is told until somebody sees to it, and what takes its number stays.
+        assert!(will.load().unwrap().unread_reservations.is_some());
+        will.forget_unread().unwrap();
+        will.save_reservation(&reserved(2, None)).unwrap();
+        will.forget_unread().unwrap();
+        let saved = will.load().unwrap();
+        assert_eq!((saved.reservations.len(), saved.unread_reservations), (2, None));
     }
 }

@@ -35,6 +35,8 @@ pub struct Will {
     /// `None` where there is no file that could be used.
     db: Option<Connection>,
     lost: Option<String>,
+    /// Numbers of the reservations that could not be read.
+    unread: Vec<i64>,
 }
 
 impl Will {
@@ -57,7 +59,7 @@ impl Will {
             return Self::begin_anew(marker, &path, Why::Missing, &why);
         }
         match LAYOUT.open(&path).and_then(check) {
-            Ok(db) => Self { path, marker, db: Some(db), lost: None },
+            Ok(db) => Self { path, marker, db: Some(db), lost: None, unread: Vec::new() },
             Err(OpenError::Broken(why)) => Self::begin_anew(marker, &path, Why::Corrupt, &why),
             Err(OpenError::Barred(why)) => Self::begin_anew(marker, &path, Why::Unreadable, &why),
             Err(OpenError::Newer { found, known }) => {
@@ -68,7 +70,7 @@ impl Will {
             }
             Err(OpenError::Other(error)) => {
                 let lost = Some(closed_message(&error.to_string()));
-                Self { path, marker, db: None, lost }
+                Self { path, marker, db: None, lost, unread: Vec::new() }
             }
         }
     }
@@ -94,11 +96,11 @@ impl Will {
                 if let Err(error) = noted {
                     tracing::warn!(%error, "cannot note that the state was lost");
                 }
-                Self { path: own, marker, db: Some(db), lost: Some(lost) }
+                Self { path: own, marker, db: Some(db), lost: Some(lost), unread: Vec::new() }
             }
             Err(problem) => {
                 let lost = closed_message(&format!("{was}; nor could it be replaced: {problem}"));
-                Self { path: own, marker, db: None, lost: Some(lost) }
+                Self { path: own, marker, db: None, lost: Some(lost), unread: Vec::new() }
             }
         }
     }
@@ -150,16 +152,20 @@ impl Will {
         let file_policy: Option<String> =
             db.query_row(GET_NOTE, params![FILE_POLICY], |row| row.get(0)).optional()?;
         let file_policy = file_policy.map(|json| from_json(&json)).transpose();
-        let reservations = reserved::load(db);
+        let kept = reserved::load(db);
         let pinned: Option<String> =
             db.query_row(GET_NOTE, params![PINS], |row| row.get(0)).optional()?;
+        let (pins, unread_pins) = pinned.map(|note| pins::read(&note)).unwrap_or_default();
+        self.unread = kept.unread;
         Ok(Saved {
             mode,
             newest,
             falls_back_to: falls_back_to.flatten(),
             file_policy: file_policy.map_err(StorageError)?,
-            reservations,
-            pins: pinned.map(|note| pins::read(&note)).unwrap_or_default(),
+            reservations: kept.reserved,
+            unread_reservations: kept.why,
+            pins,
+            unread_pins,
             lost,
         })
     }
@@ -253,6 +259,15 @@ impl Storage for Will {
 
     fn forget_reservation(&mut self, id: ReservationId) -> Result<(), StorageError> {
         Ok(reserved::forget(self.db()?, id)?)
+    }
+
+    fn forget_unread(&mut self) -> Result<(), StorageError> {
+        if !self.unread.is_empty() {
+            let unread = self.unread.clone();
+            reserved::forget_unread(self.db()?, &unread)?;
+            self.unread.clear();
+        }
+        Ok(())
     }
 
     fn save_pins(&mut self, pins: &Pins) -> Result<(), StorageError> {

@@ -559,6 +559,10 @@ impl Storage for Kept {
         Ok(())
     }
 
+    fn forget_unread(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     fn probe(&mut self) -> Result<(), StorageError> {
         Ok(())
     }

@@ -10,7 +10,7 @@ use agentd_core::vm::VmId;
 use super::{AGENT, Keeper, log_failure, not_durable};
 use crate::{
     control::{
-        Actor, ControlError, Pin, PinAsk, PinError, PinSet, PinWish, Pins, StorageError,
+        Actor, ControlError, PINS_LOST, Pin, PinAsk, PinError, PinSet, PinWish, Pins, StorageError,
         begin::actor,
         desk::{Claim, stuck},
     },
@@ -83,7 +83,14 @@ impl Keeper {
 
     /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
     /// than they were made for: it may have gone back.
-    pub(super) fn take_up_pins(&self, saved: Vec<Pin>) {
+    pub(super) fn take_up_pins(&self, saved: Vec<Pin>, unread: Option<String>) {
+        if let Some(why) = unread {
+            let message = format!(
+                "VMs that were pinned for a while are not any more, for what was kept of them cannot be \
+                 read ({why}): pin again what is to be left alone, which ends this"
+            );
+            self.audience.raise(PINS_LOST, message);
+        }
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let taken = saved.into_iter().take(Pins::MOST).map(|mut pin| {
             let left = pin.ends_at.duration_since(wall).unwrap_or_default();
@@ -117,6 +124,7 @@ impl Keeper {
             return Err(stuck(self.patience));
         }
         self.shared.put_pins(pins);
+        self.audience.clear(PINS_LOST);
         Ok(())
     }
 

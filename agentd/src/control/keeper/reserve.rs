@@ -13,8 +13,8 @@ use agentd_core::{
 use super::{AGENT, Keeper, not_durable};
 use crate::{
     control::{
-        Actor, ControlError, Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved,
-        StorageError,
+        Actor, ControlError, Ending, RESERVATIONS_LOST, Reservations, ReserveAsk, ReserveError,
+        ReserveSet, Reserved, StorageError,
         begin::actor,
         desk::{Claim, stuck},
     },
@@ -49,6 +49,7 @@ impl Keeper {
             return Ok(ReserveSet { reserved: Arc::new(reserved), position: None });
         }
         self.still_wanted(claim)?;
+        self.forget_unread()?;
         let saved = self.storage.save_reservation(&reserved);
         self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
@@ -56,6 +57,7 @@ impl Keeper {
             super::log_failure("take a reservation back", forgotten);
             return Err(stuck(self.patience));
         }
+        self.audience.clear(RESERVATIONS_LOST);
         let position = self.put_reserved(reserved, ReservationEvent::Made, (ask.actor, ask.reason));
         Ok(position)
     }
@@ -73,6 +75,7 @@ impl Keeper {
             return Ok(ReserveSet { reserved: Arc::clone(known), position: None });
         }
         self.still_wanted(claim)?;
+        self.forget_unread()?;
         let end = Some((Ending::Released, self.clock.wall()));
         let over = Reserved { end, ..Reserved::clone(known) };
         let saved = self.storage.save_reservation(&over);
@@ -82,6 +85,7 @@ impl Keeper {
             super::log_failure("take the end of a reservation back", back);
             return Err(stuck(self.patience));
         }
+        self.audience.clear(RESERVATIONS_LOST);
         Ok(self.put_reserved(over, ReservationEvent::Released, (by, reason)))
     }
 
@@ -127,7 +131,14 @@ impl Keeper {
 
     /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
     /// than they were made for: it may have gone back.
-    pub(super) fn take_up_reservations(&self, saved: Vec<Reserved>) {
+    pub(super) fn take_up_reservations(&self, saved: Vec<Reserved>, unread: Option<String>) {
+        if let Some(why) = unread {
+            let message = format!(
+                "reservations are left out and hold nothing, for what was kept of them cannot be read \
+                 ({why}): reserve again what is to be kept, which ends this"
+            );
+            self.audience.raise(RESERVATIONS_LOST, message);
+        }
         let (now, wall) = (self.clock.now(), self.clock.wall());
         for mut own in saved {
             let left = own.expires_at.duration_since(wall).unwrap_or_default();
@@ -135,6 +146,12 @@ impl Keeper {
             own.expires = now.saturating_add(left.min(whole).min(LONGEST));
             self.show_reserved(Arc::new(own));
         }
+    }
+
+    /// Before a new one is written, which may take the number of one that could not be read.
+    fn forget_unread(&mut self) -> Result<(), ControlError> {
+        // Where there is nothing to forget, nothing was written.
+        self.storage.forget_unread().map_err(not_durable)
     }
 
     fn hand_over(&mut self, own: Reserved, vm: VmId, name: Arc<str>) {
