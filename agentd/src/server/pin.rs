@@ -112,11 +112,24 @@ fn seen(published: &Published, name: &str) -> Result<(VmId, Arc<str>), Status> {
     meant(known, name)?.ok_or_else(|| vm::unknown(name, record.tick))
 }
 
-/// The VM that is meant, of those that are pinned for a while.
+/// The VM that is meant, of those that are pinned for a while: by UUID, or by the name that it has now. One
+/// that nobody has now is that of a VM when it was pinned, which may be gone or have another since.
 fn pinned(published: &Published, name: &str) -> Result<(VmId, Arc<str>), Status> {
-    let in_force = published.in_force();
-    let known = in_force.pins.all().map(|pin| (pin.vm, Arc::clone(&pin.name)));
-    meant(known, name)?.ok_or_else(|| refusal(&PinError::NotPinned(Arc::from(name))))
+    let pins = &published.in_force().pins;
+    let own = |pin: &Arc<Pin>| (pin.vm, Arc::clone(&pin.name));
+    if let Some(pin) = name.parse().ok().and_then(|id| pins.get(id)) {
+        return Ok(own(pin));
+    }
+    let record = published.publisher.latest().and_then(|latest| latest.seen.clone());
+    let sample = record.as_ref().and_then(|record| record.sample.as_ref());
+    let running = sample.into_iter().flat_map(|sample| &sample.vms);
+    let running = running.map(|(id, vm)| (*id, Arc::clone(&vm.name)));
+    let found = if running.clone().any(|(_, now)| *now == *name) {
+        meant(running.filter(|(id, _)| pins.get(*id).is_some()), name)?
+    } else {
+        meant(pins.all().map(own), name)?
+    };
+    found.ok_or_else(|| refusal(&PinError::NotPinned(Arc::from(name))))
 }
 
 /// By UUID, or by a name that no other has.
@@ -140,9 +153,12 @@ fn meant(
     Ok(by_id.or_else(|| named.pop()))
 }
 
-/// Whether the policy pins this VM as well.
+/// Whether the policy pins this VM as well, by the name that it has now or had last.
 fn policy_pins(published: &Published, pin: &Pin) -> bool {
-    published.in_force().policy.policy.pins(pin.vm, &pin.name)
+    let record = published.publisher.latest().and_then(|latest| latest.seen.clone());
+    let sample = record.as_ref().and_then(|record| record.sample.as_ref());
+    let name = sample.and_then(|sample| sample.vms.get(&pin.vm)).map(|vm| &vm.name);
+    published.in_force().policy.policy.pins(pin.vm, name.unwrap_or(&pin.name))
 }
 
 /// Why there is no such pin, as a status.

@@ -131,11 +131,47 @@ async fn what_the_policy_pins_as_well_is_said() {
     client.update_policy(request).await.unwrap();
     assert!(pin(&mut client, wanted("web1", 60)).await.unwrap().policy_pins);
     // Also once its VM is gone, by the name that it had.
-    rig.tick(&["db1"], false).await;
+    rig.tick(&[], false).await;
     assert!(unpin(&mut client, "web1").await.unwrap().policy_pins);
     let refused = unpin(&mut client, "web1").await.unwrap_err();
     assert_eq!(reason(&refused), "NOT_PINNED");
     assert_eq!(policy(&mut client).await.current.unwrap().revision, 2);
+}
+
+/// The name that a VM has now is its own, whatever another one was called when it was pinned.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_renamed_is_found_by_its_uuid_and_by_the_name_it_has_now() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1", "db1"], false).await;
+    let ended = |answer: wire::UnpinVmResponse| answer.pin.unwrap().vm.unwrap().uuid;
+    for name in ["web2", &id(0).to_string()] {
+        pin(&mut client, wanted(&id(0).to_string(), 60)).await.unwrap();
+        rig.tick(&["web2", "db1"], false).await;
+        assert_eq!(ended(unpin(&mut client, name).await.unwrap()), id(0).to_string(), "{name}");
+        rig.tick(&["web1", "db1"], false).await;
+    }
+    // Nobody else has the name of before: it still says which is meant.
+    pin(&mut client, wanted("web1", 60)).await.unwrap();
+    rig.tick(&["web2", "db1"], false).await;
+    assert_eq!(ended(unpin(&mut client, "web1").await.unwrap()), id(0).to_string());
+    // Another one has it now, which is not pinned.
+    pin(&mut client, wanted("web2", 60)).await.unwrap();
+    rig.tick(&["web9", "web2"], false).await;
+    let refused = unpin(&mut client, "web2").await.unwrap_err();
+    assert_eq!(reason(&refused), "NOT_PINNED");
+    // The policy pins it by the name that it has now.
+    let pinned = wire::VmPolicy { pinned: Some(true), ..wire::VmPolicy::default() };
+    let vms = [("web9".to_owned(), pinned)].into_iter().collect();
+    let request = wire::UpdatePolicyRequest {
+        policy: Some(wire::Policy { vms, ..wire::Policy::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["vms.web9.pinned".to_owned()] }),
+        ..wire::UpdatePolicyRequest::default()
+    };
+    client.update_policy(request).await.unwrap();
+    let answer = unpin(&mut client, "web9").await.unwrap();
+    assert!(answer.policy_pins);
+    assert_eq!(ended(answer), id(0).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
