@@ -126,3 +126,31 @@ async fn minimums_that_leave_too_little_for_what_is_reserved_are_told_of() {
         assert!(told[0].contains(figure), "{figure} in {told:?}");
     }
 }
+
+/// Each VM holds 1 GiB and may hold 4: pinned, it is left with what it holds, and counted in full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_is_pinned_for_a_while_counts_as_pinned_whatever_the_policy_says() {
+    let mut rig = Rig::start();
+    let mut client = PolicyServiceClient::new(rig.channel().await);
+    let mut reserve = ReservationServiceClient::new(rig.channel().await);
+    rig.tick(&["web1", "db1"], false).await;
+    let request = wire::CreateReservationRequest { min_bytes: 3 * GIB, ..Default::default() };
+    reserve.create_reservation(request).await.unwrap();
+    let duration = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let pin = |vm: &str| wire::PinVmRequest { vm: vm.to_owned(), duration, ..Default::default() };
+    client.pin_vm(pin("web1")).await.unwrap();
+    // It is not raised, or kept from more, but left alone.
+    for own in [min(2), max(500)] {
+        let told = warned(&mut client, exceptions("two-pointer", &[("web1", own)])).await;
+        let who = told[0].strip_prefix("vms.web1: uid:").unwrap();
+        let words = "has pinned it for a while, so that its min, max and weight have no effect until that \
+                     ends";
+        assert!(who.ends_with(words) && told.len() == 1, "{told:?}");
+    }
+    let none = exceptions("two-pointer", &[]);
+    assert_eq!(warned(&mut client, none.clone()).await, Vec::<String>::new());
+    // With both in full there is no room for what is reserved.
+    client.pin_vm(pin("db1")).await.unwrap();
+    let told = warned(&mut client, none).await;
+    assert!(told[0].contains("2 VMs are guaranteed 8 GiB together") && told.len() == 1, "{told:?}");
+}

@@ -10,28 +10,35 @@ use agentd_core::{
 };
 
 use crate::{
-    control::{InForce, Overcommitment},
+    control::{InForce, Overcommitment, Pin},
     event::TickRecord,
 };
 
-/// All of it beside a tick that read the hypervisor; nothing beside another one.
+/// All of it beside a tick that read the hypervisor; nothing beside another one. What is pinned for a while
+/// counts as ticks take it: as pinned, whatever this policy says of it.
 pub(super) fn warnings(policy: &Policy, record: &TickRecord, in_force: &InForce) -> Vec<String> {
     let Some(sample) = &record.sample else { return Vec::new() };
     let mut warnings = amounts(policy, sample.host.total);
+    let mut acting = policy.clone();
+    in_force.pins.lay_over(&mut acting);
     for (key, own) in &policy.vms {
         let vm = sample.vms.iter().find(|(id, vm)| match key {
             VmKey::Id(own) => own == *id,
             VmKey::Name(name) => **name == *vm.name,
         });
         match vm {
-            Some((id, vm)) => warnings.extend(of_vm(policy, (key, own), (*id, vm))),
+            Some((id, vm)) => {
+                warnings.extend(of_vm((policy, &acting), (key, own), (*id, vm)));
+                let pin = in_force.pins.get(*id).filter(|_| own.pinned != Some(true));
+                warnings.extend(pin.and_then(|pin| idle((key, own), pin)));
+            }
             None => {
                 warnings.push(format!("vms.{key}: no VM that runs here has this name or UUID"));
             }
         }
     }
-    warnings.extend(guarantees(policy, sample));
-    warnings.extend(reservations(policy, record, in_force));
+    warnings.extend(guarantees(&acting, sample));
+    warnings.extend(reservations(&acting, record, in_force));
     warnings
 }
 
@@ -55,7 +62,7 @@ fn amounts(policy: &Policy, total: ByteCount) -> Vec<String> {
 
 /// Of an exception for a VM that is here. One that is pinned is told of with the policy itself.
 fn of_vm(
-    policy: &Policy,
+    (policy, acting): (&Policy, &Policy),
     (key, own): (&VmKey, &VmPolicy),
     (id, vm): (VmId, &VmSample),
 ) -> Vec<String> {
@@ -64,7 +71,7 @@ fn of_vm(
     if let Some(max) = own.max.filter(|max| *max > most) {
         warnings.push(format!("vms.{key}.max_bytes = {max}: its hypervisor allows {most}"));
     }
-    let is_pinned = policy.rules(id, &vm.name, most).pinned;
+    let is_pinned = acting.rules(id, &vm.name, most).pinned;
     if let Some(max) = own.max.filter(|max| *max < holds && !is_pinned) {
         let why = "nothing is taken from it for that, it only gets no more";
         warnings.push(format!("vms.{key}.max_bytes = {max}: it holds {holds}; {why}"));
@@ -90,6 +97,18 @@ fn of_vm(
         warnings.extend(both.map(|(field, _)| format!("vms.{key}.{field}: {why}")));
     }
     warnings
+}
+
+/// Of an exception that waits for the end of a pin, as one waits that the policy itself pins.
+fn idle((key, own): (&VmKey, &VmPolicy), pin: &Pin) -> Option<String> {
+    let waits = own.min.is_some() || own.max.is_some() || own.weight.is_some();
+    waits.then(|| {
+        let who = &pin.actor;
+        format!(
+            "vms.{key}: {who} has pinned it for a while, so that its min, max and weight have no effect until \
+             that ends"
+        )
+    })
 }
 
 /// What the VMs that run are guaranteed, where that is more than there is for them.
