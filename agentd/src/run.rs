@@ -16,6 +16,7 @@ use std::{
 use agentd_core::bytes::ByteCount;
 
 use crate::{
+    alarm::Calm,
     args::RunArgs,
     audit::{self, Audit, Facts},
     bell::Bell,
@@ -202,6 +203,7 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         publisher: publisher.clone(),
         recording,
         refusals: Refusals::default(),
+        calm: Calm::default(),
         supervisor: supervisor.clone(),
         longest: longest_tick(&config),
     };
@@ -400,9 +402,7 @@ impl Loop {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
                 let hung = hung::why(&turn);
-                if let Some(sample) = &turn.record.sample {
-                    control.note_host_total(sample.host.total);
-                }
+                control.note_seen(&turn.record);
                 control.note_bookings(&turn.record);
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {

@@ -92,7 +92,9 @@ impl Room {
         })
     }
 
-    fn pool_in_words(&self) -> String {
+    /// What of the host, or of the policy's limit, leaves how much.
+    #[must_use]
+    pub fn pool_in_words(&self) -> String {
         let Self { total, reserve, other, .. } = self;
         let pool = self.pool();
         match self.limit {
