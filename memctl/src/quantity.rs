@@ -135,6 +135,34 @@ impl Scale {
     }
 }
 
+/// Two amounts, for where it matters that they differ: in the largest unit in which they do.
+pub(crate) fn format_apart(one: u64, other: u64, units: Units) -> (String, String) {
+    let usual = (format_size(one, units), format_size(other, units));
+    let plain = |words: &str| words.replace(".0 ", " ");
+    if one == other || plain(&usual.0) != plain(&usual.1) {
+        return usual;
+    }
+    let finer: &[(&str, u64)] = match units {
+        Units::Iec => &[("MiB", 1 << 20), ("KiB", 1 << 10)],
+        Units::Si => &[("MB", 1_000_000), ("kB", 1_000)],
+        Units::Bytes => &[],
+    };
+    let differs = finer.iter().find(|(_, factor)| one / factor != other / factor);
+    let (unit, factor) = differs.copied().unwrap_or(("B", 1));
+    (format!("{} {unit}", one / factor), format!("{} {unit}", other / factor))
+}
+
+/// A part of an amount: "less than 1 MiB" for a few bytes of many.
+pub(crate) fn format_part(part: u64, whole: u64, units: Units) -> String {
+    let (least, words) = match units {
+        Units::Iec => (1 << 20, "less than 1 MiB"),
+        Units::Si => (1_000_000, "less than 1 MB"),
+        Units::Bytes => (0, ""),
+    };
+    let is_little = 0 < part && part < least && least <= whole;
+    if is_little { words.to_owned() } else { format_size(part, units) }
+}
+
 /// A duration exactly, as it is typed and as agents say it: "0s", "1.5s", "90s", "24h".
 pub(crate) fn format_time(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -263,6 +291,25 @@ mod tests {
         assert_eq!(format_size(1536 * MIB, Units::Iec), "1.5 GiB");
         assert_eq!(format_size(1_500_000, Units::Si), "1.5 MB");
         assert_eq!(format_size(1_500_000, Units::Bytes), "1500000 B");
+    }
+
+    #[test]
+    fn amounts_that_differ_are_told_apart_and_little_is_called_so() {
+        let apart = |one, other, units| {
+            let (one, other) = format_apart(one, other, units);
+            format!("{one} to {other}")
+        };
+        let mib = 768 * MIB;
+        assert_eq!(apart(mib, mib, Units::Iec), "768 MiB to 768 MiB");
+        assert_eq!(apart(mib, mib + 1, Units::Iec), "805306368 B to 805306369 B");
+        assert_eq!(apart(mib, mib + 4096, Units::Iec), "786432 KiB to 786436 KiB");
+        assert_eq!(apart(2048 * MIB, 2049 * MIB, Units::Iec), "2048 MiB to 2049 MiB");
+        assert_eq!(apart(2_000_000_000, 2_000_004_096, Units::Si), "2000000 kB to 2000004 kB");
+        assert_eq!(format_part(1, 64 * MIB, Units::Iec), "less than 1 MiB");
+        assert_eq!(format_part(1, 64 * MIB, Units::Bytes), "1 B");
+        assert_eq!(format_part(4096, 8192, Units::Iec), "4 KiB");
+        assert_eq!(format_part(2 * MIB, 64 * MIB, Units::Iec), "2 MiB");
+        assert_eq!(format_part(0, 64 * MIB, Units::Iec), "0 B");
     }
 
     #[test]

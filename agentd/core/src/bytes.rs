@@ -141,6 +141,22 @@ impl ByteCount {
     }
 }
 
+/// Two amounts in words, for where it matters that they differ: with KiB or bytes where the usual words would be
+/// the same of both.
+#[must_use]
+pub fn told_apart(one: ByteCount, other: ByteCount) -> (String, String) {
+    let words = (one.to_string(), other.to_string());
+    let plain = |words: &str| words.replace(".0 ", " ");
+    if one == other || plain(&words.0) != plain(&words.1) {
+        return words;
+    }
+    let (kib, more_kib) = (one.kib_floor(), other.kib_floor());
+    if kib == more_kib {
+        return (format!("{} B", one.as_u64()), format!("{} B", other.as_u64()));
+    }
+    (format!("{kib} KiB"), format!("{more_kib} KiB"))
+}
+
 impl Default for ByteCount {
     fn default() -> Self {
         Self::ZERO
@@ -258,6 +274,19 @@ const MANY_TIB: u64 = 10 << 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_that_differ_are_told_apart_however_little_it_is() {
+        let mib = ByteCount::mib(768);
+        let told = |more| {
+            let (one, other) = told_apart(mib, mib.saturating_add(ByteCount::bytes(more)));
+            format!("{one} to {other}")
+        };
+        assert_eq!(told(0), "768 MiB to 768 MiB");
+        assert_eq!(told(1), "805306368 B to 805306369 B");
+        assert_eq!(told(4096), "786432 KiB to 786436 KiB");
+        assert_eq!(told(1 << 17), "768 MiB to 768.1 MiB");
+    }
 
     #[test]
     fn reads_what_it_writes() {

@@ -1,9 +1,9 @@
 //! Verdicts in words, with the figures that led to them.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use crate::{
-    bytes::ByteCount,
+    bytes::{ByteCount, told_apart},
     distress::{Distress, Sign},
     policy::{Algorithm, Policy},
     sample::{Obstacle, VmSample},
@@ -213,11 +213,14 @@ fn works_with(verdict: &Verdict, vm: &VmSample) -> String {
 
 fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
     let used = vm.used().unwrap_or_default();
-    match verdict.previous_used {
-        Some(previous) if previous < used => format!("its use grew from {previous} to {used}"),
-        Some(previous) if previous > used => format!("its use fell from {previous} to {used}"),
-        Some(_) => format!("its use stays at {used}"),
-        None => format!("it was not seen before, it uses {used}"),
+    let Some(previous) = verdict.previous_used else {
+        return format!("it was not seen before, it uses {used}");
+    };
+    let (before, now) = told_apart(previous, used);
+    match previous.cmp(&used) {
+        Ordering::Less => format!("its use grew from {before} to {now}"),
+        Ordering::Greater => format!("its use fell from {before} to {now}"),
+        Ordering::Equal => format!("its use stays at {used}"),
     }
 }
 
@@ -262,6 +265,17 @@ mod tests {
         };
         assert!(words(400).ends_with("; it is to have room for 300 MiB more that it may grow by"));
         assert!(words(480).ends_with("; it needs 300 MiB"), "{}", words(480));
+    }
+
+    #[test]
+    fn what_differs_by_little_is_told_apart() {
+        let vm = holding(512);
+        let used = vm.used().unwrap();
+        let previous_used = Some(used.saturating_add(ByteCount::kib(4)));
+        let verdict = Verdict { previous_used, ..Verdict::hold(Reason::AtMaximum) };
+        let words = message(&verdict, &vm, &Policy::default());
+        let kib = used.kib_floor();
+        assert!(words.contains(&format!("from {} KiB to {kib} KiB", kib + 4)), "{words}");
     }
 
     #[test]

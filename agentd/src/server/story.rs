@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use agentd_core::bytes::ByteCount;
+use agentd_core::bytes::{ByteCount, told_apart};
 use agentd_proto::v1 as wire;
 
 /// A sentence each: what it held, what was decided and why, what was ordered.
@@ -106,6 +106,7 @@ fn outcome(resize: &wire::Resize) -> String {
     let ordered = amount(resize.ordered_bytes.unwrap_or_default());
     match resize.outcome() {
         wire::Outcome::Accepted if ordered < planned => {
+            let (ordered, planned) = told_apart(ordered, planned);
             format!("It was told to hold {ordered}; the rest of {planned} has not arrived yet.")
         }
         wire::Outcome::Accepted => format!("It was told to hold {ordered}."),

@@ -20,7 +20,7 @@ use crate::fleet::{ask_all, ask_one};
 use crate::hosts::Host;
 use crate::progress::Progress;
 use crate::quantity::{
-    Units, format_seconds, format_size, format_time, parse_positive_duration, parse_size,
+    Units, format_apart, format_seconds, format_time, parse_positive_duration, parse_size,
 };
 use crate::render::reservation::{ReservationBody, refusals};
 use crate::session::Session;
@@ -272,10 +272,11 @@ fn filling<'a>(
         several => format!("{} reservations", several.len()),
     };
     let sum = |of: fn(&Reservation) -> u64| {
-        format_size(open.iter().fold(0, |sum: u64, (_, own)| sum.saturating_add(of(own))), units)
+        open.iter().fold(0, |sum: u64, (_, own)| sum.saturating_add(of(own)))
     };
     let held = sum(|own| own.held_bytes.unwrap_or_default().min(own.min_bytes));
-    let (wanted, left) = (sum(|own| own.min_bytes), format_seconds(left.as_secs_f64()));
+    let (held, wanted) = format_apart(held, sum(|own| own.min_bytes), units);
+    let left = format_seconds(left.as_secs_f64());
     format!("{what}: {held} of {wanted} is there, {left} left")
 }
 

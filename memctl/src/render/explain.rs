@@ -7,7 +7,7 @@ use super::table::{Cell, Table};
 use super::text::{date_time, safe};
 use super::{Show, View};
 use crate::dto::{Explanation, Item, VmName};
-use crate::quantity::{format_seconds, format_size};
+use crate::quantity::{format_apart, format_part, format_seconds, format_size};
 
 /// Body of an item of `memctl explain`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -47,17 +47,19 @@ pub(crate) fn story(host: &str, explanation: &Explanation, view: &View) -> Strin
     for transfer in &explanation.transfers {
         let (from, to) = (party(transfer.from.as_ref()), party(transfer.to.as_ref()));
         let amount = format_size(transfer.amount_bytes, view.units);
-        let granted = format_size(transfer.granted_bytes, view.units);
+        let granted = format_part(transfer.granted_bytes, transfer.amount_bytes, view.units);
         text.push_str(&format!("transfer: {from} -> {to}, {amount}, granted {granted}\n"));
     }
     if let Some(resize) = &explanation.resize {
-        let size = |bytes| format_size(bytes, view.units);
-        let ordered = resize.ordered_bytes.map(|b| format!(", ordered {}", size(b)));
+        let (before, after) = format_apart(resize.from_bytes, resize.to_bytes, view.units);
+        // Beside what it was to be, of which less may be there yet.
+        let ordered = |bytes| format_apart(bytes, resize.to_bytes, view.units).0;
+        let ordered = resize.ordered_bytes.map(|bytes| format!(", ordered {}", ordered(bytes)));
         let why = if resize.message.is_empty() { "" } else { ": " };
         text.push_str(&format!(
             "resize: {} -> {}{}, {}{why}{}\n",
-            size(resize.from_bytes),
-            size(resize.to_bytes),
+            before,
+            after,
             ordered.unwrap_or_default(),
             resize.outcome.replace('_', " "),
             safe(&resize.message),

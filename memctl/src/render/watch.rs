@@ -14,7 +14,7 @@ use crate::dto::{
     VmChange,
 };
 use crate::dto::{ModeEvent, PinEvent, PolicyEvent, ReservationEvent};
-use crate::quantity::{format_seconds, format_size};
+use crate::quantity::{format_apart, format_part, format_seconds, format_size};
 use crate::versions::OURS;
 
 /// Turns records into lines.
@@ -196,12 +196,11 @@ impl Watch {
     }
 
     fn resize_line(&self, resize: &Resize) -> String {
-        let size = |bytes| format_size(bytes, self.view.units);
         let reached = resize.ordered_bytes.unwrap_or(resize.to_bytes);
         let (outcome, paint) = resize_outcome(resize);
         let why = if resize.message.is_empty() { "" } else { ": " };
         let text = format!("{outcome}{why}{}", safe(&resize.message));
-        let (from, to) = (size(resize.from_bytes), size(reached));
+        let (from, to) = format_apart(resize.from_bytes, reached, self.view.units);
         let name = pad(&safe(resize.vm.label()), self.name_width);
         format!("{name} goes from {from} to {to}, {}", paint.apply(&text, self.view.color))
     }
@@ -337,7 +336,8 @@ fn outcome(tick: &Tick, transfer: &Transfer, view: &View) -> (String, Paint) {
     }
     match (&transfer.from, transfer.granted_bytes) {
         (_, granted) if granted > 0 => {
-            (format!("{} granted, waits", format_size(granted, view.units)), Paint::Warn)
+            let part = format_part(granted, transfer.amount_bytes, view.units);
+            (format!("{part} granted, waits"), Paint::Warn)
         }
         (Some(giver), _) => (format!("waits for {}", safe(giver.label())), Paint::Warn),
         (None, _) => ("waits".to_owned(), Paint::Warn),
@@ -367,10 +367,10 @@ fn vm_line(change: &VmChange, color: bool) -> String {
 impl Watch {
     fn reservation_line(&self, event: &ReservationEvent) -> String {
         let own = &event.reservation;
-        let size = |bytes| format_size(bytes, self.view.units);
-        let mut what = format!("reservation {} of {}", own.id, size(own.min_bytes));
+        let (min, max) = format_apart(own.min_bytes, own.max_bytes, self.view.units);
+        let mut what = format!("reservation {} of {min}", own.id);
         if own.max_bytes > own.min_bytes {
-            what.push_str(&format!(" to {}", size(own.max_bytes)));
+            what.push_str(&format!(" to {max}"));
         }
         if let Some(vm) = &own.vm {
             what.push_str(&format!(" for {}", safe(vm)));
@@ -519,6 +519,27 @@ mod tests {
         assert!(shown(&needy(1)) && !shown(&needy(2)) && !shown(&quiet()) && shown(&needy(3)));
         assert!(shown(&unread("gone")) && !shown(&unread("gone")) && shown(&unread("denied")));
         assert!(!shown(&quiet()) && shown(&unread("denied")));
+    }
+
+    #[test]
+    fn what_is_little_or_differs_by_little_shows() {
+        let vm = |uuid: &str| Some(v1::VmRef { uuid: uuid.to_owned(), name: uuid.to_owned() });
+        let transfer =
+            v1::Transfer { amount_bytes: 64 << 20, granted_bytes: 1, ..Default::default() };
+        let resize = v1::Resize {
+            vm: vm("web1"),
+            from_bytes: 768 << 20,
+            to_bytes: (768 << 20) + 4096,
+            ..Default::default()
+        };
+        let (transfers, resizes) = (vec![transfer], vec![resize]);
+        let text = watch(false).text(&record(Wire::Tick(v1::Tick {
+            transfers,
+            resizes,
+            ..Default::default()
+        })));
+        assert!(text.contains("less than 1 MiB granted, waits"), "{text}");
+        assert!(text.contains("goes from 786432 KiB to 786436 KiB"), "{text}");
     }
 
     #[test]
