@@ -111,7 +111,14 @@ fn the_same_request_has_one_effect_and_survives_a_restart() {
     let again = control.reserve(named(2)).unwrap();
     assert_eq!((again.reserved, again.position), (first.reserved, None));
     let other = control.reserve(named(3)).unwrap_err();
-    assert_eq!(other, ControlError::Reserve(ReserveError::OtherRequest(ReservationId(1))));
+    let told = "reservation 1 was made with this request_id and asks for something else: min_bytes 2 GiB, not \
+                3 GiB; max_bytes 2 GiB, not 3 GiB; give this request another request_id, or none";
+    assert_eq!(other.to_string(), told);
+    // One that lasts for another time is another one, also later.
+    rig.pass(20);
+    let longer = ReserveAsk { lasting: Duration::from_secs(90), ..named(2) };
+    let longer = control.reserve(longer).unwrap_err().to_string();
+    assert!(longer.contains("something else: duration 60s, not 90s; give"), "{longer}");
     drop(control);
     let control = rig.start();
     assert_eq!(control.reserve(named(2)).unwrap().position, None);

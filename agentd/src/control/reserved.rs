@@ -8,7 +8,8 @@ use std::{
 
 use agentd_core::{
     admit::Room,
-    bytes::ByteCount,
+    bytes::{ByteCount, told_apart},
+    explain,
     policy::VmKey,
     reserve::{Reservation, ReservationId},
     vm::VmId,
@@ -125,8 +126,16 @@ pub enum ReserveError {
         vm: VmKey,
     },
     /// The request's name was used for another one.
-    #[error("reservation {0} was made with this request_id and asks for something else")]
-    OtherRequest(ReservationId),
+    #[error(
+        "reservation {id} was made with this request_id and asks for something else: {differs}; give this \
+         request another request_id, or none"
+    )]
+    OtherRequest {
+        /// Which one.
+        id: ReservationId,
+        /// In what, with both values.
+        differs: String,
+    },
     /// It is not kept, or never was.
     #[error("there is no reservation {0}, or it is no longer kept")]
     Unknown(u64),
@@ -183,12 +192,28 @@ impl Reservations {
 }
 
 impl Reserved {
-    /// Whether it is what is asked for.
-    pub(super) fn is_asked(&self, ask: &ReserveAsk) -> bool {
+    /// In what it is not what is asked for, with both values; `None` where it is.
+    pub(super) fn differs(&self, ask: &ReserveAsk) -> Option<String> {
         let Reservation { min, max, vm, .. } = &self.reservation;
-        (*min, *max, vm) == (ask.min, ask.max, &ask.vm)
+        let whole = self.expires_at.duration_since(self.actor.time).unwrap_or_default();
+        let whose =
+            |vm: &Option<VmKey>| vm.as_ref().map_or_else(|| "none".to_owned(), VmKey::to_string);
+        let times = (explain::time(whole), explain::time(ask.lasting));
+        let values = [
+            ("min_bytes", *min == ask.min, told_apart(*min, ask.min)),
+            ("max_bytes", *max == ask.max, told_apart(*max, ask.max)),
+            ("duration", whole.abs_diff(ask.lasting) < MOMENT, times),
+            ("vm", *vm == ask.vm, (whose(vm), whose(&ask.vm))),
+        ];
+        let other = values.into_iter().filter(|(_, is_same, _)| !is_same);
+        let words: Vec<String> =
+            other.map(|(what, _, (own, asked))| format!("{what} {own}, not {asked}")).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 }
+
+/// An agentd of before took the two times of a reservation at two moments.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Ending {
     /// Its name, on disk too.

@@ -128,7 +128,8 @@ fn wanted(
 ) -> Result<ReserveAsk, Status> {
     let Some(sample) = &record.sample else { return Err(unread()) };
     let mut violations = Violations::default();
-    let (min, max) = sizes(&request, sample.host.total, &mut violations);
+    let host = (sample.host.total, sample.granule);
+    let (min, max) = sizes(&request, host, &mut violations);
     let lasting = lasting(request.duration, &mut violations);
     from_proto::reason(&request.reason, &mut violations);
     if request.request_id.len() > REQUEST_ID {
@@ -152,7 +153,7 @@ fn wanted(
 
 fn sizes(
     request: &wire::CreateReservationRequest,
-    total: ByteCount,
+    (total, granule): (ByteCount, ByteCount),
     violations: &mut Violations,
 ) -> (ByteCount, ByteCount) {
     let min = ByteCount::bytes(request.min_bytes);
@@ -160,6 +161,9 @@ fn sizes(
     let max = if max.is_zero() { min } else { max };
     if min.is_zero() {
         violations.add("min_bytes", "is 0: nothing would be reserved");
+    } else if min < granule {
+        let why = format!("{min}: no VM gives or gets less than {granule} at a time");
+        violations.add("min_bytes", why);
     }
     if min > total {
         violations.add("min_bytes", format!("{min}: the whole host has {total}"));
@@ -189,11 +193,11 @@ pub(super) fn fuzz(data: &[u8]) {
     use prost::Message as _;
 
     let Ok(request) = wire::CreateReservationRequest::decode(data) else { return };
-    let (total, mut violations) = (ByteCount::gib(16), Violations::default());
-    let (min, max) = sizes(&request, total, &mut violations);
+    let (host, mut violations) = ((ByteCount::gib(16), ByteCount::kib(4)), Violations::default());
+    let (min, max) = sizes(&request, host, &mut violations);
     let lasting = lasting(request.duration, &mut violations);
     if violations.check().is_ok() {
-        assert!(!min.is_zero() && min <= max && max <= total, "{min} to {max}");
+        assert!(host.1 <= min && min <= max && max <= host.0, "{min} to {max}");
         assert!((LASTING_LEAST..=LASTING_MOST).contains(&lasting), "{lasting:?}");
     }
 }
@@ -217,7 +221,7 @@ pub(super) fn refusal(error: &ReserveError) -> Status {
             let facts = [("reservation", id.to_string())];
             failed(Code::AlreadyExists, "VM_HAS_RESERVATION", message, facts)
         }
-        ReserveError::OtherRequest(id) => {
+        ReserveError::OtherRequest { id, .. } => {
             let facts = [("reservation", id.to_string())];
             failed(Code::AlreadyExists, "REQUEST_ID_USED", message, facts)
         }

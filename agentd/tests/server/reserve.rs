@@ -110,6 +110,7 @@ async fn what_makes_no_sense_is_refused_by_field_and_makes_nothing() {
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let nonsense = [
         ("min_bytes", size(0)),
+        ("min_bytes", Request { min_bytes: 4095, ..size(1) }),
         ("min_bytes", size(17)),
         ("max_bytes", Request { max_bytes: 17 * GIB, ..size(1) }),
         ("max_bytes", Request { max_bytes: GIB, ..size(2) }),

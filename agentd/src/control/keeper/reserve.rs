@@ -37,8 +37,8 @@ impl Keeper {
         let named =
             |own: &&Arc<Reserved>| own.request_id == ask.request_id && own.actor.id == ask.actor.id;
         if let Some(known) = now.all().find(named).filter(|_| !ask.request_id.is_empty()) {
-            if !known.is_asked(&ask) {
-                return Err(ReserveError::OtherRequest(known.reservation.id).into());
+            if let Some(differs) = known.differs(&ask) {
+                return Err(ReserveError::OtherRequest { id: known.reservation.id, differs }.into());
             }
             return Ok(ReserveSet { reserved: Arc::clone(known), position: None });
         }
@@ -186,7 +186,8 @@ impl Keeper {
         let (id, wall) = (now.next_id(), self.clock.wall());
         Reserved {
             reservation: Reservation { id, min, max, vm },
-            actor,
+            // Accepted now: the time from here to its end is that for which it was asked.
+            actor: Actor { time: wall, ..actor },
             reason,
             request_id,
             // A time that the calendar cannot hold is far from what may be asked for.
