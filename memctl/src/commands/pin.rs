@@ -3,7 +3,7 @@
 
 mod timed;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use agentd_proto::v1;
 use clap::Args;
@@ -19,6 +19,8 @@ use crate::failure::{Code, Failure};
 use crate::fleet::{Answer, ask_all};
 use crate::hosts::Host;
 use crate::quantity::parse_positive_duration;
+use crate::render::View;
+use crate::render::pin::until;
 use crate::render::policy::PolicyBody;
 use crate::session::Session;
 
@@ -126,6 +128,8 @@ impl Place {
 struct Known {
     /// The VM, where it runs there, is pinned for a while there, or the policy there has an exception for it.
     vm: Option<VmName>,
+    /// It runs there.
+    runs: bool,
     current: Revision,
     /// What pins it for a while.
     pin: Option<Pin>,
@@ -137,15 +141,18 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
     let wanted = vm.to_owned();
     let answers = ask_all(&hosts, session.bounds(), move |c| known_there(c, wanted.clone())).await;
     let (mut knowing, mut silent) = (Vec::new(), Vec::new());
-    for Answer { host, result, .. } in answers {
-        match result {
-            Ok(Known { vm: Some(vm), current, pin }) => knowing.push((host, vm, (current, pin))),
-            Ok(Known { vm: None, .. }) => {}
-            Err(failure) => silent.push((host, failure)),
+    for Answer { host: name, result, .. } in answers {
+        let host = hosts.iter().find(|host| host.name == name);
+        match (result, host) {
+            (Ok(Known { vm: Some(vm), runs, current, pin }), Some(host)) => {
+                knowing.push((Place { host: host.clone(), vm, current, pin }, runs));
+            }
+            (Ok(_), _) => {}
+            (Err(failure), _) => silent.push((name, failure)),
         }
     }
     // A name may stand on a silent host as well; a UUID does not.
-    let may_be_elsewhere = !knowing.iter().any(|(_, found, _)| found.uuid == vm);
+    let may_be_elsewhere = !knowing.iter().any(|(place, _)| place.vm.uuid == vm);
     if let Some((host, failure)) = silent.first().filter(|_| may_be_elsewhere) {
         if hosts.len() == 1 {
             return Err(failure.clone());
@@ -154,30 +161,57 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
         return Err(Failure { message: what, ..failure.clone() }
             .hint("name its host with --host, or give its UUID (memctl vms -o wide)"));
     }
-    let names: Vec<String> = knowing.iter().map(|(host, ..)| host.clone()).collect();
-    let mut found = knowing.into_iter();
-    match (found.next(), found.next()) {
-        (Some((name, vm, (current, pin))), None) => {
-            let host = hosts.into_iter().find(|host| host.name == name);
-            let host = host.ok_or_else(|| Failure::usage("the host is gone"))?;
-            // What is told is about this host alone.
-            session.output.view.many_hosts = false;
-            Ok(Place { host, vm, current, pin })
-        }
-        (Some(_), Some(_)) => Err(ambiguous(vm, &names)),
-        (None, _) => {
-            let what = format!("no running VM is called \"{vm}\"");
-            Err(Failure::new(Code::NotFound, "VM_NOT_FOUND", what)
-                .hint("memctl vms lists those that there are"))
-        }
+    if knowing.len() > 1 {
+        return Err(ambiguous(vm, &knowing, &session.output.view));
     }
+    let Some((place, _)) = knowing.pop() else {
+        let what = format!("no running VM is called \"{vm}\"");
+        return Err(Failure::new(Code::NotFound, "VM_NOT_FOUND", what)
+            .hint("memctl vms lists those that there are"));
+    };
+    // What is told is about this host alone.
+    session.output.view.many_hosts = false;
+    Ok(place)
 }
 
-fn ambiguous(vm: &str, hosts: &[String]) -> Failure {
-    let what = format!("\"{vm}\" is ambiguous: {} have one each", hosts.join(" and "));
-    let first = hosts.first().map_or("NODE", String::as_str);
-    Failure::new(Code::InvalidArgument, "VM_AMBIGUOUS", what)
-        .hint(format!("name the host, as in --host {first}, or give the UUID (memctl vms -o wide)"))
+/// What each of several hosts knows of the VM, which may be one that has migrated: a pin stays where it was
+/// made.
+fn ambiguous(vm: &str, knowing: &[(Place, bool)], view: &View) -> Failure {
+    let name = |(place, _): &(Place, bool)| place.host.name.clone();
+    let pins =
+        |(place, _): &&(Place, bool)| place.pin.is_some() || !place.pinned_by_policy().is_empty();
+    let pinning: Vec<String> = knowing.iter().filter(pins).map(name).collect();
+    let told = knowing.iter().map(|(place, runs)| {
+        let runs = if *runs { "runs one" } else { "runs none" };
+        let pinned = match &place.pin {
+            Some(pin) => until(pin, view),
+            None if place.pinned_by_policy().is_empty() => "not pinned".to_owned(),
+            None => "pinned by the policy".to_owned(),
+        };
+        format!("{} {runs}, {pinned}", place.host.name)
+    });
+    let told = match pinning.is_empty() && knowing.iter().all(|(_, runs)| *runs) {
+        true => {
+            let all: Vec<String> = knowing.iter().map(name).collect();
+            format!("{} have one each", all.join(" and "))
+        }
+        false => told.collect::<Vec<_>>().join("; "),
+    };
+    let what = format!("\"{vm}\" is ambiguous: {told}");
+    let place = knowing.iter().find(|(_, runs)| *runs).or_else(|| knowing.first());
+    let one = place.map_or_else(|| "NODE".to_owned(), name);
+    let uuids: BTreeSet<&str> = knowing.iter().map(|(place, _)| &*place.vm.uuid).collect();
+    let by_uuid = match uuids.len() == knowing.len() {
+        true => ", or give the UUID (memctl vms -o wide)",
+        false => "",
+    };
+    let mut hint = format!("name the host, as in --host {one}{by_uuid}");
+    if !pinning.is_empty() {
+        let ends = pinning.iter().map(|host| format!("memctl unpin {vm} --host {host}"));
+        let ends = ends.collect::<Vec<_>>().join(" and ");
+        hint.push_str(&format!("; a pin stays on its host where the VM migrates: {ends} ends it"));
+    }
+    Failure::new(Code::InvalidArgument, "VM_AMBIGUOUS", what).hint(hint)
 }
 
 async fn known_there(connection: Connection, wanted: String) -> Result<Known, Failure> {
@@ -194,5 +228,6 @@ async fn known_there(connection: Connection, wanted: String) -> Result<Known, Fa
     let excepted = current.policy.vms.contains_key(&wanted);
     let by_pin = || pin.as_ref().map(|pin| pin.vm.clone());
     let by_policy = || excepted.then(|| VmName { uuid: String::new(), name: wanted.clone() });
-    Ok(Known { vm: runs.or_else(by_pin).or_else(by_policy), current, pin })
+    let is_here = runs.is_some();
+    Ok(Known { vm: runs.or_else(by_pin).or_else(by_policy), runs: is_here, current, pin })
 }

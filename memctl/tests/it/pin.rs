@@ -77,6 +77,40 @@ async fn a_pin_with_an_end_stands_beside_the_policy_and_goes_before_it() {
     assert_eq!(agents[1].script().unpinned.pop().unwrap().vm, gone.uuid);
 }
 
+/// A pin stays on the host where it was made, also when its VM has gone to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_vm_that_migrated_each_host_is_told_of_and_who_pins_it() {
+    let (world, agents) = fleet(vec![("node1", Script::default()), ("node2", Script::default())]);
+    agents[0].script().timed_pins = vec![pin(1, 600)];
+    let uuid = sample::vm_ref(1).uuid;
+    for name in ["web1", &uuid] {
+        let run = world.run(&["unpin", name, "-A", "--utc"]).await;
+        assert_eq!(run.exit, 8, "{run:?}");
+        let told = format!(
+            "\"{name}\" is ambiguous: node1 runs one, pinned until 2026-01-02 03:14:05Z by uid:0: import; \
+             node2 runs one, not pinned"
+        );
+        assert!(run.stderr.contains(&told), "{run:?}");
+        // Both mean the same VM: its UUID says no more than its name.
+        assert!(!run.stderr.contains("give the UUID"), "{run:?}");
+        let ends = format!("memctl unpin {name} --host node1 ends it");
+        assert!(run.stderr.contains(&ends), "{run:?}");
+    }
+    // Neither has it any more.
+    let gone = v1::VmRef {
+        uuid: "11111111-0000-0000-0000-000000000000".to_owned(),
+        name: "db9".to_owned(),
+    };
+    for agent in &agents {
+        agent.script().timed_pins = vec![v1::Pin { vm: Some(gone.clone()), ..pin(1, 600) }];
+    }
+    let run = world.run(&["unpin", "db9", "-A", "--utc"]).await;
+    assert!(run.stderr.contains("node2 runs none, pinned until 2026-01-02 03:14:05Z"), "{run:?}");
+    let ends = "memctl unpin db9 --host node1 and memctl unpin db9 --host node2 ends it";
+    assert!(run.stderr.contains(ends), "{run:?}");
+    assert!(agents.iter().all(|agent| agent.script().unpinned.is_empty()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_knows_no_pins_with_an_end_says_so_and_what_comes_nearest() {
     let older = Script { knows_no_pins: true, ..Script::default() };
