@@ -30,6 +30,7 @@ pub mod host;
 pub mod known;
 pub mod life;
 pub mod order;
+mod overhead;
 pub mod plan;
 pub mod policy;
 pub mod report;

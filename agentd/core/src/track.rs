@@ -12,7 +12,7 @@ use std::{
 use crate::{
     bytes::ByteCount,
     distress::{Counters, REPORTS_APART},
-    order::plausible_overhead,
+    overhead::Overhead,
     report::ReportTime,
     sample::{Boot, Freshness, Reading, Reported, RunState, Sample, VmReading, VmSample},
     vm::VmId,
@@ -117,22 +117,6 @@ impl Tracks {
     }
 }
 
-/// What a process takes beside the memory of its VM, as far as that can be told.
-#[derive(Clone, Copy, Debug, Default)]
-struct Overhead {
-    /// What is certain: what it gave back counts for others only beside this.
-    least: ByteCount,
-    /// What it may have been: no more than the rest counts as touched by the VM.
-    most: ByteCount,
-}
-
-impl Overhead {
-    /// The most that is plausible in a VM with this maximum: more is what its balloon did not free.
-    fn at_most(self, max: ByteCount) -> ByteCount {
-        self.most.min(plausible_overhead(max)).max(self.least)
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Track {
     generation: u64,
@@ -155,10 +139,8 @@ struct Track {
     /// The stamp that was current when `actual` was last seen to move: figures with it are of
     /// before the move's end.
     moved_under: Option<Reported>,
-    /// The most that it was seen to hold.
-    largest: ByteCount,
-    /// What its process takes beside that, at least and at most.
-    overhead: Option<Overhead>,
+    /// What its process takes beside what it holds.
+    overhead: Overhead,
     counters: Counters,
     /// Whether the last reading brought a new report.
     has_reported: bool,
@@ -185,8 +167,7 @@ impl Track {
             proof: Some(0),
             proof_at: None,
             moved_under: None,
-            largest: vm.actual,
-            overhead: None,
+            overhead: Overhead::of_one_that_holds(vm.actual),
             counters,
             has_reported: false,
             used: used(vm),
@@ -199,9 +180,9 @@ impl Track {
             // Its process may be another one, too.
             *self = Self::new(vm, Some(Boot::Reboot), Counters::default(), now);
         } else if self.counters.went_back(&vm.guest) {
-            let (largest, overhead) = (self.largest, self.overhead);
+            let overhead = self.overhead;
             let anew = Self::new(vm, Some(Boot::Reboot), Counters::default(), now);
-            *self = Self { largest, overhead, ..anew };
+            *self = Self { overhead, ..anew };
         } else if vm.run != self.run && vm.run == RunState::Running {
             // What it said before it was stopped says nothing about now.
             self.proof = Some(0);
@@ -227,7 +208,8 @@ impl Track {
         if vm.run != RunState::Unresponsive {
             self.read_at = now;
         }
-        self.learn_overhead(vm, is_new);
+        let rests = self.boot.is_none() && self.moved_under.is_none();
+        self.overhead.see(vm, is_new && rests);
     }
 
     /// Figures count once enough reports came while its memory rested: only then is nobody's
@@ -253,36 +235,6 @@ impl Track {
         let used = used(vm);
         let growth = used.zip(self.used).map(|(now, before)| now.saturating_sub(before));
         (self.used, self.growth) = (used, growth.unwrap_or_default());
-    }
-
-    /// Only a VM that holds as much as ever shows its overhead for certain: in one that was shrunk the same
-    /// excess may be memory that its balloon did not free. One that does not report may be
-    /// starting anew behind an actual of before.
-    fn learn_overhead(&mut self, vm: &VmReading, is_new: bool) {
-        let Some(rss) = vm.host_rss else { return };
-        let has_grown = vm.actual > self.largest;
-        self.largest = self.largest.max(vm.actual);
-        let excess = rss.saturating_sub(vm.actual);
-        if has_grown {
-            // What looked like overhead may be memory that it had let go of and the host had not got.
-            self.overhead =
-                self.overhead.map(|own| Overhead { least: own.least.min(excess), ..own });
-        }
-        if !is_new || self.boot.is_some() || self.moved_under.is_some() {
-            return;
-        }
-        let mut own = self.overhead.unwrap_or_default();
-        own.most = own.most.max(excess);
-        if vm.actual == self.largest {
-            own.least = own.least.max(excess);
-        }
-        let used = vm.guest.unused.map(|unused| vm.actual.saturating_sub(unused));
-        // What it uses is no overhead. Where not even that is resident, it says nothing.
-        if let Some(used) = used.filter(|used| *used <= rss) {
-            let rest = rss.saturating_sub(used);
-            own = Overhead { least: own.least.min(rest), most: own.most.min(rest) };
-        }
-        self.overhead = Some(own);
     }
 
     fn follow_actual(&mut self, actual: ByteCount, reported: Reported) {
@@ -315,8 +267,8 @@ impl Track {
             figures_age: age,
             distress: self.counters.distress(moment.now),
             host_rss: vm.host_rss,
-            overhead: self.overhead.map(|own| own.least),
-            overhead_at_most: self.overhead.map(|own| own.at_most(vm.max)),
+            overhead: self.overhead.least(),
+            overhead_at_most: self.overhead.at_most(vm.max),
             reported: self.changed_at.map(|_| self.report),
         }
     }
