@@ -1,11 +1,9 @@
 //! [`alarms`]: what is wrong or unusual by one tick, as conditions for the operator.
 
-use std::{sync::Arc, time::Duration};
-
-use agentd_core::{admit::Known, host::HostLevel, life::Life, sample::Sample, vm::VmId};
+use agentd_core::{host::HostLevel, life::Life, sample::Sample, vm::VmId};
 
 use crate::{
-    control::{Overcommitment, Revision, forbids},
+    control::{Overcommitment, forbids},
     event::TickRecord,
 };
 
@@ -38,47 +36,12 @@ fn beyond(record: &TickRecord, sample: &Sample) -> Option<String> {
 }
 
 fn overcommitted(record: &TickRecord, sample: &Sample) -> Option<String> {
-    let known = Known { lives: &record.lives, exposures: &record.exposures };
-    let Overcommitment { together, pool, count, who } =
-        Overcommitment::of(&record.policy.policy, sample, known)?;
+    let Overcommitment { together, pool, count, who, .. } =
+        Overcommitment::of(&record.policy.policy, sample)?;
     Some(format!(
-        "{count} VMs are guaranteed {together} together ({who}), and {pool} for them: lower what \
+        "{count} VMs are guaranteed {together} together and there is {pool} for them: {who}; lower what \
          \"memctl policy set\" has as vm.NAME.min or floor, or move a VM"
     ))
-}
-
-/// Keeps a condition that goes by what the host uses itself, which moves all the time, from coming and going
-/// with it.
-#[derive(Debug, Default)]
-pub struct Calm {
-    /// When minimums were last beyond the pool, and by which policy.
-    beyond: Option<(Duration, Arc<Revision>)>,
-}
-
-impl Calm {
-    /// What of these to tell: minimums that have only just come to fit still do not, unless that is by another
-    /// policy.
-    pub fn told(
-        &mut self,
-        alarms: Vec<(&'static str, Option<String>)>,
-        record: &TickRecord,
-    ) -> Vec<(&'static str, Option<String>)> {
-        let mut told = alarms;
-        told.retain(|(condition, alarm)| match (*condition, alarm) {
-            (MINIMUMS_BEYOND_POOL, Some(_)) => {
-                self.beyond = Some((record.now, Arc::clone(&record.policy)));
-                true
-            }
-            (MINIMUMS_BEYOND_POOL, None) => {
-                let is_held = self.beyond.as_ref().is_some_and(|(last, policy)| {
-                    record.now.saturating_sub(*last) < CALM && policy.says_as(&record.policy)
-                });
-                !is_held
-            }
-            _ => true,
-        });
-        told
-    }
 }
 
 fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
@@ -170,7 +133,5 @@ const HOST_LOW: &str = "HOST_LOW";
 const HOST_EMERGENCY: &str = "HOST_EMERGENCY";
 /// Raised while somebody unknown takes the host's memory.
 const HOST_UNEXPLAINED: &str = "HOST_UNEXPLAINED";
-/// What has fitted for so long fits.
-const CALM: Duration = Duration::from_secs(60);
 /// More names than this help nobody.
 const NAMED: usize = 8;

@@ -16,7 +16,6 @@ use std::{
 use agentd_core::bytes::ByteCount;
 
 use crate::{
-    alarm::Calm,
     args::RunArgs,
     audit::{self, Audit, Facts},
     bell::Bell,
@@ -203,7 +202,6 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         publisher: publisher.clone(),
         recording,
         refusals: Refusals::default(),
-        calm: Calm::default(),
         supervisor: supervisor.clone(),
         longest: longest_tick(&config),
     };
@@ -402,7 +400,9 @@ impl Loop {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
                 let hung = hung::why(&turn);
-                control.note_seen(&turn.record);
+                if let Some(sample) = &turn.record.sample {
+                    control.note_host_total(sample.host.total);
+                }
                 control.note_bookings(&turn.record);
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {

@@ -92,9 +92,7 @@ impl Room {
         })
     }
 
-    /// What of the host, or of the policy's limit, leaves how much.
-    #[must_use]
-    pub fn pool_in_words(&self) -> String {
+    fn pool_in_words(&self) -> String {
         let Self { total, reserve, other, .. } = self;
         let pool = self.pool();
         match self.limit {

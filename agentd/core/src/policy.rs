@@ -174,17 +174,9 @@ impl Policy {
         }
     }
 
-    /// All that makes no sense wherever it is in force; empty when everything does.
+    /// Every value that makes no sense; empty when all do.
     #[must_use]
     pub fn validate(&self) -> Vec<Fault> {
-        let mut faults = self.validate_values();
-        faults.extend(self.pool_limit.and_then(|limit| self.guarantees_too_much(limit)));
-        faults
-    }
-
-    /// The same of each value by itself: what they come to together depends on the VMs that there are.
-    #[must_use]
-    pub fn validate_values(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut amount = |path: &str, value: ByteCount, least: ByteCount, most: ByteCount| {
             if value < least {
@@ -210,6 +202,7 @@ impl Policy {
         }
         self.validate_working_set(&mut faults);
         self.validate_vms(&mut faults);
+        faults.extend(self.pool_limit.and_then(|limit| self.guarantees_too_much(limit)));
         faults
     }
 

@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering as Memory},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering as Memory},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -23,12 +23,12 @@ use agentd_core::{
     reserve::Booking,
     vm::VmId,
 };
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 
 use super::{
-    Actor, Audience, Base, BeyondLimit, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet,
-    PinAsk, PinSet, PinWish, Pins, PolicyEdit, PolicySet, Rebased, Reservations, ReserveAsk,
-    ReserveSet, Revision, SavedMode, Storage, StorageError, beyond_host,
+    Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet, PinAsk,
+    PinSet, PinWish, Pins, PolicyEdit, PolicySet, Rebased, Reservations, ReserveAsk, ReserveSet,
+    Revision, SavedMode, Storage, StorageError, beyond_host,
     keeper::{Keeper, Noted, Revert},
 };
 use crate::{clock::Clock, event::TickRecord};
@@ -120,17 +120,16 @@ impl Control {
         &self.shared.gate
     }
 
-    /// Notes what a tick saw of host and VMs: a policy beyond that is refused from now on.
-    pub fn note_seen(&self, record: &Arc<TickRecord>) {
-        if record.sample.is_some() {
-            self.shared.seen.store(Some(Arc::clone(record)));
-        }
+    /// Notes how much memory the host has: a policy beyond that is refused from now on.
+    pub fn note_host_total(&self, total: ByteCount) {
+        self.shared.host_total.store(total.as_u64(), Memory::Relaxed);
     }
 
-    /// All for which this policy is refused now.
+    /// What a policy has beyond this host that the one in force does not have already; nothing while
+    /// nobody has seen the host.
     #[must_use]
-    pub fn faults(&self, policy: &Policy) -> Vec<Fault> {
-        self.shared.faults(policy)
+    pub fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
+        self.shared.beyond_host(policy)
     }
 
     /// Changes the mode. When it returns, no order starts against it.
@@ -375,8 +374,8 @@ pub(super) struct Shared {
     bounds: Mutex<Bounds>,
     /// Who set the mode.
     set: ArcSwap<SavedMode>,
-    /// The last tick that saw host and VMs.
-    seen: ArcSwapOption<TickRecord>,
+    /// Bytes that the host has; 0 while nobody has seen it.
+    host_total: AtomicU64,
     pauses: Mutex<Pauses>,
 }
 
@@ -422,33 +421,17 @@ impl Shared {
         let gate = Gate::new(set.mode).frozen_by(freeze_file);
         let in_force = ArcSwap::from_pointee(InForce::beginning(set.mode, policy));
         let pauses = Mutex::new(Pauses { eased_by: set.eased_by.clone(), ..Pauses::default() });
-        let (set, seen) = (ArcSwap::from_pointee(set), ArcSwapOption::empty());
-        Self { in_force, gate, bounds, set, seen, pauses }
+        let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
+        Self { in_force, gate, bounds, set, host_total, pauses }
     }
 
     /// What the host has; `None` while nobody has seen it.
     pub(super) fn host_total(&self) -> Option<ByteCount> {
-        self.seen.load().as_ref()?.sample.as_ref().map(|sample| sample.host.total)
+        let bytes = self.host_total.load(Memory::Relaxed);
+        (bytes > 0).then(|| ByteCount::bytes(bytes))
     }
 
-    /// See [`Control::faults`]: where the policy in force already guarantees more than its limit leaves, one that
-    /// does so no more than that is no worse.
-    pub(super) fn faults(&self, policy: &Policy) -> Vec<Fault> {
-        let seen = self.seen.load_full();
-        let Some(sample) = seen.as_ref().and_then(|record| record.sample.as_ref()) else {
-            return policy.validate();
-        };
-        let known = BeyondLimit::of(&self.in_force.load().policy.policy, sample);
-        let by = known.map_or(ByteCount::ZERO, |known| known.by);
-        let beyond = BeyondLimit::of(policy, sample).filter(|beyond| beyond.by > by);
-        let mut faults = policy.validate_values();
-        faults.extend(beyond.map(|beyond| beyond.fault));
-        faults.extend(self.beyond_host(policy));
-        faults
-    }
-
-    /// What a policy has beyond this host that the one in force does not have already; nothing while nobody has
-    /// seen the host. Who mends one of two values is not kept from it by the other.
+    /// See [`Control::beyond_host`]: who mends one of two values is not kept from it by the other.
     pub(super) fn beyond_host(&self, policy: &Policy) -> Vec<Fault> {
         let Some(total) = self.host_total() else { return Vec::new() };
         let known = beyond_host(&self.in_force.load().policy.policy, total);

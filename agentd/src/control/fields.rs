@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
-    admit::{Known, Room},
     bytes::ByteCount,
     explain,
     policy::{Algorithm, Fault, Policy, Rules, VmKey, VmPolicy, WorkingSet, largest},
-    reserve::named,
-    sample::Sample,
+    sample::{Sample, VmSample},
+    vm::VmId,
 };
 
 use super::FieldChange;
@@ -65,75 +64,37 @@ pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
     if sample.ideal { Vec::new() } else { beyond_host(policy, sample.host.total) }
 }
 
-/// What minimums of VMs guarantee beyond what the policy's limit leaves beside the host's reserve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BeyondLimit {
-    /// How much it is beyond.
-    pub by: ByteCount,
-    /// The same as what is wrong with the policy.
-    pub fault: Fault,
-}
-
-impl BeyondLimit {
-    /// `None` where all that is guaranteed by name or UUID fits, and where there is no limit. A VM of the sample
-    /// is guaranteed no more than it may hold, and nothing where it is pinned; of any other one all that is
-    /// said counts.
-    #[must_use]
-    pub fn of(policy: &Policy, sample: &Sample) -> Option<Self> {
-        let (limit, reserve) = (policy.pool_limit?, policy.host_reserve);
-        let mut each: BTreeMap<String, ByteCount> = BTreeMap::new();
-        for (key, own) in &policy.vms {
-            let Some(min) = own.min.filter(|_| own.pinned != Some(true)) else { continue };
-            let vm = named(sample, key).and_then(|id| Some((id, sample.vms.get(&id)?)));
-            let Some((id, vm)) = vm else {
-                each.insert(key.to_string(), min);
-                continue;
-            };
-            let Rules { limits, pinned, .. } = policy.rules(id, &vm.name, vm.max);
-            if !pinned {
-                each.insert(vm.name.to_string(), limits.min);
-            }
-        }
-        let together: ByteCount = each.values().copied().sum();
-        let least = together.saturating_add(reserve);
-        (least > limit).then(|| {
-            let who = largest(each.into_iter().map(|(name, min)| (min, name)).collect());
-            let fault = Fault {
-                path: "pool_limit".to_owned(),
-                value: limit.to_string(),
-                problem: format!(
-                    "must be at least {least}: {together} that minimums of VMs guarantee ({who}) beside \
-                     host_reserve = {reserve}"
-                ),
-            };
-            Self { by: least.saturating_sub(limit), fault }
-        })
-    }
-}
-
-/// What the VMs of a sample keep for certain, where that is more than there is for them.
+/// What the VMs of a sample are guaranteed together, where that is more than there is for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overcommitment {
     /// All of it.
     pub together: ByteCount,
-    /// What there is, in words: as little as there is for reservations beside them.
-    pub pool: String,
+    /// What there is: the host's memory without its reserve, or the policy's limit where that is less.
+    pub pool: ByteCount,
+    /// Whether it is the limit that counts.
+    pub is_limit: bool,
     /// How many VMs.
     pub count: usize,
-    /// Those that keep most, with how much.
+    /// Those that are guaranteed most, with how much.
     pub who: String,
 }
 
 impl Overcommitment {
     /// `None` where there is enough for all.
     #[must_use]
-    pub fn of(policy: &Policy, sample: &Sample, known: Known<'_>) -> Option<Self> {
-        let room = Room::of(policy, sample, known);
-        let together = room.kept();
-        (together > room.pool()).then(|| {
-            let each = room.guaranteed.iter().map(|(kept, name)| (*kept, name.to_string()));
-            let (count, who) = (room.guaranteed.len(), largest(each.collect()));
-            Self { together, pool: room.pool_in_words(), count, who }
+    pub fn of(policy: &Policy, sample: &Sample) -> Option<Self> {
+        let host = sample.host.total.saturating_sub(policy.host_reserve);
+        let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
+        let of = |(id, vm): (&VmId, &VmSample)| {
+            let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
+            if pinned { vm.actual } else { limits.min }
+        };
+        let together: ByteCount = sample.vms.iter().map(of).sum();
+        (together > pool).then(|| {
+            let each = sample.vms.iter().map(|(id, vm)| (of((id, vm)), vm.name.to_string()));
+            let (count, who) = (sample.vms.len(), largest(each.collect()));
+            let is_limit = policy.pool_limit.is_some_and(|limit| limit <= host);
+            Self { together, pool, is_limit, count, who }
         })
     }
 }

@@ -203,9 +203,10 @@ impl Keeper {
         let current = self.current();
         self.expect(edit.etag.as_deref())?;
         let policy = (edit.edit)(&current.policy).map_err(ControlError::Invalid)?;
-        let mut faults = self.shared.faults(&policy);
+        let mut faults = policy.validate();
         faults.extend(edit.revert_after.and_then(bad_trial));
         faults.extend(self.base.bounds.faults(&policy));
+        faults.extend(self.shared.beyond_host(&policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }

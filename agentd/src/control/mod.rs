@@ -31,7 +31,7 @@ use crate::{event::Event, publish::Position};
 
 pub use bounds::Bounds;
 pub use desk::{Control, PATIENCE, Parts, StartError};
-pub use fields::{BeyondLimit, Overcommitment, beyond_host, changes, forbids, warnings};
+pub use fields::{Overcommitment, beyond_host, changes, forbids, warnings};
 pub use gate::{Gate, Pass};
 pub use pins::{Pin, PinAsk, PinError, PinSet, PinWish, Pins};
 pub use reserved::{Ending, Reservations, ReserveAsk, ReserveError, ReserveSet, Reserved};

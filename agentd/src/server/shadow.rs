@@ -71,7 +71,7 @@ impl ShadowService for ShadowCalls {
 
         let vary = move |policy: &Policy| {
             let varied = values.clone().applied(&paths, policy)?;
-            let faults = varied.validate_values();
+            let faults = varied.validate();
             if faults.is_empty() { Ok(varied) } else { Err(faults) }
         };
         let in_force = self.0.in_force();
@@ -164,9 +164,9 @@ fn set(
     let in_force = control.in_force();
     let base = &in_force.policy.policy;
     let varied = vary(base).map_err(ControlError::Invalid)?;
-    let faults = control.faults(&varied);
-    if !faults.is_empty() {
-        return Err(ControlError::Invalid(faults));
+    let beyond = control.beyond_host(&varied);
+    if !beyond.is_empty() {
+        return Err(ControlError::Invalid(beyond));
     }
     let changes = changes(base, &varied);
     if let Some(place) = place {

@@ -201,10 +201,11 @@ impl Rig {
 
     async fn finish(&mut self, record: TickRecord) -> u64 {
         self.ticks += 1;
-        let record = Arc::new(record);
-        self.control.note_seen(&record);
+        if let Some(sample) = &record.sample {
+            self.control.note_host_total(sample.host.total);
+        }
         let seq = self.publisher.ring().span().newest + 1;
-        self.recorder.tick(record);
+        self.recorder.tick(Arc::new(record));
         self.published(seq).await;
         seq
     }

@@ -1,14 +1,6 @@
 //! What a change of the policy is warned of: values that have no effect, or another one than was meant, on what
 //! runs here. The rig's host has 16 GiB, and each of its VMs holds 1 GiB and may hold 4.
 
-use std::sync::Arc;
-
-use agentd::{
-    alarm::{Calm, alarms},
-    control::Revision,
-    event::TickRecord,
-};
-use agentd_core::bytes::ByteCount;
 use agentd_proto::v1 as wire;
 use tonic::transport::Channel;
 use wire::{
@@ -16,7 +8,7 @@ use wire::{
     reservation_service_client::ReservationServiceClient,
 };
 
-use crate::rig::{Rig, id, record};
+use crate::rig::{Rig, id};
 
 const GIB: u64 = 1 << 30;
 
@@ -161,64 +153,4 @@ async fn a_vm_that_is_pinned_for_a_while_counts_as_pinned_whatever_the_policy_sa
     client.pin_vm(pin("db1")).await.unwrap();
     let told = warned(&mut client, none).await;
     assert!(told[0].contains("2 VMs are guaranteed 8 GiB together") && told.len() == 1, "{told:?}");
-}
-
-/// Of 16 GiB the host uses 6 GiB itself, and keeps 8 GiB: whoever asks is told so.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_says_the_same_of_what_there_is_for_vms_whoever_asks() {
-    let mut rig = Rig::start();
-    let mut client = PolicyServiceClient::new(rig.channel().await);
-    let mut reserve = ReservationServiceClient::new(rig.channel().await);
-    rig.tick(&["web1", "db1"], false).await;
-    let mut wanted = exceptions("working-set", &[("web1", min(2)), ("db1", min(2))]);
-    wanted.policy.as_mut().unwrap().host_reserve_bytes = Some(8 * GIB);
-    wanted.update_mask.as_mut().unwrap().paths.push("host_reserve_bytes".to_owned());
-    let told = warned(&mut client, wanted).await;
-    let request = wire::CreateReservationRequest { min_bytes: GIB, ..Default::default() };
-    let refused = reserve.create_reservation(request).await.unwrap_err();
-    let seen = record(1, &["web1", "db1"], false, &rig.control.in_force().acting);
-    let alarm = beyond(&alarms(&seen)).unwrap();
-    let minimums = told.iter().find(|own| own.starts_with("minimums: ")).unwrap();
-    for words in [minimums.as_str(), refused.message(), alarm.as_str()] {
-        let pool = "of the host's 16 GiB it uses 6 GiB beside its VMs and keeps 8 GiB as its host_reserve, \
-                    which leaves 2 GiB";
-        for figure in [pool, "guaranteed 4 GiB together (db1 2 GiB, web1 2 GiB)"] {
-            assert!(words.contains(figure), "{figure} in {words}");
-        }
-    }
-}
-
-fn beyond(told: &[(&'static str, Option<String>)]) -> Option<String> {
-    told.iter().find(|(condition, _)| *condition == "MINIMUMS_BEYOND_POOL").cloned()?.1
-}
-
-/// What the host uses itself moves with every tick.
-#[tokio::test(flavor = "multi_thread")]
-async fn minimums_that_fit_for_a_moment_still_do_not() {
-    let rig = Rig::start();
-    let policy = |mib| {
-        let mut revision = Revision::clone(&rig.control.in_force().acting);
-        revision.policy.floor = ByteCount::mib(mib);
-        Arc::new(revision)
-    };
-    let (tight, wide) = (policy(4096), policy(64));
-    let seen = |seconds, usable, policy: &Arc<Revision>| {
-        let mut seen = record(seconds, &["web1", "db1"], false, policy);
-        seen.sample.as_mut().unwrap().host.usable = ByteCount::gib(usable);
-        seen
-    };
-    let mut calm = Calm::default();
-    let mut told = |seen: TickRecord| {
-        let told = calm.told(alarms(&seen), &seen);
-        // Said again, said to be over, or not spoken of.
-        let own = told.into_iter().find(|(condition, _)| *condition == "MINIMUMS_BEYOND_POOL");
-        own.map(|(_, alarm)| alarm.is_some())
-    };
-    assert_eq!(told(seen(0, 8, &tight)), Some(false));
-    assert_eq!(told(seen(1, 6, &tight)), Some(true));
-    assert_eq!(told(seen(60, 8, &tight)), None);
-    assert_eq!(told(seen(61, 8, &tight)), Some(false));
-    assert_eq!(told(seen(62, 6, &tight)), Some(true));
-    // Who has set another policy sees at once what it does.
-    assert_eq!(told(seen(63, 8, &wide)), Some(false));
 }

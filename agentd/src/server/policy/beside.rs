@@ -5,7 +5,7 @@ use agentd_core::{
     admit::{Known, Room},
     bytes::ByteCount,
     policy::{Algorithm, Policy, VmKey, VmPolicy},
-    sample::VmSample,
+    sample::{Sample, VmSample},
     vm::VmId,
 };
 
@@ -37,7 +37,7 @@ pub(super) fn warnings(policy: &Policy, record: &TickRecord, in_force: &InForce)
             }
         }
     }
-    warnings.extend(guarantees(&acting, record));
+    warnings.extend(guarantees(&acting, sample));
     warnings.extend(reservations(&acting, record, in_force));
     warnings
 }
@@ -112,13 +112,18 @@ fn idle((key, own): (&VmKey, &VmPolicy), pin: &Pin) -> Option<String> {
 }
 
 /// What the VMs that run are guaranteed, where that is more than there is for them.
-fn guarantees(policy: &Policy, record: &TickRecord) -> Option<String> {
-    let known = Known { lives: &record.lives, exposures: &record.exposures };
-    let Overcommitment { together, pool, count, who } =
-        Overcommitment::of(policy, record.sample.as_ref()?, known)?;
+fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
+    let Overcommitment { together, pool, is_limit, count, who } =
+        Overcommitment::of(policy, sample)?;
+    let of_what = if is_limit {
+        format!("pool_limit_bytes = {pool}")
+    } else {
+        let (total, reserve) = (sample.host.total, policy.host_reserve);
+        format!("the host's {total} without host_reserve_bytes = {reserve}")
+    };
     Some(format!(
-        "minimums: {count} VMs that run here are guaranteed {together} together ({who}), and {pool} for \
-         them"
+        "minimums: {count} VMs that run here are guaranteed {together} together, more than {of_what}: \
+         {who}"
     ))
 }
 
