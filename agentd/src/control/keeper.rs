@@ -60,6 +60,10 @@ pub(super) struct Keeper {
     unsaved_ends: Vec<Reserved>,
     /// Pins are over, which is in force and not on disk.
     unsaved_pins: bool,
+    /// Some pins on disk could not be read, and nobody has seen to that.
+    unread_pins: bool,
+    /// The highest number that a reservation on disk had at the start, whether it could be read or not.
+    last_reservation: u64,
     /// When to try again to write what is not on disk.
     retry_at: Duration,
     /// When to see whether the disk takes anything, where nobody asks it to.
@@ -106,6 +110,8 @@ impl Keeper {
             unsaved: is_new.then_some(policy),
             unsaved_ends: Vec::new(),
             unsaved_pins: false,
+            unread_pins: saved.unread_pins.is_some(),
+            last_reservation: saved.last_reservation,
             retry_at: Duration::ZERO,
             probe_at: Duration::ZERO,
             stopped: false,

@@ -70,7 +70,9 @@ fn those_that_cannot_be_read_are_a_condition_until_somebody_reserves_or_releases
     let rig = Rig::default();
     let lose = || {
         let why = "1 of 2, the first: reservation 2: torn".to_owned();
-        rig.disk.with(|disk| disk.unread_reservations = Some(why));
+        rig.disk.with(|disk| {
+            (disk.unread_reservations, disk.last_reservation) = (Some(why), 2);
+        });
     };
     lose();
     let control = rig.start();
@@ -80,6 +82,7 @@ fn those_that_cannot_be_read_are_a_condition_until_somebody_reserves_or_releases
     assert!(rig.ear.has(RESERVATIONS_LOST), "only checked");
     let id = control.reserve(ask(2, "db7", 60)).unwrap().reserved.reservation.id;
     assert!(!rig.ear.has(RESERVATIONS_LOST));
+    assert_eq!(id, ReservationId(3), "whoever made the second one may still release it");
     drop(control);
     assert_eq!(rig.disk.with(|disk| disk.unread_reservations.clone()), None);
     lose();

@@ -212,8 +212,9 @@ impl Reserved {
     }
 }
 
-/// An agentd of before took the two times of a reservation at two moments.
-const MOMENT: Duration = Duration::from_secs(1);
+/// An agentd of before took the two times of a reservation at two moments, which a slow disk keeps apart for as
+/// long as a change has patience; and who says it again may reckon its time from then.
+const MOMENT: Duration = Duration::from_secs(6);
 
 impl Ending {
     /// Its name, on disk too.

@@ -108,6 +108,8 @@ pub struct Saved {
     pub reservations: Vec<Reserved>,
     /// Why some of the reservations, or all, are left out; `None` where all could be read.
     pub unread_reservations: Option<String>,
+    /// The highest number that a reservation there has, whether it could be read or not; 0 for none.
+    pub last_reservation: u64,
     /// VMs that are pinned for a while.
     pub pins: Vec<Pin>,
     /// Why some of the pins, or all, are left out; `None` where all could be read.

@@ -76,6 +76,8 @@ pub(super) struct Kept {
     pub(super) reserved: Vec<Reserved>,
     /// The numbers of those that could not.
     pub(super) unread: Vec<i64>,
+    /// The highest number of all.
+    pub(super) last: u64,
     /// Why, in words; `None` where all could be read.
     pub(super) why: Option<String>,
 }
@@ -93,6 +95,7 @@ pub(super) fn load(db: &Connection) -> Kept {
     };
     let (count, mut kept) = (rows.len(), Kept::default());
     for (id, row) in rows {
+        kept.last = kept.last.max(id.unsigned_abs());
         match row {
             Ok(own) => kept.reserved.push(own),
             Err(error) => {
@@ -263,13 +266,14 @@ mod tests {
         let mut will = Will::open(dir.path(), true);
         let saved = will.load().unwrap();
         assert_eq!((saved.reservations, saved.lost), (vec![reserved(1, None)], None));
+        assert_eq!(saved.last_reservation, 2);
         let unread = saved.unread_reservations.unwrap();
         let told = "1 of 2, the first: reservation 2: ";
         assert!(unread.starts_with(told) && unread.contains("\"lost\" is no end"), "{unread}");
-        // It is told until somebody sees to it, and what takes its number stays.
+        // It is told until somebody sees to it.
         assert!(will.load().unwrap().unread_reservations.is_some());
+        will.save_reservation(&reserved(3, None)).unwrap();
         will.forget_unread().unwrap();
-        will.save_reservation(&reserved(2, None)).unwrap();
         will.forget_unread().unwrap();
         let saved = will.load().unwrap();
         assert_eq!((saved.reservations.len(), saved.unread_reservations), (2, None));

@@ -164,6 +164,7 @@ impl Will {
             file_policy: file_policy.map_err(StorageError)?,
             reservations: kept.reserved,
             unread_reservations: kept.why,
+            last_reservation: kept.last,
             pins,
             unread_pins,
             lost,

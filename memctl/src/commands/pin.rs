@@ -151,8 +151,8 @@ async fn find(vm: &str, session: &mut Session) -> Result<Place, Failure> {
             (Err(failure), _) => silent.push((name, failure)),
         }
     }
-    // A name may stand on a silent host as well; a UUID does not.
-    let may_be_elsewhere = !knowing.iter().any(|(place, _)| place.vm.uuid == vm);
+    // A name may stand on a silent host as well; a UUID does not, where it runs on another one.
+    let may_be_elsewhere = !knowing.iter().any(|(place, runs)| *runs && place.vm.uuid == vm);
     if let Some((host, failure)) = silent.first().filter(|_| may_be_elsewhere) {
         if hosts.len() == 1 {
             return Err(failure.clone());

@@ -67,7 +67,8 @@ impl Keeper {
     pub(super) fn expire_pins(&mut self) {
         let Some((over, left)) = self.pins().ended(self.clock.now()) else { return };
         self.shared.put_pins(left);
-        self.unsaved_pins = true;
+        // What cannot be read stays on disk until somebody sees to it: the next start ends these once more.
+        self.unsaved_pins = !self.unread_pins;
         // Told as a condition where it fails, and tried again.
         let _ = self.save_pins();
         for pin in over.all() {
@@ -124,6 +125,7 @@ impl Keeper {
             return Err(stuck(self.patience));
         }
         self.shared.put_pins(pins);
+        self.unread_pins = false;
         self.audience.clear(PINS_LOST);
         Ok(())
     }

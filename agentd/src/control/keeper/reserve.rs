@@ -49,7 +49,6 @@ impl Keeper {
             return Ok(ReserveSet { reserved: Arc::new(reserved), position: None });
         }
         self.still_wanted(claim)?;
-        self.forget_unread()?;
         let saved = self.storage.save_reservation(&reserved);
         self.wrote(saved).map_err(not_durable)?;
         if !claim.take() {
@@ -57,7 +56,7 @@ impl Keeper {
             super::log_failure("take a reservation back", forgotten);
             return Err(stuck(self.patience));
         }
-        self.audience.clear(RESERVATIONS_LOST);
+        self.forget_unread();
         let position = self.put_reserved(reserved, ReservationEvent::Made, (ask.actor, ask.reason));
         Ok(position)
     }
@@ -75,7 +74,6 @@ impl Keeper {
             return Ok(ReserveSet { reserved: Arc::clone(known), position: None });
         }
         self.still_wanted(claim)?;
-        self.forget_unread()?;
         let end = Some((Ending::Released, self.clock.wall()));
         let over = Reserved { end, ..Reserved::clone(known) };
         let saved = self.storage.save_reservation(&over);
@@ -85,7 +83,7 @@ impl Keeper {
             super::log_failure("take the end of a reservation back", back);
             return Err(stuck(self.patience));
         }
-        self.audience.clear(RESERVATIONS_LOST);
+        self.forget_unread();
         Ok(self.put_reserved(over, ReservationEvent::Released, (by, reason)))
     }
 
@@ -148,10 +146,13 @@ impl Keeper {
         }
     }
 
-    /// Before a new one is written, which may take the number of one that could not be read.
-    fn forget_unread(&mut self) -> Result<(), ControlError> {
-        // Where there is nothing to forget, nothing was written.
-        self.storage.forget_unread().map_err(not_durable)
+    /// Somebody has seen to what could not be read: it is told no more, once that is on disk.
+    fn forget_unread(&mut self) {
+        let forgotten = self.storage.forget_unread();
+        if forgotten.is_ok() {
+            self.audience.clear(RESERVATIONS_LOST);
+        }
+        super::log_failure("forget reservations that cannot be read", forgotten);
     }
 
     fn hand_over(&mut self, own: Reserved, vm: VmId, name: Arc<str>) {
@@ -183,7 +184,9 @@ impl Keeper {
 
     fn reserved(&self, now: &Reservations, ask: &ReserveAsk) -> Reserved {
         let ReserveAsk { min, max, lasting, vm, actor, reason, request_id, .. } = ask.clone();
-        let (id, wall) = (now.next_id(), self.clock.wall());
+        // The number of one that cannot be read is somebody's still.
+        let least = ReservationId(self.last_reservation.saturating_add(1));
+        let (id, wall) = (now.next_id().max(least), self.clock.wall());
         Reserved {
             reservation: Reservation { id, min, max, vm },
             // Accepted now: the time from here to its end is that for which it was asked.
