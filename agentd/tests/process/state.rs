@@ -142,7 +142,7 @@ async fn a_database_that_breaks_under_a_running_agentd_is_told_and_only_a_pause_
     fs::write(home.path("state/agentd.db"), "nonsense".repeat(8000)).unwrap();
     agent.set_floor(66 << 20).await.unwrap_err();
     agent.until_condition("STATE_NOT_WRITABLE", true).await;
-    assert!(home.log().contains("policy and mode cannot be written"), "{}", home.log());
+    home.until_log("policy and mode cannot be written");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,15 +106,21 @@ async fn what_was_hardly_meant_before_a_change_is_told_apart_too() {
     assert_eq!(next.warnings.len(), 2, "{next:?}");
 }
 
-/// Of 16 GiB the host keeps 200 MiB and uses 6 GiB itself.
-#[tokio::test(flavor = "multi_thread")]
-async fn minimums_that_leave_too_little_for_what_is_reserved_are_told_of() {
+/// Two VMs that run, and 3 GiB that are reserved.
+async fn with_three_reserved() -> (Rig, PolicyServiceClient<Channel>) {
     let mut rig = Rig::start();
-    let mut client = PolicyServiceClient::new(rig.channel().await);
+    let client = PolicyServiceClient::new(rig.channel().await);
     let mut reserve = ReservationServiceClient::new(rig.channel().await);
     rig.tick(&["web1", "db1"], false).await;
     let request = wire::CreateReservationRequest { min_bytes: 3 * GIB, ..Default::default() };
     reserve.create_reservation(request).await.unwrap();
+    (rig, client)
+}
+
+/// Of 16 GiB the host keeps 200 MiB and uses 6 GiB itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn minimums_that_leave_too_little_for_what_is_reserved_are_told_of() {
+    let (_rig, mut client) = with_three_reserved().await;
     let both = |gib| exceptions("working-set", &[("web1", min(gib)), ("db1", min(gib))]);
     let of_reserved = |told: Vec<String>| {
         told.into_iter().filter(|own| own.starts_with("reservations: ")).collect::<Vec<_>>()
@@ -130,12 +136,7 @@ async fn minimums_that_leave_too_little_for_what_is_reserved_are_told_of() {
 /// Each VM holds 1 GiB and may hold 4: pinned, it is left with what it holds, and counted in full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_that_is_pinned_for_a_while_counts_as_pinned_whatever_the_policy_says() {
-    let mut rig = Rig::start();
-    let mut client = PolicyServiceClient::new(rig.channel().await);
-    let mut reserve = ReservationServiceClient::new(rig.channel().await);
-    rig.tick(&["web1", "db1"], false).await;
-    let request = wire::CreateReservationRequest { min_bytes: 3 * GIB, ..Default::default() };
-    reserve.create_reservation(request).await.unwrap();
+    let (_rig, mut client) = with_three_reserved().await;
     let duration = Some(prost_types::Duration { seconds: 60, nanos: 0 });
     let pin = |vm: &str| wire::PinVmRequest { vm: vm.to_owned(), duration, ..Default::default() };
     client.pin_vm(pin("web1")).await.unwrap();
