@@ -1,6 +1,6 @@
 //! `apply`: carries out a plan. Shrinks first, all at once; then each grow as its memory is seen to
-//! arrive, for the settle time at most. What has not arrived by then is held, and goes on with the
-//! next tick.
+//! arrive, part by part where it takes long, for the settle time at most. What has not arrived by then
+//! is held, and goes on with the next tick.
 //!
 //! Decides nothing: the plan says what, [`Ledger`] says how much of it is there.
 
@@ -80,7 +80,7 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
     work.shrink(hands);
     loop {
         work.look(hands);
-        let ordered = work.grow(hands, |ledger, resize| ledger.is_settled(resize));
+        let ordered = work.grow(hands, Work::is_due);
         if work.is_settled() || hands.clock.now() >= end {
             break;
         }
@@ -89,7 +89,7 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
             hands.clock.sleep(POLL);
         }
     }
-    work.grow(hands, |_, _| true);
+    work.grow(hands, |_, _, _| true);
     let grows = plan.grows.iter().map(|resize| resize.vm);
     let wait: Vec<VmId> = grows.filter(|vm| work.gives_on(*vm, state, sample)).collect();
     work.neutral(hands, &wait);
@@ -114,14 +114,16 @@ struct Work<'a> {
     moving: BTreeMap<VmId, Target>,
     /// VMs that did not answer when looked at.
     silent: BTreeSet<VmId>,
+    /// VMs that took a part of their grow, and not the next one.
+    closed: BTreeSet<VmId>,
     seen: BTreeMap<VmId, LiveActual>,
 }
 
 impl<'a> Work<'a> {
     fn new(plan: &'a Plan, state: &State, sample: &'a Sample) -> Self {
         let ledger = Ledger::new(plan, state, sample);
-        let (resized, moving, silent, seen) = Default::default();
-        Self { plan, ledger, resized, moving, silent, seen }
+        let (resized, moving, silent, closed, seen) = Default::default();
+        Self { plan, ledger, resized, moving, silent, closed, seen }
     }
 
     /// These VMs are to stay where they are, which may be elsewhere by now than when they were read.
@@ -131,6 +133,12 @@ impl<'a> Work<'a> {
             return;
         }
         let live = hands.hypervisor.read_actuals(vms, hands.patience.call.min(LOOK));
+        let held: BTreeMap<VmId, ByteCount> =
+            self.plan.neutral.iter().map(|resize| (resize.vm, resize.from)).collect();
+        let more = |live: &LiveActual| {
+            held.get(&live.vm).map(|held| (live.vm, live.actual.saturating_sub(*held)))
+        };
+        self.ledger.stray(live.iter().filter_map(more));
         let order = |live: LiveActual| {
             let (vm, target) = (live.vm, live.actual);
             (Resize { vm, from: target, to: target }, Target { vm, target })
@@ -159,47 +167,71 @@ impl<'a> Work<'a> {
             .iter()
             .map(|resize| (*resize, Target { vm: resize.vm, target: resize.to }))
             .collect();
-        self.order(hands, &orders);
-        let told = |vm: &VmId| self.moving.contains_key(vm);
-        self.ledger.lose(orders.iter().map(|(resize, _)| resize.vm).filter(|vm| !told(vm)));
+        let told = self.order(hands, &orders);
+        let all = orders.iter().map(|(resize, _)| resize.vm);
+        self.ledger.lose(all.filter(|vm| !told.contains(vm)));
     }
 
-    /// Orders every grow that is `due` and was not ordered yet, as far as its memory is there. True
-    /// when there was one.
-    fn grow(&mut self, hands: &mut Hands<'_>, due: impl Fn(&Ledger<'_>, &Resize) -> bool) -> bool {
-        let open = self.plan.grows.iter().filter(|resize| !self.resized.contains_key(&resize.vm));
-        let ready = open.filter(|resize| due(&self.ledger, resize)).filter_map(|resize| {
+    /// Orders every grow that is `due` and not done, as far as its memory is there and it was not told
+    /// to take it already. True when there was one.
+    fn grow(
+        &mut self,
+        hands: &mut Hands<'_>,
+        due: impl Fn(&Self, &Resize, ByteCount) -> bool,
+    ) -> bool {
+        let open = self.plan.grows.iter().filter(|resize| self.is_open(resize.vm));
+        let ready = open.filter_map(|resize| {
             let target = self.ledger.target(resize)?;
-            Some((*resize, Target { vm: resize.vm, target }))
+            let more = target.saturating_sub(self.told(resize));
+            let is_ready = !more.is_zero() && due(self, resize, more);
+            is_ready.then_some((*resize, Target { vm: resize.vm, target }))
         });
         let orders: Vec<_> = ready.collect();
-        self.order(hands, &orders);
-        let told = orders.iter().map(|(resize, _)| resize.vm);
-        self.ledger.take(&told.filter(|vm| self.moving.contains_key(vm)).collect());
+        let told = self.order(hands, &orders);
+        self.ledger.take(&told);
         !orders.is_empty()
     }
 
-    fn order(&mut self, hands: &mut Hands<'_>, orders: &[(Resize, Target)]) {
+    /// Whoever is to get memory may wait for it: what is there goes to it once that is all, or worth an
+    /// order of its own.
+    fn is_due(&self, grow: &Resize, more: ByteCount) -> bool {
+        self.ledger.is_settled(grow) || more >= grow.growth().fraction(1, PARTS).max(LEAST_PART)
+    }
+
+    /// True for a VM that was told nothing in this tick, or took all that it was told.
+    fn is_open(&self, vm: VmId) -> bool {
+        let took = |own: &Resized| own.outcome == Outcome::Accepted;
+        self.resized.get(&vm).is_none_or(took) && !self.closed.contains(&vm)
+    }
+
+    /// What a VM that is to grow may come to hold by what it was told.
+    fn told(&self, grow: &Resize) -> ByteCount {
+        self.resized.get(&grow.vm).and_then(|own| own.ordered).unwrap_or(grow.from)
+    }
+
+    /// Gives these orders. Who was told, or may have been.
+    fn order(&mut self, hands: &mut Hands<'_>, orders: &[(Resize, Target)]) -> BTreeSet<VmId> {
         let (orders, beyond): (Vec<_>, Vec<_>) =
             orders.iter().copied().partition(|(resize, target)| hands.admits(resize, *target));
         for (resize, target) in beyond {
             let why = format!("{} is beyond what the VM may be told to hold", target.target);
-            self.resized.insert(resize.vm, resized(&resize, None, Outcome::Refused(why)));
+            self.note(resized(&resize, None, Outcome::Refused(why)));
         }
         if orders.is_empty() {
-            return;
+            return BTreeSet::new();
         }
         // A process that was stopped in the middle of a tick goes on with a world of before.
         let is_late = hands.clock.now() >= hands.expires;
         let Some(pass) = hands.gate.pass().filter(|_| !is_late) else {
             for (resize, _) in &orders {
-                self.resized.insert(resize.vm, resized(resize, None, Outcome::Skipped));
+                self.note(resized(resize, None, Outcome::Skipped));
             }
-            return;
+            return BTreeSet::new();
         };
         let targets: Vec<Target> = orders.iter().map(|(_, target)| *target).collect();
         let answers = hands.hypervisor.set_targets(&targets, hands.patience.call);
         drop(pass);
+        let mut told = BTreeSet::new();
         for ((resize, target), answer) in orders.iter().zip(answers) {
             let outcome = match answer {
                 Answer::Accepted => Outcome::Accepted,
@@ -209,8 +241,22 @@ impl<'a> Work<'a> {
             };
             if matches!(outcome, Outcome::Accepted | Outcome::InDoubt) {
                 self.moving.insert(resize.vm, *target);
+                told.insert(resize.vm);
             }
-            self.resized.insert(resize.vm, resized(resize, Some(target), outcome));
+            self.note(resized(resize, Some(target), outcome));
+        }
+        told
+    }
+
+    /// Notes what became of an order. Of a VM that took a part of its grow and not the next one, that part
+    /// stays in force.
+    fn note(&mut self, resized: Resized) {
+        let (vm, outcome) = (resized.vm, &resized.outcome);
+        let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Skipped);
+        if refused && self.resized.contains_key(&vm) {
+            self.closed.insert(vm);
+        } else {
+            self.resized.insert(vm, resized);
         }
     }
 
@@ -238,9 +284,11 @@ impl<'a> Work<'a> {
     /// True when there is nobody left to wait for and every grow that can be was ordered.
     fn is_settled(&self) -> bool {
         let mut waited_for = self.moving.keys().chain(self.ledger.awaited());
-        let mut open = self.plan.grows.iter().filter(|grow| !self.resized.contains_key(&grow.vm));
+        let mut open = self.plan.grows.iter().filter(|grow| self.is_open(grow.vm));
+        let is_more =
+            |grow: &Resize| self.ledger.target(grow).is_some_and(|to| to > self.told(grow));
         waited_for.all(|vm| self.silent.contains(vm))
-            && !open.any(|grow| self.ledger.is_settled(grow) && self.ledger.target(grow).is_some())
+            && !open.any(|grow| self.ledger.is_settled(grow) && is_more(grow))
     }
 
     fn done(mut self) -> Done {
@@ -285,6 +333,10 @@ fn resized(resize: &Resize, ordered: Option<&Target>, outcome: Outcome) -> Resiz
 
 /// A live reading costs about 1.5 ms per VM; memory arrives at about 100 MiB/s and more.
 const POLL: Duration = Duration::from_millis(20);
+/// The most orders, but for one, in which a VM is told to take what it gets in a tick.
+const PARTS: u64 = 8;
+/// A program that takes what it wants needs a tenth of a second for this.
+const LEAST_PART: ByteCount = ByteCount::mib(16);
 /// Longest wait for the live readings of one look.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -470,6 +522,20 @@ mod tests {
         let done = bench.apply(&plan());
         assert_eq!(outcomes(&done), [(Outcome::Accepted, Some(464)), (Outcome::Skipped, None)]);
         assert_eq!(bench.actual("taker"), ByteCount::mib(512));
+    }
+
+    #[test]
+    fn who_takes_a_part_of_its_grow_keeps_it_when_the_rest_comes_too_late() {
+        let mut bench = Bench::new("shrink_rate = \"32MiB\"");
+        bench.fresh_for = Duration::from_millis(800);
+        let done = bench.apply(&plan());
+        let part = match outcomes(&done)[1] {
+            (Outcome::Accepted, Some(mib)) => mib - 512,
+            _ => panic!("{done:?}"),
+        };
+        assert!((16..32).contains(&part), "it was there after half of the settle time: {part}");
+        assert_eq!(done.applied.granted[0].mib_floor(), part);
+        assert_eq!(bench.actual("taker").mib_floor(), 512 + part);
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub struct Ledger<'a> {
     plan: &'a Plan,
     givers: BTreeMap<VmId, Giver<'a>>,
     /// What of each transfer its taker was told to take, and keeps whatever becomes of the giver.
-    taken: Vec<Option<ByteCount>>,
+    taken: Vec<ByteCount>,
+    /// What VMs have taken by themselves since the plan was made, of those that were looked at.
+    strayed: BTreeMap<VmId, ByteCount>,
     /// Counted anew whenever something changes.
     there: There,
 }
@@ -80,8 +82,9 @@ impl<'a> Ledger<'a> {
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
-        let taken = vec![None; plan.funding.len()];
-        let mut ledger = Self { plan, givers, taken, there: There::default() };
+        let taken = vec![ByteCount::ZERO; plan.funding.len()];
+        let (strayed, there) = Default::default();
+        let mut ledger = Self { plan, givers, taken, strayed, there };
         ledger.count();
         ledger
     }
@@ -102,6 +105,13 @@ impl<'a> Ledger<'a> {
         self.count();
     }
 
+    /// Notes how much more VMs hold than when the plan was made, though nobody told them to: the host has so
+    /// much less to promise.
+    pub fn stray(&mut self, vms: impl IntoIterator<Item = (VmId, ByteCount)>) {
+        self.strayed.extend(vms);
+        self.count();
+    }
+
     /// Notes that VMs were not told to shrink after all.
     pub fn lose(&mut self, vms: impl IntoIterator<Item = VmId>) {
         for vm in vms {
@@ -112,12 +122,12 @@ impl<'a> Ledger<'a> {
         self.count();
     }
 
-    /// Notes that VMs were told to take what is there for them.
+    /// Notes that VMs were told to take what is there for them by now. More may come for them later.
     pub fn take(&mut self, vms: &BTreeSet<VmId>) {
         let all = self.plan.funding.iter().zip(&self.there.granted).zip(&mut self.taken);
         for ((transfer, granted), taken) in all {
             if matches!(transfer.to, Party::Vm(vm) if vms.contains(&vm)) {
-                taken.get_or_insert(*granted);
+                *taken = *granted;
             }
         }
     }
@@ -141,14 +151,13 @@ impl<'a> Ledger<'a> {
         self.there = There { awaited: awaited.collect(), ..There::default() };
         let mut left = self.left();
         for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
-            let amount = match (transfer.from, taken) {
-                (_, Some(amount)) => *amount,
-                (Party::Host, None) => transfer.amount,
-                (Party::Vm(giver), None) => {
+            let amount = match transfer.from {
+                Party::Host => transfer.amount,
+                Party::Vm(giver) => {
                     let there = left.entry(giver).or_default();
-                    let amount = transfer.amount.min(*there);
-                    *there = there.saturating_sub(amount);
-                    amount
+                    let more = transfer.amount.saturating_sub(*taken).min(*there);
+                    *there = there.saturating_sub(more);
+                    taken.saturating_add(more)
                 }
             };
             self.there.granted.push(amount);
@@ -167,9 +176,9 @@ impl<'a> Ledger<'a> {
     fn left(&self) -> BTreeMap<VmId, ByteCount> {
         let mut gone: BTreeMap<VmId, ByteCount> = BTreeMap::new();
         for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
-            if let (Party::Vm(giver), Some(amount)) = (transfer.from, taken) {
+            if let Party::Vm(giver) = transfer.from {
                 let sum = gone.entry(giver).or_default();
-                *sum = sum.saturating_add(*amount);
+                *sum = sum.saturating_add(*taken);
             }
         }
         let gone_of = |id: &VmId| gone.get(id).copied().unwrap_or_default();
@@ -195,7 +204,8 @@ impl<'a> Ledger<'a> {
         let by_host = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
         let granted: ByteCount = by_host.map(|transfer| transfer.amount).sum();
         let room = self.plan.room.saturating_add(freed.sum());
-        room.saturating_sub(self.plan.debt).saturating_sub(granted)
+        let strayed: ByteCount = self.strayed.values().copied().sum();
+        room.saturating_sub(self.plan.debt).saturating_sub(granted).saturating_sub(strayed)
     }
 
     /// How much a growing VM may be told to hold by now; `None` while nothing has arrived for it.
@@ -329,6 +339,34 @@ mod tests {
         see(&mut ledger, 440);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         assert!(ledger.awaited().is_empty() && ledger.is_settled(&plan.grows[1]));
+    }
+
+    #[test]
+    fn who_was_told_to_take_a_part_gets_the_rest_of_it_as_it_comes() {
+        let (plan, sample) = (plan(), sample());
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        see(&mut ledger, 490);
+        ledger.take(&BTreeSet::from([B, C]));
+        see(&mut ledger, 495);
+        assert_eq!(ledger.granted(), [mib(10), mib(0), mib(50)], "it took 5 MiB back");
+        see(&mut ledger, 475);
+        assert_eq!(ledger.granted(), [mib(25), mib(0), mib(50)], "B stands first at A");
+        ledger.take(&BTreeSet::from([B]));
+        see(&mut ledger, 450);
+        assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
+        assert_eq!(ledger.target(&plan.grows[1]), Some(mib(170)));
+    }
+
+    /// A lets go of what it never touched, which the host can promise with what it has.
+    #[test]
+    fn what_a_vm_has_taken_by_itself_is_promised_to_nobody() {
+        let vm = VmSample { host_rss: Some(mib(230)), ..fixture::holding(500) };
+        let (plan, sample) = (plan(), fixture::sample(0, [(A, vm)]));
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see([(A, mib(450), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
+        ledger.stray([(D, mib(15))]);
+        assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)]);
     }
 
     /// B gives C what it never touched, and C takes it; then A, who stands first, has some as well.

@@ -17,7 +17,7 @@ use crate::{
 /// A verdict for each VM, and transfers. Nobody gives more than is asked for.
 pub(super) fn balance(
     vms: &[View<'_>],
-    stands: &[Option<Stand>],
+    stands: &[Option<Stand<'_>>],
     pool: &Pool,
     granule: ByteCount,
 ) -> (ByVm<Verdict>, Vec<Transfer>) {
@@ -43,7 +43,7 @@ struct Part {
 #[derive(Debug)]
 struct Balance<'a> {
     vms: &'a [View<'a>],
-    stands: &'a [Option<Stand>],
+    stands: &'a [Option<Stand<'a>>],
     /// Why the host does not give.
     refusal: Reason,
     /// Why a VM has less than it asks for.
@@ -64,11 +64,11 @@ struct Balance<'a> {
 impl<'a> Balance<'a> {
     fn new(
         vms: &'a [View<'a>],
-        stands: &'a [Option<Stand>],
+        stands: &'a [Option<Stand<'a>>],
         pool: &Pool,
         granule: ByteCount,
     ) -> Self {
-        let part = |(view, stand): (&View<'_>, &Option<Stand>)| {
+        let part = |(view, stand): (&View<'_>, &Option<Stand<'_>>)| {
             let Some(stand) = stand else { return Part::default() };
             let lacks = if view.takes { stand.lacks } else { ByteCount::ZERO };
             Part { lacks, spare: stand.spare, ..Part::default() }
@@ -178,13 +178,19 @@ impl<'a> Balance<'a> {
             helps
         };
         let all = self.vms.iter().zip(self.stands).zip(&self.parts);
-        let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand>), &Part)| {
+        let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand<'_>>), &Part)| {
             (view.id, self.verdict(view, stand.as_ref(), part, helps(view.id)))
         };
         all.map(verdict).collect()
     }
 
-    fn verdict(&self, view: &View<'_>, stand: Option<&Stand>, part: &Part, helps: bool) -> Verdict {
+    fn verdict(
+        &self,
+        view: &View<'_>,
+        stand: Option<&Stand<'_>>,
+        part: &Part,
+        helps: bool,
+    ) -> Verdict {
         let Some(stand) = stand else {
             return Verdict::hold(view.bar.unwrap_or(Reason::FiguresAbsent));
         };
@@ -212,7 +218,7 @@ impl<'a> Balance<'a> {
     }
 
     /// Why a VM keeps what it has.
-    fn holds(&self, view: &View<'_>, stand: &Stand, part: &Part) -> Reason {
+    fn holds(&self, view: &View<'_>, stand: &Stand<'_>, part: &Part) -> Reason {
         if let Some(bar) = view.bar {
             return bar;
         }

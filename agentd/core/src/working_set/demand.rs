@@ -130,28 +130,30 @@ impl Demand {
         self.working.saturating_add(self.swapped).saturating_add(self.debt)
     }
 
-    /// What it is to have now: what it works with, and headroom.
-    pub(super) fn asks_now(&self, constants: &WorkingSet) -> ByteCount {
-        constants.with_headroom(self.working_set())
-    }
-
-    /// The same when the next order arrives, as far as can be told.
-    pub(super) fn asks_soon(&self, constants: &WorkingSet) -> ByteCount {
+    /// What it would have, whatever bounds it.
+    pub(super) fn wish(&self, constants: &WorkingSet) -> Wish {
+        let now = constants.with_headroom(self.working_set());
         let ahead = self.growth.fraction(millis(constants.lead), SECOND);
-        self.asks_now(constants).saturating_add(ahead)
+        let soon = now.saturating_add(ahead);
+        let top = constants.with_headroom(self.top);
+        let ready = now.saturating_add(self.burst).min(top).max(soon);
+        let keep = constants.with_headroom(self.peak).max(ready);
+        Wish { now, soon, ready, keep }
     }
+}
 
-    /// What it would have with room for a burst like those of late, which grows before anybody can tell; no
-    /// more than it would ask for at the top of those.
-    pub(super) fn asks_for_a_burst(&self, constants: &WorkingSet) -> ByteCount {
-        let more = self.asks_now(constants).saturating_add(self.burst);
-        more.min(constants.with_headroom(self.top)).max(self.asks_soon(constants))
-    }
-
-    /// What it would like to keep.
-    pub(super) fn would_keep(&self, constants: &WorkingSet) -> ByteCount {
-        constants.with_headroom(self.peak).max(self.asks_for_a_burst(constants))
-    }
+/// What a VM would have, each at least the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// Now: what it works with, and headroom.
+    pub now: ByteCount,
+    /// When the next order arrives, as far as can be told.
+    pub soon: ByteCount,
+    /// With room for a burst like those of late, which grows before anybody can tell; no more than at the
+    /// top of those.
+    pub ready: ByteCount,
+    /// What it had a use for lately.
+    pub keep: ByteCount,
 }
 
 /// What a VM that is seen for the first time has swapped out since its boot and may miss: the programs
@@ -286,12 +288,9 @@ mod tests {
         let policy = Policy::default();
         let own = demand(&[says(900, 800, 0, Some(0)), says(900, 500, 0, Some(0))]);
         let own = own.expect("its figures count");
-        assert_eq!(own.asks_now(&policy.working_set).mib_floor(), 464);
-        assert_eq!(
-            own.asks_for_a_burst(&policy.working_set).mib_floor(),
-            464 + 900,
-            "three seconds of it"
-        );
+        let wish = own.wish(&policy.working_set);
+        assert_eq!(wish.now.mib_floor(), 464);
+        assert_eq!(wish.ready.mib_floor(), 464 + 900, "three seconds of it");
     }
 
     #[test]

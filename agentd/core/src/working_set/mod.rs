@@ -61,11 +61,10 @@ pub fn rule(
     // A reservation is filled to the last byte.
     let is_asked = !pool.booked.lacks.is_zero();
     let bands = (constants.dead_band, if is_asked { granule } else { constants.dead_band });
-    let stand = |(view, ask): (&View<'_>, Option<Ask>)| {
-        let ask = ask?;
-        Some(Stand::new(view, &ask, entitled.next()?, bands, granule))
-    };
-    let stands: Vec<Option<Stand>> = vms.iter().zip(asks).map(stand).collect();
+    let mut stands = Vec::with_capacity(vms.len());
+    stands.extend(vms.iter().zip(&asks).map(|(view, ask)| {
+        Some(Stand::new(view, ask.as_ref()?, entitled.next()?, bands, granule))
+    }));
     let (verdicts, transfers) = balance::balance(vms, &stands, pool, granule);
     Ruling { verdicts, transfers, memory }
 }
@@ -115,18 +114,18 @@ impl Ask {
         if !matches!(view.bar, None | Some(Reason::Settling)) {
             return None;
         }
-        let mut now = demand.asks_now(constants);
+        let wish = demand.wish(constants);
+        let mut now = wish.now;
         if view.starves {
             // Its demand cannot show while there is no room for it.
             let more = view.holds.fraction(STARVING_PERCENT, 100).max(constants.headroom);
             now = now.max(view.holds.saturating_add(more));
         }
         let Limits { min: least, max } = view.limits;
-        now = now.max(view.spared);
-        now = now.clamp(least, max);
-        let soon = demand.asks_soon(constants).clamp(now, max);
-        let ready = demand.asks_for_a_burst(constants).clamp(soon, max);
-        let keep = demand.would_keep(constants).clamp(ready, max);
+        let now = now.max(view.spared).clamp(least, max);
+        let soon = wish.soon.clamp(now, max);
+        let ready = wish.ready.clamp(soon, max);
+        let keep = wish.keep.clamp(ready, max);
         Some(Self { demand: demand.working_set().min(now), least, now, soon, ready, keep })
     }
 
@@ -200,8 +199,8 @@ fn rounding(vms: &[View<'_>], pool: &Pool, granule: ByteCount) -> ByteCount {
 
 /// How one VM stands beside what it is entitled to.
 #[derive(Clone, Copy, Debug)]
-struct Stand {
-    asks: Ask,
+struct Stand<'a> {
+    asks: &'a Ask,
     entitled: ByteCount,
     /// What it is short of; zero where that is not worth an order.
     lacks: ByteCount,
@@ -211,11 +210,11 @@ struct Stand {
     exceeds: bool,
 }
 
-impl Stand {
+impl<'a> Stand<'a> {
     /// Differences below the bands are not worth an order: what it is short of, what it has too much.
     fn new(
         view: &View<'_>,
-        ask: &Ask,
+        ask: &'a Ask,
         entitled: ByteCount,
         (band, excess_band): (ByteCount, ByteCount),
         granule: ByteCount,
@@ -229,7 +228,7 @@ impl Stand {
         let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
         let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
-        Self { asks: *ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
+        Self { asks: ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
     }
 
     /// What it lacks in each step in which memory is given: nothing in the first, all in the last.
