@@ -18,6 +18,13 @@ impl<V> ByVm<V> {
         Self(Vec::new())
     }
 
+    /// All of these, which are in the order of their ids, and none twice: as they come of something that is.
+    #[must_use]
+    pub fn in_order(all: Vec<(VmId, V)>) -> Self {
+        debug_assert!(all.is_sorted_by(|(one, _), (next, _)| one < next), "not in order");
+        Self(all)
+    }
+
     /// All of these; of several of one VM, what `join` makes of the one before and the one after.
     #[must_use]
     pub fn joined(mut all: Vec<(VmId, V)>, join: impl Fn(&mut V, &mut V)) -> Self {

@@ -96,14 +96,16 @@ impl State {
         };
         let passed = self.at.map_or(Duration::ZERO, |at| sample.now.saturating_sub(at));
         let mut orders = Vec::with_capacity(self.orders.len());
-        let follow = |(id, known): (VmId, Known<'_>)| {
-            let mut followed = known.followed.cloned().unwrap_or_else(|| Followed::of(known.vm));
-            let order = followed.follow(known.vm, known.order.copied(), passed, sample);
+        let mut followed = Vec::with_capacity(sample.vms.len());
+        for (id, known) in self.each(sample) {
+            let own = known.followed.cloned();
+            followed.push((id, own.unwrap_or_else(|| Followed::of(known.vm))));
+            // In its place: it is large, and moved for each VM otherwise.
+            let Some((_, own)) = followed.last_mut() else { continue };
+            let order = own.follow(known.vm, known.order.copied(), passed, sample);
             orders.extend(order.map(|order| (id, order)));
-            (id, followed)
-        };
-        state.followed = self.each(sample).map(follow).collect();
-        state.orders = orders.into();
+        }
+        (state.followed, state.orders) = (ByVm::in_order(followed), ByVm::in_order(orders));
 
         let owed = sums(&state.owed, |transfer| transfer.from);
         let comes = |(giver, owed): (&VmId, &ByteCount)| {

@@ -94,8 +94,10 @@ fn by_agentd(stage: &Stage, programs: &Programs, tick: &str, policy: &[&str]) ->
     }
     let config = CONFIG.replace("interval = \"1s\"", &format!("interval = \"{tick}\""));
     let agent = Agent::start_with(programs, stage.host(), &config, &[])?;
-    let pool = format!("pool-limit={}MiB", stage.plot().pool_mib);
-    agent.memctl().done(&[&["policy", "set", &pool][..], policy].concat())?;
+    // Of a limit as of the host's memory the reserve is kept: what is left is what others share, too.
+    let limit = format!("pool-limit={}MiB", stage.plot().pool_mib + RESERVE_MIB);
+    let reserve = format!("host-reserve={RESERVE_MIB}MiB");
+    agent.memctl().done(&[&["policy", "set", &limit, &reserve][..], policy].concat())?;
     agent.memctl().done(&["mode", "active", "--reason", "bench"])?;
     let watch = agent.memctl().watch("watch", &[])?;
     let heard = watch.told_since(0)?.len();
@@ -120,6 +122,8 @@ fn by_script(stage: &Stage) -> Result<Score> {
 
 /// Where the agentd of the lab keeps its state.
 const STATE: &str = "/run/lab/agentd";
+/// The default.
+const RESERVE_MIB: u64 = 200;
 /// Until every VM has proven that it reports.
 const TICKS_BEFORE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -181,7 +181,9 @@ impl<'a> Balance<'a> {
         let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand<'_>>), &Part)| {
             (view.id, self.verdict(view, stand.as_ref(), part, helps(view.id)))
         };
-        all.map(verdict).collect()
+        let mut verdicts = Vec::with_capacity(self.vms.len());
+        verdicts.extend(all.map(verdict));
+        ByVm::in_order(verdicts)
     }
 
     fn verdict(

@@ -105,7 +105,7 @@ impl Memory {
         // As many as there are VMs, nearly always: growing step by step would copy all again and again.
         let mut demands = Vec::with_capacity(vms.len());
         demands.extend(vms.iter().filter_map(follow));
-        (Self { demands: demands.into() }, asks)
+        (Self { demands: ByVm::in_order(demands) }, asks)
     }
 }
 
