@@ -220,7 +220,8 @@ pub(crate) const BOOK: [Entry; 19] = [
         key: "vm.NAME.min",
         description: "The VM, by name or UUID, is never shrunk below this. Where it holds less \
             already, working-set gives it what it lacks, before anybody gets more than their \
-            minimum; two-pointer does not raise it, and takes nothing from it.",
+            minimum, but nothing that others work with; two-pointer does not raise it, and takes \
+            nothing from it.",
         unit: SIZE,
         default: "unset (the floor)",
         range: "floor to vm.NAME.max",
@@ -240,8 +241,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     Entry {
         key: "vm.NAME.weight",
         description: "The VM's share of memory that is short, beside that of others: one of 200 \
-            gets twice what one of 100 gets, between its minimum and what it asks for. Without \
-            shortage it changes nothing.",
+            is entitled to twice what one of 100 is, between its minimum and what it asks for. \
+            It divides what is idle and what becomes free: what programs of others work with is \
+            not taken for it. Without shortage it changes nothing.",
         unit: "whole number: 200",
         default: "unset (100)",
         range: "1 to 10000",
@@ -320,6 +322,14 @@ mod tests {
             assert!(told.contains("two-pointer does not raise it"), "{key}: {told}");
             let gives = ["working-set gives it what it lacks", "what it lacks by working-set"];
             assert!(gives.iter().any(|gives| told.contains(gives)), "{key}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_taken_for_a_weight_or_a_minimum_is_told() {
+        for key in ["vm.NAME.min", "vm.NAME.weight"] {
+            let told = entry(key).unwrap().description;
+            assert!(told.contains("others work with"), "{key}: {told}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agentd_proto::v1;
 
 use crate::dto::Policy;
-use crate::quantity::{Units, format_size, format_time, parse_duration, parse_size};
+use crate::quantity::{Units, format_set, format_time, parse_duration, parse_size};
 use crate::suggest::did_you_mean;
 
 /// One field of the policy.
@@ -65,7 +65,7 @@ impl Value {
     /// In words.
     pub(crate) fn text(&self, units: Units) -> String {
         match self {
-            Self::Size(bytes) => format_size(*bytes, units),
+            Self::Size(bytes) => format_set(*bytes, units),
             Self::Time(time) => format_time(*time),
             Self::Number(number) => number.to_string(),
             Self::Word(word) => word.clone(),

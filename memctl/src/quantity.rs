@@ -96,6 +96,28 @@ pub(crate) fn format_size(bytes: u64, units: Units) -> String {
     Scale::of(units, &[bytes]).format(bytes)
 }
 
+/// An amount that somebody has set: in the largest unit that it is a whole number of, so that it reads as it was
+/// typed ("2500 MiB") and two that differ look so. One that is typed in other units is rounded as any other.
+pub(crate) fn format_set(bytes: u64, units: Units) -> String {
+    let is_whole = |(_, factor): &&(&str, u64)| bytes >= *factor && bytes.is_multiple_of(*factor);
+    let whole = ladder(units).iter().find(is_whole);
+    whole.map_or_else(
+        || format_size(bytes, units),
+        |(unit, factor)| format!("{} {unit}", bytes / factor),
+    )
+}
+
+/// The units that an amount is printed in, largest first; bytes beside.
+const fn ladder(units: Units) -> &'static [(&'static str, u64)] {
+    match units {
+        Units::Iec => &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
+        Units::Si => {
+            &[("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)]
+        }
+        Units::Bytes => &[],
+    }
+}
+
 /// The unit that a column of amounts is printed in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
@@ -107,18 +129,8 @@ pub(crate) struct Scale {
 impl Scale {
     /// The largest unit in which the least of `values` is at least 1, so that no row reads 0.0.
     pub(crate) fn of(units: Units, values: &[u64]) -> Self {
-        let ladder: &[(&'static str, u64)] = match units {
-            Units::Iec => &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
-            Units::Si => &[
-                ("TB", 1_000_000_000_000),
-                ("GB", 1_000_000_000),
-                ("MB", 1_000_000),
-                ("kB", 1_000),
-            ],
-            Units::Bytes => &[],
-        };
         let least = values.iter().copied().filter(|&v| v > 0).min().unwrap_or(0);
-        let fits = ladder.iter().find(|(_, factor)| least >= *factor);
+        let fits = ladder(units).iter().find(|(_, factor)| least >= *factor);
         let bytes = ("B", 1);
         let (unit, factor) = fits.copied().unwrap_or(bytes);
         Self { unit, factor, decimal: values.iter().any(|v| v % factor != 0) }
@@ -291,6 +303,22 @@ mod tests {
         assert_eq!(format_size(1536 * MIB, Units::Iec), "1.5 GiB");
         assert_eq!(format_size(1_500_000, Units::Si), "1.5 MB");
         assert_eq!(format_size(1_500_000, Units::Bytes), "1500000 B");
+    }
+
+    #[test]
+    fn what_is_set_reads_as_it_was_typed() {
+        for (text, units) in [
+            ("2500 MiB", Units::Iec),
+            ("12345 MiB", Units::Iec),
+            ("100000 KiB", Units::Iec),
+            ("2 GiB", Units::Iec),
+            ("0 B", Units::Iec),
+            ("2500 MB", Units::Si),
+            ("1500 B", Units::Bytes),
+        ] {
+            assert_eq!(format_set(parse_size(text).unwrap(), units), text);
+        }
+        assert_eq!(format_set(1_000_000_000, Units::Iec), "953.6 MiB");
     }
 
     #[test]

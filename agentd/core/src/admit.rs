@@ -82,7 +82,9 @@ impl Room {
         let (pool, kept) = (self.pool(), self.kept());
         let left = pool.saturating_sub(kept).saturating_sub(others);
         (wanted > left).then(|| {
-            let missing = wanted.saturating_sub(left);
+            // Guarantees may be beyond the pool by themselves: who asks for less is refused as well then.
+            let all = kept.saturating_add(others).saturating_add(wanted);
+            let missing = all.saturating_sub(pool);
             format!(
                 "{wanted} can never be kept together: {missing} too much: {}; of these {pool} {} and \
                  other reservations are guaranteed {others}: {left} is left",
@@ -161,6 +163,19 @@ mod tests {
         for figure in ["8 GiB", "200 MiB", "1 GiB", "128 MiB", "web1 64 MiB"] {
             assert!(words.contains(figure), "{figure} in {words}");
         }
+    }
+
+    #[test]
+    fn what_is_too_much_counts_what_was_too_much_before() {
+        let limit = Some(ByteCount::mib(1200));
+        let policy = Policy { pool_limit: limit, ..Policy::default() };
+        let room = room(&policy, &BTreeMap::new());
+        // 1000 MiB are left by the reserve; 128 are guaranteed to VMs.
+        let words = room.objection(ByteCount::mib(100), ByteCount::mib(1100)).unwrap();
+        assert!(
+            words.contains(": 328 MiB too much: ") && words.ends_with(": 0 B is left"),
+            "{words}"
+        );
     }
 
     #[test]

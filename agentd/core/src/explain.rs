@@ -40,7 +40,11 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::HostEmergency => format!("holds: {}", emergency(reserve)),
         Reason::Content => content(verdict, vm, policy),
         Reason::Full => full(verdict, vm),
-        Reason::FairShare => format!("holds: {}, {}", wants(), share(verdict, vm)),
+        Reason::FairShare => format!("holds: {}, {}", wants(), share(verdict, vm, "too little")),
+        Reason::Reserved if need.is_zero() => {
+            let left = "what is not reserved for a VM to come";
+            format!("holds: {}, {}", wants(), share(verdict, vm, left))
+        }
         Reason::SpareNotNeeded => idle(verdict, vm, policy),
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
@@ -94,13 +98,13 @@ pub fn time(time: Duration) -> String {
     }
 }
 
-/// How a VM stands that has its share of too little, or is left more than that.
-fn share(verdict: &Verdict, vm: &VmSample) -> &'static str {
+/// How a VM stands that has its share of what there is, or is left more than that.
+fn share(verdict: &Verdict, vm: &VmSample, there: &str) -> String {
     let works = verdict.demand.unwrap_or_default().min(vm.actual);
     if verdict.entitled.is_some_and(|entitled| entitled < works) {
-        "its share of too little, but none of the rest can go without making it swap"
+        format!("its share of {there}, but none of the rest can go without making it swap")
     } else {
-        "and it has its share of too little"
+        format!("and it has its share of {there}")
     }
 }
 
@@ -265,6 +269,24 @@ mod tests {
         };
         assert!(words(400).ends_with("; it is to have room for 300 MiB more that it may grow by"));
         assert!(words(480).ends_with("; it needs 300 MiB"), "{}", words(480));
+    }
+
+    #[test]
+    fn who_lacks_nothing_is_not_said_to_need_what_is_reserved() {
+        let policy = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
+        let words = |need, entitled| {
+            let of = |mib| Some(ByteCount::mib(mib));
+            let (need, demand, entitled) = (of(need), of(500), of(entitled));
+            let verdict = Verdict { need, demand, entitled, ..Verdict::hold(Reason::Reserved) };
+            message(&verdict, &holding(512), &policy)
+        };
+        let works = "holds: it works with 500 MiB of the 512 MiB that it holds, and may have";
+        let share = "its share of what is not reserved for a VM to come";
+        let rest = "none of the rest can go without making it swap";
+        assert_eq!(words(0, 64), format!("{works} 64 MiB, {share}, but {rest}"));
+        assert_eq!(words(0, 512), format!("{works} 512 MiB, and it has {share}"));
+        let needs = format!("{works} 600 MiB; it needs 88 MiB, but no VM has memory to spare");
+        assert!(words(88, 600).starts_with(&needs), "{}", words(88, 600));
     }
 
     #[test]
