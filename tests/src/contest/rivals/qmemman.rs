@@ -373,7 +373,10 @@ mod tests {
         assert!(qubes.known[&id(1)].is_stuck && !qubes.known[&id(2)].is_stuck);
         // What it keeps is no longer counted on.
         assert_eq!(next(&mut qubes, 7, short(1200, 524)), []);
-        next(&mut qubes, 8, short(530, 524));
+        // It has given enough when it is within 12.5 MiB.
+        next(&mut qubes, 8, short(537, 524));
+        assert!(qubes.known[&id(1)].is_stuck);
+        next(&mut qubes, 9, short(536, 524));
         assert!(!qubes.known[&id(1)].is_stuck);
     }
 

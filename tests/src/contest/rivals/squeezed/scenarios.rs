@@ -105,10 +105,11 @@ impl Host {
 fn asked(amount: u32, vms: [Ballooned; 2]) -> (Reply, [u64; 2]) {
     let (mut xapi, mut host) = (Squeezed::default(), Host::new(0, vms));
     for second in 0..SECONDS {
-        match xapi.reserve(ByteCount::mib(amount), &host.seen(second)) {
-            Reply::Wait(orders) => host.pass(second, &orders),
-            reply => return (reply, host.held().map(|(holds, _)| holds)),
-        }
+        let reply = xapi.reserve(ByteCount::mib(amount), &host.seen(second));
+        let Reply::Wait(orders) = reply else {
+            return (reply, host.held().map(|(holds, _)| holds));
+        };
+        host.pass(second, &orders);
     }
     panic!("it waits for ever: {host:?}");
 }
