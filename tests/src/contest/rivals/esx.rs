@@ -12,7 +12,8 @@
 //! the turn, 5 s, are not in the description. The host reserve stands for its limits of free
 //! memory; nobody grows without memory being there. It swaps a VM that would need a balloon of more
 //! than 65 %, which cannot be done here: the balloon goes on. Changes of less than 1 % are left. A
-//! VM that does not report counts as active all over.
+//! VM that does not report counts as active all over. Left out: that a VM starts only where its minimum is
+//! free; here none waits to be let in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -117,6 +118,22 @@ fn divide<'a>(claims: &[Claim<'a>], pool: f64) -> Vec<(&'a SeenVm, f64)> {
     claims.iter().map(|claim| (claim.vm, claim.holds_at(per_share))).collect()
 }
 
+/// What ESXi 6 likes to have free on a host of so much memory, of which its limits are parts: of the
+/// first 4 GiB, the next 8, the next 16, and all others.
+///
+/// The contest gives it the reserve for that, so nobody but the test calls this.
+#[must_use]
+pub fn min_free(host_total: ByteCount) -> ByteCount {
+    let mut rest = host_total;
+    let mut free = ByteCount::ZERO;
+    for (first, percent) in [(4, 6), (8, 4), (16, 2), (u32::MAX, 1)] {
+        let part = rest.min(ByteCount::gib(first));
+        free = free.saturating_add(part.fraction(percent, 100));
+        rest = rest.saturating_sub(part);
+    }
+    free
+}
+
 /// A tax of 75 %: an idle page costs as much as 1 / (1 - 0.75) active ones.
 const IDLE_COST: f64 = 4.0;
 const PERIOD: Duration = Duration::from_secs(30);
@@ -127,6 +144,7 @@ const SMALL: f64 = 0.01;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contest::rivals::figures::MIB;
     use crate::contest::rivals::scenes::{given, mib, reports, scene, vm};
 
     fn divided(active: [u32; 2], weights: [u64; 2], pool: u32) -> Vec<f64> {
@@ -147,6 +165,34 @@ mod tests {
         // The minimum is no one's to take.
         assert_eq!(divided([4000, 0], [100, 100], 500), [300.0, 200.0]);
         assert_eq!(divided([0, 0], [100, 100], 9000), [4000.0, 4000.0]);
+    }
+
+    /// What each pays: shares for a page, in which idle ones count four times.
+    #[test]
+    fn all_pay_the_same() {
+        let pays = |shares: f64, active: f64, holds: f64| {
+            let part = active.min(holds) / holds;
+            shares / (holds * (part + 4.0 * (1.0 - part)))
+        };
+        for (active, weights, pool) in [
+            ([1000, 400], [100, 100], 1850),
+            ([300, 900], [100, 300], 2600),
+            ([700, 700], [200, 500], 900),
+        ] {
+            let holds = divided(active, weights, pool);
+            assert_eq!(holds.iter().sum::<f64>().round(), f64::from(pool));
+            let pay = |vm: usize| pays(weights[vm] as f64, active[vm].into(), holds[vm]);
+            assert!((pay(0) / pay(1) - 1.0).abs() < 0.01, "{holds:?}");
+        }
+    }
+
+    #[test]
+    fn the_larger_a_host_the_smaller_the_part_that_is_free() {
+        let free = |gib| min_free(ByteCount::gib(gib)).as_u64() as f64 / MIB;
+        assert!((free(4) - 245.76).abs() < 0.01 && (free(12) - 573.44).abs() < 0.01);
+        // Published are 899 and 1923 MB, which is 2 less than the parts add up to.
+        assert!((free(28) - 899.0 - 2.12).abs() < 0.01, "{}", free(28));
+        assert!((free(128) - 1923.0 - 2.12).abs() < 0.01, "{}", free(128));
     }
 
     #[test]

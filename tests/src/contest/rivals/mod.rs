@@ -23,6 +23,9 @@
 //! | `equal-percent` | nothing: it makes VMs as full as the host is | the step |
 //! | `static` | the pool without the reserve | weights |
 //!
+//! Some are asked for memory before a VM starts. Here VMs start whoever has the host, and nobody asks: of
+//! those whose tests tell the answers, `qmemman::admission` and `squeezed::reservation` give them to tests alone.
+//!
 //! What they share is what they see: `figures` reads a host, `usage` what VMs used when they
 //! reported, `swapped` what lies on their swap devices, `meter` their counters as rates.
 

@@ -144,6 +144,10 @@ mod tests {
         near(OWN.target(&vm, mib(990), 0.02), 960);
         near(OWN.target(&vm, mib(900), 0.02), 950);
         assert_eq!(OWN.target(&vm, mib(900), 0.10), None);
+        // With exactly 5 % the cushion is nothing, one with just more is as thick as the host's part.
+        near(OWN.target(&vm, mib(990), 0.05), 990);
+        near(OWN.target(&vm, mib(910), 0.06), 970);
+        near(OWN.target(&SeenVm { min: ByteCount::mib(980), ..vm }, mib(500), 0.10), 980);
         assert_eq!(OWN.target(&vm, mib(898), 0.10), None, "0.2 % is not worth it");
     }
 

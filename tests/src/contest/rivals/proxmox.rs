@@ -218,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_silent_or_below_its_minimum_lacks_memory() {
+        let silent = Claim { free: None, ..claim(1000, 1500, 1000, 0) };
+        assert!(silent.is_pressed());
+        assert!(claim(1000, 999, 1000, 900).is_pressed());
+        assert!(claim(1000, 1000, 1000, 250).is_pressed());
+        assert!(claim(1000, 1000, 1000, 251).is_comfortable());
+        let out = claim(0, 1500, 1000, 900);
+        assert!(!out.is_comfortable() && !out.is_pressed());
+        // Who has free memory gives first.
+        assert_eq!(once(&[silent, claim(1000, 1500, 1000, 900)], -50), [1500, 1450]);
+    }
+
+    #[test]
     fn the_host_comes_to_use_what_the_reserve_leaves() {
         let vms = || vec![reports(vm(1, 500, 2000, 1000), 0, 0), vm(2, 500, 2000, 1000)];
         // 2300 of 2500 MiB are used, where 2000 are to be: each is to give 150, and gives 100.

@@ -12,8 +12,8 @@
 //!
 //! Used is `actual - usable` and what lies on the swap device (see `swapped`); the VM's minimum stands
 //! for its 200 MiB and the host reserve for its 50 MiB. The host is no VM here, so nothing stands
-//! for its dom0. A slow giver is not marked: the mark changes nothing. Memory for a VM about to start
-//! cannot be asked for here.
+//! for its dom0, and nothing for what Xen needs beside the memory of VMs. A slow giver is not marked:
+//! the mark changes nothing. Memory for a VM about to start is `admission`; the contest does not ask.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -25,6 +25,8 @@ use super::figures::{MIB, committed, forget_gone, order, real, spare, within};
 use super::swapped::Swapped;
 use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
+
+pub mod admission;
 
 /// The memory daemon of Qubes OS.
 #[derive(Clone, Debug, Default)]
@@ -81,14 +83,7 @@ impl Rival for Qmemman {
     }
 
     fn turn(&mut self, seen: &Seen) -> Vec<(VmId, ByteCount)> {
-        self.usage.read(seen);
-        self.swapped.read(seen);
-        forget_gone(&mut self.known, seen);
-        for vm in &seen.vms {
-            if let Some(used) = self.usage.of(vm) {
-                self.take_in(vm, used.used + self.swapped.of(vm.id));
-            }
-        }
+        self.hear(seen);
         if let Some(round) = self.round.take() {
             return self.go_on(round, seen);
         }
@@ -106,6 +101,18 @@ impl Rival for Qmemman {
 }
 
 impl Qmemman {
+    /// Takes in what VMs told.
+    fn hear(&mut self, seen: &Seen) {
+        self.usage.read(seen);
+        self.swapped.read(seen);
+        forget_gone(&mut self.known, seen);
+        for vm in &seen.vms {
+            if let Some(used) = self.usage.of(vm) {
+                self.take_in(vm, used.used + self.swapped.of(vm.id));
+            }
+        }
+    }
+
     /// Takes in what a VM uses, where it would tell.
     fn take_in(&mut self, vm: &SeenVm, used: f64) {
         let actual = real(vm.actual);
@@ -119,17 +126,23 @@ impl Qmemman {
             self.has_news = true;
         }
         let missing = actual - real(vm.target);
-        if missing <= SURPLUS || wish(vm, known.used).preferred > actual {
+        if missing <= NEARLY || wish(vm, known.used).preferred > actual {
             known.is_stuck = false;
         }
     }
 
+    /// The VMs that are asked, and what each has and would like. Who is silent or stuck is left out.
+    fn wishes<'a>(&self, seen: &'a Seen) -> (Vec<&'a SeenVm>, Vec<Wish>) {
+        let wish = |vm: &'a SeenVm| {
+            let known = self.known.get(&vm.id).filter(|known| !known.is_stuck)?;
+            Some((vm, wish(vm, known.used)))
+        };
+        seen.vms.iter().filter_map(wish).unzip()
+    }
+
     /// What is to be ordered, if that is worth the trouble.
     fn plan(&self, seen: &Seen) -> VecDeque<(VmId, f64)> {
-        let reports = |vm: &&SeenVm| self.known.get(&vm.id).is_some_and(|known| !known.is_stuck);
-        let vms: Vec<_> = seen.vms.iter().filter(reports).collect();
-        let used = |vm: &SeenVm| self.known.get(&vm.id).map_or(0.0, |known| known.used);
-        let wishes: Vec<_> = vms.iter().map(|vm| wish(vm, used(vm))).collect();
+        let (vms, wishes) = self.wishes(seen);
         let free = spare(seen);
         let plan: Vec<_> = divide(&wishes, free)
             .into_iter()
@@ -176,7 +189,7 @@ impl Qmemman {
         for vm in &seen.vms {
             let actual = real(vm.actual);
             if let Some(known) = self.known.get_mut(&vm.id) {
-                known.is_stuck |= actual - real(vm.target) > SURPLUS && actual >= known.began;
+                known.is_stuck |= actual - real(vm.target) > NEARLY && actual >= known.began;
             }
         }
     }
@@ -263,8 +276,10 @@ const MARGIN: f64 = 1.3;
 const CAUTION: f64 = 0.999;
 /// A change of used memory that a VM tells: 30000 KB.
 const TOLD: f64 = 30_000.0 * 1024.0;
-/// Less than this is not worth taking, and nearly arrived.
+/// Less than this is not worth taking.
 const SURPLUS: f64 = 10.0 * MIB;
+/// Who is within this of its target has arrived.
+const NEARLY: f64 = 12.5 * MIB;
 /// So much of the host's reserve it may take for a moment.
 const SLACK: f64 = 5.0 * MIB;
 
@@ -274,7 +289,7 @@ mod tests {
     use crate::contest::rivals::scenes::{given, id, mib, reports, scene, vm};
 
     /// One of its test VMs; MiB used, most, held, and what the host gets more.
-    fn wished(used: u32, max: u32, actual: u32, boost: u32) -> Wish {
+    pub(super) fn wished(used: u32, max: u32, actual: u32, boost: u32) -> Wish {
         let preferred = (mib(used) * MARGIN + mib(boost)).min(mib(max)).max(mib(200)).floor();
         Wish { preferred, actual: mib(actual), max: mib(max) }
     }
@@ -288,6 +303,18 @@ mod tests {
             wished(1536, 4096, 1536, 0),
             wished(512, 1024, 768, 0),
         ]
+    }
+
+    #[test]
+    fn a_vm_prefers_more_than_it_uses() {
+        let wish = |used, holds| wish(&vm(1, 200, 4096, holds), mib(used));
+        assert_eq!(wish(1024, 1024).preferred, (1331.2 * MIB).floor());
+        assert_eq!(wish(5000, 1024).preferred, mib(4096));
+        assert_eq!(wish(100, 1024).preferred, mib(200));
+        let need = |holds| wish(1024, holds).preferred - wish(1024, holds).actual;
+        assert_eq!(need(1024), (307.2 * MIB).floor());
+        assert_eq!(need(2024), (-692.8 * MIB).floor());
+        assert_eq!(wished(1024, 4096, 0, 350).preferred, (1681.2 * MIB).floor());
     }
 
     #[test]
@@ -346,7 +373,10 @@ mod tests {
         assert!(qubes.known[&id(1)].is_stuck && !qubes.known[&id(2)].is_stuck);
         // What it keeps is no longer counted on.
         assert_eq!(next(&mut qubes, 7, short(1200, 524)), []);
-        next(&mut qubes, 8, short(530, 524));
+        // It has given enough when it is within 12.5 MiB.
+        next(&mut qubes, 8, short(537, 524));
+        assert!(qubes.known[&id(1)].is_stuck);
+        next(&mut qubes, 9, short(536, 524));
         assert!(!qubes.known[&id(1)].is_stuck);
     }
 
@@ -359,6 +389,20 @@ mod tests {
         // It uses a third more.
         let more = Seen { vms: vec![reports(vm(2, 100, 2000, 1200), 0, 0)], ..host(900) };
         assert_eq!(next(&mut qubes, 3, more), [(2, 2000)]);
+    }
+
+    #[test]
+    fn a_change_is_worth_it_when_somebody_lacks_or_much_moves() {
+        let is_worth = |preferred, target, free: f64| {
+            let vm = vm(1, 100, 4000, 1000);
+            let wish = Wish { preferred: mib(preferred), actual: mib(1000), max: mib(4000) };
+            is_significant(&[(&vm, &wish, mib(target))], free * MIB)
+        };
+        assert!(is_worth(900, 1000, -16.0) && !is_worth(900, 1000, -15.0));
+        assert!(is_worth(1100, 1016, 0.0) && !is_worth(1100, 1015, 0.0));
+        assert!(!is_worth(900, 1016, 0.0), "it has what it prefers");
+        assert!(is_worth(900, 1100, 51.0) && !is_worth(900, 1100, 50.0));
+        assert!(is_worth(800, 900, 51.0) && !is_worth(800, 900, 50.0));
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //!
 //! It looks every 10 s, and when a VM comes or goes; while memory moves it goes on every second,
 //! which is the interval here. The host reserve stands for its 72 MiB. A virtio balloon has no
-//! constant offset between target and actual to be measured. Memory for a VM about to start cannot
-//! be asked for here.
+//! constant offset between target and actual to be measured. Memory for a VM about to start is
+//! `reservation`; the contest does not ask.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +18,10 @@ use agentd_core::vm::VmId;
 
 use super::figures::{forget_gone, order, pool, real, within, within_limits};
 use crate::contest::rival::{Rival, Seen, SeenVm};
+
+pub mod reservation;
+#[cfg(test)]
+mod scenarios;
 
 /// The memory daemon of XAPI.
 #[derive(Clone, Debug, Default)]
@@ -100,11 +104,15 @@ impl Squeezed {
 /// The same part of its range for everyone.
 fn divide<'a>(vms: &[&'a SeenVm], free: f64) -> Vec<(&'a SeenVm, f64)> {
     let range = |vm: &SeenVm| (real(vm.max) - real(vm.min)).max(0.0);
-    let freeable = |vm: &SeenVm| (real(vm.actual) - real(vm.min) - 2.0 * INACCURACY).max(0.0);
     let surplus = (free + vms.iter().map(|vm| freeable(vm)).sum::<f64>()).max(0.0);
     let ranges: f64 = vms.iter().map(|vm| range(vm)).sum();
     let part = if ranges > 0.0 { within(surplus / ranges, 0.0, 1.0) } else { 0.0 };
     vms.iter().map(|vm| (*vm, real(vm.min) + part * range(vm))).collect()
+}
+
+/// What it can give, as far as that can be counted.
+fn freeable(vm: &SeenVm) -> f64 {
+    (real(vm.actual) - real(vm.min) - 2.0 * INACCURACY).max(0.0)
 }
 
 const LOOK: Duration = Duration::from_secs(10);

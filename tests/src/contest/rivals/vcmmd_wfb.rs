@@ -6,7 +6,8 @@
 //!
 //! Its turn is not in the description: 5 s. Its rates are taken as by the second. I/O is told from
 //! major faults and pages swapped out, all that a balloon reports of it. A VM that does not report
-//! its unused memory keeps what it has.
+//! its unused memory keeps what it has. Left out: that it also acts at once when the host is low, and that
+//! it starts no VM whose guarantee does not fit; here none waits to be let in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -179,6 +180,39 @@ mod tests {
         near(claim(mib(500), Rates { faults: 50.0, ..busy }).weight, 18.0);
         near(claim(mib(500), Rates::default()).weight, 6.0);
         near(claim(mib(2000), Rates::default()).weight, 1.0);
+    }
+
+    #[test]
+    fn every_sign_of_load_has_its_weight() {
+        let vm = vm(1, 200, 2000, 1000);
+        let weight = |average_io, average_faults, rates| {
+            let mut known = Known { quota: 0.0, average_io, average_faults };
+            known.claim(&vm, mib(1000), rates).weight.round()
+        };
+        let (idle, busy) = (Rates::default(), 21.0);
+        let writes = |pages| Rates { swap_out: pages * 4096.0, ..idle };
+        let faults = |faults| Rates { faults, ..idle };
+        // 10 - 8, as all is unused; then 4 and 2 for I/O, 8 and 4 for faults, now and on average.
+        assert_eq!(weight(0.0, 0.0, idle), 2.0);
+        assert_eq!(weight(0.0, 0.0, writes(busy)), 2.0 + 4.0);
+        assert_eq!(weight(24.0, 0.0, idle), 2.0 + 2.0);
+        assert_eq!(weight(24.0, 0.0, writes(busy)), 2.0 + 6.0);
+        assert_eq!(weight(0.0, 24.0, idle), 2.0 + 4.0);
+        // A fault is a read, too.
+        assert_eq!(weight(0.0, 0.0, faults(busy)), 2.0 + 8.0 + 4.0);
+        assert_eq!(weight(24.0, 24.0, faults(busy)), 2.0 + 18.0);
+        assert_eq!((average(0.0, 22.0), average(11.0, 0.0)), (2.0, 10.0));
+    }
+
+    #[test]
+    fn little_is_a_tenth_of_the_maximum_within_bounds() {
+        let busy = Rates { faults: 21.0, ..Rates::default() };
+        let asks = |max, unused| {
+            Known::default().claim(&vm(1, 200, max, 500), mib(unused), busy).quota > mib(500)
+        };
+        assert!(asks(1000, 192) && !asks(1000, 193));
+        assert!(asks(4000, 400) && !asks(4000, 401));
+        assert!(asks(9000, 768) && !asks(9000, 769));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! Its turn is not in the description: 5 s. Its rates are taken as by the second. I/O is told from
 //! major faults and pages swapped out. Nor is it said what happens when all want more than there
 //! is: what lacks is taken as its sister policy does (see `vcmmd_wfb`), with equal weights. A VM
-//! that does not report keeps what it has.
+//! that does not report keeps what it has. Left out: what its sister leaves out, and other weights for Windows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
