@@ -130,13 +130,19 @@ impl Demand {
         self.working.saturating_add(self.swapped).saturating_add(self.debt)
     }
 
-    /// What it would have, whatever bounds it.
-    pub(super) fn wish(&self, constants: &WorkingSet) -> Wish {
+    /// Room that others than this one are to have for a burst: who has not burst yet may do so as well.
+    pub(super) fn room_for_others(&self) -> ByteCount {
+        self.burst.fraction(OTHERS_PERCENT, 100)
+    }
+
+    /// What it would have, whatever bounds it, where others have burst by so much.
+    pub(super) fn wish(&self, constants: &WorkingSet, room: ByteCount) -> Wish {
         let now = constants.with_headroom(self.working_set());
         let ahead = self.growth.fraction(millis(constants.lead), SECOND);
         let soon = now.saturating_add(ahead);
         let top = constants.with_headroom(self.top);
-        let ready = now.saturating_add(self.burst).min(top).max(soon);
+        let own = now.saturating_add(self.burst).min(top);
+        let ready = now.saturating_add(room).max(own).max(soon);
         let keep = constants.with_headroom(self.peak).max(ready);
         Wish { now, soon, ready, keep }
     }
@@ -149,8 +155,8 @@ pub(super) struct Wish {
     pub now: ByteCount,
     /// When the next order arrives, as far as can be told.
     pub soon: ByteCount,
-    /// With room for a burst like those of late, which grows before anybody can tell; no more than at the
-    /// top of those.
+    /// With room for a burst like those of late, which grows before anybody can tell: no more than at the
+    /// top of its own, or half of any other's.
     pub ready: ByteCount,
     /// What it had a use for lately.
     pub keep: ByteCount,
@@ -182,6 +188,8 @@ const DEBT_PERCENT: u64 = 25;
 const BURST: ByteCount = ByteCount::mib(32);
 /// What is left of a burst is not worth an order then.
 const FORGOTTEN: ByteCount = ByteCount::mib(16);
+/// Of four sizes of room this left least unmet (decision 7).
+const OTHERS_PERCENT: u64 = 50;
 /// Bursts come back after longer than programs come back to what they worked with.
 const BURSTS_FOR: u32 = 5;
 /// The most that kernels keep so of what they are given: an eighth was seen.
@@ -288,7 +296,7 @@ mod tests {
         let policy = Policy::default();
         let own = demand(&[says(900, 800, 0, Some(0)), says(900, 500, 0, Some(0))]);
         let own = own.expect("its figures count");
-        let wish = own.wish(&policy.working_set);
+        let wish = own.wish(&policy.working_set, ByteCount::ZERO);
         assert_eq!(wish.now.mib_floor(), 464);
         assert_eq!(wish.ready.mib_floor(), 464 + 900, "three seconds of it");
     }

@@ -96,10 +96,11 @@ impl Memory {
         now: Duration,
     ) -> (Self, Vec<Option<Ask>>) {
         let mut known = self.demands.beside();
+        let room = self.demands.values().map(Demand::room_for_others).max().unwrap_or_default();
         let mut asks = Vec::with_capacity(vms.len());
         let follow = |view: &View<'_>| {
             let demand = Demand::follow(known.of(view.id), constants, view, now);
-            asks.push(demand.as_ref().and_then(|demand| Ask::of(demand, constants, view)));
+            asks.push(demand.as_ref().and_then(|demand| Ask::of(demand, constants, view, room)));
             Some((view.id, demand?))
         };
         // As many as there are VMs, nearly always: growing step by step would copy all again and again.
@@ -110,11 +111,16 @@ impl Memory {
 }
 
 impl Ask {
-    fn of(demand: &Demand, constants: &WorkingSet, view: &View<'_>) -> Option<Self> {
+    fn of(
+        demand: &Demand,
+        constants: &WorkingSet,
+        view: &View<'_>,
+        room: ByteCount,
+    ) -> Option<Self> {
         if !matches!(view.bar, None | Some(Reason::Settling)) {
             return None;
         }
-        let wish = demand.wish(constants);
+        let wish = demand.wish(constants, room);
         let mut now = wish.now;
         if view.starves {
             // Its demand cannot show while there is no room for it.

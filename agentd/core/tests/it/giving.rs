@@ -53,9 +53,19 @@ fn nobody_gets_headroom_while_another_waits_for_what_it_works_with() {
     assert!(judged >= 10, "only in {judged} somebody waited beside others who got something");
 }
 
+/// 1350 MiB that are needed all at once, and by 20 MiB more every second.
+fn at_once() -> Vec<u32> {
+    [vec![400; 10], vec![1350; 20], vec![400]].concat()
+}
+
+fn slowly() -> Vec<u32> {
+    let more = (1..48).map(|step| 400 + 20 * step);
+    vec![400; 10].into_iter().chain(more).chain([400]).collect()
+}
+
 /// Three VMs that hold all there is: one whose programs burst for five seconds and rest, one that holds more than
-/// it needs, and one that needs much for twenty seconds after that.
-fn bursting(burst: u32) -> World {
+/// it needs, and one that needs more after that.
+fn bursting(burst: u32, needs: Vec<u32>) -> World {
     let mib = ByteCount::mib;
     let line = |spans: &[(usize, u32)]| {
         spans.iter().flat_map(|(ticks, uses)| vec![mib(*uses); *ticks]).collect::<Vec<_>>()
@@ -68,7 +78,7 @@ fn bursting(burst: u32) -> World {
     let vms = [
         (200, line(&[(3, 100), (5, 100 + burst), (1, 100)])),
         (1500, line(&[(1, 600)])),
-        (500, line(&[(10, 400), (20, 1350), (1, 400)])),
+        (500, needs.into_iter().map(mib).collect()),
     ];
     World {
         total: mib(8192),
@@ -85,18 +95,22 @@ fn bursting(burst: u32) -> World {
 /// others have memory that they have no use for.
 #[test]
 fn who_has_burst_is_given_room_for_the_next_burst_after_all_that_others_need() {
-    let room = |burst| {
-        let mut world = bursting(burst);
-        [30, 20].map(|ticks| {
+    let room = |burst, needs: Vec<u32>| {
+        let needed = needs.len() - 1;
+        let mut world = bursting(burst, needs);
+        [needed, 20].map(|ticks| {
             (0..ticks).for_each(|_| drop(world.turn()));
             world.vms[&VmId::from_bytes([1; 16])].actual.mib_floor() - 100
         })
     };
-    let [needed, idle] = room(400);
+    let [needed, idle] = room(400, at_once());
     assert!(needed < 130, "{needed} MiB, while another needs it");
     assert!((300..420).contains(&idle), "{idle} MiB");
-    let [needed, idle] = room(30);
-    assert!(needed < 130 && idle < 130, "{needed} and {idle} MiB: slow growth is no burst");
+    let [needed, idle] = room(0, at_once());
+    assert!(needed < 130, "{needed} MiB, while another needs it");
+    assert!((200..300).contains(&idle), "{idle} MiB: half of what another burst by");
+    let [_, idle] = room(30, slowly());
+    assert!(idle < 130, "{idle} MiB: slow growth is no burst");
 }
 
 /// A VM of so many MiB whose programs burst to so many more for five seconds, once it is its turn.
@@ -116,7 +130,7 @@ fn bursts_in_turn(number: u8, (rests, bursts, actual): (u32, u32, u32)) -> (VmId
 fn room_for_bursts_goes_nowhere_and_back_and_comes_to_rest() {
     let a_vm = || (100..600_u32, 0..900_u32, 0..600_u32);
     let judged = holds_for(60, proptest::collection::vec(a_vm(), 2..5), |drawn| {
-        let mut world = bursting(0);
+        let mut world = bursting(0, at_once());
         world.vms = (1..).zip(drawn).map(|(number, own)| bursts_in_turn(number, own)).collect();
         let held: ByteCount = world.vms.values().map(|vm| vm.actual).sum();
         world.other = world.total.saturating_sub(held).saturating_sub(world.policy.host_reserve);
