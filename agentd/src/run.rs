@@ -400,9 +400,7 @@ impl Loop {
             let in_force = || control.in_force();
             tick::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
                 let hung = hung::why(&turn);
-                if let Some(sample) = &turn.record.sample {
-                    control.note_host_total(sample.host.total);
-                }
+                control.note_seen(&turn.record);
                 control.note_bookings(&turn.record);
                 teller.tell(turn, control.gate());
                 if let Some(why) = hung {

@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering as Memory},
+        atomic::{AtomicBool, AtomicU8, Ordering as Memory},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -23,12 +23,12 @@ use agentd_core::{
     reserve::Booking,
     vm::VmId,
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
-    Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet, PinAsk,
-    PinSet, PinWish, Pins, PolicyEdit, PolicySet, Rebased, Reservations, ReserveAsk, ReserveSet,
-    Revision, SavedMode, Storage, StorageError, beyond_host,
+    Actor, Audience, Base, Bounds, ControlError, Eased, Gate, InForce, Mode, ModeSet,
+    Overcommitment, PinAsk, PinSet, PinWish, Pins, PolicyEdit, PolicySet, Rebased, Reservations,
+    ReserveAsk, ReserveSet, Revision, SavedMode, Storage, StorageError, beyond_host,
     keeper::{Keeper, Noted, Revert},
 };
 use crate::{clock::Clock, event::TickRecord};
@@ -120,9 +120,11 @@ impl Control {
         &self.shared.gate
     }
 
-    /// Notes how much memory the host has: a policy beyond that is refused from now on.
-    pub fn note_host_total(&self, total: ByteCount) {
-        self.shared.host_total.store(total.as_u64(), Memory::Relaxed);
+    /// Notes what a tick saw of the host and its VMs: a policy beyond that is refused from now on.
+    pub fn note_seen(&self, record: &Arc<TickRecord>) {
+        if record.sample.is_some() {
+            self.shared.seen.store(Some(Arc::clone(record)));
+        }
     }
 
     /// What a policy has beyond this host that the one in force does not have already; nothing while
@@ -374,8 +376,8 @@ pub(super) struct Shared {
     bounds: Mutex<Bounds>,
     /// Who set the mode.
     set: ArcSwap<SavedMode>,
-    /// Bytes that the host has; 0 while nobody has seen it.
-    host_total: AtomicU64,
+    /// The last tick that saw the host.
+    seen: ArcSwapOption<TickRecord>,
     pauses: Mutex<Pauses>,
 }
 
@@ -421,14 +423,27 @@ impl Shared {
         let gate = Gate::new(set.mode).frozen_by(freeze_file);
         let in_force = ArcSwap::from_pointee(InForce::beginning(set.mode, policy));
         let pauses = Mutex::new(Pauses { eased_by: set.eased_by.clone(), ..Pauses::default() });
-        let (set, host_total) = (ArcSwap::from_pointee(set), AtomicU64::new(0));
-        Self { in_force, gate, bounds, set, host_total, pauses }
+        let (set, seen) = (ArcSwap::from_pointee(set), ArcSwapOption::empty());
+        Self { in_force, gate, bounds, set, seen, pauses }
     }
 
     /// What the host has; `None` while nobody has seen it.
     pub(super) fn host_total(&self) -> Option<ByteCount> {
-        let bytes = self.host_total.load(Memory::Relaxed);
-        (bytes > 0).then(|| ByteCount::bytes(bytes))
+        self.seen.load().as_ref()?.sample.as_ref().map(|sample| sample.host.total)
+    }
+
+    /// What the VMs that were seen last would be guaranteed by this policy beyond what there is for them, where
+    /// it is more than the policy in force has too much already: who takes some of that back may.
+    pub(super) fn guarantees_too_much(&self, policy: &Policy) -> Option<Fault> {
+        let seen = self.seen.load_full()?;
+        let (sample, in_force) = (seen.sample.as_ref()?, self.in_force.load());
+        let excess = |policy: &Policy| {
+            let mut acting = policy.clone();
+            in_force.pins.lay_over(&mut acting);
+            Overcommitment::of(&acting, sample)
+        };
+        let known = excess(&in_force.policy.policy).map_or(ByteCount::ZERO, |own| own.excess());
+        excess(policy).filter(|own| own.excess() > known).map(|own| own.fault())
     }
 
     /// See [`Control::beyond_host`]: who mends one of two values is not kept from it by the other.

@@ -71,8 +71,8 @@ pub struct Overcommitment {
     pub together: ByteCount,
     /// What there is: the host's memory without its reserve, or the policy's limit where that is less.
     pub pool: ByteCount,
-    /// Whether it is the limit that counts.
-    pub is_limit: bool,
+    /// The same in words.
+    pub of_what: String,
     /// How many VMs.
     pub count: usize,
     /// Those that are guaranteed most, with how much.
@@ -93,9 +93,34 @@ impl Overcommitment {
         (together > pool).then(|| {
             let each = sample.vms.iter().map(|(id, vm)| (of((id, vm)), vm.name.to_string()));
             let (count, who) = (sample.vms.len(), largest(each.collect()));
-            let is_limit = policy.pool_limit.is_some_and(|limit| limit <= host);
-            Self { together, pool, is_limit, count, who }
+            let (total, reserve) = (sample.host.total, policy.host_reserve);
+            let of_what = match policy.pool_limit.filter(|limit| *limit <= host) {
+                Some(limit) => format!("pool_limit_bytes = {limit}"),
+                None => format!("the host's {total} without host_reserve_bytes = {reserve}"),
+            };
+            Self { together, pool, of_what, count, who }
         })
+    }
+
+    /// How much too much it is.
+    #[must_use]
+    pub const fn excess(&self) -> ByteCount {
+        self.together.saturating_sub(self.pool)
+    }
+
+    /// The same as what is wrong with the policy.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let Self { together, of_what, count, who, .. } = self;
+        Fault {
+            path: "vms".to_owned(),
+            value: together.to_string(),
+            problem: format!(
+                "is what {count} VMs that run here would be guaranteed together, more than {of_what}, by \
+                 {}: {who}; lower a min or the floor, or move a VM first",
+                self.excess()
+            ),
+        }
     }
 }
 

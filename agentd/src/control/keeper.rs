@@ -213,6 +213,9 @@ impl Keeper {
         faults.extend(edit.revert_after.and_then(bad_trial));
         faults.extend(self.base.bounds.faults(&policy));
         faults.extend(self.shared.beyond_host(&policy));
+        if faults.is_empty() {
+            faults.extend(self.shared.guarantees_too_much(&policy));
+        }
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }

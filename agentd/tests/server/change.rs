@@ -336,47 +336,77 @@ async fn a_tick_tells_what_a_vm_works_with_and_what_it_may_have() {
 
 /// The rig's host has 16 GiB, and each of its VMs holds 1 GiB and may hold 4.
 #[tokio::test(flavor = "multi_thread")]
-async fn minimums_that_the_pool_has_not_are_told_of_or_refused() {
+async fn minimums_that_the_pool_has_not_are_refused() {
     let mut rig = Rig::start();
     let mut client = Client::new(rig.channel().await);
     rig.tick(&["web1", "db1"], false).await;
-    let min = |gib: u64| {
-        let vm = wire::VmPolicy { min_bytes: Some(gib << 30), ..wire::VmPolicy::default() };
-        ["web1", "db1"].map(|name| (name.to_owned(), vm)).into()
-    };
-    let reserve =
-        wire::Policy { host_reserve_bytes: Some(10 << 30), vms: min(4), ..wire::Policy::default() };
-    let fits = wire::Policy { host_reserve_bytes: Some(8 << 30), ..reserve.clone() };
-    let paths = ["host_reserve_bytes", "pool_limit_bytes", "vms"];
-    let minimums = |response: wire::UpdatePolicyResponse| {
-        response.warnings.into_iter().filter(|w| w.starts_with("minimums")).collect::<Vec<_>>()
-    };
+    let gib = |amount: u64| Some(amount << 30);
+    let of_four = || wire::Policy { vms: minimums([4, 4, 4]), ..Default::default() };
+    let paths = ["host_reserve_bytes", "pool_limit_bytes", "floor_bytes", "vms"];
+    let fits = wire::Policy { host_reserve_bytes: gib(8), ..of_four() };
     let made = client.update_policy(update(&paths, fits)).await.unwrap().into_inner();
-    assert_eq!(minimums(made), Vec::<String>::new());
-    let made = client.update_policy(update(&paths, reserve)).await.unwrap().into_inner();
+    assert_eq!(of_minimums(&made), Vec::<&str>::new(), "new1 does not run");
+
+    let reserve = wire::Policy { host_reserve_bytes: gib(10), ..of_four() };
+    let floors =
+        wire::Policy { pool_limit_bytes: gib(1), floor_bytes: gib(1), ..Default::default() };
+    let limited = wire::Policy { pool_limit_bytes: gib(5), ..of_four() };
+    let refused = [
+        (
+            reserve,
+            "vms",
+            "8 GiB: is what 2 VMs that run here would be guaranteed together, more than the host's 16 GiB \
+             without host_reserve_bytes = 10 GiB, by 2 GiB: db1 4 GiB, web1 4 GiB; lower",
+        ),
+        (floors, "vms", "more than pool_limit_bytes = 1 GiB, by 1 GiB"),
+        (limited, "pool_limit_bytes", "at least 12 GiB"),
+    ];
+    for (policy, field, words) in refused {
+        let refused = client.update_policy(update(&paths, policy)).await.unwrap_err();
+        assert_eq!(violated(&refused), [field]);
+        assert!(refused.message().contains(words), "{}", refused.message());
+    }
+}
+
+/// VMs come and go; who lowers what they are guaranteed is not refused because it is still too much.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_guaranteed_too_much_already_may_become_less_and_not_more() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1", "db1"], false).await;
+    let policy = |mins| wire::Policy {
+        host_reserve_bytes: Some(8 << 30),
+        vms: minimums(mins),
+        ..Default::default()
+    };
+    let paths = ["host_reserve_bytes", "vms"];
+    client.update_policy(update(&paths, policy([3, 4, 4]))).await.unwrap();
+    rig.tick(&["web1", "db1", "new1"], false).await;
+    let refused = client.update_policy(update(&paths, policy([4, 4, 4]))).await.unwrap_err();
+    assert_eq!(violated(&refused), ["vms"]);
+    let made = client.update_policy(update(&paths, policy([2, 4, 4]))).await.unwrap().into_inner();
     assert_eq!(
-        minimums(made),
+        of_minimums(&made),
         [
-            "minimums: 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
-          without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB"
+            "minimums: 3 VMs that run here are guaranteed 10 GiB together, more than the host's 16 GiB \
+             without host_reserve_bytes = 8 GiB: db1 4 GiB, new1 4 GiB, web1 2 GiB"
         ]
     );
+}
 
-    let limited =
-        wire::Policy { pool_limit_bytes: Some(5 << 30), vms: min(4), ..wire::Policy::default() };
-    let refused = client.update_policy(update(&paths, limited)).await.unwrap_err();
-    assert_eq!(violated(&refused), ["pool_limit_bytes"]);
-    assert!(refused.message().contains("at least 8 GiB"), "{}", refused.message());
-    // Floors do not fit either: that depends on what runs, and is only told.
-    let floors = wire::Policy {
-        pool_limit_bytes: Some(1 << 30),
-        floor_bytes: Some(1 << 30),
-        ..wire::Policy::default()
-    };
-    let paths = ["host_reserve_bytes", "pool_limit_bytes", "floor_bytes", "vms"];
-    let made = client.update_policy(update(&paths, floors)).await.unwrap().into_inner();
-    let told = minimums(made);
-    assert!(told[0].contains("more than pool_limit_bytes = 1 GiB"), "{told:?}");
+/// For web1, db1 and new1, in GiB.
+fn minimums(of: [u64; 3]) -> std::collections::HashMap<String, wire::VmPolicy> {
+    let vm = |gib: u64| wire::VmPolicy { min_bytes: Some(gib << 30), ..Default::default() };
+    ["web1", "db1", "new1"]
+        .into_iter()
+        .zip(of)
+        .map(|(name, gib)| (name.to_owned(), vm(gib)))
+        .collect()
+}
+
+fn of_minimums(response: &wire::UpdatePolicyResponse) -> Vec<&str> {
+    let warnings = response.warnings.iter().map(String::as_str);
+    warnings.filter(|warning| warning.starts_with("minimums")).collect()
 }
 
 fn violated(status: &Status) -> Vec<String> {

@@ -201,11 +201,10 @@ impl Rig {
 
     async fn finish(&mut self, record: TickRecord) -> u64 {
         self.ticks += 1;
-        if let Some(sample) = &record.sample {
-            self.control.note_host_total(sample.host.total);
-        }
+        let record = Arc::new(record);
+        self.control.note_seen(&record);
         let seq = self.publisher.ring().span().newest + 1;
-        self.recorder.tick(Arc::new(record));
+        self.recorder.tick(record);
         self.published(seq).await;
         seq
     }

@@ -18,7 +18,7 @@ use agentd_tests::contest::report;
 use agentd_tests::contest::results::{Programme, Results, Terms};
 use agentd_tests::contest::workload::{Family, Rates};
 use agentd_tests::usage;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 fn main() -> ExitCode {
     usage::run("bench-policies", USAGE, env::args().skip(1), |words| {
@@ -68,7 +68,13 @@ impl Wish {
             let number = || value.parse().with_context(|| format!("{word} {value} is no number"));
             match word.as_str() {
                 "--seed" => wish.seed = number()?,
-                "--seeds" => wish.seeds = number()?,
+                "--seeds" => {
+                    wish.seeds = number()?;
+                    ensure!(
+                        wish.seeds > 0,
+                        "--seeds 0: there would be nothing to tell of; at least 1"
+                    );
+                }
                 "--family" => wish.families.push(family(&value)?),
                 "--policy" => wish.policies.push(policy(&value)?),
                 "--rates" => wish.terms.rates = rates(&value)?,
@@ -110,7 +116,7 @@ impl Wish {
         } else if !contestants.contains(&CLAIRVOYANT) {
             contestants.push(CLAIRVOYANT);
         }
-        let seeds = (self.seed..self.seed.saturating_add(self.seeds.max(1))).collect();
+        let seeds = (self.seed..self.seed.saturating_add(self.seeds)).collect();
         Programme { families: families.to_vec(), seeds, contestants, terms: self.terms }
     }
 

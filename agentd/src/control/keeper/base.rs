@@ -47,7 +47,8 @@ impl Keeper {
         if current.actor.id != FILE || current.policy == base.policy {
             return Ok(None);
         }
-        let faults = self.shared.beyond_host(&base.policy);
+        let mut faults = self.shared.beyond_host(&base.policy);
+        faults.extend(self.shared.guarantees_too_much(&base.policy));
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }

@@ -113,14 +113,7 @@ fn idle((key, own): (&VmKey, &VmPolicy), pin: &Pin) -> Option<String> {
 
 /// What the VMs that run are guaranteed, where that is more than there is for them.
 fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
-    let Overcommitment { together, pool, is_limit, count, who } =
-        Overcommitment::of(policy, sample)?;
-    let of_what = if is_limit {
-        format!("pool_limit_bytes = {pool}")
-    } else {
-        let (total, reserve) = (sample.host.total, policy.host_reserve);
-        format!("the host's {total} without host_reserve_bytes = {reserve}")
-    };
+    let Overcommitment { together, of_what, count, who, .. } = Overcommitment::of(policy, sample)?;
     Some(format!(
         "minimums: {count} VMs that run here are guaranteed {together} together, more than {of_what}: \
          {who}"
