@@ -298,7 +298,8 @@ impl Judge {
                 granted.insert(order.vm, order.target);
                 self.fed.insert(order.vm);
                 self.wants.gets(order.vm);
-                let holds = vm.exposure().max(self.before_others(order.vm, vm));
+                let others = self.before_others(order.vm, vm).max(self.let_go_from(order.vm, vm));
+                let holds = vm.exposure().max(others);
                 self.grown = self.grown.saturating_add(order.target.saturating_sub(holds));
             }
         }
@@ -329,6 +330,14 @@ impl Judge {
         shown.map_or(told, |known| known.actual.max(told))
     }
 
+    /// What a VM was read to hold that goes on letting go by an order which this agentd did not give and
+    /// cannot undo: that comes back as well.
+    fn let_go_from(&self, id: VmId, vm: &VmFacts) -> ByteCount {
+        let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&id));
+        let read = read.filter(|_| vm.target < vm.actual);
+        read.map_or(ByteCount::ZERO, |read| read.actual)
+    }
+
     /// The hypervisor said this to orders.
     pub(super) fn answered(&mut self, orders: &[Target], answers: &[Answer], before: &Facts) {
         let doubts = orders.iter().zip(answers).filter(|(_, answer)| **answer == Answer::InDoubt);
@@ -351,11 +360,17 @@ impl Judge {
             if order.target <= vm.exposure().max(shown) {
                 self.stay.insert(order.vm);
             }
+            let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&order.vm));
             if order.target < vm.actual {
                 self.asked.insert(order.vm, before.now);
                 let gives = vm.actual.saturating_sub(order.target);
-                let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&order.vm));
                 self.ledger.shrinks(order.vm, (read.unwrap_or(vm), vm), gives);
+            } else if let Some(read) = read.filter(|_| vm.foreign_at.is_some()) {
+                // Somebody else has brought it further down since it was read, and it delivers all the same.
+                let gives = read.actual.saturating_sub(order.target);
+                if !gives.is_zero() {
+                    self.ledger.shrinks(order.vm, (read, vm), gives);
+                }
             }
         }
     }
