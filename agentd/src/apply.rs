@@ -181,21 +181,32 @@ impl<'a> Work<'a> {
     ) -> bool {
         let open = self.plan.grows.iter().filter(|resize| self.is_open(resize.vm));
         let ready = open.filter_map(|resize| {
-            let target = self.ledger.target(resize)?;
-            let more = target.saturating_sub(self.told(resize));
+            let more = self.more(resize);
+            let target = self.told(resize).saturating_add(more);
             let is_ready = !more.is_zero() && due(self, resize, more);
             is_ready.then_some((*resize, Target { vm: resize.vm, target }))
         });
         let orders: Vec<_> = ready.collect();
         let told = self.order(hands, &orders);
         self.ledger.take(&told);
+        let all = orders.iter().map(|(resize, _)| resize.vm);
+        let ended: Vec<VmId> = all.filter(|vm| !self.is_open(*vm)).collect();
+        self.ledger.close(ended);
         !orders.is_empty()
     }
 
-    /// Whoever is to get memory may wait for it: what is there goes to it once that is all, or worth an
-    /// order of its own.
+    /// Whoever is to get memory may wait for it: what is there goes to it once that is all, all that is to be
+    /// expected, or worth an order of its own.
     fn is_due(&self, grow: &Resize, more: ByteCount) -> bool {
-        self.ledger.is_settled(grow) || more >= grow.growth().fraction(1, PARTS).max(LEAST_PART)
+        let is_first = !self.resized.contains_key(&grow.vm);
+        let is_all = self.told(grow).saturating_add(more) >= grow.to;
+        let part = grow.growth().fraction(1, PARTS).max(LEAST_PART);
+        more >= part || self.ledger.is_settled(grow) && (is_first || is_all)
+    }
+
+    /// What is there for a VM that is to grow and it was not told to take yet.
+    fn more(&self, grow: &Resize) -> ByteCount {
+        self.ledger.target(grow).map_or(ByteCount::ZERO, |to| to.saturating_sub(self.told(grow)))
     }
 
     /// True for a VM that was told nothing in this tick, or took all that it was told.
@@ -285,10 +296,9 @@ impl<'a> Work<'a> {
     fn is_settled(&self) -> bool {
         let mut waited_for = self.moving.keys().chain(self.ledger.awaited());
         let mut open = self.plan.grows.iter().filter(|grow| self.is_open(grow.vm));
-        let is_more =
-            |grow: &Resize| self.ledger.target(grow).is_some_and(|to| to > self.told(grow));
+        let is_due = |grow: &Resize, more: ByteCount| !more.is_zero() && self.is_due(grow, more);
         waited_for.all(|vm| self.silent.contains(vm))
-            && !open.any(|grow| self.ledger.is_settled(grow) && is_more(grow))
+            && !open.any(|grow| is_due(grow, self.more(grow)))
     }
 
     fn done(mut self) -> Done {
@@ -333,7 +343,8 @@ fn resized(resize: &Resize, ordered: Option<&Target>, outcome: Outcome) -> Resiz
 
 /// A live reading costs about 1.5 ms per VM; memory arrives at about 100 MiB/s and more.
 const POLL: Duration = Duration::from_millis(20);
-/// The most orders, but for one, in which a VM is told to take what it gets in a tick.
+/// What a VM gets in a tick it is told to take in three orders more than these at most: the first that is
+/// there, what makes up all of it, and what is there in the end.
 const PARTS: u64 = 8;
 /// A program that takes what it wants needs a tenth of a second for this.
 const LEAST_PART: ByteCount = ByteCount::mib(16);

@@ -23,6 +23,8 @@ pub struct Ledger<'a> {
     givers: BTreeMap<VmId, Giver<'a>>,
     /// What of each transfer its taker was told to take, and keeps whatever becomes of the giver.
     taken: Vec<ByteCount>,
+    /// VMs that are told nothing more: what is there beyond what they took is for others.
+    closed: BTreeSet<VmId>,
     /// What VMs have taken by themselves since the plan was made, of those that were looked at.
     strayed: BTreeMap<VmId, ByteCount>,
     /// Counted anew whenever something changes.
@@ -83,8 +85,8 @@ impl<'a> Ledger<'a> {
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
         let taken = vec![ByteCount::ZERO; plan.funding.len()];
-        let (strayed, there) = Default::default();
-        let mut ledger = Self { plan, givers, taken, strayed, there };
+        let (closed, strayed, there) = Default::default();
+        let mut ledger = Self { plan, givers, taken, closed, strayed, there };
         ledger.count();
         ledger
     }
@@ -132,6 +134,12 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Notes that VMs will be told nothing more: they have what they took.
+    pub fn close(&mut self, vms: impl IntoIterator<Item = VmId>) {
+        self.closed.extend(vms);
+        self.count();
+    }
+
     /// The givers whose memory is still awaited.
     #[must_use]
     pub const fn awaited(&self) -> &BTreeSet<VmId> {
@@ -151,7 +159,9 @@ impl<'a> Ledger<'a> {
         self.there = There { awaited: awaited.collect(), ..There::default() };
         let mut left = self.left();
         for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
+            let ends = matches!(transfer.to, Party::Vm(taker) if self.closed.contains(&taker));
             let amount = match transfer.from {
+                _ if ends => *taken,
                 Party::Host => transfer.amount,
                 Party::Vm(giver) => {
                     let there = left.entry(giver).or_default();
@@ -355,6 +365,19 @@ mod tests {
         see(&mut ledger, 450);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         assert_eq!(ledger.target(&plan.grows[1]), Some(mib(170)));
+    }
+
+    #[test]
+    fn what_is_there_for_one_that_is_told_nothing_more_goes_to_others() {
+        let (plan, sample) = (plan(), sample());
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        see(&mut ledger, 490);
+        ledger.take(&BTreeSet::from([B]));
+        ledger.close([B]);
+        see(&mut ledger, 450);
+        assert_eq!(ledger.granted(), [mib(10), mib(20), mib(50)]);
+        ledger.close([C]);
+        assert_eq!(ledger.granted(), [mib(10), mib(0), mib(0)], "it was told nothing");
     }
 
     /// A lets go of what it never touched, which the host can promise with what it has.

@@ -442,7 +442,12 @@ impl Shared {
             in_force.pins.lay_over(&mut acting);
             Overcommitment::of(&acting, sample)
         };
-        let known = excess(&in_force.policy.policy).map_or(ByteCount::ZERO, |own| own.excess());
+        // Who leaves a VM alone guarantees it nothing.
+        let mut before = in_force.policy.policy.clone();
+        for (key, _) in policy.vms.iter().filter(|(_, vm)| vm.pinned == Some(true)) {
+            before.vms.entry(key.clone()).or_default().pinned = Some(true);
+        }
+        let known = excess(&before).map_or(ByteCount::ZERO, |own| own.excess());
         excess(policy).filter(|own| own.excess() > known).map(|own| own.fault())
     }
 

@@ -394,6 +394,23 @@ async fn what_is_guaranteed_too_much_already_may_become_less_and_not_more() {
     );
 }
 
+/// VMs that hold more than the limit are what operators are told to pin.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pins_vms_that_hold_more_than_the_limit_guarantees_them_nothing() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1", "db1"], false).await;
+    let pinned = wire::VmPolicy { pinned: Some(true), ..Default::default() };
+    let limited = wire::Policy { pool_limit_bytes: Some(3 << 29), ..Default::default() };
+    let paths = ["pool_limit_bytes", "vms"];
+    client.update_policy(update(&paths, limited.clone())).await.unwrap();
+    let vms = ["web1", "db1"].map(|name| (name.to_owned(), pinned)).into();
+    let policy = wire::Policy { vms, ..limited };
+    let made = client.update_policy(update(&paths, policy)).await.unwrap().into_inner();
+    let told = of_minimums(&made);
+    assert!(told[0].contains("guaranteed 2 GiB together"), "{told:?}");
+}
+
 /// For web1, db1 and new1, in GiB.
 fn minimums(of: [u64; 3]) -> std::collections::HashMap<String, wire::VmPolicy> {
     let vm = |gib: u64| wire::VmPolicy { min_bytes: Some(gib << 30), ..Default::default() };

@@ -142,7 +142,7 @@ impl Demand {
         let soon = now.saturating_add(ahead);
         let top = constants.with_headroom(self.top);
         let own = now.saturating_add(self.burst).min(top);
-        let ready = now.saturating_add(room).max(own).max(soon);
+        let ready = now.saturating_add(room.min(now)).max(own).max(soon);
         let keep = constants.with_headroom(self.peak).max(ready);
         Wish { now, soon, ready, keep }
     }
@@ -156,7 +156,7 @@ pub(super) struct Wish {
     /// When the next order arrives, as far as can be told.
     pub soon: ByteCount,
     /// With room for a burst like those of late, which grows before anybody can tell: no more than at the
-    /// top of its own, or half of any other's.
+    /// top of its own, or half of any other's, and no more of that than it asks for now.
     pub ready: ByteCount,
     /// What it had a use for lately.
     pub keep: ByteCount,

@@ -96,30 +96,35 @@ impl Memory {
         now: Duration,
     ) -> (Self, Vec<Option<Ask>>) {
         let mut known = self.demands.beside();
-        let room = self.demands.values().map(Demand::room_for_others).max().unwrap_or_default();
-        let mut asks = Vec::with_capacity(vms.len());
+        let mut room = ByteCount::ZERO;
         let follow = |view: &View<'_>| {
-            let demand = Demand::follow(known.of(view.id), constants, view, now);
-            asks.push(demand.as_ref().and_then(|demand| Ask::of(demand, constants, view, room)));
-            Some((view.id, demand?))
+            let demand = Demand::follow(known.of(view.id), constants, view, now)?;
+            if Ask::is_of(view) {
+                room = room.max(demand.room_for_others());
+            }
+            Some((view.id, demand))
         };
         // As many as there are VMs, nearly always: growing step by step would copy all again and again.
         let mut demands = Vec::with_capacity(vms.len());
         demands.extend(vms.iter().filter_map(follow));
-        (Self { demands: ByVm::in_order(demands) }, asks)
+        let demands = ByVm::in_order(demands);
+        let mut known = demands.beside();
+        let ask = |view: &View<'_>| {
+            let demand = known.of(view.id)?;
+            Ask::is_of(view).then(|| Ask::of(demand, constants, view, room))
+        };
+        let asks = vms.iter().map(ask).collect();
+        (Self { demands }, asks)
     }
 }
 
 impl Ask {
-    fn of(
-        demand: &Demand,
-        constants: &WorkingSet,
-        view: &View<'_>,
-        room: ByteCount,
-    ) -> Option<Self> {
-        if !matches!(view.bar, None | Some(Reason::Settling)) {
-            return None;
-        }
+    /// Whether a VM takes part; else it is left alone.
+    const fn is_of(view: &View<'_>) -> bool {
+        matches!(view.bar, None | Some(Reason::Settling))
+    }
+
+    fn of(demand: &Demand, constants: &WorkingSet, view: &View<'_>, room: ByteCount) -> Self {
         let wish = demand.wish(constants, room);
         let mut now = wish.now;
         if view.starves {
@@ -132,7 +137,7 @@ impl Ask {
         let soon = wish.soon.clamp(now, max);
         let ready = wish.ready.clamp(soon, max);
         let keep = wish.keep.clamp(ready, max);
-        Some(Self { demand: demand.working_set().min(now), least, now, soon, ready, keep })
+        Self { demand: demand.working_set().min(now), least, now, soon, ready, keep }
     }
 
     /// What it is to have at each step in which the pool is shared, of which so much stays with it.
