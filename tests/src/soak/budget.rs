@@ -16,7 +16,8 @@
 //! - An order of somebody else that undoes one of agentd's while that is on its way cannot be told
 //!   from its progress: the VM counts as what it was told before.
 //! - An order of somebody else counts as what the VM was shown to hold for as long as a balloon
-//!   event may be late, and while the VM shrinks by it: the host has what it let go of since.
+//!   event may be late, and while the VM shrinks by it: the host has what it let go of since. So it
+//!   has where an earlier process told the VM, which takes no order to stop.
 //! - Memory that a VM took back by itself since the last reading, or by a reboot, counts as it was
 //!   read, or as it was seen to hold less since, when it was last looked at.
 //! - What an earlier process told a VM that is pinned now counts as what that VM holds: see the judge.

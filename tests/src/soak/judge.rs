@@ -334,7 +334,8 @@ impl Judge {
     /// cannot undo: that comes back as well.
     fn let_go_from(&self, id: VmId, vm: &VmFacts) -> ByteCount {
         let read = self.read.as_ref().and_then(|(_, read)| read.vms.get(&id));
-        let read = read.filter(|_| vm.target < vm.actual);
+        let is_own = self.told.get(&id).is_some_and(|(target, _)| *target == vm.target);
+        let read = read.filter(|_| vm.target < vm.actual && !is_own);
         read.map_or(ByteCount::ZERO, |read| read.actual)
     }
 
@@ -365,7 +366,9 @@ impl Judge {
                 self.asked.insert(order.vm, before.now);
                 let gives = vm.actual.saturating_sub(order.target);
                 self.ledger.shrinks(order.vm, (read.unwrap_or(vm), vm), gives);
-            } else if let Some(read) = read.filter(|_| vm.foreign_at.is_some()) {
+            } else if let Some(read) =
+                read.filter(|_| order.target > vm.actual && vm.foreign_at.is_some())
+            {
                 // Somebody else has brought it further down since it was read, and it delivers all the same.
                 let gives = read.actual.saturating_sub(order.target);
                 if !gives.is_zero() {

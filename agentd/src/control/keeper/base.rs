@@ -48,7 +48,9 @@ impl Keeper {
             return Ok(None);
         }
         let mut faults = self.shared.beyond_host(&base.policy);
-        faults.extend(self.shared.guarantees_too_much(&base.policy));
+        if faults.is_empty() {
+            faults.extend(self.shared.guarantees_too_much(&base.policy));
+        }
         if !faults.is_empty() {
             return Err(ControlError::Invalid(faults));
         }
