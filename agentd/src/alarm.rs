@@ -36,11 +36,9 @@ fn beyond(record: &TickRecord, sample: &Sample) -> Option<String> {
 }
 
 fn overcommitted(record: &TickRecord, sample: &Sample) -> Option<String> {
-    let Overcommitment { together, pool, count, who, .. } =
-        Overcommitment::of(&record.policy.policy, sample)?;
+    let own = Overcommitment::of(&record.policy.policy, sample)?;
     Some(format!(
-        "{count} VMs are guaranteed {together} together and there is {pool} for them: {who}; lower what \
-         \"memctl policy set\" has as vm.NAME.min or floor, or move a VM"
+        "{own}; lower what \"memctl policy set\" has as vm.NAME.min or floor, or move a VM"
     ))
 }
 

@@ -81,7 +81,7 @@ pub fn apply(hands: &mut Hands<'_>, plan: &Plan, state: &State, sample: &Sample)
     loop {
         work.look(hands);
         let ordered = work.grow(hands, Work::is_due);
-        if work.is_settled() || hands.clock.now() >= end {
+        if work.is_over() || hands.clock.now() >= end {
             break;
         }
         // Who was just told may be there already: then the turn takes no time at all.
@@ -114,16 +114,16 @@ struct Work<'a> {
     moving: BTreeMap<VmId, Target>,
     /// VMs that did not answer when looked at.
     silent: BTreeSet<VmId>,
-    /// VMs that took a part of their grow, and not the next one.
-    closed: BTreeSet<VmId>,
+    /// VMs that did not take what they were told, or not for certain: they are told nothing more.
+    ended: BTreeSet<VmId>,
     seen: BTreeMap<VmId, LiveActual>,
 }
 
 impl<'a> Work<'a> {
     fn new(plan: &'a Plan, state: &State, sample: &'a Sample) -> Self {
         let ledger = Ledger::new(plan, state, sample);
-        let (resized, moving, silent, closed, seen) = Default::default();
-        Self { plan, ledger, resized, moving, silent, closed, seen }
+        let (resized, moving, silent, ended, seen) = Default::default();
+        Self { plan, ledger, resized, moving, silent, ended, seen }
     }
 
     /// These VMs are to stay where they are, which may be elsewhere by now than when they were read.
@@ -179,19 +179,17 @@ impl<'a> Work<'a> {
         hands: &mut Hands<'_>,
         due: impl Fn(&Self, &Resize, ByteCount) -> bool,
     ) -> bool {
-        let open = self.plan.grows.iter().filter(|resize| self.is_open(resize.vm));
+        let open = self.plan.grows.iter().filter(|resize| !self.ended.contains(&resize.vm));
         let ready = open.filter_map(|resize| {
             let more = self.more(resize);
-            let target = self.told(resize).saturating_add(more);
+            let target = self.may_hold(resize).saturating_add(more);
             let is_ready = !more.is_zero() && due(self, resize, more);
             is_ready.then_some((*resize, Target { vm: resize.vm, target }))
         });
         let orders: Vec<_> = ready.collect();
         let told = self.order(hands, &orders);
         self.ledger.take(&told);
-        let all = orders.iter().map(|(resize, _)| resize.vm);
-        let ended: Vec<VmId> = all.filter(|vm| !self.is_open(*vm)).collect();
-        self.ledger.close(ended);
+        self.ledger.close(&self.ended);
         !orders.is_empty()
     }
 
@@ -199,24 +197,20 @@ impl<'a> Work<'a> {
     /// expected, or worth an order of its own.
     fn is_due(&self, grow: &Resize, more: ByteCount) -> bool {
         let is_first = !self.resized.contains_key(&grow.vm);
-        let is_all = self.told(grow).saturating_add(more) >= grow.to;
+        let is_all = self.may_hold(grow).saturating_add(more) >= grow.to;
         let part = grow.growth().fraction(1, PARTS).max(LEAST_PART);
         more >= part || self.ledger.is_settled(grow) && (is_first || is_all)
     }
 
     /// What is there for a VM that is to grow and it was not told to take yet.
     fn more(&self, grow: &Resize) -> ByteCount {
-        self.ledger.target(grow).map_or(ByteCount::ZERO, |to| to.saturating_sub(self.told(grow)))
-    }
-
-    /// True for a VM that was told nothing in this tick, or took all that it was told.
-    fn is_open(&self, vm: VmId) -> bool {
-        let took = |own: &Resized| own.outcome == Outcome::Accepted;
-        self.resized.get(&vm).is_none_or(took) && !self.closed.contains(&vm)
+        self.ledger
+            .target(grow)
+            .map_or(ByteCount::ZERO, |to| to.saturating_sub(self.may_hold(grow)))
     }
 
     /// What a VM that is to grow may come to hold by what it was told.
-    fn told(&self, grow: &Resize) -> ByteCount {
+    fn may_hold(&self, grow: &Resize) -> ByteCount {
         self.resized.get(&grow.vm).and_then(|own| own.ordered).unwrap_or(grow.from)
     }
 
@@ -263,10 +257,11 @@ impl<'a> Work<'a> {
     /// stays in force.
     fn note(&mut self, resized: Resized) {
         let (vm, outcome) = (resized.vm, &resized.outcome);
-        let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Skipped);
-        if refused && self.resized.contains_key(&vm) {
-            self.closed.insert(vm);
-        } else {
+        let changes_nothing = matches!(outcome, Outcome::Refused(_) | Outcome::Skipped);
+        if *outcome != Outcome::Accepted {
+            self.ended.insert(vm);
+        }
+        if !changes_nothing || !self.resized.contains_key(&vm) {
             self.resized.insert(vm, resized);
         }
     }
@@ -293,9 +288,9 @@ impl<'a> Work<'a> {
     }
 
     /// True when there is nobody left to wait for and every grow that can be was ordered.
-    fn is_settled(&self) -> bool {
+    fn is_over(&self) -> bool {
         let mut waited_for = self.moving.keys().chain(self.ledger.awaited());
-        let mut open = self.plan.grows.iter().filter(|grow| self.is_open(grow.vm));
+        let mut open = self.plan.grows.iter().filter(|grow| !self.ended.contains(&grow.vm));
         let is_due = |grow: &Resize, more: ByteCount| !more.is_zero() && self.is_due(grow, more);
         waited_for.all(|vm| self.silent.contains(vm))
             && !open.any(|grow| is_due(grow, self.more(grow)))

@@ -326,14 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_for_a_weight_or_a_minimum_is_told() {
-        for key in ["vm.NAME.min", "vm.NAME.weight"] {
-            let told = entry(key).unwrap().description;
-            assert!(told.contains("others work with"), "{key}: {told}");
-        }
-    }
-
-    #[test]
     fn a_key_that_another_one_widens_names_it() {
         let told = entry("shrink-step").unwrap().description;
         assert!(told.contains("working-set.shrink-percent"), "{told}");

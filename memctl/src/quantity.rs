@@ -97,7 +97,7 @@ pub(crate) fn format_size(bytes: u64, units: Units) -> String {
 }
 
 /// An amount that somebody has set: in the largest unit that it is a whole number of, so that it reads as it was
-/// typed ("2500 MiB") and two that differ look so. One that is typed in other units is rounded as any other.
+/// typed ("2500 MiB") and two that differ look so. One that is whole in none of them is rounded as any other.
 pub(crate) fn format_set(bytes: u64, units: Units) -> String {
     let is_whole = |(_, factor): &&(&str, u64)| bytes >= *factor && bytes.is_multiple_of(*factor);
     let whole = ladder(units).iter().find(is_whole);

@@ -135,7 +135,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Notes that VMs will be told nothing more: they have what they took.
-    pub fn close(&mut self, vms: impl IntoIterator<Item = VmId>) {
+    pub fn close(&mut self, vms: &BTreeSet<VmId>) {
         self.closed.extend(vms);
         self.count();
     }
@@ -373,10 +373,10 @@ mod tests {
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
         see(&mut ledger, 490);
         ledger.take(&BTreeSet::from([B]));
-        ledger.close([B]);
+        ledger.close(&BTreeSet::from([B]));
         see(&mut ledger, 450);
         assert_eq!(ledger.granted(), [mib(10), mib(20), mib(50)]);
-        ledger.close([C]);
+        ledger.close(&BTreeSet::from([C]));
         assert_eq!(ledger.granted(), [mib(10), mib(0), mib(0)], "it was told nothing");
     }
 

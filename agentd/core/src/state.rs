@@ -97,13 +97,15 @@ impl State {
         let passed = self.at.map_or(Duration::ZERO, |at| sample.now.saturating_sub(at));
         let mut orders = Vec::with_capacity(self.orders.len());
         let mut followed = Vec::with_capacity(sample.vms.len());
-        for (id, known) in self.each(sample) {
-            let own = known.followed.cloned();
-            followed.push((id, own.unwrap_or_else(|| Followed::of(known.vm))));
-            // In its place: it is large, and moved for each VM otherwise.
-            let Some((_, own)) = followed.last_mut() else { continue };
+        let before = |known: Known<'_>| known.followed.cloned();
+        followed.extend(
+            self.each(sample)
+                .map(|(id, known)| (id, before(known).unwrap_or_else(|| Followed::of(known.vm)))),
+        );
+        // Where they stand: they are large, and a tenth of a decision goes by when each is moved.
+        for ((id, own), (_, known)) in followed.iter_mut().zip(self.each(sample)) {
             let order = own.follow(known.vm, known.order.copied(), passed, sample);
-            orders.extend(order.map(|order| (id, order)));
+            orders.extend(order.map(|order| (*id, order)));
         }
         (state.followed, state.orders) = (ByVm::in_order(followed), ByVm::in_order(orders));
 

@@ -1,7 +1,7 @@
 //! A policy as a list of fields with the paths of the wire's field mask: to tell two policies
 //! apart, to name one by its content, and to find values that make sense but hardly were meant.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
@@ -68,15 +68,15 @@ pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overcommitment {
     /// All of it.
-    pub together: ByteCount,
+    together: ByteCount,
     /// What there is: the host's memory without its reserve, or the policy's limit where that is less.
-    pub pool: ByteCount,
+    pool: ByteCount,
     /// The same in words.
-    pub of_what: String,
+    of_what: String,
     /// How many VMs.
-    pub count: usize,
+    count: usize,
     /// Those that are guaranteed most, with how much.
-    pub who: String,
+    who: String,
 }
 
 impl Overcommitment {
@@ -111,16 +111,18 @@ impl Overcommitment {
     /// The same as what is wrong with the policy.
     #[must_use]
     pub fn fault(&self) -> Fault {
+        let problem = format!("by this {self}; lower a min or the floor, or move a VM first");
+        Fault { path: "vms".to_owned(), value: self.together.to_string(), problem }
+    }
+}
+
+impl fmt::Display for Overcommitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { together, of_what, count, who, .. } = self;
-        Fault {
-            path: "vms".to_owned(),
-            value: together.to_string(),
-            problem: format!(
-                "is what {count} VMs that run here would be guaranteed together, more than {of_what}, by \
-                 {}: {who}; lower a min or the floor, or move a VM first",
-                self.excess()
-            ),
-        }
+        write!(
+            f,
+            "{count} VMs that run here are guaranteed {together} together, more than {of_what}: {who}"
+        )
     }
 }
 

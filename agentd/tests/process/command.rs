@@ -166,7 +166,8 @@ async fn minimums_of_a_config_beyond_the_pool_are_told_until_they_fit() {
     let agent = home.start().await;
     agent.until_condition("MINIMUMS_BEYOND_POOL", true).await;
     home.until_log(
-        "1 VMs are guaranteed 1000 GiB together and there is 800 GiB for them: vm1 1000 GiB",
+        "1 VMs that run here are guaranteed 1000 GiB together, more than the host's 2000 GiB without \
+         host_reserve_bytes = 1200 GiB: vm1 1000 GiB",
     );
     agent.set_reserve(200 << 20).await.unwrap();
     agent.until_condition("MINIMUMS_BEYOND_POOL", false).await;

@@ -355,10 +355,10 @@ async fn minimums_that_the_pool_has_not_are_refused() {
         (
             reserve,
             "vms",
-            "8 GiB: is what 2 VMs that run here would be guaranteed together, more than the host's 16 GiB \
-             without host_reserve_bytes = 10 GiB, by 2 GiB: db1 4 GiB, web1 4 GiB; lower",
+            "8 GiB: by this 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
+             without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB; lower",
         ),
-        (floors, "vms", "more than pool_limit_bytes = 1 GiB, by 1 GiB"),
+        (floors, "vms", "more than pool_limit_bytes = 1 GiB: "),
         (limited, "pool_limit_bytes", "at least 12 GiB"),
     ];
     for (policy, field, words) in refused {

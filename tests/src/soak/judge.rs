@@ -324,10 +324,15 @@ impl Judge {
         let Some(foreign_at) = vm.foreign_at else { return ByteCount::ZERO };
         let told = self.told.get(&id).filter(|(_, at)| *at <= foreign_at);
         let told = told.map_or(ByteCount::ZERO, |(target, _)| *target);
-        let read_at = self.read.as_ref().map_or(Duration::ZERO, |(at, _)| *at);
-        let unseen = foreign_at.saturating_add(EVENT) > read_at || vm.target < vm.actual;
-        let shown = self.known.get(&id).filter(|_| unseen);
+        let shown = self.known.get(&id).filter(|_| self.is_moved_by_others(vm));
         shown.map_or(told, |known| known.actual.max(told))
+    }
+
+    /// Whether an order of somebody else may show of a VM for the first time, or moves it still.
+    fn is_moved_by_others(&self, vm: &VmFacts) -> bool {
+        let read_at = self.read.as_ref().map_or(Duration::ZERO, |(at, _)| *at);
+        let is_unseen = |at: Duration| at.saturating_add(EVENT) > read_at;
+        vm.foreign_at.is_some_and(|at| is_unseen(at) || vm.target < vm.actual)
     }
 
     /// What a VM was read to hold that goes on letting go by an order which this agentd did not give and
@@ -367,7 +372,7 @@ impl Judge {
                 let gives = vm.actual.saturating_sub(order.target);
                 self.ledger.shrinks(order.vm, (read.unwrap_or(vm), vm), gives);
             } else if let Some(read) =
-                read.filter(|_| order.target > vm.actual && vm.foreign_at.is_some())
+                read.filter(|_| order.target > vm.actual && self.is_moved_by_others(vm))
             {
                 // Somebody else has brought it further down since it was read, and it delivers all the same.
                 let gives = read.actual.saturating_sub(order.target);

@@ -181,9 +181,7 @@ impl<'a> Balance<'a> {
         let verdict = |((view, stand), part): ((&View<'_>, &Option<Stand<'_>>), &Part)| {
             (view.id, self.verdict(view, stand.as_ref(), part, helps(view.id)))
         };
-        let mut verdicts = Vec::with_capacity(self.vms.len());
-        verdicts.extend(all.map(verdict));
-        ByVm::in_order(verdicts)
+        ByVm::in_order(all.map(verdict).collect())
     }
 
     fn verdict(

@@ -188,7 +188,7 @@ const DEBT_PERCENT: u64 = 25;
 const BURST: ByteCount = ByteCount::mib(32);
 /// What is left of a burst is not worth an order then.
 const FORGOTTEN: ByteCount = ByteCount::mib(16);
-/// Of four sizes of room this left least unmet (decision 7).
+/// Of the sizes that were tried this left least unmet (decision 7).
 const OTHERS_PERCENT: u64 = 50;
 /// Bursts come back after longer than programs come back to what they worked with.
 const BURSTS_FOR: u32 = 5;

@@ -61,10 +61,10 @@ pub fn rule(
     // A reservation is filled to the last byte.
     let is_asked = !pool.booked.lacks.is_zero();
     let bands = (constants.dead_band, if is_asked { granule } else { constants.dead_band });
-    let mut stands = Vec::with_capacity(vms.len());
-    stands.extend(vms.iter().zip(&asks).map(|(view, ask)| {
-        Some(Stand::new(view, ask.as_ref()?, entitled.next()?, bands, granule))
-    }));
+    let pairs = vms.iter().zip(&asks);
+    let stands: Vec<Option<Stand<'_>>> = pairs
+        .map(|(view, ask)| Some(Stand::new(view, ask.as_ref()?, entitled.next()?, bands, granule)))
+        .collect();
     let (verdicts, transfers) = balance::balance(vms, &stands, pool, granule);
     Ruling { verdicts, transfers, memory }
 }

@@ -113,11 +113,7 @@ fn idle((key, own): (&VmKey, &VmPolicy), pin: &Pin) -> Option<String> {
 
 /// What the VMs that run are guaranteed, where that is more than there is for them.
 fn guarantees(policy: &Policy, sample: &Sample) -> Option<String> {
-    let Overcommitment { together, of_what, count, who, .. } = Overcommitment::of(policy, sample)?;
-    Some(format!(
-        "minimums: {count} VMs that run here are guaranteed {together} together, more than {of_what}: \
-         {who}"
-    ))
+    Overcommitment::of(policy, sample).map(|own| format!("minimums: {own}"))
 }
 
 /// What is reserved, where it could never be there beside what VMs are guaranteed.

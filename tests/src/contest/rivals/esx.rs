@@ -122,8 +122,8 @@ fn divide<'a>(claims: &[Claim<'a>], pool: f64) -> Vec<(&'a SeenVm, f64)> {
 /// first 4 GiB, the next 8, the next 16, and all others.
 ///
 /// The contest gives it the reserve for that, so nobody but the test calls this.
-#[must_use]
-pub fn min_free(host_total: ByteCount) -> ByteCount {
+#[cfg(test)]
+fn min_free(host_total: ByteCount) -> ByteCount {
     let mut rest = host_total;
     let mut free = ByteCount::ZERO;
     for (first, percent) in [(4, 6), (8, 4), (16, 2), (u32::MAX, 1)] {

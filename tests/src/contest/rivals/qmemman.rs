@@ -26,7 +26,8 @@ use super::swapped::Swapped;
 use super::usage::Usage;
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
-pub mod admission;
+#[cfg(test)]
+mod admission;
 
 /// The memory daemon of Qubes OS.
 #[derive(Clone, Debug, Default)]

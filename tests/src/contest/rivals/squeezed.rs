@@ -19,7 +19,8 @@ use agentd_core::vm::VmId;
 use super::figures::{forget_gone, order, pool, real, within, within_limits};
 use crate::contest::rival::{Rival, Seen, SeenVm};
 
-pub mod reservation;
+#[cfg(test)]
+mod reservation;
 #[cfg(test)]
 mod scenarios;
 
