@@ -448,7 +448,8 @@ impl Shared {
             before.vms.entry(key.clone()).or_default().pinned = Some(true);
         }
         let known = excess(&before).map_or(ByteCount::ZERO, |own| own.excess());
-        excess(policy).filter(|own| own.excess() > known).map(|own| own.fault())
+        let own = excess(policy).filter(|own| own.excess() > known)?;
+        Some(own.fault(&in_force.policy.policy, policy))
     }
 
     /// See [`Control::beyond_host`]: who mends one of two values is not kept from it by the other.

@@ -108,11 +108,18 @@ impl Overcommitment {
         self.together.saturating_sub(self.pool)
     }
 
-    /// The same as what is wrong with the policy.
+    /// The same as what is wrong with a policy in the place of the one before: of its first field that makes
+    /// for it and was changed, or of the exceptions for VMs.
     #[must_use]
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self, before: &Policy, policy: &Policy) -> Fault {
         let problem = format!("by this {self}; lower a min or the floor, or move a VM first");
-        Fault { path: "vms".to_owned(), value: self.together.to_string(), problem }
+        let changed = changes(before, policy).into_iter().find_map(|own| {
+            let field = own.path.strip_suffix("_bytes")?;
+            let makes_for_it = matches!(field, "floor" | "host_reserve" | "pool_limit");
+            (makes_for_it || field.ends_with(".min")).then(|| (field.to_owned(), own.new))
+        });
+        let (path, value) = changed.unwrap_or(("vms".to_owned(), self.together.to_string()));
+        Fault { path, value, problem }
     }
 }
 

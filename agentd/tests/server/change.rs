@@ -354,11 +354,11 @@ async fn minimums_that_the_pool_has_not_are_refused() {
     let refused = [
         (
             reserve,
-            "vms",
-            "8 GiB: by this 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
+            "host_reserve_bytes",
+            "10 GiB: by this 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
              without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB; lower",
         ),
-        (floors, "vms", "more than pool_limit_bytes = 1 GiB: "),
+        (floors, "floor_bytes", "1 GiB: by this 2 VMs that run here are guaranteed 2 GiB together, more than"),
         (limited, "pool_limit_bytes", "at least 12 GiB"),
     ];
     for (policy, field, words) in refused {
@@ -383,7 +383,7 @@ async fn what_is_guaranteed_too_much_already_may_become_less_and_not_more() {
     client.update_policy(update(&paths, policy([3, 4, 4]))).await.unwrap();
     rig.tick(&["web1", "db1", "new1"], false).await;
     let refused = client.update_policy(update(&paths, policy([4, 4, 4]))).await.unwrap_err();
-    assert_eq!(violated(&refused), ["vms"]);
+    assert_eq!(violated(&refused), ["vms.web1.min_bytes"]);
     let made = client.update_policy(update(&paths, policy([2, 4, 4]))).await.unwrap().into_inner();
     assert_eq!(
         of_minimums(&made),

@@ -1,5 +1,6 @@
 //! Reservations through the wire.
 
+use agentd_core::bytes::ByteCount;
 use agentd_proto::v1 as wire;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -98,6 +99,20 @@ async fn what_lacks_says_how_much_and_who_gives_nothing() {
     let refusal = lacks.refusals.first().expect("web1 needs what it has");
     assert_eq!(refusal.vm.as_ref().unwrap().name, "web1");
     assert!(refusal.beyond_bytes > 0 && !refusal.reason.is_empty(), "{refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_on_its_way_down_refuses_nothing_and_who_is_on_its_way_up_does() {
+    let mut rig = Rig::start();
+    let mut client = Client::new(rig.channel().await);
+    rig.tick(&["web1", "db1"], false).await;
+    create(&mut client, Request { min_bytes: 9 * GIB, ..Request::default() }).await.unwrap();
+    for (target, refuses) in [(900, false), (1024, true), (1100, true)] {
+        rig.tick_on_the_way(&["web1", "db1"], ByteCount::mib(target)).await;
+        let lacks = get(&mut client, 1).await;
+        let names = lacks.refusals.iter().map(|own| own.vm.as_ref().unwrap().name.as_str());
+        assert_eq!(names.collect::<Vec<_>>().contains(&"web1"), refuses, "{target} MiB: {lacks:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,7 @@ use agentd_core::{
     reserve::{Reservation, ReservationId},
     sample::{Freshness, GuestFigures, HostMemory, RunState, Sample, Traits, VmSample},
     state::{Applied, Outcome, Resized, State},
+    verdict::{Reason, Verdict},
     vm::VmId,
 };
 use agentd_proto::v1 as wire;
@@ -197,6 +198,16 @@ impl Rig {
             pins: Arc::clone(&in_force.pins),
             ..record_with(self.ticks, vms, busy, &in_force.acting, reserved)
         }
+    }
+
+    /// The same in which the first VM is on its way to hold this.
+    pub(crate) async fn tick_on_the_way(&mut self, vms: &[&str], target: ByteCount) -> u64 {
+        let mut record = self.look(vms, false);
+        record.targets.insert(id(0), target);
+        let decision = record.decision.as_mut().unwrap();
+        decision.verdicts.insert(id(0), Verdict::hold(Reason::Settling));
+        self.control.note_bookings(&record);
+        self.finish(record).await
     }
 
     async fn finish(&mut self, record: TickRecord) -> u64 {

@@ -8,7 +8,7 @@ use super::text::{date_time, safe};
 use super::{Show, View};
 use crate::dto::{Actor, Bounds, Item, Pin, Policy, PolicyChange, Revision, Time};
 use crate::policy_keys::{Key, Value, values};
-use crate::quantity::{Units, format_size};
+use crate::quantity::{Units, format_set};
 
 /// Body of an item of `memctl policy get`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -323,7 +323,7 @@ fn footer(host: &str, current: &Revision, view: &View) -> String {
 
 /// What root of the host has fixed, in one line; nothing where that is nothing.
 fn fixed(host: &str, bounds: &Bounds, view: &View) -> Option<String> {
-    let size = |bytes: Option<u64>| bytes.map(|bytes| format_size(bytes, view.units));
+    let size = |bytes: Option<u64>| bytes.map(|bytes| format_set(bytes, view.units));
     let percent = bounds.shrink_percent.map(|percent| percent.to_string());
     let all = [
         ("floor at least", size(bounds.floor_bytes)),

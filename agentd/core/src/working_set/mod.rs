@@ -222,7 +222,8 @@ struct Stand<'a> {
 }
 
 impl<'a> Stand<'a> {
-    /// Differences below the bands are not worth an order: what it is short of, what it has too much.
+    /// Differences below the bands are not worth an order: what it is short of, beyond its minimum, and what
+    /// it has too much.
     fn new(
         view: &View<'_>,
         ask: &'a Ask,
@@ -232,7 +233,8 @@ impl<'a> Stand<'a> {
     ) -> Self {
         let holds = view.holds.saturating_add(view.owed);
         let missing = entitled.min(ask.ready).saturating_sub(holds);
-        let lacks = if missing >= band || view.starves { missing } else { ByteCount::ZERO };
+        let is_worth = missing >= band || view.starves || holds < ask.least;
+        let lacks = if is_worth { missing } else { ByteCount::ZERO };
         let excess = view.vm.actual.saturating_sub(entitled);
         let exceeds = excess >= excess_band;
         let may = view.bar.is_none() && view.give_bar.is_none() && exceeds;

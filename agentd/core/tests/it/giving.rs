@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agentd_core::{
     bytes::ByteCount,
-    policy::{Algorithm, Policy},
+    policy::{Algorithm, Policy, VmKey, VmPolicy},
     state::State,
     verdict::Verdict,
     vm::VmId,
@@ -111,6 +111,20 @@ fn who_has_burst_is_given_room_for_the_next_burst_after_all_that_others_need() {
     assert!((200..300).contains(&idle), "{idle} MiB: half of what another burst by");
     let [needed, idle] = room(30, slowly());
     assert!(needed < 130 && idle < 130, "{needed} and {idle} MiB: slow growth is no burst");
+}
+
+/// However little it is: the dead band keeps orders back that nobody needs, and a minimum is promised.
+#[test]
+fn who_lacks_some_of_its_minimum_is_given_it_within_any_dead_band() {
+    let gets = |min| {
+        let mut world = bursting(0, vec![300]);
+        let vm = VmPolicy { min: Some(ByteCount::mib(min)), ..VmPolicy::default() };
+        world.policy.vms.insert(VmKey::Name("vm3".to_owned()), vm);
+        world.policy.working_set.dead_band = ByteCount::mib(64);
+        world.turn();
+        world.vms[&VmId::from_bytes([3; 16])].actual.mib_floor()
+    };
+    assert_eq!([500, 510, 560].map(gets), [500, 510, 560]);
 }
 
 /// A VM of so many MiB whose programs burst to so many more for five seconds, once it is its turn.

@@ -7,7 +7,7 @@ use agentd_core::{
     policy::VmKey,
     reserve::Booking,
     sample::Sample,
-    verdict::{Reason, VerdictKind},
+    verdict::{Reason, Verdict, VerdictKind},
     vm::VmId,
 };
 use agentd_proto::v1 as wire;
@@ -121,7 +121,8 @@ fn state(own: &Reserved, booking: Option<&Booking>) -> wire::ReservationState {
     }
 }
 
-/// The VMs that hold more than they are guaranteed and give nothing, those with most first.
+/// The VMs that hold more than they are guaranteed and give nothing, those with most first. Who is on its
+/// way down gives.
 fn refusals(record: &TickRecord) -> Vec<wire::Refusal> {
     let (Some(sample), Some(decision)) = (&record.sample, &record.decision) else {
         return Vec::new();
@@ -144,7 +145,11 @@ fn refusal(
     id: VmId,
 ) -> Option<wire::Refusal> {
     let (vm, policy) = (sample.vms.get(&id)?, &record.policy.policy);
-    let verdict = decision.verdicts.get(&id).filter(|own| own.kind != VerdictKind::Shrink)?;
+    let is_on_its_way = record.targets.get(&id).is_some_and(|target| *target < vm.actual);
+    let gives = |own: &&Verdict| {
+        own.kind == VerdictKind::Shrink || own.reason == Reason::Settling && is_on_its_way
+    };
+    let verdict = decision.verdicts.get(&id).filter(|own| !gives(own))?;
     let min = policy.rules(id, &vm.name, vm.max).limits.min;
     let message = match verdict.spare.filter(|spare| !spare.is_zero()) {
         Some(spare) if verdict.reason == Reason::SpareNotNeeded => format!(
