@@ -139,9 +139,13 @@ impl<'a> Work<'a> {
             held.get(&live.vm).map(|held| (live.vm, live.actual.saturating_sub(*held)))
         };
         self.ledger.stray(live.iter().filter_map(more));
+        let grows: BTreeMap<VmId, ByteCount> =
+            self.plan.grows.iter().map(|resize| (resize.vm, resize.to)).collect();
         let order = |live: LiveActual| {
             let (vm, target) = (live.vm, live.actual);
-            (Resize { vm, from: target, to: target }, Target { vm, target })
+            // Who was to get memory still is.
+            let to = grows.get(&vm).copied().unwrap_or(target);
+            (Resize { vm, from: target, to }, Target { vm, target })
         };
         let orders: Vec<_> = live.into_iter().map(order).collect();
         self.order(hands, &orders);
@@ -445,6 +449,7 @@ mod tests {
         let done = bench.apply_in(&plan(), began);
         assert_eq!(outcomes(&done)[1], (Outcome::Accepted, Some(512)));
         assert_eq!(done.applied.granted, [ByteCount::ZERO]);
+        assert_eq!(done.applied.resized[1].planned, ByteCount::mib(560), "it still is to get it");
         let known = bench.apply(&plan());
         assert_eq!(outcomes(&known)[1], (Outcome::Held, None), "nothing is known of it");
     }

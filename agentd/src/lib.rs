@@ -29,6 +29,7 @@ pub mod log;
 pub mod manual;
 pub mod metrics;
 pub mod mind;
+pub mod pace;
 mod places;
 pub mod proxy;
 pub mod publish;

@@ -29,7 +29,7 @@ use crate::{
     lifecycle::{StopSignals, end_broken, end_on_panic},
     log::{self, Refusals},
     metrics::Metrics,
-    places,
+    pace, places,
     publish::{Position, Publisher},
     record::{Beside, Recorder},
     recording::{Head, Recording},
@@ -42,7 +42,7 @@ use crate::{
     shadow::{Shadow, Vary, Wish},
     store::{Opening, Retention, Shelf, StateDir, StoreError, Will},
     supervisor::Supervisor,
-    tick::{self, TickConfig, Ticker},
+    tick::{TickConfig, Ticker},
     uri::is_real,
 };
 
@@ -398,7 +398,7 @@ impl Loop {
         let heard = Arc::clone(&bell);
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let in_force = || control.in_force();
-            tick::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
+            pace::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
                 let hung = hung::why(&turn);
                 control.note_seen(&turn.record);
                 control.note_bookings(&turn.record);

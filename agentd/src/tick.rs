@@ -16,14 +16,14 @@ use agentd_core::{
     plan::{Plan, Resize},
     policy::Policy,
     sample::Sample,
-    state::{Applied, State},
+    state::{Applied, Outcome, Resized, State},
     track::{Moment, Tracks},
     vm::{Limits, VmId},
 };
 
 use crate::{
     apply::{Hands, Patience, apply, skip},
-    bell::{Bell, Rung},
+    bell::Bell,
     clock::Clock,
     control::{Gate, InForce, Mode, forbids},
     event::{TickRecord, VmChange},
@@ -56,7 +56,7 @@ pub struct Ticker {
     tick: u64,
     last_began: Option<Duration>,
     known: BTreeMap<VmId, (Arc<str>, Life)>,
-    /// The mode of the turn before.
+    /// The mode of the turn before; `None` where what it decided was not done.
     mode: Option<Mode>,
 }
 
@@ -88,6 +88,29 @@ impl Ticker {
         let (tracks, mind, known) = Default::default();
         let (tick, last_began, mode) = (0, None, None);
         Self { hypervisor, clock, config, tracks, mind, tick, last_began, known, mode }
+    }
+
+    /// The number of the turn to come.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.tick
+    }
+
+    /// Time from tick to tick.
+    #[must_use]
+    pub const fn interval(&self) -> Duration {
+        self.config.interval
+    }
+
+    /// What time it is, monotonic since the start of agentd.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Has `bell` rung as soon as the hypervisor is lost.
+    pub fn ring_when_lost(&mut self, bell: &Arc<Bell>) {
+        self.hypervisor.ring_when_lost(bell);
     }
 
     /// What is served, as a URI.
@@ -208,13 +231,17 @@ impl Ticker {
         }
         // A policy beyond the host is told as a condition, and not as an error of the plan.
         let may = findings.is_empty() && forbids(policy, sample).is_empty();
-        if may && in_force.mode == Mode::Active {
+        let acts = may && in_force.mode == Mode::Active;
+        record.applied = if acts {
             let expires = record.now.saturating_add(self.longest_gap());
-            let planned = Planned { policy, plan, state: &state, sample, expires };
-            record.applied = self.carry_out(&planned, gate);
+            self.carry_out(&Planned { policy, plan, state: &state, sample, expires }, gate)
         } else {
-            // What was decided is taken for done in what follows: whoever acts begins anew.
-            record.applied = skip(plan);
+            skip(plan)
+        };
+        let skipped = |own: &Resized| own.outcome == Outcome::Skipped;
+        // What was decided is taken for done in what follows: whoever acts begins anew. So it is where somebody
+        // paused within this turn, and does so no more at the next one.
+        if !acts || record.applied.resized.iter().any(skipped) {
             self.mode = None;
         }
         record.settled = self.clock.now();
@@ -280,33 +307,6 @@ fn limits(policy: &Policy, plan: &Plan, sample: &Sample) -> BTreeMap<VmId, Limit
     plan.resizes().filter_map(of).collect()
 }
 
-/// Turns until `bell` says stop, at its own pace: a turn that takes too long costs the ticks that it
-/// runs over, and nothing is caught up. One that `bell` wants sooner comes at once, beside the others.
-pub fn run(
-    ticker: &mut Ticker,
-    in_force: impl Fn() -> Arc<InForce>,
-    gate: &Gate,
-    bell: &Arc<Bell>,
-    mut publish: impl FnMut(Turn),
-) {
-    let interval = ticker.config.interval.max(LEAST_INTERVAL);
-    let air = AIR.min(interval / 2);
-    let mut due = ticker.clock.now();
-    ticker.hypervisor.ring_when_lost(bell);
-    loop {
-        let span = tracing::info_span!(target: SPANS, "tick", tick = ticker.tick);
-        span.in_scope(|| publish(ticker.turn(&in_force(), gate)));
-        let now = ticker.clock.now();
-        // A turn that came before its time takes the place of none.
-        if due <= now {
-            due = due.saturating_add(interval).max(now.saturating_add(air));
-        }
-        if bell.wait(due.saturating_sub(now)) == Rung::Stop {
-            return;
-        }
-    }
-}
-
 fn objection(findings: &[Finding]) -> String {
     let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
     format!("the plan breaks a rule of safety and was thrown away: {}", all.join("; "))
@@ -314,10 +314,6 @@ fn objection(findings: &[Finding]) -> String {
 
 /// After more than so many intervals without a tick nothing is as it was.
 const GAP_TICKS: u32 = 3;
-/// As short as a simulated host may have it.
-const LEAST_INTERVAL: Duration = Duration::from_millis(2);
-/// Even a loop that is late leaves the machine some air.
-const AIR: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -528,6 +524,19 @@ mod tests {
         bench.turn();
         bench.set_mode(Mode::Active);
         assert!(bench.turns(10).iter().map(neutral).sum::<usize>() > 0, "after a pause, anew");
+    }
+
+    /// Paused after the mode was looked at, and no more before the next turn: nobody was told anything.
+    #[test]
+    fn who_was_told_nothing_because_of_a_short_pause_is_told_afterwards() {
+        let mut bench = Bench::new(&pair(""));
+        bench.gate.set(Mode::Paused);
+        let skipped: usize = (0..10).map(|_| bench.turn().record.applied.resized.len()).sum();
+        assert!(skipped > 0);
+        bench.gate.set(Mode::Active);
+        let turn = bench.turn();
+        assert!(turn.record.anew, "what was decided was not done");
+        assert!(!bench.turn().record.anew, "it is now");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Ledger<'a> {
     plan: &'a Plan,
+    granule: ByteCount,
     givers: BTreeMap<VmId, Giver<'a>>,
     /// What of each transfer its taker was told to take, and keeps whatever becomes of the giver.
     taken: Vec<ByteCount>,
@@ -86,7 +87,8 @@ impl<'a> Ledger<'a> {
         }
         let taken = vec![ByteCount::ZERO; plan.funding.len()];
         let (closed, strayed, there) = Default::default();
-        let mut ledger = Self { plan, givers, taken, closed, strayed, there };
+        let granule = sample.granule;
+        let mut ledger = Self { plan, granule, givers, taken, closed, strayed, there };
         ledger.count();
         ledger
     }
@@ -202,7 +204,8 @@ impl<'a> Ledger<'a> {
             let untouched = giver.delivered.saturating_sub(giver.returned.max(gone));
             let promised = untouched.min(promises);
             promises = promises.saturating_sub(promised);
-            (*id, returned.saturating_add(promised))
+            // What a hypervisor is told is whole granules, whatever the policy keeps for the host.
+            (*id, returned.saturating_add(promised).align_down(self.granule))
         });
         left.collect()
     }
@@ -282,6 +285,20 @@ mod tests {
     /// A shows so much inside, and the host shows the same.
     fn see(ledger: &mut Ledger<'_>, actual: u32) {
         ledger.see([(A, mib(actual), Some(mib(actual).saturating_add(mib(30))))]);
+    }
+
+    /// A policy may keep any number of bytes for the host.
+    #[test]
+    fn what_is_granted_out_of_promises_is_whole_granules() {
+        let vm = VmSample { host_rss: Some(mib(230)), ..fixture::holding(500) };
+        let sample = fixture::sample(0, [(A, vm)]);
+        let plan = Plan { debt: ByteCount::bytes(10_000_001), ..plan() };
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see([(A, mib(450), Some(mib(230)))]);
+        let granted = ledger.granted().to_vec();
+        assert!(granted[1] > mib(10) && granted[1] < mib(20), "{granted:?}");
+        let is_whole = |amount: &ByteCount| amount.align_down(sample.granule) == *amount;
+        assert!(granted.iter().all(is_whole), "{granted:?}");
     }
 
     #[test]

@@ -21,8 +21,8 @@ use crate::{
     working_set,
 };
 
-/// What is remembered from tick to tick. Holds only VMs of the last sample, so that it is bounded; demands also
-/// of those that go during a host emergency, until it is over.
+/// What is remembered from tick to tick. Holds only VMs of the last sample that was decided on, so that it is bounded;
+/// what an algorithm remembers also of those that go during a host emergency, until it is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Memory of the algorithm `two-pointer`.
@@ -54,9 +54,11 @@ pub enum Outcome {
     VmGone,
     /// No answer in time.
     InDoubt,
-    /// Not ordered: the memory for it has not arrived.
+    /// Not ordered: the memory for it has not arrived, or what the VM holds, which it was to go on holding, is
+    /// not known.
     Held,
-    /// Not ordered: the mode does not let it, or the plan as a whole was thrown away.
+    /// Not ordered: the mode, a freeze file or the policy does not let it, the figures were too old by then, or
+    /// the plan as a whole was thrown away.
     Skipped,
 }
 
@@ -76,7 +78,7 @@ pub struct Resized {
 /// What apply did with a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Every resize of the plan, shrinks first.
+    /// Every resize of the plan, in its order.
     pub resized: Vec<Resized>,
     /// For each transfer of the plan's funding, in its order: what was granted of it.
     pub granted: Vec<ByteCount>,
@@ -257,7 +259,11 @@ impl State {
             Outcome::Accepted => {
                 // One without answer that says the same changes nothing, whenever it is taken.
                 let doubt = before.filter(|before| before.in_doubt && !before.says(order.target));
-                Some(doubt.map_or(order, span))
+                // What it was on its way to take it may have taken by the time it is told otherwise.
+                let open =
+                    before.map(|before| before.most).filter(|most| *most > order.base.actual);
+                let most = order.most.max(open.unwrap_or_default());
+                Some(doubt.map_or(Order { most, ..order }, span))
             }
             Outcome::InDoubt => Some(before.map_or(Order { in_doubt: true, ..order }, span)),
             Outcome::VmGone | Outcome::Refused(_) | Outcome::Held | Outcome::Skipped => None,
@@ -449,6 +455,33 @@ mod tests {
         assert_eq!(decision.plan.neutral, [stays]);
         let owed: Vec<ByteCount> = state.owed.iter().map(|own| own.amount).collect();
         assert_eq!(owed, [mib(30)], "what it has let go of is there, the rest is not awaited");
+    }
+
+    /// Its balloon woke up between the look at what it holds and the order to go on holding that.
+    #[test]
+    fn who_went_on_to_what_it_was_to_take_before_is_moved_by_nobody_else() {
+        let first = sample(1, [(VM, holding(400)), (OTHER, holding(512))]);
+        let mut state = after(&first, &Outcome::Accepted);
+        let tell = |state: State, to: u32, sample: &Sample| {
+            let resize = Resize { vm: VM, from: mib(400), to: mib(to) };
+            let plan = Plan { neutral: vec![resize], ..Plan::default() };
+            let (planned, ordered) = (resize.to, Some(resize.to));
+            let accepted = Resized { vm: VM, planned, ordered, outcome: Outcome::Accepted };
+            let applied = Applied { resized: vec![accepted], granted: Vec::new() };
+            state.after(&plan, &applied, sample, sample.now)
+        };
+        state = tell(state, 650, &first);
+        let second = sample(2, [(VM, holding(400)), (OTHER, holding(512))]);
+        state = tell(state.continued(&Policy::default(), &second), 570, &second);
+        let third = sample(3, [(VM, holding(650)), (OTHER, holding(512))]);
+        let standing = |state: &State| state.followed.get(&VM).unwrap().standing(third.now);
+        let went_on = state.continued(&Policy::default(), &third);
+        assert_eq!(standing(&went_on), Standing::Cooperative);
+        let beyond = sample(3, [(VM, holding(700)), (OTHER, holding(512))]);
+        assert_eq!(standing(&state.continued(&Policy::default(), &beyond)), Standing::Quarantined);
+        let stayed = sample(3, [(VM, holding(570)), (OTHER, holding(512))]);
+        let stayed = state.continued(&Policy::default(), &stayed);
+        assert_eq!(stayed.orders.get(&VM).map(|order| order.most), Some(mib(570)));
     }
 
     #[test]

@@ -61,9 +61,12 @@ impl Tally {
             let direction = if planned.to > planned.from { GROW } else { SHRINK };
             let direction = if planned.to == planned.from { HOLD } else { direction };
             add(&mut self.orders, (direction, name(&resized.outcome)), 1);
-            if let Some(moved) = accepted(resized).filter(|_| direction != HOLD) {
+            if let Some(target) = accepted(resized).filter(|_| direction != HOLD) {
+                // Who gets nothing yet may have been told to stay below what it held.
                 let from = planned.from;
-                let bytes = moved.saturating_sub(from).max(from.saturating_sub(moved));
+                let grows = planned.to > from;
+                let bytes =
+                    if grows { target.saturating_sub(from) } else { from.saturating_sub(target) };
                 add(&mut self.transferred, direction, bytes.as_u64());
             }
         }

@@ -67,7 +67,7 @@ fn a_ring_has_a_tick_come_before_its_time_and_a_stop_has_none() {
         let in_force = Arc::new(InForce::fixed(Mode::Active, Policy::default()));
         move || {
             let in_force = || Arc::clone(&in_force);
-            tick::run(&mut ticker, in_force, &Gate::new(Mode::Active), &bell, |turn| {
+            pace::run(&mut ticker, in_force, &Gate::new(Mode::Active), &bell, |turn| {
                 told.send(turn.record.tick).unwrap();
             });
         }

@@ -117,6 +117,9 @@ fn outcome(resize: &wire::Resize) -> String {
         wire::Outcome::InDoubt => {
             format!("It was told to hold {ordered}, but the hypervisor did not answer in time.")
         }
+        wire::Outcome::Held if resize.from_bytes == resize.to_bytes => {
+            format!("It was not told to hold what it holds: {}.", resize.message)
+        }
         wire::Outcome::Held => format!("Nothing for its {planned} has arrived yet: it waits."),
         wire::Outcome::Skipped => {
             "It was not told: the mode does not let it, or the plan was thrown away.".to_owned()
@@ -166,6 +169,24 @@ mod tests {
         let story = sentences(&tick, &poor).join(" ");
         let named = "Counted at their maximum: a with 2 GiB, though it holds 512 MiB; b with";
         assert!(story.contains(named) && story.contains(", and 1 more."), "{story}");
+    }
+
+    #[test]
+    fn who_does_not_say_what_it_holds_is_not_said_to_wait_for_memory() {
+        let held = |to: u64| {
+            let (from_bytes, to_bytes) = (512 << 20, to << 20);
+            let message = "it did not say in time how much that is".to_owned();
+            let outcome = wire::Outcome::Held.into();
+            super::outcome(&wire::Resize {
+                from_bytes,
+                to_bytes,
+                outcome,
+                message,
+                ..Default::default()
+            })
+        };
+        assert!(held(512).starts_with("It was not told to hold what it holds: it did not say"));
+        assert!(held(600).contains("it waits"), "{}", held(600));
     }
 
     #[test]

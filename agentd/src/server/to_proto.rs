@@ -270,16 +270,17 @@ fn name(sample: Option<&Sample>, id: VmId) -> &str {
     sample.and_then(|sample| sample.vms.get(&id)).map_or("", |vm| &vm.name)
 }
 
-/// The orders of a tick, shrinks first.
+/// The orders of a tick, in the order in which they were given.
 pub(super) fn resizes(record: &TickRecord) -> impl Iterator<Item = wire::Resize> {
     record.applied.resized.iter().map(|done| resize(record, done))
 }
 
 fn resize(record: &TickRecord, done: &Resized) -> wire::Resize {
-    let (outcome, message) = outcome(&done.outcome);
     let plan = record.decision.as_ref().map(|decision| &decision.plan);
     let mut planned = plan.into_iter().flat_map(Plan::resizes);
     let from = planned.find(|resize| resize.vm == done.vm);
+    let stays = from.is_some_and(|resize| resize.from == resize.to);
+    let (outcome, message) = outcome(&done.outcome, stays);
     wire::Resize {
         vm: Some(vm_ref(done.vm, name(record.sample.as_ref(), done.vm))),
         from_bytes: from.map_or(0, |resize| resize.from.as_u64()),
@@ -290,12 +291,14 @@ fn resize(record: &TickRecord, done: &Resized) -> wire::Resize {
     }
 }
 
-fn outcome(outcome: &Outcome) -> (wire::Outcome, String) {
+/// What became of an order, of one to stay where it is for example.
+fn outcome(outcome: &Outcome, stays: bool) -> (wire::Outcome, String) {
     let (outcome, message) = match outcome {
         Outcome::Accepted => (wire::Outcome::Accepted, ""),
         Outcome::Refused(why) => (wire::Outcome::Refused, why.as_str()),
         Outcome::VmGone => (wire::Outcome::VmGone, "the VM was gone"),
         Outcome::InDoubt => (wire::Outcome::InDoubt, "the hypervisor did not answer in time"),
+        Outcome::Held if stays => (wire::Outcome::Held, UNANSWERED_LOOK),
         Outcome::Held => (wire::Outcome::Held, "its memory has not arrived yet"),
         Outcome::Skipped => {
             (wire::Outcome::Skipped, "not ordered: see the mode, and what is wrong now")
@@ -307,6 +310,8 @@ fn outcome(outcome: &Outcome) -> (wire::Outcome, String) {
 pub(super) fn vm_ref(id: VmId, name: &str) -> wire::VmRef {
     wire::VmRef { uuid: id.to_string(), name: name.to_owned() }
 }
+
+const UNANSWERED_LOOK: &str = "it did not say in time how much that is";
 
 const fn vm_state(life: Option<Life>) -> wire::VmState {
     match life {

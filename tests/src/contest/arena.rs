@@ -9,6 +9,7 @@ use agentd::clock::Clock;
 use agentd::control::{Gate, InForce, Mode};
 use agentd::hypervisor::sim::{Onlooker, Sim};
 use agentd::hypervisor::{Answer, Hypervisor, Target};
+use agentd::pace::rest;
 use agentd::tick::{TickConfig, Ticker};
 use agentd_core::bytes::ByteCount;
 use agentd_core::policy::{Algorithm, Policy, VmKey, VmPolicy};
@@ -101,13 +102,12 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Turns at an interval. Those that are late are not caught up.
-    fn turns(&self, interval: Duration, mut turn: impl FnMut()) {
+    /// Turns, each of which says after what time the next one is due. Those that are late are not caught up.
+    fn turns(&self, mut turn: impl FnMut() -> Duration) {
         let mut due = Duration::ZERO;
         while due < self.load.length {
             self.clock.pass_to(due);
-            turn();
-            due = due.saturating_add(interval).max(self.clock.now());
+            due = due.saturating_add(turn()).max(self.clock.now());
         }
     }
 
@@ -116,16 +116,19 @@ impl Stage<'_> {
         let mut ticker = Ticker::new(Box::new(log), self.clock.clone(), config);
         let in_force = InForce::fixed(Mode::Active, policy(self.load, algorithm));
         let gate = Gate::new(Mode::Active);
-        self.turns(config.interval, || {
-            costs.push(self.stopwatch.time(|| ticker.turn(&in_force, &gate)).1);
+        self.turns(|| {
+            let (turn, cost) = self.stopwatch.time(|| ticker.turn(&in_force, &gate));
+            costs.push(cost);
+            rest(&turn.record, config.interval)
         });
     }
 
     fn rival(&self, mut rival: Box<dyn Rival>, mut log: OrderLog, costs: &mut Vec<Duration>) {
         let mut targets = BTreeMap::new();
-        self.turns(rival.interval(), || {
+        let interval = rival.interval();
+        self.turns(|| {
             let Some(seen) = self.look(&mut log, &targets, rival.pushes().is_some()) else {
-                return;
+                return interval;
             };
             let (wanted, cost) = self.stopwatch.time(|| rival.turn(&seen));
             costs.push(cost);
@@ -134,16 +137,17 @@ impl Stage<'_> {
             let told = |(vm, target)| Target { vm, target };
             let orders: Vec<Target> = wanted.into_iter().filter(new).map(told).collect();
             if orders.is_empty() {
-                return;
+                return interval;
             }
             let answers = log.set_targets(&orders, TIMEOUT);
             let taken = orders.iter().zip(answers).filter(|(_, one)| *one == Answer::Accepted);
             targets.extend(taken.map(|(order, _)| (order.vm, order.target)));
+            interval
         });
     }
 
     fn clairvoyant(&self, mut log: OrderLog, costs: &mut Vec<Duration>) {
-        self.turns(LOOKS, || {
+        self.turns(|| {
             let facts = self.truth.facts();
             let work = || clairvoyant::targets(self.load, &facts);
             let (orders, cost) = self.stopwatch.time(work);
@@ -151,6 +155,7 @@ impl Stage<'_> {
             if !orders.is_empty() {
                 let _ = log.set_targets(&orders, TIMEOUT);
             }
+            LOOKS
         });
     }
 

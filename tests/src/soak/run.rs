@@ -11,6 +11,7 @@ use agentd::control::{Actor, Gate, InForce, Mode, Reservations, Reserved};
 use agentd::event::TickRecord;
 use agentd::hypervisor::Hypervisor;
 use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
+use agentd::pace::rest;
 use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
 use agentd_core::life::Life;
@@ -132,8 +133,12 @@ impl<'a> Stage<'a> {
             }
             self.clock.advance_to(due);
             self.reserve(tick);
-            if !self.turn(tick) {
-                break;
+            let Some(rest) = self.turn(tick) else { break };
+            if rest < self.plot.config.interval {
+                self.clock.advance_to(due.saturating_add(rest));
+                if self.turn(tick).is_none() {
+                    break;
+                }
             }
             due = due.saturating_add(self.plot.config.interval);
             // Late ticks are not caught up.
@@ -148,8 +153,9 @@ impl<'a> Stage<'a> {
         self.played
     }
 
-    /// One turn; false when it was the last, because it panicked.
-    fn turn(&mut self, tick: u64) -> bool {
+    /// One turn, and the time from its beginning to the next one; `None` when it was the last, because it
+    /// panicked.
+    fn turn(&mut self, tick: u64) -> Option<Duration> {
         lock(&self.scene).judge.begin(tick, self.clock.now());
         self.played.ticks += 1;
         let (ticker, in_force, gate) = (&mut self.ticker, &self.in_force, &self.gate);
@@ -183,7 +189,7 @@ impl<'a> Stage<'a> {
         if dead {
             self.restart();
         }
-        fine
+        turn.ok().map(|turn| rest(&turn.record, self.plot.config.interval))
     }
 
     fn befall(&mut self, act: Act) {
