@@ -1,6 +1,13 @@
 //! [`alarms`]: what is wrong or unusual by one tick, as conditions for the operator.
 
-use agentd_core::{host::HostLevel, life::Life, sample::Sample, vm::VmId};
+use agentd_core::{
+    distress::Sign,
+    host::HostLevel,
+    life::Life,
+    sample::Sample,
+    verdict::{Reason, Verdict},
+    vm::VmId,
+};
 
 use crate::{
     control::{Overcommitment, forbids},
@@ -19,6 +26,7 @@ pub fn alarms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
         let overcommitted = overcommitted(record, sample).filter(|_| beyond.is_none());
         alarms.extend([(POLICY_BEYOND_HOST, beyond), (MINIMUMS_BEYOND_POOL, overcommitted)]);
         alarms.extend(vms(record));
+        alarms.push((VM_SHORT_OF_MEMORY, short(record)));
         alarms.extend(host(record));
     }
     alarms
@@ -68,6 +76,33 @@ fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     ]
 }
 
+/// VMs that have swapped or waited for memory within a minute, and are given none.
+fn short(record: &TickRecord) -> Option<String> {
+    let decision = record.decision.as_ref()?;
+    let is_short = |verdict: &Verdict| {
+        let in_vain = matches!(
+            verdict.reason,
+            Reason::PoolEmpty
+                | Reason::Reserved
+                | Reason::FairShare
+                | Reason::Full
+                | Reason::AtMaximum
+                | Reason::HostLow
+                | Reason::HostUnexplained
+        );
+        let swaps = verdict.distress.map(|distress| distress.sign);
+        in_vain && matches!(swaps, Some(Sign::SwapsOut(_) | Sign::TookBack))
+    };
+    let short = decision.verdicts.iter().filter(|(_, verdict)| is_short(verdict));
+    let who = named(record, short.map(|(id, _)| *id).collect());
+    (!who.is_empty()).then(|| {
+        format!(
+            "{who}: swaps for want of memory, and there is none for it; \"memctl explain VM\" says what it waits \
+             for: give the VMs of this host more, raise its maximum, or move one away"
+        )
+    })
+}
+
 fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     let (Some(decision), Some(sample)) = (&record.decision, &record.sample) else {
         return [HOST_LOW, HOST_EMERGENCY, HOST_UNEXPLAINED].map(|c| (c, None)).into();
@@ -96,12 +131,16 @@ fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     ]
 }
 
-/// The names of the VMs at this point of their lives, at most [`NAMED`] of them.
+/// The names of the VMs at this point of their lives.
 fn names(record: &TickRecord, life: Life) -> String {
     let is = |(_, own): &(&VmId, &Life)| **own == life;
-    let all: Vec<&VmId> = record.lives.iter().filter(is).map(|(id, _)| id).collect();
-    let name = |id: &&VmId| {
-        let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(*id));
+    named(record, record.lives.iter().filter(is).map(|(id, _)| *id).collect())
+}
+
+/// The names of these VMs, of at most [`NAMED`] of them.
+fn named(record: &TickRecord, all: Vec<VmId>) -> String {
+    let name = |id: &VmId| {
+        let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(id));
         vm.map_or_else(|| id.to_string(), |vm| vm.name.to_string())
     };
     let mut named: Vec<String> = all.iter().take(NAMED).map(name).collect();
@@ -125,6 +164,8 @@ const VM_UNRESPONSIVE: &str = "VM_UNRESPONSIVE";
 const VM_UNCOOPERATIVE: &str = "VM_UNCOOPERATIVE";
 /// Raised while a VM is left to whoever else moved its balloon.
 const VM_QUARANTINED: &str = "VM_QUARANTINED";
+/// Raised while a VM swaps, and is given nothing.
+const VM_SHORT_OF_MEMORY: &str = "VM_SHORT_OF_MEMORY";
 /// Raised while the host is at its reserve.
 const HOST_LOW: &str = "HOST_LOW";
 /// Raised while VMs are made to give because the host runs out of memory.
@@ -133,3 +174,63 @@ const HOST_EMERGENCY: &str = "HOST_EMERGENCY";
 const HOST_UNEXPLAINED: &str = "HOST_UNEXPLAINED";
 /// More names than this help nobody.
 const NAMED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc, time::Duration};
+
+    use agentd_core::policy::{Algorithm, Policy};
+
+    use super::*;
+    use crate::{
+        clock::VirtualClock,
+        control::{Gate, InForce, Mode},
+        hypervisor::sim::{Scenario, Sim},
+        tick::{TickConfig, Ticker},
+    };
+
+    /// Who is told to be short of memory at each second, where the VM may hold this much.
+    fn short_ones(max: &str, algorithm: Algorithm) -> Vec<Option<String>> {
+        let text = format!(
+            "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n\
+             [[vm]]\nname = \"db1\"\nmax = \"{max}\"\nactual = \"512MiB\"\ncache = \"0MiB\"\n\
+             demand = [{{ at = \"10s\", used = \"300MiB\" }}, {{ at = \"15s\", used = \"800MiB\" }}, \
+             {{ at = \"30s\", used = \"800MiB\" }}, {{ at = \"31s\", used = \"200MiB\" }}]\n"
+        );
+        let scenario = Scenario::parse("short.toml", &text).unwrap();
+        let clock = Arc::new(VirtualClock::default());
+        let sim = Sim::new(Path::new("short.toml"), &scenario, clock.clone());
+        let second = Duration::from_secs(1);
+        let config = TickConfig {
+            interval: second,
+            settle: second / 2,
+            call_timeout: second / 2,
+            stale_after: second * 5,
+        };
+        let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
+        let in_force = InForce::fixed(Mode::Active, Policy { algorithm, ..Policy::default() });
+        let gate = Gate::new(Mode::Active);
+        let mut told = Vec::new();
+        for tick in 1..120 {
+            let turn = ticker.turn(&in_force, &gate);
+            let own =
+                alarms(&turn.record).into_iter().find(|(name, _)| *name == VM_SHORT_OF_MEMORY);
+            told.push(own.unwrap().1);
+            clock.advance_to(second * tick);
+        }
+        told
+    }
+
+    #[test]
+    fn who_swaps_and_gets_nothing_is_told_and_no_more_once_it_has_recovered() {
+        for algorithm in Algorithm::ALL {
+            let told = short_ones("512MiB", algorithm);
+            assert!(told[..12].iter().all(Option::is_none), "{algorithm:?}: {told:?}");
+            let words = told[24].as_ref().unwrap_or_else(|| panic!("{algorithm:?}: {told:?}"));
+            assert!(words.starts_with("db1: swaps for want of memory"), "{words}");
+            assert_eq!(told.last().unwrap(), &None, "{algorithm:?}");
+            let helped = short_ones("4GiB", algorithm);
+            assert!(helped[30..].iter().all(Option::is_none), "{algorithm:?}: {helped:?}");
+        }
+    }
+}

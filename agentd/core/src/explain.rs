@@ -49,7 +49,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         Reason::AtMaximum => format!("holds: {}, but it is at its maximum", wants()),
         Reason::AtMinimum => format!("holds: {}, but it is at its minimum", spares()),
         Reason::PoolEmpty | Reason::Reserved | Reason::HostLow | Reason::HostUnexplained => {
-            format!("holds: {}; it needs {need}, but {}", wants(), poor(verdict.reason, reserve))
+            format!("holds: {}; it needs {need}, but {}", wants(), poor(verdict.reason, policy))
         }
         Reason::NotFollowing | Reason::Uncooperative | Reason::ReclaimIneffective => {
             format!("holds: {}, but {}", spares(), failed(verdict.reason))
@@ -113,7 +113,17 @@ fn emergency(reserve: ByteCount) -> String {
 }
 
 /// Why nobody gives to a VM in need.
-fn poor(reason: Reason, reserve: ByteCount) -> String {
+fn poor(reason: Reason, policy: &Policy) -> String {
+    let reserve = policy.host_reserve;
+    // Which of the two is used up the pool's figures tell.
+    let whose = match policy.pool_limit {
+        None => format!("the host has no more above its reserve of {reserve}"),
+        Some(limit) => {
+            format!(
+                "the host, or the pool-limit of {limit}, has no more above the reserve of {reserve}"
+            )
+        }
+    };
     if reason == Reason::HostLow {
         format!("the host is at its reserve of {reserve}, or work on it waits for memory")
     } else if reason == Reason::Reserved {
@@ -124,7 +134,7 @@ fn poor(reason: Reason, reserve: ByteCount) -> String {
     } else if reason == Reason::HostUnexplained {
         "somebody unknown takes the host's memory".to_owned()
     } else {
-        format!("no VM has memory to spare and the host has no more above its reserve of {reserve}")
+        format!("no VM has memory to spare and {whose}")
     }
 }
 

@@ -22,12 +22,27 @@ pub(super) fn sentences(tick: &wire::Tick, vm: &wire::Vm) -> Vec<String> {
     story.extend(tick.transfers.iter().filter(|one| concerns(one, vm)).map(told));
     let starved = vm.verdict.as_ref().is_some_and(|verdict| verdict.reason == POOL_EMPTY);
     if let Some(pool) = tick.pool.as_ref().filter(|_| starved) {
-        let (kept, promised) = (amount(pool.kept_bytes), amount(pool.promised_bytes));
-        story.push(format!("The host keeps {kept} beside {promised} promised to VMs."));
+        story.push(left(tick, pool));
         story.extend(counted_in_full(tick));
     }
     story.extend(resize(tick, vm).map(outcome));
     story
+}
+
+/// What is left to be given: of the policy's limit where that leaves less than the host.
+fn left(tick: &wire::Tick, pool: &wire::Pool) -> String {
+    let (kept, promised) = (amount(pool.kept_bytes), amount(pool.promised_bytes));
+    let usable = tick.memory.as_ref().map_or(ByteCount::MAX, |host| amount(host.usable_bytes));
+    match pool.limit_bytes.map(amount).filter(|_| kept < usable.saturating_sub(promised)) {
+        Some(limit) => {
+            let exposed = amount(pool.exposed_bytes);
+            format!(
+                "The policy's pool-limit of {limit} leaves {kept} beside {exposed} that VMs may come to hold; \
+                 the host has {usable} usable."
+            )
+        }
+        None => format!("The host keeps {kept} beside {promised} promised to VMs."),
+    }
 }
 
 /// True for transfers that this VM takes part in.
@@ -176,17 +191,37 @@ mod tests {
         let held = |to: u64| {
             let (from_bytes, to_bytes) = (512 << 20, to << 20);
             let message = "it did not say in time how much that is".to_owned();
-            let outcome = wire::Outcome::Held.into();
-            super::outcome(&wire::Resize {
+            let held = wire::Outcome::Held.into();
+            outcome(&wire::Resize {
                 from_bytes,
                 to_bytes,
-                outcome,
+                outcome: held,
                 message,
                 ..Default::default()
             })
         };
         assert!(held(512).starts_with("It was not told to hold what it holds: it did not say"));
         assert!(held(600).contains("it waits"), "{}", held(600));
+    }
+
+    #[test]
+    fn what_leaves_nothing_is_the_limit_where_the_host_has_more() {
+        let gib = |count: u64| count << 30;
+        let words = |limit_bytes, usable_bytes| {
+            let pool = wire::Pool {
+                limit_bytes,
+                kept_bytes: 191 << 20,
+                exposed_bytes: gib(2),
+                ..wire::Pool::default()
+            };
+            let memory = Some(wire::HostMemory { usable_bytes, ..wire::HostMemory::default() });
+            left(&wire::Tick { memory, ..wire::Tick::default() }, &pool)
+        };
+        let told = words(Some(gib(2)), gib(13));
+        assert!(told.starts_with("The policy's pool-limit of 2 GiB leaves 191 MiB"), "{told}");
+        for told in [words(None, gib(13)), words(Some(gib(16)), 191 << 20)] {
+            assert!(told.starts_with("The host keeps 191 MiB"), "{told}");
+        }
     }
 
     #[test]

@@ -228,6 +228,9 @@ impl<'a> Balance<'a> {
         if !part.lacks.is_zero() && !short.is_zero() {
             return self.refusal;
         }
+        if holds >= view.limits.max && stand.asks.demand > holds {
+            return Reason::AtMaximum;
+        }
         if stand.exceeds {
             let idle = if view.give_limit.is_zero() {
                 Reason::AtMinimum
@@ -241,7 +244,6 @@ impl<'a> Balance<'a> {
         }
         match short.is_zero() {
             true => Reason::Content,
-            false if holds >= view.limits.max => Reason::AtMaximum,
             false if stand.entitled < stand.asks.soon => self.short,
             false => Reason::Content,
         }

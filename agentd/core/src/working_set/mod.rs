@@ -69,10 +69,11 @@ pub fn rule(
     Ruling { verdicts, transfers, memory }
 }
 
-/// What one VM asks for, each more than the one before.
+/// What one VM asks for: from `now` on each is at least the one before.
 #[derive(Clone, Copy, Debug)]
 struct Ask {
-    /// What its programs work with; never more than `now`, and less than `least` where they need less.
+    /// What its programs work with: less than `least` where they need less, more than `now` where it may not hold
+    /// as much.
     demand: ByteCount,
     /// Its minimum.
     least: ByteCount,
@@ -137,12 +138,12 @@ impl Ask {
         let soon = wish.soon.clamp(now, max);
         let ready = wish.ready.clamp(soon, max);
         let keep = wish.keep.clamp(ready, max);
-        Self { demand: demand.working_set().min(now), least, now, soon, ready, keep }
+        Self { demand: demand.working_set(), least, now, soon, ready, keep }
     }
 
     /// What it is to have at each step in which the pool is shared, of which so much stays with it.
     fn steps(&self, stays: ByteCount) -> [ByteCount; STEPS] {
-        let works = self.demand.max(self.least);
+        let works = self.demand.clamp(self.least, self.now);
         let steps = [self.least, works, self.now, self.soon, self.ready, self.keep];
         steps.map(|step| step.max(stays))
     }
@@ -240,7 +241,8 @@ impl<'a> Stand<'a> {
         let may = view.bar.is_none() && view.give_bar.is_none() && exceeds;
         let idle = view.vm.guest.idle().unwrap_or_default();
         let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
-        let spare = if may { most.align_down(granule) } else { ByteCount::ZERO };
+        let is_gift = most >= excess_band.min(LEAST_GIFT);
+        let spare = if may && is_gift { most.align_down(granule) } else { ByteCount::ZERO };
         Self { asks: ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
     }
 
@@ -262,3 +264,5 @@ const SOON: usize = 3;
 const STARVING_PERCENT: u64 = 25;
 /// A VM is not made to swap, whatever it is entitled to: its kernel keeps about this much.
 const LEFT_USABLE: ByteCount = ByteCount::mib(16);
+/// What is beyond an entitlement goes bit by bit where little of it is idle, and in no smaller bits than this.
+const LEAST_GIFT: ByteCount = ByteCount::mib(1);
