@@ -183,10 +183,12 @@ impl State {
         let gives: ByVm<ByteCount> =
             plan.shrinks.iter().map(|resize| (resize.vm, resize.shrinkage())).collect();
         let ordered = applied.resized.iter().filter_map(|resized| {
-            let base = sample.vms.get(&resized.vm).map(VmSample::shown).unwrap_or_default();
+            let vm = sample.vms.get(&resized.vm);
+            let base = vm.map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
             let order = Order::new(resized.ordered?, gives, base, now);
-            Some((resized.vm, self.booked(resized, order)?))
+            let max = vm.map(|vm| vm.max).unwrap_or_default();
+            Some((resized.vm, self.booked(resized, order, max)?))
         });
         let ordered: Vec<(VmId, Order)> = ordered.collect();
         self.orders.extend(ordered);
@@ -246,9 +248,11 @@ impl State {
     }
 
     /// What is in force after one order, by what became of it; `None` where it is what it was. While
-    /// one is in doubt it may be taken later than the one after it.
-    fn booked(&self, resized: &Resized, order: Order) -> Option<Order> {
+    /// one is in doubt it may be taken later than the one after it. A VM that may be told to hold no more than
+    /// `max` was told by nobody knows whom before the first one.
+    fn booked(&self, resized: &Resized, order: Order, max: ByteCount) -> Option<Order> {
         let before = self.orders.get(&resized.vm);
+        let adopted = self.followed.get(&resized.vm).is_some_and(|own| own.adopted);
         let span = |before: &Order| Order {
             least: before.least.min(order.target),
             most: before.most.max(order.target),
@@ -260,8 +264,9 @@ impl State {
                 // One without answer that says the same changes nothing, whenever it is taken.
                 let doubt = before.filter(|before| before.in_doubt && !before.says(order.target));
                 // What it was on its way to take it may have taken by the time it is told otherwise.
-                let open =
-                    before.map(|before| before.most).filter(|most| *most > order.base.actual);
+                let unknown = (!adopted).then_some(max);
+                let open = before.map(|before| before.most).or(unknown);
+                let open = open.filter(|open| *open > order.base.actual);
                 let most = order.most.max(open.unwrap_or_default());
                 Some(doubt.map_or(Order { most, ..order }, span))
             }
@@ -404,6 +409,8 @@ mod tests {
         assert_eq!(exposure(&policy, &refused), vm.max);
         assert_eq!(exposure(&policy, &after(&sample, &Outcome::InDoubt)), vm.max);
         let told = after(&sample, &Outcome::Accepted);
+        assert_eq!(exposure(&policy, &told), vm.max, "it may have got there by then");
+        let told = told.continued(&policy, &sample);
         assert_eq!(exposure(&policy, &told), mib(512));
         let pin = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
         let vms = BTreeMap::from([(VmKey::Id(VM), pin)]);
@@ -461,7 +468,8 @@ mod tests {
     #[test]
     fn who_went_on_to_what_it_was_to_take_before_is_moved_by_nobody_else() {
         let first = sample(1, [(VM, holding(400)), (OTHER, holding(512))]);
-        let mut state = after(&first, &Outcome::Accepted);
+        let policy = Policy::default();
+        let mut state = after(&first, &Outcome::Accepted).continued(&policy, &first);
         let tell = |state: State, to: u32, sample: &Sample| {
             let resize = Resize { vm: VM, from: mib(400), to: mib(to) };
             let plan = Plan { neutral: vec![resize], ..Plan::default() };
@@ -472,15 +480,15 @@ mod tests {
         };
         state = tell(state, 650, &first);
         let second = sample(2, [(VM, holding(400)), (OTHER, holding(512))]);
-        state = tell(state.continued(&Policy::default(), &second), 570, &second);
+        state = tell(state.continued(&policy, &second), 570, &second);
         let third = sample(3, [(VM, holding(650)), (OTHER, holding(512))]);
         let standing = |state: &State| state.followed.get(&VM).unwrap().standing(third.now);
-        let went_on = state.continued(&Policy::default(), &third);
+        let went_on = state.continued(&policy, &third);
         assert_eq!(standing(&went_on), Standing::Cooperative);
         let beyond = sample(3, [(VM, holding(700)), (OTHER, holding(512))]);
-        assert_eq!(standing(&state.continued(&Policy::default(), &beyond)), Standing::Quarantined);
+        assert_eq!(standing(&state.continued(&policy, &beyond)), Standing::Quarantined);
         let stayed = sample(3, [(VM, holding(570)), (OTHER, holding(512))]);
-        let stayed = state.continued(&Policy::default(), &stayed);
+        let stayed = state.continued(&policy, &stayed);
         assert_eq!(stayed.orders.get(&VM).map(|order| order.most), Some(mib(570)));
     }
 
