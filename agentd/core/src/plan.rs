@@ -30,7 +30,7 @@ pub struct Transfer {
 pub struct Resize {
     /// Which VM.
     pub vm: VmId,
-    /// What it may hold already: its actual, or a larger target still in force.
+    /// What it holds; of one that is to grow what it may hold already, by a larger target still in force.
     pub from: ByteCount,
     /// What it is to hold.
     pub to: ByteCount,

@@ -138,7 +138,9 @@ impl Memory {
             let handed_to = handed.get(&own.id).copied();
             let was_filled = self.filled.contains(&own.id);
             let lacks = own.min.saturating_sub(held);
-            let filled = lacks.is_zero() || was_filled && (lacks <= NOISE || handed_to.is_some());
+            // One that is small is not filled by nothing.
+            let noise = NOISE.min(own.min.fraction(1, 4));
+            let filled = lacks.is_zero() || was_filled && (lacks <= noise || handed_to.is_some());
             Booking { id: own.id, min: own.min, max: own.max, held, filled, handed_to }
         });
         let bookings: Vec<Booking> = bookings.collect();

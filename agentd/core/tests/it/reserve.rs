@@ -255,6 +255,26 @@ fn what_was_handed_over_stays_so_when_its_vm_goes() {
     assert_eq!(booking(&turns[7]).held, ByteCount::ZERO);
 }
 
+/// A little less than was there goes and comes with the host's own use; of a small one it is a quarter.
+#[test]
+fn a_small_one_of_which_nothing_is_left_is_not_filled_any_more() {
+    let stays = |size: u32, left: u32| {
+        let mut world = world(Algorithm::TwoPointer, [vm("a", 1000, &[900], 0)]);
+        world.reservations = vec![reservation(1, (size, size), None)];
+        assert!(booking(turns(&mut world, 3).last().unwrap()).filled);
+        let used = world.vms.values().map(|vm| vm.actual).sum::<ByteCount>();
+        let free = world.policy.host_reserve.saturating_add(mib(left));
+        world.other = world.total.saturating_sub(used).saturating_sub(free);
+        let last = booking(turns(&mut world, 1).last().unwrap());
+        assert_eq!(last.held, mib(left), "{last:?}");
+        last.filled
+    };
+    assert_eq!(
+        [stays(8, 0), stays(8, 6), stays(500, 490), stays(500, 480)],
+        [false, true, true, false]
+    );
+}
+
 fn a_reservation() -> impl Strategy<Value = (u64, u64, Option<u8>)> {
     (0..4096_u64, 0..4096_u64, proptest::option::of(0..12_u8))
 }
