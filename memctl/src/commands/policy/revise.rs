@@ -108,6 +108,11 @@ async fn would_confirm(
     let revision = get::ask(connection).await?.current;
     match etag.filter(|etag| *etag != revision.etag) {
         Some(etag) => Err(mismatch(&revision.etag, &etag)),
+        // What the agent would say, before any other host is changed.
+        None if revision.revert_time.is_none() => {
+            let what = "the policy in force is no trial: there is nothing to confirm";
+            Err(Failure::new(Code::FailedPrecondition, "NOTHING_TO_CONFIRM", what))
+        }
         None => Ok(RevisionBody::new(revision)),
     }
 }
