@@ -182,6 +182,16 @@ async fn a_trial_of_a_revert_asks_nobody_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_policy_was_there_before_a_revert_changes_nothing() {
+    let (world, _agents) = fleet(vec![Script { keeps_one_revision: true, ..Default::default() }]);
+    for args in [&["policy", "revert"][..], &["policy", "revert", "--dry-run"]] {
+        let run = world.run(args).await;
+        assert_eq!(run.exit, 0, "{run:?}");
+        assert!(run.stderr.contains("node1: nothing changes"), "{run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mode_is_set_with_its_reason() {
     let (world, agents) = fleet(vec![Script::default()]);
     let run = world.run(&["mode", "observe", "--reason", "look first"]).await;

@@ -169,23 +169,19 @@ async fn would_revert(
         0 => {
             let differs = |r: &&Revision| !between(&current.policy, &r.policy, units).is_empty();
             let lasted = |r: &&Revision| r.revision < current.revision && r.revert_time.is_none();
-            let before = || kept.iter().filter(lasted);
             // Where none differs, the agent says that nothing changes.
-            before().find(differs).or_else(|| before().next())
+            kept.iter().filter(lasted).find(differs).unwrap_or(&current)
         }
-        number => kept.iter().find(|r| r.revision == number),
+        number => kept.iter().find(|r| r.revision == number).ok_or_else(|| {
+            let what = format!("revision {number} is not kept");
+            Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
+                .hint("memctl policy history shows those that are")
+        })?,
     };
-    let back_to = back_to.ok_or_else(|| {
-        let what = match request.revision {
-            0 => format!("no revision before {} is kept that was there to stay", current.revision),
-            number => format!("revision {number} is not kept"),
-        };
-        Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
-            .hint("memctl policy history shows those that are")
-    })?;
+    let changes = between(&current.policy, &back_to.policy, units);
     Ok(ChangeBody {
         applied: false,
-        changes: between(&current.policy, &back_to.policy, units),
+        changes,
         revision: current.revision,
         etag: current.etag,
         revert_time: current.revert_time,
