@@ -80,6 +80,8 @@ pub(crate) struct Script {
     pub(crate) is_new: bool,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
+    /// What was made before by whatever CreateReservation asks for.
+    pub(crate) made_before: Option<v1::Reservation>,
     /// What ListReservations says; some that it has by itself where this is empty.
     pub(crate) listed: Vec<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
