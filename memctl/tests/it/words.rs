@@ -133,28 +133,34 @@ async fn a_policy_is_edited_and_nothing_that_changed_in_between_is_lost() {
     let world = World::new();
     world.configure(&["node1"]);
     let agent = Agent::start(&world.path("node1.sock"), Script::default());
-    let run = async |editor: &str| {
-        let mut command = world.command(&["policy", "edit", "--reason", "by hand"]);
+    let run = async |editor: &str, more: &[&str]| {
+        let mut command =
+            world.command(&[&["policy", "edit", "--reason", "by hand"], more].concat());
         command.env("EDITOR", editor).env("PATH", std::env::var_os("PATH").unwrap());
         world.finish(command.spawn().unwrap()).await
     };
-    let same = run("true").await;
+    let same = run("true", &[]).await;
     assert_eq!(same.exit, 0, "{same:?}");
     assert!(same.stderr.contains("was not changed"), "{same:?}");
-    let failed = run("false").await;
+    let failed = run("false", &[]).await;
     assert!(failed.exit == 3 && failed.stderr.contains("EDITOR names the editor"), "{failed:?}");
     assert!(agent.script().updates.is_empty());
-    let edited = run("sed -i s/4GiB/8GiB/").await;
+    let edited = run("sed -i s/4GiB/8GiB/", &[]).await;
     assert_eq!(edited.exit, 0, "{edited:?}");
     let updates: Vec<v1::UpdatePolicyRequest> = agent.script().updates.clone();
     assert_eq!(updates[1].policy.as_ref().unwrap().pool_limit_bytes, Some(8 << 30));
     // The etag of what was edited.
     assert_eq!((updates[1].etag.as_str(), updates[1].reason.as_str()), ("e3", "by hand"));
-    let wrong = run("sed -i s/4GiB/4/").await;
+    let wrong = run("sed -i s/4GiB/4/", &[]).await;
     assert_eq!(wrong.exit, 8, "{wrong:?}");
-    let kept = wrong.stderr.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
-    assert!(std::fs::read_to_string(kept).unwrap().contains("pool-limit = \"4\""));
-    std::fs::remove_file(kept).unwrap();
+    // What is only tried is kept as well: it is in force nowhere.
+    let tried = run("sed -i s/4GiB/8GiB/", &["--dry-run"]).await;
+    assert_eq!(tried.exit, 0, "{tried:?}");
+    for (ran, text) in [(wrong, "pool-limit = \"4\""), (tried, "pool-limit = \"8GiB\"")] {
+        let kept = ran.stderr.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
+        assert!(std::fs::read_to_string(kept).unwrap().contains(text));
+        std::fs::remove_file(kept).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
