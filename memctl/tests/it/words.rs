@@ -117,15 +117,31 @@ async fn a_policy_comes_from_a_pipe_as_well() {
     let world = World::new();
     world.configure(&["node1"]);
     let agent = Agent::start(&world.path("node1.sock"), Script::default());
-    let mut command = world.command(&["policy", "apply", "-f", "-"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"host-reserve = \"1GiB\"\n").await.unwrap();
-    drop(stdin);
-    let run = world.finish(child).await;
+    let apply = async |file: &str, text: Vec<u8>| {
+        let mut command = world.command(&["policy", "apply", "-f", file]);
+        let mut child = command.stdin(Stdio::piped()).current_dir(world.path("")).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // Whoever does not read it to its end closes it.
+        let _ = stdin.write_all(&text).await;
+        drop(stdin);
+        world.finish(child).await
+    };
+    let text = b"host-reserve = \"1GiB\"\n";
+    let run = apply("-", text.to_vec()).await;
     assert_eq!(run.exit, 0, "{run:?}");
-    let script = agent.script();
-    assert_eq!(script.updates[1].policy.as_ref().unwrap().host_reserve_bytes, Some(1 << 30));
+    let reserve = agent.script().updates[1].policy.as_ref().unwrap().host_reserve_bytes;
+    assert_eq!(reserve, Some(1 << 30));
+    // What is cut off is no policy, and a file is one whatever it is called.
+    let long = [&text[..], &b"# more\n".repeat(3 << 20)].concat();
+    let run = apply("-", long).await;
+    assert_eq!(run.exit, 8, "{run:?}");
+    assert!(run.stderr.contains("standard input: it is longer than 16 MiB"), "{run:?}");
+    std::fs::write(world.path("standard input"), "host-reserve = \"2GiB\"\n").unwrap();
+    let run = apply("standard input", text.to_vec()).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    let updates = &agent.script().updates;
+    assert_eq!(updates.len(), 4);
+    assert_eq!(updates[3].policy.as_ref().unwrap().host_reserve_bytes, Some(2 << 30));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
