@@ -42,11 +42,8 @@ pub(super) fn whole(policy: v1::Policy) -> (v1::Policy, prost_types::FieldMask) 
 pub(super) fn read(path: &Path) -> Result<v1::Policy, Failure> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let text = if is_stdin {
-        text_of(io::stdin().lock())
-    } else {
-        File::open(path).and_then(text_of)
-    };
+    let text =
+        if is_stdin { text_of(io::stdin().lock()) } else { File::open(path).and_then(text_of) };
     let text = text.map_err(|error| {
         let what = format!("cannot read the policy {name}: {error}");
         Failure::new(Code::InvalidArgument, "POLICY_UNREADABLE", what)

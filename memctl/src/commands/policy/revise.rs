@@ -4,6 +4,7 @@ use agentd_proto::v1;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 
+use super::change::one_etag;
 use super::{between, get, tell_changes};
 use crate::client::Connection;
 use crate::commands::rollout::{Intent, roll_out};
@@ -61,8 +62,8 @@ fn parse_revision(text: &str) -> Result<u64, String> {
 /// Confirms the change of every host.
 pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let (trial, etag) = (args.etag.clone(), args.etag.clone());
-    let attempt = move |connection| would_confirm(connection, trial.clone());
+    let (expected, etag) = (args.etag.clone(), args.etag.clone());
+    let attempt = move |connection| would_confirm(connection, expected.clone());
     let confirm = |connection| confirm_one(connection, etag.clone());
     let mut done = roll_out(&hosts, session, Intent::Change, attempt, confirm).await?;
     session.output.show(&mut done.items)?;
@@ -72,17 +73,14 @@ pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended 
 /// Takes back the change of every host.
 pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    if !args.if_match.is_empty() && hosts.len() > 1 {
-        let what = format!("--if-match with {} hosts: each has its own etag", hosts.len());
-        return Err(Failure::usage(what).hint("revert one host at a time").into());
-    }
+    one_etag(&args.if_match, &hosts, "revert")?;
     let request = v1::RevertPolicyRequest {
         revision: args.revision.unwrap_or_default(),
         etag: args.if_match.clone(),
         reason: args.reason.clone(),
     };
-    let (trial, units) = (request.clone(), session.global.units);
-    let attempt = move |connection| would_revert(connection, trial.clone(), units);
+    let (wanted, units) = (request.clone(), session.global.units);
+    let attempt = move |connection| would_revert(connection, wanted.clone(), units);
     let revert = |connection| revert_one(connection, request.clone());
     let mut done = roll_out(&hosts, session, Intent::of(args.dry_run), attempt, revert).await?;
     session.output.show(&mut done.items)?;
@@ -154,7 +152,7 @@ async fn revert_one(
     })
 }
 
-/// What a revert would change, found here: the agent has no trial of it.
+/// What a revert would change, found here: the agent has no dry run of it.
 async fn would_revert(
     connection: Connection,
     request: v1::RevertPolicyRequest,
