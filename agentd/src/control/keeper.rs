@@ -16,22 +16,23 @@ use std::{
 use agentd_core::policy::Policy;
 
 use super::{
-    Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
-    POLICY_BOUNDED, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved,
-    Revision, STATE_LOST, STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
+    Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, POLICY_BOUNDED,
+    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved, Revision, STATE_LOST,
+    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
     begin::{actor, begin_mode, file_revision, revision},
     changes,
-    desk::{Claim, Job, Parts, Shared, Whose, stuck},
+    desk::{Claim, Job, Parts, Shared, stuck},
     fields::warnings,
 };
 use crate::{
     clock::Clock,
-    event::{Event, ModeChange, PolicyChange},
+    event::{Event, PolicyChange},
     publish::Position,
 };
 
 mod base;
 mod bounds;
+mod mode;
 mod pin;
 mod reserve;
 mod trials;
@@ -155,49 +156,6 @@ impl Keeper {
 
     pub(super) const fn stop(&mut self) {
         self.stopped = true;
-    }
-
-    /// Changes the mode, unless somebody has paused since `seen`.
-    pub(super) fn set_mode(
-        &mut self,
-        wanted: SavedMode,
-        whose: Whose,
-        seen: u64,
-        claim: &Claim,
-    ) -> Result<ModeSet, ControlError> {
-        if whose == Whose::Own {
-            self.shared.check_own(&wanted)?;
-        }
-        let (before, mode) = (self.shared.mode(), wanted.mode);
-        let is_saved = self.saved_mode.as_ref().is_some_and(|saved| saved.mode == mode);
-        if before == mode && is_saved {
-            return Ok(ModeSet { before, after: mode, durable: true, position: None });
-        }
-        self.still_wanted(claim)?;
-        let wanted = self.shared.with_ease(wanted);
-        let saved = self.storage.save_mode(&wanted);
-        self.wrote(saved).map_err(not_durable)?;
-        if !claim.take() {
-            self.take_back_mode(before);
-            return Err(stuck(self.patience));
-        }
-        self.saved_mode = Some(wanted.clone());
-        self.audience.clear(STATE_LOST);
-        self.audience.clear(MODE_FLAG_IGNORED);
-        let entered = self.shared.enter(&wanted, seen);
-        let is_change = entered && before != mode;
-        let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
-        Ok(ModeSet { before, after: self.shared.mode(), durable: true, position })
-    }
-
-    /// Writes and announces a pause that is in force already.
-    pub(super) fn pause(&mut self, before: Mode, wanted: SavedMode) -> ModeSet {
-        self.audience.clear(MODE_FLAG_IGNORED);
-        let is_known = self.saved_mode.as_ref() == Some(&wanted);
-        let durable = is_known || self.save_pause(&wanted) || self.is_pause_saved();
-        let is_change = before != Mode::Paused;
-        let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
-        ModeSet { before, after: Mode::Paused, durable, position }
     }
 
     /// Changes the policy.
@@ -399,24 +357,6 @@ impl Keeper {
         self.audience.announce(Event::Policy(change))
     }
 
-    fn announce_mode(&self, before: Mode, set: SavedMode) -> Option<Position> {
-        let SavedMode { mode: after, actor, reason, .. } = set;
-        let (was, is) = (before.name(), after.name());
-        tracing::info!(%actor, reason, "mode changed from {was} to {is}");
-        self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
-    }
-
-    fn take_back_mode(&mut self, before: Mode) {
-        let saved = self.saved_mode.clone();
-        let saved = saved.unwrap_or_else(|| SavedMode {
-            mode: before,
-            actor: actor(FILE, self.clock.wall()),
-            reason: String::new(),
-            eased_by: None,
-        });
-        log_failure("take a mode back", self.storage.save_mode(&saved));
-    }
-
     /// Ends what has run out and writes what is not yet written.
     fn catch_up(&mut self) {
         let now = self.clock.now();
@@ -435,13 +375,7 @@ impl Keeper {
         let _ = self.save_unsaved();
         let _ = self.save_ends();
         let _ = self.save_pins();
-        if self.is_pause_unsaved() {
-            let paused = self.shared.last_pause().unwrap_or_else(|| SavedMode {
-                mode: Mode::Paused,
-                actor: actor(FILE, self.clock.wall()),
-                reason: String::new(),
-                eased_by: None,
-            });
+        if let Some(paused) = self.unsaved_pause() {
             self.save_pause(&paused);
         }
         self.retry_at = self.clock.now().saturating_add(RETRY);
@@ -482,40 +416,10 @@ impl Keeper {
         Ok(())
     }
 
-    fn is_pause_saved(&self) -> bool {
-        self.saved_mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused)
-    }
-
     /// Something is in force and not on disk.
     fn is_unsaved(&self) -> bool {
         let is_over = !self.unsaved_ends.is_empty() || self.unsaved_pins;
-        self.unsaved.is_some() || is_over || self.is_pause_unsaved()
-    }
-
-    /// Only where somebody has paused: the base's mode needs no writing.
-    fn is_pause_unsaved(&self) -> bool {
-        let last = self.shared.last_pause();
-        self.shared.mode() == Mode::Paused && last.is_some() && last != self.saved_mode
-    }
-
-    fn save_pause(&mut self, wanted: &SavedMode) -> bool {
-        if let Err(error) = self.storage.save_mode(wanted) {
-            let forgotten = match self.is_pause_saved() {
-                true => "that several have paused",
-                false => "it",
-            };
-            let message = format!(
-                "agentd is paused, but this could not be written and a restart would forget \
-                 {forgotten}: {error}"
-            );
-            self.audience.raise(PAUSE_NOT_DURABLE, message);
-            return false;
-        }
-        self.saved_mode = Some(wanted.clone());
-        self.audience.clear(PAUSE_NOT_DURABLE);
-        // It is kept in two places, of which one is enough.
-        self.probe();
-        true
+        self.unsaved.is_some() || is_over || self.unsaved_pause().is_some()
     }
 
     /// Sees whether the disk takes anything.

@@ -31,6 +31,8 @@ pub(super) struct DiskState {
     pub(super) unread_pins: Option<String>,
     pub(super) is_full: bool,
     pub(super) hangs: bool,
+    /// Somebody waits for it to hang no more.
+    pub(super) is_waited_for: bool,
 }
 
 impl Disk {
@@ -42,7 +44,11 @@ impl Disk {
 
     fn write(&self, change: impl FnOnce(&mut DiskState)) -> Result<(), StorageError> {
         let (state, changed) = &*self.0;
-        let mut state = changed.wait_while(state.lock().unwrap(), |disk| disk.hangs).unwrap();
+        let waits = |disk: &mut DiskState| {
+            disk.is_waited_for = disk.hangs;
+            disk.hangs
+        };
+        let mut state = changed.wait_while(state.lock().unwrap(), waits).unwrap();
         if state.is_full {
             return Err(StorageError("the disk is full".to_owned()));
         }
@@ -79,6 +85,10 @@ impl Storage for Disk {
 
     fn save_mode(&mut self, mode: &SavedMode) -> Result<(), StorageError> {
         self.write(|disk| disk.mode = Some(mode.clone()))
+    }
+
+    fn forget_mode(&mut self) -> Result<(), StorageError> {
+        self.write(|disk| disk.mode = None)
     }
 
     fn save_revision(

@@ -25,6 +25,13 @@ pub trait Storage: Debug + Send {
     /// See [`Storage::load`]. A pause that could be kept in any way is no error.
     fn save_mode(&mut self, mode: &SavedMode) -> Result<(), StorageError>;
 
+    /// Takes back the first mode that was ever kept, which nobody was told of and is no pause.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn forget_mode(&mut self) -> Result<(), StorageError>;
+
     /// Keeps a revision as the newest, and with it what it is a trial against.
     ///
     /// # Errors

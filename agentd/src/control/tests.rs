@@ -428,6 +428,22 @@ fn a_pause_works_while_the_disk_hangs_and_nothing_refused_is_done_later() {
 }
 
 #[test]
+fn a_mode_that_was_refused_leaves_the_config_files_in_force() {
+    let mut rig = Rig::default();
+    let control = rig.start_with(Duration::from_secs(1));
+    rig.disk.with(|disk| disk.hangs = true);
+    let refused = control.set_mode(Mode::Observe, somebody(), String::new()).unwrap_err();
+    assert!(refused.to_string().ends_with("nothing was changed"), "{refused}");
+    assert!(rig.disk.with(|disk| disk.is_waited_for), "it came to the disk");
+    rig.disk.with(|disk| disk.hangs = false);
+    while control.expire().is_err() {}
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), None);
+    assert!(control.close(PATIENT));
+    rig.base.mode = Mode::Observe;
+    assert_eq!(rig.start().in_force().mode, Mode::Observe);
+}
+
+#[test]
 fn the_file_rules_until_somebody_sets_a_policy() {
     let mut rig = Rig::default();
     drop(rig.start());
