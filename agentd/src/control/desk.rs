@@ -469,7 +469,7 @@ impl Shared {
     }
 
     /// Pauses at once. The mode before, and the pause that is in force.
-    fn pause(&self, wanted: SavedMode) -> (Mode, SavedMode) {
+    pub(super) fn pause(&self, wanted: SavedMode) -> (Mode, SavedMode) {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.count = pauses.count.saturating_add(1);
         let before = self.mode();
@@ -498,7 +498,8 @@ impl Shared {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
 
-    fn pauses(&self) -> u64 {
+    /// How often somebody has paused.
+    pub(super) fn pauses(&self) -> u64 {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 

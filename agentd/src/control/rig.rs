@@ -9,7 +9,7 @@ use std::{
 
 use agentd_core::reserve::ReservationId;
 
-use super::*;
+use super::{keeper::Keeper, *};
 use crate::{
     clock::{Clock, VirtualClock},
     publish::Epoch,
@@ -215,16 +215,24 @@ impl Rig {
     }
 
     pub(super) fn start_with(&self, patience: Duration) -> Control {
+        Control::start(self.parts(patience)).unwrap()
+    }
+
+    /// A keeper on the test's own thread.
+    pub(super) fn keeper(&self) -> Keeper {
+        Keeper::begin(self.parts(PATIENT)).unwrap()
+    }
+
+    fn parts(&self, patience: Duration) -> Parts {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        Control::start(Parts {
+        Parts {
             storage: Box::new(self.disk.clone()),
             base: self.base.clone(),
             clock,
             audience: Box::new(self.ear.clone()),
             patience,
             freeze_file: None,
-        })
-        .unwrap()
+        }
     }
 
     pub(super) fn pass(&self, seconds: u64) {

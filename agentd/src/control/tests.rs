@@ -9,6 +9,8 @@ use agentd_core::{
 use proptest::prelude::*;
 
 use super::{
+    desk::{Claim, Whose},
+    keeper::Keeper,
     rig::{PATIENT, Rig, edit, somebody},
     *,
 };
@@ -441,6 +443,30 @@ fn a_mode_that_was_refused_leaves_the_config_files_in_force() {
     assert!(control.close(PATIENT));
     rig.base.mode = Mode::Observe;
     assert_eq!(rig.start().in_force().mode, Mode::Observe);
+}
+
+#[test]
+fn a_mode_that_was_asked_for_before_a_pause_is_not_written_over_it() {
+    let set =
+        |mode| SavedMode { mode, actor: somebody(), reason: "a test".to_owned(), eased_by: None };
+    let rig = Rig::default();
+    let mut keeper = rig.keeper();
+    let shared = Arc::clone(keeper.shared());
+    let observe = |keeper: &mut Keeper, seen| {
+        keeper.set_mode(set(Mode::Observe), Whose::Anyones, seen, &Claim::default()).unwrap()
+    };
+    let seen = shared.pauses();
+    let (before, paused) = shared.pause(set(Mode::Paused));
+    // Nothing says so on disk yet, and a restart would forget it.
+    let late = observe(&mut keeper, seen);
+    assert_eq!((late.after, late.durable, late.position), (Mode::Paused, false, None));
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), None);
+    assert!(keeper.pause(before, paused.clone()).durable);
+    let late = observe(&mut keeper, seen);
+    assert_eq!((late.after, late.durable), (Mode::Paused, true));
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), Some(paused));
+    // One that knows of the pause ends it.
+    assert_eq!(observe(&mut keeper, shared.pauses()).after, Mode::Observe);
 }
 
 #[test]

@@ -28,6 +28,10 @@ impl Keeper {
             return Ok(ModeSet { before, after: mode, durable: true, position: None });
         }
         self.still_wanted(claim)?;
+        if self.shared.pauses() != seen {
+            // Outdated before it was begun: what is on disk by now is not written over.
+            return Ok(self.outpaced(before));
+        }
         let wanted = self.shared.with_ease(wanted);
         let saved = self.storage.save_mode(&wanted);
         self.wrote(saved).map_err(not_durable)?;
@@ -38,10 +42,20 @@ impl Keeper {
         self.saved_mode = Some(wanted.clone());
         self.audience.clear(STATE_LOST);
         self.audience.clear(MODE_FLAG_IGNORED);
-        let entered = self.shared.enter(&wanted, seen);
-        let is_change = entered && before != mode;
+        if !self.shared.enter(&wanted, seen) {
+            // Who paused meanwhile has the pause written next.
+            return Ok(self.outpaced(before));
+        }
+        let is_change = before != mode;
         let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
         Ok(ModeSet { before, after: self.shared.mode(), durable: true, position })
+    }
+
+    /// What became of a change of the mode that somebody paused before.
+    fn outpaced(&self, before: Mode) -> ModeSet {
+        let after = self.shared.mode();
+        let durable = self.saved_mode.as_ref().is_some_and(|saved| saved.mode == after);
+        ModeSet { before, after, durable, position: None }
     }
 
     /// Writes and announces a pause that is in force already.
