@@ -38,6 +38,7 @@ mod reserve;
 mod trials;
 
 pub(super) use reserve::Noted;
+use reserve::Unread;
 use trials::{Row, Trial, bad_trial};
 
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub(super) struct Keeper {
     unsaved_pins: bool,
     /// Some pins on disk could not be read, and nobody has seen to that.
     unread_pins: bool,
+    /// The same of reservations.
+    unread_reservations: Unread,
     /// The highest number that a reservation on disk had at the start, whether it could be read or not.
     last_reservation: u64,
     /// When to try again to write what is not on disk.
@@ -112,6 +115,7 @@ impl Keeper {
             unsaved_ends: Vec::new(),
             unsaved_pins: false,
             unread_pins: saved.unread_pins.is_some(),
+            unread_reservations: Unread::of(saved.unread_reservations.as_ref()),
             last_reservation: saved.last_reservation,
             retry_at: Duration::ZERO,
             probe_at: Duration::ZERO,
@@ -375,6 +379,7 @@ impl Keeper {
         let _ = self.save_unsaved();
         let _ = self.save_ends();
         let _ = self.save_pins();
+        let _ = self.forget_unread();
         if let Some(paused) = self.unsaved_pause() {
             self.save_pause(&paused);
         }
@@ -419,6 +424,7 @@ impl Keeper {
     /// Something is in force and not on disk.
     fn is_unsaved(&self) -> bool {
         let is_over = !self.unsaved_ends.is_empty() || self.unsaved_pins;
+        let is_over = is_over || self.unread_reservations == Unread::SeenTo;
         self.unsaved.is_some() || is_over || self.unsaved_pause().is_some()
     }
 

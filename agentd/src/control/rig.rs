@@ -31,6 +31,8 @@ pub(super) struct DiskState {
     pub(super) unread_pins: Option<String>,
     pub(super) is_full: bool,
     pub(super) hangs: bool,
+    /// Hangs where what could not be read is to be forgotten.
+    pub(super) hangs_forgetting: bool,
     /// Somebody waits for it to hang no more.
     pub(super) is_waited_for: bool,
 }
@@ -130,7 +132,10 @@ impl Storage for Disk {
 
     fn forget_unread(&mut self) -> Result<(), StorageError> {
         match self.with(|disk| disk.unread_reservations.is_some()) {
-            true => self.write(|disk| disk.unread_reservations = None),
+            true => {
+                self.with(|disk| disk.hangs |= disk.hangs_forgetting);
+                self.write(|disk| disk.unread_reservations = None)
+            }
             false => Ok(()),
         }
     }

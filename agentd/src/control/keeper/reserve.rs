@@ -25,6 +25,24 @@ use crate::{
 /// How a reservation stood in a tick, and the name of the VM that it was handed over to.
 pub(in crate::control) type Noted = (Booking, Option<Arc<str>>);
 
+/// Reservations on disk that could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// There are none.
+    None,
+    /// There are some, and nobody has seen to that.
+    There,
+    /// Somebody has, which is not on disk.
+    SeenTo,
+}
+
+impl Unread {
+    /// `why` is there where some could not be read.
+    pub(super) const fn of(why: Option<&String>) -> Self {
+        if why.is_some() { Self::There } else { Self::None }
+    }
+}
+
 impl Keeper {
     /// Makes a reservation; the one that was made where the request is known.
     pub(in crate::control) fn reserve(
@@ -56,7 +74,7 @@ impl Keeper {
             super::log_failure("take a reservation back", forgotten);
             return Err(stuck(self.patience));
         }
-        self.forget_unread();
+        self.see_to_unread();
         let position = self.put_reserved(reserved, ReservationEvent::Made, (ask.actor, ask.reason));
         Ok(position)
     }
@@ -83,7 +101,7 @@ impl Keeper {
             super::log_failure("take the end of a reservation back", back);
             return Err(stuck(self.patience));
         }
-        self.forget_unread();
+        self.see_to_unread();
         Ok(self.put_reserved(over, ReservationEvent::Released, (by, reason)))
     }
 
@@ -146,13 +164,25 @@ impl Keeper {
         }
     }
 
-    /// Somebody has seen to what could not be read: it is told no more, once that is on disk.
-    fn forget_unread(&mut self) {
-        let forgotten = self.storage.forget_unread();
-        if forgotten.is_ok() {
+    /// Somebody has seen to what could not be read. Written by whoever catches up: who did it waits for the
+    /// disk no more.
+    fn see_to_unread(&mut self) {
+        if self.unread_reservations == Unread::There {
+            self.unread_reservations = Unread::SeenTo;
+            // The disk has just taken something.
+            self.retry_at = self.clock.now();
+        }
+    }
+
+    /// Forgets what could not be read and was seen to: it is told no more, once that is on disk.
+    pub(super) fn forget_unread(&mut self) -> Result<(), StorageError> {
+        if self.unread_reservations == Unread::SeenTo {
+            let forgotten = self.storage.forget_unread();
+            self.wrote(forgotten)?;
+            self.unread_reservations = Unread::None;
             self.audience.clear(RESERVATIONS_LOST);
         }
-        super::log_failure("forget reservations that cannot be read", forgotten);
+        Ok(())
     }
 
     fn hand_over(&mut self, own: Reserved, vm: VmId, name: Arc<str>) {
