@@ -131,6 +131,7 @@ impl Keeper {
             keeper.file_policy = Some(keeper.base.policy.clone());
         }
         keeper.take_up_trial(saved.falls_back_to)?;
+        keeper.take_up_row();
         keeper.keep_bounds();
         keeper.take_up_reservations(saved.reservations, saved.unread_reservations);
         keeper.take_up_pins(saved.pins, saved.unread_pins);
