@@ -5,12 +5,11 @@
 //! who has lost patience takes the request back, so that what was refused is never done later.
 
 use std::{
-    cmp::Ordering,
-    fmt, io,
+    cmp, fmt, io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering as Memory},
+        atomic::{AtomicBool, AtomicU8, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{clock::Clock, event::TickRecord};
 
-/// The policy and the mode in force.
+/// The policy, the mode, the reservations and the pins in force.
 ///
 /// Its methods that change something block until the change is durable, in force and announced, or
 /// refused. Ends its thread when closed or dropped.
@@ -295,16 +294,16 @@ impl Control {
     }
 
     pub(super) fn note(&self, noted: Vec<Noted>) {
-        if noted.is_empty() || self.noting.swap(true, Memory::SeqCst) {
+        if noted.is_empty() || self.noting.swap(true, Ordering::SeqCst) {
             return;
         }
         let noting = Arc::clone(&self.noting);
         let job: Job = Box::new(move |keeper| {
-            noting.store(false, Memory::SeqCst);
+            noting.store(false, Ordering::SeqCst);
             keeper.note_bookings(noted);
         });
         if self.jobs.try_send(job).is_err() {
-            self.noting.store(false, Memory::SeqCst);
+            self.noting.store(false, Ordering::SeqCst);
         }
     }
 
@@ -405,9 +404,11 @@ impl Pauses {
     fn eased_by(&self, who: &str, before: Mode, after: Mode) -> Option<Eased> {
         let own = self.eased_by.clone().filter(|own| own.who == who);
         match after.caution().cmp(&before.caution()) {
-            Ordering::Greater => own.or_else(|| Some(Eased { who: who.to_owned(), to: before })),
-            Ordering::Equal => own,
-            Ordering::Less => own.filter(|own| after.caution() > own.to.caution()),
+            cmp::Ordering::Greater => {
+                own.or_else(|| Some(Eased { who: who.to_owned(), to: before }))
+            }
+            cmp::Ordering::Equal => own,
+            cmp::Ordering::Less => own.filter(|own| after.caution() > own.to.caution()),
         }
     }
 }
@@ -560,7 +561,7 @@ impl Claim {
     }
 
     pub(super) fn is_given_up(&self) -> bool {
-        self.0.load(Memory::SeqCst) == GIVEN_UP
+        self.0.load(Ordering::SeqCst) == GIVEN_UP
     }
 
     fn give_up(&self) -> bool {
@@ -568,7 +569,7 @@ impl Claim {
     }
 
     fn settle(&self, to: u8) -> bool {
-        self.0.compare_exchange(OPEN, to, Memory::SeqCst, Memory::SeqCst).is_ok()
+        self.0.compare_exchange(OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use agentd_core::policy::Policy;
@@ -479,6 +479,14 @@ impl Keeper {
     }
 }
 
+/// How long what was made for a while still lasts after a restart. The wall clock says so, but it is never longer
+/// than it was made for: the clock may have gone back.
+fn left_of(made: SystemTime, ends: SystemTime, now: SystemTime) -> Duration {
+    let left = ends.duration_since(now).unwrap_or_default();
+    let whole = ends.duration_since(made).unwrap_or_default();
+    left.min(whole).min(LONGEST)
+}
+
 fn not_durable(StorageError(error): StorageError) -> ControlError {
     ControlError::NotDurable(format!("cannot write the change, so it was not made: {error}"))
 }
@@ -496,6 +504,8 @@ fn log_failure(what: &str, result: Result<(), StorageError>) {
 
 /// Who made a revision that nobody asked for.
 const AGENT: &str = "agent";
+/// No pin and no reservation lasts longer, whatever the wall clock says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A disk that was full is seldom empty sooner.
 const RETRY: Duration = Duration::from_secs(5);
 /// A disk that breaks between changes is told of within a minute.

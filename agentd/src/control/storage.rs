@@ -8,7 +8,7 @@ use agentd_core::{policy::Policy, reserve::ReservationId};
 
 use super::{Actor, Mode, Pin, Pins, Reserved, Revision};
 
-/// Keeps the mode and the policy. Every change is durable, whole or not at all, when its call
+/// Keeps the mode, the policy, reservations and pins. Every change is durable, whole or not at all, when its call
 /// returns. Called from one thread; a call may take as long as the disk takes.
 pub trait Storage: Debug + Send {
     /// All that was kept.

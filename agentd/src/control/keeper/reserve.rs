@@ -10,7 +10,7 @@ use agentd_core::{
     vm::VmId,
 };
 
-use super::{AGENT, Keeper, not_durable};
+use super::{AGENT, Keeper, left_of, not_durable};
 use crate::{
     control::{
         Actor, ControlError, Ending, RESERVATIONS_LOST, Reservations, ReserveAsk, ReserveError,
@@ -145,8 +145,7 @@ impl Keeper {
         reservations.open.iter().map(|own| own.expires.saturating_sub(now)).min()
     }
 
-    /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
-    /// than they were made for: it may have gone back.
+    /// Those that agentd was stopped with.
     pub(super) fn take_up_reservations(&self, saved: Vec<Reserved>, unread: Option<String>) {
         if let Some(why) = unread {
             let message = format!(
@@ -157,9 +156,8 @@ impl Keeper {
         }
         let (now, wall) = (self.clock.now(), self.clock.wall());
         for mut own in saved {
-            let left = own.expires_at.duration_since(wall).unwrap_or_default();
-            let whole = own.expires_at.duration_since(own.actor.time).unwrap_or_default();
-            own.expires = now.saturating_add(left.min(whole).min(LONGEST));
+            let left = left_of(own.actor.time, own.expires_at, wall);
+            own.expires = now.saturating_add(left);
             self.show_reserved(Arc::new(own));
         }
     }
@@ -270,6 +268,3 @@ fn admit(now: &Reservations, ask: &ReserveAsk) -> Result<(), ReserveError> {
         .objection(ask.min, now.guaranteed())
         .map_or(Ok(()), |why| Err(ReserveError::DoesNotFit(why)))
 }
-
-/// A reservation lasts no longer, whatever the wall clock says after a restart.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);

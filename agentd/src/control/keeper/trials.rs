@@ -14,7 +14,7 @@ use agentd_core::{
 use super::{AGENT, Keeper, log_failure, not_durable};
 use crate::{
     control::{
-        Actor, ControlError, FILE, Revision, StorageError,
+        Actor, ControlError, FILE, NO_TRIAL_TIME, Revision, StorageError, TRIAL_LASTS,
         desk::{Claim, stuck},
     },
     event::{Event, PolicyChange},
@@ -56,7 +56,7 @@ impl Row {
     ) -> Result<(), ControlError> {
         let Some(row) = row.filter(|row| row.is_going_on(now)) else { return Ok(()) };
         let gone = now.duration_since(row.began).unwrap_or_default();
-        let left = LONGEST_TRIAL.saturating_sub(gone);
+        let left = TRIAL_LASTS.end().saturating_sub(gone);
         if after <= left { Ok(()) } else { Err(ControlError::TrialsTooLong { left }) }
     }
 
@@ -134,7 +134,7 @@ impl Keeper {
         let fallback = kept.map_or_else(|| self.base.policy.clone(), |revision| revision.policy);
         let fallback = self.base.bounds.within(&fallback);
         let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
-        let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
+        let ends = self.clock.now().saturating_add(left.min(*TRIAL_LASTS.end()));
         self.trial = Some(Trial { ends, falls_back_to: number, fallback });
         Ok(())
     }
@@ -177,11 +177,11 @@ fn is_by_nobody(revision: &Revision) -> bool {
 
 /// What is wrong with the time that a trial is to last, if anything.
 pub(super) fn bad_trial(after: Duration) -> Option<Fault> {
-    let is_bad = !(SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&after);
+    let is_bad = !TRIAL_LASTS.contains(&after);
     is_bad.then(|| Fault {
         path: "revert_after".to_owned(),
         value: explain::time(after),
-        problem: "must be from 1 s to 24 h".to_owned(),
+        problem: NO_TRIAL_TIME.to_owned(),
     })
 }
 
@@ -189,5 +189,3 @@ pub(super) fn bad_trial(after: Duration) -> Option<Fault> {
 const AT_ONCE: usize = 10;
 /// Trials with less between them are in a row.
 const APART: Duration = Duration::from_secs(3600);
-const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
-const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);
