@@ -312,8 +312,11 @@ impl Control {
         let reservations = Arc::clone(&self.shared.in_force.load().reservations);
         let bookings = record.decision.iter().flat_map(|decision| &decision.bookings);
         let is_news = |own: &&Booking| {
-            let open = reservations.open.iter().find(|open| open.reservation.id == own.id);
-            open.is_some_and(|open| own.handed_to.is_some() || open.filled != own.filled)
+            let known = reservations.find(own.id.0);
+            known.is_some_and(|known| match own.handed_to {
+                Some(_) => known.may_be_handed_over(),
+                None => known.end.is_none() && known.filled != own.filled,
+            })
         };
         let name = |vm| Some(Arc::clone(&record.sample.as_ref()?.vms.get(&vm)?.name));
         bookings.filter(is_news).map(|own| (*own, own.handed_to.and_then(name))).collect()

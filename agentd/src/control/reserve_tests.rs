@@ -313,6 +313,32 @@ fn what_ticks_say_of_one_is_told_once_and_ends_it() {
 }
 
 #[test]
+fn one_that_a_tick_handed_over_before_its_time_was_up_has_not_expired() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let made = control.reserve(ask(2, "db7", 60)).unwrap().reserved.reservation.clone();
+    control.reserve(ask(1, "db8", 60)).unwrap();
+    control.release(2, somebody(), String::new()).unwrap();
+    rig.pass(60);
+    control.expire().unwrap();
+    assert_eq!(ending(&control, 1), Some(Ending::Expired));
+    // What the tick says comes after its orders.
+    let (vm, min) = (VmId::from_bytes([7; 16]), made.min);
+    let said = |id| Booking { id, min, max: min, held: min, filled: true, handed_to: Some(vm) };
+    for id in [made.id, made.id, ReservationId(2)] {
+        tick(&control, said(id));
+    }
+    let handed_over = Some(Ending::HandedOver { vm, name: Arc::from("db7") });
+    assert_eq!(ending(&control, 2), Some(Ending::Released));
+    for control in [control, rig.start()] {
+        assert_eq!((open(&control), ending(&control, 1)), (vec![], handed_over.clone()));
+        assert_eq!(control.in_force().reservations.ended.len(), 2, "each once");
+    }
+    let told = events(&rig).into_iter().filter(|own| *own == (1, ReservationEvent::HandedOver));
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
 fn a_full_disk_makes_and_releases_nothing_but_time_goes_on() {
     let rig = Rig::default();
     let control = rig.start();

@@ -109,10 +109,13 @@ impl Keeper {
     pub(in crate::control) fn note_bookings(&mut self, noted: Vec<Noted>) {
         for (booking, name) in noted {
             let now = self.reservations();
-            let open = now.open.iter().find(|own| own.reservation.id == booking.id);
-            let Some(own) = open.map(|own| Reserved::clone(own)) else { continue };
+            let known = now.find(booking.id.0);
+            let Some(own) = known.map(|own| Reserved::clone(own)) else { continue };
             match booking.handed_to {
-                Some(vm) => self.hand_over(own, vm, name.unwrap_or_default()),
+                Some(vm) if own.may_be_handed_over() => {
+                    self.hand_over(own, vm, name.unwrap_or_default());
+                }
+                _ if own.end.is_some() => {}
                 None if booking.filled && !own.filled => {
                     let filled = Reserved { filled: true, ..own };
                     self.put_reserved(filled, ReservationEvent::Filled, self.agent());
@@ -120,7 +123,7 @@ impl Keeper {
                 None if own.filled != booking.filled => {
                     self.show_reserved(Arc::new(Reserved { filled: booking.filled, ..own }));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
