@@ -5,12 +5,11 @@
 //! who has lost patience takes the request back, so that what was refused is never done later.
 
 use std::{
-    cmp::Ordering,
-    fmt, io,
+    cmp, fmt, io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering as Memory},
+        atomic::{AtomicBool, AtomicU8, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{clock::Clock, event::TickRecord};
 
-/// The policy and the mode in force.
+/// The policy, the mode, the reservations and the pins in force.
 ///
 /// Its methods that change something block until the change is durable, in force and announced, or
 /// refused. Ends its thread when closed or dropped.
@@ -295,16 +294,16 @@ impl Control {
     }
 
     pub(super) fn note(&self, noted: Vec<Noted>) {
-        if noted.is_empty() || self.noting.swap(true, Memory::SeqCst) {
+        if noted.is_empty() || self.noting.swap(true, Ordering::SeqCst) {
             return;
         }
         let noting = Arc::clone(&self.noting);
         let job: Job = Box::new(move |keeper| {
-            noting.store(false, Memory::SeqCst);
+            noting.store(false, Ordering::SeqCst);
             keeper.note_bookings(noted);
         });
         if self.jobs.try_send(job).is_err() {
-            self.noting.store(false, Memory::SeqCst);
+            self.noting.store(false, Ordering::SeqCst);
         }
     }
 
@@ -313,8 +312,11 @@ impl Control {
         let reservations = Arc::clone(&self.shared.in_force.load().reservations);
         let bookings = record.decision.iter().flat_map(|decision| &decision.bookings);
         let is_news = |own: &&Booking| {
-            let open = reservations.open.iter().find(|open| open.reservation.id == own.id);
-            open.is_some_and(|open| own.handed_to.is_some() || open.filled != own.filled)
+            let known = reservations.find(own.id.0);
+            known.is_some_and(|known| match own.handed_to {
+                Some(_) => known.may_be_handed_over(),
+                None => known.end.is_none() && known.filled != own.filled,
+            })
         };
         let name = |vm| Some(Arc::clone(&record.sample.as_ref()?.vms.get(&vm)?.name));
         bookings.filter(is_news).map(|own| (*own, own.handed_to.and_then(name))).collect()
@@ -405,9 +407,11 @@ impl Pauses {
     fn eased_by(&self, who: &str, before: Mode, after: Mode) -> Option<Eased> {
         let own = self.eased_by.clone().filter(|own| own.who == who);
         match after.caution().cmp(&before.caution()) {
-            Ordering::Greater => own.or_else(|| Some(Eased { who: who.to_owned(), to: before })),
-            Ordering::Equal => own,
-            Ordering::Less => own.filter(|own| after.caution() > own.to.caution()),
+            cmp::Ordering::Greater => {
+                own.or_else(|| Some(Eased { who: who.to_owned(), to: before }))
+            }
+            cmp::Ordering::Equal => own,
+            cmp::Ordering::Less => own.filter(|own| after.caution() > own.to.caution()),
         }
     }
 }
@@ -469,7 +473,7 @@ impl Shared {
     }
 
     /// Pauses at once. The mode before, and the pause that is in force.
-    fn pause(&self, wanted: SavedMode) -> (Mode, SavedMode) {
+    pub(super) fn pause(&self, wanted: SavedMode) -> (Mode, SavedMode) {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.count = pauses.count.saturating_add(1);
         let before = self.mode();
@@ -498,7 +502,8 @@ impl Shared {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
 
-    fn pauses(&self) -> u64 {
+    /// How often somebody has paused.
+    pub(super) fn pauses(&self) -> u64 {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
@@ -559,7 +564,7 @@ impl Claim {
     }
 
     pub(super) fn is_given_up(&self) -> bool {
-        self.0.load(Memory::SeqCst) == GIVEN_UP
+        self.0.load(Ordering::SeqCst) == GIVEN_UP
     }
 
     fn give_up(&self) -> bool {
@@ -567,7 +572,7 @@ impl Claim {
     }
 
     fn settle(&self, to: u8) -> bool {
-        self.0.compare_exchange(OPEN, to, Memory::SeqCst, Memory::SeqCst).is_ok()
+        self.0.compare_exchange(OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 

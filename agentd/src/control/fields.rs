@@ -118,7 +118,8 @@ impl Overcommitment {
             let makes_for_it = matches!(field, "floor" | "host_reserve" | "pool_limit");
             (makes_for_it || field.ends_with(".min")).then(|| (field.to_owned(), own.new))
         });
-        let (path, value) = changed.unwrap_or(("vms".to_owned(), self.together.to_string()));
+        let (path, value) =
+            changed.unwrap_or_else(|| ("vms".to_owned(), self.together.to_string()));
         Fault { path, value, problem }
     }
 }

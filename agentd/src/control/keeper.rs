@@ -10,33 +10,35 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use agentd_core::policy::Policy;
 
 use super::{
-    Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, Mode, ModeSet, PAUSE_NOT_DURABLE,
-    POLICY_BOUNDED, POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved,
-    Revision, STATE_LOST, STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
+    Actor, Audience, Base, ControlError, FILE, MODE_FLAG_IGNORED, POLICY_BOUNDED,
+    POLICY_FILE_IGNORED, POLICY_NOT_DURABLE, PolicyEdit, PolicySet, Reserved, Revision, STATE_LOST,
+    STATE_NOT_WRITABLE, SavedMode, Storage, StorageError,
     begin::{actor, begin_mode, file_revision, revision},
     changes,
-    desk::{Claim, Job, Parts, Shared, Whose, stuck},
+    desk::{Claim, Job, Parts, Shared, stuck},
     fields::warnings,
 };
 use crate::{
     clock::Clock,
-    event::{Event, ModeChange, PolicyChange},
+    event::{Event, PolicyChange},
     publish::Position,
 };
 
 mod base;
 mod bounds;
+mod mode;
 mod pin;
 mod reserve;
 mod trials;
 
 pub(super) use reserve::Noted;
+use reserve::Unread;
 use trials::{Row, Trial, bad_trial};
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) struct Keeper {
     unsaved_pins: bool,
     /// Some pins on disk could not be read, and nobody has seen to that.
     unread_pins: bool,
+    /// The same of reservations.
+    unread_reservations: Unread,
     /// The highest number that a reservation on disk had at the start, whether it could be read or not.
     last_reservation: u64,
     /// When to try again to write what is not on disk.
@@ -111,6 +115,7 @@ impl Keeper {
             unsaved_ends: Vec::new(),
             unsaved_pins: false,
             unread_pins: saved.unread_pins.is_some(),
+            unread_reservations: Unread::of(saved.unread_reservations.as_ref()),
             last_reservation: saved.last_reservation,
             retry_at: Duration::ZERO,
             probe_at: Duration::ZERO,
@@ -126,6 +131,7 @@ impl Keeper {
             keeper.file_policy = Some(keeper.base.policy.clone());
         }
         keeper.take_up_trial(saved.falls_back_to)?;
+        keeper.take_up_row();
         keeper.keep_bounds();
         keeper.take_up_reservations(saved.reservations, saved.unread_reservations);
         keeper.take_up_pins(saved.pins, saved.unread_pins);
@@ -155,49 +161,6 @@ impl Keeper {
 
     pub(super) const fn stop(&mut self) {
         self.stopped = true;
-    }
-
-    /// Changes the mode, unless somebody has paused since `seen`.
-    pub(super) fn set_mode(
-        &mut self,
-        wanted: SavedMode,
-        whose: Whose,
-        seen: u64,
-        claim: &Claim,
-    ) -> Result<ModeSet, ControlError> {
-        if whose == Whose::Own {
-            self.shared.check_own(&wanted)?;
-        }
-        let (before, mode) = (self.shared.mode(), wanted.mode);
-        let is_saved = self.saved_mode.as_ref().is_some_and(|saved| saved.mode == mode);
-        if before == mode && is_saved {
-            return Ok(ModeSet { before, after: mode, durable: true, position: None });
-        }
-        self.still_wanted(claim)?;
-        let wanted = self.shared.with_ease(wanted);
-        let saved = self.storage.save_mode(&wanted);
-        self.wrote(saved).map_err(not_durable)?;
-        if !claim.take() {
-            self.take_back_mode(before);
-            return Err(stuck(self.patience));
-        }
-        self.saved_mode = Some(wanted.clone());
-        self.audience.clear(STATE_LOST);
-        self.audience.clear(MODE_FLAG_IGNORED);
-        let entered = self.shared.enter(&wanted, seen);
-        let is_change = entered && before != mode;
-        let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
-        Ok(ModeSet { before, after: self.shared.mode(), durable: true, position })
-    }
-
-    /// Writes and announces a pause that is in force already.
-    pub(super) fn pause(&mut self, before: Mode, wanted: SavedMode) -> ModeSet {
-        self.audience.clear(MODE_FLAG_IGNORED);
-        let is_known = self.saved_mode.as_ref() == Some(&wanted);
-        let durable = is_known || self.save_pause(&wanted) || self.is_pause_saved();
-        let is_change = before != Mode::Paused;
-        let position = is_change.then(|| self.announce_mode(before, wanted)).flatten();
-        ModeSet { before, after: Mode::Paused, durable, position }
     }
 
     /// Changes the policy.
@@ -399,24 +362,6 @@ impl Keeper {
         self.audience.announce(Event::Policy(change))
     }
 
-    fn announce_mode(&self, before: Mode, set: SavedMode) -> Option<Position> {
-        let SavedMode { mode: after, actor, reason, .. } = set;
-        let (was, is) = (before.name(), after.name());
-        tracing::info!(%actor, reason, "mode changed from {was} to {is}");
-        self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
-    }
-
-    fn take_back_mode(&mut self, before: Mode) {
-        let saved = self.saved_mode.clone();
-        let saved = saved.unwrap_or_else(|| SavedMode {
-            mode: before,
-            actor: actor(FILE, self.clock.wall()),
-            reason: String::new(),
-            eased_by: None,
-        });
-        log_failure("take a mode back", self.storage.save_mode(&saved));
-    }
-
     /// Ends what has run out and writes what is not yet written.
     fn catch_up(&mut self) {
         let now = self.clock.now();
@@ -435,13 +380,8 @@ impl Keeper {
         let _ = self.save_unsaved();
         let _ = self.save_ends();
         let _ = self.save_pins();
-        if self.is_pause_unsaved() {
-            let paused = self.shared.last_pause().unwrap_or_else(|| SavedMode {
-                mode: Mode::Paused,
-                actor: actor(FILE, self.clock.wall()),
-                reason: String::new(),
-                eased_by: None,
-            });
+        let _ = self.forget_unread();
+        if let Some(paused) = self.unsaved_pause() {
             self.save_pause(&paused);
         }
         self.retry_at = self.clock.now().saturating_add(RETRY);
@@ -482,40 +422,11 @@ impl Keeper {
         Ok(())
     }
 
-    fn is_pause_saved(&self) -> bool {
-        self.saved_mode.as_ref().is_some_and(|saved| saved.mode == Mode::Paused)
-    }
-
     /// Something is in force and not on disk.
     fn is_unsaved(&self) -> bool {
         let is_over = !self.unsaved_ends.is_empty() || self.unsaved_pins;
-        self.unsaved.is_some() || is_over || self.is_pause_unsaved()
-    }
-
-    /// Only where somebody has paused: the base's mode needs no writing.
-    fn is_pause_unsaved(&self) -> bool {
-        let last = self.shared.last_pause();
-        self.shared.mode() == Mode::Paused && last.is_some() && last != self.saved_mode
-    }
-
-    fn save_pause(&mut self, wanted: &SavedMode) -> bool {
-        if let Err(error) = self.storage.save_mode(wanted) {
-            let forgotten = match self.is_pause_saved() {
-                true => "that several have paused",
-                false => "it",
-            };
-            let message = format!(
-                "agentd is paused, but this could not be written and a restart would forget \
-                 {forgotten}: {error}"
-            );
-            self.audience.raise(PAUSE_NOT_DURABLE, message);
-            return false;
-        }
-        self.saved_mode = Some(wanted.clone());
-        self.audience.clear(PAUSE_NOT_DURABLE);
-        // It is kept in two places, of which one is enough.
-        self.probe();
-        true
+        let is_over = is_over || self.unread_reservations == Unread::SeenTo;
+        self.unsaved.is_some() || is_over || self.unsaved_pause().is_some()
     }
 
     /// Sees whether the disk takes anything.
@@ -568,6 +479,14 @@ impl Keeper {
     }
 }
 
+/// How long what was made for a while still lasts after a restart. The wall clock says so, but it is never longer
+/// than it was made for: the clock may have gone back.
+fn left_of(made: SystemTime, ends: SystemTime, now: SystemTime) -> Duration {
+    let left = ends.duration_since(now).unwrap_or_default();
+    let whole = ends.duration_since(made).unwrap_or_default();
+    left.min(whole).min(LONGEST)
+}
+
 fn not_durable(StorageError(error): StorageError) -> ControlError {
     ControlError::NotDurable(format!("cannot write the change, so it was not made: {error}"))
 }
@@ -585,6 +504,8 @@ fn log_failure(what: &str, result: Result<(), StorageError>) {
 
 /// Who made a revision that nobody asked for.
 const AGENT: &str = "agent";
+/// No pin and no reservation lasts longer, whatever the wall clock says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A disk that was full is seldom empty sooner.
 const RETRY: Duration = Duration::from_secs(5);
 /// A disk that breaks between changes is told of within a minute.

@@ -21,6 +21,7 @@ mod storage;
 
 use std::{
     fmt::{self, Debug, Display},
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -69,7 +70,7 @@ pub struct Revision {
 /// Who changed something, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// "uid:0", "tcp", "config" or "agent".
+    /// "uid:0", the name in a certificate, "config" or "agent".
     pub id: String,
     /// Address of the caller; empty for local ones.
     pub peer: String,
@@ -245,10 +246,10 @@ pub enum ControlError {
     /// It could not be written, or its history could not be read.
     #[error("{0}")]
     NotDurable(String),
-    /// There is no such reservation.
+    /// A reservation cannot be made or released.
     #[error(transparent)]
     Reserve(#[from] ReserveError),
-    /// There is no such pin, or it is not the caller's.
+    /// A pin cannot be made, changed or ended.
     #[error(transparent)]
     Pin(#[from] PinError),
 }
@@ -311,7 +312,7 @@ impl Mode {
     }
 }
 
-/// With the address where there is one: "tcp" alone says nothing.
+/// With the address where there is one: a name alone does not say from where.
 impl Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let space = if self.peer.is_empty() { "" } else { " " };
@@ -339,6 +340,11 @@ impl Debug for PolicyEdit {
 
 /// Who set what nobody has set: the config.
 const FILE: &str = "config";
+/// For how long a policy may be on trial.
+pub const TRIAL_LASTS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// What is wrong with any other time.
+pub const NO_TRIAL_TIME: &str = "must be from 1 s to 24 h";
 /// Raised after what was kept could not be read any more, until somebody sets a mode.
 pub const STATE_LOST: &str = "STATE_LOST";
 /// Raised after pins could not be read any more, until somebody pins or unpins a VM for a while.

@@ -113,6 +113,11 @@ impl Pins {
         self.0.values()
     }
 
+    /// The VMs that are pinned, in the same order.
+    pub fn vms(&self) -> impl Iterator<Item = VmId> {
+        self.0.keys().copied()
+    }
+
     /// A revision with these over what it says of their VMs. Its number, its etag and all else stay.
     #[must_use]
     pub fn over(&self, revision: &Arc<Revision>) -> Arc<Revision> {

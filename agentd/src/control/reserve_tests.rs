@@ -1,6 +1,10 @@
 //! Reservations in the control: made once, kept over a restart, ended by time, by hand, by their VM.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use agentd_core::{
     admit::Room,
@@ -11,7 +15,7 @@ use agentd_core::{
 };
 
 use super::{
-    rig::{Rig, somebody},
+    rig::{PATIENT, Rig, somebody},
     *,
 };
 use crate::{
@@ -81,6 +85,7 @@ fn those_that_cannot_be_read_are_a_condition_until_somebody_reserves_or_releases
     control.reserve(ReserveAsk { validate_only: true, ..ask(2, "db7", 60) }).unwrap();
     assert!(rig.ear.has(RESERVATIONS_LOST), "only checked");
     let id = control.reserve(ask(2, "db7", 60)).unwrap().reserved.reservation.id;
+    control.expire().unwrap();
     assert!(!rig.ear.has(RESERVATIONS_LOST));
     assert_eq!(id, ReservationId(3), "whoever made the second one may still release it");
     drop(control);
@@ -88,6 +93,26 @@ fn those_that_cannot_be_read_are_a_condition_until_somebody_reserves_or_releases
     lose();
     let control = rig.start();
     control.release(id.0, somebody(), String::new()).unwrap();
+    control.expire().unwrap();
+    assert!(!rig.ear.has(RESERVATIONS_LOST));
+}
+
+#[test]
+fn who_reserves_does_not_wait_until_what_could_not_be_read_is_forgotten() {
+    let rig = Rig::default();
+    rig.disk.with(|disk| {
+        disk.unread_reservations = Some("torn".to_owned());
+        disk.hangs_forgetting = true;
+    });
+    let control = Arc::new(rig.start_with(Duration::from_secs(5)));
+    let (answer, answered) = mpsc::channel();
+    let asked = Arc::clone(&control);
+    thread::spawn(move || answer.send(asked.reserve(ask(2, "db7", 60))));
+    let set = answered.recv_timeout(PATIENT).expect("it waits for a disk that hangs");
+    assert_eq!(set.unwrap().reserved.reservation.id, ReservationId(1));
+    assert!(rig.ear.has(RESERVATIONS_LOST), "that is not on disk");
+    rig.disk.with(|disk| (disk.hangs, disk.hangs_forgetting) = (false, false));
+    while control.expire().is_err() {}
     assert!(!rig.ear.has(RESERVATIONS_LOST));
 }
 
@@ -285,6 +310,32 @@ fn what_ticks_say_of_one_is_told_once_and_ends_it() {
     let told: Vec<ReservationEvent> = events(&rig).into_iter().map(|(_, event)| event).collect();
     let filled = ReservationEvent::Filled;
     assert_eq!(told, [ReservationEvent::Made, filled, filled, ReservationEvent::HandedOver]);
+}
+
+#[test]
+fn one_that_a_tick_handed_over_before_its_time_was_up_has_not_expired() {
+    let rig = Rig::default();
+    let control = rig.start();
+    let made = control.reserve(ask(2, "db7", 60)).unwrap().reserved.reservation.clone();
+    control.reserve(ask(1, "db8", 60)).unwrap();
+    control.release(2, somebody(), String::new()).unwrap();
+    rig.pass(60);
+    control.expire().unwrap();
+    assert_eq!(ending(&control, 1), Some(Ending::Expired));
+    // What the tick says comes after its orders.
+    let (vm, min) = (VmId::from_bytes([7; 16]), made.min);
+    let said = |id| Booking { id, min, max: min, held: min, filled: true, handed_to: Some(vm) };
+    for id in [made.id, made.id, ReservationId(2)] {
+        tick(&control, said(id));
+    }
+    let handed_over = Some(Ending::HandedOver { vm, name: Arc::from("db7") });
+    assert_eq!(ending(&control, 2), Some(Ending::Released));
+    for control in [control, rig.start()] {
+        assert_eq!((open(&control), ending(&control, 1)), (vec![], handed_over.clone()));
+        assert_eq!(control.in_force().reservations.ended.len(), 2, "each once");
+    }
+    let told = events(&rig).into_iter().filter(|own| *own == (1, ReservationEvent::HandedOver));
+    assert_eq!(told.count(), 1);
 }
 
 #[test]

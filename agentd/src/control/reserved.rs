@@ -179,6 +179,7 @@ impl Reservations {
         let mut all = self.clone();
         let id = changed.reservation.id;
         all.open.retain(|own| own.reservation.id != id);
+        all.ended.retain(|own| own.reservation.id != id);
         if changed.end.is_some() {
             all.ended.push(changed);
             let excess = all.ended.len().saturating_sub(Self::ENDED);
@@ -192,6 +193,12 @@ impl Reservations {
 }
 
 impl Reserved {
+    /// Whether a tick may have handed it over: it was in force when that began, though its time may have been up
+    /// when that ended.
+    pub(super) const fn may_be_handed_over(&self) -> bool {
+        matches!(self.end, None | Some((Ending::Expired, _)))
+    }
+
     /// In what it is not what is asked for, with both values; `None` where it is.
     pub(super) fn differs(&self, ask: &ReserveAsk) -> Option<String> {
         let Reservation { min, max, vm, .. } = &self.reservation;

@@ -9,7 +9,7 @@ use std::{
 
 use agentd_core::reserve::ReservationId;
 
-use super::*;
+use super::{keeper::Keeper, *};
 use crate::{
     clock::{Clock, VirtualClock},
     publish::Epoch,
@@ -31,6 +31,10 @@ pub(super) struct DiskState {
     pub(super) unread_pins: Option<String>,
     pub(super) is_full: bool,
     pub(super) hangs: bool,
+    /// Hangs where what could not be read is to be forgotten.
+    pub(super) hangs_forgetting: bool,
+    /// Somebody waits for it to hang no more.
+    pub(super) is_waited_for: bool,
 }
 
 impl Disk {
@@ -42,7 +46,11 @@ impl Disk {
 
     fn write(&self, change: impl FnOnce(&mut DiskState)) -> Result<(), StorageError> {
         let (state, changed) = &*self.0;
-        let mut state = changed.wait_while(state.lock().unwrap(), |disk| disk.hangs).unwrap();
+        let waits = |disk: &mut DiskState| {
+            disk.is_waited_for = disk.hangs;
+            disk.hangs
+        };
+        let mut state = changed.wait_while(state.lock().unwrap(), waits).unwrap();
         if state.is_full {
             return Err(StorageError("the disk is full".to_owned()));
         }
@@ -79,6 +87,10 @@ impl Storage for Disk {
 
     fn save_mode(&mut self, mode: &SavedMode) -> Result<(), StorageError> {
         self.write(|disk| disk.mode = Some(mode.clone()))
+    }
+
+    fn forget_mode(&mut self) -> Result<(), StorageError> {
+        self.write(|disk| disk.mode = None)
     }
 
     fn save_revision(
@@ -120,7 +132,10 @@ impl Storage for Disk {
 
     fn forget_unread(&mut self) -> Result<(), StorageError> {
         match self.with(|disk| disk.unread_reservations.is_some()) {
-            true => self.write(|disk| disk.unread_reservations = None),
+            true => {
+                self.with(|disk| disk.hangs |= disk.hangs_forgetting);
+                self.write(|disk| disk.unread_reservations = None)
+            }
             false => Ok(()),
         }
     }
@@ -205,16 +220,24 @@ impl Rig {
     }
 
     pub(super) fn start_with(&self, patience: Duration) -> Control {
+        Control::start(self.parts(patience)).unwrap()
+    }
+
+    /// A keeper on the test's own thread.
+    pub(super) fn keeper(&self) -> Keeper {
+        Keeper::begin(self.parts(PATIENT)).unwrap()
+    }
+
+    fn parts(&self, patience: Duration) -> Parts {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        Control::start(Parts {
+        Parts {
             storage: Box::new(self.disk.clone()),
             base: self.base.clone(),
             clock,
             audience: Box::new(self.ear.clone()),
             patience,
             freeze_file: None,
-        })
-        .unwrap()
+        }
     }
 
     pub(super) fn pass(&self, seconds: u64) {

@@ -8,7 +8,7 @@ use agentd_core::{policy::Policy, reserve::ReservationId};
 
 use super::{Actor, Mode, Pin, Pins, Reserved, Revision};
 
-/// Keeps the mode and the policy. Every change is durable, whole or not at all, when its call
+/// Keeps the mode, the policy, reservations and pins. Every change is durable, whole or not at all, when its call
 /// returns. Called from one thread; a call may take as long as the disk takes.
 pub trait Storage: Debug + Send {
     /// All that was kept.
@@ -24,6 +24,13 @@ pub trait Storage: Debug + Send {
     ///
     /// See [`Storage::load`]. A pause that could be kept in any way is no error.
     fn save_mode(&mut self, mode: &SavedMode) -> Result<(), StorageError>;
+
+    /// Takes back the first mode that was ever kept, which nobody was told of and is no pause.
+    ///
+    /// # Errors
+    ///
+    /// See [`Storage::load`].
+    fn forget_mode(&mut self) -> Result<(), StorageError>;
 
     /// Keeps a revision as the newest, and with it what it is a trial against.
     ///

@@ -9,10 +9,12 @@ use agentd_core::{
 use proptest::prelude::*;
 
 use super::{
+    desk::{Claim, Whose},
+    keeper::Keeper,
     rig::{PATIENT, Rig, edit, somebody},
     *,
 };
-use crate::event::PolicyChange;
+use crate::{clock::Clock as _, event::PolicyChange};
 
 fn set_step(mib: u32) -> PolicyEdit {
     edit(move |policy| policy.two_pointer.step = ByteCount::mib(mib))
@@ -132,7 +134,8 @@ fn who_may_set_no_policy_for_good_has_none_last_by_trying_it_again() {
     let mut step = 60;
     let mut ask = |control: &Control, hours: u64, may_last| {
         step += 1;
-        control.update(PolicyEdit { may_last, ..trial(step, hours * HOUR) }).map(drop)
+        let actor = Actor { time: rig.clock.wall(), ..somebody() };
+        control.update(PolicyEdit { may_last, actor, ..trial(step, hours * HOUR) }).map(drop)
     };
     let left = |hours| Err(ControlError::TrialsTooLong { left: Duration::from_secs(hours * HOUR) });
     let control = rig.start();
@@ -149,13 +152,17 @@ fn who_may_set_no_policy_for_good_has_none_last_by_trying_it_again() {
     assert_eq!(control.in_force().policy.policy, Policy::default());
     assert_eq!(ask(&control, 1, false), left(0), "right behind them");
     rig.pass(HOUR - 1);
-    assert_eq!(ask(&control, 1, false), left(0));
+    assert!(control.close(PATIENT));
+    let control = rig.start();
+    assert_eq!(ask(&control, 1, false), left(0), "also after a restart between two of them");
     rig.pass(1);
     ask(&control, 24, false).unwrap();
     rig.pass(20 * HOUR);
     // An admin may, and what they set for good ends the row.
     ask(&control, 24, true).unwrap();
     control.update(set_step(200)).unwrap();
+    assert!(control.close(PATIENT));
+    let control = rig.start();
     ask(&control, 24, false).unwrap();
 }
 
@@ -425,6 +432,46 @@ fn a_pause_works_while_the_disk_hangs_and_nothing_refused_is_done_later() {
     assert_eq!(step(&control), ByteCount::mib(50));
     assert_eq!(rig.disk.with(|disk| disk.mode.as_ref().map(|m| m.mode)), Some(Mode::Paused));
     assert_eq!(rig.disk.with(|disk| disk.revisions.len()), 1);
+}
+
+#[test]
+fn a_mode_that_was_refused_leaves_the_config_files_in_force() {
+    let mut rig = Rig::default();
+    let control = rig.start_with(Duration::from_secs(1));
+    rig.disk.with(|disk| disk.hangs = true);
+    let refused = control.set_mode(Mode::Observe, somebody(), String::new()).unwrap_err();
+    assert!(refused.to_string().ends_with("nothing was changed"), "{refused}");
+    assert!(rig.disk.with(|disk| disk.is_waited_for), "it came to the disk");
+    rig.disk.with(|disk| disk.hangs = false);
+    while control.expire().is_err() {}
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), None);
+    assert!(control.close(PATIENT));
+    rig.base.mode = Mode::Observe;
+    assert_eq!(rig.start().in_force().mode, Mode::Observe);
+}
+
+#[test]
+fn a_mode_that_was_asked_for_before_a_pause_is_not_written_over_it() {
+    let set =
+        |mode| SavedMode { mode, actor: somebody(), reason: "a test".to_owned(), eased_by: None };
+    let rig = Rig::default();
+    let mut keeper = rig.keeper();
+    let shared = Arc::clone(keeper.shared());
+    let observe = |keeper: &mut Keeper, seen| {
+        keeper.set_mode(set(Mode::Observe), Whose::Anyones, seen, &Claim::default()).unwrap()
+    };
+    let seen = shared.pauses();
+    let (before, paused) = shared.pause(set(Mode::Paused));
+    // Nothing says so on disk yet, and a restart would forget it.
+    let late = observe(&mut keeper, seen);
+    assert_eq!((late.after, late.durable, late.position), (Mode::Paused, false, None));
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), None);
+    assert!(keeper.pause(before, paused.clone()).durable);
+    let late = observe(&mut keeper, seen);
+    assert_eq!((late.after, late.durable), (Mode::Paused, true));
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), Some(paused));
+    // One that knows of the pause ends it.
+    assert_eq!(observe(&mut keeper, shared.pauses()).after, Mode::Observe);
 }
 
 #[test]

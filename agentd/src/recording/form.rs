@@ -68,7 +68,18 @@ fn unknown(number: u64) -> Odd {
 }
 
 structure!(Head { agent_version, host, hypervisor, began });
-structure!(Recorded { tick, began, mode, policy, anew, sample, decision, applied, settled });
+structure!(Recorded {
+    tick,
+    began,
+    mode,
+    policy,
+    anew,
+    sample,
+    decision,
+    applied,
+    settled,
+    pinned
+});
 structure!(Sample { tick, now, host, granule, ideal, vms, reservations });
 structure!(Reservation { id, min, max, vm });
 structure!(HostMemory { total, usable, pressure });

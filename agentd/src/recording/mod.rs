@@ -19,7 +19,7 @@ mod write;
 
 use std::time::{Duration, SystemTime};
 
-use agentd_core::{decision::Decision, policy::Policy, sample::Sample, state::Applied};
+use agentd_core::{decision::Decision, policy::Policy, sample::Sample, state::Applied, vm::VmId};
 
 pub(crate) use live::create;
 pub use live::{RECORDING_STOPPED, Recording};
@@ -50,7 +50,7 @@ pub struct Recorded {
     pub began: SystemTime,
     /// Mode of the tick.
     pub mode: Mode,
-    /// The policy where it is another one than that of the tick before.
+    /// The policy with the pins over it, where it or they are others than those of the tick before.
     pub policy: Option<Policy>,
     /// Whether all was begun anew since the tick before.
     pub anew: bool,
@@ -62,10 +62,12 @@ pub struct Recorded {
     pub applied: Applied,
     /// When all orders were given, monotonic since the start of agentd.
     pub settled: Duration,
+    /// VMs that are pinned beside the policy, told together with it.
+    pub pinned: Vec<VmId>,
 }
 
 impl Recorded {
-    /// A tick as it is recorded, with its policy where that is `news`.
+    /// A tick as it is recorded, with its policy and its pins where they are `news`.
     #[must_use]
     pub fn of(record: &TickRecord, news: bool) -> Self {
         Self {
@@ -78,6 +80,7 @@ impl Recorded {
             decision: record.decision.clone(),
             applied: record.applied.clone(),
             settled: record.settled,
+            pinned: if news { record.pins.vms().collect() } else { Vec::new() },
         }
     }
 }

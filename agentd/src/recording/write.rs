@@ -8,7 +8,10 @@ use std::{
 use agentd_core::bytes::ByteCount;
 
 use super::{Head, MAGIC, Recorded, VERSION, code::Coded as _, frame::framed};
-use crate::{control::Revision, event::TickRecord};
+use crate::{
+    control::{Pins, Revision},
+    event::TickRecord,
+};
 
 /// Why a recording does not go on. Nothing may be appended after it: ticks would be missing.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +39,9 @@ pub struct Writer<W: Write> {
     out: W,
     written: u64,
     most: ByteCount,
-    /// The policy that was written last. Its number does not tell it from others: pins come and go.
-    policy: Option<Arc<Revision>>,
+    /// The policy that was written last, and the pins over it. Its number does not tell it from others: pins
+    /// come and go.
+    last: Option<(Arc<Revision>, Arc<Pins>)>,
 }
 
 impl<W: Write> Writer<W> {
@@ -47,7 +51,7 @@ impl<W: Write> Writer<W> {
     ///
     /// When `out` refuses it, or not even its head fits.
     pub fn begin(out: W, head: &Head, most: ByteCount) -> Result<Self, WriteError> {
-        let mut writer = Self { out, written: 0, most, policy: None };
+        let mut writer = Self { out, written: 0, most, last: None };
         let mut start = MAGIC.to_vec();
         start.extend_from_slice(&VERSION.to_le_bytes());
         let mut entry = Vec::new();
@@ -63,10 +67,12 @@ impl<W: Write> Writer<W> {
     ///
     /// When there is no room for it, or the disk refuses it.
     pub fn put(&mut self, record: &TickRecord) -> Result<(), WriteError> {
-        let now = &record.policy;
-        let is_news = !self.policy.as_ref().is_some_and(|policy| policy.says_as(now));
-        self.put_recorded(&Recorded::of(record, is_news))?;
-        self.policy = Some(Arc::clone(now));
+        let (now, pins) = (&record.policy, &record.pins);
+        let is_same = |(policy, pinned): &(Arc<Revision>, Arc<Pins>)| {
+            policy.says_as(now) && pinned.vms().eq(pins.vms())
+        };
+        self.put_recorded(&Recorded::of(record, !self.last.as_ref().is_some_and(is_same)))?;
+        self.last = Some((Arc::clone(now), Arc::clone(pins)));
         Ok(())
     }
 

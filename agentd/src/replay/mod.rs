@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agentd_core::policy::{Policy, UnknownAlgorithm};
+use agentd_core::{
+    policy::{Policy, UnknownAlgorithm},
+    vm::VmId,
+};
 
 use crate::{
     args::{ReplayArgs, ReplayOutput},
@@ -162,10 +165,14 @@ impl Other {
         Ok(Some(Self { whole, words: Variation::of_words(&words) }))
     }
 
-    /// The policy in the place of a recorded one.
-    fn instead_of(&self, recorded: &Policy) -> Result<Policy, FieldError> {
+    /// The policy in the place of a recorded one. What is pinned beside that is pinned under any other.
+    fn instead_of(&self, recorded: &Policy, pinned: &[VmId]) -> Result<Policy, FieldError> {
         let base = match &self.whole {
-            Some(whole) => whole.apply(&Policy::default())?,
+            Some(whole) => {
+                let mut policy = whole.apply(&Policy::default())?;
+                pinned.iter().for_each(|vm| policy.pin(*vm));
+                policy
+            }
             None => recorded.clone(),
         };
         self.words.apply(&base)

@@ -59,7 +59,8 @@ impl<'a> Play<'a> {
         }
         self.next = tick.checked_add(1);
         if let Some(policy) = &recorded.policy {
-            let other = self.other.map(|other| other.instead_of(policy)).transpose()?;
+            let other =
+                self.other.map(|other| other.instead_of(policy, &recorded.pinned)).transpose()?;
             self.policy = Some((policy.clone(), other.unwrap_or_else(|| policy.clone())));
         }
         if recorded.anew {

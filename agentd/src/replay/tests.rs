@@ -353,6 +353,10 @@ fn what_is_pinned_for_a_while_is_recorded_replayed_and_shadowed() {
     let (out, _, end) = run(&file, None, ReplayOutput::Table);
     assert!(end.is_ok(), "{}", end.unwrap_err());
     assert!(out.starts_with("40 ticks of host"), "{out}");
+    // A file that says the same differs in nothing: what is pinned beside the policy stays so.
+    let same = Other { whole: Some(Variation::of_file("same.toml", "")), words: by(&[]).words };
+    let told = |other| run(&file, Some(other), ReplayOutput::Table).0;
+    assert_eq!(told(&same), told(&by(&[])));
     let mut reader = Reader::open(&file).unwrap();
     let ticks = std::iter::from_fn(|| reader.next_tick().unwrap());
     let told: Vec<u64> =

@@ -229,9 +229,9 @@ fn edit(
 fn revert_after(after: prost_types::Duration, violations: &mut Violations) -> Option<Duration> {
     let given = from_proto::time_in_words(after);
     let after = Duration::try_from(after).ok();
-    let sane = after.filter(|after| (REVERT_LEAST..=REVERT_MOST).contains(after));
+    let sane = after.filter(|after| control::TRIAL_LASTS.contains(after));
     if sane.is_none() {
-        violations.add("revert_after", format!("{given}: must be from 1 s to 24 h"));
+        violations.add("revert_after", format!("{given}: {}", control::NO_TRIAL_TIME));
     }
     sane
 }
@@ -243,7 +243,5 @@ fn given(etag: String) -> Option<String> {
 /// What an admin alone may do of a method.
 const METHOD: &str = "agentd.v1.PolicyService/UpdatePolicy";
 const LASTING: &str = " without revert_after or validate_only";
-const REVERT_LEAST: Duration = Duration::from_secs(1);
-const REVERT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 const PAGE: usize = 20;
 const PAGE_MOST: usize = 100;

@@ -205,6 +205,13 @@ impl Storage for Will {
         }
     }
 
+    fn forget_mode(&mut self) -> Result<(), StorageError> {
+        let db = self.db()?.transaction()?;
+        db.execute("DELETE FROM mode", [])?;
+        db.execute("DELETE FROM note WHERE name = ?1", params![EASED_BY])?;
+        Ok(db.commit()?)
+    }
+
     fn save_revision(
         &mut self,
         revision: &Revision,

@@ -63,6 +63,18 @@ fn a_first_start_finds_nothing_and_is_fine() {
 }
 
 #[test]
+fn a_mode_that_is_forgotten_is_none_that_somebody_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut will = open(&dir);
+    let eased_by = Some(Eased { who: "kim".to_owned(), to: Mode::Active });
+    will.save_mode(&SavedMode { eased_by, ..mode(Mode::Observe) }).unwrap();
+    will.forget_mode().unwrap();
+    drop(will);
+    let saved = open(&dir).load().unwrap();
+    assert!(saved.mode.is_none() && saved.lost.is_none());
+}
+
+#[test]
 fn a_database_that_is_gone_is_lost_wherever_agentd_was_before() {
     let signs: [(&str, Damage); 5] = [
         ("history.db", |dir| fs::write(dir.join("history.db"), "").unwrap()),

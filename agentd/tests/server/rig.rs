@@ -540,6 +540,10 @@ impl Storage for Kept {
         Ok(())
     }
 
+    fn forget_mode(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     fn save_revision(&mut self, new: &Revision, _: Option<u64>) -> Result<(), StorageError> {
         self.will.save();
         self.revisions.push(new.clone());

@@ -118,5 +118,5 @@ fn hint_of(reason: &str) -> &'static str {
 /// The reasons of an agent that has no such tick: it is not kept, or its run is not.
 const NOT_KEPT: &str = "NOT_KEPT";
 const OTHER_EPOCH: &str = "OTHER_EPOCH";
-/// An epoch has 32 digits.
+/// Longer than any hour, which a `:` follows too; an epoch has 32 digits.
 const SHORTEST_EPOCH: usize = 8;

@@ -85,9 +85,12 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     }
     let make = move |connection| create(connection, request.clone());
     let answers = ask_all(&hosts, session.bounds(), make).await;
-    let applied = !args.dry_run;
-    let body = |reservation| vec![ReservationBody { applied, reservation }];
+    // Only one that is made has a number; what a dry run names may be made already.
+    let body = |reservation: Reservation| {
+        vec![ReservationBody { applied: !args.dry_run || reservation.id != 0, reservation }]
+    };
     let mut items = Item::of_answers(answers, body);
+    let over = over(&items);
     let waits = !args.no_wait && !args.dry_run;
     let mut missed = Vec::new();
     if waits {
@@ -108,8 +111,9 @@ pub(crate) async fn run(args: &ReserveArgs, session: &mut Session) -> Ended {
     }
     session.output.show(&mut items)?;
     tell_missed(&missed, session)?;
+    tell_each(&over, session)?;
     if args.dry_run {
-        tell_unreserved(&items, session)?;
+        tell_dry(&items, session)?;
     } else {
         tell_missing(&items, waits, session)?;
     }
@@ -340,7 +344,7 @@ fn tell_waiting(
     session: &Session,
 ) -> std::io::Result<()> {
     // Programs are told too: who is ended while waiting has to know what it leaves behind.
-    for (host, own) in reservations(items).filter(|(_, own)| !own.is_there()) {
+    for (host, own) in reservations(items).filter(|(_, own)| is_waited_for(own)) {
         let (id, wait) = (own.id, format_time(patience));
         let text = format!("{host}: reservation {id} is made; waiting {wait} at most for it");
         session.output.notice(&text)?;
@@ -363,11 +367,32 @@ fn stays(host: &str, own: &Reservation, session: &Session) -> String {
     format!("  it stays until it expires; memctl release {whose}{} ends it", own.id)
 }
 
-/// Tells a person that a trial is one.
-fn tell_unreserved(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
-    for (host, _) in reservations(items).filter(|_| !session.output.is_for_programs()) {
-        let text = format!("{host}: it could be reserved; nothing is, as --dry-run only checks it");
-        session.output.notice(&text)?;
+/// Tells a person what a dry run found: what could be made, or is made already.
+fn tell_dry(items: &[Item<ReservationBody>], session: &Session) -> std::io::Result<()> {
+    let found = reservations(items).map(|(host, own)| match own.id {
+        0 => format!("{host}: it could be reserved; nothing is, as --dry-run only checks it"),
+        id => format!("{host}: reservation {id} is made already with this --request-id"),
+    });
+    tell_each(&found.collect::<Vec<_>>(), session)
+}
+
+/// What to tell of those that were over when they were asked for: the same request made them before.
+fn over(items: &[Item<ReservationBody>]) -> Vec<String> {
+    let over = reservations(items).filter(|(_, own)| own.end_time.is_some() && !own.is_there());
+    let told = over.map(|(host, own)| {
+        let (id, message) = (own.id, &own.message);
+        format!(
+            "{host}: reservation {id} was made with this --request-id before and is over: {message}; \
+             another --request-id makes another one"
+        )
+    });
+    told.collect()
+}
+
+/// Tells it to a person.
+fn tell_each(lines: &[String], session: &Session) -> std::io::Result<()> {
+    for line in lines.iter().filter(|_| !session.output.is_for_programs()) {
+        session.output.notice(line)?;
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ fn tell_warnings(items: &[Item<ShadowBody>], session: &Session) -> std::io::Resu
     Ok(())
 }
 
-/// Tells a person that a trial is one.
+/// Tells a person that a dry run set nothing.
 fn tell_unset(items: &[Item<ShadowBody>], session: &Session) -> std::io::Result<()> {
     let could = |item: &&Item<ShadowBody>| item.body.as_ref().is_some_and(|body| !body.applied);
     for item in items.iter().filter(could).filter(|_| !session.output.is_for_programs()) {

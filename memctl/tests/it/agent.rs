@@ -12,7 +12,7 @@ use agentd_proto::v1::event_service_server::{EventService, EventServiceServer};
 use agentd_proto::v1::history_service_server::{HistoryService, HistoryServiceServer};
 use agentd_proto::v1::host_service_server::{HostService, HostServiceServer};
 use agentd_proto::v1::policy_service_server::{PolicyService, PolicyServiceServer};
-use agentd_proto::v1::reservation_service_server::{ReservationService, ReservationServiceServer};
+use agentd_proto::v1::reservation_service_server::ReservationServiceServer;
 use agentd_proto::v1::shadow_service_server::{ShadowService, ShadowServiceServer};
 use agentd_proto::v1::vm_service_server::{VmService, VmServiceServer};
 use prost::Message as _;
@@ -22,6 +22,8 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
 use crate::sample;
+
+mod reservations; // what it says of them
 
 /// What the agent does.
 #[derive(Default)]
@@ -54,6 +56,8 @@ pub(crate) struct Script {
     pub(crate) mode_answers: VecDeque<ModeAnswer>,
     /// What each Watch gets, one after another; after the last one streams stay silent.
     pub(crate) streams: VecDeque<Vec<Step>>,
+    /// Keeps no revision but the one in force.
+    pub(crate) keeps_one_revision: bool,
     /// Knows no constants of working-set: takes a policy without them.
     pub(crate) forgets_working_set: bool,
     /// No shadow is set.
@@ -76,6 +80,8 @@ pub(crate) struct Script {
     pub(crate) is_new: bool,
     /// What each GetReservation says, one after another; after the last one it is as it was made.
     pub(crate) reservations: VecDeque<v1::Reservation>,
+    /// What was made before by whatever CreateReservation asks for.
+    pub(crate) made_before: Option<v1::Reservation>,
     /// What ListReservations says; some that it has by itself where this is empty.
     pub(crate) listed: Vec<v1::Reservation>,
     /// Ticks that were taken in `Step::SendForever`.
@@ -389,7 +395,7 @@ impl PolicyService for Agent {
         }
         Ok(Response::new(v1::RevertPolicyResponse {
             current: Some(sample::revision(4)),
-            changes: sample::changes(),
+            changes: if self.script().keeps_one_revision { Vec::new() } else { sample::changes() },
             position: sample::position(43),
         }))
     }
@@ -401,67 +407,10 @@ impl PolicyService for Agent {
     ) -> Result<Response<v1::ListPolicyRevisionsResponse>, Status> {
         self.check()?;
         let number: u64 = request.into_inner().page_token.parse().unwrap_or(3);
-        let next_page_token = if number > 1 { (number - 1).to_string() } else { String::new() };
+        let is_last = number == 1 || self.script().keeps_one_revision;
+        let next_page_token = if is_last { String::new() } else { (number - 1).to_string() };
         let revisions = vec![sample::revision(number)];
         Ok(Response::new(v1::ListPolicyRevisionsResponse { revisions, next_page_token }))
-    }
-}
-
-#[tonic::async_trait]
-impl ReservationService for Agent {
-    async fn create_reservation(
-        &self,
-        request: Request<v1::CreateReservationRequest>,
-    ) -> Result<Response<v1::CreateReservationResponse>, Status> {
-        self.check()?;
-        let asked = request.into_inner();
-        self.script().reserves.push(asked.clone());
-        let v1::CreateReservationRequest { min_bytes, max_bytes, vm, validate_only, .. } = asked;
-        let sample = sample::reservation(if validate_only { 0 } else { 3 });
-        Ok(Response::new(v1::CreateReservationResponse {
-            reservation: Some(v1::Reservation { min_bytes, max_bytes, vm, ..sample }),
-            position: sample::position(43).filter(|_| !validate_only),
-        }))
-    }
-
-    async fn get_reservation(
-        &self,
-        request: Request<v1::GetReservationRequest>,
-    ) -> Result<Response<v1::GetReservationResponse>, Status> {
-        self.check()?;
-        if self.script().hangs_on_reservations {
-            std::future::pending::<()>().await;
-        }
-        let next = self.script().reservations.pop_front();
-        let reservation = next.unwrap_or_else(|| sample::reservation(request.into_inner().id));
-        Ok(Response::new(v1::GetReservationResponse { reservation: Some(reservation) }))
-    }
-
-    async fn list_reservations(
-        &self,
-        _: Request<v1::ListReservationsRequest>,
-    ) -> Result<Response<v1::ListReservationsResponse>, Status> {
-        self.check()?;
-        let mut reservations = self.script().listed.clone();
-        if reservations.is_empty() {
-            reservations = vec![sample::reservation(3), sample::over(4)];
-        }
-        Ok(Response::new(v1::ListReservationsResponse { reservations }))
-    }
-
-    async fn delete_reservation(
-        &self,
-        request: Request<v1::DeleteReservationRequest>,
-    ) -> Result<Response<v1::DeleteReservationResponse>, Status> {
-        self.check()?;
-        let id = request.into_inner().id;
-        self.script().released.push(id);
-        let released =
-            v1::Reservation { state: v1::ReservationState::Released.into(), ..sample::over(id) };
-        Ok(Response::new(v1::DeleteReservationResponse {
-            reservation: Some(v1::Reservation { handed_to: None, ..released }),
-            position: sample::position(43),
-        }))
     }
 }
 

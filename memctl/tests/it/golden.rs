@@ -23,7 +23,8 @@ async fn check(name: &str, args: &[&str]) {
         }
         for host in up {
             let streams = FORMATS.iter().map(|_| send(sample::story())).collect();
-            let script = Script { streams, ..Default::default() };
+            let trial_until = sample::time(600).filter(|_| name == "policy_confirm");
+            let script = Script { streams, trial_until, ..Default::default() };
             Agent::start(&world.path(&format!("{host}.sock")), script);
         }
         let mut text = String::new();

@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::agent::{Agent, Script};
 use crate::memctl::{Run, World};
+use crate::sample;
 use crate::watch::signal;
 
 fn fleet(scripts: Vec<Script>) -> (World, Vec<Agent>) {
@@ -22,6 +23,10 @@ fn fleet(scripts: Vec<Script>) -> (World, Vec<Agent>) {
         .map(|(name, script)| Agent::start(&world.path(&format!("{name}.sock")), script))
         .collect();
     (world, agents)
+}
+
+fn on_trial() -> Script {
+    Script { trial_until: sample::time(600), ..Default::default() }
 }
 
 fn changes_made(agent: &Agent) -> usize {
@@ -130,7 +135,7 @@ async fn assignments_that_make_no_sense_reach_no_agent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_confirmation_of_another_policy_is_a_conflict() {
-    let (world, _agents) = fleet(vec![Script::default()]);
+    let (world, _agents) = fleet(vec![on_trial()]);
     assert_eq!(world.run(&["policy", "confirm", "e9"]).await.exit, 7);
     assert_eq!(world.run(&["policy", "confirm"]).await.exit, 0);
     assert_eq!(world.run(&["policy", "revert", "9"]).await.exit, 6);
@@ -139,8 +144,17 @@ async fn a_confirmation_of_another_policy_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_host_without_a_trial_keeps_all_trials_from_being_confirmed() {
+    let (world, _agents) = fleet(vec![on_trial(), Script::default()]);
+    let run = world.run(&["policy", "confirm", "-y"]).await;
+    assert_eq!(run.exit, 7, "{run:?}");
+    assert!(run.stderr.contains("node1: not changed: another host refused"), "{run:?}");
+    assert!(run.stderr.contains("node2: the policy in force is no trial"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_hosts_are_not_changed_unasked_but_always_paused() {
-    let (world, agents) = fleet(vec![Script::default(), Script::default()]);
+    let (world, agents) = fleet(vec![on_trial(), on_trial()]);
     for args in [
         &["policy", "set", "floor=128MiB"][..],
         &["policy", "revert"][..],
@@ -165,6 +179,16 @@ async fn a_trial_of_a_revert_asks_nobody_and_changes_nothing() {
     assert_eq!((run.exit, run.stdout.as_str()), (0, ""), "{run:?}");
     assert!(run.stderr.contains("node1: nothing changes"), "{run:?}");
     assert_eq!(world.run(&["policy", "revert", "9", "--dry-run"]).await.exit, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_policy_was_there_before_a_revert_changes_nothing() {
+    let (world, _agents) = fleet(vec![Script { keeps_one_revision: true, ..Default::default() }]);
+    for args in [&["policy", "revert"][..], &["policy", "revert", "--dry-run"]] {
+        let run = world.run(args).await;
+        assert_eq!(run.exit, 0, "{run:?}");
+        assert!(run.stderr.contains("node1: nothing changes"), "{run:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

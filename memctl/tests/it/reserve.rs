@@ -149,6 +149,46 @@ async fn a_trial_says_that_nothing_is_reserved() {
     assert!(ran.stdout.contains("\"applied\": true"), "{ran:?}");
 }
 
+/// Says a request again by which this was made.
+async fn say_again(made: agentd_proto::v1::Reservation, args: &[&str]) -> Run {
+    let world = World::new();
+    world.configure(&["node1"]);
+    let script = Script { made_before: Some(made), ..Default::default() };
+    Agent::start(&world.path("node1.sock"), script);
+    world
+        .run(&[&["reserve", "2GiB..4GiB", "--vm", "db7", "--request-id", "r1"], args].concat())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_when_it_is_asked_for_again_is_not_waited_for_and_says_why() {
+    let released = agentd_proto::v1::Reservation {
+        state: agentd_proto::v1::ReservationState::Released.into(),
+        handed_to: None,
+        message: "it was released".to_owned(),
+        ..over(3)
+    };
+    for (args, exit) in [(&[][..], 1), (&["--no-wait"], 0), (&["--dry-run"], 0)] {
+        let ran = say_again(released.clone(), args).await;
+        assert_eq!(ran.exit, exit, "{args:?}: {ran:?}");
+        assert!(!ran.stderr.contains("waiting"), "{args:?}: {ran:?}");
+        let why =
+            "reservation 3 was made with this --request-id before and is over: it was released";
+        assert!(ran.stderr.contains(why), "{args:?}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_of_what_is_made_says_so() {
+    let ran = say_again(reservation(3), &["--dry-run"]).await;
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.stdout.contains("FILLING") && !ran.stdout.contains("NOT RESERVED"), "{ran:?}");
+    let told = "node1: reservation 3 is made already with this --request-id\n";
+    assert_eq!(ran.stderr, told, "{ran:?}");
+    let ran = say_again(reservation(3), &["--dry-run", "-o", "json"]).await;
+    assert!(ran.stdout.contains("\"applied\": true"), "{ran:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_told_by_what_was_typed() {
     let world = World::new();

@@ -117,15 +117,31 @@ async fn a_policy_comes_from_a_pipe_as_well() {
     let world = World::new();
     world.configure(&["node1"]);
     let agent = Agent::start(&world.path("node1.sock"), Script::default());
-    let mut command = world.command(&["policy", "apply", "-f", "-"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"host-reserve = \"1GiB\"\n").await.unwrap();
-    drop(stdin);
-    let run = world.finish(child).await;
+    let apply = async |file: &str, text: Vec<u8>| {
+        let mut command = world.command(&["policy", "apply", "-f", file]);
+        let mut child = command.stdin(Stdio::piped()).current_dir(world.path("")).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // Whoever does not read it to its end closes it.
+        let _ = stdin.write_all(&text).await;
+        drop(stdin);
+        world.finish(child).await
+    };
+    let text = b"host-reserve = \"1GiB\"\n";
+    let run = apply("-", text.to_vec()).await;
     assert_eq!(run.exit, 0, "{run:?}");
-    let script = agent.script();
-    assert_eq!(script.updates[1].policy.as_ref().unwrap().host_reserve_bytes, Some(1 << 30));
+    let reserve = agent.script().updates[1].policy.as_ref().unwrap().host_reserve_bytes;
+    assert_eq!(reserve, Some(1 << 30));
+    // What is cut off is no policy, and a file is one whatever it is called.
+    let long = [&text[..], &b"# more\n".repeat(3 << 20)].concat();
+    let run = apply("-", long).await;
+    assert_eq!(run.exit, 8, "{run:?}");
+    assert!(run.stderr.contains("standard input: it is longer than 16 MiB"), "{run:?}");
+    std::fs::write(world.path("standard input"), "host-reserve = \"2GiB\"\n").unwrap();
+    let run = apply("standard input", text.to_vec()).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    let updates = &agent.script().updates;
+    assert_eq!(updates.len(), 4);
+    assert_eq!(updates[3].policy.as_ref().unwrap().host_reserve_bytes, Some(2 << 30));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,28 +149,34 @@ async fn a_policy_is_edited_and_nothing_that_changed_in_between_is_lost() {
     let world = World::new();
     world.configure(&["node1"]);
     let agent = Agent::start(&world.path("node1.sock"), Script::default());
-    let run = async |editor: &str| {
-        let mut command = world.command(&["policy", "edit", "--reason", "by hand"]);
+    let run = async |editor: &str, more: &[&str]| {
+        let mut command =
+            world.command(&[&["policy", "edit", "--reason", "by hand"], more].concat());
         command.env("EDITOR", editor).env("PATH", std::env::var_os("PATH").unwrap());
         world.finish(command.spawn().unwrap()).await
     };
-    let same = run("true").await;
+    let same = run("true", &[]).await;
     assert_eq!(same.exit, 0, "{same:?}");
     assert!(same.stderr.contains("was not changed"), "{same:?}");
-    let failed = run("false").await;
+    let failed = run("false", &[]).await;
     assert!(failed.exit == 3 && failed.stderr.contains("EDITOR names the editor"), "{failed:?}");
     assert!(agent.script().updates.is_empty());
-    let edited = run("sed -i s/4GiB/8GiB/").await;
+    let edited = run("sed -i s/4GiB/8GiB/", &[]).await;
     assert_eq!(edited.exit, 0, "{edited:?}");
     let updates: Vec<v1::UpdatePolicyRequest> = agent.script().updates.clone();
     assert_eq!(updates[1].policy.as_ref().unwrap().pool_limit_bytes, Some(8 << 30));
     // The etag of what was edited.
     assert_eq!((updates[1].etag.as_str(), updates[1].reason.as_str()), ("e3", "by hand"));
-    let wrong = run("sed -i s/4GiB/4/").await;
+    let wrong = run("sed -i s/4GiB/4/", &[]).await;
     assert_eq!(wrong.exit, 8, "{wrong:?}");
-    let kept = wrong.stderr.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
-    assert!(std::fs::read_to_string(kept).unwrap().contains("pool-limit = \"4\""));
-    std::fs::remove_file(kept).unwrap();
+    // What is only tried is kept as well: it is in force nowhere.
+    let tried = run("sed -i s/4GiB/8GiB/", &["--dry-run"]).await;
+    assert_eq!(tried.exit, 0, "{tried:?}");
+    for (ran, text) in [(wrong, "pool-limit = \"4\""), (tried, "pool-limit = \"8GiB\"")] {
+        let kept = ran.stderr.lines().find_map(|line| line.split(" apply -f ").nth(1)).unwrap();
+        assert!(std::fs::read_to_string(kept).unwrap().contains(text));
+        std::fs::remove_file(kept).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

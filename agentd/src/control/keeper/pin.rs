@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use agentd_core::vm::VmId;
 
-use super::{AGENT, Keeper, log_failure, not_durable};
+use super::{AGENT, Keeper, left_of, log_failure, not_durable};
 use crate::{
     control::{
         Actor, ControlError, PINS_LOST, Pin, PinAsk, PinError, PinSet, PinWish, Pins, StorageError,
@@ -82,8 +82,7 @@ impl Keeper {
         self.pins().all().map(|pin| pin.ends.saturating_sub(now)).min()
     }
 
-    /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
-    /// than they were made for: it may have gone back.
+    /// Those that agentd was stopped with.
     pub(super) fn take_up_pins(&self, saved: Vec<Pin>, unread: Option<String>) {
         if let Some(why) = unread {
             let message = format!(
@@ -94,9 +93,8 @@ impl Keeper {
         }
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let taken = saved.into_iter().take(Pins::MOST).map(|mut pin| {
-            let left = pin.ends_at.duration_since(wall).unwrap_or_default();
-            let whole = pin.ends_at.duration_since(pin.actor.time).unwrap_or_default();
-            pin.ends = now.saturating_add(left.min(whole).min(LONGEST));
+            let left = left_of(pin.actor.time, pin.ends_at, wall);
+            pin.ends = now.saturating_add(left);
             Arc::new(pin)
         });
         self.shared.put_pins(taken.collect());
@@ -161,6 +159,3 @@ fn may_change(pin: &Pin, wish: &PinWish) -> Result<(), PinError> {
     }
     Err(PinError::NotYours { name: Arc::clone(&pin.name), set_by: pin.actor.clone() })
 }
-
-/// A pin lasts no longer, whatever the wall clock says after a restart.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);

@@ -10,7 +10,7 @@ use agentd_core::{
     vm::VmId,
 };
 
-use super::{AGENT, Keeper, not_durable};
+use super::{AGENT, Keeper, left_of, not_durable};
 use crate::{
     control::{
         Actor, ControlError, Ending, RESERVATIONS_LOST, Reservations, ReserveAsk, ReserveError,
@@ -24,6 +24,24 @@ use crate::{
 
 /// How a reservation stood in a tick, and the name of the VM that it was handed over to.
 pub(in crate::control) type Noted = (Booking, Option<Arc<str>>);
+
+/// Reservations on disk that could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// There are none.
+    None,
+    /// There are some, and nobody has seen to that.
+    There,
+    /// Somebody has, which is not on disk.
+    SeenTo,
+}
+
+impl Unread {
+    /// `why` is there where some could not be read.
+    pub(super) const fn of(why: Option<&String>) -> Self {
+        if why.is_some() { Self::There } else { Self::None }
+    }
+}
 
 impl Keeper {
     /// Makes a reservation; the one that was made where the request is known.
@@ -56,7 +74,7 @@ impl Keeper {
             super::log_failure("take a reservation back", forgotten);
             return Err(stuck(self.patience));
         }
-        self.forget_unread();
+        self.see_to_unread();
         let position = self.put_reserved(reserved, ReservationEvent::Made, (ask.actor, ask.reason));
         Ok(position)
     }
@@ -83,7 +101,7 @@ impl Keeper {
             super::log_failure("take the end of a reservation back", back);
             return Err(stuck(self.patience));
         }
-        self.forget_unread();
+        self.see_to_unread();
         Ok(self.put_reserved(over, ReservationEvent::Released, (by, reason)))
     }
 
@@ -91,10 +109,13 @@ impl Keeper {
     pub(in crate::control) fn note_bookings(&mut self, noted: Vec<Noted>) {
         for (booking, name) in noted {
             let now = self.reservations();
-            let open = now.open.iter().find(|own| own.reservation.id == booking.id);
-            let Some(own) = open.map(|own| Reserved::clone(own)) else { continue };
+            let known = now.find(booking.id.0);
+            let Some(own) = known.map(|own| Reserved::clone(own)) else { continue };
             match booking.handed_to {
-                Some(vm) => self.hand_over(own, vm, name.unwrap_or_default()),
+                Some(vm) if own.may_be_handed_over() => {
+                    self.hand_over(own, vm, name.unwrap_or_default());
+                }
+                _ if own.end.is_some() => {}
                 None if booking.filled && !own.filled => {
                     let filled = Reserved { filled: true, ..own };
                     self.put_reserved(filled, ReservationEvent::Filled, self.agent());
@@ -102,7 +123,7 @@ impl Keeper {
                 None if own.filled != booking.filled => {
                     self.show_reserved(Arc::new(Reserved { filled: booking.filled, ..own }));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
@@ -127,8 +148,7 @@ impl Keeper {
         reservations.open.iter().map(|own| own.expires.saturating_sub(now)).min()
     }
 
-    /// Those that agentd was stopped with. The wall clock says how long they last, but never for longer
-    /// than they were made for: it may have gone back.
+    /// Those that agentd was stopped with.
     pub(super) fn take_up_reservations(&self, saved: Vec<Reserved>, unread: Option<String>) {
         if let Some(why) = unread {
             let message = format!(
@@ -139,20 +159,31 @@ impl Keeper {
         }
         let (now, wall) = (self.clock.now(), self.clock.wall());
         for mut own in saved {
-            let left = own.expires_at.duration_since(wall).unwrap_or_default();
-            let whole = own.expires_at.duration_since(own.actor.time).unwrap_or_default();
-            own.expires = now.saturating_add(left.min(whole).min(LONGEST));
+            let left = left_of(own.actor.time, own.expires_at, wall);
+            own.expires = now.saturating_add(left);
             self.show_reserved(Arc::new(own));
         }
     }
 
-    /// Somebody has seen to what could not be read: it is told no more, once that is on disk.
-    fn forget_unread(&mut self) {
-        let forgotten = self.storage.forget_unread();
-        if forgotten.is_ok() {
+    /// Somebody has seen to what could not be read. Written by whoever catches up: who did it waits for the
+    /// disk no more.
+    fn see_to_unread(&mut self) {
+        if self.unread_reservations == Unread::There {
+            self.unread_reservations = Unread::SeenTo;
+            // The disk has just taken something.
+            self.retry_at = self.clock.now();
+        }
+    }
+
+    /// Forgets what could not be read and was seen to: it is told no more, once that is on disk.
+    pub(super) fn forget_unread(&mut self) -> Result<(), StorageError> {
+        if self.unread_reservations == Unread::SeenTo {
+            let forgotten = self.storage.forget_unread();
+            self.wrote(forgotten)?;
+            self.unread_reservations = Unread::None;
             self.audience.clear(RESERVATIONS_LOST);
         }
-        super::log_failure("forget reservations that cannot be read", forgotten);
+        Ok(())
     }
 
     fn hand_over(&mut self, own: Reserved, vm: VmId, name: Arc<str>) {
@@ -240,6 +271,3 @@ fn admit(now: &Reservations, ask: &ReserveAsk) -> Result<(), ReserveError> {
         .objection(ask.min, now.guaranteed())
         .map_or(Ok(()), |why| Err(ReserveError::DoesNotFit(why)))
 }
-
-/// A reservation lasts no longer, whatever the wall clock says after a restart.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);

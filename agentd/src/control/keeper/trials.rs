@@ -11,10 +11,10 @@ use agentd_core::{
     policy::{Fault, Policy},
 };
 
-use super::{Keeper, log_failure, not_durable};
+use super::{AGENT, Keeper, log_failure, not_durable};
 use crate::{
     control::{
-        Actor, ControlError, Revision, StorageError,
+        Actor, ControlError, FILE, NO_TRIAL_TIME, Revision, StorageError, TRIAL_LASTS,
         desk::{Claim, stuck},
     },
     event::{Event, PolicyChange},
@@ -56,7 +56,7 @@ impl Row {
     ) -> Result<(), ControlError> {
         let Some(row) = row.filter(|row| row.is_going_on(now)) else { return Ok(()) };
         let gone = now.duration_since(row.began).unwrap_or_default();
-        let left = LONGEST_TRIAL.saturating_sub(gone);
+        let left = TRIAL_LASTS.end().saturating_sub(gone);
         if after <= left { Ok(()) } else { Err(ControlError::TrialsTooLong { left }) }
     }
 
@@ -134,27 +134,58 @@ impl Keeper {
         let fallback = kept.map_or_else(|| self.base.policy.clone(), |revision| revision.policy);
         let fallback = self.base.bounds.within(&fallback);
         let left = revert_at.duration_since(self.clock.wall()).unwrap_or_default();
-        let ends = self.clock.now().saturating_add(left.min(LONGEST_TRIAL));
+        let ends = self.clock.now().saturating_add(left.min(*TRIAL_LASTS.end()));
         self.trial = Some(Trial { ends, falls_back_to: number, fallback });
-        // The first of them came right after what they fall back to.
-        let first = self.storage.revisions(number.saturating_add(2), 1)?;
-        let began = first.first().map_or_else(|| self.clock.wall(), |first| first.actor.time);
-        self.row = Some(Row::with(None, began, revert_at));
         Ok(())
     }
+
+    /// The row that was going on when agentd was stopped, be a trial in force or not: once more all that was
+    /// tried since somebody set a policy for good. What cannot be read keeps no agentd from its start.
+    pub(super) fn take_up_row(&mut self) {
+        let newest = self.current();
+        if newest.revert_at.is_none() && !is_by_nobody(&newest) {
+            return;
+        }
+        let times = |own: &Revision| Some((own.actor.time, own.revert_at?));
+        let in_row = |own: &&Revision| own.revert_at.is_some() || is_by_nobody(own);
+        // The one in force is known, whatever can be read.
+        let mut trials: Vec<_> = times(&newest).into_iter().collect();
+        let mut below = newest.number;
+        loop {
+            let page = self.storage.revisions(below, AT_ONCE);
+            let page = page.unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot read which policies were on trial: none is in a row with them");
+                Vec::new()
+            });
+            trials.extend(page.iter().take_while(in_row).filter_map(times));
+            match page.last() {
+                Some(oldest) if page.iter().all(|own| in_row(&own)) => below = oldest.number,
+                Some(_) | None => break,
+            }
+        }
+        for (began, until) in trials.into_iter().rev() {
+            self.row = Some(Row::with(self.row, began, until));
+        }
+    }
+}
+
+/// Whether nobody asked for it: what goes back by itself, or is brought within bounds, ends no row, nor does what
+/// the config file says.
+fn is_by_nobody(revision: &Revision) -> bool {
+    [AGENT, FILE].contains(&revision.actor.id.as_str())
 }
 
 /// What is wrong with the time that a trial is to last, if anything.
 pub(super) fn bad_trial(after: Duration) -> Option<Fault> {
-    let is_bad = !(SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&after);
+    let is_bad = !TRIAL_LASTS.contains(&after);
     is_bad.then(|| Fault {
         path: "revert_after".to_owned(),
         value: explain::time(after),
-        problem: "must be from 1 s to 24 h".to_owned(),
+        problem: NO_TRIAL_TIME.to_owned(),
     })
 }
 
+/// Revisions that are read at once: each may be long.
+const AT_ONCE: usize = 10;
 /// Trials with less between them are in a row.
 const APART: Duration = Duration::from_secs(3600);
-const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
-const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);

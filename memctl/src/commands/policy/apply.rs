@@ -1,7 +1,8 @@
 //! `memctl policy apply -f FILE`: makes a file the whole policy. What the file does not name gets
 //! its default.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use agentd_proto::v1;
@@ -39,20 +40,26 @@ pub(super) fn whole(policy: v1::Policy) -> (v1::Policy, prost_types::FieldMask) 
 
 /// The policy of a file; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<v1::Policy, Failure> {
-    let name =
-        if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
-    let text = match name.as_str() {
-        "standard input" => {
-            let mut text = String::new();
-            std::io::stdin().lock().take(MOST_BYTES).read_to_string(&mut text).map(|_| text)
-        }
-        _ => std::fs::read_to_string(path),
-    };
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let text =
+        if is_stdin { text_of(io::stdin().lock()) } else { File::open(path).and_then(text_of) };
     let text = text.map_err(|error| {
         let what = format!("cannot read the policy {name}: {error}");
         Failure::new(Code::InvalidArgument, "POLICY_UNREADABLE", what)
     })?;
     policy_file::parse(&text).map_err(|what| unfit(&name, &what))
+}
+
+/// All of it, or nothing: a part of a policy is another policy.
+fn text_of(source: impl io::Read) -> io::Result<String> {
+    let mut text = Vec::new();
+    source.take(MOST_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() > usize::try_from(MOST_BYTES).unwrap_or(usize::MAX) {
+        let most = MOST_BYTES >> 20;
+        return Err(io::Error::other(format!("it is longer than {most} MiB, which is no policy")));
+    }
+    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// What is wrong with the text of a policy.

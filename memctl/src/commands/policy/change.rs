@@ -62,15 +62,21 @@ pub(crate) async fn make(
     intent: Intent,
     session: &Session,
 ) -> Ended {
-    if !request.etag.is_empty() && hosts.len() > 1 {
-        let what = format!("--if-match with {} hosts: each has its own etag", hosts.len());
-        return Err(Failure::usage(what).hint("change one host at a time").into());
-    }
-    let trial = v1::UpdatePolicyRequest { validate_only: true, ..request.clone() };
-    let attempt = move |connection| update(connection, trial.clone());
+    one_etag(&request.etag, hosts, "change")?;
+    let dry_run = v1::UpdatePolicyRequest { validate_only: true, ..request.clone() };
+    let attempt = move |connection| update(connection, dry_run.clone());
     let change = |connection| update(connection, request.clone());
     let mut done = roll_out(hosts, session, intent, attempt, change).await?;
     session.output.show(&mut done.items)?;
     tell_changes(&done.items, session)?;
     Ok(done.exit)
+}
+
+/// Refuses one etag for several hosts; `verb` is what is done to them.
+pub(super) fn one_etag(etag: &str, hosts: &[Host], verb: &str) -> Result<(), Failure> {
+    if etag.is_empty() || hosts.len() < 2 {
+        return Ok(());
+    }
+    let what = format!("--if-match with {} hosts: each has its own etag", hosts.len());
+    Err(Failure::usage(what).hint(format!("{verb} one host at a time")))
 }

@@ -64,7 +64,8 @@ pub(crate) async fn run(args: &EditArgs, session: &mut Session) -> Ended {
         }
         Err(what) => Err(unfit("the edited policy", &what).into()),
     };
-    if !matches!(made, Ok(Exit::Done))
+    // What is only tried is not in force anywhere.
+    if (args.change.dry_run || !matches!(made, Ok(Exit::Done)))
         && let Ok((_, path)) = file.keep()
     {
         let again = format!("your text is kept: memctl policy apply -f {}", path.display());

@@ -4,6 +4,7 @@ use agentd_proto::v1;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 
+use super::change::one_etag;
 use super::{between, get, tell_changes};
 use crate::client::Connection;
 use crate::commands::rollout::{Intent, roll_out};
@@ -61,8 +62,8 @@ fn parse_revision(text: &str) -> Result<u64, String> {
 /// Confirms the change of every host.
 pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    let (trial, etag) = (args.etag.clone(), args.etag.clone());
-    let attempt = move |connection| would_confirm(connection, trial.clone());
+    let (expected, etag) = (args.etag.clone(), args.etag.clone());
+    let attempt = move |connection| would_confirm(connection, expected.clone());
     let confirm = |connection| confirm_one(connection, etag.clone());
     let mut done = roll_out(&hosts, session, Intent::Change, attempt, confirm).await?;
     session.output.show(&mut done.items)?;
@@ -72,17 +73,14 @@ pub(crate) async fn confirm(args: &ConfirmArgs, session: &mut Session) -> Ended 
 /// Takes back the change of every host.
 pub(crate) async fn revert(args: &RevertArgs, session: &mut Session) -> Ended {
     let hosts = session.hosts()?;
-    if !args.if_match.is_empty() && hosts.len() > 1 {
-        let what = format!("--if-match with {} hosts: each has its own etag", hosts.len());
-        return Err(Failure::usage(what).hint("revert one host at a time").into());
-    }
+    one_etag(&args.if_match, &hosts, "revert")?;
     let request = v1::RevertPolicyRequest {
         revision: args.revision.unwrap_or_default(),
         etag: args.if_match.clone(),
         reason: args.reason.clone(),
     };
-    let (trial, units) = (request.clone(), session.global.units);
-    let attempt = move |connection| would_revert(connection, trial.clone(), units);
+    let (wanted, units) = (request.clone(), session.global.units);
+    let attempt = move |connection| would_revert(connection, wanted.clone(), units);
     let revert = |connection| revert_one(connection, request.clone());
     let mut done = roll_out(&hosts, session, Intent::of(args.dry_run), attempt, revert).await?;
     session.output.show(&mut done.items)?;
@@ -108,6 +106,11 @@ async fn would_confirm(
     let revision = get::ask(connection).await?.current;
     match etag.filter(|etag| *etag != revision.etag) {
         Some(etag) => Err(mismatch(&revision.etag, &etag)),
+        // What the agent would say, before any other host is changed.
+        None if revision.revert_time.is_none() => {
+            let what = "the policy in force is no trial: there is nothing to confirm";
+            Err(Failure::new(Code::FailedPrecondition, "NOTHING_TO_CONFIRM", what))
+        }
         None => Ok(RevisionBody::new(revision)),
     }
 }
@@ -149,7 +152,7 @@ async fn revert_one(
     })
 }
 
-/// What a revert would change, found here: the agent has no trial of it.
+/// What a revert would change, found here: the agent has no dry run of it.
 async fn would_revert(
     connection: Connection,
     request: v1::RevertPolicyRequest,
@@ -164,23 +167,19 @@ async fn would_revert(
         0 => {
             let differs = |r: &&Revision| !between(&current.policy, &r.policy, units).is_empty();
             let lasted = |r: &&Revision| r.revision < current.revision && r.revert_time.is_none();
-            let before = || kept.iter().filter(lasted);
             // Where none differs, the agent says that nothing changes.
-            before().find(differs).or_else(|| before().next())
+            kept.iter().filter(lasted).find(differs).unwrap_or(&current)
         }
-        number => kept.iter().find(|r| r.revision == number),
+        number => kept.iter().find(|r| r.revision == number).ok_or_else(|| {
+            let what = format!("revision {number} is not kept");
+            Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
+                .hint("memctl policy history shows those that are")
+        })?,
     };
-    let back_to = back_to.ok_or_else(|| {
-        let what = match request.revision {
-            0 => format!("no revision before {} is kept that was there to stay", current.revision),
-            number => format!("revision {number} is not kept"),
-        };
-        Failure::new(Code::NotFound, "REVISION_NOT_KEPT", what)
-            .hint("memctl policy history shows those that are")
-    })?;
+    let changes = between(&current.policy, &back_to.policy, units);
     Ok(ChangeBody {
         applied: false,
-        changes: between(&current.policy, &back_to.policy, units),
+        changes,
         revision: current.revision,
         etag: current.etag,
         revert_time: current.revert_time,
