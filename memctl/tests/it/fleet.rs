@@ -60,6 +60,28 @@ async fn a_host_of_several_names_is_asked_and_changed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_goes_to_every_name_at_once_and_is_listed_and_taken_back_once_for_each_host() {
+    let (world, agents) = doubled();
+    let run = world.run(&["mode", "observe", "-y", "-o", "name"]).await;
+    assert_eq!(run.stdout, "again/observe\nnode2/observe\n", "{run:?}");
+    let set = || agents.iter().map(|agent| agent.script().modes.len()).collect::<Vec<_>>();
+    assert_eq!(set(), [1, 1]);
+    let run = world.run(&["mode", "paused"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    let hosts: Vec<&str> =
+        run.stdout.lines().skip(1).filter_map(|row| row.split_whitespace().next()).collect();
+    assert_eq!(hosts, ["again", "node2"], "{run:?}");
+    assert!(run.stderr.contains("node1: the same host as again, listed once"), "{run:?}");
+    assert_eq!(set(), [3, 2]);
+    let run = world.run(&["mode", "paused", "--for", "1s"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    // This agent's mode is what it always is.
+    let back: Vec<&str> = run.stderr.lines().filter(|line| line.ends_with("already")).collect();
+    assert_eq!(back, ["again: active already", "node2: active already"], "{run:?}");
+    assert_eq!(set(), [5, 3], "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_of_several_names_is_followed_once() {
     let (world, agents) = doubled();
     for agent in &agents {
