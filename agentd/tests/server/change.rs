@@ -358,7 +358,11 @@ async fn minimums_that_the_pool_has_not_are_refused() {
             "10 GiB: by this 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
              without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB; lower",
         ),
-        (floors, "floor_bytes", "1 GiB: by this 2 VMs that run here are guaranteed 2 GiB together, more than"),
+        (
+            floors,
+            "floor_bytes",
+            "1 GiB: by this 2 VMs that run here are guaranteed 2 GiB together, more than",
+        ),
         (limited, "pool_limit_bytes", "at least 12 GiB"),
     ];
     for (policy, field, words) in refused {
