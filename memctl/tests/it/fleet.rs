@@ -82,6 +82,24 @@ async fn a_pause_goes_to_every_name_at_once_and_is_listed_and_taken_back_once_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_of_hosts_asks_all_where_nothing_says_whom() {
+    let (world, _agents) = fleet(vec![("node1", Script::default()), ("node2", Script::default())]);
+    let names = async |args: &[&str]| {
+        let run = world.run(&[&["host", "test", "-o", "jsonl"], args].concat()).await;
+        let items = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let hosts = items.map(|item| item["host"].as_str().map(str::to_owned));
+        hosts.collect::<Option<Vec<_>>>()
+    };
+    let both = Some(vec!["node1".to_owned(), "node2".to_owned()]);
+    world.write_config(&world.config().replace("current", "# current"));
+    assert_eq!(names(&[]).await, both);
+    assert_eq!(names(&["node2"]).await, Some(vec!["node2".to_owned()]));
+    assert_eq!(world.run(&["status"]).await.exit, 4);
+    world.write_config(&world.config().replace("# current = [\"node1\", ", "current = ["));
+    assert_eq!(names(&[]).await, Some(vec!["node2".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_of_several_names_is_followed_once() {
     let (world, agents) = doubled();
     for agent in &agents {
