@@ -5,10 +5,11 @@ run:            ## agentd on a simulated host, with memctl watching it, for half
 	sh tests/install.sh build
 	sh packaging/demo.sh
 
-lab:            ## agentd on real VMs under a private libvirtd, with memctl watching it
+lab:            ## agentd on real VMs under a private libvirtd, with memctl watching it; LAB_STAY=1 leaves it open until Ctrl-C
 	sh tests/install.sh
+	@echo "Building a release of agentd, memctl and the lab: some ten minutes on two cores, if there is none yet."
 	cargo build --quiet --release --locked --package agentd --package memctl --package agentd-tests
-	$${CARGO_TARGET_DIR:-target}/release/lab
+	LAB_STAY=$(LAB_STAY) $${CARGO_TARGET_DIR:-target}/release/lab
 
 test: lint deny ## everything that is checked
 	LAB_REQUIRED=$$([ "$$(id -u)" = 0 ] && echo 1 || true) sh tests/run.sh

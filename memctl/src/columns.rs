@@ -119,15 +119,36 @@ impl Fields {
         self.all.iter().map(name).collect()
     }
 
-    /// Name, heading and meaning of each field.
+    /// Name, heading and meaning of each field that is not [`ASIDE`]: first those that the table has, as they
+    /// stand in it.
     pub(crate) fn told(&self) -> Vec<(String, String, String)> {
-        let named = self.names().into_iter().zip(&self.all);
-        named
-            .map(|(name, field)| {
-                let heading = headings_of(self.kind, &field.path.join(".")).join(", ");
-                (name, heading, field.about.clone())
-            })
-            .collect()
+        let heads = schema::heads_of(self.kind);
+        let mut told = Vec::with_capacity(self.all.len());
+        for (name, field) in self.names().into_iter().zip(&self.all) {
+            if field.is_aside() {
+                continue;
+            }
+            let stands = |head: &&String| self.find(head) == Ok(field);
+            let mut own: Vec<String> = heads.iter().filter(stands).cloned().collect();
+            let place = heads.iter().position(|head| stands(&head)).unwrap_or(heads.len());
+            own.extend(headings_of(self.kind, &field.path.join(".")));
+            own.sort_unstable();
+            own.dedup();
+            told.push(((own.is_empty(), place), (name, own.join(", "), field.about.clone())));
+        }
+        told.sort_by_key(|(rank, _)| *rank);
+        told.into_iter().map(|(_, told)| told).collect()
+    }
+
+    /// What [`Self::told`] leaves out, and where all of it stands.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        let asides = ASIDE.iter().filter(|own| {
+            self.all.iter().any(|field| field.path.iter().take(own.len()).eq(own.iter()))
+        });
+        let asides: Vec<String> = asides.map(|own| format!("{}.*", own.join("."))).collect();
+        let told = format!("memctl schema {}List tells of them", self.kind);
+        (!asides.is_empty())
+            .then(|| format!("beside these there are {}: {told}", asides.join(", ")))
     }
 
     fn column(&self, typed: &str) -> Result<Column, Failure> {
@@ -146,14 +167,14 @@ impl Fields {
         Ok(Column { typed: typed.to_owned(), path })
     }
 
-    /// The field that is called so.
+    /// The field that is called so, or that stands under it in the table.
     fn find(&self, typed: &str) -> Result<&Field, String> {
+        if let Some(field) = field_under(self.kind, &plain(typed)) {
+            // Headings are of fields alone.
+            return self.find(field);
+        }
         match self.meant(typed).as_slice() {
-            [] => match field_under(self.kind, &plain(typed)) {
-                // Headings are of fields alone.
-                Some(field) => self.find(field),
-                None => Err(self.unknown(typed)),
-            },
+            [] => Err(self.unknown(typed)),
             [only] => Ok(only),
             several => {
                 let all: Vec<String> = several.iter().map(|field| field.path.join(".")).collect();
@@ -192,11 +213,16 @@ impl Fields {
 }
 
 impl Field {
+    /// Whether it is of what stands beside the thing that is listed.
+    fn is_aside(&self) -> bool {
+        ASIDE.iter().any(|own| self.path.iter().take(own.len()).eq(own.iter()))
+    }
+
     /// Whether these are the last words of its path, the last one with its unit or without. What is
     /// [`ASIDE`] is called by its whole path.
     fn is_called(&self, words: &[&str]) -> bool {
         let Some(first) = self.path.len().checked_sub(words.len()) else { return false };
-        if first > 0 && self.path.first().is_some_and(|own| ASIDE.contains(&own.as_str())) {
+        if first > 0 && self.is_aside() {
             return false;
         }
         let is_same = |(own, word): (&String, &&str)| own == ANY && !word.is_empty() || own == word;
@@ -344,7 +370,8 @@ const MOST_NEAR: usize = 5;
 /// Stands in a path for a name of somebody's own.
 const ANY: &str = "NAME";
 /// Why a host did not answer, and what is told beside a policy: nobody means them who does not say so.
-const ASIDE: [&str; 4] = ["error", "defaults", "bounds", "origins"];
+const ASIDE: [&[&str]; 5] =
+    [&["error"], &["defaults"], &["bounds"], &["origins"], &["history", "changes"]];
 /// What may be left out at the end of a name.
 const UNITS: [&str; 3] = ["_bytes", "_seconds", "_percent"];
 /// No schema of ours is deeper.

@@ -1,5 +1,6 @@
 //! Asks many hosts at once: in parallel, bounded, each with its own deadline. One dead host costs
-//! one deadline and nobody else anything. An agent that goes by several names is asked once.
+//! one deadline and nobody else anything. An agent that goes by several names is asked once, or where that
+//! would delay the question by each name and told of once.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -115,6 +116,71 @@ where
         .collect()
 }
 
+/// Asks every name as [`ask_every`] does, where not even who an agent is may be asked before, and tells the answers
+/// of one agent as one, under the first of its names: who it is, it is asked once all have answered. `merge` makes
+/// one answer of two.
+pub(crate) async fn ask_first<T, Ask, Asked>(
+    hosts: &[Host],
+    bounds: Bounds,
+    ask: Ask,
+    merge: impl Fn(T, T) -> T,
+) -> Vec<Answer<T>>
+where
+    T: Send + 'static,
+    Ask: Fn(Connection) -> Asked + Clone + Send + 'static,
+    Asked: Future<Output = Result<T, Failure>> + Send,
+{
+    let answers = ask_every(hosts, bounds, move |host| {
+        let ask = ask.clone();
+        let asked = |connection: Connection| async move {
+            Ok((ask(connection.clone()).await?, connection))
+        };
+        async move { ask_one(&host, bounds.timeout, asked).await }
+    });
+    let answers = answers.await;
+    let connection = |answer: &Answer<(T, Connection)>| {
+        let connection = answer.result.as_ref().ok().map(|(_, connection)| connection.clone());
+        connection.map(|connection| (answer.host.clone(), connection))
+    };
+    let open: HashMap<String, Connection> = answers.iter().filter_map(connection).collect();
+    let epochs = if open.len() > 1 { epochs(hosts, bounds, open).await } else { HashMap::new() };
+    let mut whole: Vec<Answer<T>> = Vec::with_capacity(answers.len());
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for Answer { host, also_named, result } in answers {
+        let at = whole.len();
+        let first = epochs.get(&host).map_or(at, |epoch| *seen.entry(epoch).or_insert(at));
+        match (result.map(|(said, _)| said), whole.get_mut(first)) {
+            (Ok(said), Some(other)) => {
+                other.also_named.push(host);
+                let taken = std::mem::replace(&mut other.result, Err(broken_off()));
+                other.result = taken.map(|before| merge(before, said));
+            }
+            (result, _) => whole.push(Answer { host, also_named, result }),
+        }
+    }
+    whole
+}
+
+/// Who the agents behind these connections are, by name; those that say so soon.
+async fn epochs(
+    hosts: &[Host],
+    bounds: Bounds,
+    open: HashMap<String, Connection>,
+) -> HashMap<String, String> {
+    let asked: Vec<Host> =
+        hosts.iter().filter(|host| open.contains_key(&host.name)).cloned().collect();
+    let (open, soon) = (Arc::new(open), bounds.timeout.min(SOON));
+    let answers = ask_every(&asked, bounds, move |host| {
+        let open = Arc::clone(&open);
+        async move {
+            let own = async { epoch(open.get(&host.name)?).await };
+            Ok(tokio::time::timeout(soon, own).await.ok().flatten())
+        }
+    });
+    let said = answers.await.into_iter();
+    said.filter_map(|answer| Some((answer.host, answer.result.ok()??))).collect()
+}
+
 /// Asks one host, within `timeout`.
 pub(crate) async fn ask_one<T, Ask, Asked>(
     host: &Host,
@@ -137,6 +203,9 @@ where
         Err(_) => Err(timed_out(host, timeout)),
     }
 }
+
+/// So long at most an agent that has done what it was asked is waited for to say who it is.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What came of one name.
 enum Heard<T> {

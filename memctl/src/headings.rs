@@ -1,4 +1,4 @@
-//! The headings of tables that are not the name of a field: what whoever reads a table may call its columns
+//! The headings of tables that are not the name of a field, or of another one: what whoever reads a table may call its columns
 //! by. Pure.
 
 /// The end of the path of the field that stands under a heading of a kind's table; both in small letters,
@@ -17,7 +17,7 @@ pub(crate) fn headings_of(kind: &str, path: &str) -> Vec<String> {
 }
 
 /// Kind, heading, field.
-pub(crate) const HEADINGS: [(&str, &str, &str); 61] = [
+pub(crate) const HEADINGS: [(&str, &str, &str); 80] = [
     ("Status", "state", "health"),
     ("Status", "vms", "managed_vms"),
     ("Status", "held_by_vms", "pool.actual_bytes"),
@@ -41,6 +41,25 @@ pub(crate) const HEADINGS: [(&str, &str, &str); 61] = [
     ("Vm", "age", "figures_age_seconds"),
     ("Vm", "verdict", "verdict.kind"),
     ("Vm", "rss", "host_rss_bytes"),
+    ("History", "vm", "points.vms.name"),
+    ("History", "demand", "vms.demand_most_bytes"),
+    ("History", "actual", "vms.actual_bytes"),
+    ("History", "target", "vms.target_bytes"),
+    ("History", "state", "points.vms.state"),
+    ("History", "min", "vms.min_bytes"),
+    ("History", "max", "vms.max_bytes"),
+    ("History", "verdict", "vms.verdict"),
+    ("History", "reason", "vms.reason"),
+    ("History", "usable", "usable_least_bytes"),
+    ("History", "unread", "ticks_unread"),
+    ("History", "revision", "policy_revision"),
+    ("History", "least", "vms.actual_least_bytes"),
+    ("History", "most", "vms.actual_most_bytes"),
+    ("History", "rss", "host_rss_bytes"),
+    ("History", "got", "got_bytes"),
+    ("History", "gave", "gave_bytes"),
+    ("History", "orders", "vms.orders"),
+    ("History", "uuid", "points.vms.uuid"),
     ("Reservation", "for", "reservation.vm"),
     ("Reservation", "expires", "expire_time"),
     ("Reservation", "why", "reservation.reason"),

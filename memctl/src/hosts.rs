@@ -27,6 +27,9 @@ pub(crate) struct Host {
     pub(crate) connect_timeout: Option<Duration>,
 }
 
+/// The reason where nothing says whom to ask.
+pub(crate) const NO_HOST: &str = "NO_HOST";
+
 /// What the command line says of hosts.
 #[derive(Debug)]
 pub(crate) struct Selection<'a> {
@@ -166,7 +169,7 @@ fn no_host(sockets: &[PathBuf], config: &Config) -> Failure {
     let (sockets, verb) = (sockets.join(" and "), if sockets.len() > 1 { "are" } else { "is" });
     let failure = |which: &str| {
         let what = format!("no host was named, {which}, and {sockets} {verb} not there");
-        Failure::new(Code::Unavailable, "NO_HOST", what)
+        Failure::new(Code::Unavailable, NO_HOST, what)
     };
     if config.hosts.is_empty() {
         return failure("none is configured").hint(
@@ -188,7 +191,7 @@ fn host_of(entry: &HostEntry) -> Host {
 }
 
 fn none_configured() -> Failure {
-    Failure::new(Code::NotFound, "NO_HOST", "--all-hosts, and no host is configured")
+    Failure::new(Code::NotFound, NO_HOST, "--all-hosts, and no host is configured")
         .hint("add one: memctl host add NAME unix:///run/agentd/agentd.sock")
 }
 

@@ -127,7 +127,7 @@ impl Output {
         if !self.is_for_programs() {
             for item in items.iter().filter(|item| !item.also_named.is_empty()) {
                 let names = item.also_named.join(" and ");
-                self.notice(&format!("{names}: the same host as {}, asked once", item.host))?;
+                self.notice(&format!("{names}: the same host as {}, {}", item.host, T::ONCE))?;
             }
             for item in items {
                 item.error.as_ref().map_or(Ok(()), |error| self.host_failed(&item.host, error))?;

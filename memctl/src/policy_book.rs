@@ -90,8 +90,9 @@ pub(crate) const BOOK: [Entry; 19] = [
     },
     Entry {
         key: "pool-limit",
-        description: "Upper bound of what all VMs hold together. Unset means no bound but the \
-            host's memory. It has to hold what vm.NAME.min guarantee together.",
+        description: "Upper bound of what all VMs hold together. host-reserve is taken off it as \
+            well: with 2 GiB and a reserve of 200 MiB, VMs are grown to 1.8 GiB together, and nothing \
+            is taken back between that and 2 GiB. Unset means no bound but the host's memory. It has to hold what vm.NAME.min guarantee together.",
         unit: SIZE,
         default: "unset",
         range: "16 MiB to 1024 TiB",

@@ -1,12 +1,14 @@
 //! The JSON Schema of what `-o json`, `jsonl` and `yaml` print: made from the types that are printed,
 //! so that it cannot say anything else.
 
+use jiff::tz::TimeZone;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema as _, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::dto::{Document, Line, Record, Refusal, SCHEMA};
-use crate::render::Show;
+use crate::dto::{Document, Item, Line, Record, Refusal, SCHEMA};
+use crate::failure::Failure;
+use crate::quantity::Units;
 use crate::render::audit::AuditBody;
 use crate::render::ca::CertificateBody;
 use crate::render::check::CheckBody;
@@ -25,6 +27,7 @@ use crate::render::version::VersionBody;
 use crate::render::vms::VmBody;
 use crate::render::wait::WaitBody;
 use crate::render::whoami::WhoAmIBody;
+use crate::render::{Show, View};
 
 /// The schema of every document: one of `kinds`, which are among the definitions.
 pub(crate) fn whole() -> Value {
@@ -78,34 +81,66 @@ fn parts() -> (Vec<String>, Map<String, Value>) {
     (names, definitions)
 }
 
+/// Does something with the type of every kind that is shown.
+macro_rules! with_each_kind {
+    ($do:ident, $with:expr) => {{
+        let mut all = Vec::new();
+        all.extend($do::<AuditBody>($with));
+        all.extend($do::<CertificateBody>($with));
+        all.extend($do::<ChangeBody>($with));
+        all.extend($do::<CheckBody>($with));
+        all.extend($do::<ExplainBody>($with));
+        all.extend($do::<HistoryBody>($with));
+        all.extend($do::<HostBody>($with));
+        all.extend($do::<KeyBody>($with));
+        all.extend($do::<ModeBody>($with));
+        all.extend($do::<PinBody>($with));
+        all.extend($do::<PlaceBody>($with));
+        all.extend($do::<PolicyBody>($with));
+        all.extend($do::<ReservationBody>($with));
+        all.extend($do::<RevisionBody>($with));
+        all.extend($do::<ShadowBody>($with));
+        all.extend($do::<ShownHost>($with));
+        all.extend($do::<StatusBody>($with));
+        all.extend($do::<TestBody>($with));
+        all.extend($do::<VersionBody>($with));
+        all.extend($do::<ViewBody>($with));
+        all.extend($do::<VmBody>($with));
+        all.extend($do::<WaitBody>($with));
+        all.extend($do::<WhoAmIBody>($with));
+        all
+    }};
+}
+
 /// The lists and items of every command.
 fn shown(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
-    let mut all = Vec::new();
-    let mut add = |pair: [(String, Value); 2]| all.extend(pair);
-    add(pair::<AuditBody>(generator));
-    add(pair::<CertificateBody>(generator));
-    add(pair::<ChangeBody>(generator));
-    add(pair::<CheckBody>(generator));
-    add(pair::<ExplainBody>(generator));
-    add(pair::<HistoryBody>(generator));
-    add(pair::<HostBody>(generator));
-    add(pair::<KeyBody>(generator));
-    add(pair::<ModeBody>(generator));
-    add(pair::<PinBody>(generator));
-    add(pair::<PlaceBody>(generator));
-    add(pair::<PolicyBody>(generator));
-    add(pair::<ReservationBody>(generator));
-    add(pair::<RevisionBody>(generator));
-    add(pair::<ShadowBody>(generator));
-    add(pair::<ShownHost>(generator));
-    add(pair::<StatusBody>(generator));
-    add(pair::<TestBody>(generator));
-    add(pair::<VersionBody>(generator));
-    add(pair::<ViewBody>(generator));
-    add(pair::<VmBody>(generator));
-    add(pair::<WaitBody>(generator));
-    add(pair::<WhoAmIBody>(generator));
-    all
+    with_each_kind!(pair, generator)
+}
+
+/// The headings of the table of a kind, as wide as it gets.
+pub(crate) fn heads_of(kind: &str) -> Vec<String> {
+    with_each_kind!(heads, kind)
+}
+
+/// Those of this type, where it is of the kind.
+fn heads<T: Show>(kind: &str) -> Vec<String> {
+    if T::KIND != kind {
+        return Vec::new();
+    }
+    let view = View {
+        wide: true,
+        headers: true,
+        color: false,
+        units: Units::Iec,
+        zone: TimeZone::UTC,
+        many_hosts: false,
+        width: None,
+    };
+    // A table without a row has no headings.
+    let none = Item::<T>::failed("", Failure::usage(String::new()));
+    let text = T::text(&[none], &view);
+    let first = text.lines().next().unwrap_or_default();
+    first.split("  ").map(str::trim).filter(|head| !head.is_empty()).map(str::to_owned).collect()
 }
 
 /// The list of a command, and a line of it.

@@ -105,6 +105,7 @@ mod tests {
         for (said, told) in [
             ("two_pointer.step_bytes = 1 TiB: too much", "two-pointer.step = 1 TiB: too much"),
             ("vms.`web 1`.max_bytes: 1 B; floor_bytes: 2", "vm.web 1.max: 1 B; floor: 2"),
+            ("vms.`mail.1`: no VM has this name", "vm.mail.1: no VM has this name"),
             ("must be at most two_pointer.need_below.", "must be at most two-pointer.need-below."),
             ("vms.db1.pinned = true: it holds", "vm.db1.pinned = true: it holds"),
             ("revert_after: 0s", "--revert-after: 0s"),

@@ -135,11 +135,12 @@ pub(super) fn wire_path(path: &str) -> String {
         return format!("{path}{ending}");
     };
     let ending = if matches!(field, "min" | "max") { "_bytes" } else { "" };
-    if name.chars().all(is_plain) {
-        format!("vms.{name}.{field}{ending}")
-    } else {
-        format!("vms.`{name}`.{field}{ending}")
-    }
+    format!("{}.{field}{ending}", vm_named(name))
+}
+
+/// The path of the wire for the exception for a VM of this name or UUID.
+pub(super) fn vm_named(name: &str) -> String {
+    if name.chars().all(is_plain) { format!("vms.{name}") } else { format!("vms.`{name}`") }
 }
 
 const fn is_plain(c: char) -> bool {

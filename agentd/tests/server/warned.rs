@@ -71,6 +71,17 @@ async fn what_a_limit_does_to_a_vm_that_runs_depends_on_who_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_field_mask_quotes_is_quoted_in_what_is_told_of_it() {
+    let mut rig = Rig::start();
+    let mut client = PolicyServiceClient::new(rig.channel().await);
+    rig.tick(&["mail.1"], false).await;
+    let told = warned(&mut client, exceptions("two-pointer", &[("mail.1", min(5))])).await;
+    assert_eq!(told, ["vms.`mail.1`.min_bytes = 5 GiB: its hypervisor allows 4 GiB"]);
+    let told = warned(&mut client, exceptions("two-pointer", &[("no one", min(1))])).await;
+    assert_eq!(told, ["vms.`no one`: no VM that runs here has this name or UUID"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_of_a_name_and_otherwise_of_its_uuid_has_no_effect_and_the_rest_has() {
     let mut rig = Rig::start();
     let mut client = PolicyServiceClient::new(rig.channel().await);

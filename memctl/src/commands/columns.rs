@@ -13,9 +13,9 @@ pub(crate) fn tell(command: &str, session: &Session) -> Ended {
     let view = View { many_hosts: false, width: None, ..session.output.view.clone() };
     let mut table = Table::new(&view, &["NAME", "HEADING", "WHAT IT IS"]);
     for (name, heading, about) in fields.told() {
-        let words = |text: String| if text.is_empty() { Cell::Absent } else { Cell::text(text) };
-        table.row("-", vec![Cell::text(name), words(heading), words(about)]);
+        table.row("-", [name, heading, about].map(Cell::text).into());
     }
     session.output.data(&table.render(&view))?;
+    fields.left_out().map_or(Ok(()), |told| session.output.notice(&told))?;
     Ok(Exit::Done)
 }

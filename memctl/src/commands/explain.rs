@@ -6,7 +6,7 @@ use clap_complete::ArgValueCompleter;
 use jiff::Timestamp;
 
 use super::history::wire;
-use super::{Ended, exit_of, parse_position, tell_conditions};
+use super::{Ended, exit_of, parse_position, tell_conditions, vms};
 use crate::client::Connection;
 use crate::completers;
 use crate::dto::{Explanation, Item};
@@ -16,6 +16,7 @@ use crate::moment::Moment;
 use crate::render::explain::ExplainBody;
 use crate::render::text::date_time;
 use crate::session::Session;
+use crate::suggest::did_you_mean;
 
 /// Options of `memctl explain`.
 #[derive(Args, Debug)]
@@ -88,18 +89,27 @@ async fn ask(
     connection: Connection,
     request: v1::ExplainVmRequest,
 ) -> Result<Explanation, Failure> {
+    let vm = request.vm.clone();
     let answer = connection.vms().explain_vm(request).await;
-    let failed = |status: tonic::Status| {
-        let failure = Failure::from_status(&status);
-        match failure {
-            Failure { code: Code::NotFound, hint: None, .. } => {
-                let hint = hint_of(&failure.reason);
-                failure.hint(hint)
-            }
-            other => other,
-        }
+    let failure = match answer {
+        Ok(answer) => return Ok(answer.into_inner().into()),
+        Err(status) => Failure::from_status(&status),
     };
-    Ok(answer.map_err(failed)?.into_inner().into())
+    if failure.code != Code::NotFound || failure.hint.is_some() {
+        return Err(failure);
+    }
+    let hint = match (failure.reason.as_str(), meant(&vm, connection).await) {
+        (NOT_KEPT | OTHER_EPOCH, _) | (_, None) => hint_of(&failure.reason).to_owned(),
+        (_, Some(close)) => format!("did you mean {close}? {}", hint_of(&failure.reason)),
+    };
+    Err(failure.hint(hint))
+}
+
+/// A VM of this host that has nearly this name.
+async fn meant(vm: &str, connection: Connection) -> Option<String> {
+    let known = vms::list(connection).await.ok()?.vms;
+    let known: Vec<&str> = known.iter().map(|own| &*own.vm.name).collect();
+    did_you_mean(vm, &known).map(str::to_owned)
 }
 
 /// What to do where there is no such tick, or no such VM in it.

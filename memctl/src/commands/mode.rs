@@ -14,7 +14,7 @@ use crate::client::Connection;
 use crate::dto::{Condition, Item, ModeName, Status};
 use crate::exit::Exit;
 use crate::failure::{Code, Failure};
-use crate::fleet::{ask_all, ask_every, ask_one};
+use crate::fleet::{ask_all, ask_first};
 use crate::hosts::Host;
 use crate::quantity::parse_positive_duration;
 use crate::render::mode::ModeBody;
@@ -84,10 +84,8 @@ async fn set_all(
     let request = v1::SetModeRequest { mode: mode.into(), reason: reason.to_owned() };
     if mode == v1::Mode::Paused {
         // Not even to ask a host who it is may come before a pause; twice does no harm.
-        let answers = ask_every(hosts, bounds, move |host| {
-            let request = request.clone();
-            async move { ask_one(&host, bounds.timeout, move |c| set(c, request)).await }
-        });
+        let pause = move |connection| set(connection, request.clone());
+        let answers = ask_first(hosts, bounds, pause, once);
         let items = Item::of_answers(answers.await, |body| vec![body]);
         let exit = exit_of(&items);
         return Ok((items, exit));
@@ -96,6 +94,13 @@ async fn set_all(
     let make = |connection| set(connection, request.clone());
     let done = roll_out(hosts, session, Intent::Change, attempt, make).await?;
     Ok((done.items, done.exit))
+}
+
+/// What two names of one host say, which was set by each of them: what it had before is what the one found that
+/// came first.
+fn once(one: ModeBody, other: ModeBody) -> ModeBody {
+    let is_first = other.previous_mode.as_ref().is_some_and(|before| *before != other.mode);
+    if is_first { other } else { one }
 }
 
 /// Shows the modes, and what a table of them does not.

@@ -21,8 +21,9 @@ pub(crate) fn table<T: Serialize>(
     rows: Option<&str>,
     view: &View,
 ) -> String {
-    let rows =
-        rows.filter(|rows| columns.iter().any(|c| c.path.first().is_some_and(|f| f == rows)));
+    let rows: Vec<&str> = rows.map(|rows| rows.split('.').collect()).unwrap_or_default();
+    let is_of_rows = |column: &Column| column.path.iter().take(rows.len()).eq(rows.iter());
+    let rows = Some(&*rows).filter(|rows| !rows.is_empty() && columns.iter().any(is_of_rows));
     let names_host = columns.iter().any(|column| column.path == [HOST]);
     // Who chose the columns has room for them.
     let many_hosts = view.many_hosts && !names_host;
@@ -65,18 +66,23 @@ fn value_of<T: Serialize>(item: &Item<T>) -> Value {
     serde_json::to_value(item).unwrap_or_default()
 }
 
-/// The item once for each thing in this list of it, which has that alone then.
-fn each(item: Value, list: Option<&str>) -> Vec<Value> {
-    let listed = list.and_then(|list| Some((list, item.get(list)?.as_array()?)));
-    let Some((list, all)) = listed else { return vec![item] };
-    let alone = |one: &Value| {
-        let mut own = item.clone();
-        if let Some(place) = own.get_mut(list) {
-            *place = Value::Array(vec![one.clone()]);
+/// The item once for each thing in the list at this path, which has that alone then.
+fn each(item: Value, path: Option<&[&str]>) -> Vec<Value> {
+    let pointer = path.map(|path| format!("/{}", path.join("/")));
+    let listed = pointer.and_then(|at| Some((item.pointer(&at)?.as_array()?.clone(), at)));
+    let Some((all, place)) = listed else { return vec![item] };
+    let mut bare = item;
+    if let Some(place) = bare.pointer_mut(&place) {
+        *place = Value::Null;
+    }
+    let alone = |one: Value| {
+        let mut own = bare.clone();
+        if let Some(place) = own.pointer_mut(&place) {
+            *place = Value::Array(vec![one]);
         }
         own
     };
-    all.iter().map(alone).collect()
+    all.into_iter().map(alone).collect()
 }
 
 fn reads_failure(columns: &[Column]) -> bool {

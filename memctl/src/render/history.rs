@@ -20,6 +20,7 @@ pub(crate) struct HistoryBody {
 
 impl Show for HistoryBody {
     const KIND: &'static str = "History";
+    const ROWS: Option<&'static str> = Some("history.points");
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let of_vms = items.iter().filter_map(|item| item.body.as_ref()).any(|body| body.of_vms);

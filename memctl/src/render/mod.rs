@@ -59,6 +59,8 @@ pub(crate) trait Show: Serialize + schemars::JsonSchema + Sized {
     const KIND: &'static str;
     /// The list in a body of which the table has a row for each thing; None where a body is a row.
     const ROWS: Option<&'static str> = None;
+    /// How a host of several names took part.
+    const ONCE: &'static str = "asked once";
 
     /// The table, or whatever a person reads best.
     fn text(items: &[Item<Self>], view: &View) -> String;

@@ -39,6 +39,8 @@ pub(crate) fn mode(mode: &ModeName, frozen: bool) -> Cell {
 
 impl Show for ModeBody {
     const KIND: &'static str = "Mode";
+    /// A pause is sent by every name.
+    const ONCE: &'static str = "listed once";
 
     fn text(items: &[Item<Self>], view: &View) -> String {
         let set = items.iter().filter_map(|i| i.body.as_ref()).any(|b| b.previous_mode.is_some());

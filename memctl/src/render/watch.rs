@@ -178,7 +178,9 @@ impl Watch {
         let mut explained: BTreeSet<&str> = BTreeSet::new();
         let mut lines = Vec::with_capacity(tick.transfers.len());
         for transfer in &tick.transfers {
-            let subject = transfer.to.as_ref().or(transfer.from.as_ref());
+            // Where the stream is of some VMs alone, the tick may tell nothing of who gets it.
+            let mut parties = [&transfer.to, &transfer.from].into_iter().flatten();
+            let subject = parties.find(|party| tick.vms.iter().any(|vm| vm.vm.uuid == party.uuid));
             let subject = subject.map_or("", |vm| &*vm.uuid);
             let why = if explained.insert(subject) { why(tick, subject) } else { "" };
             let (outcome, paint) = outcome(tick, transfer, &self.view);
@@ -540,6 +542,18 @@ mod tests {
         })));
         assert!(text.contains("less than 1 MiB granted, waits"), "{text}");
         assert!(text.contains("goes from 786432 KiB to 786436 KiB"), "{text}");
+    }
+
+    #[test]
+    fn where_nothing_is_told_of_who_gets_the_one_that_gives_says_why() {
+        let named = |name: &str| Some(v1::VmRef { uuid: name.to_owned(), name: name.to_owned() });
+        let verdict = Some(v1::Verdict { message: "has spare".to_owned(), ..Default::default() });
+        let vms = vec![v1::Vm { vm: named("batch"), verdict, ..Default::default() }];
+        let (from, to) = (named("batch"), named("db1"));
+        let transfers = vec![v1::Transfer { from, to, amount_bytes: 1, ..Default::default() }];
+        let tick = v1::Tick { vms, transfers, ..Default::default() };
+        let text = watch(false).text(&record(Wire::Tick(tick)));
+        assert!(text.trim_end().ends_with("has spare"), "{text}");
     }
 
     #[test]

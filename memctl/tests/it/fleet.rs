@@ -60,6 +60,46 @@ async fn a_host_of_several_names_is_asked_and_changed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_goes_to_every_name_at_once_and_is_listed_and_taken_back_once_for_each_host() {
+    let (world, agents) = doubled();
+    let run = world.run(&["mode", "observe", "-y", "-o", "name"]).await;
+    assert_eq!(run.stdout, "again/observe\nnode2/observe\n", "{run:?}");
+    let set = || agents.iter().map(|agent| agent.script().modes.len()).collect::<Vec<_>>();
+    assert_eq!(set(), [1, 1]);
+    let run = world.run(&["mode", "paused"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    let hosts: Vec<&str> =
+        run.stdout.lines().skip(1).filter_map(|row| row.split_whitespace().next()).collect();
+    assert_eq!(hosts, ["again", "node2"], "{run:?}");
+    assert!(run.stderr.contains("node1: the same host as again, listed once"), "{run:?}");
+    assert_eq!(set(), [3, 2]);
+    let run = world.run(&["mode", "paused", "--for", "1s"]).await;
+    assert_eq!(run.exit, 0, "{run:?}");
+    // This agent's mode is what it always is.
+    let back: Vec<&str> = run.stderr.lines().filter(|line| line.ends_with("already")).collect();
+    assert_eq!(back, ["again: active already", "node2: active already"], "{run:?}");
+    assert_eq!(set(), [5, 3], "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_of_hosts_asks_all_where_nothing_says_whom() {
+    let (world, _agents) = fleet(vec![("node1", Script::default()), ("node2", Script::default())]);
+    let names = async |args: &[&str]| {
+        let run = world.run(&[&["host", "test", "-o", "jsonl"], args].concat()).await;
+        let items = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let hosts = items.map(|item| item["host"].as_str().map(str::to_owned));
+        hosts.collect::<Option<Vec<_>>>()
+    };
+    let both = Some(vec!["node1".to_owned(), "node2".to_owned()]);
+    world.write_config(&world.config().replace("current", "# current"));
+    assert_eq!(names(&[]).await, both);
+    assert_eq!(names(&["node2"]).await, Some(vec!["node2".to_owned()]));
+    assert_eq!(world.run(&["status"]).await.exit, 4);
+    world.write_config(&world.config().replace("# current = [\"node1\", ", "current = ["));
+    assert_eq!(names(&[]).await, Some(vec!["node2".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_of_several_names_is_followed_once() {
     let (world, agents) = doubled();
     for agent in &agents {

@@ -108,6 +108,17 @@ async fn plots_fit_narrow_terminals_and_have_colours_only_where_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_names_the_vm_that_was_meant_where_there_is_none_of_that_name() {
+    let (world, _agent) = world(Script::default());
+    let run = world.run(&["explain", "wbe1"]).await;
+    assert_eq!(run.exit, 6, "{run:?}");
+    assert!(run.stderr.contains("did you mean web1? memctl vms lists those"), "{run:?}");
+    let run = world.run(&["explain", "nothing-like-it"]).await;
+    assert!(!run.stderr.contains("did you mean"), "{run:?}");
+    assert!(run.stderr.contains("memctl vms lists those that there are"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn explain_asks_for_the_tick_that_is_meant() {
     let (world, agent) = world(Script::default());
     let epoch = sample::EPOCH;

@@ -1,7 +1,7 @@
 //! `make lab`: agentd on real VMs, for a person to look at. A private libvirtd, three QEMU guests of
 //! which two idle, and one that wants more than its share: without agentd, and with it.
 //!
-//! Ends by itself after about a minute. Everything that it starts lives in namespaces that go with
+//! Ends by itself after about a minute, or with LAB_STAY set once it is interrupted. Everything that it starts lives in namespaces that go with
 //! this process, however that ends.
 
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
@@ -76,7 +76,25 @@ fn show(programs: &Programs, host: &Host, vms: &[Vm]) -> Result<()> {
     print!("{}", agent.memctl().done(&["vms"])?);
     println!("\n$ memctl explain web1");
     print!("{}", agent.memctl().done(&["explain", "web1"])?);
-    summary(&records, &gauge, vms, &before)
+    summary(&records, &gauge, vms, &before)?;
+    if std::env::var_os(STAY).is_some_and(|stay| !stay.is_empty()) {
+        stay(programs, host)?;
+    }
+    Ok(())
+}
+
+/// Leaves all of it as it is until somebody interrupts it, and tells how it is reached.
+fn stay(programs: &Programs, host: &Host) -> Result<()> {
+    let memctl = host.space().command(&programs.memctl);
+    let words = std::iter::once(memctl.get_program()).chain(memctl.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    title("It stays until Ctrl-C", "agentd is paused. From another terminal, as root:");
+    println!("\n  alias memctl='{}'", words.join(" "));
+    println!("  memctl mode active; memctl watch");
+    stdout().flush()?;
+    loop {
+        std::thread::park();
+    }
 }
 
 /// The work without agentd: the VM's kernel ends it.
@@ -162,6 +180,8 @@ fn end_on_signals() -> Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
+/// Set to anything, it keeps the lab open.
+const STAY: &str = "LAB_STAY";
 const NAMES: [&str; 3] = ["web1", "db1", "ci1"];
 const POOL_MIB: u64 = 256 + 512 + 512;
 /// More than web1 holds by half, and less than two can give.

@@ -58,7 +58,7 @@ fn of_host(
     let demands = vms.iter().filter_map(|vm| vm.demand_bytes);
     let demand = demands.reduce(u64::saturating_add);
     let actual = sum(&|vm| vm.actual_bytes);
-    let granted = tick.transfers.iter().filter(|transfer| transfer.to.is_some());
+    let granted = tick.transfers.iter().map(|transfer| transfer.granted_bytes);
     wire::HistoryHost {
         total_bytes: memory.total_bytes,
         usable_bytes: memory.usable_bytes,
@@ -76,7 +76,7 @@ fn of_host(
         mode: tick.mode,
         algorithm: tick.algorithm.clone(),
         policy_revision: tick.policy_revision,
-        moved_bytes: granted.map(|transfer| transfer.granted_bytes).fold(0, u64::saturating_add),
+        moved_bytes: granted.fold(0, u64::saturating_add),
         failed: sum(&|vm| vm.failed),
     }
 }
@@ -192,5 +192,27 @@ fn merge_vm(before: &wire::HistoryVm, after: wire::HistoryVm) -> wire::HistoryVm
         orders: before.orders.saturating_add(after.orders),
         failed: before.failed.saturating_add(after.failed),
         ..after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_moved_counts_whoever_gets_it() {
+        let vm = |name: &str| Some(wire::VmRef { uuid: name.to_owned(), name: name.to_owned() });
+        let granted =
+            |from, to, granted_bytes| wire::Transfer { from, to, amount_bytes: 100, granted_bytes };
+        let tick = wire::Tick {
+            memory: Some(wire::HostMemory::default()),
+            transfers: vec![
+                granted(vm("web1"), None, 100),
+                granted(None, vm("db1"), 7),
+                granted(vm("web2"), vm("db1"), 20),
+            ],
+            ..Default::default()
+        };
+        assert_eq!(of_tick(None, &tick).host.map(|host| host.moved_bytes), Some(127));
     }
 }

@@ -12,6 +12,7 @@ use agentd_core::{
 use crate::{
     control::{InForce, Overcommitment, Pin},
     event::TickRecord,
+    server::mask::vm_named,
 };
 
 /// All of it beside a tick that read the hypervisor; nothing beside another one. What is pinned for a while
@@ -33,7 +34,8 @@ pub(super) fn warnings(policy: &Policy, record: &TickRecord, in_force: &InForce)
                 warnings.extend(pin.and_then(|pin| idle((key, own), pin)));
             }
             None => {
-                warnings.push(format!("vms.{key}: no VM that runs here has this name or UUID"));
+                let path = vm_named(&key.to_string());
+                warnings.push(format!("{path}: no VM that runs here has this name or UUID"));
             }
         }
     }
@@ -67,23 +69,24 @@ fn of_vm(
     (id, vm): (VmId, &VmSample),
 ) -> Vec<String> {
     let mut warnings = Vec::new();
+    let path = vm_named(&key.to_string());
     let (most, holds) = (vm.max, vm.actual);
     if let Some(max) = own.max.filter(|max| *max > most) {
-        warnings.push(format!("vms.{key}.max_bytes = {max}: its hypervisor allows {most}"));
+        warnings.push(format!("{path}.max_bytes = {max}: its hypervisor allows {most}"));
     }
     let is_pinned = acting.rules(id, &vm.name, most).pinned;
     if let Some(max) = own.max.filter(|max| *max < holds && !is_pinned) {
         let why = "nothing is taken from it for that, it only gets no more";
-        warnings.push(format!("vms.{key}.max_bytes = {max}: it holds {holds}; {why}"));
+        warnings.push(format!("{path}.max_bytes = {max}: it holds {holds}; {why}"));
     }
     if let Some(min) = own.min.filter(|min| *min > most) {
-        warnings.push(format!("vms.{key}.min_bytes = {min}: its hypervisor allows {most}"));
+        warnings.push(format!("{path}.min_bytes = {min}: its hypervisor allows {most}"));
     } else if let Some(min) = own.min.filter(|min| *min > holds && !is_pinned) {
         let why = match policy.algorithm {
             Algorithm::TwoPointer => "it is not raised to its minimum, only never taken below it",
             Algorithm::WorkingSet => "working-set gives it what it lacks of its minimum",
         };
-        warnings.push(format!("vms.{key}.min_bytes = {min}: it holds {holds}; {why}"));
+        warnings.push(format!("{path}.min_bytes = {min}: it holds {holds}; {why}"));
     }
     if let (VmKey::Name(_), Some(first)) = (key, policy.vms.get(&VmKey::Id(id))) {
         let both = [
@@ -94,7 +97,7 @@ fn of_vm(
         ];
         let why = format!("has no effect, for what is said under its UUID, {id}, counts");
         let both = both.into_iter().filter(|(_, both)| *both);
-        warnings.extend(both.map(|(field, _)| format!("vms.{key}.{field}: {why}")));
+        warnings.extend(both.map(|(field, _)| format!("{path}.{field}: {why}")));
     }
     warnings
 }
@@ -103,9 +106,9 @@ fn of_vm(
 fn idle((key, own): (&VmKey, &VmPolicy), pin: &Pin) -> Option<String> {
     let waits = own.min.is_some() || own.max.is_some() || own.weight.is_some();
     waits.then(|| {
-        let who = &pin.actor;
+        let (path, who) = (vm_named(&key.to_string()), &pin.actor);
         format!(
-            "vms.{key}: {who} has pinned it for a while, so that its min, max and weight have no effect until \
+            "{path}: {who} has pinned it for a while, so that its min, max and weight have no effect until \
              that ends"
         )
     })

@@ -49,7 +49,8 @@ pub(crate) enum HostCommand {
         /// for you alone, and counts again once yours is removed.
         hosts: Vec<String>,
     },
-    /// Ask hosts who they are, how long that takes, and who you are to them
+    /// Ask hosts who they are, how long that takes, and who you are to them; all that are configured, where
+    /// none is named, none is current and no agent is on this machine
     Test(HostNames),
 }
 

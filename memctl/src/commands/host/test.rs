@@ -10,13 +10,21 @@ use crate::commands::{Ended, exit_of};
 use crate::dto::{Item, Status, WhoAmI};
 use crate::failure::Failure;
 use crate::fleet::{ask_every, ask_one};
+use crate::hosts::NO_HOST;
 use crate::render::host::TestBody;
 use crate::session::Session;
 
 /// Asks every host. Those of one host are asked by each of its names: names are what is tested.
 pub(super) async fn run(names: &HostNames, session: &mut Session) -> Ended {
     session.global.hosts.extend(names.hosts.iter().cloned());
-    let hosts = session.hosts()?;
+    let hosts = match session.hosts() {
+        // Where nobody says whom to ask, to look at each does no harm.
+        Err(failure) if failure.reason == NO_HOST && !session.config.hosts.is_empty() => {
+            session.global.all_hosts = true;
+            session.hosts()?
+        }
+        hosts => hosts?,
+    };
     let bounds = session.bounds();
     let answers = ask_every(&hosts, bounds, move |host| async move {
         let started = Instant::now();
