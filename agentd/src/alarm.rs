@@ -94,7 +94,7 @@ fn short(record: &TickRecord) -> Option<String> {
         in_vain && matches!(swaps, Some(Sign::SwapsOut(_) | Sign::TookBack))
     };
     let short = decision.verdicts.iter().filter(|(_, verdict)| is_short(verdict));
-    let who = named(record, short.map(|(id, _)| *id).collect());
+    let who = named(record, &short.map(|(id, _)| *id).collect::<Vec<_>>());
     (!who.is_empty()).then(|| {
         format!(
             "{who}: swaps for want of memory, and there is none for it; \"memctl explain VM\" says what it waits \
@@ -134,11 +134,12 @@ fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
 /// The names of the VMs at this point of their lives.
 fn names(record: &TickRecord, life: Life) -> String {
     let is = |(_, own): &(&VmId, &Life)| **own == life;
-    named(record, record.lives.iter().filter(is).map(|(id, _)| *id).collect())
+    let all: Vec<VmId> = record.lives.iter().filter(is).map(|(id, _)| *id).collect();
+    named(record, &all)
 }
 
 /// The names of these VMs, of at most [`NAMED`] of them.
-fn named(record: &TickRecord, all: Vec<VmId>) -> String {
+fn named(record: &TickRecord, all: &[VmId]) -> String {
     let name = |id: &VmId| {
         let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(id));
         vm.map_or_else(|| id.to_string(), |vm| vm.name.to_string())
