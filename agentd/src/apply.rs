@@ -112,6 +112,9 @@ struct Work<'a> {
     resized: BTreeMap<VmId, Resized>,
     /// VMs that are on their way to a target.
     moving: BTreeMap<VmId, Target>,
+    /// VMs that hold more than when the plan was made though nobody told them to, with what they held then. They
+    /// may take more, and nobody waits for them.
+    straying: BTreeMap<VmId, ByteCount>,
     /// VMs that did not answer when looked at.
     silent: BTreeSet<VmId>,
     /// VMs that did not take what they were told, or not for certain: they are told nothing more.
@@ -122,8 +125,8 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(plan: &'a Plan, state: &State, sample: &'a Sample) -> Self {
         let ledger = Ledger::new(plan, state, sample);
-        let (resized, moving, silent, ended, seen) = Default::default();
-        Self { plan, ledger, resized, moving, silent, ended, seen }
+        let (resized, moving, straying, silent, ended, seen) = Default::default();
+        Self { plan, ledger, resized, moving, straying, silent, ended, seen }
     }
 
     /// These VMs are to stay where they are, which may be elsewhere by now than when they were read.
@@ -135,10 +138,11 @@ impl<'a> Work<'a> {
         let live = hands.hypervisor.read_actuals(vms, hands.patience.call.min(LOOK));
         let held: BTreeMap<VmId, ByteCount> =
             self.plan.neutral.iter().map(|resize| (resize.vm, resize.from)).collect();
-        let more = |live: &LiveActual| {
-            held.get(&live.vm).map(|held| (live.vm, live.actual.saturating_sub(*held)))
-        };
-        self.ledger.stray(live.iter().filter_map(more));
+        let strays =
+            |live: &&LiveActual| held.get(&live.vm).is_some_and(|held| live.actual > *held);
+        let straying = live.iter().filter(strays).map(|live| live.vm);
+        self.straying.extend(straying.filter_map(|vm| Some((vm, *held.get(&vm)?))));
+        self.note_strays(&live);
         let grows: BTreeMap<VmId, ByteCount> =
             self.plan.grows.iter().map(|resize| (resize.vm, resize.to)).collect();
         let order = |live: LiveActual| {
@@ -152,6 +156,15 @@ impl<'a> Work<'a> {
         for vm in vms {
             self.moving.remove(vm);
         }
+    }
+
+    /// Has the ledger count what straying VMs took by themselves.
+    fn note_strays(&mut self, live: &[LiveActual]) {
+        let more = |live: &LiveActual| {
+            let held = self.straying.get(&live.vm)?;
+            Some((live.vm, live.actual.saturating_sub(*held)))
+        };
+        self.ledger.stray(live.iter().filter_map(more));
     }
 
     /// True for a VM that was to get memory, gets none yet, and may be on its way down meanwhile, by an
@@ -275,6 +288,7 @@ impl<'a> Work<'a> {
     fn look(&mut self, hands: &mut Hands<'_>) {
         let mut vms: BTreeSet<VmId> = self.moving.keys().copied().collect();
         vms.extend(self.ledger.awaited());
+        vms.extend(self.straying.keys());
         let vms: Vec<VmId> = vms.difference(&self.silent).copied().collect();
         if vms.is_empty() {
             return;
@@ -282,6 +296,7 @@ impl<'a> Work<'a> {
         self.silent.extend(&vms);
         let seen = hands.hypervisor.read_actuals(&vms, hands.patience.call.min(LOOK));
         self.ledger.see(seen.iter().map(|live| (live.vm, live.actual, live.host_rss)));
+        self.note_strays(&seen);
         for live in seen {
             self.silent.remove(&live.vm);
             if self.moving.get(&live.vm).is_some_and(|target| target.target == live.actual) {

@@ -160,11 +160,16 @@ impl<'a> Ledger<'a> {
         let awaited = self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id);
         self.there = There { awaited: awaited.collect(), ..There::default() };
         let mut left = self.left();
+        let mut by_host = self.by_host();
         for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
             let ends = matches!(transfer.to, Party::Vm(taker) if self.closed.contains(&taker));
             let amount = match transfer.from {
                 _ if ends => *taken,
-                Party::Host => transfer.amount,
+                Party::Host => {
+                    let amount = transfer.amount.min(by_host).max(*taken);
+                    by_host = by_host.saturating_sub(amount);
+                    amount
+                }
                 Party::Vm(giver) => {
                     let there = left.entry(giver).or_default();
                     let more = transfer.amount.saturating_sub(*taken).min(*there);
@@ -210,12 +215,22 @@ impl<'a> Ledger<'a> {
         left.collect()
     }
 
+    /// What the host may grant of its own: what it could promise, less what VMs have taken by themselves since.
+    fn by_host(&self) -> ByteCount {
+        let strayed: ByteCount = self.strayed.values().copied().sum();
+        let granted = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
+        let granted: ByteCount = granted.map(|transfer| transfer.amount).sum();
+        let room = self.plan.room.saturating_sub(self.plan.debt).max(granted);
+        room.saturating_sub(strayed).align_down(self.granule)
+    }
+
     /// How much may be granted that no VM had ever touched.
     fn promises(&self) -> ByteCount {
         let new = self.givers.values().filter(|giver| giver.is_new);
         let freed = new.map(|giver| giver.delivered.saturating_sub(giver.returned));
         let by_host = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
         let granted: ByteCount = by_host.map(|transfer| transfer.amount).sum();
+        let granted = granted.min(self.by_host());
         let room = self.plan.room.saturating_add(freed.sum());
         let strayed: ByteCount = self.strayed.values().copied().sum();
         room.saturating_sub(self.plan.debt).saturating_sub(granted).saturating_sub(strayed)
@@ -406,7 +421,14 @@ mod tests {
         ledger.see([(A, mib(450), Some(mib(230)))]);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         ledger.stray([(D, mib(15))]);
-        assert_eq!(ledger.granted(), [mib(30), mib(5), mib(50)]);
+        assert_eq!(ledger.granted(), [mib(30), mib(20), mib(35)], "the host has so much less");
+        ledger.stray([(D, mib(60))]);
+        assert_eq!(ledger.granted(), [mib(30), mib(10), mib(0)]);
+        // What was taken by then stays so.
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.take(&BTreeSet::from([C]));
+        ledger.stray([(D, mib(15))]);
+        assert_eq!(ledger.granted()[2], mib(50));
     }
 
     /// B gives C what it never touched, and C takes it; then A, who stands first, has some as well.
