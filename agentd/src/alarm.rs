@@ -178,48 +178,27 @@ const NAMED: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::Arc, time::Duration};
+    use std::time::Duration;
 
-    use agentd_core::policy::{Algorithm, Policy};
+    use agentd_core::policy::Algorithm;
 
     use super::*;
-    use crate::{
-        clock::VirtualClock,
-        control::{Gate, InForce, Mode},
-        hypervisor::sim::{Scenario, Sim},
-        tick::{TickConfig, Ticker},
-    };
+    use crate::tick::bench::Bench;
 
     /// Who is told to be short of memory at each second, where the VM may hold this much.
     fn short_ones(max: &str, algorithm: Algorithm) -> Vec<Option<String>> {
         let text = format!(
-            "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n\
+            "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n[policy]\nalgorithm = \"{algorithm}\"\n\
              [[vm]]\nname = \"db1\"\nmax = \"{max}\"\nactual = \"512MiB\"\ncache = \"0MiB\"\n\
              demand = [{{ at = \"10s\", used = \"300MiB\" }}, {{ at = \"15s\", used = \"800MiB\" }}, \
              {{ at = \"30s\", used = \"800MiB\" }}, {{ at = \"31s\", used = \"200MiB\" }}]\n"
         );
-        let scenario = Scenario::parse("short.toml", &text).unwrap();
-        let clock = Arc::new(VirtualClock::default());
-        let sim = Sim::new(Path::new("short.toml"), &scenario, clock.clone());
-        let second = Duration::from_secs(1);
-        let config = TickConfig {
-            interval: second,
-            settle: second / 2,
-            call_timeout: second / 2,
-            stale_after: second * 5,
+        let mut bench = Bench::every(Duration::from_secs(1), &text);
+        let told = |record: &TickRecord| {
+            let own = alarms(record).into_iter().find(|(name, _)| *name == VM_SHORT_OF_MEMORY);
+            own.unwrap().1
         };
-        let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
-        let in_force = InForce::fixed(Mode::Active, Policy { algorithm, ..Policy::default() });
-        let gate = Gate::new(Mode::Active);
-        let mut told = Vec::new();
-        for tick in 1..120 {
-            let turn = ticker.turn(&in_force, &gate);
-            let own =
-                alarms(&turn.record).into_iter().find(|(name, _)| *name == VM_SHORT_OF_MEMORY);
-            told.push(own.unwrap().1);
-            clock.advance_to(second * tick);
-        }
-        told
+        bench.turns(119).iter().map(|turn| told(&turn.record)).collect()
     }
 
     #[test]

@@ -71,42 +71,26 @@ const SOONEST: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use agentd_core::policy::Policy;
-
     use super::*;
     use crate::{
-        clock::{Clock as _, VirtualClock},
-        hypervisor::sim::{Scenario, Sim},
-        tick::TickConfig,
+        clock::Clock as _,
+        tick::bench::{Bench, INTERVAL},
     };
-
-    const INTERVAL: Duration = Duration::from_secs(2);
 
     /// The rests after turns of a host with one VM that grows from the tenth second to the fourteenth.
     fn rests(algorithm: Algorithm, mode: Mode) -> Vec<Duration> {
-        let text = "[host]\ntotal = \"4GiB\"\nother = \"1GiB\"\n\
-                    [[vm]]\nname = \"grows\"\nmax = \"2GiB\"\nactual = \"512MiB\"\n\
-                    demand = [{ at = \"10s\", used = \"300MiB\" }, { at = \"14s\", used = \"900MiB\" }]\n";
-        let scenario = Scenario::parse("pace.toml", text).unwrap();
-        let clock = Arc::new(VirtualClock::default());
-        let sim = Sim::new(Path::new("pace.toml"), &scenario, clock.clone());
-        let config = TickConfig {
-            interval: INTERVAL,
-            settle: INTERVAL / 2,
-            call_timeout: INTERVAL / 2,
-            stale_after: INTERVAL * 3,
-        };
-        let mut ticker = Ticker::new(Box::new(sim), clock.clone(), config);
-        let in_force = InForce::fixed(mode, Policy { algorithm, ..Policy::default() });
-        let gate = Gate::new(mode);
+        let mut bench = Bench::new(&format!(
+            "[host]\ntotal = \"4GiB\"\nother = \"1GiB\"\n[policy]\nalgorithm = \"{algorithm}\"\n\
+             [[vm]]\nname = \"grows\"\nmax = \"2GiB\"\nactual = \"512MiB\"\n\
+             demand = [{{ at = \"10s\", used = \"300MiB\" }}, {{ at = \"14s\", used = \"900MiB\" }}]\n"
+        ));
+        bench.set_mode(mode);
         let mut rests = Vec::new();
-        while clock.now() < Duration::from_secs(60) {
-            let began = clock.now();
-            let turn = ticker.turn(&in_force, &gate);
+        while bench.clock.now() < Duration::from_secs(60) {
+            let began = bench.clock.now();
+            let turn = bench.ticker.turn(&bench.in_force, &bench.gate);
             rests.push(rest(&turn.record, INTERVAL));
-            clock.advance_to(began + rests[rests.len() - 1]);
+            bench.clock.advance_to(began + rests[rests.len() - 1]);
         }
         rests
     }

@@ -316,58 +316,14 @@ fn objection(findings: &[Finding]) -> String {
 const GAP_TICKS: u32 = 3;
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
+pub(crate) mod bench;
 
+#[cfg(test)]
+mod tests {
     use agentd_core::{bytes::ByteCount, verdict::Reason};
 
-    use super::*;
-    use crate::{
-        clock::VirtualClock,
-        hypervisor::sim::{Scenario, Sim, derived_id},
-    };
-
-    /// A loop on a simulated host in virtual time.
-    struct Bench {
-        ticker: Ticker,
-        clock: Arc<VirtualClock>,
-        gate: Gate,
-        in_force: InForce,
-    }
-
-    impl Bench {
-        fn new(scenario: &str) -> Self {
-            let scenario = Scenario::parse("bench.toml", scenario).unwrap();
-            let clock = Arc::new(VirtualClock::default());
-            let sim = Sim::new(Path::new("bench.toml"), &scenario, clock.clone());
-            let config = TickConfig {
-                interval: INTERVAL,
-                settle: INTERVAL / 2,
-                call_timeout: INTERVAL / 2,
-                stale_after: Duration::from_secs(5),
-            };
-            let ticker = Ticker::new(Box::new(sim), clock.clone(), config);
-            let policy = scenario.policy.unwrap_or_default();
-            let in_force = InForce::fixed(Mode::Active, policy);
-            Self { ticker, clock, gate: Gate::new(Mode::Active), in_force }
-        }
-
-        fn set_mode(&mut self, mode: Mode) {
-            self.gate.set(mode);
-            self.in_force.mode = mode;
-        }
-
-        fn turn(&mut self) -> Turn {
-            let turn = self.ticker.turn(&self.in_force, &self.gate);
-            let next = INTERVAL * u32::try_from(turn.record.tick + 1).unwrap();
-            self.clock.advance_to(next);
-            turn
-        }
-
-        fn turns(&mut self, count: usize) -> Vec<Turn> {
-            (0..count).map(|_| self.turn()).collect()
-        }
-    }
+    use super::{bench::Bench, *};
+    use crate::hypervisor::sim::derived_id;
 
     fn actual(turn: &Turn, name: &str) -> ByteCount {
         turn.record.sample.as_ref().unwrap().vms[&derived_id(name)].actual
@@ -582,6 +538,4 @@ mod tests {
         assert_eq!(changes.first(), Some(&(false, true)));
         assert_eq!(changes.last(), Some(&(true, false)));
     }
-
-    const INTERVAL: Duration = Duration::from_secs(2);
 }

@@ -3,12 +3,9 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
-use jiff::tz::TimeZone;
-
 use crate::columns::Choice;
 use crate::dto::{Document, Item, Line, Refusal, SCHEMA};
 use crate::failure::Failure;
-use crate::quantity::Units;
 use crate::render::text::safe;
 use crate::render::{Show, View, chosen, json, yaml};
 use crate::wire_words::in_words;
@@ -70,15 +67,7 @@ enum Between {
 impl Output {
     /// An output for what is said before the command line is understood.
     pub(crate) fn plain(format: Format) -> Self {
-        let view = View {
-            wide: false,
-            headers: true,
-            color: false,
-            units: Units::Iec,
-            zone: TimeZone::UTC,
-            many_hosts: false,
-            width: None,
-        };
+        let view = View::plain();
         Self { format, view, quiet: false, choice: Choice::default(), between: Between::Nothing }
     }
 

@@ -1,14 +1,12 @@
 //! The JSON Schema of what `-o json`, `jsonl` and `yaml` print: made from the types that are printed,
 //! so that it cannot say anything else.
 
-use jiff::tz::TimeZone;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema as _, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::dto::{Document, Item, Line, Record, Refusal, SCHEMA};
 use crate::failure::Failure;
-use crate::quantity::Units;
 use crate::render::audit::AuditBody;
 use crate::render::ca::CertificateBody;
 use crate::render::check::CheckBody;
@@ -127,15 +125,7 @@ fn heads<T: Show>(kind: &str) -> Vec<String> {
     if T::KIND != kind {
         return Vec::new();
     }
-    let view = View {
-        wide: true,
-        headers: true,
-        color: false,
-        units: Units::Iec,
-        zone: TimeZone::UTC,
-        many_hosts: false,
-        width: None,
-    };
+    let view = View { wide: true, ..View::plain() };
     // A table without a row has no headings.
     let none = Item::<T>::failed("", Failure::usage(String::new()));
     let text = T::text(&[none], &view);

@@ -217,23 +217,27 @@ impl<'a> Ledger<'a> {
 
     /// What the host may grant of its own: what it could promise, less what VMs have taken by themselves since.
     fn by_host(&self) -> ByteCount {
-        let strayed: ByteCount = self.strayed.values().copied().sum();
-        let granted = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
-        let granted: ByteCount = granted.map(|transfer| transfer.amount).sum();
-        let room = self.plan.room.saturating_sub(self.plan.debt).max(granted);
-        room.saturating_sub(strayed).align_down(self.granule)
+        let room = self.plan.room.saturating_sub(self.plan.debt).max(self.asked_of_host());
+        room.saturating_sub(self.strayed()).align_down(self.granule)
     }
 
     /// How much may be granted that no VM had ever touched.
     fn promises(&self) -> ByteCount {
         let new = self.givers.values().filter(|giver| giver.is_new);
         let freed = new.map(|giver| giver.delivered.saturating_sub(giver.returned));
-        let by_host = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
-        let granted: ByteCount = by_host.map(|transfer| transfer.amount).sum();
-        let granted = granted.min(self.by_host());
+        let granted = self.asked_of_host().min(self.by_host());
         let room = self.plan.room.saturating_add(freed.sum());
-        let strayed: ByteCount = self.strayed.values().copied().sum();
-        room.saturating_sub(self.plan.debt).saturating_sub(granted).saturating_sub(strayed)
+        room.saturating_sub(self.plan.debt).saturating_sub(granted).saturating_sub(self.strayed())
+    }
+
+    /// What the plan has the host grant of its own.
+    fn asked_of_host(&self) -> ByteCount {
+        let by_host = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
+        by_host.map(|transfer| transfer.amount).sum()
+    }
+
+    fn strayed(&self) -> ByteCount {
+        self.strayed.values().copied().sum()
     }
 
     /// How much a growing VM may be told to hold by now; `None` while nothing has arrived for it.

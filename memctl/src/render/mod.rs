@@ -53,6 +53,21 @@ pub(crate) struct View {
     pub(crate) width: Option<usize>,
 }
 
+impl View {
+    /// As it is seen where nothing was asked for, by nobody's terminal.
+    pub(crate) const fn plain() -> Self {
+        Self {
+            wide: false,
+            headers: true,
+            color: false,
+            units: Units::Iec,
+            zone: TimeZone::UTC,
+            many_hosts: false,
+            width: None,
+        }
+    }
+}
+
 /// What a command shows: one body for each item of its list.
 pub(crate) trait Show: Serialize + schemars::JsonSchema + Sized {
     /// Kind of the list document, and without "List" of one item.
