@@ -3,6 +3,8 @@
 //! Synchronous, on a thread of its own; owns the state and is the only one who orders the
 //! hypervisor.
 
+mod targets;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,6 +23,7 @@ use agentd_core::{
     vm::{Limits, VmId},
 };
 
+use self::targets::Targets;
 use crate::{
     apply::{Hands, Patience, apply, skip},
     bell::Bell,
@@ -53,6 +56,7 @@ pub struct Ticker {
     config: TickConfig,
     tracks: Tracks,
     mind: Mind,
+    targets: Targets,
     tick: u64,
     last_began: Option<Duration>,
     known: BTreeMap<VmId, (Arc<str>, Life)>,
@@ -85,9 +89,9 @@ impl Ticker {
     /// A loop at its beginning: it knows nothing of any VM.
     #[must_use]
     pub fn new(hypervisor: Box<dyn Hypervisor>, clock: Arc<dyn Clock>, config: TickConfig) -> Self {
-        let (tracks, mind, known) = Default::default();
+        let (tracks, mind, targets, known) = Default::default();
         let (tick, last_began, mode) = (0, None, None);
-        Self { hypervisor, clock, config, tracks, mind, tick, last_began, known, mode }
+        Self { hypervisor, clock, config, tracks, mind, targets, tick, last_began, known, mode }
     }
 
     /// The number of the turn to come.
@@ -160,6 +164,7 @@ impl Ticker {
                     self.act(&sample, in_force, gate, &mut record);
                 }
                 record.lives = self.lives(&sample);
+                self.targets.note(&self.mind.state(), &sample, &record.lives);
                 let changes = self.changes(&sample, &record.lives);
                 record.sample = Some(sample);
                 changes
@@ -170,8 +175,7 @@ impl Ticker {
                 Vec::new()
             }
         };
-        let orders = &self.mind.state().orders;
-        record.targets = orders.iter().map(|(id, order)| (*id, order.target)).collect();
+        record.targets = self.targets.last();
         record.took = self.clock.now().saturating_sub(now);
         self.tick = self.tick.saturating_add(1);
         Turn { changes, record: Arc::new(record), parked: self.hypervisor.parked() }
@@ -320,7 +324,11 @@ pub(crate) mod bench;
 
 #[cfg(test)]
 mod tests {
-    use agentd_core::{bytes::ByteCount, verdict::Reason};
+    use agentd_core::{
+        bytes::ByteCount,
+        reserve::{Reservation, ReservationId},
+        verdict::Reason,
+    };
 
     use super::{bench::Bench, *};
     use crate::hypervisor::sim::derived_id;
@@ -512,6 +520,44 @@ mod tests {
         bench.set_mode(Mode::Active);
         let turns = bench.turns(10);
         assert!(actual(turns.last().unwrap(), "giver") < ByteCount::mib(512));
+    }
+
+    /// Nobody decides while paused, and whoever does next sees who has come meanwhile.
+    #[test]
+    fn a_reservation_goes_to_the_vm_that_comes_while_paused() {
+        let mut bench = Bench::new(&pair("start = \"15s\""));
+        let reservation = Reservation {
+            id: ReservationId(1),
+            min: ByteCount::mib(64),
+            max: ByteCount::mib(64),
+            vm: None,
+        };
+        bench.reserve(reservation);
+        assert!(
+            bench.turns(5).last().unwrap().record.decision.as_ref().unwrap().bookings[0].filled
+        );
+        bench.set_mode(Mode::Paused);
+        bench.turns(5);
+        bench.set_mode(Mode::Active);
+        let turn = bench.turn();
+        let booking = turn.record.decision.as_ref().unwrap().bookings[0];
+        assert_eq!(booking.handed_to, Some(derived_id("giver")));
+    }
+
+    #[test]
+    fn what_a_vm_was_last_told_shows_as_long_as_nobody_told_it_otherwise() {
+        let mut bench = Bench::new(&pair("behaviour = { kind = \"reboots\", from = \"61s\" }"));
+        let last = bench.turns(10).pop().unwrap();
+        let targets = last.record.targets.clone();
+        assert_eq!(targets.len(), 2);
+        bench.set_mode(Mode::Paused);
+        assert!(bench.turns(3).iter().all(|turn| turn.record.targets == targets), "a pause");
+        bench.clock.sleep(Duration::from_secs(10));
+        assert_eq!(bench.turn().record.targets, targets, "a gap");
+        bench.clock.advance_to(Duration::from_secs(62));
+        let rebooted = bench.turn();
+        let vms: Vec<_> = rebooted.record.targets.keys().copied().collect();
+        assert_eq!(vms, [derived_id("taker")], "another kernel was told nothing");
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Followed {
     /// How it stands with those who order it.
     #[must_use]
     pub fn standing(&self, now: Duration) -> Standing {
-        if self.quarantined_until.is_some() {
+        if self.quarantined_until.is_some_and(|until| now < until) {
             return Standing::Quarantined;
         }
         self.conduct.standing(now)
@@ -250,7 +250,8 @@ mod tests {
         let left = follow(&mut followed, Some(order(0, 512, 512)), &[512, 513, 512]);
         assert_eq!(standing(&followed, 4), Standing::Cooperative, "a MiB is nobody's order");
         follow(&mut followed, left, &[512, 515]);
-        assert_eq!(standing(&followed, 2), Standing::Quarantined);
+        assert_eq!(standing(&followed, 601), Standing::Quarantined);
+        assert_eq!(standing(&followed, 602), Standing::Cooperative, "though nobody decides");
         followed.adopted = true;
         let vm = holding(515);
         let _ = followed.follow(&vm, None, TICK, &sample(603, [(VM, vm.clone())]));

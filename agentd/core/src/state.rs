@@ -73,6 +73,22 @@ pub struct Resized {
     pub ordered: Option<ByteCount>,
     /// What became of it.
     pub outcome: Outcome,
+    /// Why the hypervisor refused the rest, of a grow of which it took a part; `None` where it did not.
+    pub rest_refused: Option<String>,
+}
+
+impl Resized {
+    /// The hypervisor took the order, or may have.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        matches!(self.outcome, Outcome::Accepted | Outcome::InDoubt)
+    }
+
+    /// Nothing more of what was planned can be expected to be taken.
+    const fn is_lost(&self) -> bool {
+        self.rest_refused.is_some()
+            || matches!(self.outcome, Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped)
+    }
 }
 
 /// What apply did with a plan.
@@ -195,25 +211,20 @@ impl State {
         for gone in applied.resized.iter().filter(|own| own.outcome == Outcome::VmGone) {
             self.orders.remove(&gone.vm);
         }
-        let outcomes: ByVm<&Outcome> =
-            applied.resized.iter().map(|own| (own.vm, &own.outcome)).collect();
+        let became: ByVm<&Resized> = applied.resized.iter().map(|own| (own.vm, own)).collect();
         for resize in &plan.neutral {
             // Where nothing may be ordered it is decided as if it had been: all begins anew before
             // anything may.
-            let taken =
-                matches!(outcomes.get(&resize.vm), Some(Outcome::Accepted | Outcome::Skipped));
+            let outcome = became.get(&resize.vm).map(|own| &own.outcome);
+            let taken = matches!(outcome, Some(Outcome::Accepted | Outcome::Skipped));
             if let Some(followed) = self.followed.get_mut(&resize.vm).filter(|_| taken) {
                 followed.adopted = true;
             }
         }
-        self.learn(plan, &outcomes, now);
-        let lost = |vm: &VmId| {
-            let outcome = outcomes.get(vm);
-            matches!(outcome, Some(Outcome::Refused(_) | Outcome::VmGone | Outcome::Skipped))
-        };
+        self.learn(plan, &became, now);
+        let lost = |vm: &VmId| became.get(vm).is_some_and(|own| own.is_lost());
         // Of a giver that was told otherwise since nothing more is known to come.
-        let told =
-            |vm: &VmId| matches!(outcomes.get(vm), Some(Outcome::Accepted | Outcome::InDoubt));
+        let told = |vm: &VmId| became.get(vm).is_some_and(|own| own.is_told());
         let others = plan.neutral.iter().chain(&plan.grows).map(|resize| resize.vm);
         let turned: BTreeSet<VmId> = others.filter(told).collect();
         let open = plan.funding.iter().zip(&applied.granted).filter_map(|(transfer, granted)| {
@@ -230,18 +241,19 @@ impl State {
     }
 
     /// What the answers say of the VMs, and of what was done for the host.
-    fn learn(&mut self, plan: &Plan, outcomes: &ByVm<&Outcome>, now: Duration) {
-        for (vm, outcome) in outcomes {
+    fn learn(&mut self, plan: &Plan, became: &ByVm<&Resized>, now: Duration) {
+        for (vm, own) in became {
             let Some(followed) = self.followed.get_mut(vm) else { continue };
-            match outcome {
+            match own.outcome {
                 Outcome::Accepted => followed.conduct.accept(),
                 Outcome::Refused(_) => followed.conduct.refuse(now),
                 Outcome::VmGone | Outcome::InDoubt | Outcome::Held | Outcome::Skipped => {}
             }
+            if own.rest_refused.is_some() {
+                followed.conduct.refuse(now);
+            }
         }
-        let told = |resize: &Resize| {
-            matches!(outcomes.get(&resize.vm), Some(Outcome::Accepted | Outcome::InDoubt))
-        };
+        let told = |resize: &Resize| became.get(&resize.vm).is_some_and(|own| own.is_told());
         if self.host.is_emergency() && plan.shrinks.iter().any(told) {
             self.host.note_action(now);
         }
@@ -385,6 +397,7 @@ mod tests {
             planned: own.to,
             ordered: Some(own.to),
             outcome: outcome.clone(),
+            rest_refused: None,
         };
         let resized = decision.plan.resizes().map(became).collect();
         let applied = Applied { resized, granted: Vec::new() };
@@ -434,7 +447,13 @@ mod tests {
         let stays = Resize { vm: VM, from: mib(512), to: mib(512) };
         assert_eq!(decision.plan.neutral, [stays], "so it is told again");
         let taken = |outcome| {
-            let resized = Resized { vm: VM, planned: mib(512), ordered: Some(mib(512)), outcome };
+            let resized = Resized {
+                vm: VM,
+                planned: mib(512),
+                ordered: Some(mib(512)),
+                outcome,
+                rest_refused: None,
+            };
             Applied { resized: vec![resized], granted: Vec::new() }
         };
         let told =
@@ -474,7 +493,13 @@ mod tests {
             let resize = Resize { vm: VM, from: mib(400), to: mib(to) };
             let plan = Plan { neutral: vec![resize], ..Plan::default() };
             let (planned, ordered) = (resize.to, Some(resize.to));
-            let accepted = Resized { vm: VM, planned, ordered, outcome: Outcome::Accepted };
+            let accepted = Resized {
+                vm: VM,
+                planned,
+                ordered,
+                outcome: Outcome::Accepted,
+                rest_refused: None,
+            };
             let applied = Applied { resized: vec![accepted], granted: Vec::new() };
             state.after(&plan, &applied, sample, sample.now)
         };
@@ -500,7 +525,13 @@ mod tests {
         let transfer = Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: mib(64) };
         let plan = Plan { grows: vec![grow], funding: vec![transfer], ..Plan::default() };
         let became = |outcome| Applied {
-            resized: vec![Resized { vm: VM, planned: grow.to, ordered: Some(grow.to), outcome }],
+            resized: vec![Resized {
+                vm: VM,
+                planned: grow.to,
+                ordered: Some(grow.to),
+                outcome,
+                rest_refused: None,
+            }],
             granted: vec![ByteCount::ZERO],
         };
         let owed = |outcome| {
@@ -524,7 +555,8 @@ mod tests {
             |state: &State, vm| state.followed.get(vm).map(|known| known.standing(first.now));
         let no = || Outcome::Refused("no".to_owned());
         for outcome in [no(), no(), Outcome::Accepted, no(), no(), no()] {
-            let resized = Resized { vm: VM, planned: shrink.to, ordered: None, outcome };
+            let resized =
+                Resized { vm: VM, planned: shrink.to, ordered: None, outcome, rest_refused: None };
             let applied = Applied { resized: vec![resized], granted: Vec::new() };
             state = state.after(&plan, &applied, &first, first.now);
             standings.push(standing(&state, &VM));

@@ -47,11 +47,13 @@ impl Refusals {
     }
 
     fn note<'a>(&mut self, resized: &'a Resized) -> Option<News<'a>> {
-        let (word, news) = match &resized.outcome {
-            Outcome::Refused(why) => ("refused", News::Refused(why)),
-            Outcome::InDoubt => ("unanswered", News::Unanswered),
-            Outcome::Accepted => return self.now.remove(&resized.vm).map(|_| News::Taken),
-            Outcome::VmGone | Outcome::Held | Outcome::Skipped => return None,
+        let (word, news) = match (&resized.outcome, &resized.rest_refused) {
+            (Outcome::Refused(why), _) | (_, Some(why)) => ("refused", News::Refused(why)),
+            (Outcome::InDoubt, None) => ("unanswered", News::Unanswered),
+            (Outcome::Accepted, None) => {
+                return self.now.remove(&resized.vm).map(|_| News::Taken);
+            }
+            (Outcome::VmGone | Outcome::Held | Outcome::Skipped, None) => return None,
         };
         (self.now.insert(resized.vm, word) != Some(word)).then_some(news)
     }
@@ -71,6 +73,7 @@ mod tests {
             planned: ByteCount::mib(100),
             ordered: None,
             outcome,
+            rest_refused: None,
         };
         let refused = order(Outcome::Refused("no".to_owned()));
         assert_eq!(refusals.note(&order(Outcome::Accepted)), None);
@@ -80,6 +83,8 @@ mod tests {
         }
         assert_eq!(refusals.note(&order(Outcome::Held)), None, "that is no answer");
         assert_eq!(refusals.note(&order(Outcome::InDoubt)), Some(News::Unanswered));
+        let part = Resized { rest_refused: Some("no more".to_owned()), ..order(Outcome::Accepted) };
+        assert_eq!(refusals.note(&part), Some(News::Refused("no more")));
         assert_eq!(refusals.note(&order(Outcome::Accepted)), Some(News::Taken));
         assert_eq!(refusals.note(&order(Outcome::Accepted)), None);
     }

@@ -61,6 +61,8 @@ impl Tally {
             let direction = if planned.to > planned.from { GROW } else { SHRINK };
             let direction = if planned.to == planned.from { HOLD } else { direction };
             add(&mut self.orders, (direction, name(&resized.outcome)), 1);
+            let rest = resized.rest_refused.iter();
+            rest.for_each(|_| add(&mut self.orders, (direction, REFUSED), 1));
             if let Some(target) = accepted(resized).filter(|_| direction != HOLD) {
                 // Who gets nothing yet may have been told to stay below what it held.
                 let from = planned.from;
@@ -115,7 +117,7 @@ const fn outcome(record: &TickRecord) -> &'static str {
 const fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Accepted => "accepted",
-        Outcome::Refused(_) => "refused",
+        Outcome::Refused(_) => REFUSED,
         Outcome::VmGone => "vm_gone",
         Outcome::InDoubt => "in_doubt",
         Outcome::Held => "held",
@@ -147,3 +149,4 @@ const GROW: &str = "grow";
 const SHRINK: &str = "shrink";
 /// Told to hold what it holds.
 const HOLD: &str = "hold";
+const REFUSED: &str = "refused";

@@ -139,7 +139,7 @@ structure!(Pool {
 structure!(Booked { reserved, beyond, held, lacks, wants, coming });
 structure!(HostView { level, other, unexplained, suspicious });
 structure!(Applied { resized, granted });
-structure!(Resized { vm, planned, ordered, outcome });
+structure!(Resized { vm, planned, ordered, outcome, rest_refused });
 
 words!(Mode { Active = 0, Observe = 1, Paused = 2 });
 words!(RunState {

@@ -281,13 +281,14 @@ fn resize(record: &TickRecord, done: &Resized) -> wire::Resize {
     let from = planned.find(|resize| resize.vm == done.vm);
     let stays = from.is_some_and(|resize| resize.from == resize.to);
     let (outcome, message) = outcome(&done.outcome, stays);
+    let rest = done.rest_refused.as_ref().map(|why| format!("the rest was refused: {why}"));
     wire::Resize {
         vm: Some(vm_ref(done.vm, name(record.sample.as_ref(), done.vm))),
         from_bytes: from.map_or(0, |resize| resize.from.as_u64()),
         to_bytes: done.planned.as_u64(),
         ordered_bytes: done.ordered.map(ByteCount::as_u64),
         outcome: outcome.into(),
-        message,
+        message: rest.unwrap_or(message),
     }
 }
 

@@ -1,11 +1,17 @@
 //! [`Bench`]: what tests have turns on.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agentd_core::reserve::Reservation;
 
 use super::{TickConfig, Ticker, Turn};
 use crate::{
-    clock::VirtualClock,
-    control::{Gate, InForce, Mode},
+    clock::{Clock, VirtualClock},
+    control::{Gate, InForce, Mode, Reservations, Reserved},
     hypervisor::sim::{Scenario, Sim},
 };
 
@@ -43,6 +49,23 @@ impl Bench {
     pub(crate) fn set_mode(&mut self, mode: Mode) {
         self.gate.set(mode);
         self.in_force.mode = mode;
+    }
+
+    /// Has this kept together for half an hour.
+    pub(crate) fn reserve(&mut self, reservation: Reservation) {
+        let expires = self.clock.now().saturating_add(Duration::from_secs(1800));
+        let reserved = Reserved {
+            reservation,
+            actor: self.in_force.policy.actor.clone(),
+            reason: String::new(),
+            request_id: String::new(),
+            expires_at: SystemTime::UNIX_EPOCH,
+            expires,
+            filled: false,
+            end: None,
+        };
+        let (open, ended) = (vec![Arc::new(reserved)], Vec::new());
+        self.in_force.reservations = Arc::new(Reservations { open, ended });
     }
 
     pub(crate) fn turn(&mut self) -> Turn {

@@ -419,6 +419,7 @@ fn record_with(
         planned: grow.to,
         ordered: Some(grow.to),
         outcome: Outcome::Accepted,
+        rest_refused: None,
     });
     let applied = Applied {
         resized: resized.collect(),

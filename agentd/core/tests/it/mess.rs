@@ -299,7 +299,7 @@ fn answered(plan: &Plan, answers: &[(Outcome, bool)]) -> Applied {
     let answer = |(resize, (outcome, _)): (&Resize, &(Outcome, bool))| {
         let told = matches!(outcome, Outcome::Accepted | Outcome::InDoubt);
         let (vm, planned, outcome) = (resize.vm, resize.to, outcome.clone());
-        Resized { vm, planned, ordered: told.then_some(planned), outcome }
+        Resized { vm, planned, ordered: told.then_some(planned), outcome, rest_refused: None }
     };
     let granted = plan.funding.iter().zip(answers.iter().cycle());
     let granted =

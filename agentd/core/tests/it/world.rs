@@ -135,6 +135,7 @@ pub(crate) fn carried_out(plan: &Plan) -> Applied {
         planned: resize.to,
         ordered: Some(resize.to),
         outcome: Outcome::Accepted,
+        rest_refused: None,
     };
     Applied {
         resized: plan.resizes().map(accepted).collect(),

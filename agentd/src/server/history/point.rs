@@ -95,7 +95,10 @@ fn of_vm(tick: &wire::Tick, vm: &wire::Vm) -> wire::HistoryVm {
     };
     let order = tick.resizes.iter().find(|resize| is(&resize.vm));
     let order = order.filter(|order| order.ordered_bytes.is_some());
-    let failed = order.is_some_and(|order| order.outcome() != wire::Outcome::Accepted);
+    // One of which a part was taken and the rest refused says so.
+    let failed = order.is_some_and(|order| {
+        order.outcome() != wire::Outcome::Accepted || !order.message.is_empty()
+    });
     wire::HistoryVm {
         vm: vm.vm.clone(),
         ticks: 1,
