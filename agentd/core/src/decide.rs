@@ -99,7 +99,9 @@ fn put_together(
 ) -> Decision {
     let Ruling { mut verdicts, transfers, offset } = ruling;
     let funding = funding(&state.owed, &transfers);
-    let mut plan = Plan { funding, room: pool.room, debt: pool.debt, ..Plan::default() };
+    let limit_room = pool.limit.map(|limit| limit.saturating_sub(pool.exposed));
+    let (room, debt) = (pool.room, pool.debt);
+    let mut plan = Plan { funding, room, debt, limit_room, ..Plan::default() };
     for (view, verdict) in views.iter().zip(verdicts.values_mut()) {
         verdict.distress = view.distress;
         add_owed(verdict, view.owed);

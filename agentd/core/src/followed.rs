@@ -7,7 +7,7 @@ use crate::{
     bytes::ByteCount,
     conduct::{Conduct, Stage, Standing},
     distress::{Distress, Sign},
-    order::Order,
+    order::{Order, Span},
     sample::{Sample, VmSample},
 };
 
@@ -78,6 +78,9 @@ impl Followed {
                 self.quarantined_until = Some(now.saturating_add(QUARANTINE));
             }
         }
+        // Whatever it was told before, it has taken this one by now.
+        order =
+            order.map(|order| Order { earlier: order.earlier.filter(|_| order.in_doubt), ..order });
         self.actual = Some(vm.actual);
         self.spare(vm, order.as_ref(), now);
         let stage = order.map_or(Stage::Done, |order| order.stage(vm, sample));
@@ -131,10 +134,9 @@ impl Followed {
             // An order of before may be in force, which its balloon follows.
             return Movement::Ours;
         }
-        let least = order.map_or(before, |order| order.least.min(before));
-        let most = order.map_or(before, |order| order.most.max(before));
-        let above = vm.actual > most.saturating_add(TOLERANCE);
-        let below = vm.actual.saturating_add(TOLERANCE) < least;
+        let spans = order.map_or(Span { least: before, most: before }, Order::spans);
+        let above = vm.actual > spans.most.max(before).saturating_add(TOLERANCE);
+        let below = vm.actual.saturating_add(TOLERANCE) < spans.least.min(before);
         let by_itself = vm.traits.is_some_and(|traits| traits.takes_back_on_oom);
         match (above, below) {
             (false, false) => Movement::Ours,
@@ -205,6 +207,7 @@ mod tests {
             gives: from.saturating_sub(target),
             since: Duration::from_secs(second),
             in_doubt: false,
+            earlier: None,
             judged: false,
         }
     }

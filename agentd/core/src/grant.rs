@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     bytes::ByteCount,
     order::Order,
-    plan::{Party, Plan, Resize},
+    plan::{Party, Plan, Resize, Transfer},
     sample::{Sample, VmSample},
     state::State,
     vm::VmId,
@@ -24,6 +24,8 @@ pub struct Ledger<'a> {
     givers: BTreeMap<VmId, Giver<'a>>,
     /// What of each transfer its taker was told to take, and keeps whatever becomes of the giver.
     taken: Vec<ByteCount>,
+    /// What was taken of the host's own.
+    gone_of_host: ByteCount,
     /// VMs that are told nothing more: what is there beyond what they took is for others.
     closed: BTreeSet<VmId>,
     /// What VMs have taken by themselves since the plan was made, of those that were looked at.
@@ -57,6 +59,8 @@ struct Giver<'a> {
     delivered: ByteCount,
     /// What of that the host was last seen to have got back.
     returned: ByteCount,
+    /// What takers were told to take of it.
+    gone: ByteCount,
     /// It is told to shrink in this plan: until now its promise stands in the plan's figures.
     is_new: bool,
 }
@@ -80,15 +84,16 @@ impl<'a> Ledger<'a> {
                 });
                 let is_new = new.is_some();
                 let order = new.or_else(|| state.orders.get(&id).copied());
-                let (funds, delivered, returned) = Default::default();
-                Giver { order, vm, funds, delivered, returned, is_new }
+                let (funds, delivered, returned, gone) = Default::default();
+                Giver { order, vm, funds, delivered, returned, gone, is_new }
             });
             giver.funds = giver.funds.saturating_add(transfer.amount);
         }
         let taken = vec![ByteCount::ZERO; plan.funding.len()];
-        let (closed, strayed, there) = Default::default();
+        let (gone_of_host, closed, strayed, there) = Default::default();
         let granule = sample.granule;
-        let mut ledger = Self { plan, granule, givers, taken, closed, strayed, there };
+        let mut ledger =
+            Self { plan, granule, givers, taken, gone_of_host, closed, strayed, there };
         ledger.count();
         ledger
     }
@@ -130,9 +135,18 @@ impl<'a> Ledger<'a> {
     pub fn take(&mut self, vms: &BTreeSet<VmId>) {
         let all = self.plan.funding.iter().zip(&self.there.granted).zip(&mut self.taken);
         for ((transfer, granted), taken) in all {
-            if matches!(transfer.to, Party::Vm(vm) if vms.contains(&vm)) {
-                *taken = *granted;
+            if !matches!(transfer.to, Party::Vm(vm) if vms.contains(&vm)) {
+                continue;
             }
+            let more = granted.saturating_sub(*taken);
+            let gone = match transfer.from {
+                Party::Host => Some(&mut self.gone_of_host),
+                Party::Vm(giver) => self.givers.get_mut(&giver).map(|giver| &mut giver.gone),
+            };
+            if let Some(gone) = gone {
+                *gone = gone.saturating_add(more);
+            }
+            *taken = *granted;
         }
     }
 
@@ -159,24 +173,20 @@ impl<'a> Ledger<'a> {
         let late = |giver: &Giver<'_>| giver.order.is_some() && giver.delivered < giver.funds;
         let awaited = self.givers.iter().filter(|(_, giver)| late(giver)).map(|(id, _)| *id);
         self.there = There { awaited: awaited.collect(), ..There::default() };
-        let mut left = self.left();
-        let mut by_host = self.by_host();
-        for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
-            let ends = matches!(transfer.to, Party::Vm(taker) if self.closed.contains(&taker));
-            let amount = match transfer.from {
-                _ if ends => *taken,
-                Party::Host => {
-                    let amount = transfer.amount.min(by_host).max(*taken);
-                    by_host = by_host.saturating_sub(amount);
-                    amount
-                }
+        let more_by_host = self.more_by_host();
+        let mut left = self.left(more_by_host.iter().copied().sum());
+        let transfers = self.plan.funding.iter().zip(&self.taken).zip(more_by_host);
+        for ((transfer, taken), more_by_host) in transfers {
+            let more = match transfer.from {
+                Party::Host => more_by_host,
                 Party::Vm(giver) => {
                     let there = left.entry(giver).or_default();
-                    let more = transfer.amount.saturating_sub(*taken).min(*there);
+                    let more = self.open(transfer, *taken).min(*there);
                     *there = there.saturating_sub(more);
-                    taken.saturating_add(more)
+                    more
                 }
             };
+            let amount = taken.saturating_add(more);
             self.there.granted.push(amount);
             let Party::Vm(taker) = transfer.to else { continue };
             let arrived = self.there.arrived.entry(taker).or_default();
@@ -189,24 +199,47 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// What of each giver's memory may be granted beyond what was taken of it.
-    fn left(&self) -> BTreeMap<VmId, ByteCount> {
-        let mut gone: BTreeMap<VmId, ByteCount> = BTreeMap::new();
-        for (transfer, taken) in self.plan.funding.iter().zip(&self.taken) {
-            if let Party::Vm(giver) = transfer.from {
-                let sum = gone.entry(giver).or_default();
-                *sum = sum.saturating_add(*taken);
+    /// What of a transfer its taker may still be told to take.
+    fn open(&self, transfer: &Transfer, taken: ByteCount) -> ByteCount {
+        let ends = matches!(transfer.to, Party::Vm(taker) if self.closed.contains(&taker));
+        if ends { ByteCount::ZERO } else { transfer.amount.saturating_sub(taken) }
+    }
+
+    /// Of each transfer, in its order: what the host may grant of its own beyond what was taken of it. Of one
+    /// that a VM gives nothing.
+    fn more_by_host(&self) -> Vec<ByteCount> {
+        let mut left = self.left_of_host();
+        let more = self.plan.funding.iter().zip(&self.taken).map(|(transfer, taken)| {
+            if transfer.from != Party::Host {
+                return ByteCount::ZERO;
             }
-        }
-        let gone_of = |id: &VmId| gone.get(id).copied().unwrap_or_default();
-        // Who was served first out of promises keeps its part of them.
-        let spent = |(id, giver): (&VmId, &Giver<'_>)| gone_of(id).saturating_sub(giver.returned);
-        let spent: ByteCount = self.givers.iter().map(spent).sum();
-        let mut promises = self.promises().saturating_sub(spent);
+            let more = self.open(transfer, *taken).min(left);
+            left = left.saturating_sub(more);
+            more
+        });
+        more.collect()
+    }
+
+    /// What the host may still grant of its own: what it could promise, less what was taken of that and what
+    /// VMs have taken by themselves since.
+    fn left_of_host(&self) -> ByteCount {
+        let of_host = |transfer: &&Transfer| transfer.from == Party::Host;
+        let asked = self.plan.funding.iter().filter(of_host).map(|transfer| transfer.amount);
+        let room = self.plan.room.saturating_sub(self.plan.debt).max(asked.sum());
+        let room = self.plan.limit_room.map_or(room, |limit| room.min(limit));
+        let beyond = self.spent().saturating_sub(self.freed());
+        let gone = self.gone_of_host.saturating_add(self.strayed()).saturating_add(beyond);
+        room.saturating_sub(gone).align_down(self.granule)
+    }
+
+    /// What of each giver's memory may be granted beyond what was taken of it, where the host grants so much
+    /// more of its own.
+    fn left(&self, more_by_host: ByteCount) -> BTreeMap<VmId, ByteCount> {
+        let by_host = self.gone_of_host.saturating_add(more_by_host);
+        let mut promises = self.promises(by_host);
         let left = self.givers.iter().map(|(id, giver)| {
-            let gone = gone_of(id);
-            let returned = giver.returned.min(giver.delivered).saturating_sub(gone);
-            let untouched = giver.delivered.saturating_sub(giver.returned.max(gone));
+            let returned = giver.returned.min(giver.delivered).saturating_sub(giver.gone);
+            let untouched = giver.delivered.saturating_sub(giver.returned.max(giver.gone));
             let promised = untouched.min(promises);
             promises = promises.saturating_sub(promised);
             // What a hypervisor is told is whole granules, whatever the policy keeps for the host.
@@ -215,25 +248,22 @@ impl<'a> Ledger<'a> {
         left.collect()
     }
 
-    /// What the host may grant of its own: what it could promise, less what VMs have taken by themselves since.
-    fn by_host(&self) -> ByteCount {
-        let room = self.plan.room.saturating_sub(self.plan.debt).max(self.asked_of_host());
-        room.saturating_sub(self.strayed()).align_down(self.granule)
+    /// How much more may be granted that no VM had ever touched, where the host grants so much of its own.
+    fn promises(&self, by_host: ByteCount) -> ByteCount {
+        let room = self.plan.room.saturating_add(self.freed());
+        let gone = [self.plan.debt, by_host, self.strayed(), self.spent()];
+        room.saturating_sub(gone.into_iter().sum())
     }
 
-    /// How much may be granted that no VM had ever touched.
-    fn promises(&self) -> ByteCount {
+    /// What givers of this plan let go of that they had never touched: so much less is promised to them.
+    fn freed(&self) -> ByteCount {
         let new = self.givers.values().filter(|giver| giver.is_new);
-        let freed = new.map(|giver| giver.delivered.saturating_sub(giver.returned));
-        let granted = self.asked_of_host().min(self.by_host());
-        let room = self.plan.room.saturating_add(freed.sum());
-        room.saturating_sub(self.plan.debt).saturating_sub(granted).saturating_sub(self.strayed())
+        new.map(|giver| giver.delivered.saturating_sub(giver.returned)).sum()
     }
 
-    /// What the plan has the host grant of its own.
-    fn asked_of_host(&self) -> ByteCount {
-        let by_host = self.plan.funding.iter().filter(|transfer| transfer.from == Party::Host);
-        by_host.map(|transfer| transfer.amount).sum()
+    /// What was taken out of promises: who was served first keeps its part of them.
+    fn spent(&self) -> ByteCount {
+        self.givers.values().map(|giver| giver.gone.saturating_sub(giver.returned)).sum()
     }
 
     fn strayed(&self) -> ByteCount {
@@ -262,7 +292,7 @@ impl<'a> Ledger<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fixture, plan::Transfer};
+    use crate::fixture;
 
     const A: VmId = VmId::from_bytes([1; 16]);
     const B: VmId = VmId::from_bytes([2; 16]);
@@ -292,7 +322,7 @@ mod tests {
                 transfer(Party::Host, C, 50),
             ],
             room: mib(50),
-            debt: ByteCount::ZERO,
+            ..Plan::default()
         }
     }
 
@@ -381,7 +411,7 @@ mod tests {
         see(&mut ledger, 465);
         ledger.take(&BTreeSet::from([B]));
         see(&mut ledger, 485);
-        assert_eq!(ledger.granted(), [mib(30), mib(0), mib(50)], "B was told to take it");
+        assert_eq!(ledger.granted(), [mib(30), mib(0), mib(35)], "B was told to take it");
         see(&mut ledger, 440);
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(50)]);
         assert!(ledger.awaited().is_empty() && ledger.is_settled(&plan.grows[1]));
@@ -428,11 +458,52 @@ mod tests {
         assert_eq!(ledger.granted(), [mib(30), mib(20), mib(35)], "the host has so much less");
         ledger.stray([(D, mib(60))]);
         assert_eq!(ledger.granted(), [mib(30), mib(10), mib(0)]);
-        // What was taken by then stays so.
+        // What was taken by then stays so, and others get that much less of what is left.
         let mut ledger = Ledger::new(&plan, &State::default(), &sample);
         ledger.take(&BTreeSet::from([C]));
-        ledger.stray([(D, mib(15))]);
-        assert_eq!(ledger.granted()[2], mib(50));
+        ledger.stray([(D, mib(40))]);
+        ledger.see([(A, mib(450), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(10), mib(0), mib(50)], "of 50 it let go of, less 40");
+    }
+
+    /// C takes its part of the host's own first, or all that there is and is told nothing more.
+    #[test]
+    fn what_was_taken_of_the_host_is_granted_to_nobody_else_when_a_vm_strays() {
+        let plan = Plan {
+            funding: vec![transfer(Party::Host, B, 50), transfer(Party::Host, C, 50)],
+            room: mib(100),
+            ..Plan::default()
+        };
+        let sample = sample();
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.take(&BTreeSet::from([C]));
+        ledger.stray([(D, mib(40))]);
+        assert_eq!(ledger.granted(), [mib(10), mib(50)]);
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.take(&BTreeSet::from([B]));
+        ledger.close(&BTreeSet::from([B]));
+        ledger.stray([(D, mib(40))]);
+        assert_eq!(ledger.granted(), [mib(50), mib(10)]);
+        let limited = Plan { room: ByteCount::gib(10), limit_room: Some(mib(100)), ..plan };
+        let mut ledger = Ledger::new(&limited, &State::default(), &sample);
+        ledger.stray([(D, mib(40))]);
+        assert_eq!(ledger.granted(), [mib(50), mib(10)], "the limit counts what VMs hold, too");
+    }
+
+    /// A lets go of 50 MiB that it never touched and B takes them; then A takes back some of it.
+    #[test]
+    fn what_a_giver_takes_back_of_what_was_promised_is_promised_to_nobody() {
+        let vm = VmSample { host_rss: Some(mib(230)), ..fixture::holding(500) };
+        let sample = fixture::sample(0, [(A, vm)]);
+        let plan = Plan {
+            funding: vec![transfer(Party::Vm(A), B, 50), transfer(Party::Host, C, 50)],
+            ..plan()
+        };
+        let mut ledger = Ledger::new(&plan, &State::default(), &sample);
+        ledger.see([(A, mib(450), Some(mib(230)))]);
+        ledger.take(&BTreeSet::from([B]));
+        ledger.see([(A, mib(480), Some(mib(230)))]);
+        assert_eq!(ledger.granted(), [mib(50), mib(20)]);
     }
 
     /// B gives C what it never touched, and C takes it; then A, who stands first, has some as well.

@@ -45,7 +45,9 @@ impl Known<'_> {
     /// have where that is not known.
     #[must_use]
     pub fn exposure(&self, pinned: bool, sample: &Sample) -> ByteCount {
-        let held = self.holds().max(self.vm.surely_held());
+        let earlier = self.order.and_then(|order| order.earlier);
+        let went_on_to = earlier.map_or(ByteCount::ZERO, |earlier| earlier.most.min(self.vm.max));
+        let held = self.holds().max(self.vm.surely_held()).max(went_on_to);
         let is_ours = self.standing(sample.now) != Standing::Quarantined;
         let is_steered = sample.ideal || !pinned && self.knows_target();
         let counts = self.vm.is_accounted_for() && is_ours && is_steered;

@@ -26,9 +26,26 @@ pub struct Order {
     pub since: Duration,
     /// The hypervisor has not said whether it took this order, or one before it.
     pub in_doubt: bool,
+    /// What the VM may have gone on to by what was in force before, until it took this order; `None` once it
+    /// was seen under it, and where nothing else was.
+    pub earlier: Option<Span>,
     /// It was seen whether the host got its memory. What the VM touches later is no fault of this
     /// order.
     pub judged: bool,
+}
+
+/// From what to what a VM may be on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The least of it.
+    pub least: ByteCount,
+    /// The most of it.
+    pub most: ByteCount,
+}
+
+impl Span {
+    /// To anything at all.
+    pub const ANY: Self = Self { least: ByteCount::ZERO, most: ByteCount::MAX };
 }
 
 impl Order {
@@ -36,7 +53,18 @@ impl Order {
     #[must_use]
     pub const fn new(target: ByteCount, gives: ByteCount, base: Shown, since: Duration) -> Self {
         let (least, most) = (target, target);
-        Self { target, least, most, base, gives, since, in_doubt: false, judged: false }
+        let (in_doubt, earlier, judged) = (false, None, false);
+        Self { target, least, most, base, gives, since, in_doubt, earlier, judged }
+    }
+
+    /// All that the VM may be on its way to.
+    #[must_use]
+    pub fn spans(&self) -> Span {
+        let Self { least, most, .. } = *self;
+        self.earlier.map_or(Span { least, most }, |earlier| Span {
+            least: least.min(earlier.least),
+            most: most.max(earlier.most),
+        })
     }
 
     /// What is known of it after a VM was seen: once it holds what it was told to, no other target

@@ -68,6 +68,8 @@ pub struct Plan {
     pub room: ByteCount,
     /// How much it had promised too much.
     pub debt: ByteCount,
+    /// How much more all VMs together might come to hold when this was planned; `None` without a limit.
+    pub limit_room: Option<ByteCount>,
 }
 
 impl Plan {

@@ -120,7 +120,7 @@ structure!(Verdict {
     distress
 });
 structure!(Transfer { from, to, amount });
-structure!(Plan { neutral, shrinks, grows, funding, room, debt });
+structure!(Plan { neutral, shrinks, grows, funding, room, debt, limit_room });
 structure!(Resize { vm, from, to });
 structure!(Pool {
     limit,

@@ -206,8 +206,7 @@ prop_compose! {
             let (held, gives) = (target.saturating_add(more), more);
             let base = Shown { actual: held, taken: (since % 3 > 0).then_some(held) };
             let since = Duration::from_secs(since);
-            let (least, judged) = (target, false);
-            let order = Order { target, least, most, base, gives, since, in_doubt, judged };
+            let order = Order { most, in_doubt, ..Order::new(target, gives, base, since) };
             state.orders.insert(id(vm), order);
         }
         state.owed = owed.into_iter().filter(|(from, to, _)| from != to).map(|(from, to, amount)| Transfer {
