@@ -1,35 +1,38 @@
-//! [`alarms`]: what is wrong or unusual by one tick, as conditions for the operator.
+//! [`Alarms`]: what is wrong or unusual by what ticks show, as conditions for the operator.
 
-use agentd_core::{
-    distress::Sign,
-    host::HostLevel,
-    life::Life,
-    sample::Sample,
-    verdict::{Reason, Verdict},
-    vm::VmId,
-};
+mod short;
 
+use agentd_core::{host::HostLevel, life::Life, sample::Sample, vm::VmId};
+
+use self::short::Short;
 use crate::{
     control::{Overcommitment, forbids},
     event::TickRecord,
 };
 
-/// Every condition that a tick can tell of: what is wrong and what to do, or `None` where it is
-/// right. A tick that saw nothing says nothing of VMs and host.
-#[must_use]
-pub fn alarms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
-    let error = |is: bool| record.error.clone().filter(|_| is);
-    let saw = record.sample.is_some();
-    let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
-    if let Some(sample) = &record.sample {
-        let beyond = beyond(record, sample);
-        let overcommitted = overcommitted(record, sample).filter(|_| beyond.is_none());
-        alarms.extend([(POLICY_BEYOND_HOST, beyond), (MINIMUMS_BEYOND_POOL, overcommitted)]);
-        alarms.extend(vms(record));
-        alarms.push((VM_SHORT_OF_MEMORY, short(record)));
-        alarms.extend(host(record));
+/// What is wrong or unusual: all of it by the last tick alone, but for who is short of memory.
+#[derive(Debug, Default)]
+pub struct Alarms {
+    short: Short,
+}
+
+impl Alarms {
+    /// Every condition that a tick can tell of: what is wrong and what to do, or `None` where it is
+    /// right. A tick that saw nothing says nothing of VMs and host.
+    pub fn of(&mut self, record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
+        let error = |is: bool| record.error.clone().filter(|_| is);
+        let saw = record.sample.is_some();
+        let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
+        if let Some(sample) = &record.sample {
+            let beyond = beyond(record, sample);
+            let overcommitted = overcommitted(record, sample).filter(|_| beyond.is_none());
+            alarms.extend([(POLICY_BEYOND_HOST, beyond), (MINIMUMS_BEYOND_POOL, overcommitted)]);
+            alarms.extend(vms(record));
+            alarms.push((VM_SHORT_OF_MEMORY, self.short.look(record)));
+            alarms.extend(host(record));
+        }
+        alarms
     }
-    alarms
 }
 
 fn beyond(record: &TickRecord, sample: &Sample) -> Option<String> {
@@ -74,33 +77,6 @@ fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
              other manager, or pin the VM",
         ),
     ]
-}
-
-/// VMs that have swapped or waited for memory within a minute, and are given none.
-fn short(record: &TickRecord) -> Option<String> {
-    let decision = record.decision.as_ref()?;
-    let is_short = |verdict: &Verdict| {
-        let in_vain = matches!(
-            verdict.reason,
-            Reason::PoolEmpty
-                | Reason::Reserved
-                | Reason::FairShare
-                | Reason::Full
-                | Reason::AtMaximum
-                | Reason::HostLow
-                | Reason::HostUnexplained
-        );
-        let swaps = verdict.distress.map(|distress| distress.sign);
-        in_vain && matches!(swaps, Some(Sign::SwapsOut(_) | Sign::TookBack))
-    };
-    let short = decision.verdicts.iter().filter(|(_, verdict)| is_short(verdict));
-    let who = named(record, &short.map(|(id, _)| *id).collect::<Vec<_>>());
-    (!who.is_empty()).then(|| {
-        format!(
-            "{who}: swaps for want of memory, and there is none for it; \"memctl explain VM\" says what it waits \
-             for: give the VMs of this host more, raise its maximum, or move one away"
-        )
-    })
 }
 
 fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
@@ -165,7 +141,7 @@ const VM_UNRESPONSIVE: &str = "VM_UNRESPONSIVE";
 const VM_UNCOOPERATIVE: &str = "VM_UNCOOPERATIVE";
 /// Raised while a VM is left to whoever else moved its balloon.
 const VM_QUARANTINED: &str = "VM_QUARANTINED";
-/// Raised while a VM swaps, and is given nothing.
+/// Raised while a VM swaps again and again, and is given nothing.
 const VM_SHORT_OF_MEMORY: &str = "VM_SHORT_OF_MEMORY";
 /// Raised while the host is at its reserve.
 const HOST_LOW: &str = "HOST_LOW";
@@ -175,42 +151,3 @@ const HOST_EMERGENCY: &str = "HOST_EMERGENCY";
 const HOST_UNEXPLAINED: &str = "HOST_UNEXPLAINED";
 /// More names than this help nobody.
 const NAMED: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use agentd_core::policy::Algorithm;
-
-    use super::*;
-    use crate::tick::bench::Bench;
-
-    /// Who is told to be short of memory at each second, where the VM may hold this much.
-    fn short_ones(max: &str, algorithm: Algorithm) -> Vec<Option<String>> {
-        let text = format!(
-            "[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n[policy]\nalgorithm = \"{algorithm}\"\n\
-             [[vm]]\nname = \"db1\"\nmax = \"{max}\"\nactual = \"512MiB\"\ncache = \"0MiB\"\n\
-             demand = [{{ at = \"10s\", used = \"300MiB\" }}, {{ at = \"15s\", used = \"800MiB\" }}, \
-             {{ at = \"30s\", used = \"800MiB\" }}, {{ at = \"31s\", used = \"200MiB\" }}]\n"
-        );
-        let mut bench = Bench::every(Duration::from_secs(1), &text);
-        let told = |record: &TickRecord| {
-            let own = alarms(record).into_iter().find(|(name, _)| *name == VM_SHORT_OF_MEMORY);
-            own.unwrap().1
-        };
-        bench.turns(119).iter().map(|turn| told(&turn.record)).collect()
-    }
-
-    #[test]
-    fn who_swaps_and_gets_nothing_is_told_and_no_more_once_it_has_recovered() {
-        for algorithm in Algorithm::ALL {
-            let told = short_ones("512MiB", algorithm);
-            assert!(told[..12].iter().all(Option::is_none), "{algorithm:?}: {told:?}");
-            let words = told[24].as_ref().unwrap_or_else(|| panic!("{algorithm:?}: {told:?}"));
-            assert!(words.starts_with("db1: swaps for want of memory"), "{words}");
-            assert_eq!(told.last().unwrap(), &None, "{algorithm:?}");
-            let helped = short_ones("4GiB", algorithm);
-            assert!(helped[30..].iter().all(Option::is_none), "{algorithm:?}: {helped:?}");
-        }
-    }
-}

@@ -12,8 +12,7 @@ use crate::{
     tick::{Ticker, Turn},
 };
 
-/// Turns until `bell` says stop, at its own pace: a turn that takes too long costs the ticks that it
-/// runs over, and nothing is caught up. One that comes sooner, for a bell or for a VM, comes beside the others.
+/// Turns until `bell` says stop, at its own pace.
 pub fn run(
     ticker: &mut Ticker,
     in_force: impl Fn() -> Arc<InForce>,
@@ -21,37 +20,74 @@ pub fn run(
     bell: &Arc<Bell>,
     mut publish: impl FnMut(Turn),
 ) {
-    let interval = ticker.interval().max(LEAST_INTERVAL);
-    let air = AIR.min(interval / 2);
-    let mut due = ticker.now();
+    let mut pace = Pace::new(ticker.interval(), ticker.now());
     ticker.ring_when_lost(bell);
     loop {
         let span = tracing::info_span!(target: SPANS, "tick", tick = ticker.number());
-        let sooner = span.in_scope(|| {
+        let record = span.in_scope(|| {
             let turn = ticker.turn(&in_force(), gate);
-            let sooner = turn.record.now.saturating_add(rest(&turn.record, interval));
+            let record = Arc::clone(&turn.record);
             publish(turn);
-            sooner
+            record
         });
         let now = ticker.now();
-        // A turn that came before its time takes the place of none.
-        if due <= now {
-            due = due.saturating_add(interval).max(now.saturating_add(air));
-        }
-        let next = due.min(sooner.max(now.saturating_add(air)));
+        let next = pace.next(&record, now);
         if bell.wait(next.saturating_sub(now)) == Rung::Stop {
             return;
         }
     }
 }
 
-/// Time from the beginning of this turn to the next one, with ticks at this interval: half of it while
-/// `working-set` finds a VM short of memory that it would have it hold. Programs that grow fill what they were
-/// given long before the next tick. What `two-pointer` decides is by the tick, and ticks of it are as far apart
-/// as they are configured.
-#[must_use]
-pub fn rest(record: &TickRecord, interval: Duration) -> Duration {
-    if is_short(record) { (interval / 2).max(SOONEST).min(interval) } else { interval }
+/// When turns begin. One that takes too long costs the ticks that it runs over, and nothing is caught up. One
+/// that comes sooner, for a bell or for a VM, comes beside the others.
+///
+/// It comes sooner, after half the interval, while `working-set` finds a VM short of memory that it would
+/// have it hold, and memory is granted: programs that grow fill what they were given long before the next
+/// tick. What `two-pointer` decides is by the tick, and ticks of it are as far apart as they are configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    interval: Duration,
+    /// When the next tick is due, monotonic.
+    due: Duration,
+    /// How many turns in a row found a VM short and granted nothing.
+    in_vain: u32,
+}
+
+impl Pace {
+    /// Ticks at this interval, the first of which is due now.
+    #[must_use]
+    pub fn new(interval: Duration, now: Duration) -> Self {
+        Self { interval: interval.max(LEAST_INTERVAL), due: now, in_vain: 0 }
+    }
+
+    /// When the next tick is due; a turn may come sooner.
+    #[must_use]
+    pub const fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// When the turn after this one begins, which is over `now`.
+    pub fn next(&mut self, record: &TickRecord, now: Duration) -> Duration {
+        let soonest = now.saturating_add(AIR.min(self.interval / 2));
+        // A turn that came before its time takes the place of none.
+        if self.due <= now {
+            self.due = self.due.saturating_add(self.interval).max(soonest);
+        }
+        let half = self.interval / 2;
+        let sooner = record.now.saturating_add(half).max(soonest);
+        // What comes shortly before a tick might as well wait for it.
+        let in_time = sooner.saturating_add(half / 2) <= self.due;
+        let is_worth_it = self.is_worth_it(record);
+        if is_worth_it && in_time && half >= SOONEST { sooner } else { self.due }
+    }
+
+    /// True while a VM is short, and what is decided of it comes to something.
+    fn is_worth_it(&mut self, record: &TickRecord) -> bool {
+        let is_short = is_short(record);
+        let grants = record.applied.granted.iter().any(|granted| !granted.is_zero());
+        self.in_vain = if is_short && !grants { self.in_vain.saturating_add(1) } else { 0 };
+        is_short && self.in_vain < IN_VAIN
+    }
 }
 
 /// True where agentd is to act, and a VM lacks what is worth an order.
@@ -68,6 +104,8 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(2);
 const AIR: Duration = Duration::from_millis(10);
 /// A kernel answers within some tenths of a second when it is asked to report.
 const SOONEST: Duration = Duration::from_millis(250);
+/// After so many turns in a row that had nothing for who is short, ticks are enough: decision 14.
+const IN_VAIN: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -77,31 +115,40 @@ mod tests {
         tick::bench::{Bench, INTERVAL},
     };
 
-    /// The rests after turns of a host with one VM that grows from the tenth second to the fourteenth.
-    fn rests(algorithm: Algorithm, mode: Mode) -> Vec<Duration> {
-        let mut bench = Bench::new(&format!(
-            "[host]\ntotal = \"4GiB\"\nother = \"1GiB\"\n[policy]\nalgorithm = \"{algorithm}\"\n\
+    /// A host of 4 GiB with one VM that grows from the tenth second to the fourteenth.
+    fn grows(policy: &str) -> String {
+        format!(
+            "[host]\ntotal = \"4GiB\"\nother = \"1GiB\"\n[policy]\n{policy}\n\
              [[vm]]\nname = \"grows\"\nmax = \"2GiB\"\nactual = \"512MiB\"\n\
              demand = [{{ at = \"10s\", used = \"300MiB\" }}, {{ at = \"14s\", used = \"900MiB\" }}]\n"
-        ));
-        bench.set_mode(mode);
-        let mut rests = Vec::new();
+        )
+    }
+
+    /// When turns of a minute begin, in milliseconds.
+    fn begins(mut bench: Bench, interval: Duration) -> Vec<u128> {
+        let mut pace = Pace::new(interval, bench.clock.now());
+        let mut begins = Vec::new();
         while bench.clock.now() < Duration::from_secs(60) {
-            let began = bench.clock.now();
+            begins.push(bench.clock.now().as_millis());
             let turn = bench.ticker.turn(&bench.in_force, &bench.gate);
-            rests.push(rest(&turn.record, INTERVAL));
-            bench.clock.advance_to(began + rests[rests.len() - 1]);
+            let next = pace.next(&turn.record, bench.clock.now());
+            bench.clock.advance_to(next);
         }
-        rests
+        begins
+    }
+
+    fn beside_ticks(begins: &[u128]) -> Vec<u128> {
+        begins.iter().copied().filter(|at| at % INTERVAL.as_millis() != 0).collect()
     }
 
     #[test]
     fn a_turn_comes_sooner_while_a_vm_is_short_of_memory_and_not_for_long() {
-        let rests = rests(Algorithm::WorkingSet, Mode::Active);
-        let sooner = rests.iter().filter(|rest| **rest == INTERVAL / 2).count();
-        assert!((1..10).contains(&sooner), "{rests:?}");
-        let last = rests.split_at(rests.len() - 15).1;
-        assert!(last.iter().all(|rest| *rest == INTERVAL), "{rests:?}");
+        let begins = begins(Bench::new(&grows("algorithm = \"working-set\"")), INTERVAL);
+        let sooner = beside_ticks(&begins);
+        assert!((1..10).contains(&sooner.len()), "{sooner:?}");
+        let half = INTERVAL.as_millis() / 2;
+        assert!(sooner.iter().all(|at| at % half < 50 && *at < 30_000), "{sooner:?}");
+        assert_eq!(begins.len() - sooner.len(), 30, "ticks come when they are due all the same");
     }
 
     #[test]
@@ -109,8 +156,45 @@ mod tests {
         for (algorithm, mode) in
             [(Algorithm::TwoPointer, Mode::Active), (Algorithm::WorkingSet, Mode::Observe)]
         {
-            let rests = rests(algorithm, mode);
-            assert!(rests.iter().all(|rest| *rest == INTERVAL), "{algorithm:?}: {rests:?}");
+            let mut bench = Bench::new(&grows(&format!("algorithm = \"{algorithm}\"")));
+            bench.set_mode(mode);
+            let sooner = beside_ticks(&begins(bench, INTERVAL));
+            assert!(sooner.is_empty(), "{algorithm:?}: {sooner:?}");
         }
+    }
+
+    /// It wants more for as long as it runs, and there is nothing to be had.
+    #[test]
+    fn turns_that_have_nothing_to_give_come_with_the_ticks() {
+        let short = "algorithm = \"working-set\"\npool_limit = \"600MiB\"\nhost_reserve = \"0MiB\"";
+        let sooner = beside_ticks(&begins(Bench::new(&grows(short)), INTERVAL));
+        assert!(sooner.len() <= 10 && sooner.iter().all(|at| *at < 30_000), "{sooner:?}");
+    }
+
+    /// The record of a turn that began so late and gave a VM who is short what there was.
+    fn gave(at: Duration) -> TickRecord {
+        let mut bench = Bench::new(&grows("algorithm = \"working-set\""));
+        let gives = |turn: &Turn| is_short(&turn.record) && !turn.record.applied.granted.is_empty();
+        let turn = bench.turns(15).into_iter().find(gives).expect("it grows");
+        TickRecord { now: at, ..Arc::into_inner(turn.record).expect("it is nobody else's") }
+    }
+
+    #[test]
+    fn what_a_turn_takes_is_not_caught_up_and_nothing_comes_shortly_before_a_tick() {
+        const fn ms(count: u64) -> Duration {
+            Duration::from_millis(count)
+        }
+        let next = |interval, began, over| {
+            let mut pace = Pace::new(ms(interval), ms(0));
+            let at = pace.next(&gave(ms(began)), ms(over));
+            (at.as_millis(), pace.due().as_millis())
+        };
+        assert_eq!(next(1000, 0, 20), (500, 1000));
+        assert_eq!(next(1000, 4, 300), (504, 1000), "as late as a thread wakes up");
+        assert_eq!(next(1000, 0, 700), (710, 1000));
+        assert_eq!(next(1000, 0, 950), (1000, 1000));
+        assert_eq!(next(1000, 0, 2500), (2510, 2510), "two were run over");
+        assert_eq!(next(500, 3, 20), (253, 500));
+        assert_eq!(next(400, 0, 20), (400, 400), "a kernel could not answer any sooner");
     }
 }

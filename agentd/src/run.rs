@@ -16,6 +16,7 @@ use std::{
 use agentd_core::bytes::ByteCount;
 
 use crate::{
+    alarm::Alarms,
     args::RunArgs,
     audit::{self, Audit, Facts},
     bell::Bell,
@@ -202,6 +203,7 @@ fn serve(args: &RunArgs) -> Result<(), RunError> {
         publisher: publisher.clone(),
         recording,
         refusals: Refusals::default(),
+        alarms: Alarms::default(),
         supervisor: supervisor.clone(),
         longest: longest_tick(&config),
     };

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::bytes::ByteCount;
+use crate::{bytes::ByteCount, in_a_row::InARow};
 
 /// How a VM has followed its orders so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Conduct {
     inactive: bool,
     /// Time without progress that has not leaked away.
     bucket: Duration,
-    /// How often in a row its orders were refused.
-    refused: u32,
+    /// Its orders were refused.
+    refused: InARow,
     /// Why it is not asked.
     failing: Option<Failing>,
 }
@@ -92,16 +92,16 @@ impl Conduct {
     }
 
     /// Takes in that an order for it was taken.
-    pub const fn accept(&mut self) {
-        self.refused = 0;
+    pub fn accept(&mut self) {
+        self.refused = InARow::default();
     }
 
-    /// Takes in that an order for it was refused. Once may be anybody's fault; who goes on refusing is
-    /// not asked for a while, so that others are.
+    /// Takes in that an order for it was refused. libvirt refuses in passing where it is busy; one whose
+    /// orders go on being refused is not asked for a while, so that others are.
     pub fn refuse(&mut self, now: Duration) {
-        self.refused = self.refused.saturating_add(1);
-        if self.refused >= REFUSALS {
-            self.refused = 0;
+        self.refused.add(now);
+        if self.refused.is_long(now) {
+            self.refused = InARow::default();
             self.fail(false, now);
         }
     }
@@ -181,8 +181,6 @@ impl Conduct {
     }
 }
 
-/// libvirt refuses for good where it may not order a VM, and in passing where it is busy.
-const REFUSALS: u32 = 3;
 /// squeezed's.
 const INACTIVE_AFTER: Duration = Duration::from_secs(5);
 /// squeezed's twenty seconds, less the tick of two seconds at whose end it is seen.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::{
     bytes::ByteCount,
+    in_a_row::InARow,
     sample::{HostMemory, Sample, Share},
     verdict::Reason,
 };
@@ -43,8 +44,8 @@ pub struct HostWatch {
     explained: Option<(ByteCount, Duration)>,
     /// The use that has stood still, and since when.
     still: Option<(ByteCount, Duration)>,
-    /// For how many ticks in a row too much was unexplained.
-    suspicious_for: u32,
+    /// Too much was unexplained.
+    suspicious: InARow,
     /// The spell in which it is so again and again; `None` outside of one.
     spell: Option<Spell>,
     /// When VMs were last made to give in an emergency.
@@ -107,7 +108,7 @@ impl HostWatch {
         watch.level = level(self.level, reserve, &sample.host);
         let other = other(sample);
         let unexplained = watch.explain(other, sample.host.total, sample.now);
-        let suspicious = watch.suspicious_for >= SUSPICIOUS_TICKS;
+        let suspicious = watch.suspicious.is_long(sample.now);
         (HostView { level: watch.level, other: Some(other), unexplained, suspicious }, watch)
     }
 
@@ -143,7 +144,7 @@ impl HostWatch {
     /// Accepts whatever is used as the host's own: anything may have happened.
     pub fn begin_anew(&mut self) {
         (self.explained, self.still) = Default::default();
-        (self.suspicious_for, self.spell) = Default::default();
+        (self.suspicious, self.spell) = Default::default();
     }
 
     /// What of the host's own use is unexplained.
@@ -163,10 +164,15 @@ impl HostWatch {
         let lasts = spell.filter(|spell| now.saturating_sub(spell.from) >= LASTED_AFTER);
         if stands && other > explained || lasts.is_some() || forgotten {
             let most = lasts.map_or(other, |spell| spell.most.max(other));
-            (self.explained, self.spell, self.suspicious_for) = (Some((most, now)), None, 0);
+            (self.explained, self.spell) = (Some((most, now)), None);
+            self.suspicious = InARow::default();
             return ByteCount::ZERO;
         }
-        self.suspicious_for = if is_much { self.suspicious_for.saturating_add(1) } else { 0 };
+        if is_much {
+            self.suspicious.add(now);
+        } else {
+            self.suspicious = InARow::default();
+        }
         (self.explained, self.spell) = (Some((explained, used_at)), spell);
         unexplained
     }
@@ -206,7 +212,6 @@ const POST_ACTION_DELAY: Duration = Duration::from_secs(15);
 /// Less than this, or than its share of all memory, passes as noise.
 const LEAST_UNEXPLAINED: ByteCount = ByteCount::mib(256);
 const UNEXPLAINED_PERCENT: u64 = 2;
-const SUSPICIOUS_TICKS: u32 = 3;
 /// A use that moves less than this, or than half a percent of all memory, stands still, and is the
 /// host's own after so long.
 const STILL: ByteCount = ByteCount::mib(64);

@@ -27,6 +27,7 @@ mod fixture;
 pub mod followed;
 pub mod grant;
 pub mod host;
+mod in_a_row;
 pub mod known;
 pub mod life;
 pub mod order;

@@ -90,7 +90,7 @@ pub struct Config {
 /// How the loop runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// Time from tick to tick.
+    /// Time from tick to tick; some come sooner, see [`crate::pace`].
     pub interval: Duration,
     /// Longest wait for memory to arrive; `None` for half the interval.
     pub settle: Option<Duration>,

@@ -474,6 +474,25 @@ fn a_mode_that_was_asked_for_before_a_pause_is_not_written_over_it() {
     assert_eq!(observe(&mut keeper, shared.pauses()).after, Mode::Observe);
 }
 
+/// Whoever asked for another mode was told that it hangs by the time it was written.
+#[test]
+fn a_mode_that_is_taken_back_leaves_the_pause_that_could_not_be_written() {
+    let set =
+        |mode| SavedMode { mode, actor: somebody(), reason: "a test".to_owned(), eased_by: None };
+    let rig = Rig::default();
+    let mut keeper = rig.keeper();
+    let shared = Arc::clone(keeper.shared());
+    let (before, paused) = shared.pause(set(Mode::Paused));
+    rig.disk.with(|disk| disk.is_full = true);
+    assert!(!keeper.pause(before, paused.clone()).durable);
+    rig.disk.with(|disk| disk.is_full = false);
+    let claim = Claim::default();
+    assert!(claim.take());
+    keeper.set_mode(set(Mode::Active), Whose::Anyones, shared.pauses(), &claim).unwrap_err();
+    assert_eq!(shared.mode(), Mode::Paused);
+    assert_eq!(rig.disk.with(|disk| disk.mode.clone()), Some(paused));
+}
+
 #[test]
 fn the_file_rules_until_somebody_sets_a_policy() {
     let mut rig = Rig::default();

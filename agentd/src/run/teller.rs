@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agentd_core::life::Life;
 
 use crate::{
-    alarm::alarms,
+    alarm::Alarms,
     config::Config,
     control::Gate,
     event::{TickRecord, VmChange},
@@ -26,6 +26,7 @@ pub(super) struct Teller {
     /// `None` where nothing is recorded for a replay.
     pub(super) recording: Option<Recording>,
     pub(super) refusals: Refusals,
+    pub(super) alarms: Alarms,
     pub(super) supervisor: Arc<Supervisor>,
     /// How long a tick may take, and the time to the next.
     pub(super) longest: Duration,
@@ -45,9 +46,9 @@ impl Teller {
         self.supervisor.tick_is_over(self.longest);
     }
 
-    fn judge(&self, record: &TickRecord, gate: &Gate) {
+    fn judge(&mut self, record: &TickRecord, gate: &Gate) {
         frozen::look(gate, &self.publisher);
-        for (condition, alarm) in alarms(record) {
+        for (condition, alarm) in self.alarms.of(record) {
             self.publisher.tell(condition, alarm);
         }
     }

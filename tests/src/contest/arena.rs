@@ -9,7 +9,7 @@ use agentd::clock::Clock;
 use agentd::control::{Gate, InForce, Mode};
 use agentd::hypervisor::sim::{Onlooker, Sim};
 use agentd::hypervisor::{Answer, Hypervisor, Target};
-use agentd::pace::rest;
+use agentd::pace::Pace;
 use agentd::tick::{TickConfig, Ticker};
 use agentd_core::bytes::ByteCount;
 use agentd_core::policy::{Algorithm, Policy, VmKey, VmPolicy};
@@ -102,13 +102,21 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Turns, each of which says after what time the next one is due. Those that are late are not caught up.
-    fn turns(&self, mut turn: impl FnMut() -> Duration) {
+    /// Turns, each of which says when the next one is to begin. Those that are late are not caught up.
+    fn turns(&self, mut turn: impl FnMut(Duration) -> Duration) {
         let mut due = Duration::ZERO;
         while due < self.load.length {
             self.clock.pass_to(due);
-            due = due.saturating_add(turn()).max(self.clock.now());
+            due = turn(due).max(self.clock.now());
         }
+    }
+
+    /// Turns at an interval.
+    fn every(&self, interval: Duration, mut turn: impl FnMut()) {
+        self.turns(|due| {
+            turn();
+            due.saturating_add(interval)
+        });
     }
 
     fn ours(&self, algorithm: Algorithm, log: OrderLog, costs: &mut Vec<Duration>) {
@@ -116,19 +124,20 @@ impl Stage<'_> {
         let mut ticker = Ticker::new(Box::new(log), self.clock.clone(), config);
         let in_force = InForce::fixed(Mode::Active, policy(self.load, algorithm));
         let gate = Gate::new(Mode::Active);
-        self.turns(|| {
+        let mut pace = Pace::new(config.interval, self.clock.now());
+        self.turns(|_| {
             let (turn, cost) = self.stopwatch.time(|| ticker.turn(&in_force, &gate));
             costs.push(cost);
-            rest(&turn.record, config.interval)
+            pace.next(&turn.record, self.clock.now())
         });
     }
 
     fn rival(&self, mut rival: Box<dyn Rival>, mut log: OrderLog, costs: &mut Vec<Duration>) {
         let mut targets = BTreeMap::new();
         let interval = rival.interval();
-        self.turns(|| {
+        self.every(interval, || {
             let Some(seen) = self.look(&mut log, &targets, rival.pushes().is_some()) else {
-                return interval;
+                return;
             };
             let (wanted, cost) = self.stopwatch.time(|| rival.turn(&seen));
             costs.push(cost);
@@ -137,17 +146,16 @@ impl Stage<'_> {
             let told = |(vm, target)| Target { vm, target };
             let orders: Vec<Target> = wanted.into_iter().filter(new).map(told).collect();
             if orders.is_empty() {
-                return interval;
+                return;
             }
             let answers = log.set_targets(&orders, TIMEOUT);
             let taken = orders.iter().zip(answers).filter(|(_, one)| *one == Answer::Accepted);
             targets.extend(taken.map(|(order, _)| (order.vm, order.target)));
-            interval
         });
     }
 
     fn clairvoyant(&self, mut log: OrderLog, costs: &mut Vec<Duration>) {
-        self.turns(|| {
+        self.every(LOOKS, || {
             let facts = self.truth.facts();
             let work = || clairvoyant::targets(self.load, &facts);
             let (orders, cost) = self.stopwatch.time(work);
@@ -155,7 +163,6 @@ impl Stage<'_> {
             if !orders.is_empty() {
                 let _ = log.set_targets(&orders, TIMEOUT);
             }
-            LOOKS
         });
     }
 

@@ -11,7 +11,7 @@ use agentd::control::{Actor, Gate, InForce, Mode, Reservations, Reserved};
 use agentd::event::TickRecord;
 use agentd::hypervisor::Hypervisor;
 use agentd::hypervisor::sim::{Facts, Kind, Onlooker, Sim};
-use agentd::pace::rest;
+use agentd::pace::Pace;
 use agentd::tick::Ticker;
 use agentd_core::bytes::ByteCount;
 use agentd_core::life::Life;
@@ -72,6 +72,7 @@ struct Stage<'a> {
     reserved: Vec<Planned>,
     in_force: InForce,
     ticker: Ticker,
+    pace: Pace,
     played: Played,
 }
 
@@ -104,6 +105,7 @@ impl<'a> Stage<'a> {
         let reserved = Vec::new();
         let in_force = in_force(Mode::Active, saboteur, &policy, &reserved);
         let mode = Mode::Active;
+        let pace = Pace::new(plot.config.interval, Duration::ZERO);
         Self {
             plot,
             saboteur,
@@ -118,12 +120,12 @@ impl<'a> Stage<'a> {
             reserved,
             in_force,
             ticker,
+            pace,
             played,
         }
     }
 
     fn play(mut self) -> Played {
-        let mut due = Duration::ZERO;
         for tick in 0..TICKS {
             for act in self.plot.acts.remove(&tick).unwrap_or_default() {
                 self.befall(act);
@@ -131,18 +133,15 @@ impl<'a> Stage<'a> {
             if tick == u64::from(CALM_TICK) {
                 self.set_mode(Mode::Active);
             }
-            self.clock.advance_to(due);
+            self.clock.advance_to(self.pace.due());
             self.reserve(tick);
-            let Some(rest) = self.turn(tick) else { break };
-            if rest < self.plot.config.interval {
-                self.clock.advance_to(due.saturating_add(rest));
+            let Some(next) = self.turn(tick) else { break };
+            if next < self.pace.due() {
+                self.clock.advance_to(next);
                 if self.turn(tick).is_none() {
                     break;
                 }
             }
-            due = due.saturating_add(self.plot.config.interval);
-            // Late ticks are not caught up.
-            due = due.max(self.clock.now().saturating_add(LEAST_PAUSE));
         }
         let mut scene = lock(&self.scene);
         self.played.digest = scene.digest;
@@ -153,8 +152,7 @@ impl<'a> Stage<'a> {
         self.played
     }
 
-    /// One turn, and the time from its beginning to the next one; `None` when it was the last, because it
-    /// panicked.
+    /// One turn, and when the next one begins; `None` when it was the last, because it panicked.
     fn turn(&mut self, tick: u64) -> Option<Duration> {
         lock(&self.scene).judge.begin(tick, self.clock.now());
         self.played.ticks += 1;
@@ -189,7 +187,7 @@ impl<'a> Stage<'a> {
         if dead {
             self.restart();
         }
-        turn.ok().map(|turn| rest(&turn.record, self.plot.config.interval))
+        turn.ok().map(|turn| self.pace.next(&turn.record, self.clock.now()))
     }
 
     fn befall(&mut self, act: Act) {
@@ -418,5 +416,3 @@ const SHORT: Duration = Duration::from_secs(3);
 const MINUTE: Duration = Duration::from_secs(60);
 /// More than any kernel of a run keeps unused.
 const KEPT_BY_KERNELS: ByteCount = ByteCount::mib(64);
-/// Even a loop that is late leaves the machine some air.
-const LEAST_PAUSE: Duration = Duration::from_millis(10);

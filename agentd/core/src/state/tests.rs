@@ -258,11 +258,11 @@ fn who_goes_on_refusing_is_not_asked_for_a_while() {
     let standing =
         |state: &State, vm| state.followed.get(vm).map(|known| known.standing(first.now));
     let no = || Outcome::Refused("no".to_owned());
-    for outcome in [no(), no(), Outcome::Accepted, no(), no(), no()] {
+    for (second, outcome) in (1..).zip([no(), no(), Outcome::Accepted, no(), no(), no()]) {
         let resized =
             Resized { vm: VM, planned: shrink.to, ordered: None, outcome, rest_refused: None };
         let applied = Applied { resized: vec![resized], granted: Vec::new() };
-        state = state.after(&plan, &applied, &first, first.now);
+        state = state.after(&plan, &applied, &first, Duration::from_secs(second));
         standings.push(standing(&state, &VM));
     }
     let patient = [Some(Standing::Cooperative); 5];

@@ -228,7 +228,8 @@ impl<'a> Balance<'a> {
         if !part.lacks.is_zero() && !short.is_zero() {
             return self.refusal;
         }
-        if holds >= view.limits.max && stand.asks.demand > holds {
+        // What it works with shows less the longer it swaps.
+        if holds >= view.limits.max && (view.starves || stand.asks.demand > holds) {
             return Reason::AtMaximum;
         }
         if stand.exceeds {

@@ -1,19 +1,21 @@
 //! Who gets what there is to give in one tick of `working-set`, while givers let go of theirs in steps.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
     bytes::ByteCount,
+    decide::decide,
+    distress::{Distress, Sign},
     policy::{Algorithm, Policy, VmKey, VmPolicy},
     state::State,
-    verdict::Verdict,
+    verdict::{Reason, Verdict},
     vm::VmId,
 };
 use proptest::prelude::*;
 
 use crate::{
     settled::{a_world, holds_for},
-    world::{Vm, World},
+    world::{Vm, World, carried_out},
 };
 
 /// Nobody gets more than its minimum of what arrives while another lacks some of its own, nor headroom while
@@ -125,6 +127,33 @@ fn who_lacks_some_of_its_minimum_is_given_it_within_any_dead_band() {
         world.vms[&VmId::from_bytes([3; 16])].actual.mib_floor()
     };
     assert_eq!([500, 510, 560].map(gets), [500, 510, 560]);
+}
+
+/// What it works with shows less and less the longer it swaps.
+#[test]
+fn who_swaps_at_its_maximum_is_at_it_for_as_long_as_that_lasts() {
+    let mib = ByteCount::mib;
+    let id = VmId::from_bytes([1; 16]);
+    let (name, actual) = ("full".to_owned(), mib(512));
+    let demand = [vec![mib(200); 5], vec![mib(500); 5], vec![mib(400)]].concat();
+    let vm = Vm { name, actual, max: actual, demand, life: 0..u64::MAX };
+    let policy = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
+    let (total, other) = (ByteCount::gib(8), ByteCount::gib(1));
+    let vms = BTreeMap::from([(id, vm)]);
+    let (state, reservations) = Default::default();
+    let mut world = World { total, other, policy, vms, state, tick: 0, reservations };
+    for tick in 0..900 {
+        let mut sample = world.sample();
+        let sign = Sign::SwapsOut(mib(20));
+        sample.vms.get_mut(&id).unwrap().distress =
+            (tick >= 10).then_some(Distress { sign, age: Duration::ZERO });
+        let (decision, state) = decide(&world.policy, &world.state, &sample);
+        let applied = carried_out(&decision.plan);
+        world.state = state.after(&decision.plan, &applied, &sample, sample.now);
+        world.tick += 1;
+        let verdict = decision.verdicts.get(&id).unwrap();
+        assert!(tick < 10 || verdict.reason == Reason::AtMaximum, "{tick}: {verdict:?}");
+    }
 }
 
 /// A VM of so many MiB whose programs burst to so many more for five seconds, once it is its turn.

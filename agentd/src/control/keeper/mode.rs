@@ -75,9 +75,10 @@ impl Keeper {
         self.audience.announce(Event::Mode(ModeChange { actor, before, after, reason }))
     }
 
-    /// What was on disk before, which may be that nobody ever set a mode: the config's counts then.
+    /// What was on disk before, which may be that nobody ever set a mode: the config's counts then. A pause
+    /// that is in force and could not be written comes before that.
     fn take_back_mode(&mut self) {
-        let taken_back = match &self.saved_mode {
+        let taken_back = match self.unsaved_pause().as_ref().or(self.saved_mode.as_ref()) {
             Some(saved) => self.storage.save_mode(saved),
             None => self.storage.forget_mode(),
         };

@@ -1,0 +1,187 @@
+//! [`Short`]: VMs that swap and are given nothing, said when that lasts and not at every wave of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use agentd_core::{
+    bytes::ByteCount,
+    distress::{Distress, Sign},
+    verdict::{Reason, Verdict, VerdictKind},
+    vm::VmId,
+};
+
+use super::named;
+use crate::event::TickRecord;
+
+/// VMs that swapped for want of memory lately. As many as there are VMs, at most.
+#[derive(Debug, Default)]
+pub(super) struct Short {
+    vms: BTreeMap<VmId, Spell>,
+}
+
+/// Since when a VM suffers and in vain, monotonic.
+#[derive(Debug)]
+struct Spell {
+    /// When it last swapped for want of memory.
+    swapped: Duration,
+    /// When it was first and last given nothing since.
+    in_vain: Option<(Duration, Duration)>,
+}
+
+impl Short {
+    /// Who swaps for want of memory and is given none, by this tick and those before it; `None` where nobody
+    /// does, and where nothing is decided.
+    pub(super) fn look(&mut self, record: &TickRecord) -> Option<String> {
+        let now = record.now;
+        let Some(decision) = &record.decision else {
+            self.vms.clear();
+            return None;
+        };
+        for (id, verdict) in &decision.verdicts {
+            let swapped = swapped(verdict).map(|age| now.saturating_sub(age));
+            if let Some(swapped) = swapped {
+                let in_vain = None;
+                self.vms.entry(*id).or_insert(Spell { swapped, in_vain }).swapped = swapped;
+            }
+        }
+        self.vms.retain(|id, spell| {
+            let Some(verdict) = decision.verdicts.get(id) else { return false };
+            let swapped = now.saturating_sub(spell.swapped) < Distress::REMEMBERED;
+            if swapped && is_in_vain(verdict, actual(record, *id)) {
+                let first = spell.in_vain.map_or(now, |(first, _)| first);
+                spell.in_vain = Some((first, now));
+            }
+            let lasts = |(_, last)| now.saturating_sub(last) < OVER_AFTER;
+            swapped || spell.in_vain.is_some_and(lasts)
+        });
+        let short: Vec<VmId> =
+            self.vms.iter().filter(|(_, spell)| spell.lasts()).map(|(id, _)| *id).collect();
+        (!short.is_empty()).then(|| {
+            format!(
+                "{}: swaps for want of memory, and there is none for it; \"memctl explain VM\" says what it \
+                 waits for: give the VMs of this host more, raise its maximum, or move one away",
+                named(record, &short)
+            )
+        })
+    }
+}
+
+impl Spell {
+    fn lasts(&self) -> bool {
+        self.in_vain.is_some_and(|(first, last)| last.saturating_sub(first) >= SAID_AFTER)
+    }
+}
+
+fn actual(record: &TickRecord, id: VmId) -> ByteCount {
+    let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(&id));
+    vm.map(|vm| vm.actual).unwrap_or_default()
+}
+
+/// How long ago a VM swapped for want of memory; `None` where it did not lately, or a later sign hides it.
+fn swapped(verdict: &Verdict) -> Option<Duration> {
+    let swaps = |own: &Distress| matches!(own.sign, Sign::SwapsOut(_) | Sign::TookBack);
+    verdict.distress.filter(swaps).map(|own| own.age)
+}
+
+/// True where a VM that holds so much and suffers is given nothing.
+fn is_in_vain(verdict: &Verdict, holds: ByteCount) -> bool {
+    let is_barred = matches!(
+        verdict.reason,
+        Reason::PoolEmpty
+            | Reason::Reserved
+            | Reason::FairShare
+            | Reason::Full
+            | Reason::AtMaximum
+            | Reason::HostLow
+            | Reason::HostUnexplained
+    );
+    // One that works with more than it holds, of which it is entitled to less.
+    let wants = verdict.demand.is_some_and(|demand| demand > holds);
+    let is_barred = is_barred || wants && verdict.reason == Reason::Distressed;
+    verdict.kind == VerdictKind::Hold && is_barred
+}
+
+/// A burst waits for a tick or two, and nobody has to do anything about that.
+const SAID_AFTER: Duration = Duration::from_secs(10);
+/// Who gets some and is short again comes in waves.
+const OVER_AFTER: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use agentd_core::policy::Algorithm;
+
+    use super::*;
+    use crate::tick::bench::Bench;
+
+    /// What is said at each tick of a host of 8 GiB with this policy and these VMs.
+    fn said(interval: u64, ticks: usize, policy: &str, vms: &str) -> Vec<Option<String>> {
+        let text = format!("[host]\ntotal = \"8GiB\"\nother = \"1GiB\"\n[policy]\n{policy}\n{vms}");
+        let mut bench = Bench::every(Duration::from_secs(interval), &text);
+        let mut short = Short::default();
+        bench.turns(ticks).iter().map(|turn| short.look(&turn.record)).collect()
+    }
+
+    fn vm(name: &str, max: &str, actual: &str, more: &str) -> String {
+        format!(
+            "[[vm]]\nname = \"{name}\"\nmax = \"{max}\"\nactual = \"{actual}\"\ncache = \"0MiB\"\n{more}\n"
+        )
+    }
+
+    /// It works with 800 MiB from the fifteenth second to the thirtieth.
+    fn burst(max: &str, algorithm: Algorithm, interval: u64) -> Vec<Option<String>> {
+        let demand = "demand = [{ at = \"10s\", used = \"300MiB\" }, { at = \"15s\", used = \"800MiB\" }, \
+                      { at = \"30s\", used = \"800MiB\" }, { at = \"31s\", used = \"200MiB\" }]";
+        let policy = format!("algorithm = \"{algorithm}\"");
+        let ticks = usize::try_from(160 / interval).unwrap();
+        said(interval, ticks, &policy, &vm("db1", max, "512MiB", demand))
+    }
+
+    #[test]
+    fn who_swaps_and_gets_nothing_is_told_and_no_more_once_it_has_recovered() {
+        for (algorithm, interval) in
+            Algorithm::ALL.into_iter().zip([1, 2]).chain(Algorithm::ALL.into_iter().zip([2, 1]))
+        {
+            let at = |second: u64| usize::try_from(second / interval).unwrap();
+            let told = burst("512MiB", algorithm, interval);
+            let who = format!("{algorithm:?}, every {interval} s");
+            assert!(told[..at(20)].iter().all(Option::is_none), "{who}: {told:?}");
+            let words = told[at(30)].as_ref().unwrap_or_else(|| panic!("{who}: {told:?}"));
+            assert!(words.starts_with("db1: swaps for want of memory"), "{words}");
+            assert_eq!(told.last().unwrap(), &None, "{who}");
+            let helped = burst("4GiB", algorithm, interval);
+            assert!(helped.iter().all(Option::is_none), "{who}: {helped:?}");
+        }
+    }
+
+    /// How often it begins to be said.
+    fn raises(said: &[Option<String>]) -> usize {
+        let begins = |pair: &&[Option<String>]| pair[0].is_none() && pair[1].is_some();
+        said.windows(2).filter(begins).count()
+    }
+
+    /// Three VMs whose waves come by turns in a pool that holds two of them.
+    #[test]
+    fn waves_of_it_are_one_spell() {
+        let wave = |phase: u32| {
+            let at = |second: u32| second + 20 * phase;
+            let point =
+                |second, mib: u32| format!("{{ at = \"{}s\", used = \"{mib}MiB\" }}", at(second));
+            let waves = (0..5).flat_map(|round| {
+                let from = 60 * round;
+                [
+                    point(from + 5, 200),
+                    point(from + 15, 900),
+                    point(from + 40, 900),
+                    point(from + 45, 200),
+                ]
+            });
+            format!("demand = [{}]", waves.collect::<Vec<_>>().join(", "))
+        };
+        let vms: String = (0..3)
+            .map(|number| vm(&format!("web{number}"), "1GiB", "512MiB", &wave(number)))
+            .collect();
+        let policy =
+            "algorithm = \"working-set\"\npool_limit = \"1800MiB\"\nhost_reserve = \"0MiB\"";
+        let said = said(1, 300, policy, &vms);
+        assert_eq!(raises(&said), 1, "{said:?}");
+    }
+}
