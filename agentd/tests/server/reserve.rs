@@ -1,5 +1,6 @@
 //! Reservations through the wire.
 
+use agentd::control::Control;
 use agentd_core::bytes::ByteCount;
 use agentd_proto::v1 as wire;
 use tonic::{Code, Status, transport::Channel};
@@ -264,6 +265,14 @@ async fn while_agentd_is_paused_one_that_was_filled_says_so_and_that_nobody_look
     let made = create(&mut client, size(1)).await.unwrap();
     assert_eq!(made.message, "is made, and what it holds is not known yet");
     rig.tick(&["web1"], false).await;
+    // Whoever keeps reservations takes that in beside the ticks.
+    let is_noted = |control: &Control| {
+        let reservations = &control.in_force().reservations;
+        reservations.open.iter().all(|own| own.filled)
+    };
+    while !is_noted(&rig.control) {
+        tokio::task::yield_now().await;
+    }
     rig.tick_paused(&["web1"]).await;
     for id in [1, 2] {
         let paused = get(&mut client, id).await;
