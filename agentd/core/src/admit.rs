@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     bytes::ByteCount,
     life::Life,
-    policy::{Policy, Rules, largest},
+    policy::{Policy, Rules, largest, pool},
     sample::{Sample, VmSample},
     vm::VmId,
 };
@@ -61,12 +61,10 @@ impl Room {
         }
     }
 
-    /// What VMs and reservations may hold together: of a limit, too, the host's reserve is no part of what
-    /// a reservation holds.
+    /// What VMs and reservations may hold together.
     #[must_use]
     pub fn pool(&self) -> ByteCount {
-        let host = self.total.saturating_sub(self.reserve).saturating_sub(self.other);
-        self.limit.map_or(host, |limit| limit.saturating_sub(self.reserve).min(host))
+        pool(self.total.saturating_sub(self.other), self.limit, self.reserve)
     }
 
     /// What VMs keep for certain, together.

@@ -244,9 +244,14 @@ impl Policy {
         };
         let minimums: Vec<(ByteCount, String)> = self.vms.iter().filter_map(of).collect();
         let together: ByteCount = minimums.iter().map(|(min, _)| *min).sum();
-        (together > limit).then(|| {
+        (together > pool(limit, None, self.host_reserve)).then(|| {
+            let (least, reserve) =
+                (together.saturating_add(self.host_reserve), self.host_reserve);
             let who = largest(minimums);
-            let why = format!("must be at least {together}, what minimums of VMs guarantee: {who}");
+            let why = format!(
+                "must be at least {least}: host_reserve is {reserve}, and minimums of VMs guarantee \
+                 {together}: {who}"
+            );
             fault("pool_limit", &limit, why)
         })
     }
@@ -406,6 +411,13 @@ impl FromStr for Algorithm {
     }
 }
 
+/// What all VMs may hold together, for good, of so much memory: the lesser of that and a limit, without what
+/// the host keeps as its reserve.
+#[must_use]
+pub fn pool(memory: ByteCount, limit: Option<ByteCount>, reserve: ByteCount) -> ByteCount {
+    limit.map_or(memory, |limit| limit.min(memory)).saturating_sub(reserve)
+}
+
 /// The largest of these amounts with whose they are, and how many more there are.
 #[must_use]
 pub fn largest(mut amounts: Vec<(ByteCount, String)>) -> String {
@@ -521,13 +533,17 @@ mod tests {
                 "working_set.keep_for = 0s: must be from 1s to 24h",
                 "vms.web1.weight = 0: must be from 1 to 10000",
                 "vms.web2.weight = 10001: must be from 1 to 10000",
-                "pool_limit = 3 GiB: must be at least 4 GiB, what minimums of VMs guarantee: \
-                 db1 2 GiB, web1 1 GiB, web2 1 GiB",
+                "pool_limit = 3 GiB: must be at least 4296 MiB: host_reserve is 200 MiB, and minimums of \
+                 VMs guarantee 4 GiB: db1 2 GiB, web1 1 GiB, web2 1 GiB",
             ]
         );
         policy.vms.retain(|_, vm| vm.weight.is_none());
         policy.working_set = Policy::default().working_set;
         assert_eq!(policy.validate(), [], "2 GiB of 3 GiB");
+        policy.host_reserve = ByteCount::gib(1);
+        assert_eq!(policy.validate(), [], "2 GiB of 3 GiB, and the host's 1 GiB");
+        policy.host_reserve = ByteCount::mib(1025);
+        assert_eq!(policy.validate().len(), 1);
     }
 
     #[test]

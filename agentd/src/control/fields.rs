@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use agentd_core::{
     bytes::ByteCount,
     explain,
-    policy::{Algorithm, Fault, Policy, Rules, VmKey, VmPolicy, WorkingSet, largest},
+    policy::{Algorithm, Fault, Policy, Rules, VmKey, VmPolicy, WorkingSet, largest, pool},
     sample::{Sample, VmSample},
     vm::VmId,
 };
@@ -69,7 +69,7 @@ pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
 pub struct Overcommitment {
     /// All of it.
     together: ByteCount,
-    /// What there is: the host's memory without its reserve, or the policy's limit where that is less.
+    /// What there is: the host's memory, or the policy's limit where that is less, without the reserve.
     pool: ByteCount,
     /// The same in words.
     of_what: String,
@@ -83,8 +83,8 @@ impl Overcommitment {
     /// `None` where there is enough for all.
     #[must_use]
     pub fn of(policy: &Policy, sample: &Sample) -> Option<Self> {
-        let host = sample.host.total.saturating_sub(policy.host_reserve);
-        let pool = policy.pool_limit.map_or(host, |limit| limit.min(host));
+        let (total, reserve) = (sample.host.total, policy.host_reserve);
+        let pool = pool(total, policy.pool_limit, reserve);
         let of = |(id, vm): (&VmId, &VmSample)| {
             let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
             if pinned { vm.actual } else { limits.min }
@@ -93,11 +93,11 @@ impl Overcommitment {
         (together > pool).then(|| {
             let each = sample.vms.iter().map(|(id, vm)| (of((id, vm)), vm.name.to_string()));
             let (count, who) = (sample.vms.len(), largest(each.collect()));
-            let (total, reserve) = (sample.host.total, policy.host_reserve);
-            let of_what = match policy.pool_limit.filter(|limit| *limit <= host) {
+            let all = match policy.pool_limit.filter(|limit| *limit <= total) {
                 Some(limit) => format!("pool_limit_bytes = {limit}"),
-                None => format!("the host's {total} without host_reserve_bytes = {reserve}"),
+                None => format!("the host's {total}"),
             };
+            let of_what = format!("{all} without host_reserve_bytes = {reserve}");
             Self { together, pool, of_what, count, who }
         })
     }

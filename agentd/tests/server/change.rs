@@ -363,7 +363,7 @@ async fn minimums_that_the_pool_has_not_are_refused() {
             "floor_bytes",
             "1 GiB: by this 2 VMs that run here are guaranteed 2 GiB together, more than",
         ),
-        (limited, "pool_limit_bytes", "at least 12 GiB"),
+        (limited, "pool_limit_bytes", "at least 12488 MiB"),
     ];
     for (policy, field, words) in refused {
         let refused = client.update_policy(update(&paths, policy)).await.unwrap_err();
