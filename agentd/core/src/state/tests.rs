@@ -52,7 +52,7 @@ fn after(sample: &Sample, outcome: &Outcome) -> State {
 #[test]
 fn a_vm_counts_in_full_until_it_was_told_to_hold_what_it_holds() {
     let sample = sample(1, [(VM, holding(512))]);
-    let vm = &sample.vms[&VM];
+    let vm = sample.vms.get(&VM).unwrap();
     let exposure = |policy: &Policy, state: &State| {
         let pinned = policy.rules(VM, &vm.name, vm.max).pinned;
         state.known(VM, vm).exposure(pinned, &sample)
@@ -82,7 +82,7 @@ fn that_a_vm_stands_still_answers_no_order() {
     let (policy, second) = (Policy::default(), sample(2, [(VM, content(280))]));
     let doubtful = after(&first, &Outcome::InDoubt);
     let (decision, state) = decide(&policy, &doubtful, &second);
-    let vm = &second.vms[&VM];
+    let vm = second.vms.get(&VM).unwrap();
     let exposure = |state: &State| state.known(VM, vm).exposure(false, &second);
     assert_eq!(exposure(&state), vm.max, "it may never have gone out");
     let stays = Resize { vm: VM, from: mib(512), to: mib(512) };
