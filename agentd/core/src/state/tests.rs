@@ -29,7 +29,8 @@ fn what_the_host_got_back_for_others_is_no_room_to_promise() {
     assert_eq!((owing.spoken_for(&sample), owing.returned(&sample)), (mib(100), mib(60)));
     let room = |state| {
         let (policy, host) = (Policy::default(), HostView::default());
-        measure(&policy, state, &sample, &assess(&policy, state, &sample), &host).room
+        let (_, totals) = assess(&policy, state, &sample);
+        measure(&policy, state, &sample, &totals, &host).room
     };
     assert_eq!(room(&paid).saturating_sub(room(&owing)), mib(60));
 }

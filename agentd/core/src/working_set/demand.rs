@@ -223,7 +223,7 @@ mod tests {
         let mut demand = None;
         for (second, vm) in (0..).zip(seen) {
             let sample = sample(second, [(VM, vm.clone())]);
-            let views = assess(&policy, &State::default(), &sample);
+            let (views, _) = assess(&policy, &State::default(), &sample);
             demand =
                 Demand::follow(demand.as_ref(), &policy.working_set, views.first()?, sample.now);
         }
