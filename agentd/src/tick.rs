@@ -334,7 +334,7 @@ mod tests {
     use crate::hypervisor::sim::derived_id;
 
     fn actual(turn: &Turn, name: &str) -> ByteCount {
-        turn.record.sample.as_ref().unwrap().vms[&derived_id(name)].actual
+        turn.record.sample.as_ref().unwrap().vms.get(&derived_id(name)).unwrap().actual
     }
 
     fn reason(turn: &Turn, name: &str) -> Reason {
@@ -466,7 +466,7 @@ mod tests {
              demand = [{ at = \"6s\", used = \"440MiB\" }, { at = \"8s\", used = \"1GiB\" }]\n";
         let turns = Bench::new(scenario).turns(40);
         let suffers = |turn: &Turn| {
-            let vm = &turn.record.sample.as_ref().unwrap().vms[&derived_id("full")];
+            let vm = turn.record.sample.as_ref().unwrap().vms.get(&derived_id("full")).unwrap();
             vm.distress.is_some()
         };
         assert!(turns.iter().filter(|turn| suffers(turn)).count() > 5, "it swapped");

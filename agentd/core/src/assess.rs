@@ -26,6 +26,10 @@ pub struct View<'a> {
     pub id: VmId,
     /// Its figures.
     pub vm: &'a VmSample,
+    /// Memory that it holds.
+    pub actual: ByteCount,
+    /// What could be had of it without hurting anybody in it, as far as it says.
+    pub idle: ByteCount,
     /// What bounds it.
     pub limits: Limits,
     /// Its share of memory that is short, beside that of others.
@@ -65,20 +69,52 @@ impl View<'_> {
 
     /// Most that it may give in one tick and be left with what it is spared.
     pub fn gives_unhurt(&self) -> ByteCount {
-        self.give_limit.min(self.vm.actual.saturating_sub(self.spared))
+        self.give_limit.min(self.actual.saturating_sub(self.spared))
+    }
+}
+
+/// What all VMs come to together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// What they hold.
+    actual: ByteCount,
+    /// What they may come to hold, or hold already by what the host shows.
+    exposed: ByteCount,
+    /// What they may still take.
+    promised: ByteCount,
+    /// What of that those may take that start.
+    starting: ByteCount,
+}
+
+impl Totals {
+    fn add(&mut self, view: &View<'_>) {
+        let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
+        add(&mut self.actual, view.vm.actual);
+        // A limit counts what a balloon may have freed nothing of.
+        add(&mut self.exposed, view.exposure.max(view.vm.shown().held()));
+        let may_take = view.exposure.saturating_sub(view.vm.surely_taken());
+        add(&mut self.promised, may_take);
+        if matches!(view.bar, Some(Reason::Booting | Reason::Rebooting)) {
+            add(&mut self.starting, may_take);
+        }
     }
 }
 
 /// Every VM of the sample, in the order of their ids.
 #[must_use]
-pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> Vec<View<'a>> {
+pub fn assess<'a>(policy: &Policy, state: &State, sample: &'a Sample) -> (Vec<View<'a>>, Totals) {
+    let mut totals = Totals::default();
     let owed_to = sums(&state.owed, |transfer| transfer.to);
     let mut owed_to = owed_to.beside();
-    let view = |((id, vm), (_, known)): ((&VmId, &'a VmSample), (VmId, Known<'_>))| {
+    let mut views = Vec::with_capacity(sample.vms.len());
+    for ((id, vm), (_, known)) in sample.vms.iter().zip(state.each(sample)) {
         let owed = owed_to.of(*id).copied().unwrap_or_default();
-        view(policy, sample, (*id, vm), known, owed)
-    };
-    sample.vms.iter().zip(state.each(sample)).map(view).collect()
+        views.push(view(policy, sample, (*id, vm), known, owed));
+        if let Some(view) = views.last() {
+            totals.add(view);
+        }
+    }
+    (views, totals)
 }
 
 fn view<'a>(
@@ -98,6 +134,8 @@ fn view<'a>(
     View {
         id,
         vm,
+        actual: vm.actual,
+        idle: vm.guest.idle().unwrap_or_default(),
         limits,
         weight,
         holds: known.holds(),
@@ -143,22 +181,11 @@ pub fn measure(
     policy: &Policy,
     state: &State,
     sample: &Sample,
-    views: &[View<'_>],
+    totals: &Totals,
     host: &HostView,
 ) -> Pool {
     let usable = sample.host.usable;
-    let (mut actual, mut exposed, mut promised, mut starting) = Default::default();
-    for view in views {
-        let add = |sum: &mut ByteCount, amount| *sum = sum.saturating_add(amount);
-        add(&mut actual, view.vm.actual);
-        // A limit counts what a balloon may have freed nothing of.
-        add(&mut exposed, view.exposure.max(view.vm.shown().held()));
-        let may_take = view.exposure.saturating_sub(view.vm.surely_taken());
-        add(&mut promised, may_take);
-        if matches!(view.bar, Some(Reason::Booting | Reason::Rebooting)) {
-            add(&mut starting, may_take);
-        }
-    }
+    let Totals { actual, mut exposed, mut promised, starting } = *totals;
     // What is on its way to the host already is asked of nobody again.
     let on_its_way = if starting.is_zero() { starting } else { state.coming(sample) };
     let starting = starting.saturating_sub(on_its_way);

@@ -142,12 +142,17 @@ pub struct Beside<'a, V>(&'a [(VmId, V)]);
 impl<'a, V> Beside<'a, V> {
     /// What there is of a VM. Whoever asks does so in the order of the ids.
     pub fn of(&mut self, id: VmId) -> Option<&'a V> {
-        while let Some(((known, value), rest)) = self.0.split_first() {
-            match known.cmp(&id) {
+        self.entry(id).map(|(_, value)| value)
+    }
+
+    /// The same with its id: to be copied from one piece of memory to another as it is.
+    pub fn entry(&mut self, id: VmId) -> Option<&'a (VmId, V)> {
+        while let Some((entry, rest)) = self.0.split_first() {
+            match entry.0.cmp(&id) {
                 Ordering::Less => self.0 = rest,
                 Ordering::Equal => {
                     self.0 = rest;
-                    return Some(value);
+                    return Some(entry);
                 }
                 Ordering::Greater => return None,
             }

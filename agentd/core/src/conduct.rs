@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::{bytes::ByteCount, in_a_row::InARow};
 
 /// How a VM has followed its orders so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conduct {
     /// Where its open order stood when it last got on; `None` while none is open.
     mark: Option<Mark>,

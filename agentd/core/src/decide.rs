@@ -29,8 +29,8 @@ pub fn decide(policy: &Policy, state: &State, sample: &Sample) -> (Decision, Sta
     if host.level == HostLevel::Emergency {
         state.owed.clear();
     }
-    let views = assess(policy, &state, sample);
-    let mut pool = measure(policy, &state, sample, &views, &host);
+    let (views, totals) = assess(policy, &state, sample);
+    let mut pool = measure(policy, &state, sample, &totals, &host);
     let bookings = book(before, &mut state, (sample, &views), &mut pool);
 
     let ruling = match host.level {
@@ -139,7 +139,7 @@ fn funding(owed: &[Transfer], transfers: &[Transfer]) -> Vec<Transfer> {
 
 /// The order that carries out a verdict, where it takes one.
 fn order(plan: &mut Plan, view: &View<'_>, verdict: &Verdict, granule: ByteCount) {
-    let (vm, actual, holds) = (view.id, view.vm.actual, view.holds);
+    let (vm, actual, holds) = (view.id, view.actual, view.holds);
     let growth = verdict.amount.min(view.limits.max.saturating_sub(holds)).align_down(granule);
     match verdict.kind {
         VerdictKind::Shrink => {

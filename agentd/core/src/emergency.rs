@@ -115,7 +115,7 @@ mod tests {
     fn rule_on(sample: &Sample, waits: bool) -> (ByVm<Verdict>, Vec<Transfer>) {
         let (policy, state) =
             (Policy::default(), State::default().continued(&Policy::default(), sample));
-        let views = assess(&policy, &state, sample);
+        let (views, _) = assess(&policy, &state, sample);
         rule(&views, &sample.host, policy.host_reserve, sample.granule, waits)
     }
 

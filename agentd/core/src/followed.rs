@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is followed of one VM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
     /// Which kernel of it.
     generation: u64,

@@ -239,7 +239,7 @@ mod tests {
             host: HostMemory { total: ByteCount::gib(8), usable, pressure },
             granule: ByteCount::kib(4),
             ideal: false,
-            vms: std::collections::BTreeMap::new(),
+            vms: crate::by_vm::ByVm::new(),
             reservations: Vec::new(),
         }
     }

@@ -3,10 +3,11 @@
 //!
 //! [`Tracks`](crate::track::Tracks) makes the second from the first.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    bytes::ByteCount, distress::Distress, report::ReportTime, reserve::Reservation, vm::VmId,
+    by_vm::ByVm, bytes::ByteCount, distress::Distress, report::ReportTime, reserve::Reservation,
+    vm::VmId,
 };
 
 /// Everything that one look at the host and its hypervisor showed.
@@ -250,7 +251,7 @@ pub struct Sample {
     /// Nothing in it has to be proven or mistrusted: see [`Reading::ideal`].
     pub ideal: bool,
     /// Every VM that is not shut off.
-    pub vms: BTreeMap<VmId, VmSample>,
+    pub vms: ByVm<VmSample>,
     /// Memory that is to be kept for VMs that are to come, in the order of their ids.
     pub reservations: Vec<Reservation>,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    slice,
     time::Duration,
 };
 
@@ -115,14 +116,15 @@ impl State {
         let passed = self.at.map_or(Duration::ZERO, |at| sample.now.saturating_sub(at));
         let mut orders = Vec::with_capacity(self.orders.len());
         let mut followed = Vec::with_capacity(sample.vms.len());
-        let before = |known: Known<'_>| known.followed.cloned();
-        followed.extend(
-            self.each(sample)
-                .map(|(id, known)| (id, before(known).unwrap_or_else(|| Followed::of(known.vm)))),
-        );
-        // Where they stand: they are large, and a tenth of a decision goes by when each is moved.
-        for ((id, own), (_, known)) in followed.iter_mut().zip(self.each(sample)) {
-            let order = own.follow(known.vm, known.order.copied(), passed, sample);
+        let (mut before, mut told) = (self.followed.beside(), self.orders.beside());
+        for (id, vm) in &sample.vms {
+            match before.entry(*id) {
+                // From where it is to where it stays: it is large.
+                Some(known) => followed.extend_from_slice(slice::from_ref(known)),
+                None => followed.push((*id, Followed::of(vm))),
+            }
+            let Some((_, own)) = followed.last_mut() else { continue };
+            let order = own.follow(vm, told.of(*id).copied(), passed, sample);
             orders.extend(order.map(|order| (*id, order)));
         }
         (state.followed, state.orders) = (ByVm::in_order(followed), ByVm::in_order(orders));

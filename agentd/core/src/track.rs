@@ -44,7 +44,7 @@ impl Tracks {
     /// forgotten.
     pub fn observe(&mut self, reading: Reading, moment: Moment) -> Sample {
         let mut tracks = BTreeMap::new();
-        let mut vms = BTreeMap::new();
+        let mut vms = Vec::with_capacity(reading.vms.len());
         // Who is there at the first look has run for nobody knows how long; who comes later boots.
         let boot = self.looked.then_some(Boot::Start);
         let live: BTreeSet<VmId> = self.to_be_proven().collect();
@@ -55,7 +55,7 @@ impl Tracks {
                 Track::new(&vm, boot, counters, moment.now)
             });
             track.follow(&vm, live.contains(&vm.id), moment.now);
-            vms.insert(vm.id, track.judge(&vm, moment));
+            vms.push((vm.id, track.judge(&vm, moment)));
             tracks.insert(vm.id, track);
         }
         self.vms = tracks;
@@ -63,7 +63,7 @@ impl Tracks {
         self.looked = true;
         let (tick, now, host) = (moment.tick, moment.now, reading.host);
         let (granule, ideal, reservations) = (reading.granule, reading.ideal, Vec::new());
-        Sample { tick, now, host, granule, ideal, vms, reservations }
+        Sample { tick, now, host, granule, ideal, vms: vms.into(), reservations }
     }
 
     /// Notes a VM's live actual, read between two samples, with the stamp of its figures then.
@@ -340,7 +340,7 @@ mod tests {
         let now = Duration::from_secs(second);
         let stale_after = Duration::from_secs(5);
         let sample = tracks.observe(reading, Moment { tick: second, now, stale_after });
-        sample.vms[&VM].freshness
+        sample.vms.get(&VM).unwrap().freshness
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
             reading.vms[0].guest.swap_out = Some(ByteCount::mib(swapped));
             let now = Duration::from_secs(second);
             let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
-            tracks.observe(reading, moment).vms[&VM].distress.is_some()
+            tracks.observe(reading, moment).vms.get(&VM).unwrap().distress.is_some()
         };
         assert!(!distress(&mut tracks, 0, 10));
         assert!(distress(&mut tracks, 1, 20));
@@ -445,7 +445,7 @@ mod tests {
             reading.vms[0].guest.swap_out = Some(ByteCount::mib(swapped));
             let now = Duration::from_secs(at);
             let moment = Moment { tick: at, now, stale_after: Duration::from_secs(60) };
-            let vm = &tracks.observe(reading, moment).vms[&VM];
+            let vm = tracks.observe(reading, moment).vms.get(&VM).unwrap().clone();
             vm.distress.filter(|distress| distress.age.is_zero()).map(|distress| distress.sign)
         };
         let a_second = |kib| Some(Sign::SwapsOut(ByteCount::kib(kib)));
@@ -539,7 +539,7 @@ mod tests {
             reading.vms[0].host_rss = Some(ByteCount::mib(rss));
             let now = Duration::from_secs(second);
             let moment = Moment { tick: second, now, stale_after: Duration::from_secs(5) };
-            let vm = &tracks.observe(reading, moment).vms[&VM];
+            let vm = tracks.observe(reading, moment).vms.get(&VM).unwrap().clone();
             [vm.overhead, vm.overhead_at_most].map(|own| own.map(ByteCount::mib_floor))
         };
         assert_eq!(overhead(0, 512, 560), [None, None], "no report was seen yet");

@@ -1,7 +1,7 @@
 //! `VmService`: the VMs as the last tick saw them, and why each got what it got.
 
 use std::{
-    ops::Bound,
+    ops::{Bound, RangeBounds as _},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -81,7 +81,7 @@ fn page(
     let Some(sample) = &record.sample else {
         return wire::ListVmsResponse::default();
     };
-    let mut vms = sample.vms.range((behind, Bound::Unbounded));
+    let mut vms = sample.vms.iter().filter(|(id, _)| (behind, Bound::Unbounded).contains(*id));
     let found: Vec<_> = vms.by_ref().take(size).collect();
     let last = found.last().map(|(id, _)| id.to_string());
     let next = last.filter(|_| vms.next().is_some());

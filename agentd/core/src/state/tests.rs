@@ -29,7 +29,8 @@ fn what_the_host_got_back_for_others_is_no_room_to_promise() {
     assert_eq!((owing.spoken_for(&sample), owing.returned(&sample)), (mib(100), mib(60)));
     let room = |state| {
         let (policy, host) = (Policy::default(), HostView::default());
-        measure(&policy, state, &sample, &assess(&policy, state, &sample), &host).room
+        let (_, totals) = assess(&policy, state, &sample);
+        measure(&policy, state, &sample, &totals, &host).room
     };
     assert_eq!(room(&paid).saturating_sub(room(&owing)), mib(60));
 }
@@ -52,7 +53,7 @@ fn after(sample: &Sample, outcome: &Outcome) -> State {
 #[test]
 fn a_vm_counts_in_full_until_it_was_told_to_hold_what_it_holds() {
     let sample = sample(1, [(VM, holding(512))]);
-    let vm = &sample.vms[&VM];
+    let vm = sample.vms.get(&VM).unwrap();
     let exposure = |policy: &Policy, state: &State| {
         let pinned = policy.rules(VM, &vm.name, vm.max).pinned;
         state.known(VM, vm).exposure(pinned, &sample)
@@ -82,7 +83,7 @@ fn that_a_vm_stands_still_answers_no_order() {
     let (policy, second) = (Policy::default(), sample(2, [(VM, content(280))]));
     let doubtful = after(&first, &Outcome::InDoubt);
     let (decision, state) = decide(&policy, &doubtful, &second);
-    let vm = &second.vms[&VM];
+    let vm = second.vms.get(&VM).unwrap();
     let exposure = |state: &State| state.known(VM, vm).exposure(false, &second);
     assert_eq!(exposure(&state), vm.max, "it may never have gone out");
     let stays = Resize { vm: VM, from: mib(512), to: mib(512) };

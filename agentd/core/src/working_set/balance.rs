@@ -118,11 +118,12 @@ impl<'a> Balance<'a> {
             missing = missing.saturating_sub(part.back);
         }
         let there = self.free.saturating_add(given.saturating_sub(self.missing));
-        let all = self.vms.iter().zip(self.stands).zip(&mut self.parts);
+        let all = self.stands.iter().zip(&mut self.parts);
         let mut lacking: Vec<_> = all
             .filter(|(_, part)| !part.lacks.is_zero())
-            .filter_map(|((view, stand), part)| {
-                Some((stand.as_ref()?.lacks_by_step(view), view.weight, part))
+            .filter_map(|(stand, part)| {
+                let stand = stand.as_ref()?;
+                Some((stand.lacks_by_step(), stand.asks.weight, part))
             })
             .collect();
         let asked =
@@ -222,7 +223,7 @@ impl<'a> Balance<'a> {
         if let Some(bar) = view.bar {
             return bar;
         }
-        let holds = view.holds.saturating_add(view.owed);
+        let holds = stand.asks.has;
         let short = stand.asks.soon.saturating_sub(holds);
         // Room for a burst that may never come is no need.
         if !part.lacks.is_zero() && !short.is_zero() {

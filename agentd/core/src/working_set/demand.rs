@@ -135,14 +135,14 @@ impl Demand {
         self.burst.fraction(OTHERS_PERCENT, 100)
     }
 
-    /// What it would have, whatever bounds it, where others have burst by so much.
-    pub(super) fn wish(&self, constants: &WorkingSet, room: ByteCount) -> Wish {
+    /// What it would have, whatever bounds it and whatever others do.
+    pub(super) fn wish(&self, constants: &WorkingSet) -> Wish {
         let now = constants.with_headroom(self.working_set());
         let ahead = self.growth.fraction(millis(constants.lead), SECOND);
         let soon = now.saturating_add(ahead);
         let top = constants.with_headroom(self.top);
         let own = now.saturating_add(self.burst).min(top);
-        let ready = now.saturating_add(room.min(now)).max(own).max(soon);
+        let ready = own.max(soon);
         let keep = constants.with_headroom(self.peak).max(ready);
         Wish { now, soon, ready, keep }
     }
@@ -155,8 +155,8 @@ pub(super) struct Wish {
     pub now: ByteCount,
     /// When the next order arrives, as far as can be told.
     pub soon: ByteCount,
-    /// With room for a burst like those of late, which grows before anybody can tell: no more than at the
-    /// top of its own, or half of any other's, and no more of that than it asks for now.
+    /// With room for a burst like its own of late, which grows before anybody can tell: no more than at the
+    /// top of those.
     pub ready: ByteCount,
     /// What it had a use for lately.
     pub keep: ByteCount,
@@ -223,7 +223,7 @@ mod tests {
         let mut demand = None;
         for (second, vm) in (0..).zip(seen) {
             let sample = sample(second, [(VM, vm.clone())]);
-            let views = assess(&policy, &State::default(), &sample);
+            let (views, _) = assess(&policy, &State::default(), &sample);
             demand =
                 Demand::follow(demand.as_ref(), &policy.working_set, views.first()?, sample.now);
         }
@@ -296,7 +296,7 @@ mod tests {
         let policy = Policy::default();
         let own = demand(&[says(900, 800, 0, Some(0)), says(900, 500, 0, Some(0))]);
         let own = own.expect("its figures count");
-        let wish = own.wish(&policy.working_set, ByteCount::ZERO);
+        let wish = own.wish(&policy.working_set);
         assert_eq!(wish.now.mib_floor(), 464);
         assert_eq!(wish.ready.mib_floor(), 464 + 900, "three seconds of it");
     }

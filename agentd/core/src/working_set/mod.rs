@@ -57,7 +57,9 @@ pub fn rule(
     (granule, now): (ByteCount, Duration),
 ) -> Ruling {
     let (memory, asks) = memory.follow(constants, vms, now);
-    let mut entitled = entitlements(vms, &asks, pool, granule).into_iter();
+    // What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
+    // amounts of all of them are rounded.
+    let mut entitled = entitlements(&asks, pool, rounding(vms, pool, granule)).into_iter();
     // A reservation is filled to the last byte.
     let is_asked = !pool.booked.lacks.is_zero();
     let bands = (constants.dead_band, if is_asked { granule } else { constants.dead_band });
@@ -85,6 +87,16 @@ struct Ask {
     ready: ByteCount,
     /// What it would like to keep, because it had a use for it lately; at least `ready`.
     keep: ByteCount,
+    /// Its demand and headroom, whatever bounds it.
+    own: ByteCount,
+    /// Its maximum.
+    max: ByteCount,
+    /// What it holds and is owed.
+    has: ByteCount,
+    /// What of that is not there for others, whatever it is entitled to.
+    stays: ByteCount,
+    /// Its share beside that of others.
+    weight: u32,
 }
 
 impl Memory {
@@ -98,24 +110,22 @@ impl Memory {
     ) -> (Self, Vec<Option<Ask>>) {
         let mut known = self.demands.beside();
         let mut room = ByteCount::ZERO;
-        let follow = |view: &View<'_>| {
-            let demand = Demand::follow(known.of(view.id), constants, view, now)?;
-            if Ask::is_of(view) {
-                room = room.max(demand.room_for_others());
-            }
-            Some((view.id, demand))
-        };
         // As many as there are VMs, nearly always: growing step by step would copy all again and again.
         let mut demands = Vec::with_capacity(vms.len());
-        demands.extend(vms.iter().filter_map(follow));
-        let demands = ByVm::in_order(demands);
-        let mut known = demands.beside();
-        let ask = |view: &View<'_>| {
-            let demand = known.of(view.id)?;
-            Ask::is_of(view).then(|| Ask::of(demand, constants, view, room))
-        };
-        let asks = vms.iter().map(ask).collect();
-        (Self { demands }, asks)
+        let mut asks = Vec::with_capacity(vms.len());
+        for view in vms {
+            let demand = Demand::follow(known.of(view.id), constants, view, now);
+            let asking = demand.as_ref().filter(|_| Ask::is_of(view));
+            if let Some(demand) = asking {
+                room = room.max(demand.room_for_others());
+            }
+            asks.push(asking.map(|demand| Ask::of(demand, constants, view)));
+            demands.extend(demand.map(|demand| (view.id, demand)));
+        }
+        for ask in asks.iter_mut().flatten() {
+            ask.make_room(room);
+        }
+        (Self { demands: ByVm::in_order(demands) }, asks)
     }
 }
 
@@ -125,8 +135,9 @@ impl Ask {
         matches!(view.bar, None | Some(Reason::Settling))
     }
 
-    fn of(demand: &Demand, constants: &WorkingSet, view: &View<'_>, room: ByteCount) -> Self {
-        let wish = demand.wish(constants, room);
+    /// With no room for the bursts of others.
+    fn of(demand: &Demand, constants: &WorkingSet, view: &View<'_>) -> Self {
+        let wish = demand.wish(constants);
         let mut now = wish.now;
         if view.starves {
             // Its demand cannot show while there is no room for it.
@@ -138,7 +149,17 @@ impl Ask {
         let soon = wish.soon.clamp(now, max);
         let ready = wish.ready.clamp(soon, max);
         let keep = wish.keep.clamp(ready, max);
-        Self { demand: demand.working_set(), least, now, soon, ready, keep }
+        let (demand, own, weight) = (demand.working_set(), wish.now, view.weight);
+        let has = view.holds.saturating_add(view.owed);
+        let stays = if view.is_stuck() { view.holds } else { ByteCount::ZERO };
+        Self { demand, least, now, soon, ready, keep, own, max, has, stays, weight }
+    }
+
+    /// Has it ask for room for a burst such as others had: no more of that than it asks for now.
+    fn make_room(&mut self, room: ByteCount) {
+        let ready = self.own.saturating_add(room.min(self.own)).min(self.max);
+        self.ready = self.ready.max(ready);
+        self.keep = self.keep.max(self.ready);
     }
 
     /// What it is to have at each step in which the pool is shared, of which so much stays with it.
@@ -153,36 +174,26 @@ impl Ask {
 /// its minimum, then what it works with, then what it is to have now and soon, then room for bursts, then
 /// what it would like to keep.
 /// In the order of those who ask. What one holds beyond that and does not give is not there for others.
-fn entitlements(
-    vms: &[View<'_>],
-    asks: &[Option<Ask>],
-    pool: &Pool,
-    granule: ByteCount,
-) -> Vec<ByteCount> {
-    let entitled = shares(vms, asks, pool, granule, |_| ByteCount::ZERO);
-    if !vms.iter().any(View::is_stuck) {
+fn entitlements(asks: &[Option<Ask>], pool: &Pool, rounding: ByteCount) -> Vec<ByteCount> {
+    let entitled = shares(asks, pool, rounding, |_| ByteCount::ZERO);
+    if asks.iter().flatten().all(|ask| ask.stays.is_zero()) {
         return entitled;
     }
-    let stays = |view: &View<'_>| if view.is_stuck() { view.holds } else { ByteCount::ZERO };
-    let beside = shares(vms, asks, pool, granule, stays);
+    let beside = shares(asks, pool, rounding, |ask| ask.stays);
     entitled.into_iter().zip(beside).map(|(own, beside)| own.min(beside)).collect()
 }
 
 /// The same where each VM asks for no less than what stays with it in any case.
 fn shares(
-    vms: &[View<'_>],
     asks: &[Option<Ask>],
     pool: &Pool,
-    granule: ByteCount,
-    stays: impl Fn(&View<'_>) -> ByteCount,
+    rounding: ByteCount,
+    stays: impl Fn(&Ask) -> ByteCount,
 ) -> Vec<ByteCount> {
     let (mut held, mut asked) = (ByteCount::ZERO, [ByteCount::ZERO; STEPS]);
-    let asking = || {
-        let pairs = vms.iter().zip(asks);
-        pairs.filter_map(|(view, ask)| Some((view, ask.as_ref()?.steps(stays(view)))))
-    };
-    for (view, steps) in asking() {
-        held = held.saturating_add(view.holds).saturating_add(view.owed);
+    let asking = || asks.iter().flatten().map(|ask| (ask, ask.steps(stays(ask))));
+    for (ask, steps) in asking() {
+        held = held.saturating_add(ask.has);
         asked = plus(asked, &steps);
     }
     let booked = &pool.booked;
@@ -190,13 +201,13 @@ fn shares(
         .saturating_add(pool.kept.saturating_sub(pool.reserve))
         .saturating_sub(pool.reserve.saturating_sub(pool.left()))
         .saturating_sub(booked.reserved)
-        .saturating_sub(rounding(vms, pool, granule));
+        .saturating_sub(rounding);
     // Reservations take more than their minimum out of what no VM will need.
     let soon = asked.get(SOON).copied().unwrap_or_default();
     budget = budget.saturating_sub(booked.beyond.min(budget.saturating_sub(soon)));
     let fit = steps_that_fit(budget, &asked);
     let claims: Vec<Claim> =
-        asking().map(|(view, steps)| Claim::in_steps(&steps, fit, view.weight)).collect();
+        asking().map(|(ask, steps)| Claim::in_steps(&steps, fit, ask.weight)).collect();
     share(budget, &claims)
 }
 
@@ -232,24 +243,22 @@ impl<'a> Stand<'a> {
         (band, excess_band): (ByteCount, ByteCount),
         granule: ByteCount,
     ) -> Self {
-        let holds = view.holds.saturating_add(view.owed);
-        let missing = entitled.min(ask.ready).saturating_sub(holds);
-        let is_worth = missing >= band || view.starves || holds < ask.least;
+        let missing = entitled.min(ask.ready).saturating_sub(ask.has);
+        let is_worth = missing >= band || view.starves || ask.has < ask.least;
         let lacks = if is_worth { missing } else { ByteCount::ZERO };
-        let excess = view.vm.actual.saturating_sub(entitled);
+        let excess = view.actual.saturating_sub(entitled);
         let exceeds = excess >= excess_band;
         let may = view.bar.is_none() && view.give_bar.is_none() && exceeds;
-        let idle = view.vm.guest.idle().unwrap_or_default();
-        let most = excess.min(view.give_limit).min(idle.saturating_sub(LEFT_USABLE));
+        let most = excess.min(view.give_limit).min(view.idle.saturating_sub(LEFT_USABLE));
         let is_gift = most >= excess_band.min(LEAST_GIFT);
         let spare = if may && is_gift { most.align_down(granule) } else { ByteCount::ZERO };
         Self { asks: ask, entitled, lacks: lacks.align_down(granule), spare, exceeds }
     }
 
     /// What it lacks in each step in which memory is given: nothing in the first, all in the last.
-    fn lacks_by_step(&self, view: &View<'_>) -> [ByteCount; STEPS] {
-        let holds = view.holds.saturating_add(view.owed);
-        let lacks = |step: ByteCount| step.min(self.entitled).saturating_sub(holds).min(self.lacks);
+    fn lacks_by_step(&self) -> [ByteCount; STEPS] {
+        let lacks =
+            |step: ByteCount| step.min(self.entitled).saturating_sub(self.asks.has).min(self.lacks);
         let [least, works, now, soon, ..] = self.asks.steps(ByteCount::ZERO).map(lacks);
         [ByteCount::ZERO, least, works, now, soon, self.lacks]
     }

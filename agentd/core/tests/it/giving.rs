@@ -27,12 +27,13 @@ fn nobody_gets_headroom_while_another_waits_for_what_it_works_with() {
         for _ in 0..12 {
             let (sample, decision) = world.turn();
             let steps = |id: VmId, verdict: &Verdict| {
-                let vm = &sample.vms[&id];
+                let vm = sample.vms.get(&id).unwrap();
                 let min = world.policy.rules(id, &vm.name, vm.max).limits.min;
                 [min, verdict.demand.unwrap().max(min)]
             };
-            let has =
-                |id: &VmId, verdict: &Verdict| sample.vms[id].actual.saturating_add(verdict.amount);
+            let has = |id: &VmId, verdict: &Verdict| {
+                sample.vms.get(id).unwrap().actual.saturating_add(verdict.amount)
+            };
             for step in 0..2 {
                 let waits = |(id, verdict): (&VmId, &Verdict)| {
                     let lacks = verdict.need.is_some_and(|need| !need.is_zero());

@@ -101,7 +101,7 @@ fn what_a_vm_that_starts_may_take_is_got_back_first_and_a_reserve_in_a_tick() {
 fn suffers(world: &mut World, vm: VmId) {
     let distress = Distress { sign: Sign::Faults(1000), age: Duration::ZERO };
     let decision = look(world, |sample| {
-        sample.vms.entry(vm).and_modify(|own| own.distress = Some(distress));
+        sample.vms.get_mut(&vm).unwrap().distress = Some(distress);
     });
     assert!(decision.verdicts.get(&vm).unwrap().amount.is_zero());
 }
@@ -162,7 +162,7 @@ fn what_a_vm_works_with_is_left_to_it_under_others_minimums_and_it_is_told_so() 
     let full = decision.verdicts.get(&A).unwrap();
     assert_eq!((full.amount, full.reason), (ByteCount::ZERO, Reason::FairShare));
     assert_eq!(
-        explain::message(full, &sample.vms[&A], &world.policy),
+        explain::message(full, sample.vms.get(&A).unwrap(), &world.policy),
         "holds: it works with 800 MiB of the 800 MiB that it holds, and may have 64 MiB, its share of \
          too little, but none of the rest can go without making it swap"
     );

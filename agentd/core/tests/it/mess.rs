@@ -7,6 +7,7 @@ use std::{
 };
 
 use agentd_core::{
+    by_vm::ByVm,
     bytes::ByteCount,
     decide::decide,
     decision::Decision,
@@ -244,7 +245,7 @@ prop_compose! {
         let mut samples = vec![first];
         for (passed, vms, usable, is_calm) in later {
             let before = samples.last().unwrap();
-            let mut vms: BTreeMap<_, _> = (0..7).map(id).zip(vms).collect();
+            let mut vms: ByVm<_> = (0..7).map(id).zip(vms).collect();
             if is_calm {
                 // The same VMs, which say something else.
                 vms = before.vms.iter().map(|(id, vm)| match vms.get(id) {
@@ -277,7 +278,9 @@ impl Course {
         let mut holds = BTreeMap::new();
         for sample in &mut self.samples {
             for (id, holds) in &holds {
-                sample.vms.entry(*id).and_modify(|vm| vm.actual = *holds);
+                if let Some(vm) = sample.vms.get_mut(id) {
+                    vm.actual = *holds;
+                }
             }
             let (decision, state) = decide(&self.policy, &self.state, sample);
             look(&self.policy, &state, sample, &decision)?;

@@ -181,7 +181,7 @@ proptest! {
                 "memory appears or vanishes"
             );
             for resize in &decision.plan.shrinks {
-                let vm = &sample.vms[&resize.vm];
+                let vm = sample.vms.get(&resize.vm).unwrap();
                 let left = vm.guest.unused.unwrap().saturating_sub(resize.shrinkage());
                 prop_assert!(left >= world.policy.two_pointer.spare_above);
             }
@@ -217,12 +217,14 @@ proptest! {
     ) {
         let Some(liar) = course.samples[0].vms.keys().next().copied() else { return Ok(()) };
         for (sample, claim) in course.samples.iter_mut().zip(claims) {
-            sample.vms.entry(liar).and_modify(|vm| vm.guest = claim);
+            if let Some(vm) = sample.vms.get_mut(&liar) {
+                vm.guest = claim;
+            }
         }
         course.play(|policy, state, sample, decision| {
             prop_assert_eq!(check(policy, state, sample, decision), []);
             for resize in decision.plan.shrinks.iter().chain(&decision.plan.grows) {
-                let vm = &sample.vms[&resize.vm];
+                let vm = sample.vms.get(&resize.vm).unwrap();
                 let limits = policy.rules(resize.vm, &vm.name, vm.max).limits;
                 prop_assert!(resize.to <= limits.max || resize.to < resize.from);
                 prop_assert!(resize.to >= limits.min || resize.to > resize.from);
@@ -255,7 +257,7 @@ fn nobody_shrinks_who_suffers() {
         // One VM suffers that otherwise does not.
         let sample = &mut course.samples[0];
         let Some(victim) = sample.vms.keys().next().copied() else { return Ok(()) };
-        sample.vms.entry(victim).and_modify(|vm| vm.distress = None);
+        sample.vms.get_mut(&victim).unwrap().distress = None;
         let gives = Cell::new(false);
         course.clone().play(|_, _, sample, decision| {
             let kind = decision.verdicts.get(&victim).map(|verdict| verdict.kind);
@@ -264,7 +266,7 @@ fn nobody_shrinks_who_suffers() {
             Ok(())
         })?;
         let sample = &mut course.samples[0];
-        sample.vms.entry(victim).and_modify(|vm| vm.distress = Some(sign));
+        sample.vms.get_mut(&victim).unwrap().distress = Some(sign);
         let algorithm = usize::from(course.policy.algorithm == Algorithm::WorkingSet);
         spared[algorithm].set(spared[algorithm].get() + usize::from(gives.get()));
         course.play(|_, _, sample, decision| {

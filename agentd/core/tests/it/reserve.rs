@@ -89,7 +89,7 @@ fn fills_out_of_what_vms_can_spare_and_leaves_them_what_they_use() {
         assert_eq!((last.held, last.filled), (mib(3000), true), "{algorithm:?}");
         for (sample, decision) in &turns {
             for resize in &decision.plan.shrinks {
-                let usable = sample.vms[&resize.vm].guest.usable.unwrap();
+                let usable = sample.vms.get(&resize.vm).unwrap().guest.usable.unwrap();
                 assert!(resize.shrinkage() <= usable, "{algorithm:?}: what it uses is taken");
             }
         }
@@ -109,7 +109,7 @@ fn nobody_is_given_what_it_holds_and_who_needs_it_is_told_so() {
         let turns = turns(&mut world, 12);
         let last = turns.last().unwrap();
         assert_eq!(booking(last).held, mib(3960), "{algorithm:?}");
-        assert!(last.0.vms[&id(1)].actual <= mib(3008), "{algorithm:?}");
+        assert!(last.0.vms.get(&id(1)).unwrap().actual <= mib(3008), "{algorithm:?}");
         let reasons: Vec<Reason> = turns
             .iter()
             .map(|(_, decision)| decision.verdicts.get(&id(1)).unwrap().reason)
@@ -118,7 +118,10 @@ fn nobody_is_given_what_it_holds_and_who_needs_it_is_told_so() {
         // Once it is gone, what it held is everybody's.
         world.reservations.clear();
         let turns = self::turns(&mut world, 60);
-        assert!(turns.last().unwrap().0.vms[&id(1)].actual > mib(3500), "{algorithm:?}");
+        assert!(
+            turns.last().unwrap().0.vms.get(&id(1)).unwrap().actual > mib(3500),
+            "{algorithm:?}"
+        );
     }
 }
 
@@ -143,7 +146,7 @@ fn a_vm_in_need_comes_before_what_one_takes_beyond() {
         world.reservations = vec![reservation(1, (1000, 6000), None)];
         let turns = turns(&mut world, 100);
         let (sample, decision) = turns.last().unwrap();
-        let (holds, booking) = (sample.vms[&id(1)].actual, decision.bookings[0]);
+        let (holds, booking) = (sample.vms.get(&id(1)).unwrap().actual, decision.bookings[0]);
         assert!(holds >= mib(3850), "{algorithm:?}: it has {holds}");
         assert!(booking.filled && booking.held > mib(2000), "{algorithm:?}: {booking:?}");
     }

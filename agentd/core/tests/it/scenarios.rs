@@ -53,7 +53,7 @@ fn tell(out: &mut String, world: &World, sample: &Sample, decision: &Decision) {
     let (tick, offset, kept) = (decision.tick, decision.offset.unwrap(), decision.pool.kept);
     writeln!(out, "tick {tick}, offset {offset}, the host keeps {kept}").unwrap();
     for (id, verdict) in &decision.verdicts {
-        let vm = &sample.vms[id];
+        let vm = sample.vms.get(id).unwrap();
         let why = explain::message(verdict, vm, &world.policy);
         writeln!(out, "  {} at {}, {}: {why}", vm.name, vm.actual, verdict.reason).unwrap();
     }

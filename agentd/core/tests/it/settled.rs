@@ -147,7 +147,7 @@ fn settle(world: &mut World, stuck: Option<VmId>) -> Result<Decision, TestCaseEr
     for tick in 0..MOVES_FOR + RESTS_FOR {
         let (sample, decision) = world.turn_beside(stuck);
         for resize in &decision.plan.shrinks {
-            let vm = &sample.vms[&resize.vm];
+            let vm = sample.vms.get(&resize.vm).unwrap();
             let works = vm.actual.saturating_sub(vm.guest.usable.unwrap()).as_u64();
             prop_assert!(resize.to.as_u64() >= works + LEFT_USABLE, "{vm:?}: {resize:?}");
         }

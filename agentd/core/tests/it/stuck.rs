@@ -48,7 +48,7 @@ fn polite_vms_share_what_a_stuck_one_holds_as_if_it_were_not_there() {
             let (sample, decision) = world.turn_beside(Some(STUCK));
             without.turn();
             for resize in decision.plan.shrinks.iter().filter(|resize| resize.vm != STUCK) {
-                let usable = sample.vms[&resize.vm].guest.usable.unwrap();
+                let usable = sample.vms.get(&resize.vm).unwrap().guest.usable.unwrap();
                 prop_assert!(resize.shrinkage() <= usable);
             }
             asked |= decision.plan.shrinks.iter().any(|resize| resize.vm == STUCK);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use agentd_core::{
+    by_vm::ByVm,
     bytes::ByteCount,
     check::check,
     decide::decide,
@@ -45,7 +46,7 @@ impl World {
     /// What a perfect look at the world shows now.
     pub(crate) fn sample(&self) -> Sample {
         let there = self.vms.iter().filter(|(_, vm)| vm.life.contains(&self.tick));
-        let vms: BTreeMap<_, _> = there.map(|(id, vm)| (*id, self.vm_sample(vm))).collect();
+        let vms: ByVm<_> = there.map(|(id, vm)| (*id, self.vm_sample(vm))).collect();
         let held = vms.values().map(|vm| vm.actual).sum::<ByteCount>();
         let usable = self.total.saturating_sub(self.other).saturating_sub(held);
         Sample {
