@@ -69,16 +69,17 @@ impl Pace {
     /// When the turn after this one begins, which is over `now`.
     pub fn next(&mut self, record: &TickRecord, now: Duration) -> Duration {
         let soonest = now.saturating_add(AIR.min(self.interval / 2));
-        // A turn that came before its time takes the place of none.
-        if self.due <= now {
+        // A turn that came before its time takes the place of none, however long it took.
+        if record.now >= self.due {
             self.due = self.due.saturating_add(self.interval).max(soonest);
         }
+        let due = self.due.max(soonest);
         let half = self.interval / 2;
         let sooner = record.now.saturating_add(half).max(soonest);
         // What comes shortly before a tick might as well wait for it.
-        let in_time = sooner.saturating_add(half / 2) <= self.due;
+        let in_time = sooner.saturating_add(half / 2) <= due;
         let is_worth_it = self.is_worth_it(record);
-        if is_worth_it && in_time && half >= SOONEST { sooner } else { self.due }
+        if is_worth_it && in_time && half >= SOONEST { sooner } else { due }
     }
 
     /// True while a VM is short, and what is decided of it comes to something.
@@ -195,6 +196,10 @@ mod tests {
         assert_eq!(next(1000, 0, 950), (1000, 1000));
         assert_eq!(next(1000, 0, 2500), (2510, 2510), "two were run over");
         assert_eq!(next(500, 3, 20), (253, 500));
+        let mut pace = Pace::new(ms(1000), ms(0));
+        assert_eq!(pace.next(&gave(ms(0)), ms(20)), ms(500));
+        assert_eq!(pace.next(&gave(ms(500)), ms(1020)), ms(1030), "the tick that it ran over");
+        assert_eq!((pace.next(&gave(ms(1030)), ms(1100)), pace.due()), (ms(1530), ms(2000)));
         assert_eq!(next(400, 0, 20), (400, 400), "a kernel could not answer any sooner");
     }
 }

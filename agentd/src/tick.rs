@@ -164,7 +164,10 @@ impl Ticker {
                     self.act(&sample, in_force, gate, &mut record);
                 }
                 record.lives = self.lives(&sample);
-                self.targets.note(&self.mind.state(), &sample, &record.lives);
+                self.targets.look(&sample, &record.lives);
+                if record.decision.is_some() {
+                    self.targets.note(&self.mind.state(), &sample);
+                }
                 let changes = self.changes(&sample, &record.lives);
                 record.sample = Some(sample);
                 changes

@@ -78,9 +78,10 @@ impl Followed {
                 self.quarantined_until = Some(now.saturating_add(QUARANTINE));
             }
         }
-        // Whatever it was told before, it has taken this one by now.
-        order =
-            order.map(|order| Order { earlier: order.earlier.filter(|_| order.in_doubt), ..order });
+        // Whatever it was told before this one, or those in doubt, it has taken this one by now.
+        if let Some(own) = order.as_mut().filter(|own| own.accepted || !own.in_doubt) {
+            own.earlier = None;
+        }
         self.actual = Some(vm.actual);
         self.spare(vm, order.as_ref(), now);
         let stage = order.map_or(Stage::Done, |order| order.stage(vm, sample));
@@ -207,6 +208,7 @@ mod tests {
             gives: from.saturating_sub(target),
             since: Duration::from_secs(second),
             in_doubt: false,
+            accepted: true,
             earlier: None,
             judged: false,
         }

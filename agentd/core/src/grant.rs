@@ -226,9 +226,10 @@ impl<'a> Ledger<'a> {
         let of_host = |transfer: &&Transfer| transfer.from == Party::Host;
         let asked = self.plan.funding.iter().filter(of_host).map(|transfer| transfer.amount);
         let room = self.plan.room.saturating_sub(self.plan.debt).max(asked.sum());
-        let room = self.plan.limit_room.map_or(room, |limit| room.min(limit));
-        let beyond = self.spent().saturating_sub(self.freed());
-        let gone = self.gone_of_host.saturating_add(self.strayed()).saturating_add(beyond);
+        let room = room.saturating_sub(self.spent().saturating_sub(self.freed()));
+        let limit_room = self.plan.limit_room.unwrap_or(ByteCount::MAX);
+        let room = room.min(limit_room.saturating_sub(self.taken_back()));
+        let gone = self.gone_of_host.saturating_add(self.strayed());
         room.saturating_sub(gone).align_down(self.granule)
     }
 
@@ -264,6 +265,11 @@ impl<'a> Ledger<'a> {
     /// What was taken out of promises: who was served first keeps its part of them.
     fn spent(&self) -> ByteCount {
         self.givers.values().map(|giver| giver.gone.saturating_sub(giver.returned)).sum()
+    }
+
+    /// What givers hold again though others were told to take it.
+    fn taken_back(&self) -> ByteCount {
+        self.givers.values().map(|giver| giver.gone.saturating_sub(giver.delivered)).sum()
     }
 
     fn strayed(&self) -> ByteCount {

@@ -26,6 +26,8 @@ pub struct Order {
     pub since: Duration,
     /// The hypervisor has not said whether it took this order, or one before it.
     pub in_doubt: bool,
+    /// The hypervisor said that it took this order, whatever became of those before it.
+    pub accepted: bool,
     /// What the VM may have gone on to by what was in force before, until it took this order; `None` once it
     /// was seen under it, and where nothing else was.
     pub earlier: Option<Span>,
@@ -53,8 +55,8 @@ impl Order {
     #[must_use]
     pub const fn new(target: ByteCount, gives: ByteCount, base: Shown, since: Duration) -> Self {
         let (least, most) = (target, target);
-        let (in_doubt, earlier, judged) = (false, None, false);
-        Self { target, least, most, base, gives, since, in_doubt, earlier, judged }
+        let (in_doubt, accepted, earlier, judged) = (false, true, None, false);
+        Self { target, least, most, base, gives, since, in_doubt, accepted, earlier, judged }
     }
 
     /// All that the VM may be on its way to.

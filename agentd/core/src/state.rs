@@ -191,7 +191,7 @@ impl State {
         self.host.begin_anew();
         self.owed.clear();
         self.orders.retain(|_, order| {
-            order.earlier = Some(Span::ANY);
+            (order.earlier, order.accepted) = (Some(Span::ANY), false);
             order.in_doubt
         });
         self.followed.values_mut().for_each(|followed| followed.adopted = false);
@@ -269,8 +269,10 @@ impl State {
     fn booked(&self, resized: &Resized, order: Order) -> Option<Order> {
         let before = self.orders.get(&resized.vm);
         let adopted = self.followed.get(&resized.vm).is_some_and(|own| own.adopted);
-        let earlier = if adopted { before.map(Order::spans) } else { Some(Span::ANY) };
-        let order = Order { earlier, ..order };
+        let unknown = (!adopted).then_some(Span::ANY);
+        let earlier = before.map(Order::spans).or(unknown);
+        let accepted = resized.outcome == Outcome::Accepted;
+        let order = Order { earlier, accepted, ..order };
         let span = |before: &Order| Order {
             least: before.least.min(order.target),
             most: before.most.max(order.target),

@@ -16,15 +16,21 @@ use crate::event::TickRecord;
 #[derive(Debug, Default)]
 pub(super) struct Short {
     vms: BTreeMap<VmId, Spell>,
+    /// When VMs were last looked at, monotonic.
+    at: Duration,
 }
 
-/// Since when a VM suffers and in vain, monotonic.
-#[derive(Debug)]
+/// How long a VM suffers in vain.
+#[derive(Debug, Default)]
 struct Spell {
-    /// When it last swapped for want of memory.
+    /// When it last swapped for want of memory, monotonic.
     swapped: Duration,
-    /// When it was first and last given nothing since.
-    in_vain: Option<(Duration, Duration)>,
+    /// It did, and was given nothing, when it was last looked at.
+    is_in_vain: bool,
+    /// How long that was so, of late: a sixth of the time in which it was not has leaked away.
+    in_vain: Duration,
+    /// That was so for long enough to be said, and has not leaked away since.
+    is_said: bool,
 }
 
 impl Short {
@@ -32,29 +38,24 @@ impl Short {
     /// does, and where nothing is decided.
     pub(super) fn look(&mut self, record: &TickRecord) -> Option<String> {
         let now = record.now;
+        let passed = now.saturating_sub(std::mem::replace(&mut self.at, now));
         let Some(decision) = &record.decision else {
             self.vms.clear();
             return None;
         };
         for (id, verdict) in &decision.verdicts {
-            let swapped = swapped(verdict).map(|age| now.saturating_sub(age));
-            if let Some(swapped) = swapped {
-                let in_vain = None;
-                self.vms.entry(*id).or_insert(Spell { swapped, in_vain }).swapped = swapped;
+            if let Some(age) = swapped(verdict) {
+                self.vms.entry(*id).or_default().swapped = now.saturating_sub(age);
             }
         }
         self.vms.retain(|id, spell| {
             let Some(verdict) = decision.verdicts.get(id) else { return false };
             let swapped = now.saturating_sub(spell.swapped) < Distress::REMEMBERED;
-            if swapped && is_in_vain(verdict, actual(record, *id)) {
-                let first = spell.in_vain.map_or(now, |(first, _)| first);
-                spell.in_vain = Some((first, now));
-            }
-            let lasts = |(_, last)| now.saturating_sub(last) < OVER_AFTER;
-            swapped || spell.in_vain.is_some_and(lasts)
+            spell.pass(swapped && is_in_vain(verdict, actual(record, *id)), passed);
+            swapped || spell.is_said
         });
         let short: Vec<VmId> =
-            self.vms.iter().filter(|(_, spell)| spell.lasts()).map(|(id, _)| *id).collect();
+            self.vms.iter().filter(|(_, spell)| spell.is_said).map(|(id, _)| *id).collect();
         (!short.is_empty()).then(|| {
             format!(
                 "{}: swaps for want of memory, and there is none for it; \"memctl explain VM\" says what it \
@@ -66,8 +67,15 @@ impl Short {
 }
 
 impl Spell {
-    fn lasts(&self) -> bool {
-        self.in_vain.is_some_and(|(first, last)| last.saturating_sub(first) >= SAID_AFTER)
+    /// Takes in whether it suffers in vain so long after it was last looked at.
+    fn pass(&mut self, is_in_vain: bool, passed: Duration) {
+        let was_in_vain = std::mem::replace(&mut self.is_in_vain, is_in_vain);
+        self.in_vain = match (was_in_vain, is_in_vain) {
+            (true, true) => self.in_vain.saturating_add(passed).min(SAID_AFTER),
+            (false, true) => self.in_vain,
+            (_, false) => self.in_vain.saturating_sub(passed / LEAK),
+        };
+        self.is_said = self.in_vain >= SAID_AFTER || self.is_said && !self.in_vain.is_zero();
     }
 }
 
@@ -102,8 +110,8 @@ fn is_in_vain(verdict: &Verdict, holds: ByteCount) -> bool {
 
 /// A burst waits for a tick or two, and nobody has to do anything about that.
 const SAID_AFTER: Duration = Duration::from_secs(10);
-/// Who gets some and is short again comes in waves.
-const OVER_AFTER: Duration = Duration::from_secs(60);
+/// Who is given some and is short again comes in waves: what was said is over after a minute.
+const LEAK: u32 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -183,5 +191,27 @@ mod tests {
             "algorithm = \"working-set\"\npool_limit = \"1800MiB\"\nhost_reserve = \"0MiB\"";
         let said = said(1, 300, policy, &vms);
         assert_eq!(raises(&said), 1, "{said:?}");
+    }
+
+    /// What is said of a VM at each second of its looks, in each of which it is in vain or not.
+    fn spell(looks: &[(usize, bool)]) -> Vec<usize> {
+        let all = looks.iter().flat_map(|(count, is)| std::iter::repeat_n(*is, *count));
+        let mut spell = Spell::default();
+        let said = all.map(|is| {
+            spell.pass(is, Duration::from_secs(1));
+            spell.is_said
+        });
+        said.enumerate().filter(|(_, said)| *said).map(|(second, _)| second).collect()
+    }
+
+    #[test]
+    fn it_is_said_after_ten_seconds_of_it_and_is_over_a_minute_later() {
+        assert!(spell(&[(2, true), (38, false), (2, true), (60, false)]).is_empty(), "two bursts");
+        let said = spell(&[(16, true), (1000, false)]);
+        assert_eq!((said.first(), said.last()), (Some(&10), Some(&75)));
+        let waves: Vec<_> = [(6, true), (6, false)].repeat(20);
+        let said = spell(&waves);
+        assert_eq!(said.last().unwrap() - said[0], said.len() - 1, "one spell: {said:?}");
+        assert!(said[0] < 40, "{said:?}");
     }
 }

@@ -21,13 +21,17 @@ struct Told {
 }
 
 impl Targets {
-    /// Takes in what was ordered in a turn. Another kernel was told nothing, and whoever else moved a
-    /// balloon has told the VM otherwise since.
-    pub(super) fn note(&mut self, state: &State, sample: &Sample, lives: &BTreeMap<VmId, Life>) {
+    /// Forgets what is over: another kernel was told nothing, and whoever else moved a balloon has told the
+    /// VM otherwise since.
+    pub(super) fn look(&mut self, sample: &Sample, lives: &BTreeMap<VmId, Life>) {
         self.last.retain(|vm, told| {
             let same = |own| sample.vms.get(vm).is_some_and(|vm| vm.generation == own);
             same(told.generation) && lives.get(vm) != Some(&Life::Quarantined)
         });
+    }
+
+    /// Takes in what is in force after a turn that decided.
+    pub(super) fn note(&mut self, state: &State, sample: &Sample) {
         let told = state.orders.iter().filter_map(|(id, order)| {
             let generation = sample.vms.get(id)?.generation;
             Some((*id, Told { target: order.target, generation }))

@@ -194,6 +194,42 @@ fn who_goes_on_with_what_it_was_told_before_the_first_order_is_moved_by_nobody_e
     assert_eq!(own.standing(Duration::from_secs(4)), Standing::Cooperative);
 }
 
+/// Whatever became of others before it: what the hypervisor took is all that was in force before the next.
+#[test]
+fn who_was_told_for_certain_is_left_to_whoever_else_moves_it() {
+    let policy = Policy::default();
+    let seen = |second, mib| sample(second, [(VM, holding(mib)), (OTHER, holding(512))]);
+    let tell = |state: State, second, mib, outcome| {
+        let sample = seen(second, 512);
+        let own = Resized {
+            vm: VM,
+            planned: self::mib(mib),
+            ordered: Some(self::mib(mib)),
+            outcome,
+            rest_refused: None,
+        };
+        let applied = Applied { resized: vec![own], granted: Vec::new() };
+        let state = state.continued(&policy, &sample);
+        state.after(&Plan::default(), &applied, &sample, sample.now)
+    };
+    let standing = |state: State, second| {
+        let state = state.continued(&policy, &seen(second, 512));
+        let state = state.continued(&policy, &seen(second + 1, 900));
+        state.followed.get(&VM).unwrap().standing(Duration::from_secs(second + 1))
+    };
+    // A grow is its first order, and others follow.
+    let state = tell(State::default(), 1, 530, Outcome::Accepted);
+    let state = tell(state, 2, 540, Outcome::Accepted);
+    assert_eq!(standing(state, 3), Standing::Quarantined);
+    // One without answer came before.
+    let state = tell(State::default(), 1, 512, Outcome::InDoubt);
+    let state = tell(state, 2, 462, Outcome::Accepted);
+    let state = tell(state, 3, 512, Outcome::Accepted);
+    assert_eq!(standing(state, 4), Standing::Quarantined);
+    let unanswered = tell(State::default(), 1, 512, Outcome::InDoubt);
+    assert_eq!(standing(unanswered, 2), Standing::Cooperative);
+}
+
 /// Nobody knows what it was told before, and yet it is to get what was decided.
 #[test]
 fn who_gets_memory_by_its_first_order_goes_on_to_get_the_rest_of_it() {
