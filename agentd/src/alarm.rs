@@ -67,8 +67,8 @@ fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
         told(
             VM_UNCOOPERATIVE,
             Life::Uncooperative,
-            "does not give the memory that it was asked for; look at its balloon driver and its \
-             load, or pin it",
+            "does not give the memory that it was asked for, or the host gets nothing of it; \"memctl explain \
+             VM\" says which: look at its balloon driver and its load, or pin it",
         ),
         told(
             VM_QUARANTINED,
@@ -107,11 +107,19 @@ fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
     ]
 }
 
-/// The names of the VMs at this point of their lives.
+/// The names of the VMs at this point of their lives. Who is pinned gives nothing anyway, and is not named for that.
 fn names(record: &TickRecord, life: Life) -> String {
     let is = |(_, own): &(&VmId, &Life)| **own == life;
-    let all: Vec<VmId> = record.lives.iter().filter(is).map(|(id, _)| *id).collect();
+    let all = record.lives.iter().filter(is).map(|(id, _)| *id);
+    let is_told = |id: &VmId| life == Life::Unresponsive || !is_pinned(record, *id);
+    let all: Vec<VmId> = all.filter(is_told).collect();
     named(record, &all)
+}
+
+fn is_pinned(record: &TickRecord, id: VmId) -> bool {
+    let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(&id));
+    let policy = &record.policy.policy;
+    vm.is_some_and(|vm| record.pins.get(id).is_some() || policy.pins(id, &vm.name))
 }
 
 /// The names of these VMs, of at most [`NAMED`] of them.

@@ -198,6 +198,13 @@ impl Shadow {
         Some(Report { changes, actor, reason, tally, since, skipped, slowest })
     }
 
+    /// Why it could not decide beside this policy; `None` where it could, and where there is no shadow.
+    #[must_use]
+    pub fn objection(&self, policy: &Policy) -> Option<String> {
+        let wish = self.shared().wish.clone()?;
+        (wish.vary)(policy).err()
+    }
+
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,6 +14,15 @@ use crate::{
     vm::VmId,
 };
 
+/// What a host uses beside its VMs now. What a process takes beside the memory of its VM is part of it.
+#[must_use]
+pub fn own_use(sample: &Sample) -> ByteCount {
+    let taken = |vm: &VmSample| vm.shown().taken.unwrap_or(vm.actual);
+    let by_vms: ByteCount = sample.vms.values().map(taken).sum();
+    let used = sample.host.total.saturating_sub(sample.host.usable);
+    used.saturating_sub(by_vms)
+}
+
 /// What VMs and reservations may share on one host, and what of it is taken for certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -42,15 +51,11 @@ impl Room {
     /// The room of the host of a sample.
     #[must_use]
     pub fn of(policy: &Policy, sample: &Sample, known: Known<'_>) -> Self {
-        // What a process takes beside the memory of its VM is the host's own use.
-        let taken = |vm: &VmSample| vm.shown().taken.unwrap_or(vm.actual);
-        let by_vms: ByteCount = sample.vms.values().map(taken).sum();
-        let used = sample.host.total.saturating_sub(sample.host.usable);
         let vms = sample.vms.iter();
         Self {
             total: sample.host.total,
             reserve: policy.host_reserve,
-            other: used.saturating_sub(by_vms),
+            other: own_use(sample),
             limit: policy.pool_limit,
             guaranteed: vms
                 .map(|(id, vm)| {

@@ -220,9 +220,15 @@ fn spares(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
 
 /// What `working-set` goes by.
 fn works_with(verdict: &Verdict, vm: &VmSample) -> String {
-    let (demand, holds) = (verdict.demand.unwrap_or_default(), vm.actual);
-    let entitled = verdict.entitled.unwrap_or_default();
-    format!("it works with {demand} of the {holds} that it holds, and may have {entitled}")
+    let holds = vm.actual;
+    // In an emergency of the host nobody's demand is reckoned.
+    let (Some(demand), Some(entitled)) = (verdict.demand, verdict.entitled) else {
+        return match vm.used() {
+            Some(used) => format!("it uses {used} of the {holds} that it holds"),
+            None => format!("it holds {holds}"),
+        };
+    };
+    format!("it works with {demand} of the {holds} that it holds, and is entitled to {entitled}")
 }
 
 fn use_of(verdict: &Verdict, vm: &VmSample) -> String {
@@ -290,13 +296,23 @@ mod tests {
             let verdict = Verdict { need, demand, entitled, ..Verdict::hold(Reason::Reserved) };
             message(&verdict, &holding(512), &policy)
         };
-        let works = "holds: it works with 500 MiB of the 512 MiB that it holds, and may have";
+        let works = "holds: it works with 500 MiB of the 512 MiB that it holds, and is entitled to";
         let share = "its share of what is not reserved for a VM to come";
         let rest = "none of the rest can go without making it swap";
         assert_eq!(words(0, 64), format!("{works} 64 MiB, {share}, but {rest}"));
         assert_eq!(words(0, 512), format!("{works} 512 MiB, and it has {share}"));
         let needs = format!("{works} 600 MiB; it needs 88 MiB, but no VM has memory to spare");
         assert!(words(88, 600).starts_with(&needs), "{}", words(88, 600));
+    }
+
+    #[test]
+    fn of_an_emergency_no_figures_are_told_that_nobody_reckoned() {
+        let policy = Policy { algorithm: Algorithm::WorkingSet, ..Policy::default() };
+        let words = message(&Verdict::hold(Reason::Distressed), &holding(512), &policy);
+        let used = holding(512).used().unwrap();
+        let expected =
+            format!("holds: it uses {used} of the 512 MiB that it holds, but it suffered lately");
+        assert_eq!(words, expected);
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub(super) struct Short {
 struct Spell {
     /// When it last swapped for want of memory, monotonic.
     swapped: Duration,
-    /// It did, and was given nothing, when it was last looked at.
+    /// Why it was given nothing, when it last was not.
+    why: &'static str,
+    /// It swapped, and was given nothing, when it was last looked at.
     is_in_vain: bool,
     /// How long that was so, of late: a sixth of the time in which it was not has leaked away.
     in_vain: Duration,
@@ -51,17 +53,24 @@ impl Short {
         self.vms.retain(|id, spell| {
             let Some(verdict) = decision.verdicts.get(id) else { return false };
             let swapped = now.saturating_sub(spell.swapped) < Distress::REMEMBERED;
-            spell.pass(swapped && is_in_vain(verdict, actual(record, *id)), passed);
+            let why = in_vain(verdict, actual(record, *id)).filter(|_| swapped);
+            spell.why = why.unwrap_or(spell.why);
+            spell.pass(why.is_some(), passed);
             swapped || spell.is_said
         });
-        let short: Vec<VmId> =
-            self.vms.iter().filter(|(_, spell)| spell.is_said).map(|(id, _)| *id).collect();
-        (!short.is_empty()).then(|| {
-            format!(
-                "{}: swaps for want of memory, and there is none for it; \"memctl explain VM\" says what it \
-                 waits for: give the VMs of this host more, raise its maximum, or move one away",
-                named(record, &short)
-            )
+        self.in_words(record)
+    }
+
+    /// Who it is, by what they wait for.
+    fn in_words(&self, record: &TickRecord) -> Option<String> {
+        let mut said: BTreeMap<&str, Vec<VmId>> = BTreeMap::new();
+        for (id, spell) in self.vms.iter().filter(|(_, spell)| spell.is_said) {
+            said.entry(spell.why).or_default().push(*id);
+        }
+        let each = said.iter().map(|(why, vms)| format!("{} ({why})", named(record, vms)));
+        let who = each.collect::<Vec<_>>().join(", ");
+        (!who.is_empty()).then(|| {
+            format!("swaps for want of memory, and is given none: {who}; \"memctl explain VM\" says more")
         })
     }
 }
@@ -90,24 +99,32 @@ fn swapped(verdict: &Verdict) -> Option<Duration> {
     verdict.distress.filter(swaps).map(|own| own.age)
 }
 
-/// True where a VM that holds so much and suffers is given nothing.
-fn is_in_vain(verdict: &Verdict, holds: ByteCount) -> bool {
-    let is_barred = matches!(
-        verdict.reason,
-        Reason::PoolEmpty
-            | Reason::Reserved
-            | Reason::FairShare
-            | Reason::Full
-            | Reason::AtMaximum
-            | Reason::HostLow
-            | Reason::HostUnexplained
-    );
-    // One that works with more than it holds, of which it is entitled to less.
-    let wants = verdict.demand.is_some_and(|demand| demand > holds);
-    let is_barred = is_barred || wants && verdict.reason == Reason::Distressed;
-    verdict.kind == VerdictKind::Hold && is_barred
+/// Why a VM that holds so much and suffers is given nothing, and what would help; `None` where it is given some.
+fn in_vain(verdict: &Verdict, holds: ByteCount) -> Option<&'static str> {
+    // Of those, only one that works with more than it holds, and is entitled to less.
+    let is_distressed = verdict.reason == Reason::Distressed;
+    if verdict.kind != VerdictKind::Hold
+        || is_distressed && verdict.demand.is_none_or(|demand| demand <= holds)
+    {
+        return None;
+    }
+    WAITS.iter().find(|(reason, _)| *reason == verdict.reason).map(|(_, why)| *why)
 }
 
+/// What those wait for who get nothing, with what would help.
+const WAITS: [(Reason, &str); 8] = [
+    (Reason::AtMaximum, "at the maximum: raise that"),
+    (Reason::Reserved, "what is left is reserved: release a reservation"),
+    (Reason::FairShare, ITS_SHARE),
+    (Reason::Distressed, ITS_SHARE),
+    (Reason::PoolEmpty, NOTHING_LEFT),
+    (Reason::Full, NOTHING_LEFT),
+    (Reason::HostLow, HOST_LACKS),
+    (Reason::HostUnexplained, HOST_LACKS),
+];
+const ITS_SHARE: &str = "has its share: raise its min, add memory, or move a VM";
+const NOTHING_LEFT: &str = "nobody has any to spare: add memory, raise pool-limit, or move a VM";
+const HOST_LACKS: &str = "the host gives none: see what is wrong with that";
 /// A burst waits for a tick or two, and nobody has to do anything about that.
 const SAID_AFTER: Duration = Duration::from_secs(10);
 /// Who is given some and is short again comes in waves: what was said is over after a minute.
@@ -153,7 +170,7 @@ mod tests {
             let who = format!("{algorithm:?}, every {interval} s");
             assert!(told[..at(20)].iter().all(Option::is_none), "{who}: {told:?}");
             let words = told[at(30)].as_ref().unwrap_or_else(|| panic!("{who}: {told:?}"));
-            assert!(words.starts_with("db1: swaps for want of memory"), "{words}");
+            assert!(words.contains("db1 ("), "{words}");
             assert_eq!(told.last().unwrap(), &None, "{who}");
             let helped = burst("4GiB", algorithm, interval);
             assert!(helped.iter().all(Option::is_none), "{who}: {helped:?}");

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use agentd_core::{
+    admit::own_use,
     bytes::ByteCount,
     explain,
     policy::{Algorithm, Fault, Policy, Rules, VmKey, VmPolicy, WorkingSet, largest, pool},
@@ -69,7 +70,8 @@ pub fn forbids(policy: &Policy, sample: &Sample) -> Vec<Fault> {
 pub struct Overcommitment {
     /// All of it.
     together: ByteCount,
-    /// What there is: the host's memory, or the policy's limit where that is less, without the reserve.
+    /// What there is: what the host does not use itself, or the policy's limit where that is less, without the
+    /// reserve.
     pool: ByteCount,
     /// The same in words.
     of_what: String,
@@ -83,8 +85,9 @@ impl Overcommitment {
     /// `None` where there is enough for all.
     #[must_use]
     pub fn of(policy: &Policy, sample: &Sample) -> Option<Self> {
-        let (total, reserve) = (sample.host.total, policy.host_reserve);
-        let pool = pool(total, policy.pool_limit, reserve);
+        let (total, reserve, other) = (sample.host.total, policy.host_reserve, own_use(sample));
+        let memory = total.saturating_sub(other);
+        let pool = pool(memory, policy.pool_limit, reserve);
         let of = |(id, vm): (&VmId, &VmSample)| {
             let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
             if pinned { vm.actual } else { limits.min }
@@ -93,11 +96,15 @@ impl Overcommitment {
         (together > pool).then(|| {
             let each = sample.vms.iter().map(|(id, vm)| (of((id, vm)), vm.name.to_string()));
             let (count, who) = (sample.vms.len(), largest(each.collect()));
-            let all = match policy.pool_limit.filter(|limit| *limit <= total) {
-                Some(limit) => format!("pool_limit_bytes = {limit}"),
-                None => format!("the host's {total}"),
+            let of_what = match policy.pool_limit.filter(|limit| *limit <= memory) {
+                Some(limit) => {
+                    format!("pool_limit_bytes = {limit} without host_reserve_bytes = {reserve}")
+                }
+                None => format!(
+                    "the host's {total} without host_reserve_bytes = {reserve} and the {other} that it uses \
+                     beside its VMs"
+                ),
             };
-            let of_what = format!("{all} without host_reserve_bytes = {reserve}");
             Self { together, pool, of_what, count, who }
         })
     }

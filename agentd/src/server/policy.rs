@@ -40,6 +40,19 @@ pub(super) fn warnings_beside(published: &Published, policy: &Policy) -> Vec<Str
     told
 }
 
+/// What a policy in the place of the one before does to VMs and to a shadow, which its author may not have
+/// thought of.
+fn warnings_of_change(published: &Published, before: &Policy, policy: &Policy) -> Vec<String> {
+    let latest = published.publisher.latest();
+    let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
+    let mut told = seen.map(|record| beside::takes(before, policy, record)).unwrap_or_default();
+    let objection = published.shadow.objection(policy);
+    told.extend(
+        objection.map(|why| format!("shadow: beside this policy it does not decide: {why}")),
+    );
+    told
+}
+
 #[async_trait]
 impl PolicyService for PolicyCalls {
     async fn get_policy(
@@ -73,8 +86,9 @@ impl PolicyService for PolicyCalls {
         let before = self.0.in_force();
         let set = self.0.changes.change(ask, move |control| control.update(edit)).await?;
         let mut warnings = set.warnings;
-        warnings.extend(warnings_beside(&self.0, &set.revision.policy));
-        let before = &before.policy.policy;
+        let (before, after) = (&before.policy.policy, &set.revision.policy);
+        warnings.extend(warnings_beside(&self.0, after));
+        warnings.extend(warnings_of_change(&self.0, before, after));
         let mut standing_warnings = control::warnings(before);
         standing_warnings.extend(warnings_beside(&self.0, before));
         standing_warnings.retain(|own| warnings.contains(own));

@@ -167,7 +167,7 @@ async fn minimums_of_a_config_beyond_the_pool_are_told_until_they_fit() {
     agent.until_condition("MINIMUMS_BEYOND_POOL", true).await;
     home.until_log(
         "1 VMs that run here are guaranteed 1000 GiB together, more than the host's 2000 GiB without \
-         host_reserve_bytes = 1200 GiB: vm1 1000 GiB",
+         host_reserve_bytes = 1200 GiB and the ",
     );
     agent.set_reserve(200 << 20).await.unwrap();
     agent.until_condition("MINIMUMS_BEYOND_POOL", false).await;

@@ -283,9 +283,19 @@ async fn a_policy_beyond_the_host_is_refused_once_the_host_was_seen_and_warned_o
     client.update_policy(floor(1)).await.unwrap();
     let back = wire::RevertPolicyRequest { revision: 2, ..Default::default() };
     assert_eq!(violated(&client.revert_policy(back).await.unwrap_err()), ["floor_bytes"]);
-    let only = wire::UpdatePolicyRequest { validate_only: true, ..reserve(9) };
+    let mut small = policy();
+    (small.floor_bytes, small.host_reserve_bytes) = (Some(64 << 20), Some(17 << 29));
+    let only = wire::UpdatePolicyRequest {
+        validate_only: true,
+        ..update(&["floor_bytes", "host_reserve_bytes"], small)
+    };
     let warned = client.update_policy(only).await.unwrap().into_inner().warnings;
-    assert_eq!(warned, ["host_reserve_bytes = 9 GiB: more than half of the host's 16 GiB"]);
+    let takes = "host_reserve_bytes = 8.5 GiB: 8 GiB is usable, VMs get nothing, and are asked for what they do \
+                 not need";
+    assert_eq!(
+        warned,
+        ["host_reserve_bytes = 8.5 GiB: more than half of the host's 16 GiB", takes]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,11 +353,12 @@ async fn minimums_that_the_pool_has_not_are_refused() {
     let gib = |amount: u64| Some(amount << 30);
     let of_four = || wire::Policy { vms: minimums([4, 4, 4]), ..Default::default() };
     let paths = ["host_reserve_bytes", "pool_limit_bytes", "floor_bytes", "vms"];
-    let fits = wire::Policy { host_reserve_bytes: gib(8), ..of_four() };
+    // Of what the host uses beside its VMs, 6 GiB, nobody is guaranteed anything.
+    let fits = wire::Policy { host_reserve_bytes: gib(2), ..of_four() };
     let made = client.update_policy(update(&paths, fits)).await.unwrap().into_inner();
     assert_eq!(of_minimums(&made), Vec::<&str>::new(), "new1 does not run");
 
-    let reserve = wire::Policy { host_reserve_bytes: gib(10), ..of_four() };
+    let reserve = wire::Policy { host_reserve_bytes: gib(3), ..of_four() };
     let floors =
         wire::Policy { pool_limit_bytes: gib(1), floor_bytes: gib(1), ..Default::default() };
     let limited = wire::Policy { pool_limit_bytes: gib(5), ..of_four() };
@@ -355,8 +366,9 @@ async fn minimums_that_the_pool_has_not_are_refused() {
         (
             reserve,
             "host_reserve_bytes",
-            "10 GiB: by this 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
-             without host_reserve_bytes = 10 GiB: db1 4 GiB, web1 4 GiB; lower",
+            "3 GiB: by this 2 VMs that run here are guaranteed 8 GiB together, more than the host's 16 GiB \
+             without host_reserve_bytes = 3 GiB and the 6 GiB that it uses beside its VMs: db1 4 GiB, web1 \
+             4 GiB; lower",
         ),
         (
             floors,
@@ -379,7 +391,7 @@ async fn what_is_guaranteed_too_much_already_may_become_less_and_not_more() {
     let mut client = Client::new(rig.channel().await);
     rig.tick(&["web1", "db1"], false).await;
     let policy = |mins| wire::Policy {
-        host_reserve_bytes: Some(8 << 30),
+        host_reserve_bytes: Some(2 << 30),
         vms: minimums(mins),
         ..Default::default()
     };
@@ -393,7 +405,8 @@ async fn what_is_guaranteed_too_much_already_may_become_less_and_not_more() {
         of_minimums(&made),
         [
             "minimums: 3 VMs that run here are guaranteed 10 GiB together, more than the host's 16 GiB \
-             without host_reserve_bytes = 8 GiB: db1 4 GiB, new1 4 GiB, web1 2 GiB"
+             without host_reserve_bytes = 2 GiB and the 5 GiB that it uses beside its VMs: db1 4 GiB, new1 \
+             4 GiB, web1 2 GiB"
         ]
     );
 }

@@ -230,7 +230,7 @@ impl<'a> Balance<'a> {
             return self.refusal;
         }
         // What it works with shows less the longer it swaps.
-        if holds >= view.limits.max && (view.starves || stand.asks.demand > holds) {
+        if holds >= view.limits.max && (view.starves || stand.asks.demand >= holds) {
             return Reason::AtMaximum;
         }
         if stand.exceeds {

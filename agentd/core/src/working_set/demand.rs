@@ -58,7 +58,9 @@ impl Demand {
         let (at, working) = (vm.reported.unwrap_or_else(seen), vm.actual.saturating_sub(usable));
         let since_boot = vm.guest.swapped();
         let own = match before {
-            Some(before) => before.after(constants, since_boot, at, (vm.actual, working)),
+            Some(before) => {
+                before.after(constants, since_boot, at, (vm.actual, working)).within(vm.max)
+            }
             None => Self {
                 generation: vm.generation,
                 at,
@@ -110,6 +112,12 @@ impl Demand {
         };
         let top = high.saturating_add(fading(self.top.saturating_sub(high), remembered, passed));
         Self { at, since_boot, held, working, swapped, debt, growth, peak, burst, top, ..*self }
+    }
+
+    /// The same with no more on its swap device than it could hold beside: it can be given no more, and what a
+    /// program that ended has left there never comes back.
+    fn within(self, max: ByteCount) -> Self {
+        Self { swapped: self.swapped.min(max.saturating_sub(self.working)), ..self }
     }
 
     /// What its programs work with, in memory or on its swap device.

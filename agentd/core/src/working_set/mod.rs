@@ -56,7 +56,11 @@ pub fn rule(
     pool: &Pool,
     (granule, now): (ByteCount, Duration),
 ) -> Ruling {
-    let (memory, asks) = memory.follow(constants, vms, now);
+    let (memory, mut asks) = memory.follow(constants, vms, now);
+    if !pool.booked.lacks.is_zero() {
+        let pairs = vms.iter().zip(&mut asks);
+        pairs.for_each(|(view, ask)| ask.iter_mut().for_each(|ask| ask.keep_usable(view)));
+    }
     // What is asked of each VM beyond what reservations lack, so that nothing of that is lost where the
     // amounts of all of them are rounded.
     let mut entitled = entitlements(&asks, pool, rounding(vms, pool, granule)).into_iter();
@@ -153,6 +157,12 @@ impl Ask {
         let has = view.holds.saturating_add(view.owed);
         let stays = if view.is_stuck() { view.holds } else { ByteCount::ZERO };
         Self { demand, least, now, soon, ready, keep, own, max, has, stays, weight }
+    }
+
+    /// Has what it cannot give without swapping stay with it: a reservation is filled by others then.
+    fn keep_usable(&mut self, view: &View<'_>) {
+        let gives = view.idle.saturating_sub(LEFT_USABLE);
+        self.stays = self.stays.max(view.holds.saturating_sub(gives));
     }
 
     /// Has it ask for room for a burst such as others had: no more of that than it asks for now.

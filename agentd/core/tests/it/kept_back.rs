@@ -163,7 +163,7 @@ fn what_a_vm_works_with_is_left_to_it_under_others_minimums_and_it_is_told_so() 
     assert_eq!((full.amount, full.reason), (ByteCount::ZERO, Reason::FairShare));
     assert_eq!(
         explain::message(full, sample.vms.get(&A).unwrap(), &world.policy),
-        "holds: it works with 800 MiB of the 800 MiB that it holds, and may have 64 MiB, its share of \
+        "holds: it works with 800 MiB of the 800 MiB that it holds, and is entitled to 64 MiB, its share of \
          too little, but none of the rest can go without making it swap"
     );
     assert_eq!(decision.verdicts.get(&B).unwrap().reason, Reason::PoolEmpty);

@@ -7,6 +7,7 @@ use agentd_core::{
     decision::Decision,
     plan::Party,
     policy::{Algorithm, Policy, VmPolicy},
+    reserve::{Reservation, ReservationId},
     state::State,
     verdict::{Reason, VerdictKind},
     vm::VmId,
@@ -121,4 +122,19 @@ fn the_page_tells_what_weights_change() {
     let said =
         "With equal weights `db1` would be entitled to 890, `web1` to 846 and `batch` to 664.";
     assert!(page.contains(said), "docs/WORKING_SET.md lacks: {said}");
+}
+
+/// `batch` is entitled to what it works with, and cannot give the last 16 MiB beyond that: `db1`, which is
+/// entitled to more, gives them.
+#[test]
+fn what_is_reserved_is_filled_by_whoever_can_give_it() {
+    let mut world = world(Some(300));
+    world.turn();
+    let size = ByteCount::mib(64);
+    world.reservations = vec![Reservation { id: ReservationId(1), min: size, max: size, vm: None }];
+    let (_, decision) = (0..20).map(|_| world.turn()).last().unwrap();
+    let booking = decision.bookings[0];
+    assert_eq!((booking.filled, booking.held), (true, size), "{:?}", world.vms);
+    let holds: Vec<u64> = world.vms.values().map(|vm| mib(vm.actual)).collect();
+    assert_eq!(holds, [920, 800, 616]);
 }

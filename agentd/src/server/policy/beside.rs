@@ -62,6 +62,33 @@ fn amounts(policy: &Policy, total: ByteCount) -> Vec<String> {
     warnings
 }
 
+/// What is taken from VMs, beginning with the next tick, because of what the host is to keep by a policy in the
+/// place of the one before.
+pub(super) fn takes(before: &Policy, policy: &Policy, record: &TickRecord) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(sample) = &record.sample else { return warnings };
+    let (reserve, usable) = (policy.host_reserve, sample.host.usable);
+    if reserve > before.host_reserve && usable < reserve {
+        let what = if usable < reserve.fraction(1, 2) {
+            "less than half of that, an emergency: at the next tick VMs are made to give what they do not use"
+        } else {
+            "VMs get nothing, and are asked for what they do not need"
+        };
+        warnings.push(format!("host_reserve_bytes = {reserve}: {usable} is usable, {what}"));
+    }
+    let held: ByteCount = sample.vms.values().map(|vm| vm.actual).sum();
+    if let Some(limit) = policy.pool_limit.filter(|limit| *limit < held)
+        && before.pool_limit.is_none_or(|before| limit < before)
+    {
+        let beyond = held.saturating_sub(limit);
+        warnings.push(format!(
+            "pool_limit_bytes = {limit}: VMs hold {held}, {beyond} more: they get nothing, and are asked for what \
+             they do not need"
+        ));
+    }
+    warnings
+}
+
 /// Of an exception for a VM that is here. One that is pinned is told of with the policy itself.
 fn of_vm(
     (policy, acting): (&Policy, &Policy),
