@@ -290,11 +290,11 @@ async fn a_policy_beyond_the_host_is_refused_once_the_host_was_seen_and_warned_o
         ..update(&["floor_bytes", "host_reserve_bytes"], small)
     };
     let warned = client.update_policy(only).await.unwrap().into_inner().warnings;
-    let takes = "host_reserve_bytes = 8.5 GiB: 8 GiB is usable, VMs get nothing, and are asked for what they do \
+    let takes = "host_reserve_bytes = 8704 MiB: 8 GiB is usable, VMs get nothing, and are asked for what they do \
                  not need";
     assert_eq!(
         warned,
-        ["host_reserve_bytes = 8.5 GiB: more than half of the host's 16 GiB", takes]
+        ["host_reserve_bytes = 8704 MiB: more than half of the host's 16 GiB", takes]
     );
 }
 
