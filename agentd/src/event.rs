@@ -74,6 +74,8 @@ pub struct TickRecord {
     pub targets: BTreeMap<VmId, ByteCount>,
     /// Why the hypervisor could not be read, or the plan was thrown away.
     pub error: Option<String>,
+    /// What was wrong or unusual when it was over, by the names of conditions: whoever tells of it adds that.
+    pub conditions: Vec<&'static str>,
 }
 
 /// A VM that came, went or changed its state.

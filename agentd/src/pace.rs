@@ -24,14 +24,13 @@ pub fn run(
     ticker.ring_when_lost(bell);
     loop {
         let span = tracing::info_span!(target: SPANS, "tick", tick = ticker.number());
-        let record = span.in_scope(|| {
+        span.in_scope(|| {
             let turn = ticker.turn(&in_force(), gate);
-            let record = Arc::clone(&turn.record);
+            pace.look(&turn.record);
             publish(turn);
-            record
         });
         let now = ticker.now();
-        let next = pace.next(&record, now);
+        let next = pace.next(now);
         if bell.wait(next.saturating_sub(now)) == Rung::Stop {
             return;
         }
@@ -49,6 +48,10 @@ pub struct Pace {
     interval: Duration,
     /// When the next tick is due, monotonic.
     due: Duration,
+    /// When the last turn began.
+    began: Duration,
+    /// A VM is short, and what is decided of it comes to something.
+    is_worth_more: bool,
     /// How many turns in a row found a VM short and granted nothing.
     in_vain: u32,
 }
@@ -57,7 +60,8 @@ impl Pace {
     /// Ticks at this interval, the first of which is due now.
     #[must_use]
     pub fn new(interval: Duration, now: Duration) -> Self {
-        Self { interval: interval.max(LEAST_INTERVAL), due: now, in_vain: 0 }
+        let interval = interval.max(LEAST_INTERVAL);
+        Self { interval, due: now, began: now, is_worth_more: false, in_vain: 0 }
     }
 
     /// When the next tick is due; a turn may come sooner.
@@ -66,28 +70,28 @@ impl Pace {
         self.due
     }
 
-    /// When the turn after this one begins, which is over `now`.
-    pub fn next(&mut self, record: &TickRecord, now: Duration) -> Duration {
+    /// Takes in what a turn came to.
+    pub fn look(&mut self, record: &TickRecord) {
+        let is_short = is_short(record);
+        let grants = record.applied.granted.iter().any(|granted| !granted.is_zero());
+        self.in_vain = if is_short && !grants { self.in_vain.saturating_add(1) } else { 0 };
+        self.is_worth_more = is_short && self.in_vain < IN_VAIN;
+        self.began = record.now;
+    }
+
+    /// When the turn after that one begins, which is over `now`.
+    pub fn next(&mut self, now: Duration) -> Duration {
         let soonest = now.saturating_add(AIR.min(self.interval / 2));
         // A turn that came before its time takes the place of none, however long it took.
-        if record.now >= self.due {
+        if self.began >= self.due {
             self.due = self.due.saturating_add(self.interval).max(soonest);
         }
         let due = self.due.max(soonest);
         let half = self.interval / 2;
-        let sooner = record.now.saturating_add(half).max(soonest);
+        let sooner = self.began.saturating_add(half).max(soonest);
         // What comes shortly before a tick might as well wait for it.
         let in_time = sooner.saturating_add(half / 2) <= due;
-        let is_worth_it = self.is_worth_it(record);
-        if is_worth_it && in_time && half >= SOONEST { sooner } else { due }
-    }
-
-    /// True while a VM is short, and what is decided of it comes to something.
-    fn is_worth_it(&mut self, record: &TickRecord) -> bool {
-        let is_short = is_short(record);
-        let grants = record.applied.granted.iter().any(|granted| !granted.is_zero());
-        self.in_vain = if is_short && !grants { self.in_vain.saturating_add(1) } else { 0 };
-        is_short && self.in_vain < IN_VAIN
+        if self.is_worth_more && in_time && half >= SOONEST { sooner } else { due }
     }
 }
 
@@ -132,7 +136,8 @@ mod tests {
         while bench.clock.now() < Duration::from_secs(60) {
             begins.push(bench.clock.now().as_millis());
             let turn = bench.ticker.turn(&bench.in_force, &bench.gate);
-            let next = pace.next(&turn.record, bench.clock.now());
+            pace.look(&turn.record);
+            let next = pace.next(bench.clock.now());
             bench.clock.advance_to(next);
         }
         begins
@@ -185,9 +190,13 @@ mod tests {
         const fn ms(count: u64) -> Duration {
             Duration::from_millis(count)
         }
+        let after = |pace: &mut Pace, began, over| {
+            pace.look(&gave(ms(began)));
+            pace.next(ms(over))
+        };
         let next = |interval, began, over| {
             let mut pace = Pace::new(ms(interval), ms(0));
-            let at = pace.next(&gave(ms(began)), ms(over));
+            let at = after(&mut pace, began, over);
             (at.as_millis(), pace.due().as_millis())
         };
         assert_eq!(next(1000, 0, 20), (500, 1000));
@@ -197,9 +206,9 @@ mod tests {
         assert_eq!(next(1000, 0, 2500), (2510, 2510), "two were run over");
         assert_eq!(next(500, 3, 20), (253, 500));
         let mut pace = Pace::new(ms(1000), ms(0));
-        assert_eq!(pace.next(&gave(ms(0)), ms(20)), ms(500));
-        assert_eq!(pace.next(&gave(ms(500)), ms(1020)), ms(1030), "the tick that it ran over");
-        assert_eq!((pace.next(&gave(ms(1030)), ms(1100)), pace.due()), (ms(1530), ms(2000)));
+        assert_eq!(after(&mut pace, 0, 20), ms(500));
+        assert_eq!(after(&mut pace, 500, 1020), ms(1030), "the tick that it ran over");
+        assert_eq!((after(&mut pace, 1030, 1100), pace.due()), (ms(1530), ms(2000)));
         assert_eq!(next(400, 0, 20), (400, 400), "a kernel could not answer any sooner");
     }
 }

@@ -400,11 +400,12 @@ impl Loop {
         let heard = Arc::clone(&bell);
         let thread = thread::Builder::new().name("tick".to_owned()).spawn(move || {
             let in_force = || control.in_force();
-            pace::run(&mut ticker, in_force, control.gate(), &heard, |turn| {
+            pace::run(&mut ticker, in_force, control.gate(), &heard, |mut turn| {
                 let hung = hung::why(&turn);
+                teller.judge(&mut turn, control.gate());
                 control.note_seen(&turn.record);
                 control.note_bookings(&turn.record);
-                teller.tell(turn, control.gate());
+                teller.tell(turn);
                 if let Some(why) = hung {
                     end_broken(&why);
                 }

@@ -152,6 +152,7 @@ impl Ticker {
             exposures: BTreeMap::new(),
             targets: BTreeMap::new(),
             error: None,
+            conditions: Vec::new(),
         };
         self.begin_anew_in_mode(mode);
         let span = tracing::info_span!(target: SPANS, "sample");

@@ -33,24 +33,29 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn tell(&mut self, turn: Turn, gate: &Gate) {
+    /// Says what is wrong or unusual after a turn, and notes it in its record, which nobody else has yet.
+    pub(super) fn judge(&mut self, turn: &mut Turn, gate: &Gate) {
+        frozen::look(gate, &self.publisher);
+        for (condition, alarm) in self.alarms.of(&turn.record) {
+            self.publisher.tell(condition, alarm);
+        }
+        if let Some(record) = Arc::get_mut(&mut turn.record) {
+            let all = self.publisher.conditions().all();
+            record.conditions = all.into_iter().map(|(name, _)| name).collect();
+        }
+    }
+
+    /// Tells of a turn that was judged.
+    pub(super) fn tell(&mut self, turn: Turn) {
         log::tell_left_out();
         self.refusals.look(&turn.record);
         turn.changes.iter().for_each(log_vm);
-        self.judge(&turn.record, gate);
         self.supervisor.is_at(in_words(&turn.record));
         if let Some(recording) = &mut self.recording {
             recording.tick(&turn.record);
         }
         self.recorder.turn(turn.changes, turn.record);
         self.supervisor.tick_is_over(self.longest);
-    }
-
-    fn judge(&mut self, record: &TickRecord, gate: &Gate) {
-        frozen::look(gate, &self.publisher);
-        for (condition, alarm) in self.alarms.of(record) {
-            self.publisher.tell(condition, alarm);
-        }
     }
 }
 

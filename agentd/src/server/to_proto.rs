@@ -164,6 +164,7 @@ fn tick(record: &TickRecord) -> wire::Tick {
         frozen: record.frozen.clone().unwrap_or_default(),
         shadow: None,
         bookings: reservation::bookings(record),
+        conditions: record.conditions.iter().map(|name| (*name).to_owned()).collect(),
     }
 }
 

@@ -165,6 +165,9 @@ async fn minimums_of_a_config_beyond_the_pool_are_told_until_they_fit() {
     let home = Home::with(&giving("ideal = false"), beyond);
     let agent = home.start().await;
     agent.until_condition("MINIMUMS_BEYOND_POOL", true).await;
+    let told = Ticks::of(&agent).await.next().await;
+    let conditions = told.tick.conditions;
+    assert!(conditions.iter().any(|name| name == "MINIMUMS_BEYOND_POOL"), "{conditions:?}");
     home.until_log(
         "1 VMs that run here are guaranteed 1000 GiB together, more than the host's 2000 GiB without \
          host_reserve_bytes = 1200 GiB and the ",

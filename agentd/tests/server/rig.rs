@@ -444,6 +444,7 @@ fn record_with(
         exposures,
         targets: BTreeMap::new(),
         error: None,
+        conditions: Vec::new(),
     }
 }
 

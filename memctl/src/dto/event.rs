@@ -107,6 +107,8 @@ pub(crate) struct Tick {
     pub(crate) resizes: Vec<Resize>,
     pub(crate) bookings: Vec<Booking>,
     pub(crate) vms: Vec<Vm>,
+    /// Reasons of the conditions that held when it was over.
+    pub(crate) conditions: Vec<String>,
     /// None where it was not asked for, or there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<ShadowTick>,
@@ -327,6 +329,7 @@ impl From<v1::Tick> for Tick {
             resizes: wire.resizes.into_iter().map(Into::into).collect(),
             bookings: wire.bookings.into_iter().map(Into::into).collect(),
             vms: wire.vms.into_iter().map(Into::into).collect(),
+            conditions: wire.conditions,
             shadow: wire.shadow.map(Into::into),
         }
     }

@@ -298,6 +298,10 @@ fn trouble(tick: &Tick) -> String {
     if !tick.frozen.is_empty() {
         return format!("{}: {}", Condition::FROZEN, tick.frozen);
     }
+    if let Some(first) = tick.conditions.first() {
+        return format!("{first}{}", and_more(tick.conditions.len()));
+    }
+    // An older agentd does not tell of conditions there.
     let level = tick.memory.as_ref().and_then(|memory| memory.level.as_deref());
     let low = level.filter(|level| *level != "normal").map(|level| format!("memory is {level}"));
     low.or_else(|| tick.pool.as_ref()?.stop.clone()).unwrap_or_default()
@@ -305,12 +309,16 @@ fn trouble(tick: &Tick) -> String {
 
 fn in_words(conditions: &[Condition]) -> String {
     conditions.first().map_or_else(String::new, |first| {
-        let more = match conditions.len() {
-            1 => String::new(),
-            count => format!(" (and {} more: memctl status)", count - 1),
-        };
-        format!("{}: {}{more}", first.reason, first.message)
+        format!("{}: {}{}", first.reason, first.message, and_more(conditions.len()))
     })
+}
+
+/// Of how many in all the first one is told.
+fn and_more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(" (and {} more: memctl status)", count - 1),
+    }
 }
 
 /// Lines that are kept of what happened.

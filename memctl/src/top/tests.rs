@@ -231,6 +231,21 @@ fn a_host_that_is_down_is_a_line_among_the_others() {
 }
 
 #[test]
+fn what_is_wrong_by_the_last_tick_is_told_until_it_is_over() {
+    let mut desk = Desk::of(&["node1", "node2"]);
+    for message in [hello(), snapshot(), tick(2)] {
+        desk.hear(0, message);
+    }
+    assert_eq!(desk.fleet.hosts[0].word(desk.now), "HEALTHY");
+    let conditions = vec!["VM_SHORT_OF_MEMORY".to_owned(), "VM_QUARANTINED".to_owned()];
+    desk.hear(0, Body::Tick(v1::Tick { conditions, ..v1::Tick::default() }));
+    assert_eq!(desk.fleet.hosts[0].word(desk.now), "DEGRADED");
+    assert_eq!(desk.fleet.hosts[0].trouble, "VM_SHORT_OF_MEMORY (and 1 more: memctl status)");
+    desk.hear(0, tick(4));
+    assert_eq!(desk.fleet.hosts[0].word(desk.now), "HEALTHY");
+}
+
+#[test]
 fn any_size_of_a_terminal_is_drawn_on() {
     let mut desk = Desk::three();
     desk.shows("narrow.txt", (40, 12), &Glyphs::UNICODE);

@@ -128,7 +128,8 @@ impl Stage<'_> {
         self.turns(|_| {
             let (turn, cost) = self.stopwatch.time(|| ticker.turn(&in_force, &gate));
             costs.push(cost);
-            pace.next(&turn.record, self.clock.now())
+            pace.look(&turn.record);
+            pace.next(self.clock.now())
         });
     }
 

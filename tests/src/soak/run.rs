@@ -187,7 +187,8 @@ impl<'a> Stage<'a> {
         if dead {
             self.restart();
         }
-        turn.ok().map(|turn| self.pace.next(&turn.record, self.clock.now()))
+        self.pace.look(&turn.ok()?.record);
+        Some(self.pace.next(self.clock.now()))
     }
 
     fn befall(&mut self, act: Act) {
