@@ -2,6 +2,8 @@
 
 mod short;
 
+use std::time::Duration;
+
 use agentd_core::{host::HostLevel, life::Life, sample::Sample, vm::VmId};
 
 use self::short::Short;
@@ -10,10 +12,12 @@ use crate::{
     event::TickRecord,
 };
 
-/// What is wrong or unusual: all of it by the last tick alone, but for who is short of memory.
+/// What is wrong or unusual: by the last tick alone, but for what would come and go.
 #[derive(Debug, Default)]
 pub struct Alarms {
     short: Short,
+    /// The last time that VMs were guaranteed too much, by which revision of the policy, and the words for it.
+    overcommitted: Option<(Duration, u64, String)>,
 }
 
 impl Alarms {
@@ -25,13 +29,28 @@ impl Alarms {
         let mut alarms = vec![(HYPERVISOR_LOST, error(!saw)), (PLAN_REJECTED, error(saw))];
         if let Some(sample) = &record.sample {
             let beyond = beyond(record, sample);
-            let overcommitted = overcommitted(record, sample).filter(|_| beyond.is_none());
+            let overcommitted = self.overcommitted(record, sample).filter(|_| beyond.is_none());
             alarms.extend([(POLICY_BEYOND_HOST, beyond), (MINIMUMS_BEYOND_POOL, overcommitted)]);
             alarms.extend(vms(record));
             alarms.push((VM_SHORT_OF_MEMORY, self.short.look(record)));
             alarms.extend(host(record));
         }
         alarms
+    }
+
+    /// What the host uses itself goes up and down: it is over for good, or by another policy.
+    fn overcommitted(&mut self, record: &TickRecord, sample: &Sample) -> Option<String> {
+        let (now, revision) = (record.now, record.policy.number);
+        if let Some(own) = Overcommitment::of(&record.policy.policy, sample) {
+            let words = format!(
+                "{own}; lower what \"memctl policy set\" has as vm.NAME.min or floor, or move a VM"
+            );
+            self.overcommitted = Some((now, revision, words));
+        }
+        let lasts = |(last, by, _): &&(Duration, u64, String)| {
+            *by == revision && now.saturating_sub(*last) < OVER_AFTER
+        };
+        self.overcommitted.as_ref().filter(lasts).map(|(_, _, words)| words.clone())
     }
 }
 
@@ -44,13 +63,6 @@ fn beyond(record: &TickRecord, sample: &Sample) -> Option<String> {
             each.join("; ")
         )
     })
-}
-
-fn overcommitted(record: &TickRecord, sample: &Sample) -> Option<String> {
-    let own = Overcommitment::of(&record.policy.policy, sample)?;
-    Some(format!(
-        "{own}; lower what \"memctl policy set\" has as vm.NAME.min or floor, or move a VM"
-    ))
 }
 
 fn vms(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
@@ -157,5 +169,38 @@ const HOST_LOW: &str = "HOST_LOW";
 const HOST_EMERGENCY: &str = "HOST_EMERGENCY";
 /// Raised while somebody unknown takes the host's memory.
 const HOST_UNEXPLAINED: &str = "HOST_UNEXPLAINED";
+/// What was not so for so long is over.
+const OVER_AFTER: Duration = Duration::from_secs(60);
 /// More names than this help nobody.
 const NAMED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tick::bench::Bench;
+
+    /// Of 4 GiB the host has 3700 MiB for a VM that is guaranteed that much, but for half of the time.
+    #[test]
+    fn guarantees_that_are_too_much_now_and_then_are_told_once() {
+        let other = (0..10).map(|second| {
+            let mib = if second % 2 == 0 { 290 } else { 310 };
+            format!("{{ at = \"{}s\", used = \"{mib}MiB\" }}", 4 * second)
+        });
+        let other = other.collect::<Vec<_>>().join(", ");
+        let mut bench = Bench::new(&format!(
+            "[sim]\nideal = true\n[host]\ntotal = \"4GiB\"\nother = [{other}, {{ at = \"37s\", used = \"0MiB\" }}]\n\
+             [policy]\nhost_reserve = \"96MiB\"\n[policy.vms.db1]\nmin = \"3700MiB\"\n\
+             [[vm]]\nname = \"db1\"\nmax = \"4000MiB\"\nactual = \"3700MiB\"\ndemand = \"3600MiB\"\n"
+        ));
+        let mut alarms = Alarms::default();
+        let mut told = |turn: &crate::tick::Turn| {
+            let all = alarms.of(&turn.record);
+            all.into_iter().any(|(name, words)| name == MINIMUMS_BEYOND_POOL && words.is_some())
+        };
+        let said: Vec<bool> = bench.turns(60).iter().map(&mut told).collect();
+        let begins = said.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+        assert_eq!((begins, said.last()), (1, Some(&false)), "{said:?}");
+        let over = said.iter().filter(|said| **said).count();
+        assert!(over > 30, "{said:?}");
+    }
+}

@@ -85,6 +85,8 @@ impl Pace {
         // A turn that came before its time takes the place of none, however long it took.
         if self.began >= self.due {
             self.due = self.due.saturating_add(self.interval).max(soonest);
+        } else if self.due.saturating_add(self.interval) <= soonest {
+            self.due = soonest;
         }
         let due = self.due.max(soonest);
         let half = self.interval / 2;
@@ -209,6 +211,11 @@ mod tests {
         assert_eq!(after(&mut pace, 0, 20), ms(500));
         assert_eq!(after(&mut pace, 500, 1020), ms(1030), "the tick that it ran over");
         assert_eq!((after(&mut pace, 1030, 1100), pace.due()), (ms(1530), ms(2000)));
+        let mut pace = Pace::new(ms(1000), ms(0));
+        assert_eq!(after(&mut pace, 0, 20), ms(500));
+        assert_eq!(after(&mut pace, 500, 3000), ms(3010), "two ticks were run over");
+        after(&mut pace, 3010, 3050);
+        assert_eq!(pace.due(), ms(4010), "and nothing is caught up");
         assert_eq!(next(400, 0, 20), (400, 400), "a kernel could not answer any sooner");
     }
 }

@@ -10,14 +10,19 @@ use crate::{
     bytes::ByteCount,
     life::Life,
     policy::{Policy, Rules, largest, pool},
-    sample::{Sample, VmSample},
+    sample::{Obstacle, Sample, VmSample},
     vm::VmId,
 };
 
 /// What a host uses beside its VMs now. What a process takes beside the memory of its VM is part of it.
 #[must_use]
 pub fn own_use(sample: &Sample) -> ByteCount {
-    let taken = |vm: &VmSample| vm.shown().taken.unwrap_or(vm.actual);
+    let taken = |vm: &VmSample| {
+        let shown = vm.shown().taken.unwrap_or(vm.actual);
+        // Its memory is set aside whole, and is no part of what shows as resident.
+        let is_hidden = matches!(vm.obstacle(), Some(Obstacle::HugePages | Obstacle::Confidential));
+        if is_hidden { shown.max(vm.actual) } else { shown }
+    };
     let by_vms: ByteCount = sample.vms.values().map(taken).sum();
     let used = sample.host.total.saturating_sub(sample.host.usable);
     used.saturating_sub(by_vms)
@@ -143,6 +148,7 @@ mod tests {
     use crate::{
         fixture::{OTHER, VM, sample, vm},
         policy::{VmKey, VmPolicy},
+        sample::Traits,
     };
 
     fn room(policy: &Policy, lives: &BTreeMap<VmId, Life>) -> Room {
@@ -151,6 +157,20 @@ mod tests {
         let mut sample = sample(0, [(VM, vm()), (OTHER, vm())]);
         sample.host.usable = ByteCount::gib(6);
         Room::of(policy, &sample, known)
+    }
+
+    #[test]
+    fn memory_that_is_set_aside_for_a_vm_is_no_use_of_the_hosts_own() {
+        let of = |obstacle| {
+            let traits = Some(Traits { obstacle, ..Traits::default() });
+            let host_rss = Some(ByteCount::mib(100));
+            let vm = VmSample { traits, host_rss, actual: ByteCount::gib(2), ..vm() };
+            let mut sample = sample(0, [(VM, vm)]);
+            sample.host.usable = ByteCount::gib(5);
+            own_use(&sample).mib_floor()
+        };
+        assert_eq!(of(Some(Obstacle::HugePages)), 1024, "of the 3 GiB of 8 that are not there");
+        assert!(of(None) > 2900, "who holds it is not known");
     }
 
     /// 8 GiB, of which 1 is used beside what two VMs hold, 200 MiB kept, and two floors of 64 MiB guaranteed.

@@ -235,8 +235,8 @@ impl Policy {
         }
     }
 
-    /// What is guaranteed to VMs by name or UUID has to fit into the pool. A pinned VM is left what
-    /// it holds, whatever its minimum says.
+    /// What is guaranteed to VMs by name or UUID, whether they run here or not, has to fit into the limit. A
+    /// pinned VM is left what it holds, whatever its minimum says.
     fn guarantees_too_much(&self, limit: ByteCount) -> Option<Fault> {
         let of = |(key, vm): (&VmKey, &VmPolicy)| {
             let min = vm.min.filter(|_| vm.pinned != Some(true))?;
@@ -244,14 +244,9 @@ impl Policy {
         };
         let minimums: Vec<(ByteCount, String)> = self.vms.iter().filter_map(of).collect();
         let together: ByteCount = minimums.iter().map(|(min, _)| *min).sum();
-        (together > pool(limit, None, self.host_reserve)).then(|| {
-            let (least, reserve) =
-                (together.saturating_add(self.host_reserve), self.host_reserve);
+        (together > limit).then(|| {
             let who = largest(minimums);
-            let why = format!(
-                "must be at least {least}: host_reserve is {reserve}, and minimums of VMs guarantee \
-                 {together}: {who}"
-            );
+            let why = format!("must be at least {together}, what minimums of VMs guarantee: {who}");
             fault("pool_limit", &limit, why)
         })
     }
@@ -533,17 +528,13 @@ mod tests {
                 "working_set.keep_for = 0s: must be from 1s to 24h",
                 "vms.web1.weight = 0: must be from 1 to 10000",
                 "vms.web2.weight = 10001: must be from 1 to 10000",
-                "pool_limit = 3 GiB: must be at least 4296 MiB: host_reserve is 200 MiB, and minimums of \
-                 VMs guarantee 4 GiB: db1 2 GiB, web1 1 GiB, web2 1 GiB",
+                "pool_limit = 3 GiB: must be at least 4 GiB, what minimums of VMs guarantee: \
+                 db1 2 GiB, web1 1 GiB, web2 1 GiB",
             ]
         );
         policy.vms.retain(|_, vm| vm.weight.is_none());
         policy.working_set = Policy::default().working_set;
         assert_eq!(policy.validate(), [], "2 GiB of 3 GiB");
-        policy.host_reserve = ByteCount::gib(1);
-        assert_eq!(policy.validate(), [], "2 GiB of 3 GiB, and the host's 1 GiB");
-        policy.host_reserve = ByteCount::mib(1025);
-        assert_eq!(policy.validate().len(), 1);
     }
 
     #[test]

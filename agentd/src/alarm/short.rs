@@ -41,6 +41,8 @@ impl Short {
     pub(super) fn look(&mut self, record: &TickRecord) -> Option<String> {
         let now = record.now;
         let passed = now.saturating_sub(std::mem::replace(&mut self.at, now));
+        // Nobody knows what was so while nobody looked.
+        let passed = passed.min(SAID_AFTER / 2);
         let Some(decision) = &record.decision else {
             self.vms.clear();
             return None;
@@ -80,10 +82,12 @@ impl Spell {
     fn pass(&mut self, is_in_vain: bool, passed: Duration) {
         let was_in_vain = std::mem::replace(&mut self.is_in_vain, is_in_vain);
         self.in_vain = match (was_in_vain, is_in_vain) {
-            (true, true) => self.in_vain.saturating_add(passed).min(SAID_AFTER),
-            (false, true) => self.in_vain,
-            (_, false) => self.in_vain.saturating_sub(passed / LEAK),
+            (true, true) => self.in_vain.saturating_add(passed),
+            // It began or ended between the two looks.
+            (false, true) | (true, false) => self.in_vain.saturating_add(passed / 2),
+            (false, false) => self.in_vain.saturating_sub(passed / LEAK),
         };
+        self.in_vain = self.in_vain.min(SAID_AFTER);
         self.is_said = self.in_vain >= SAID_AFTER || self.is_said && !self.in_vain.is_zero();
     }
 }
@@ -225,7 +229,7 @@ mod tests {
     fn it_is_said_after_ten_seconds_of_it_and_is_over_a_minute_later() {
         assert!(spell(&[(2, true), (38, false), (2, true), (60, false)]).is_empty(), "two bursts");
         let said = spell(&[(16, true), (1000, false)]);
-        assert_eq!((said.first(), said.last()), (Some(&10), Some(&75)));
+        assert_eq!((said.first(), said.last()), (Some(&10), Some(&76)));
         let waves: Vec<_> = [(6, true), (6, false)].repeat(20);
         let said = spell(&waves);
         assert_eq!(said.last().unwrap() - said[0], said.len() - 1, "one spell: {said:?}");

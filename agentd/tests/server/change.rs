@@ -290,8 +290,8 @@ async fn a_policy_beyond_the_host_is_refused_once_the_host_was_seen_and_warned_o
         ..update(&["floor_bytes", "host_reserve_bytes"], small)
     };
     let warned = client.update_policy(only).await.unwrap().into_inner().warnings;
-    let takes = "host_reserve_bytes = 8704 MiB: 8 GiB is usable, VMs get nothing, and are asked for what they do \
-                 not need";
+    let takes = "host_reserve_bytes = 8704 MiB: 8 GiB is usable, VMs get nothing of the host, and are \
+                 asked for what they do not need";
     assert_eq!(
         warned,
         ["host_reserve_bytes = 8704 MiB: more than half of the host's 16 GiB", takes]
@@ -375,7 +375,7 @@ async fn minimums_that_the_pool_has_not_are_refused() {
             "floor_bytes",
             "1 GiB: by this 2 VMs that run here are guaranteed 2 GiB together, more than",
         ),
-        (limited, "pool_limit_bytes", "at least 12488 MiB"),
+        (limited, "pool_limit_bytes", "at least 12 GiB"),
     ];
     for (policy, field, words) in refused {
         let refused = client.update_policy(update(&paths, policy)).await.unwrap_err();

@@ -298,13 +298,13 @@ fn trouble(tick: &Tick) -> String {
     if !tick.frozen.is_empty() {
         return format!("{}: {}", Condition::FROZEN, tick.frozen);
     }
-    if let Some(first) = tick.conditions.first() {
-        return format!("{first}{}", and_more(tick.conditions.len()));
-    }
-    // An older agentd does not tell of conditions there.
     let level = tick.memory.as_ref().and_then(|memory| memory.level.as_deref());
     let low = level.filter(|level| *level != "normal").map(|level| format!("memory is {level}"));
-    low.or_else(|| tick.pool.as_ref()?.stop.clone()).unwrap_or_default()
+    let first = tick.conditions.first();
+    let condition = || first.map(|first| format!("{first}{}", and_more(tick.conditions.len())));
+    // An older agentd does not tell of conditions there.
+    let stop = || tick.pool.as_ref()?.stop.clone();
+    low.or_else(condition).or_else(stop).unwrap_or_default()
 }
 
 fn in_words(conditions: &[Condition]) -> String {

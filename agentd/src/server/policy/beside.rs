@@ -72,7 +72,7 @@ pub(super) fn takes(before: &Policy, policy: &Policy, record: &TickRecord) -> Ve
         let what = if usable < reserve.fraction(1, 2) {
             "less than half of that, an emergency: at the next tick VMs are made to give what they do not use"
         } else {
-            "VMs get nothing, and are asked for what they do not need"
+            "VMs get nothing of the host, and are asked for what they do not need"
         };
         warnings.push(format!("host_reserve_bytes = {reserve}: {usable} is usable, {what}"));
     }
@@ -82,8 +82,8 @@ pub(super) fn takes(before: &Policy, policy: &Policy, record: &TickRecord) -> Ve
     {
         let beyond = held.saturating_sub(limit);
         warnings.push(format!(
-            "pool_limit_bytes = {limit}: VMs hold {held}, {beyond} more: they get nothing, and are asked for what \
-             they do not need"
+            "pool_limit_bytes = {limit}: VMs hold {held}, {beyond} more: they get nothing of the host until they \
+             hold less"
         ));
     }
     warnings
