@@ -48,6 +48,8 @@ pub struct Span {
 impl Span {
     /// To anything at all.
     pub const ANY: Self = Self { least: ByteCount::ZERO, most: ByteCount::MAX };
+    /// Up to anything at all.
+    pub const UP: Self = Self { least: ByteCount::MAX, most: ByteCount::MAX };
 }
 
 impl Order {

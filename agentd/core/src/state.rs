@@ -269,9 +269,11 @@ impl State {
     fn booked(&self, resized: &Resized, order: Order) -> Option<Order> {
         let before = self.orders.get(&resized.vm);
         let adopted = self.followed.get(&resized.vm).is_some_and(|own| own.adopted);
-        let unknown = (!adopted).then_some(Span::ANY);
-        let earlier = before.map(Order::spans).or(unknown);
         let accepted = resized.outcome == Outcome::Accepted;
+        // A balloon may have woken up just before it was told for the first time, and has grown by then. Who is
+        // brought down right after that is brought down by somebody else.
+        let unknown = (!adopted).then_some(if accepted { Span::UP } else { Span::ANY });
+        let earlier = before.map(Order::spans).or(unknown);
         let order = Order { earlier, accepted, ..order };
         let span = |before: &Order| Order {
             least: before.least.min(order.target),

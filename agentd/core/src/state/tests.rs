@@ -162,11 +162,14 @@ fn who_goes_on_with_what_it_was_told_before_the_first_order_is_moved_by_nobody_e
         let state = after(&seen(1, 512), outcome).continued(&policy, &seen(2, mib));
         state.followed.get(&VM).unwrap().standing(Duration::from_secs(2))
     };
-    for outcome in [Outcome::Accepted, Outcome::InDoubt] {
-        for mib in [300, 700] {
-            assert_eq!(standing(&outcome, mib), Standing::Cooperative, "{outcome:?}: {mib}");
-        }
-    }
+    let own = Standing::Cooperative;
+    let accepted = [300, 700].map(|mib| standing(&Outcome::Accepted, mib));
+    assert_eq!(
+        accepted,
+        [Standing::Quarantined, own],
+        "it was told to stay, and somebody else brought it down"
+    );
+    assert_eq!([300, 700].map(|mib| standing(&Outcome::InDoubt, mib)), [own, own]);
     let state = after(&seen(1, 512), &Outcome::Accepted).continued(&policy, &seen(2, 700));
     let state = state.continued(&policy, &seen(3, 800));
     let own = state.followed.get(&VM).unwrap();
