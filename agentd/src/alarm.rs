@@ -123,23 +123,16 @@ fn host(record: &TickRecord) -> Vec<(&'static str, Option<String>)> {
 fn names(record: &TickRecord, life: Life) -> String {
     let is = |(_, own): &(&VmId, &Life)| **own == life;
     let all = record.lives.iter().filter(is).map(|(id, _)| *id);
-    let is_told = |id: &VmId| life == Life::Unresponsive || !is_pinned(record, *id);
+    let is_pinned =
+        |id: &VmId| record.vm(*id).is_some_and(|vm| record.policy.policy.pins(*id, &vm.name));
+    let is_told = |id: &VmId| life == Life::Unresponsive || !is_pinned(id);
     let all: Vec<VmId> = all.filter(is_told).collect();
     named(record, &all)
 }
 
-fn is_pinned(record: &TickRecord, id: VmId) -> bool {
-    let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(&id));
-    let policy = &record.policy.policy;
-    vm.is_some_and(|vm| record.pins.get(id).is_some() || policy.pins(id, &vm.name))
-}
-
 /// The names of these VMs, of at most [`NAMED`] of them.
 fn named(record: &TickRecord, all: &[VmId]) -> String {
-    let name = |id: &VmId| {
-        let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(id));
-        vm.map_or_else(|| id.to_string(), |vm| vm.name.to_string())
-    };
+    let name = |id: &VmId| record.vm(*id).map_or_else(|| id.to_string(), |vm| vm.name.to_string());
     let mut named: Vec<String> = all.iter().take(NAMED).map(name).collect();
     if let Some(more) = all.len().checked_sub(NAMED).filter(|more| *more > 0) {
         named.push(format!("and {more} more"));

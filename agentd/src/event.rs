@@ -11,7 +11,7 @@ use agentd_core::{
     bytes::ByteCount,
     decision::Decision,
     life::Life,
-    sample::Sample,
+    sample::{Sample, VmSample},
     state::{Applied, State},
     vm::VmId,
 };
@@ -76,6 +76,14 @@ pub struct TickRecord {
     pub error: Option<String>,
     /// What was wrong or unusual when it was over, by the names of conditions: whoever tells of it adds that.
     pub conditions: Vec<&'static str>,
+}
+
+impl TickRecord {
+    /// What was observed of a VM; `None` where it was not there, or nothing could be read.
+    #[must_use]
+    pub fn vm(&self, id: VmId) -> Option<&VmSample> {
+        self.sample.as_ref()?.vms.get(&id)
+    }
 }
 
 /// A VM that came, went or changed its state.

@@ -55,7 +55,8 @@ impl Short {
         self.vms.retain(|id, spell| {
             let Some(verdict) = decision.verdicts.get(id) else { return false };
             let swapped = now.saturating_sub(spell.swapped) < Distress::REMEMBERED;
-            let why = in_vain(verdict, actual(record, *id)).filter(|_| swapped);
+            let holds = record.vm(*id).map(|vm| vm.actual).unwrap_or_default();
+            let why = in_vain(verdict, holds).filter(|_| swapped);
             spell.why = why.unwrap_or(spell.why);
             spell.pass(why.is_some(), passed);
             swapped || spell.is_said
@@ -90,11 +91,6 @@ impl Spell {
         self.in_vain = self.in_vain.min(SAID_AFTER);
         self.is_said = self.in_vain >= SAID_AFTER || self.is_said && !self.in_vain.is_zero();
     }
-}
-
-fn actual(record: &TickRecord, id: VmId) -> ByteCount {
-    let vm = record.sample.as_ref().and_then(|sample| sample.vms.get(&id));
-    vm.map(|vm| vm.actual).unwrap_or_default()
 }
 
 /// How long ago a VM swapped for want of memory; `None` where it did not lately, or a later sign hides it.

@@ -450,10 +450,12 @@ fn a_mode_that_was_refused_leaves_the_config_files_in_force() {
     assert_eq!(rig.start().in_force().mode, Mode::Observe);
 }
 
+fn set(mode: Mode) -> SavedMode {
+    SavedMode { mode, actor: somebody(), reason: "a test".to_owned(), eased_by: None }
+}
+
 #[test]
 fn a_mode_that_was_asked_for_before_a_pause_is_not_written_over_it() {
-    let set =
-        |mode| SavedMode { mode, actor: somebody(), reason: "a test".to_owned(), eased_by: None };
     let rig = Rig::default();
     let mut keeper = rig.keeper();
     let shared = Arc::clone(keeper.shared());
@@ -477,8 +479,6 @@ fn a_mode_that_was_asked_for_before_a_pause_is_not_written_over_it() {
 /// Whoever asked for another mode was told that it hangs by the time it was written.
 #[test]
 fn a_mode_that_is_taken_back_leaves_the_pause_that_could_not_be_written() {
-    let set =
-        |mode| SavedMode { mode, actor: somebody(), reason: "a test".to_owned(), eased_by: None };
     let rig = Rig::default();
     let mut keeper = rig.keeper();
     let shared = Arc::clone(keeper.shared());

@@ -33,7 +33,7 @@ impl Refusals {
         for resized in &record.applied.resized {
             let Some(news) = self.note(resized) else { continue };
             let vm = resized.vm;
-            let known = record.sample.as_ref().and_then(|sample| sample.vms.get(&vm));
+            let known = record.vm(vm);
             let name = known.map_or("", |known| known.name.as_ref());
             match news {
                 News::Refused(why) => tracing::warn!(%vm, name, why, "an order was refused"),

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     audit::Changes,
     control::{self, Actor, Control, EditFn, PolicyEdit, changes},
+    event::TickRecord,
 };
 
 /// `PolicyService`.
@@ -32,20 +33,23 @@ pub(super) struct PolicyCalls(pub(super) Arc<Published>);
 
 /// What in a policy has no effect, or hardly the one that was meant, on what runs here now.
 pub(super) fn warnings_beside(published: &Published, policy: &Policy) -> Vec<String> {
-    let latest = published.publisher.latest();
-    let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
-    let told = seen.map(|record| beside::warnings(policy, record, &published.in_force()));
+    let seen = seen(published);
+    let told = seen.map(|record| beside::warnings(policy, &record, &published.in_force()));
     let mut told = told.unwrap_or_default();
     told.truncate(limits::WARNINGS);
     told
 }
 
+/// The last tick that read the hypervisor.
+fn seen(published: &Published) -> Option<Arc<TickRecord>> {
+    published.publisher.latest()?.seen.clone()
+}
+
 /// What a policy in the place of the one before does to VMs and to a shadow, which its author may not have
 /// thought of.
 fn warnings_of_change(published: &Published, before: &Policy, policy: &Policy) -> Vec<String> {
-    let latest = published.publisher.latest();
-    let seen = latest.as_ref().and_then(|latest| latest.seen.as_ref());
-    let mut told = seen.map(|record| beside::takes(before, policy, record)).unwrap_or_default();
+    let told = seen(published).map(|record| beside::takes(before, policy, &record));
+    let mut told = told.unwrap_or_default();
     let objection = published.shadow.objection(policy);
     told.extend(
         objection.map(|why| format!("shadow: beside this policy it does not decide: {why}")),

@@ -14,6 +14,16 @@ const fn mib(count: u32) -> ByteCount {
     ByteCount::mib(count)
 }
 
+/// What became of an order to hold this, all of which was ordered.
+fn became(vm: VmId, to: ByteCount, outcome: Outcome) -> Resized {
+    Resized { vm, planned: to, ordered: Some(to), outcome, rest_refused: None }
+}
+
+/// What became of one order, beside which there was none.
+fn only(resized: Resized) -> Applied {
+    Applied { resized: vec![resized], granted: Vec::new() }
+}
+
 /// A giver let go of 100 MiB, 40 of which it had never touched.
 #[test]
 fn what_the_host_got_back_for_others_is_no_room_to_promise() {
@@ -38,13 +48,7 @@ fn what_the_host_got_back_for_others_is_no_room_to_promise() {
 /// The state after a tick in which all that was planned came to this.
 fn after(sample: &Sample, outcome: &Outcome) -> State {
     let (decision, state) = decide(&Policy::default(), &State::default(), sample);
-    let became = |own: &Resize| Resized {
-        vm: own.vm,
-        planned: own.to,
-        ordered: Some(own.to),
-        outcome: outcome.clone(),
-        rest_refused: None,
-    };
+    let became = |own: &Resize| became(own.vm, own.to, outcome.clone());
     let resized = decision.plan.resizes().map(became).collect();
     let applied = Applied { resized, granted: Vec::new() };
     state.after(&decision.plan, &applied, sample, sample.now)
@@ -88,16 +92,7 @@ fn that_a_vm_stands_still_answers_no_order() {
     assert_eq!(exposure(&state), vm.max, "it may never have gone out");
     let stays = Resize { vm: VM, from: mib(512), to: mib(512) };
     assert_eq!(decision.plan.neutral, [stays], "so it is told again");
-    let taken = |outcome| {
-        let resized = Resized {
-            vm: VM,
-            planned: mib(512),
-            ordered: Some(mib(512)),
-            outcome,
-            rest_refused: None,
-        };
-        Applied { resized: vec![resized], granted: Vec::new() }
-    };
+    let taken = |outcome| only(became(VM, mib(512), outcome));
     let told = state.clone().after(&decision.plan, &taken(Outcome::Accepted), &second, second.now);
     let (_, told) = decide(&policy, &told, &sample(3, [(VM, content(260))]));
     assert_eq!(exposure(&told), mib(512));
@@ -133,10 +128,7 @@ fn who_went_on_to_what_it_was_to_take_before_is_moved_by_nobody_else() {
     let tell = |state: State, to: u32, sample: &Sample| {
         let resize = Resize { vm: VM, from: mib(400), to: mib(to) };
         let plan = Plan { neutral: vec![resize], ..Plan::default() };
-        let (planned, ordered) = (resize.to, Some(resize.to));
-        let accepted =
-            Resized { vm: VM, planned, ordered, outcome: Outcome::Accepted, rest_refused: None };
-        let applied = Applied { resized: vec![accepted], granted: Vec::new() };
+        let applied = only(became(VM, resize.to, Outcome::Accepted));
         state.after(&plan, &applied, sample, sample.now)
     };
     state = tell(state, 650, &first);
@@ -176,21 +168,8 @@ fn who_goes_on_with_what_it_was_told_before_the_first_order_is_moved_by_nobody_e
     assert_eq!(own.standing(Duration::from_secs(3)), Standing::Quarantined, "it has taken it");
     // What nobody saw may have brought another order.
     let mut state = after(&seen(1, 512), &Outcome::InDoubt).continued(&policy, &seen(2, 512));
-    state = state.after(
-        &Plan::default(),
-        &Applied {
-            resized: vec![Resized {
-                vm: VM,
-                planned: mib(600),
-                ordered: Some(mib(600)),
-                outcome: Outcome::InDoubt,
-                rest_refused: None,
-            }],
-            granted: Vec::new(),
-        },
-        &seen(2, 512),
-        Duration::from_secs(2),
-    );
+    let applied = only(became(VM, mib(600), Outcome::InDoubt));
+    state = state.after(&Plan::default(), &applied, &seen(2, 512), Duration::from_secs(2));
     state.begin_anew();
     let state = state.continued(&policy, &seen(3, 512)).continued(&policy, &seen(4, 800));
     let own = state.followed.get(&VM).unwrap();
@@ -204,14 +183,7 @@ fn who_was_told_for_certain_is_left_to_whoever_else_moves_it() {
     let seen = |second, mib| sample(second, [(VM, holding(mib)), (OTHER, holding(512))]);
     let tell = |state: State, second, mib, outcome| {
         let sample = seen(second, 512);
-        let own = Resized {
-            vm: VM,
-            planned: self::mib(mib),
-            ordered: Some(self::mib(mib)),
-            outcome,
-            rest_refused: None,
-        };
-        let applied = Applied { resized: vec![own], granted: Vec::new() };
+        let applied = only(became(VM, self::mib(mib), outcome));
         let state = state.continued(&policy, &sample);
         state.after(&Plan::default(), &applied, &sample, sample.now)
     };
@@ -247,14 +219,9 @@ fn who_gets_memory_by_its_first_order_goes_on_to_get_the_rest_of_it() {
         funding: vec![transfer],
         ..Plan::default()
     };
-    let accepted = |own: Resize, ordered| Resized {
-        vm: own.vm,
-        planned: own.to,
-        ordered: Some(ordered),
-        outcome: Outcome::Accepted,
-        rest_refused: None,
-    };
-    let resized = vec![accepted(shrink, mib(800)), accepted(grow, mib(430))];
+    let accepted = |own: Resize| became(own.vm, own.to, Outcome::Accepted);
+    let part = Resized { ordered: Some(mib(430)), ..accepted(grow) };
+    let resized = vec![accepted(shrink), part];
     let applied = Applied { resized, granted: vec![mib(30)] };
     let state = State::default().continued(&policy, &first);
     let state = state.after(&plan, &applied, &first, first.now);
@@ -271,18 +238,10 @@ fn a_giver_that_is_told_otherwise_owes_nothing_more() {
     let grow = Resize { vm: VM, from: mib(448), to: mib(500) };
     let transfer = Transfer { from: Party::Vm(VM), to: Party::Vm(OTHER), amount: mib(64) };
     let plan = Plan { grows: vec![grow], funding: vec![transfer], ..Plan::default() };
-    let became = |outcome| Applied {
-        resized: vec![Resized {
-            vm: VM,
-            planned: grow.to,
-            ordered: Some(grow.to),
-            outcome,
-            rest_refused: None,
-        }],
-        granted: vec![ByteCount::ZERO],
-    };
     let owed = |outcome| {
-        let state = state.clone().after(&plan, &became(outcome), &first, first.now);
+        let granted = vec![ByteCount::ZERO];
+        let applied = Applied { granted, ..only(became(VM, grow.to, outcome)) };
+        let state = state.clone().after(&plan, &applied, &first, first.now);
         state.owed.len()
     };
     assert_eq!((owed(Outcome::Accepted), owed(Outcome::InDoubt), owed(Outcome::Held)), (0, 0, 1));
@@ -299,9 +258,7 @@ fn who_goes_on_refusing_is_not_asked_for_a_while() {
         |state: &State, vm| state.followed.get(vm).map(|known| known.standing(first.now));
     let no = || Outcome::Refused("no".to_owned());
     for (second, outcome) in (1..).zip([no(), no(), Outcome::Accepted, no(), no(), no()]) {
-        let resized =
-            Resized { vm: VM, planned: shrink.to, ordered: None, outcome, rest_refused: None };
-        let applied = Applied { resized: vec![resized], granted: Vec::new() };
+        let applied = only(Resized { ordered: None, ..became(VM, shrink.to, outcome) });
         state = state.after(&plan, &applied, &first, Duration::from_secs(second));
         standings.push(standing(&state, &VM));
     }
