@@ -100,7 +100,8 @@ fn put_together(
     let Ruling { mut verdicts, transfers, offset } = ruling;
     let funding = funding(&state.owed, &transfers);
     let limit_room = pool.limit.map(|limit| limit.saturating_sub(pool.exposed));
-    let (room, debt) = (pool.room, pool.debt);
+    // What reservations hold is not for VMs that run.
+    let (room, debt) = (pool.room.saturating_sub(pool.booked.held), pool.debt);
     let mut plan = Plan { funding, room, debt, limit_room, ..Plan::default() };
     for (view, verdict) in views.iter().zip(verdicts.values_mut()) {
         verdict.distress = view.distress;

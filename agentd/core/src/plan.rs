@@ -63,8 +63,8 @@ pub struct Plan {
     /// What the grows are made of: for every grow, transfers that sum up to it. Those of earlier
     /// ticks whose memory is still awaited come first.
     pub funding: Vec<Transfer>,
-    /// What the host could still promise when this was planned, beside its reserve and all that VMs
-    /// may come to take already.
+    /// What the host could still promise when this was planned, beside its reserve, what reservations hold,
+    /// and all that VMs may come to take already.
     pub room: ByteCount,
     /// How much it had promised too much.
     pub debt: ByteCount,

@@ -109,6 +109,7 @@ fn nobody_is_given_what_it_holds_and_who_needs_it_is_told_so() {
         let turns = turns(&mut world, 12);
         let last = turns.last().unwrap();
         assert_eq!(booking(last).held, mib(3960), "{algorithm:?}");
+        assert!(last.1.plan.room <= mib(8), "{algorithm:?}: what it holds is no room for VMs");
         assert!(last.0.vms.get(&id(1)).unwrap().actual <= mib(3008), "{algorithm:?}");
         let reasons: Vec<Reason> = turns
             .iter()
