@@ -18,9 +18,9 @@ use crate::{
 #[must_use]
 pub fn own_use(sample: &Sample) -> ByteCount {
     let taken = |vm: &VmSample| {
-        let shown = vm.shown().taken.unwrap_or(vm.actual);
-        // Its memory is set aside whole, and is no part of what shows as resident.
-        let is_hidden = matches!(vm.obstacle(), Some(Obstacle::HugePages | Obstacle::Confidential));
+        let shown = vm.shown().taken.unwrap_or(vm.actual).max(vm.set_aside());
+        // What is encrypted may show as resident of no process.
+        let is_hidden = vm.obstacle() == Some(Obstacle::Confidential);
         if is_hidden { shown.max(vm.actual) } else { shown }
     };
     let by_vms: ByteCount = sample.vms.values().map(taken).sum();
@@ -146,9 +146,12 @@ fn guaranteed(
 mod tests {
     use super::*;
     use crate::{
+        decide::decide,
         fixture::{OTHER, VM, sample, vm},
         policy::{VmKey, VmPolicy},
+        reserve::{Reservation, ReservationId},
         sample::Traits,
+        state::State,
     };
 
     fn room(policy: &Policy, lives: &BTreeMap<VmId, Life>) -> Room {
@@ -161,16 +164,39 @@ mod tests {
 
     #[test]
     fn memory_that_is_set_aside_for_a_vm_is_no_use_of_the_hosts_own() {
-        let of = |obstacle| {
-            let traits = Some(Traits { obstacle, ..Traits::default() });
+        let of = |obstacle, set_aside| {
+            let traits = Some(Traits { obstacle, set_aside, ..Traits::default() });
             let host_rss = Some(ByteCount::mib(100));
-            let vm = VmSample { traits, host_rss, actual: ByteCount::gib(2), ..vm() };
+            let (actual, max) = (ByteCount::gib(2), ByteCount::gib(2));
+            let vm = VmSample { traits, host_rss, actual, max, ..vm() };
             let mut sample = sample(0, [(VM, vm)]);
             sample.host.usable = ByteCount::gib(5);
             own_use(&sample).mib_floor()
         };
-        assert_eq!(of(Some(Obstacle::HugePages)), 1024, "of the 3 GiB of 8 that are not there");
-        assert!(of(None) > 2900, "who holds it is not known");
+        let all = "of the 3 GiB of 8 that are not there";
+        assert_eq!(of(Some(Obstacle::HugePages), true), 1024, "{all}");
+        assert_eq!(of(Some(Obstacle::Device), true), 1024, "{all}");
+        assert_eq!(of(Some(Obstacle::Confidential), false), 1024, "{all}");
+        assert!(of(Some(Obstacle::Device), false) > 2900, "who holds it is not known");
+    }
+
+    /// Whether a VM has touched all that is set aside for it shows nowhere, and makes no difference.
+    #[test]
+    fn what_is_admitted_beside_memory_that_is_set_aside_is_kept_together() {
+        let (obstacle, size) = (Some(Obstacle::HugePages), ByteCount::gib(1));
+        let (actual, host_rss) = (ByteCount::gib(4), Some(ByteCount::mib(100)));
+        let traits = Some(Traits { obstacle, set_aside: true, ..Traits::default() });
+        let huge = VmSample { traits, actual, host_rss, max: actual, ..vm() };
+        let mut sample = sample(0, [(VM, huge)]);
+        sample.host.usable = ByteCount::mib(2560);
+        let (policy, lives) = (Policy::default(), BTreeMap::from([(VM, Life::Unreclaimable)]));
+        let known = Known { lives: &lives, exposures: &BTreeMap::from([(VM, actual)]) };
+        let room = Room::of(&policy, &sample, known);
+        assert_eq!(room.objection(size, ByteCount::ZERO), None);
+        sample.reservations =
+            vec![Reservation { id: ReservationId(1), min: size, max: size, vm: None }];
+        let (decision, _) = decide(&policy, &State::default(), &sample);
+        assert!(decision.bookings.iter().all(|own| own.filled), "{:?}", decision.pool);
     }
 
     /// 8 GiB, of which 1 is used beside what two VMs hold, 200 MiB kept, and two floors of 64 MiB guaranteed.

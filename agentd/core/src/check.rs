@@ -331,6 +331,7 @@ impl Court<'_> {
                 |own: Option<ByteCount>| if stays { None } else { own }.unwrap_or_default();
             let rss = vm.host_rss.unwrap_or_default();
             let resident = rss.saturating_sub(beside(vm.overhead_at_most.or(vm.overhead)));
+            let resident = resident.max(vm.set_aside());
             let pinned = self.policy.rules(*id, &vm.name, vm.max).pinned;
             let unknown = !self.sample.ideal && (pinned || self.may_have_been_told(*id));
             let at_most = if unseen || unknown { vm.max } else { ByteCount::ZERO };

@@ -127,6 +127,9 @@ pub struct Traits {
     pub obstacle: Option<Obstacle>,
     /// Its balloon gives memory back by itself before its kernel kills a process.
     pub takes_back_on_oom: bool,
+    /// All of its memory was set aside for it before it started, in huge pages, and shows as resident of no
+    /// process.
+    pub set_aside: bool,
 }
 
 /// Why a VM's balloon frees nothing on the host.
@@ -308,7 +311,15 @@ impl VmSample {
     #[must_use]
     pub fn surely_taken(&self) -> ByteCount {
         let beside = self.overhead_at_most.or(self.overhead).filter(|_| self.obstacle().is_none());
-        self.host_rss.unwrap_or_default().saturating_sub(beside.unwrap_or_default())
+        let resident = self.host_rss.unwrap_or_default().saturating_sub(beside.unwrap_or_default());
+        resident.max(self.set_aside())
+    }
+
+    /// What was set aside for it before it started: all of it, or nothing.
+    #[must_use]
+    pub fn set_aside(&self) -> ByteCount {
+        let is = self.traits.is_some_and(|traits| traits.set_aside);
+        if is { self.max } else { ByteCount::ZERO }
     }
 
     /// What shows of it.

@@ -90,7 +90,9 @@ impl Overcommitment {
         let pool = pool(memory, policy.pool_limit, reserve);
         let of = |(id, vm): (&VmId, &VmSample)| {
             let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
-            if pinned { vm.actual } else { limits.min }
+            // Nothing of those comes back, whatever the policy says.
+            let stays = pinned || vm.obstacle().is_some();
+            if stays { vm.actual.max(vm.set_aside()) } else { limits.min }
         };
         let together: ByteCount = sample.vms.iter().map(of).sum();
         (together > pool).then(|| {

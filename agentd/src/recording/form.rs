@@ -103,7 +103,7 @@ structure!(VmSample {
     overhead_at_most,
 });
 structure!(ReportTime { after, until, second });
-structure!(Traits { obstacle, takes_back_on_oom });
+structure!(Traits { obstacle, takes_back_on_oom, set_aside });
 structure!(GuestFigures { unused, usable, swap_in, swap_out, major_faults });
 structure!(Distress { sign, age });
 structure!(Decision { tick, algorithm, offset, verdicts, transfers, plan, pool, host, bookings });

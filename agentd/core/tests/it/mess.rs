@@ -149,8 +149,10 @@ prop_compose! {
         rss in proptest::option::of(amount(2048)),
         traits in prop_oneof![
             8 => Just(Some(Traits::default())), 1 => Just(None),
-            1 => Just(Some(Traits { obstacle: Some(Obstacle::Device), takes_back_on_oom: false })),
-            1 => Just(Some(Traits { obstacle: None, takes_back_on_oom: true }))
+            1 => any::<bool>().prop_map(|set_aside| {
+                Some(Traits { obstacle: Some(Obstacle::Device), set_aside, ..Traits::default() })
+            }),
+            1 => Just(Some(Traits { takes_back_on_oom: true, ..Traits::default() }))
         ],
         boot in prop_oneof![8 => Just(None), 1 => Just(Some(Boot::Start)), 1 => Just(Some(Boot::Reboot))],
         distress in proptest::option::weighted(0.2, a_distress()),

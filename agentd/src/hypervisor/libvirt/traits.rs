@@ -17,6 +17,7 @@ pub(super) fn traits(xml: &str) -> Result<Traits, String> {
     Ok(Traits {
         obstacle: obstacle(domain, balloon),
         takes_back_on_oom: balloon.is_some_and(deflates),
+        set_aside: backing(domain, "hugepages").is_some_and(is_whole),
     })
 }
 
@@ -29,8 +30,7 @@ pub(super) fn stats_period(xml: &str) -> Option<i32> {
 
 /// What no order could do comes before what no order would help.
 fn obstacle(domain: Node<'_, '_>, balloon: Option<Node<'_, '_>>) -> Option<Obstacle> {
-    let backing = child(domain, "memoryBacking");
-    let backed = |name| backing.and_then(|backing| child(backing, name)).is_some();
+    let backed = |name| backing(domain, name).is_some();
     let holds = [
         (
             balloon.is_none_or(|balloon| balloon.attribute("model") == Some("none")),
@@ -42,6 +42,22 @@ fn obstacle(domain: Node<'_, '_>, balloon: Option<Node<'_, '_>>) -> Option<Obsta
         (backed("locked"), Obstacle::Locked),
     ];
     holds.into_iter().find_map(|(holds, obstacle)| holds.then_some(obstacle))
+}
+
+/// What is said of the memory that a VM is made of.
+fn backing<'a, 'input>(domain: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
+    child(child(domain, "memoryBacking")?, name)
+}
+
+/// Huge pages are set aside in the host's pool of them, and libvirt has QEMU take all at the start. They may
+/// be for some of a VM's nodes only, or "of" ordinary size.
+fn is_whole(pages: Node<'_, '_>) -> bool {
+    let mut kinds = pages.children().filter(|own| own.has_tag_name("page"));
+    let ordinary = |page: &Node<'_, '_>| {
+        page.attribute("size") == Some("4")
+            && matches!(page.attribute("unit"), None | Some("KiB" | "K" | "k"))
+    };
+    kinds.all(|page| page.attribute("nodeset").is_none() && !ordinary(&page))
 }
 
 /// VFIO and vDPA pin all memory for the device to reach, and QEMU then leaves what the balloon gives
@@ -151,6 +167,16 @@ mod tests {
     fn memory_may_be_huge_locked_or_encrypted() {
         let backed = |by: &str| obstacle(&format!("<memoryBacking>{by}</memoryBacking>"), "");
         assert_eq!(backed("<hugepages/>"), Some(Obstacle::HugePages));
+        let set_aside = |pages: &str, devices: &str| {
+            let xml = domain(&format!("<memoryBacking>{pages}</memoryBacking>"), devices);
+            traits(&xml).expect("good XML").set_aside
+        };
+        let page = |own: &str| format!("<hugepages><page {own}/></hugepages>");
+        assert!(set_aside("<hugepages/>", BALLOON) && set_aside("<hugepages/>", ""));
+        assert!(set_aside(&page("size='1' unit='G'"), BALLOON));
+        assert!(!set_aside(&page("size='1' unit='G' nodeset='0'"), BALLOON), "a part of it");
+        assert!(!set_aside(&page("size='4' unit='KiB'"), BALLOON), "ordinary ones");
+        assert!(!set_aside("<locked/>", BALLOON));
         let pages = "<hugepages><page size='2048' unit='KiB' nodeset='0'/></hugepages>";
         assert_eq!(backed(pages), Some(Obstacle::HugePages));
         assert_eq!(backed("<nosharepages/><locked/>"), Some(Obstacle::Locked));

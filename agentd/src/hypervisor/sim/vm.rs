@@ -186,17 +186,18 @@ impl SimVm {
     pub(super) fn read(&self, live: bool) -> VmReading {
         let actual = if live && !self.doing.any(SILENT) { self.memory.actual } else { self.told };
         let takes_back_on_oom = self.doing.has(Kind::TakesBack);
+        let set_aside = self.doing.has(Kind::HugePages);
         VmReading {
             id: self.scenario.id,
             name: self.scenario.name.clone(),
             run: self.doing.run(),
             generation: self.generation,
-            traits: Some(Traits { obstacle: self.doing.obstacle(), takes_back_on_oom }),
+            traits: Some(Traits { obstacle: self.doing.obstacle(), takes_back_on_oom, set_aside }),
             actual: actual.align_up(PAGE),
             max: self.max(),
             guest: self.reporter.figures(),
             reported: self.reported(),
-            host_rss: Some(self.rss().align_up(PAGE)),
+            host_rss: Some(self.shown_rss().align_up(PAGE)),
             paired: live && self.paired_at == Some(self.now),
         }
     }
@@ -208,7 +209,7 @@ impl SimVm {
             vm: self.scenario.id,
             actual: self.memory.actual.align_up(PAGE),
             reported: self.reported(),
-            host_rss: Some(self.rss().align_up(PAGE)),
+            host_rss: Some(self.shown_rss().align_up(PAGE)),
         })
     }
 
@@ -243,6 +244,12 @@ impl SimVm {
     pub(super) fn rss(&self) -> ByteCount {
         let guest = self.in_place().max(self.memory.touched);
         guest.saturating_add(self.scenario.numbers.process_overhead)
+    }
+
+    /// What of that shows as resident: no huge pages.
+    fn shown_rss(&self) -> ByteCount {
+        let is_huge = self.doing.has(Kind::HugePages);
+        if is_huge { self.scenario.numbers.process_overhead } else { self.rss() }
     }
 
     /// What of its memory stays where it is: all that its process began with.
