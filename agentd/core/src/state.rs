@@ -16,7 +16,7 @@ use crate::{
     plan::{Party, Plan, Resize, Transfer, sums},
     policy::Policy,
     reserve,
-    sample::{Sample, Shown, VmSample},
+    sample::{Freshness, Sample, Shown, VmSample},
     two_pointer,
     vm::VmId,
     working_set,
@@ -208,7 +208,8 @@ impl State {
             let base = vm.map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
             let order = Order::new(resized.ordered?, gives, base, now);
-            Some((resized.vm, self.booked(resized, order)?))
+            let rests = vm.is_some_and(|vm| vm.freshness == Freshness::Fresh);
+            Some((resized.vm, self.booked(resized, order, rests)?))
         });
         let ordered: Vec<(VmId, Order)> = ordered.collect();
         self.orders.extend(ordered);
@@ -265,14 +266,15 @@ impl State {
 
     /// What is in force after one order, by what became of it; `None` where it is what it was. While
     /// one is in doubt it may be taken later than the one after it. What a VM was told before the first one
-    /// nobody knows.
-    fn booked(&self, resized: &Resized, order: Order) -> Option<Order> {
+    /// nobody knows; what `rests` was not seen to move.
+    fn booked(&self, resized: &Resized, order: Order, rests: bool) -> Option<Order> {
         let before = self.orders.get(&resized.vm);
         let adopted = self.followed.get(&resized.vm).is_some_and(|own| own.adopted);
         let accepted = resized.outcome == Outcome::Accepted;
-        // A balloon may have woken up just before it was told for the first time, and has grown by then. Who is
-        // brought down right after that is brought down by somebody else.
-        let unknown = (!adopted).then_some(if accepted { Span::UP } else { Span::ANY });
+        // A balloon may have woken up just before it was told for the first time, and has grown by then. Who
+        // rested, and is brought down right after that, is brought down by somebody else.
+        let known = accepted && rests;
+        let unknown = (!adopted).then_some(if known { Span::UP } else { Span::ANY });
         let earlier = before.map(Order::spans).or(unknown);
         let order = Order { earlier, accepted, ..order };
         let span = |before: &Order| Order {
