@@ -85,7 +85,7 @@ impl Pace {
         // A turn that came before its time takes the place of none, however long it took.
         if self.began >= self.due {
             self.due = self.due.saturating_add(self.interval).max(soonest);
-        } else if self.due.saturating_add(self.interval) <= soonest {
+        } else if self.due.saturating_add(self.interval / 2) <= soonest {
             self.due = soonest;
         }
         let due = self.due.max(soonest);
@@ -216,6 +216,11 @@ mod tests {
         assert_eq!(after(&mut pace, 500, 3000), ms(3010), "two ticks were run over");
         after(&mut pace, 3010, 3050);
         assert_eq!(pace.due(), ms(4010), "and nothing is caught up");
+        let mut pace = Pace::new(ms(1000), ms(0));
+        assert_eq!(after(&mut pace, 0, 20), ms(500));
+        assert_eq!(after(&mut pace, 500, 1980), ms(1990), "one, and nearly another");
+        after(&mut pace, 1990, 2010);
+        assert_eq!(pace.due(), ms(2990));
         assert_eq!(next(400, 0, 20), (400, 400), "a kernel could not answer any sooner");
     }
 }
