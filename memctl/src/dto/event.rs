@@ -97,7 +97,7 @@ pub(crate) struct Tick {
     pub(crate) algorithm: String,
     pub(crate) policy_revision: u64,
     pub(crate) offset: Option<u64>,
-    /// Why the hypervisor could not be read; "" when it could.
+    /// Why nothing was done: the hypervisor could not be read, or the plan was thrown away; "" otherwise.
     pub(crate) error: String,
     /// The freeze file, where it was there; "" otherwise.
     pub(crate) frozen: String,
@@ -309,6 +309,13 @@ impl From<v1::Gap> for Gap {
             last: wire.last.map(Into::into),
             missed: wire.missed,
         }
+    }
+}
+
+impl Tick {
+    /// True where the hypervisor could not be read: nothing is known of host and VMs.
+    pub(crate) const fn is_blind(&self) -> bool {
+        !self.error.is_empty() && self.memory.is_none()
     }
 }
 

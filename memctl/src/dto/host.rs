@@ -95,6 +95,8 @@ impl Condition {
     pub(crate) const FROZEN: &str = "FROZEN";
     /// The condition of a host whose hypervisor cannot be read.
     pub(crate) const HYPERVISOR_LOST: &str = "HYPERVISOR_LOST";
+    /// Of ticks whose plan broke a rule of safety.
+    pub(crate) const PLAN_REJECTED: &str = "PLAN_REJECTED";
 
     /// Whether one of this name is there.
     pub(crate) fn is_among(all: &[Self], reason: &str) -> bool {

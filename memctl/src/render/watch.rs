@@ -163,7 +163,12 @@ impl Watch {
             lines.push(Paint::Dim.apply(&format!("({quiet_ticks} quiet ticks)"), self.view.color));
         }
         if failed_anew {
-            let text = format!("the hypervisor could not be read: {}", safe(&tick.error));
+            let error = safe(&tick.error);
+            let text = if tick.is_blind() {
+                format!("the hypervisor could not be read: {error}")
+            } else {
+                format!("nothing is done: {error}")
+            };
             lines.push(Paint::Bad.apply(&text, self.view.color));
         }
         lines.extend(frozen.map(|before| frozen_line(&before, tick, self.view.color)));

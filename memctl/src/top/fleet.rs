@@ -215,7 +215,7 @@ impl HostView {
         self.algorithm.clone_from(&tick.algorithm);
         self.transfers.clone_from(&tick.transfers);
         self.trouble = trouble(tick);
-        if !tick.error.is_empty() {
+        if tick.is_blind() {
             // Nobody saw the VMs: the figures of before are the last that there are.
             return;
         }
@@ -290,21 +290,26 @@ impl Line {
     }
 }
 
-/// What a tick has to say against its host; the worst first.
+/// What a tick has to say against its host.
 fn trouble(tick: &Tick) -> String {
     if !tick.error.is_empty() {
-        return format!("{}: {}", Condition::HYPERVISOR_LOST, tick.error);
+        let what =
+            if tick.is_blind() { Condition::HYPERVISOR_LOST } else { Condition::PLAN_REJECTED };
+        return format!("{what}: {}", tick.error);
     }
     if !tick.frozen.is_empty() {
         return format!("{}: {}", Condition::FROZEN, tick.frozen);
     }
-    let level = tick.memory.as_ref().and_then(|memory| memory.level.as_deref());
-    let low = level.filter(|level| *level != "normal").map(|level| format!("memory is {level}"));
-    let first = tick.conditions.first();
-    let condition = || first.map(|first| format!("{first}{}", and_more(tick.conditions.len())));
+    // What is wrong with the host as a whole comes first.
+    let of_host = tick.conditions.iter().find(|own| own.starts_with("HOST_"));
+    let first = of_host.or_else(|| tick.conditions.first());
+    let condition = first.map(|first| format!("{first}{}", and_more(tick.conditions.len())));
     // An older agentd does not tell of conditions there.
+    let level = || tick.memory.as_ref().and_then(|memory| memory.level.as_deref());
+    let is_low = || level().filter(|level| *level != "normal");
+    let low = || is_low().map(|level| format!("memory is {level}"));
     let stop = || tick.pool.as_ref()?.stop.clone();
-    low.or_else(condition).or_else(stop).unwrap_or_default()
+    condition.or_else(low).or_else(stop).unwrap_or_default()
 }
 
 fn in_words(conditions: &[Condition]) -> String {

@@ -310,6 +310,29 @@ fn a_lost_hypervisor_keeps_the_figures_and_says_so() {
 }
 
 #[test]
+fn a_plan_that_was_thrown_away_is_told_beside_the_figures_of_its_tick() {
+    let mut desk = Desk::three();
+    let Body::Tick(mut thrown) = tick(8) else { panic!("a tick") };
+    thrown.error = "the plan breaks a rule of safety".to_owned();
+    thrown.vms.truncate(1);
+    desk.hear(0, Body::Tick(thrown));
+    let picture = desk.picture(120, 24, &Glyphs::ASCII);
+    assert!(picture.contains("PLAN_REJECTED: the plan breaks"), "{picture}");
+    assert!(!picture.contains("HYPERVISOR_LOST"), "{picture}");
+    assert_eq!(desk.fleet.hosts[0].vms.len(), 1, "who went since is gone");
+}
+
+#[test]
+fn what_is_wrong_with_the_host_is_told_first_and_the_rest_counted() {
+    let mut desk = Desk::three();
+    let Body::Tick(mut low) = tick(8) else { panic!("a tick") };
+    low.conditions = ["FROZEN_BALLOON", "HOST_LOW", "VM_QUARANTINED"].map(str::to_owned).into();
+    desk.hear(0, Body::Tick(low));
+    let picture = desk.picture(120, 24, &Glyphs::ASCII);
+    assert!(picture.contains("HOST_LOW (and 2 more"), "{picture}");
+}
+
+#[test]
 fn the_list_is_filtered_sorted_and_kept_to_one_host() {
     let mut desk = Desk::three();
     let names = |desk: &Desk| -> Vec<String> {
