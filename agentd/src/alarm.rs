@@ -169,8 +169,37 @@ const NAMED: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::tick::bench::Bench;
+
+    /// Whether the minimums of VMs are told to be too much at the end of so many ticks.
+    fn is_overcommitted(scenario: &str) -> bool {
+        let mut alarms = Alarms::default();
+        let turns = Bench::new(scenario).turns(8);
+        let all: Vec<_> = turns.iter().map(|turn| alarms.of(&turn.record)).collect();
+        let told = |(name, words): &(&str, Option<String>)| {
+            *name == MINIMUMS_BEYOND_POOL && words.is_some()
+        };
+        all.last().unwrap().iter().any(told)
+    }
+
+    #[test]
+    fn who_gives_nothing_back_is_guaranteed_what_it_holds() {
+        let with = |behaviour: &str, min: &str| {
+            is_overcommitted(&format!(
+                "[host]\ntotal = \"8GiB\"\nother = \"512MiB\"\n[policy.vms.db1]\nmin = \"{min}\"\n\
+                 [[vm]]\nname = \"db1\"\nmax = \"4GiB\"\nactual = \"1GiB\"\ndemand = \"300MiB\"\n\
+                 [[vm]]\nname = \"big\"\nmax = \"5GiB\"\nactual = \"5GiB\"\ndemand = \"4GiB\"\n\
+                 behaviour = \"{behaviour}\"\n"
+            ))
+        };
+        for behaviour in ["huge-pages", "vfio", "locked", "confidential"] {
+            assert!(with(behaviour, "4GiB"), "{behaviour}");
+            assert!(!with(behaviour, "1GiB"), "{behaviour}");
+        }
+    }
 
     /// Of 4 GiB the host has 3700 MiB for a VM that is guaranteed that much, but for half of the time.
     #[test]
@@ -195,5 +224,26 @@ mod tests {
         assert_eq!((begins, said.last()), (1, Some(&false)), "{said:?}");
         let over = said.iter().filter(|said| **said).count();
         assert!(over > 30, "{said:?}");
+    }
+
+    #[test]
+    fn another_policy_ends_what_was_told_of_the_one_before() {
+        let with = |min: &str, revision: u64| {
+            let mut bench = Bench::new(&format!(
+                "[host]\ntotal = \"4GiB\"\n[policy.vms.db1]\nmin = \"{min}\"\n\
+                 [[vm]]\nname = \"db1\"\nmax = \"4000MiB\"\nactual = \"1GiB\"\ndemand = \"300MiB\"\n"
+            ));
+            let mut record = Arc::into_inner(bench.turn().record).expect("it is nobody else's");
+            Arc::make_mut(&mut record.policy).number = revision;
+            record
+        };
+        let mut alarms = Alarms::default();
+        let mut is_told = |record: TickRecord| {
+            let mut all = alarms.of(&record).into_iter();
+            all.any(|(name, words)| name == MINIMUMS_BEYOND_POOL && words.is_some())
+        };
+        assert!(is_told(with("4000MiB", 1)));
+        assert!(is_told(with("1GiB", 1)), "the same policy: it comes and goes");
+        assert!(!is_told(with("1GiB", 2)));
     }
 }

@@ -27,9 +27,10 @@ struct Spell {
     swapped: Duration,
     /// Why it was given nothing, when it last was not.
     why: &'static str,
-    /// It swapped, and was given nothing, when it was last looked at.
-    is_in_vain: bool,
-    /// How long that was so, of late: a sixth of the time in which it was not has leaked away.
+    /// What it was found to be when it was last looked at.
+    last: Look,
+    /// How long it swapped and was given nothing, of late: a sixth of the time in which that was not so has
+    /// leaked away, or all of it where it was given some.
     in_vain: Duration,
     /// That was so for long enough to be said, and has not leaked away since.
     is_said: bool,
@@ -41,8 +42,6 @@ impl Short {
     pub(super) fn look(&mut self, record: &TickRecord) -> Option<String> {
         let now = record.now;
         let passed = now.saturating_sub(std::mem::replace(&mut self.at, now));
-        // Nobody knows what was so while nobody looked.
-        let passed = passed.min(SAID_AFTER / 2);
         let Some(decision) = &record.decision else {
             self.vms.clear();
             return None;
@@ -58,7 +57,12 @@ impl Short {
             let holds = record.vm(*id).map(|vm| vm.actual).unwrap_or_default();
             let why = in_vain(verdict, holds).filter(|_| swapped);
             spell.why = why.unwrap_or(spell.why);
-            spell.pass(why.is_some(), passed);
+            let look = match why {
+                Some(_) => Look::InVain,
+                None if verdict.kind == VerdictKind::Grow => Look::Given,
+                None => Look::Well,
+            };
+            spell.pass(look, passed);
             swapped || spell.is_said
         });
         self.in_words(record)
@@ -78,15 +82,28 @@ impl Short {
     }
 }
 
+/// What one tick shows of a VM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Look {
+    /// It is short of nothing.
+    #[default]
+    Well,
+    /// It is given memory.
+    Given,
+    /// It swaps, and is given nothing.
+    InVain,
+}
+
 impl Spell {
-    /// Takes in whether it suffers in vain so long after it was last looked at.
-    fn pass(&mut self, is_in_vain: bool, passed: Duration) {
-        let was_in_vain = std::mem::replace(&mut self.is_in_vain, is_in_vain);
-        self.in_vain = match (was_in_vain, is_in_vain) {
-            (true, true) => self.in_vain.saturating_add(passed),
-            // It began or ended between the two looks.
-            (false, true) | (true, false) => self.in_vain.saturating_add(passed / 2),
-            (false, false) => self.in_vain.saturating_sub(passed / LEAK),
+    /// Takes in what it is found to be so long after it was last looked at.
+    fn pass(&mut self, look: Look, passed: Duration) {
+        let last = std::mem::replace(&mut self.last, look);
+        self.in_vain = match (last, look) {
+            // Nobody knows what was so while nobody looked.
+            (Look::InVain, Look::InVain) => self.in_vain.saturating_add(passed.min(SAID_AFTER / 2)),
+            // What was said stays said through waves of it.
+            (_, Look::Given) if !self.is_said => self.in_vain.saturating_sub(passed),
+            _ => self.in_vain.saturating_sub(passed / LEAK),
         };
         self.in_vain = self.in_vain.min(SAID_AFTER);
         self.is_said = self.in_vain >= SAID_AFTER || self.is_said && !self.in_vain.is_zero();
@@ -101,11 +118,11 @@ fn swapped(verdict: &Verdict) -> Option<Duration> {
 
 /// Why a VM that holds so much and suffers is given nothing, and what would help; `None` where it is given some.
 fn in_vain(verdict: &Verdict, holds: ByteCount) -> Option<&'static str> {
-    // Of those, only one that works with more than it holds, and is entitled to less.
-    let is_distressed = verdict.reason == Reason::Distressed;
-    if verdict.kind != VerdictKind::Hold
-        || is_distressed && verdict.demand.is_none_or(|demand| demand <= holds)
-    {
+    // It may have recovered, and lack nothing but headroom. Who swaps hard at its maximum shows less than it
+    // works with; and `two-pointer` knows of no demand.
+    let has_recovered = verdict.reason != Reason::AtMaximum
+        && verdict.demand.map_or(verdict.reason == Reason::Distressed, |demand| demand <= holds);
+    if verdict.kind != VerdictKind::Hold || has_recovered {
         return None;
     }
     WAITS.iter().find(|(reason, _)| *reason == verdict.reason).map(|(_, why)| *why)
@@ -177,6 +194,20 @@ mod tests {
         }
     }
 
+    /// In a pool that holds it all the while, but not the headroom that it would have at last.
+    #[test]
+    fn who_is_given_what_it_works_with_is_short_of_nothing() {
+        for (seconds, pool) in [(1, 2200), (4, 2300), (10, 2300), (20, 2300)] {
+            let until = 10 + seconds;
+            let demand = format!(
+                "demand = [{{ at = \"10s\", used = \"300MiB\" }}, {{ at = \"{until}s\", used = \"1900MiB\" }}]"
+            );
+            let policy = format!("algorithm = \"working-set\"\npool_limit = \"{pool}MiB\"");
+            let said = said(1, 200, &policy, &vm("takes", "4GiB", "400MiB", &demand));
+            assert!(said.iter().all(Option::is_none), "{seconds} s, {pool} MiB: {said:?}");
+        }
+    }
+
     /// How often it begins to be said.
     fn raises(said: &[Option<String>]) -> usize {
         let begins = |pair: &&[Option<String>]| pair[0].is_none() && pair[1].is_some();
@@ -205,29 +236,39 @@ mod tests {
             .map(|number| vm(&format!("web{number}"), "1GiB", "512MiB", &wave(number)))
             .collect();
         let policy =
-            "algorithm = \"working-set\"\npool_limit = \"1800MiB\"\nhost_reserve = \"0MiB\"";
+            "algorithm = \"working-set\"\npool_limit = \"1600MiB\"\nhost_reserve = \"0MiB\"";
         let said = said(1, 300, policy, &vms);
         assert_eq!(raises(&said), 1, "{said:?}");
     }
 
-    /// What is said of a VM at each second of its looks, in each of which it is in vain or not.
-    fn spell(looks: &[(usize, bool)]) -> Vec<usize> {
-        let all = looks.iter().flat_map(|(count, is)| std::iter::repeat_n(*is, *count));
+    /// At which of its looks, which are so many seconds apart, something is said of a VM.
+    fn spell(every: u64, looks: &[(usize, Look)]) -> Vec<usize> {
+        let all = looks.iter().flat_map(|(count, look)| std::iter::repeat_n(*look, *count));
         let mut spell = Spell::default();
-        let said = all.map(|is| {
-            spell.pass(is, Duration::from_secs(1));
+        let said = all.map(|look| {
+            spell.pass(look, Duration::from_secs(every));
             spell.is_said
         });
-        said.enumerate().filter(|(_, said)| *said).map(|(second, _)| second).collect()
+        said.enumerate().filter(|(_, said)| *said).map(|(number, _)| number).collect()
     }
 
     #[test]
     fn it_is_said_after_ten_seconds_of_it_and_is_over_a_minute_later() {
-        assert!(spell(&[(2, true), (38, false), (2, true), (60, false)]).is_empty(), "two bursts");
-        let said = spell(&[(16, true), (1000, false)]);
-        assert_eq!((said.first(), said.last()), (Some(&10), Some(&76)));
-        let waves: Vec<_> = [(6, true), (6, false)].repeat(20);
-        let said = spell(&waves);
+        use Look::{Given, InVain, Well};
+        let bursts = [(2, InVain), (38, Well), (2, InVain), (60, Well)];
+        assert!(spell(1, &bursts).is_empty(), "two bursts");
+        let said = spell(1, &[(16, InVain), (1000, Well)]);
+        assert_eq!((said.first(), said.last()), (Some(&10), Some(&75)));
+        // Looks that are far apart tell less, and are as soon forgotten.
+        let said = spell(10, &[(4, InVain), (1000, Well)]);
+        assert_eq!((said.first(), said.last()), (Some(&2), Some(&9)));
+        assert_eq!(spell(60, &[(4, InVain), (1000, Well)]).last(), Some(&3));
+        for given in [1, 2] {
+            let some: Vec<_> = [(2, InVain), (given, Given)].repeat(100);
+            assert!(spell(1, &some).is_empty(), "it is given some again and again");
+        }
+        let waves: Vec<_> = [(6, InVain), (6, Well)].repeat(20);
+        let said = spell(1, &waves);
         assert_eq!(said.last().unwrap() - said[0], said.len() - 1, "one spell: {said:?}");
         assert!(said[0] < 40, "{said:?}");
     }
