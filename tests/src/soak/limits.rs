@@ -26,17 +26,16 @@ impl Allowed {
 
 /// What `policy` allows the VM whose hypervisor lets it hold `max`.
 pub(super) fn allowed(policy: &Policy, id: VmId, name: &str, max: ByteCount) -> Allowed {
-    let own = match policy.vms.get(&VmKey::Id(id)) {
-        Some(own) => Some(own),
-        None => policy.vms.get(&VmKey::Name(name.to_owned())),
-    };
-    let min = own.and_then(|own| own.min).unwrap_or(policy.floor).max(policy.floor);
-    let cap = own.and_then(|own| own.max).unwrap_or(max).min(max);
+    // Each value by its UUID first, then by its name.
+    let own = [VmKey::Id(id), VmKey::Name(name.to_owned())];
+    let own = || own.iter().filter_map(|key| policy.vms.get(key));
+    let min = own().find_map(|own| own.min).unwrap_or(policy.floor).max(policy.floor);
+    let cap = own().find_map(|own| own.max).unwrap_or(max).min(max);
     let twentieth = ByteCount::bytes(max.as_u64() / 20);
     Allowed {
         floor: min.min(cap),
         cap,
-        pinned: own.is_some_and(|own| own.pinned == Some(true)),
+        pinned: own().find_map(|own| own.pinned) == Some(true),
         step: policy.shrink_step.max(twentieth),
         percent: match policy.algorithm {
             Algorithm::TwoPointer => 0,

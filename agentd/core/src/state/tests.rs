@@ -7,7 +7,7 @@ use crate::{
     fixture::{OTHER, VM, holding, sample},
     host::HostView,
     policy::{VmKey, VmPolicy},
-    sample::GuestFigures,
+    sample::{Boot, GuestFigures},
 };
 
 const fn mib(count: u32) -> ByteCount {
@@ -162,11 +162,14 @@ fn who_goes_on_with_what_it_was_told_before_the_first_order_is_moved_by_nobody_e
         "it was told to stay, and somebody else brought it down"
     );
     assert_eq!([300, 700].map(|mib| standing(&Outcome::InDoubt, mib)), [own, own]);
-    let moving = VmSample { freshness: Freshness::Unsettled, ..holding(512) };
-    let moving = sample(1, [(VM, moving), (OTHER, holding(512))]);
-    let state = after(&moving, &Outcome::Accepted).continued(&policy, &seen(2, 490));
-    let standing = state.followed.get(&VM).unwrap().standing(Duration::from_secs(2));
-    assert_eq!(standing, own, "it was on its way down by itself");
+    let moves = VmSample { freshness: Freshness::Unsettled, ..holding(512) };
+    let boots = VmSample { boot: Some(Boot::Reboot), ..holding(512) };
+    for vm in [moves, boots] {
+        let told = sample(1, [(VM, vm), (OTHER, holding(512))]);
+        let state = after(&told, &Outcome::Accepted).continued(&policy, &seen(2, 490));
+        let standing = state.followed.get(&VM).unwrap().standing(Duration::from_secs(2));
+        assert_eq!(standing, own, "it was on its way down by itself");
+    }
     let state = after(&seen(1, 512), &Outcome::Accepted).continued(&policy, &seen(2, 700));
     let state = state.continued(&policy, &seen(3, 800));
     let own = state.followed.get(&VM).unwrap();

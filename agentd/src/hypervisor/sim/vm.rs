@@ -252,10 +252,16 @@ impl SimVm {
         if is_huge { self.scenario.numbers.process_overhead } else { self.rss() }
     }
 
-    /// What of its memory stays where it is: all that its process began with.
+    /// What of its memory stays where it is: all that its process began with. Huge pages are plugged and
+    /// unplugged with what it may hold.
     fn in_place(&self) -> ByteCount {
-        let all = self.scenario.max.max(self.memory.actual);
-        if self.doing.any(IN_PLACE) { all } else { ByteCount::ZERO }
+        if self.doing.has(Kind::HugePages) {
+            self.max()
+        } else if self.doing.any(IN_PLACE) {
+            self.scenario.max.max(self.memory.actual)
+        } else {
+            ByteCount::ZERO
+        }
     }
 
     /// Most that it may hold: never less than it holds, for what is in use is not taken away.
