@@ -191,7 +191,7 @@ mod tests {
             is_overcommitted(&format!(
                 "[host]\ntotal = \"8GiB\"\nother = \"512MiB\"\n[policy.vms.db1]\nmin = \"{min}\"\n\
                  [[vm]]\nname = \"db1\"\nmax = \"4GiB\"\nactual = \"1GiB\"\ndemand = \"300MiB\"\n\
-                 [[vm]]\nname = \"big\"\nmax = \"5GiB\"\nactual = \"5GiB\"\ndemand = \"4GiB\"\n\
+                 [[vm]]\nname = \"big\"\nmax = \"5GiB\"\nactual = \"3GiB\"\ndemand = \"4GiB\"\n\
                  behaviour = \"{behaviour}\"\n"
             ))
         };

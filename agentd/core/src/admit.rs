@@ -18,7 +18,9 @@ use crate::{
 #[must_use]
 pub fn own_use(sample: &Sample) -> ByteCount {
     let taken = |vm: &VmSample| {
-        let shown = vm.shown().taken.unwrap_or(vm.actual).max(vm.set_aside());
+        let (resident, set_aside) = (vm.shown().taken.unwrap_or(vm.actual), vm.set_aside());
+        let all = resident.saturating_add(set_aside).min(vm.max);
+        let shown = if set_aside.is_zero() { resident } else { all };
         // What is encrypted may show as resident of no process.
         let is_hidden = vm.obstacle() == Some(Obstacle::Confidential);
         if is_hidden { shown.max(vm.actual) } else { shown }
@@ -135,7 +137,7 @@ fn guaranteed(
 ) -> ByteCount {
     let Rules { limits, pinned, .. } = policy.rules(id, &vm.name, vm.max);
     let life = known.lives.get(&id);
-    let stays = pinned || matches!(life, Some(Life::Unreclaimable | Life::NoDriver));
+    let stays = pinned || vm.obstacle().is_some() || life == Some(&Life::NoDriver);
     let exposure = known.exposures.get(&id).copied().unwrap_or(vm.max);
     // The tick may have known of no pin yet.
     let exposure = if pinned && !is_ideal { exposure.max(vm.max) } else { exposure };
@@ -150,7 +152,7 @@ mod tests {
         fixture::{OTHER, VM, sample, vm},
         policy::{VmKey, VmPolicy},
         reserve::{Reservation, ReservationId},
-        sample::Traits,
+        sample::{RunState, Traits},
         state::State,
     };
 
@@ -165,6 +167,7 @@ mod tests {
     #[test]
     fn memory_that_is_set_aside_for_a_vm_is_no_use_of_the_hosts_own() {
         let of = |obstacle, set_aside| {
+            let set_aside = ByteCount::mib(set_aside);
             let traits = Some(Traits { obstacle, set_aside, ..Traits::default() });
             let host_rss = Some(ByteCount::mib(100));
             let (actual, max) = (ByteCount::gib(2), ByteCount::gib(2));
@@ -174,10 +177,11 @@ mod tests {
             own_use(&sample).mib_floor()
         };
         let all = "of the 3 GiB of 8 that are not there";
-        assert_eq!(of(Some(Obstacle::HugePages), true), 1024, "{all}");
-        assert_eq!(of(Some(Obstacle::Device), true), 1024, "{all}");
-        assert_eq!(of(Some(Obstacle::Confidential), false), 1024, "{all}");
-        assert!(of(Some(Obstacle::Device), false) > 2900, "who holds it is not known");
+        assert_eq!(of(Some(Obstacle::HugePages), 2048), 1024, "{all}");
+        assert_eq!(of(Some(Obstacle::Device), 2048), 1024, "{all}");
+        assert_eq!(of(Some(Obstacle::Confidential), 0), 1024, "{all}");
+        assert_eq!(of(Some(Obstacle::HugePages), 512), 3072 - 612, "of one of its nodes");
+        assert!(of(Some(Obstacle::Device), 0) > 2900, "who holds it is not known");
     }
 
     /// Whether a VM has touched all that is set aside for it shows nowhere, and makes no difference.
@@ -185,7 +189,7 @@ mod tests {
     fn what_is_admitted_beside_memory_that_is_set_aside_is_kept_together() {
         let (obstacle, size) = (Some(Obstacle::HugePages), ByteCount::gib(1));
         let (actual, host_rss) = (ByteCount::gib(4), Some(ByteCount::mib(100)));
-        let traits = Some(Traits { obstacle, set_aside: true, ..Traits::default() });
+        let traits = Some(Traits { obstacle, set_aside: actual, ..Traits::default() });
         let huge = VmSample { traits, actual, host_rss, max: actual, ..vm() };
         let mut sample = sample(0, [(VM, huge)]);
         sample.host.usable = ByteCount::mib(2560);
@@ -229,8 +233,13 @@ mod tests {
 
     #[test]
     fn who_gives_nothing_back_counts_with_all_that_it_may_hold() {
-        let lives = BTreeMap::from([(VM, Life::Running), (OTHER, Life::Unreclaimable)]);
+        let lives = BTreeMap::from([(VM, Life::Running), (OTHER, Life::NoDriver)]);
         assert_eq!(room(&Policy::default(), &lives).kept(), ByteCount::mib(64 + 700));
+        let traits = Some(Traits { obstacle: Some(Obstacle::Device), ..Traits::default() });
+        let paused = sample(0, [(VM, VmSample { traits, run: RunState::Paused, ..vm() })]);
+        let known = Known { lives: &BTreeMap::new(), exposures: &BTreeMap::new() };
+        let kept = Room::of(&Policy::default(), &paused, known).kept();
+        assert_eq!(kept, vm().max, "nothing comes back of it, whatever it does just now");
         let mut policy = Policy::default();
         let pinned = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
         policy.vms.insert(VmKey::Id(VM), pinned);

@@ -99,9 +99,11 @@ fn put_together(
 ) -> Decision {
     let Ruling { mut verdicts, transfers, offset } = ruling;
     let funding = funding(&state.owed, &transfers);
-    let limit_room = pool.limit.map(|limit| limit.saturating_sub(pool.exposed));
-    // What reservations hold is not for VMs that run.
-    let (room, debt) = (pool.room.saturating_sub(pool.booked.held), pool.debt);
+    // What reservations are guaranteed, and hold, is not for VMs that run.
+    let reserved = pool.booked.held.min(pool.booked.reserved);
+    let (room, debt) = (pool.room.saturating_sub(reserved), pool.debt);
+    let kept = pool.exposed.saturating_add(pool.reserve).saturating_add(reserved);
+    let limit_room = pool.limit.map(|limit| limit.saturating_sub(kept));
     let mut plan = Plan { funding, room, debt, limit_room, ..Plan::default() };
     for (view, verdict) in views.iter().zip(verdicts.values_mut()) {
         verdict.distress = view.distress;

@@ -179,8 +179,8 @@ impl HostWatch {
 }
 
 /// What the host uses beside the processes of its VMs. One whose process does not show counts with
-/// what it holds: it hides nobody else. Huge pages stand in the host's pool of them whether VMs run or not, and are
-/// part of it.
+/// what it holds: it hides nobody else. Huge pages are part of it: a pool of them stands there whether VMs run or
+/// not. One that grows with its VMs looks like somebody unknown for as long as that lasts.
 fn other(sample: &Sample) -> ByteCount {
     let resident = sample.vms.values().map(|vm| vm.host_rss.unwrap_or(vm.actual)).sum();
     sample.host.total.saturating_sub(sample.host.usable).saturating_sub(resident)

@@ -63,12 +63,13 @@ pub struct Plan {
     /// What the grows are made of: for every grow, transfers that sum up to it. Those of earlier
     /// ticks whose memory is still awaited come first.
     pub funding: Vec<Transfer>,
-    /// What the host could still promise when this was planned, beside its reserve, what reservations hold,
-    /// and all that VMs may come to take already.
+    /// What the host could still promise when this was planned, beside its reserve, what reservations
+    /// are guaranteed and hold, and all that VMs may come to take already.
     pub room: ByteCount,
     /// How much it had promised too much.
     pub debt: ByteCount,
-    /// How much more all VMs together might come to hold when this was planned; `None` without a limit.
+    /// How much more all VMs together might come to hold by the limit when this was planned, beside what the
+    /// host and reservations keep of it; `None` without a limit.
     pub limit_room: Option<ByteCount>,
 }
 

@@ -127,9 +127,9 @@ pub struct Traits {
     pub obstacle: Option<Obstacle>,
     /// Its balloon gives memory back by itself before its kernel kills a process.
     pub takes_back_on_oom: bool,
-    /// All of its memory was set aside for it before it started, in huge pages, and shows as resident of no
-    /// process.
-    pub set_aside: bool,
+    /// What of its memory is made of huge pages, which are set aside for it when it starts, and show as resident
+    /// of no process.
+    pub set_aside: ByteCount,
 }
 
 /// Why a VM's balloon frees nothing on the host.
@@ -315,11 +315,11 @@ impl VmSample {
         resident.max(self.set_aside())
     }
 
-    /// What was set aside for it before it started: all of it, or nothing.
+    /// What of its memory is set aside for it in huge pages; zero while that is not known.
     #[must_use]
     pub fn set_aside(&self) -> ByteCount {
-        let is = self.traits.is_some_and(|traits| traits.set_aside);
-        if is { self.max } else { ByteCount::ZERO }
+        let own = self.traits.map(|traits| traits.set_aside).unwrap_or_default();
+        own.min(self.max)
     }
 
     /// What shows of it.

@@ -118,10 +118,12 @@ fn swapped(verdict: &Verdict) -> Option<Duration> {
 
 /// Why a VM that holds so much and suffers is given nothing, and what would help; `None` where it is given some.
 fn in_vain(verdict: &Verdict, holds: ByteCount) -> Option<&'static str> {
-    // It may have recovered, and lack nothing but headroom. Who swaps hard at its maximum shows less than it
-    // works with; and `two-pointer` knows of no demand.
+    // It may have recovered, and lack nothing but headroom. Who swaps on, or swaps at its maximum, shows less than
+    // it works with; and `two-pointer` knows of no demand.
+    let suffers = verdict.distress.is_some_and(|own| own.is_acute());
+    let has_enough = |demand| demand <= holds && !suffers;
     let has_recovered = verdict.reason != Reason::AtMaximum
-        && verdict.demand.map_or(verdict.reason == Reason::Distressed, |demand| demand <= holds);
+        && verdict.demand.map_or(verdict.reason == Reason::Distressed, has_enough);
     if verdict.kind != VerdictKind::Hold || has_recovered {
         return None;
     }
@@ -206,6 +208,19 @@ mod tests {
             let said = said(1, 200, &policy, &vm("takes", "4GiB", "400MiB", &demand));
             assert!(said.iter().all(Option::is_none), "{seconds} s, {pool} MiB: {said:?}");
         }
+    }
+
+    /// What it swapped out is forgotten over time, and nothing but swapping says that it is short still.
+    #[test]
+    fn who_swaps_on_has_not_recovered() {
+        let swaps = |age| {
+            let sign = Sign::SwapsOut(ByteCount::mib(20));
+            let demand = Some(ByteCount::mib(1060));
+            let distress = Some(Distress { sign, age: Duration::from_secs(age) });
+            let verdict = Verdict { demand, distress, ..Verdict::hold(Reason::FairShare) };
+            in_vain(&verdict, ByteCount::mib(1100))
+        };
+        assert_eq!((swaps(0), swaps(30)), (Some(ITS_SHARE), None));
     }
 
     /// How often it begins to be said.

@@ -149,7 +149,7 @@ prop_compose! {
         rss in proptest::option::of(amount(2048)),
         traits in prop_oneof![
             8 => Just(Some(Traits::default())), 1 => Just(None),
-            1 => any::<bool>().prop_map(|set_aside| {
+            1 => amount(4096).prop_map(|set_aside| {
                 Some(Traits { obstacle: Some(Obstacle::Device), set_aside, ..Traits::default() })
             }),
             1 => Just(Some(Traits { takes_back_on_oom: true, ..Traits::default() }))

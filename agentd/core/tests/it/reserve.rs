@@ -127,6 +127,19 @@ fn nobody_is_given_what_it_holds_and_who_needs_it_is_told_so() {
 }
 
 #[test]
+fn what_it_holds_is_no_room_for_vms_by_the_limit_either() {
+    for algorithm in Algorithm::ALL {
+        let mut world = world(algorithm, [vm("a", 3000, &[2850], 0)]);
+        world.policy.pool_limit = Some(mib(6000));
+        world.reservations = vec![reservation(1, (1000, 1000), None)];
+        let (_, last) = turns(&mut world, 12).pop().unwrap();
+        let holds: ByteCount = last.pool.exposed.saturating_add(mib(1000 + 200));
+        let room = mib(6000).saturating_sub(holds);
+        assert_eq!(last.plan.limit_room, Some(room), "{algorithm:?}: beside the host's reserve");
+    }
+}
+
+#[test]
 fn a_range_is_there_with_its_minimum_and_takes_more_of_what_nobody_needs() {
     for algorithm in Algorithm::ALL {
         let mut world = world(algorithm, [vm("a", 3000, &[400], 0)]);

@@ -2,7 +2,10 @@
 //!
 //! Pure. The XML is that of the VM as it runs.
 
-use agentd_core::sample::{Obstacle, Traits};
+use agentd_core::{
+    bytes::ByteCount,
+    sample::{Obstacle, Traits},
+};
 use roxmltree::{Document, Node};
 
 /// Reads a VM's traits from its XML.
@@ -17,7 +20,7 @@ pub(super) fn traits(xml: &str) -> Result<Traits, String> {
     Ok(Traits {
         obstacle: obstacle(domain, balloon),
         takes_back_on_oom: balloon.is_some_and(deflates),
-        set_aside: backing(domain, "hugepages").is_some_and(is_whole),
+        set_aside: set_aside(domain),
     })
 }
 
@@ -49,15 +52,63 @@ fn backing<'a, 'input>(domain: Node<'a, 'input>, name: &str) -> Option<Node<'a, 
     child(child(domain, "memoryBacking")?, name)
 }
 
-/// Huge pages are set aside in the host's pool of them, and libvirt has QEMU take all at the start. They may
-/// be for some of a VM's nodes only, or "of" ordinary size.
-fn is_whole(pages: Node<'_, '_>) -> bool {
-    let mut kinds = pages.children().filter(|own| own.has_tag_name("page"));
-    let ordinary = |page: &Node<'_, '_>| {
-        page.attribute("size") == Some("4")
-            && matches!(page.attribute("unit"), None | Some("KiB" | "K" | "k"))
+/// What is made of huge pages, all of which libvirt has QEMU take at the start. They may be for some of a VM's
+/// nodes only. Memory devices say for themselves what they are made of, and are part of no node here.
+fn set_aside(domain: Node<'_, '_>) -> ByteCount {
+    let Some(pages) = backing(domain, "hugepages") else { return ByteCount::ZERO };
+    let kinds: Vec<Node<'_, '_>> =
+        pages.children().filter(|own| own.has_tag_name("page")).collect();
+    let numa = child(domain, "cpu").and_then(|cpu| child(cpu, "numa"));
+    let cells = numa.into_iter().flat_map(|numa| numa.children());
+    let cells: Vec<_> = cells.filter(|own| own.has_tag_name("cell")).collect();
+    if cells.is_empty() {
+        let is_huge = kinds.is_empty() || kinds.iter().any(is_huge);
+        let whole = child(domain, "memory").filter(|_| is_huge);
+        return whole.and_then(|own| amount(own.text()?, own)).unwrap_or_default();
+    }
+    let is_set_aside = |number: &u64| {
+        let names =
+            |page: &&Node<'_, '_>| page.attribute("nodeset").is_some_and(|own| lists(own, *number));
+        let usual = || kinds.iter().find(|page| page.attribute("nodeset").is_none());
+        kinds.is_empty() || kinds.iter().find(names).or_else(usual).is_some_and(is_huge)
     };
-    kinds.all(|page| page.attribute("nodeset").is_none() && !ordinary(&page))
+    let each = (0..).zip(cells).filter_map(|(place, cell)| {
+        let number = cell.attribute("id").map_or(Some(place), |own| own.parse().ok())?;
+        amount(cell.attribute("memory")?, cell).filter(|_| is_set_aside(&number))
+    });
+    each.sum()
+}
+
+/// Pages of up to 64 KiB are ordinary ones on some machines.
+fn is_huge(page: &Node<'_, '_>) -> bool {
+    let size = page.attribute("size").and_then(|size| amount(size, *page));
+    size.is_some_and(|size| size > ByteCount::kib(64))
+}
+
+/// An amount in the unit that its element says, which is KiB where it says none; `None` in any other unit than
+/// libvirt prints.
+fn amount(number: &str, element: Node<'_, '_>) -> Option<ByteCount> {
+    let unit: u64 = match element.attribute("unit") {
+        Some("b" | "bytes") => 1,
+        None | Some("k" | "KiB") => 1 << 10,
+        Some("M" | "MiB") => 1 << 20,
+        Some("G" | "GiB") => 1 << 30,
+        Some("T" | "TiB") => 1 << 40,
+        Some(_) => return None,
+    };
+    number.trim().parse::<u64>().ok()?.checked_mul(unit).map(ByteCount::bytes)
+}
+
+/// Whether a list like "0,2-3,^2" has this number.
+fn lists(list: &str, number: u64) -> bool {
+    let is = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let range = from.trim().parse::<u64>().ok().zip(to.trim().parse::<u64>().ok());
+        range.is_some_and(|(from, to)| (from..=to).contains(&number))
+    };
+    let mut parts = list.split(',').map(str::trim);
+    let without = list.split(',').filter_map(|part| part.trim().strip_prefix('^'));
+    parts.any(is) && !without.into_iter().any(is)
 }
 
 /// VFIO and vDPA pin all memory for the device to reach, and QEMU then leaves what the balloon gives
@@ -150,6 +201,44 @@ mod tests {
         assert!(!traits(&not).expect("good XML").takes_back_on_oom);
     }
 
+    /// Of a VM of 1 GiB, two of whose three nodes are as large as the first half of it.
+    #[test]
+    fn huge_pages_are_set_aside_for_a_vm_or_for_some_of_its_nodes() {
+        let mib = |backing: &str, cpu: &str| {
+            let xml = domain(&format!("<memoryBacking>{backing}</memoryBacking>{cpu}"), BALLOON);
+            traits(&xml).expect("good XML").set_aside.mib_floor()
+        };
+        let pages = |own: &str| format!("<hugepages>{own}</hugepages>");
+        let huge = pages("<page size='1048576' unit='KiB'/>");
+        let of = |nodes: &str| pages(&format!("<page size='2' unit='M' nodeset='{nodes}'/>"));
+        for (backing, all) in [
+            ("<hugepages/>", 1024),
+            (&huge, 1024),
+            (&of("0"), 1024),
+            (&pages("<page size='4' unit='KiB'/>"), 0),
+            (&pages("<page size='64' unit='KiB'/>"), 0),
+            ("<locked/>", 0),
+        ] {
+            assert_eq!(mib(backing, ""), all, "{backing}");
+        }
+        let cells = "<cpu><numa><cell id='0' cpus='0' memory='262144' unit='KiB'/>\
+                     <cell id='1' cpus='1' memory='256' unit='MiB'/>\
+                     <cell id='2' cpus='2' memory='524288'/></numa></cpu>";
+        let usual = "<page size='4' unit='KiB'/><page size='1' unit='G' nodeset='2'/>";
+        for (backing, all) in [
+            ("<hugepages/>", 1024),
+            (&huge, 1024),
+            (&of("0"), 256),
+            (&of("0-1"), 512),
+            (&of("0,2"), 768),
+            (&of("0-2,^1"), 768),
+            (&of("7"), 0),
+            (&pages(usual), 512),
+        ] {
+            assert_eq!(mib(backing, cells), all, "{backing}");
+        }
+    }
+
     #[test]
     fn devices_of_the_host_hold_memory() {
         for device in [
@@ -167,16 +256,6 @@ mod tests {
     fn memory_may_be_huge_locked_or_encrypted() {
         let backed = |by: &str| obstacle(&format!("<memoryBacking>{by}</memoryBacking>"), "");
         assert_eq!(backed("<hugepages/>"), Some(Obstacle::HugePages));
-        let set_aside = |pages: &str, devices: &str| {
-            let xml = domain(&format!("<memoryBacking>{pages}</memoryBacking>"), devices);
-            traits(&xml).expect("good XML").set_aside
-        };
-        let page = |own: &str| format!("<hugepages><page {own}/></hugepages>");
-        assert!(set_aside("<hugepages/>", BALLOON) && set_aside("<hugepages/>", ""));
-        assert!(set_aside(&page("size='1' unit='G'"), BALLOON));
-        assert!(!set_aside(&page("size='1' unit='G' nodeset='0'"), BALLOON), "a part of it");
-        assert!(!set_aside(&page("size='4' unit='KiB'"), BALLOON), "ordinary ones");
-        assert!(!set_aside("<locked/>", BALLOON));
         let pages = "<hugepages><page size='2048' unit='KiB' nodeset='0'/></hugepages>";
         assert_eq!(backed(pages), Some(Obstacle::HugePages));
         assert_eq!(backed("<nosharepages/><locked/>"), Some(Obstacle::Locked));

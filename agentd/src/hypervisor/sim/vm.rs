@@ -186,7 +186,8 @@ impl SimVm {
     pub(super) fn read(&self, live: bool) -> VmReading {
         let actual = if live && !self.doing.any(SILENT) { self.memory.actual } else { self.told };
         let takes_back_on_oom = self.doing.has(Kind::TakesBack);
-        let set_aside = self.doing.has(Kind::HugePages);
+        let is_huge = self.doing.has(Kind::HugePages);
+        let set_aside = if is_huge { self.max() } else { ByteCount::ZERO };
         VmReading {
             id: self.scenario.id,
             name: self.scenario.name.clone(),
