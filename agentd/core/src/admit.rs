@@ -10,7 +10,7 @@ use crate::{
     bytes::ByteCount,
     life::Life,
     policy::{Policy, Rules, largest, pool},
-    sample::{Obstacle, Sample, VmSample},
+    sample::{Obstacle, RunState, Sample, VmSample},
     vm::VmId,
 };
 
@@ -18,9 +18,10 @@ use crate::{
 #[must_use]
 pub fn own_use(sample: &Sample) -> ByteCount {
     let taken = |vm: &VmSample| {
-        let (resident, set_aside) = (vm.shown().taken.unwrap_or(vm.actual), vm.set_aside());
-        let all = resident.saturating_add(set_aside).min(vm.max);
-        let shown = if set_aside.is_zero() { resident } else { all };
+        if !vm.set_aside().is_zero() {
+            return vm.surely_taken();
+        }
+        let shown = vm.shown().taken.unwrap_or(vm.actual);
         // What is encrypted may show as resident of no process.
         let is_hidden = vm.obstacle() == Some(Obstacle::Confidential);
         if is_hidden { shown.max(vm.actual) } else { shown }
@@ -137,7 +138,9 @@ fn guaranteed(
 ) -> ByteCount {
     let Rules { limits, pinned, .. } = policy.rules(id, &vm.name, vm.max);
     let life = known.lives.get(&id);
-    let stays = pinned || vm.obstacle().is_some() || life == Some(&Life::NoDriver);
+    let leaves = matches!(vm.run, RunState::MigratingOut | RunState::ShuttingDown);
+    let gives_nothing = vm.obstacle().is_some() && !leaves || life == Some(&Life::NoDriver);
+    let stays = pinned || gives_nothing;
     let exposure = known.exposures.get(&id).copied().unwrap_or(vm.max);
     // The tick may have known of no pin yet.
     let exposure = if pinned && !is_ideal { exposure.max(vm.max) } else { exposure };
@@ -152,7 +155,7 @@ mod tests {
         fixture::{OTHER, VM, sample, vm},
         policy::{VmKey, VmPolicy},
         reserve::{Reservation, ReservationId},
-        sample::{RunState, Traits},
+        sample::Traits,
         state::State,
     };
 
@@ -180,27 +183,33 @@ mod tests {
         assert_eq!(of(Some(Obstacle::HugePages), 2048), 1024, "{all}");
         assert_eq!(of(Some(Obstacle::Device), 2048), 1024, "{all}");
         assert_eq!(of(Some(Obstacle::Confidential), 0), 1024, "{all}");
-        assert_eq!(of(Some(Obstacle::HugePages), 512), 3072 - 612, "of one of its nodes");
+        assert_eq!(of(Some(Obstacle::HugePages), 512), 3072 - 512, "of one of its nodes");
         assert!(of(Some(Obstacle::Device), 0) > 2900, "who holds it is not known");
     }
 
     /// Whether a VM has touched all that is set aside for it shows nowhere, and makes no difference.
     #[test]
     fn what_is_admitted_beside_memory_that_is_set_aside_is_kept_together() {
-        let (obstacle, size) = (Some(Obstacle::HugePages), ByteCount::gib(1));
-        let (actual, host_rss) = (ByteCount::gib(4), Some(ByteCount::mib(100)));
-        let traits = Some(Traits { obstacle, set_aside: actual, ..Traits::default() });
-        let huge = VmSample { traits, actual, host_rss, max: actual, ..vm() };
-        let mut sample = sample(0, [(VM, huge)]);
-        sample.host.usable = ByteCount::mib(2560);
-        let (policy, lives) = (Policy::default(), BTreeMap::from([(VM, Life::Unreclaimable)]));
-        let known = Known { lives: &lives, exposures: &BTreeMap::from([(VM, actual)]) };
-        let room = Room::of(&policy, &sample, known);
-        assert_eq!(room.objection(size, ByteCount::ZERO), None);
-        sample.reservations =
-            vec![Reservation { id: ReservationId(1), min: size, max: size, vm: None }];
-        let (decision, _) = decide(&policy, &State::default(), &sample);
-        assert!(decision.bookings.iter().all(|own| own.filled), "{:?}", decision.pool);
+        let (obstacle, actual) = (Some(Obstacle::HugePages), ByteCount::gib(4));
+        // All of it, or one node of two while the other one is touched for the most part.
+        for (set_aside, rss) in [(4096, 100), (2048, 1900)] {
+            let set_aside = ByteCount::mib(set_aside);
+            let traits = Some(Traits { obstacle, set_aside, ..Traits::default() });
+            let host_rss = Some(ByteCount::mib(rss));
+            let huge = VmSample { traits, actual, host_rss, max: actual, ..vm() };
+            let mut sample = sample(0, [(VM, huge)]);
+            sample.host.usable = ByteCount::mib(2560);
+            let (policy, lives) = (Policy::default(), BTreeMap::from([(VM, Life::Unreclaimable)]));
+            let known = Known { lives: &lives, exposures: &BTreeMap::from([(VM, actual)]) };
+            let room = Room::of(&policy, &sample, known);
+            let size = room.pool().saturating_sub(room.kept());
+            assert!(size > ByteCount::gib(2), "{size}");
+            assert_eq!(room.objection(size, ByteCount::ZERO), None);
+            sample.reservations =
+                vec![Reservation { id: ReservationId(1), min: size, max: size, vm: None }];
+            let (decision, _) = decide(&policy, &State::default(), &sample);
+            assert!(decision.bookings.iter().all(|own| own.filled), "{:?}", decision.pool);
+        }
     }
 
     /// 8 GiB, of which 1 is used beside what two VMs hold, 200 MiB kept, and two floors of 64 MiB guaranteed.
@@ -240,6 +249,10 @@ mod tests {
         let known = Known { lives: &BTreeMap::new(), exposures: &BTreeMap::new() };
         let kept = Room::of(&Policy::default(), &paused, known).kept();
         assert_eq!(kept, vm().max, "nothing comes back of it, whatever it does just now");
+        let leaves = VmSample { traits, run: RunState::MigratingOut, ..vm() };
+        let leaves = sample(0, [(VM, leaves)]);
+        let kept = Room::of(&Policy::default(), &leaves, known).kept();
+        assert_eq!(kept, ByteCount::mib(64), "its place may be reserved");
         let mut policy = Policy::default();
         let pinned = VmPolicy { pinned: Some(true), ..VmPolicy::default() };
         policy.vms.insert(VmKey::Id(VM), pinned);

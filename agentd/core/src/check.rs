@@ -11,6 +11,7 @@ use crate::{
     bytes::ByteCount,
     conduct::Standing,
     decision::Decision,
+    order::plausible_overhead,
     plan::{Party, Resize, sums},
     policy::Policy,
     sample::{Freshness, RunState, Sample, Share, VmSample},
@@ -331,7 +332,9 @@ impl Court<'_> {
                 |own: Option<ByteCount>| if stays { None } else { own }.unwrap_or_default();
             let rss = vm.host_rss.unwrap_or_default();
             let resident = rss.saturating_sub(beside(vm.overhead_at_most.or(vm.overhead)));
-            let resident = resident.max(vm.set_aside());
+            let huge = vm.set_aside();
+            let with_huge = huge.saturating_add(rss.saturating_sub(plausible_overhead(vm.max)));
+            let resident = if huge.is_zero() { resident } else { with_huge.min(vm.max) };
             let pinned = self.policy.rules(*id, &vm.name, vm.max).pinned;
             let unknown = !self.sample.ideal && (pinned || self.may_have_been_told(*id));
             let at_most = if unseen || unknown { vm.max } else { ByteCount::ZERO };

@@ -6,8 +6,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    by_vm::ByVm, bytes::ByteCount, distress::Distress, report::ReportTime, reserve::Reservation,
-    vm::VmId,
+    by_vm::ByVm, bytes::ByteCount, distress::Distress, order::plausible_overhead,
+    report::ReportTime, reserve::Reservation, vm::VmId,
 };
 
 /// Everything that one look at the host and its hypervisor showed.
@@ -310,9 +310,14 @@ impl VmSample {
     /// what it holds, which would be promised twice.
     #[must_use]
     pub fn surely_taken(&self) -> ByteCount {
+        let set_aside = self.set_aside();
+        if !set_aside.is_zero() {
+            let rss = self.host_rss.unwrap_or_default();
+            let ordinary = rss.saturating_sub(plausible_overhead(self.max));
+            return set_aside.saturating_add(ordinary).min(self.max);
+        }
         let beside = self.overhead_at_most.or(self.overhead).filter(|_| self.obstacle().is_none());
-        let resident = self.host_rss.unwrap_or_default().saturating_sub(beside.unwrap_or_default());
-        resident.max(self.set_aside())
+        self.host_rss.unwrap_or_default().saturating_sub(beside.unwrap_or_default())
     }
 
     /// What of its memory is set aside for it in huge pages; zero while that is not known.

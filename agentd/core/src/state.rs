@@ -208,8 +208,7 @@ impl State {
             let base = vm.map(VmSample::shown).unwrap_or_default();
             let gives = gives.get(&resized.vm).copied().unwrap_or_default();
             let order = Order::new(resized.ordered?, gives, base, now);
-            let is_at_rest = |vm: &VmSample| vm.freshness == Freshness::Fresh && vm.boot.is_none();
-            let rests = vm.is_some_and(is_at_rest);
+            let rests = vm.is_some_and(|vm| vm.freshness == Freshness::Fresh);
             Some((resized.vm, self.booked(resized, order, rests)?))
         });
         let ordered: Vec<(VmId, Order)> = ordered.collect();
@@ -267,7 +266,7 @@ impl State {
 
     /// What is in force after one order, by what became of it; `None` where it is what it was. While
     /// one is in doubt it may be taken later than the one after it. What a VM was told before the first one
-    /// nobody knows; one that `rests` was not seen to move, nor its kernel to begin.
+    /// nobody knows; one that `rests` was not seen to move.
     fn booked(&self, resized: &Resized, order: Order, rests: bool) -> Option<Order> {
         let before = self.orders.get(&resized.vm);
         let adopted = self.followed.get(&resized.vm).is_some_and(|own| own.adopted);

@@ -92,7 +92,7 @@ impl Overcommitment {
             let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
             // Nothing of those comes back, whatever the policy says.
             let stays = pinned || vm.obstacle().is_some();
-            if stays { vm.surely_held() } else { limits.min }
+            if stays { vm.surely_held().min(vm.max) } else { limits.min }
         };
         let together: ByteCount = sample.vms.iter().map(of).sum();
         (together > pool).then(|| {

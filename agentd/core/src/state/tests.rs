@@ -7,7 +7,7 @@ use crate::{
     fixture::{OTHER, VM, holding, sample},
     host::HostView,
     policy::{VmKey, VmPolicy},
-    sample::{Boot, GuestFigures},
+    sample::GuestFigures,
 };
 
 const fn mib(count: u32) -> ByteCount {
@@ -162,9 +162,8 @@ fn who_goes_on_with_what_it_was_told_before_the_first_order_is_moved_by_nobody_e
         "it was told to stay, and somebody else brought it down"
     );
     assert_eq!([300, 700].map(|mib| standing(&Outcome::InDoubt, mib)), [own, own]);
-    let moves = VmSample { freshness: Freshness::Unsettled, ..holding(512) };
-    let boots = VmSample { boot: Some(Boot::Reboot), ..holding(512) };
-    for vm in [moves, boots] {
+    for freshness in [Freshness::Unsettled, Freshness::Unproven] {
+        let vm = VmSample { freshness, ..holding(512) };
         let told = sample(1, [(VM, vm), (OTHER, holding(512))]);
         let state = after(&told, &Outcome::Accepted).continued(&policy, &seen(2, 490));
         let standing = state.followed.get(&VM).unwrap().standing(Duration::from_secs(2));

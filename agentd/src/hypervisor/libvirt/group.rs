@@ -98,8 +98,8 @@ impl Places {
 }
 
 impl Group {
-    /// What is resident of the VM: anonymous and shared memory, and huge pages where the kernel
-    /// counts them here. Files that were read and may be dropped at any time are not.
+    /// What is resident of the VM: anonymous and shared memory. Files that were read and may be dropped at any
+    /// time are not, nor are huge pages, which not every kernel counts here.
     pub(super) fn resident(&self) -> Result<ByteCount, Untold> {
         let text = fs::read_to_string(&self.stat).map_err(|error| Untold::of(&error))?;
         resident_in(&text, self.layout).ok_or(Untold::Now)
@@ -183,8 +183,7 @@ fn resident_in(stat: &str, layout: Layout) -> Option<ByteCount> {
         Layout::Unified => ("anon", "shmem"),
         Layout::Legacy => ("total_rss", "total_shmem"),
     };
-    let huge = field(stat, "hugetlb").unwrap_or_default();
-    Some(field(stat, anonymous)?.saturating_add(field(stat, shared)?).saturating_add(huge))
+    Some(field(stat, anonymous)?.saturating_add(field(stat, shared)?))
 }
 
 /// The amount on the line "`key` 123".

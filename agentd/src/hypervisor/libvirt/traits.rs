@@ -53,36 +53,51 @@ fn backing<'a, 'input>(domain: Node<'a, 'input>, name: &str) -> Option<Node<'a, 
 }
 
 /// What is made of huge pages, all of which libvirt has QEMU take at the start. They may be for some of a VM's
-/// nodes only. Memory devices say for themselves what they are made of, and are part of no node here.
+/// nodes only. A memory device is made of what its node is, where it does not say otherwise.
 fn set_aside(domain: Node<'_, '_>) -> ByteCount {
-    let Some(pages) = backing(domain, "hugepages") else { return ByteCount::ZERO };
-    let kinds: Vec<Node<'_, '_>> =
-        pages.children().filter(|own| own.has_tag_name("page")).collect();
     let numa = child(domain, "cpu").and_then(|cpu| child(cpu, "numa"));
-    let cells = numa.into_iter().flat_map(|numa| numa.children());
-    let cells: Vec<_> = cells.filter(|own| own.has_tag_name("cell")).collect();
+    let cells: Vec<_> = numa.into_iter().flat_map(|numa| children(numa, "cell")).collect();
     if cells.is_empty() {
-        let is_huge = kinds.is_empty() || kinds.iter().any(is_huge);
-        let whole = child(domain, "memory").filter(|_| is_huge);
-        return whole.and_then(|own| amount(own.text()?, own)).unwrap_or_default();
+        let whole = child(domain, "memory").filter(|_| is_node_huge(domain, 0));
+        return whole.and_then(sized).unwrap_or_default();
     }
-    let is_set_aside = |number: &u64| {
-        let names =
-            |page: &&Node<'_, '_>| page.attribute("nodeset").is_some_and(|own| lists(own, *number));
-        let usual = || kinds.iter().find(|page| page.attribute("nodeset").is_none());
-        kinds.is_empty() || kinds.iter().find(names).or_else(usual).is_some_and(is_huge)
-    };
-    let each = (0..).zip(cells).filter_map(|(place, cell)| {
+    let of_cells = (0..).zip(cells).filter_map(|(place, cell)| {
         let number = cell.attribute("id").map_or(Some(place), |own| own.parse().ok())?;
-        amount(cell.attribute("memory")?, cell).filter(|_| is_set_aside(&number))
+        amount(cell.attribute("memory")?, cell).filter(|_| is_node_huge(domain, number))
     });
-    each.sum()
+    let devices = child(domain, "devices");
+    let of_devices =
+        devices.into_iter().flat_map(|own| children(own, "memory")).filter_map(|device| {
+            let target = child(device, "target")?;
+            let pages = child(device, "source").and_then(|source| child(source, "pagesize"));
+            let is_huge = match pages {
+                Some(own) => sized(own).is_some_and(is_huge),
+                None => is_node_huge(domain, child(target, "node")?.text()?.trim().parse().ok()?),
+            };
+            sized(child(target, "size")?).filter(|_| is_huge)
+        });
+    of_cells.chain(of_devices).sum()
+}
+
+/// Whether the memory of one of the VM's nodes is made of huge pages.
+fn is_node_huge(domain: Node<'_, '_>, number: u64) -> bool {
+    let Some(pages) = backing(domain, "hugepages") else { return false };
+    let kinds: Vec<_> = children(pages, "page").collect();
+    let names =
+        |page: &&Node<'_, '_>| page.attribute("nodeset").is_some_and(|own| lists(own, number));
+    let usual = || kinds.iter().find(|page| page.attribute("nodeset").is_none());
+    let size = |page: &Node<'_, '_>| amount(page.attribute("size")?, *page);
+    kinds.is_empty() || kinds.iter().find(names).or_else(usual).and_then(size).is_some_and(is_huge)
 }
 
 /// Pages of up to 64 KiB are ordinary ones on some machines.
-fn is_huge(page: &Node<'_, '_>) -> bool {
-    let size = page.attribute("size").and_then(|size| amount(size, *page));
-    size.is_some_and(|size| size > ByteCount::kib(64))
+const fn is_huge(page: ByteCount) -> bool {
+    page.as_u64() > ByteCount::kib(64).as_u64()
+}
+
+/// The amount that an element has as its text.
+fn sized(element: Node<'_, '_>) -> Option<ByteCount> {
+    amount(element.text()?, element)
 }
 
 /// An amount in the unit that its element says, which is KiB where it says none; `None` in any other unit than
@@ -128,6 +143,13 @@ fn has_host_device(devices: Node<'_, '_>) -> bool {
 /// Every kind of memory encryption keeps pages from the host, those to come too; "s390-pv" is one.
 fn encrypts(security: Node<'_, '_>) -> bool {
     security.attribute("type").is_some_and(|kind| !kind.is_empty())
+}
+
+fn children<'a, 'input>(
+    node: Node<'a, 'input>,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'input>> {
+    node.children().filter(move |child| child.has_tag_name(name))
 }
 
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
@@ -236,6 +258,24 @@ mod tests {
             (&pages(usual), 512),
         ] {
             assert_eq!(mib(backing, cells), all, "{backing}");
+        }
+        let device = |source: &str| {
+            let target = "<target><size unit='KiB'>131072</size><node>0</node></target>";
+            format!("<memory model='dimm'>{source}{target}</memory>")
+        };
+        let ordinary = "<source><pagesize unit='KiB'>4</pagesize></source>";
+        let huge = "<source><pagesize unit='KiB'>2048</pagesize></source>";
+        for (backing, source, all) in [
+            (&of("0") as &str, "", 256 + 128),
+            (&of("0"), ordinary, 256),
+            (&of("1"), "", 256),
+            (&of("1"), huge, 256 + 128),
+            ("", huge, 128),
+        ] {
+            let xml = format!("<memoryBacking>{backing}</memoryBacking>{cells}");
+            let xml = domain(&xml, &format!("{}{BALLOON}", device(source)));
+            let set_aside = traits(&xml).expect("good XML").set_aside;
+            assert_eq!(set_aside.mib_floor(), all, "{backing} {source}");
         }
     }
 
