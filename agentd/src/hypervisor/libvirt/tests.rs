@@ -157,20 +157,28 @@ fn a_life_goes_on_over_a_new_connection_where_the_process_is_the_same() {
 fn what_is_known_of_a_vm_counts_until_a_new_look_at_the_same_process() {
     let _turn = turn();
     let (folder, mut libvirt) = with_a_process();
-    let mut vm = read_anew(&mut libvirt);
-    while vm.traits.is_none() || vm.host_rss.is_none() {
-        vm = read_anew(&mut libvirt);
-    }
     let told = |vm: &VmReading| (vm.traits, vm.host_rss);
     let known = (Some(Traits::default()), Some(ByteCount::gib(1)));
-    assert_eq!(told(&vm), known);
+    let once_known = |libvirt: &mut Libvirt| loop {
+        let vm = read_anew(libvirt);
+        if told(&vm) == known {
+            break vm;
+        }
+    };
+    // All connections share the driver's VM, and may hear late of what tests before did to it.
+    let mut outlives = |change: &dyn Fn(&mut Libvirt, VmId)| {
+        (0..ATTEMPTS).any(|_| {
+            let vm = once_known(&mut libvirt);
+            change(&mut libvirt, vm.id);
+            told(&read_anew(&mut libvirt)) == known
+        })
+    };
     // An event, and a reading right after it: nobody has looked anew yet.
-    for event in [events::Event::Rebuilt(vm.id), events::Event::Started(vm.id)] {
-        libvirt.register.notice(vec![event]);
-        assert_eq!(told(&read_anew(&mut libvirt)), known, "{event:?}");
+    for event in [events::Event::Rebuilt, events::Event::Started] {
+        assert!(outlives(&|libvirt, vm| libvirt.register.notice(vec![event(vm)])));
     }
-    libvirt.session.reset("a test");
-    assert_eq!(told(&read_anew(&mut libvirt)), known);
+    assert!(outlives(&|libvirt, _| libvirt.session.reset("a test")));
+    let vm = once_known(&mut libvirt);
     // libvirt leaves out what it could not find out this time.
     let mut vms = [VmReading { host_rss: None, ..vm.clone() }];
     libvirt.register.complete(&[], &mut vms, &BTreeSet::new());
