@@ -10,7 +10,7 @@ use crate::{
     bytes::ByteCount,
     life::Life,
     policy::{Policy, Rules, largest, pool},
-    sample::{Obstacle, RunState, Sample, VmSample},
+    sample::{Obstacle, Sample, VmSample},
     vm::VmId,
 };
 
@@ -138,9 +138,7 @@ fn guaranteed(
 ) -> ByteCount {
     let Rules { limits, pinned, .. } = policy.rules(id, &vm.name, vm.max);
     let life = known.lives.get(&id);
-    let leaves = matches!(vm.run, RunState::MigratingOut | RunState::ShuttingDown);
-    let gives_nothing = vm.obstacle().is_some() && !leaves || life == Some(&Life::NoDriver);
-    let stays = pinned || gives_nothing;
+    let stays = pinned || vm.gives_nothing_back() || life == Some(&Life::NoDriver);
     let exposure = known.exposures.get(&id).copied().unwrap_or(vm.max);
     // The tick may have known of no pin yet.
     let exposure = if pinned && !is_ideal { exposure.max(vm.max) } else { exposure };
@@ -155,7 +153,7 @@ mod tests {
         fixture::{OTHER, VM, sample, vm},
         policy::{VmKey, VmPolicy},
         reserve::{Reservation, ReservationId},
-        sample::Traits,
+        sample::{RunState, Traits},
         state::State,
     };
 

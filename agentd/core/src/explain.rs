@@ -69,7 +69,7 @@ pub fn message(verdict: &Verdict, vm: &VmSample, policy: &Policy) -> String {
         }
         Reason::FiguresUnproven => "holds: its figures are looked at before they count".to_owned(),
         Reason::Quarantined => {
-            "holds: somebody else moved its balloon; it is left to them for now".to_owned()
+            "holds: somebody else moved its balloon; it is left to them for ten minutes".to_owned()
         }
         Reason::Unresponsive => "holds: the hypervisor did not answer for it in time".to_owned(),
         Reason::Pinned => "holds: it is pinned".to_owned(),

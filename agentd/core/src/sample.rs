@@ -362,6 +362,14 @@ impl VmSample {
     pub fn obstacle(&self) -> Option<Obstacle> {
         self.traits.and_then(|traits| traits.obstacle)
     }
+
+    /// True where the host gets back nothing of it, unless it is leaving the host: then all of it is about to be
+    /// there.
+    #[must_use]
+    pub fn gives_nothing_back(&self) -> bool {
+        let leaves = matches!(self.run, RunState::MigratingOut | RunState::ShuttingDown);
+        self.obstacle().is_some() && !leaves
+    }
 }
 
 /// What shows of a VM's memory at one moment.

@@ -90,9 +90,11 @@ impl Overcommitment {
         let pool = pool(memory, policy.pool_limit, reserve);
         let of = |(id, vm): (&VmId, &VmSample)| {
             let Rules { limits, pinned, .. } = policy.rules(*id, &vm.name, vm.max);
-            // Nothing of those comes back, whatever the policy says.
-            let stays = pinned || vm.obstacle().is_some();
-            if stays { vm.surely_held().min(vm.max) } else { limits.min }
+            match pinned {
+                _ if vm.gives_nothing_back() => vm.surely_held().min(vm.max),
+                true => vm.actual,
+                false => limits.min,
+            }
         };
         let together: ByteCount = sample.vms.iter().map(of).sum();
         (together > pool).then(|| {

@@ -305,9 +305,10 @@ fn trouble(tick: &Tick) -> String {
     let first = of_host.or_else(|| tick.conditions.first());
     let condition = first.map(|first| format!("{first}{}", and_more(tick.conditions.len())));
     // An older agentd does not tell of conditions there.
-    let level = || tick.memory.as_ref().and_then(|memory| memory.level.as_deref());
-    let is_low = || level().filter(|level| *level != "normal");
-    let low = || is_low().map(|level| format!("memory is {level}"));
+    let low = || {
+        let level = tick.memory.as_ref()?.level.as_deref()?;
+        (level != "normal").then(|| format!("memory is {level}"))
+    };
     let stop = || tick.pool.as_ref()?.stop.clone();
     condition.or_else(low).or_else(stop).unwrap_or_default()
 }

@@ -326,7 +326,7 @@ fn a_plan_that_was_thrown_away_is_told_beside_the_figures_of_its_tick() {
 fn what_is_wrong_with_the_host_is_told_first_and_the_rest_counted() {
     let mut desk = Desk::three();
     let Body::Tick(mut low) = tick(8) else { panic!("a tick") };
-    low.conditions = ["FROZEN_BALLOON", "HOST_LOW", "VM_QUARANTINED"].map(str::to_owned).into();
+    low.conditions = ["AUDIT_LOST", "HOST_LOW", "VM_QUARANTINED"].map(str::to_owned).into();
     desk.hear(0, Body::Tick(low));
     let picture = desk.picture(120, 24, &Glyphs::ASCII);
     assert!(picture.contains("HOST_LOW (and 2 more"), "{picture}");

@@ -24,9 +24,10 @@
 //! - A VM whose memory stays in place without its configuration saying so counts in the pool as what
 //!   it holds: the rest looks like the overhead of its process. The host misses it either way.
 //! - Where it is already too much, memory may still pass from one to another: it may come to what it
-//!   was, or was shown to be, at the last reading, however old, and what givers had delivered by then and
-//!   takers had not got yet; to nothing where nothing was read. On the host only as much as the host really got back
-//!   for them: what a giver never touched makes nobody richer, and what it gave to the host neither.
+//!   was at the last reading, however old, and what givers had delivered by then and takers had not
+//!   got yet; to nothing where nothing was read. On the host only as much as the host really got back
+//!   for them: what a giver never touched makes nobody richer, and what it gave to the host neither. In
+//!   the pool a VM counts as what it was shown to hold then, where it held less: an event may be late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -121,9 +122,10 @@ impl Budget<'_> {
     fn before(&self, hidden: bool) -> ByteCount {
         let held = |(id, vm): (&VmId, &VmFacts)| {
             let undone = self.undone.get(id).copied().unwrap_or_default();
-            // What it was shown to hold may be from before it let go of some.
-            let shown = self.known.get(id).map(|known| known.actual).unwrap_or_default();
-            self.shown(hidden, *id, vm).exposure().max(undone).max(shown)
+            let exposure = self.shown(hidden, *id, vm).exposure().max(undone);
+            // By a limit it counts as what it was shown to hold, which may be from before it let go of some.
+            let known = self.known.get(id).filter(|_| hidden);
+            known.map_or(exposure, |known| exposure.max(known.actual))
         };
         let vms = self.read.into_iter().flat_map(|read| &read.vms);
         vms.map(held).sum::<ByteCount>().saturating_add(self.delivered)
